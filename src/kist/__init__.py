@@ -1,0 +1,141 @@
+"""NumPy arrays and tables in one file: as fast as Blosc, as safe as SQLite.
+
+Public names are imported when they are first used, so that ``import kist`` is cheap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__all__ = [
+    "CodecError",
+    "Column",
+    "ColumnNotFoundError",
+    "CommitUnknownError",
+    "ConflictError",
+    "ConstraintError",
+    "CorruptDataError",
+    "DTypeError",
+    "DamageWarning",
+    "FormatError",
+    "Group",
+    "KeyNotFoundError",
+    "KistError",
+    "KistWarning",
+    "NodeError",
+    "NodeExistsError",
+    "NodeNameError",
+    "NodeNotFoundError",
+    "NotAStoreError",
+    "PerformanceWarning",
+    "QueryError",
+    "ReadOnlyError",
+    "Row",
+    "SecretError",
+    "Selection",
+    "SelectionError",
+    "ShapeError",
+    "SnapshotError",
+    "SnapshotExpiredError",
+    "StaleHandleError",
+    "StorageError",
+    "Store",
+    "StoreClosedError",
+    "StoreExistsError",
+    "StoreLockedError",
+    "StoreNotFoundError",
+    "Table",
+    "TamperedDataError",
+    "TooLargeError",
+    "TransactionClosedError",
+    "TransactionError",
+    "UnknownCodecError",
+    "UnsupportedVersionError",
+    "WrongSecretError",
+    "__version__",
+    "expr",
+    "open",
+    "options",
+]
+
+# Where the names live that are neither errors nor modules of the package.
+_HOMES = {
+    "Column": "kist.model.table",
+    "Group": "kist.model.group",
+    "Row": "kist.model.selection",
+    "Selection": "kist.model.selection",
+    "Store": "kist.model.store",
+    "Table": "kist.model.table",
+    "expr": "kist.query",
+    "open": "kist.model.store",
+}
+
+if TYPE_CHECKING:
+    from kist import options
+    from kist.errors import (
+        CodecError,
+        ColumnNotFoundError,
+        CommitUnknownError,
+        ConflictError,
+        ConstraintError,
+        CorruptDataError,
+        DamageWarning,
+        DTypeError,
+        FormatError,
+        KeyNotFoundError,
+        KistError,
+        KistWarning,
+        NodeError,
+        NodeExistsError,
+        NodeNameError,
+        NodeNotFoundError,
+        NotAStoreError,
+        PerformanceWarning,
+        QueryError,
+        ReadOnlyError,
+        SecretError,
+        SelectionError,
+        ShapeError,
+        SnapshotError,
+        SnapshotExpiredError,
+        StaleHandleError,
+        StorageError,
+        StoreClosedError,
+        StoreExistsError,
+        StoreLockedError,
+        StoreNotFoundError,
+        TamperedDataError,
+        TooLargeError,
+        TransactionClosedError,
+        TransactionError,
+        UnknownCodecError,
+        UnsupportedVersionError,
+        WrongSecretError,
+    )
+    from kist.model.group import Group
+    from kist.model.selection import Row, Selection
+    from kist.model.store import Store, open
+    from kist.model.table import Column, Table
+    from kist.query import expr
+
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> object:
+        import importlib
+
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "__version__":
+            from importlib.metadata import version
+
+            value = version("kist")
+        elif name == "options":
+            return importlib.import_module("kist.options")  # the import binds it
+        else:
+            value = getattr(importlib.import_module(_HOMES.get(name, "kist.errors")), name)
+        globals()[name] = value  # asked once
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

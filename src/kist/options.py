@@ -1,0 +1,88 @@
+"""What a user may set for the whole process: ``kist.options.n_threads``, ``kist.options.max_load``.
+
+The module is its own settings object: reading and assigning its attributes goes through
+checked properties. Use it as ``from kist import options`` and ``options.n_threads``; a
+``from kist.options import n_threads`` would freeze the value of that moment.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import sys
+import types
+
+# Both are properties of the module's class below; the annotations tell type checkers.
+n_threads: int
+max_load: int
+
+# 4 GiB: more than a slice asked for by hand, less than what makes a laptop swap.
+_DEFAULT_MAX_LOAD = 4 << 30
+
+
+def _default_n_threads() -> int:
+    # Asked at every read, not once: a child may be pinned to fewer cores than its parent.
+    # A multiprocessing child always has this module loaded; others need not pay for it.
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        return 1  # its siblings use the other cores
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def _positive_int(name: str, value: object) -> int:
+    # bool is an int to Python, but `n_threads = True` is a mistake.
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"options.{name} is an int, not {type(value).__name__}")
+    number = operator.index(value)
+    if number < 1:
+        raise ValueError(f"options.{name} must be at least 1, not {number}")
+    return number
+
+
+def reset() -> None:
+    """Give every option its default again."""
+    _values.clear()
+
+
+class _Options(types.ModuleType):
+    @property
+    def n_threads(self) -> int:
+        """Threads for work on pages; by default the cores this process may use.
+
+        In a child of `multiprocessing` the default is 1.
+        """
+        value = _values.get("n_threads")
+        return _default_n_threads() if value is None else value
+
+    @n_threads.setter
+    def n_threads(self, value: int) -> None:
+        _values["n_threads"] = _positive_int("n_threads", value)
+
+    @property
+    def max_load(self) -> int:
+        """Most bytes that ``np.asarray(handle)`` loads without being asked; 4 GiB by default."""
+        return _values.get("max_load", _DEFAULT_MAX_LOAD)
+
+    @max_load.setter
+    def max_load(self, value: int) -> None:
+        _values["max_load"] = _positive_int("max_load", value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # A misspelt option would otherwise be set and never read.
+        if name not in _NAMES and not name.startswith("__"):
+            raise AttributeError(f"no option {name!r}; there are {', '.join(_NAMES)}")
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        return f"kist.options(n_threads={self.n_threads}, max_load={self.max_load})"
+
+
+_NAMES = ("max_load", "n_threads")
+_values: dict[str, int] = {}
+
+# The import system binds the module as ``kist.options``, whatever the package itself
+# would like to put there. Giving the module a class is the documented way to have
+# properties on it: Python reference, "Customizing module attribute access".
+sys.modules[__name__].__class__ = _Options
