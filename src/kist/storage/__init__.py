@@ -1,0 +1,21 @@
+"""Byte-range devices under the engine, and the locks that go with them.
+
+Bottom up:
+
+- `locks`   the interface `Locks`, the bytes that are locked, and OFD locks on a file
+- `base`    `StorageBackend`: size, read, write, resize, sync; counters; what a fork does
+- `file`    `FileBackend`: a file, by pread and pwritev
+- `memory`  `MemoryBackend`: bytes of this process, also shared between engines
+
+Everything that kist reads or writes in a store goes through one of these backends, so that a
+test can record, drop, tear or refuse any of it (`kist.testing`).
+"""
+
+from __future__ import annotations
+
+from kist.storage.base import Stats, StorageBackend
+from kist.storage.file import FileBackend
+from kist.storage.locks import Locks
+from kist.storage.memory import MemoryBackend, MemoryFile
+
+__all__ = ["FileBackend", "Locks", "MemoryBackend", "MemoryFile", "Stats", "StorageBackend"]

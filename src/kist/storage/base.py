@@ -1,0 +1,145 @@
+"""What the engine asks of a device: six operations on a range of bytes.
+
+The seam is narrow on purpose: a test can freeze, drop, tear or refuse any of it, and a new kind
+of device has to get little right. ``tests/contract/test_storage.py`` says what.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+    from kist.storage.locks import Locks
+
+__all__ = ["Stats", "StorageBackend"]
+
+
+@dataclass(slots=True)
+class Stats:
+    """How often a backend was called, and for how many bytes.
+
+    Not exact while several threads use the backend at once.
+    """
+
+    reads: int = 0
+    read_bytes: int = 0
+    writes: int = 0
+    write_bytes: int = 0
+    syncs: int = 0
+    directory_syncs: int = 0
+
+
+class StorageBackend(ABC):
+    """A range of bytes that can be read, written, resized and made durable.
+
+    Reads and writes may come from several threads at once, unless they overlap.
+
+    Attributes
+    ----------
+    name : str
+        The path, for messages.
+    writable : bool
+        Whether `write`, `resize` and `sync` are allowed; `ReadOnlyError` otherwise.
+    forked : bool
+        Whether this process is a fork of the one that opened the backend: transactions begun
+        before belong to the parent.
+    pid : int
+        The process that the descriptors belong to.
+    stats : Stats
+        Counters since it was opened.
+    locks : Locks
+        Writer's lock and pins.
+    """
+
+    name: str
+    writable: bool
+    locks: Locks
+
+    def __init__(self) -> None:
+        self.stats = Stats()
+        self.forked = False
+        self.pid = os.getpid()
+        _open_backends.add(self)
+
+    @abstractmethod
+    def size(self) -> int:
+        """Return the length in bytes."""
+
+    @abstractmethod
+    def read(self, offset: int, n: int) -> bytes:
+        """Return `n` bytes from `offset`; fewer only where the file ends."""
+
+    @abstractmethod
+    def read_into(self, offset: int, buffer: WriteableBuffer) -> int:
+        """Fill `buffer` from `offset`, and return how many bytes there were.
+
+        Fewer than the buffer holds only where the file ends.
+        """
+
+    @abstractmethod
+    def write(self, offset: int, buffers: Sequence[ReadableBuffer]) -> None:
+        """Write `buffers`, one behind the other, at `offset`; the file grows as needed.
+
+        Parameters
+        ----------
+        offset : int
+            Where the first byte goes.
+        buffers : sequence of contiguous bytes-like objects
+            ``bytes``, ``memoryview``, ``ndarray``.
+
+        Raises
+        ------
+        StorageError
+            ``errno`` tells why. Any part of the bytes may have been written.
+        """
+
+    @abstractmethod
+    def resize(self, n: int) -> None:
+        """Make the file `n` bytes long: cut it, or add zeros."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Return when all writes and the length are on the device.
+
+        Raises
+        ------
+        StorageError
+            It is unknown what is on the device, and stays so: a second sync may succeed without
+            having written what the first one could not.
+        """
+
+    @abstractmethod
+    def sync_directory(self) -> None:
+        """Return when the file's name is on the device."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up descriptors and locks; a second call does nothing."""
+
+    def same_file(self) -> bool:
+        """Tell whether the path still leads to the bytes that are open here."""
+        return True
+
+    def _after_fork_in_child(self) -> None:
+        self.forked = True
+        self.pid = os.getpid()
+
+
+# A child inherits descriptors, and with them the parent's locks: it would keep the file locked
+# after the parent has died. Closing them here frees nothing in the parent.
+_open_backends: weakref.WeakSet[StorageBackend] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for backend in list(_open_backends):
+        backend._after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,350 @@
+"""A store in a file: pread, pwritev, fdatasync, and errors that say where.
+
+Never stdio and never ``ndarray.tofile``: both swallow the failure of their last block.
+Interrupted calls are taken up again by Python itself (PEP 475); short counts are looped over
+here; ``close`` is never repeated, because its descriptor is gone either way.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kist.errors import (
+    NotAStoreError,
+    ReadOnlyError,
+    StaleHandleError,
+    StorageError,
+    StoreClosedError,
+    StoreExistsError,
+    StoreNotFoundError,
+)
+from kist.storage.base import StorageBackend
+from kist.storage.locks import HAVE_OFD, FileLocks
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+__all__ = ["FileBackend"]
+
+IOV_MAX = os.sysconf("SC_IOV_MAX") if "SC_IOV_MAX" in os.sysconf_names else 1024
+if IOV_MAX <= 0:  # "no limit"
+    IOV_MAX = 1024
+_FULLFSYNC = getattr(fcntl, "F_FULLFSYNC", None)
+_fdatasync = getattr(os, "fdatasync", os.fsync)
+# Reads above this are first compared with what the file holds: a hostile length must not
+# make pread allocate it.
+_LARGE_READ = 1 << 24
+
+
+class FileBackend(StorageBackend):
+    """A file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Relative ones hold for the current directory of this moment.
+    writable : bool
+        Open for reading and writing.
+    create : bool
+        Make the file when there is none; `created` tells whether that happened.
+    exclusive : bool
+        Make the file, and raise when there is one.
+
+    Raises
+    ------
+    StoreNotFoundError, StoreExistsError
+        There is no file, or `exclusive` and there is one.
+    NotAStoreError
+        The path leads to a directory, a device or a pipe.
+    ReadOnlyError
+        `writable`, and the file or its file system does not allow it.
+    StorageError
+        Anything else; ``errno`` and ``filename`` are set. Also when `writable` on a system
+        without OFD locks, where nothing could keep two writers apart.
+
+    Notes
+    -----
+    In a forked child the descriptors are closed at once, and with the first read the file is
+    opened again, for reading; writing raises `ReadOnlyError` there.
+    """
+
+    locks: FileLocks
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        writable: bool = False,
+        create: bool = False,
+        exclusive: bool = False,
+    ) -> None:
+        self._fd = -1  # first of all: __del__ looks at it
+        self._closed = False
+        self.path = self.name = os.path.abspath(os.fspath(path))
+        if writable and not HAVE_OFD:
+            raise StorageError(
+                f"{self.path!r}: writing needs open file description locks (Linux 3.15 or "
+                "later, 64 bits), which this system does not have; reading works"
+            )
+        if (create or exclusive) and not writable:
+            raise ValueError("a file that is created must be writable")
+        self.writable = writable
+        self._reopening = threading.Lock()
+        self._fd, self.created = self._open(create, exclusive)
+        try:
+            found = os.fstat(self._fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise _not_a_file(self.path, found.st_mode)
+        except BaseException:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+            raise
+        self._inode = (found.st_dev, found.st_ino)
+        self.locks = FileLocks(self.path, self._fd, writable)
+        super().__init__()
+
+    def _open(self, create: bool, exclusive: bool) -> tuple[int, bool]:
+        # Without O_NONBLOCK a pipe would keep the open waiting for its other end.
+        flags = os.O_CLOEXEC | os.O_NONBLOCK | (os.O_RDWR if self.writable else os.O_RDONLY)
+        try:
+            if create and not exclusive:
+                # Who creates has to know it, to give the name back if the rest fails.
+                try:
+                    return os.open(self.path, flags), False
+                except FileNotFoundError:
+                    try:
+                        return os.open(self.path, flags | os.O_CREAT | os.O_EXCL, 0o666), True
+                    except FileExistsError:
+                        # Somebody was quicker, or the path is a link to nowhere.
+                        return os.open(self.path, flags | os.O_CREAT, 0o666), False
+            if exclusive:
+                return os.open(self.path, flags | os.O_CREAT | os.O_EXCL, 0o666), True
+            return os.open(self.path, flags), False
+        except OSError as error:
+            raise self._not_opened(error, create or exclusive) from None
+
+    def _not_opened(self, error: OSError, creating: bool) -> Exception:
+        if error.errno == errno.EISDIR:
+            return _not_a_file(self.path, stat.S_IFDIR)
+        found: StorageError
+        if error.errno == errno.ENOENT:
+            missing = f"no folder {os.path.dirname(self.path)!r}" if creating else "no such file"
+            found = StoreNotFoundError(f"{self.path!r}: {missing}")
+        elif error.errno == errno.EEXIST:
+            found = StoreExistsError(f"{self.path!r} exists already")
+        elif self.writable and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            found = ReadOnlyError(f"{self.path!r} cannot be written to: {error.strerror}")
+        else:
+            return self._failed("open", error)
+        found.errno = error.errno
+        found.filename = self.path
+        return found
+
+    def _failed(self, operation: str, error: OSError) -> StorageError:
+        found = StorageError(f"{self.path!r}: {operation}: {error.strerror}")
+        found.errno = error.errno
+        found.filename = self.path
+        return found
+
+    # Reading
+
+    def size(self) -> int:
+        try:
+            return os.fstat(self._fd).st_size
+        except OSError as error:
+            self._again_or_raise("size", error)
+            return self.size()
+
+    def read(self, offset: int, n: int) -> bytes:
+        if n > _LARGE_READ:
+            n = max(0, min(n, self.size() - offset))
+        try:
+            data = os.pread(self._fd, n, offset)
+            if 0 < len(data) < n:
+                pieces = [data]
+                got = len(data)
+                while got < n and (data := os.pread(self._fd, n - got, offset + got)):
+                    pieces.append(data)
+                    got += len(data)
+                data = b"".join(pieces)
+        except OSError as error:
+            self._again_or_raise(f"read {n} bytes at {offset}", error)
+            return self.read(offset, n)
+        self.stats.reads += 1
+        self.stats.read_bytes += len(data)
+        return data
+
+    def read_into(self, offset: int, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        n = view.nbytes
+        try:
+            got = os.preadv(self._fd, (view,), offset)
+            if 0 < got < n:
+                rest = view.cast("B")
+                while got < n and (more := os.preadv(self._fd, (rest[got:],), offset + got)):
+                    got += more
+        except OSError as error:
+            self._again_or_raise(f"read {n} bytes at {offset}", error)
+            return self.read_into(offset, buffer)
+        self.stats.reads += 1
+        self.stats.read_bytes += got
+        return got
+
+    def _again_or_raise(self, operation: str, error: OSError) -> None:
+        """Open the file again if that is all that is wrong, which happens after a fork."""
+        if error.errno != errno.EBADF or self._fd >= 0:
+            raise self._failed(operation, error) from None
+        if self._closed:
+            raise StoreClosedError(f"{self.path!r} is closed") from None
+        with self._reopening:
+            if self._fd >= 0:
+                return  # another thread did it
+            fd, _ = self._open(False, False)
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) != self._inode:
+                os.close(fd)
+                raise StaleHandleError(
+                    f"{self.path!r} was replaced by another file since this process was forked: "
+                    "open it again"
+                ) from None
+            self._fd = fd
+            self.locks.reopened(fd)
+
+    # Writing
+
+    def _check_writable(self) -> None:
+        if self._closed:
+            raise StoreClosedError(f"{self.path!r} is closed")
+        if not self.writable:
+            why = (
+                "before a fork: open it again in this process"
+                if self.forked
+                else ("for reading only")
+            )
+            raise ReadOnlyError(f"{self.path!r} was opened {why}")
+
+    def write(self, offset: int, buffers: Sequence[ReadableBuffer]) -> None:
+        self._check_writable()
+        at = offset
+        try:
+            for first in range(0, len(buffers), IOV_MAX):
+                part = buffers[first : first + IOV_MAX]
+                n = sum(len(b) if type(b) is bytes else memoryview(b).nbytes for b in part)
+                done = os.pwritev(self._fd, part, at)
+                if done != n:
+                    self._write_rest(at, part, done)
+                at += n
+        except OSError as error:
+            raise self._failed(f"write at {offset}", error) from None
+        finally:
+            self.stats.writes += 1
+        self.stats.write_bytes += at - offset
+
+    def _write_rest(self, offset: int, buffers: Sequence[ReadableBuffer], done: int) -> None:
+        """Write what a short count has left over of `buffers`."""
+        at = offset
+        for buffer in buffers:
+            view = memoryview(buffer)
+            if at + view.nbytes > offset + done:
+                data = (
+                    view.cast("B")
+                    if view.ndim == 1 and len(view.format) == 1
+                    else (memoryview(view.tobytes()))
+                )
+                skip = max(0, offset + done - at)
+                while skip < len(data):
+                    more = os.pwrite(self._fd, data[skip:], at + skip)
+                    if more == 0:
+                        raise OSError(errno.EIO, "the device takes no more bytes")
+                    skip += more
+            at += view.nbytes
+
+    def resize(self, n: int) -> None:
+        self._check_writable()
+        try:
+            os.ftruncate(self._fd, n)
+        except OSError as error:
+            raise self._failed(f"resize to {n} bytes", error) from None
+
+    def sync(self) -> None:
+        self._check_writable()
+        self.stats.syncs += 1
+        try:
+            if _FULLFSYNC is not None:
+                # fsync of macOS leaves the bytes in the cache of the drive.
+                fcntl.fcntl(self._fd, _FULLFSYNC)
+            else:
+                _fdatasync(self._fd)
+        except OSError as error:
+            raise self._failed("sync", error) from None
+
+    def sync_directory(self) -> None:
+        self._check_writable()
+        self.stats.directory_syncs += 1
+        folder = os.path.dirname(os.path.realpath(self.path))
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise self._failed(f"sync folder {folder!r}", error) from None
+
+    def same_file(self) -> bool:
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._failed("stat", error) from None
+        return (found.st_dev, found.st_ino) == self._inode
+
+    # Life
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        fd, self._fd = self._fd, -1
+        try:
+            self.locks.close()
+        finally:
+            if fd >= 0:
+                try:
+                    os.close(fd)
+                except OSError as error:
+                    raise self._failed("close", error) from None
+
+    def __del__(self) -> None:
+        if self._fd >= 0 and not self._closed:
+            warnings.warn(f"{self.path!r} was not closed", ResourceWarning, 2, source=self)
+            self.close()
+
+    def _after_fork_in_child(self) -> None:
+        super()._after_fork_in_child()
+        fd, self._fd = self._fd, -1
+        self.writable = False
+        self._reopening = threading.Lock()
+        self.locks.after_fork_in_child()
+        if fd >= 0:
+            os.close(fd)
+
+
+def _not_a_file(path: str, mode: int) -> NotAStoreError:
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    kind = next((text for test, text in kinds if test(mode)), "not a regular file")
+    return NotAStoreError(f"{path!r} is {kind}; a store is a regular file")
