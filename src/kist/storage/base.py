@@ -11,14 +11,26 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    import numpy as np
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from kist.storage.locks import Locks
 
-__all__ = ["Stats", "StorageBackend"]
+    # To type checkers an ndarray is a buffer from Python 3.12 on.
+    Readable: TypeAlias = ReadableBuffer | np.ndarray[Any, Any]
+    Writable: TypeAlias = WriteableBuffer | np.ndarray[Any, Any]
+
+__all__ = ["Stats", "StorageBackend", "view_of"]
+
+
+def view_of(buffer: Readable) -> memoryview:
+    """View any buffer, of which a type checker may not know that it is one."""
+    return memoryview(cast("ReadableBuffer", buffer))
 
 
 @dataclass(slots=True)
@@ -77,14 +89,14 @@ class StorageBackend(ABC):
         """Return `n` bytes from `offset`; fewer only where the file ends."""
 
     @abstractmethod
-    def read_into(self, offset: int, buffer: WriteableBuffer) -> int:
+    def read_into(self, offset: int, buffer: Writable) -> int:
         """Fill `buffer` from `offset`, and return how many bytes there were.
 
         Fewer than the buffer holds only where the file ends.
         """
 
     @abstractmethod
-    def write(self, offset: int, buffers: Sequence[ReadableBuffer]) -> None:
+    def write(self, offset: int, buffers: Sequence[Readable]) -> None:
         """Write `buffers`, one behind the other, at `offset`; the file grows as needed.
 
         Parameters

@@ -14,7 +14,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from kist.errors import (
     NotAStoreError,
@@ -25,11 +25,13 @@ from kist.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from kist.storage.base import StorageBackend
+from kist.storage.base import StorageBackend, view_of
 from kist.storage.locks import HAVE_OFD, FileLocks
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+    from _typeshed import ReadableBuffer
+
+    from kist.storage.base import Readable, Writable
 
 __all__ = ["FileBackend"]
 
@@ -181,13 +183,14 @@ class FileBackend(StorageBackend):
         self.stats.read_bytes += len(data)
         return data
 
-    def read_into(self, offset: int, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer)
+    def read_into(self, offset: int, buffer: Writable) -> int:
+        _check_offset(offset)
+        view = view_of(buffer)
         n = view.nbytes
         try:
             got = os.preadv(self._fd, (view,), offset)
             if 0 < got < n:
-                rest = view.cast("B")
+                rest = _bytes_of(view)
                 while got < n and (more := os.preadv(self._fd, (rest[got:],), offset + got)):
                     got += more
         except OSError as error:
@@ -230,14 +233,15 @@ class FileBackend(StorageBackend):
             )
             raise ReadOnlyError(f"{self.path!r} was opened {why}")
 
-    def write(self, offset: int, buffers: Sequence[ReadableBuffer]) -> None:
+    def write(self, offset: int, buffers: Sequence[Readable]) -> None:
         self._check_writable()
+        _check_offset(offset)
         at = offset
         try:
             for first in range(0, len(buffers), IOV_MAX):
                 part = buffers[first : first + IOV_MAX]
-                n = sum(len(b) if type(b) is bytes else memoryview(b).nbytes for b in part)
-                done = os.pwritev(self._fd, part, at)
+                n = sum(view_of(b).nbytes for b in part)
+                done = os.pwritev(self._fd, cast("Sequence[ReadableBuffer]", part), at)
                 if done != n:
                     self._write_rest(at, part, done)
                 at += n
@@ -247,17 +251,13 @@ class FileBackend(StorageBackend):
             self.stats.writes += 1
         self.stats.write_bytes += at - offset
 
-    def _write_rest(self, offset: int, buffers: Sequence[ReadableBuffer], done: int) -> None:
+    def _write_rest(self, offset: int, buffers: Sequence[Readable], done: int) -> None:
         """Write what a short count has left over of `buffers`."""
         at = offset
         for buffer in buffers:
-            view = memoryview(buffer)
+            view = view_of(buffer)
             if at + view.nbytes > offset + done:
-                data = (
-                    view.cast("B")
-                    if view.ndim == 1 and len(view.format) == 1
-                    else (memoryview(view.tobytes()))
-                )
+                data = _bytes_of(view)
                 skip = max(0, offset + done - at)
                 while skip < len(data):
                     more = os.pwrite(self._fd, data[skip:], at + skip)
@@ -336,6 +336,24 @@ class FileBackend(StorageBackend):
         self.locks.after_fork_in_child()
         if fd >= 0:
             os.close(fd)
+
+
+def _check_offset(offset: int) -> None:
+    # To preadv and pwritev of Linux -1 means "where the descriptor stands".
+    if offset < 0:
+        raise ValueError(f"there is no byte {offset}")
+
+
+def _bytes_of(view: memoryview) -> memoryview:
+    """View the same memory as bytes, whatever its format and shape."""
+    try:
+        return view.cast("B")
+    except (TypeError, ValueError):
+        # Formats of records cannot be cast; NumPy views anything as bytes.
+        import numpy as np
+
+        array: np.ndarray[Any, Any] = np.asarray(view)
+        return array.reshape(-1).view(np.uint8).data
 
 
 def _not_a_file(path: str, mode: int) -> NotAStoreError:

@@ -7,14 +7,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kist.errors import ReadOnlyError, StoreClosedError, StoreLockedError
-from kist.storage.base import StorageBackend
+from kist.storage.base import StorageBackend, view_of
 from kist.storage.locks import Locks, joined
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+    from kist.storage.base import Readable, Writable
 
 __all__ = ["MemoryBackend", "MemoryFile"]
 
@@ -28,7 +30,7 @@ class MemoryFile:
         First content; copied.
     """
 
-    def __init__(self, data: ReadableBuffer = b"") -> None:
+    def __init__(self, data: Readable = b"") -> None:
         self.data = bytearray(data)
         self.mutex = threading.Lock()
         self.writer: MemoryLocks | None = None
@@ -142,7 +144,7 @@ class MemoryBackend(StorageBackend):
 
     def __init__(
         self,
-        file: MemoryFile | ReadableBuffer | None = None,
+        file: MemoryFile | Readable | None = None,
         *,
         writable: bool = True,
         name: str = ":memory:",
@@ -172,17 +174,19 @@ class MemoryBackend(StorageBackend):
         self.stats.read_bytes += len(data)
         return data
 
-    def read_into(self, offset: int, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self.read(offset, len(view))
-        view[: len(data)] = data
+    def read_into(self, offset: int, buffer: Writable) -> int:
+        view = view_of(buffer)
+        data = self.read(offset, view.nbytes)
+        # Through NumPy, because memoryview does not let records be filled with bytes.
+        array: np.ndarray[Any, Any] = np.asarray(view)
+        array.reshape(-1).view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
         return len(data)
 
-    def write(self, offset: int, buffers: Sequence[ReadableBuffer]) -> None:
+    def write(self, offset: int, buffers: Sequence[Readable]) -> None:
         if offset < 0:
             raise ValueError(f"cannot write at {offset}")
         data = self._data(writing=True)
-        joined = b"".join(memoryview(b).tobytes() for b in buffers)
+        joined = b"".join(view_of(b).tobytes() for b in buffers)
         with self.file.mutex:
             if joined and offset > len(data):
                 data.extend(bytes(offset - len(data)))

@@ -1,0 +1,13 @@
+"""What tests of kist, and of backends of your own, are made of.
+
+- `strategies`   hypothesis strategies for dtypes and arrays
+- `storage`      `StorageContract`: what every backend must do, as a suite to subclass
+- `recording`    `RecordingBackend`: memory that logs writes and syncs
+- `faults`       `FaultyBackend`: fails at the N-th call
+- `images`       `crash_states`: what a crash may leave of a recorded file
+- `crash`        `check_crashes`: opens all of these, and the long run on the command line
+
+Nothing here is imported by kist itself. `strategies` and `storage` need pytest and hypothesis.
+"""
+
+from __future__ import annotations
