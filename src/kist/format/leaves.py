@@ -1,0 +1,98 @@
+"""Leaves: what is stored of a column that has inner structure.
+
+A dtype without fields is one leaf; each innermost field of a structured dtype is one; a sub-array
+is one leaf with several values a row. Leaves are numbered depth first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kist.format.dtypes import is_string_dtype
+
+__all__ = ["Leaf", "byte_places", "walk_leaves"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One stored column.
+
+    Attributes
+    ----------
+    id : int
+        Stable number, unique in the table, never used again.
+    path : tuple of str
+        Field names from the top-level column inwards.
+    dtype : dtype
+        Dtype of one value, without fields or sub-arrays.
+    shape : tuple of int
+        Shape of the values of one row: the sub-array shapes on the path, outermost first.
+    offset : int
+        Byte offset in the packed row (`Schema.leaf_dtype`). A `StringDType` leaf takes no room.
+    n_values : int
+        Values per row: the product of `shape`.
+    column : int
+        Position of its top-level column in `Schema.columns`.
+    """
+
+    id: int
+    path: tuple[str, ...]
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+    n_values: int
+    column: int
+
+    @property
+    def is_string(self) -> bool:
+        """Whether the values have no fixed width."""
+        return is_string_dtype(self.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the packed row."""
+        return 0 if self.is_string else self.n_values * self.dtype.itemsize
+
+
+def walk_leaves(
+    dtype: np.dtype[Any], path: tuple[str, ...], shape: tuple[int, ...]
+) -> Iterator[tuple[tuple[str, ...], np.dtype[Any], tuple[int, ...]]]:
+    """Yield path, dtype and shape of every leaf below a dtype, depth first."""
+    while dtype.subdtype is not None:
+        dtype, inner = dtype.subdtype
+        shape += inner
+    if dtype.names is None or dtype.fields is None:
+        yield path, dtype, shape
+        return
+    for name in dtype.names:
+        yield from walk_leaves(dtype.fields[name][0], (*path, name), shape)
+
+
+def byte_places(dtype: np.dtype[Any]) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Return for each byte of the packed leaves its offset in one item of `dtype`."""
+    parts = [
+        (places[..., None] + np.arange(base.itemsize)).ravel()
+        for places, base in _leaf_places(dtype, np.zeros((), np.intp))
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, np.intp)
+
+
+def _leaf_places(
+    dtype: np.dtype[Any], places: np.ndarray[Any, Any]
+) -> Iterator[tuple[np.ndarray[Any, Any], np.dtype[Any]]]:
+    """Yield the offsets of all values of every leaf, in the order of `walk_leaves`."""
+    while dtype.subdtype is not None:
+        dtype, shape = dtype.subdtype
+        steps = np.arange(math.prod(shape), dtype=np.intp) * dtype.itemsize
+        places = (places[..., None] + steps).reshape(*places.shape, *shape)
+    if dtype.names is None or dtype.fields is None:
+        yield places, dtype
+        return
+    for name in dtype.names:
+        base, offset = dtype.fields[name][:2]
+        yield from _leaf_places(base, places + offset)
