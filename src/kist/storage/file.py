@@ -135,8 +135,10 @@ class FileBackend(StorageBackend):
     def _not_opened(self, error: OSError, creating: bool) -> Exception:
         if error.errno == errno.EISDIR:
             return _not_a_file(self.path, stat.S_IFDIR)
+        if error.errno in (errno.ENXIO, errno.ENODEV):
+            return _not_a_file(self.path, stat.S_IFSOCK)
         found: StorageError
-        if error.errno == errno.ENOENT:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
             missing = f"no folder {os.path.dirname(self.path)!r}" if creating else "no such file"
             found = StoreNotFoundError(f"{self.path!r}: {missing}")
         elif error.errno == errno.EEXIST:
