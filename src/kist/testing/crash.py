@@ -53,6 +53,8 @@ class Engine(Protocol):
 
 OpenEngine = Callable[[StorageBackend, str], Any]
 ReadState = Callable[[Any], Any]
+# Called with an engine and with what tells that a commit has been acknowledged.
+Probe = Callable[[Any, Callable[[], None]], None]
 
 
 class Session:
@@ -99,7 +101,7 @@ class Case(NamedTuple):
     workload: Workload
     read_state: ReadState
     open_engine: OpenEngine
-    probe: Callable[[Any], None]
+    probe: Probe
     durability: str = "full"
 
 
@@ -153,7 +155,7 @@ def check_crashes(
     read_state: ReadState,
     open_engine: OpenEngine,
     *,
-    probe: Callable[[Any], None],
+    probe: Probe,
     seed: int = 0,
     limit: int | None = 2000,
     durability: str = "full",
@@ -171,8 +173,9 @@ def check_crashes(
     open_engine : callable
         Called with a backend and a mode (``r`` or ``a``); gives an engine with `durability`.
     probe : callable
-        Called with an engine that was opened after a crash: commits something, verifies that
-        it reads back, and commits its removal. Raises when that fails.
+        Called after a crash with an engine and a function ``acknowledged``: commits something
+        new, calls that function, verifies what it committed, and commits its removal. Raises
+        when something is wrong.
     seed : int
         Of all samples.
     limit : int or None
@@ -205,7 +208,7 @@ class _Checker:
         self,
         read_state: ReadState,
         open_engine: OpenEngine,
-        probe: Callable[[Any], None],
+        probe: Probe,
         seed: int,
         deep: float,
     ) -> None:
@@ -287,7 +290,8 @@ class _Checker:
             if problems:
                 return _Outcome(error=f"check found {problems[0]} and {len(problems) - 1} more")
             step = "the next commits"
-            self.probe(engine)
+            self.probe(engine, lambda: recorder.note(self.read_state(engine)))
+            recorder.note(self.read_state(engine))
             engine.close()
             step = "reading after them"
             engine = self.open_engine(recorder.backend(writable=False), "r")
