@@ -1,0 +1,34 @@
+"""One ordered map of small records and extents beside it: commits, snapshots, recovery.
+
+Low to high:
+
+- `overlay`: changes since the root. `tree`: the copy-on-write tree. `space`: free and waiting bytes.
+- `view`: states, snapshots, verified reads. `recovery`: from bytes to the newest whole commit.
+- `transaction`: one set of changes. `rootcommit`: writing a new tree. `interrupts`: Ctrl-C held.
+- `writer`: commits and checkpoints. `history`: versions and tags. `upkeep`: use, check, compact.
+- `creation`: making and finding stores. `engine`: the open store.
+- `pages`: column pages, encoded and decoded. `parallel`: threads.
+"""
+
+from __future__ import annotations
+
+from kist.engine.engine import Durability, Engine
+from kist.engine.history import CommitInfo
+from kist.engine.transaction import Frame, Transaction
+from kist.engine.upkeep import Pin, Problem, Usage
+from kist.engine.view import Snapshot, View
+from kist.format.values import Pointer
+
+__all__ = [
+    "CommitInfo",
+    "Durability",
+    "Engine",
+    "Frame",
+    "Pin",
+    "Pointer",
+    "Problem",
+    "Snapshot",
+    "Transaction",
+    "Usage",
+    "View",
+]

@@ -1,0 +1,475 @@
+"""The engine: one open file, its newest commit, its snapshots, and its one writer."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+import weakref
+from typing import Literal
+
+from kist.engine import creation, history, recovery, upkeep
+from kist.engine.history import CommitInfo
+from kist.engine.interrupts import hold_interrupts
+from kist.engine.recovery import Ring, oldest_commit
+from kist.engine.space import Space
+from kist.engine.transaction import Maintain, Transaction
+from kist.engine.upkeep import Problem, Progress, Usage
+from kist.engine.view import Reader, Snapshot, State, View
+from kist.engine.writer import Writer
+from kist.errors import (
+    CorruptDataError,
+    DamageWarning,
+    ReadOnlyError,
+    SnapshotExpiredError,
+    StaleHandleError,
+    StorageError,
+    StoreClosedError,
+    StoreLockedError,
+    TransactionClosedError,
+)
+from kist.format import keys, layout
+from kist.format.values import KeptVersion
+from kist.storage.base import StorageBackend
+
+Durability = Literal["full", "relaxed", "none"]
+DURABILITIES = ("full", "relaxed", "none")
+
+_MAX_MESSAGE = 1024
+# All nodes, the root group included, and then what the store keeps about versions of them.
+_EVERYTHING = (
+    (keys.whole_node(keys.ROOT)[0], b"\xff" * 8),
+    keys.TAGS,
+    keys.VERSIONS,
+)
+
+
+class Engine:
+    """An open store.
+
+    Attributes
+    ----------
+    path : str
+        For messages.
+    uuid : bytes
+        Identity of the store.
+    maintain : callable or None
+        Called in checkpoints with a transaction and the ids of nodes changed since the last
+        one; folds small pieces. Its changes are committed with the checkpoint.
+    chain, slots, ring : Chain, list of Slot or None, Ring
+        The newest state known here and how it was reached. For the writer and the upkeep.
+    """
+
+    def __init__(
+        self,
+        backend: StorageBackend,
+        *,
+        writable: bool,
+        durability: Durability = "full",
+        timeout: float | None = 30.0,
+        retain: int = 0,
+        empty_first: bool = False,
+    ) -> None:
+        if durability not in DURABILITIES:
+            raise ValueError(f"durability is one of {DURABILITIES}, not {durability!r}")
+        self.backend = backend
+        self.path = backend.name
+        self.writable = writable
+        self.durability: Durability = durability
+        self.timeout = timeout
+        self.retain = retain
+        self.closed = False
+        self.maintain: Maintain | None = None
+        self.reader = Reader(backend)
+        loaded = recovery.load(backend, self.path)
+        self.uuid = loaded.super.uuid
+        self.ring = Ring(backend, loaded.super)
+        self.slots = loaded.slots
+        self.chain = loaded.chain
+        if writable:
+            unknown = loaded.super.features_write & ~layout.KNOWN_WRITE_FEATURES
+            if unknown:
+                raise ReadOnlyError(
+                    f"{self.path}: write features {unknown:#x} are not known here: open it with"
+                    " mode 'r', or install a newer kist"
+                )
+        self._tell_damage()
+        self._lock = threading.RLock()
+        self._writer = Writer(self)
+        self._writing = False
+        self._transaction: Transaction | None = None
+        self._newest: Snapshot | None = None
+        self._empty_first = empty_first
+        self._slots_raw = b""
+
+    def _tell_damage(self) -> None:
+        damage, shown = self.chain.damage, self.chain.state.commit
+        if damage and self.writable:
+            raise CorruptDataError(f"{self.path}: {damage}")
+        if damage:
+            warnings.warn(
+                f"{self.path}: {damage}; shown is commit {shown}", DamageWarning, stacklevel=5
+            )
+
+    # Opening
+
+    @staticmethod
+    def open(
+        path: str | os.PathLike[str],
+        mode: str = "r",
+        *,
+        durability: Durability = "full",
+        timeout: float | None = 30.0,
+        retain: int = 0,
+        overwrite: bool = False,
+    ) -> Engine:
+        """Open or create a store; modes r, r+, a, w, x as `kist.open`."""
+        backend, empty_first = creation.open_path(path, mode, timeout, overwrite)
+        try:
+            return Engine(
+                backend,
+                writable=mode != "r",
+                durability=durability,
+                timeout=timeout,
+                retain=retain,
+                empty_first=empty_first,
+            )
+        except BaseException:
+            backend.close()
+            raise
+
+    @staticmethod
+    def open_backend(
+        backend: StorageBackend,
+        mode: str = "r+",
+        *,
+        durability: Durability = "full",
+        timeout: float | None = 30.0,
+        retain: int = 0,
+    ) -> Engine:
+        """Open the store on a backend; mode "a" creates it where none is finished."""
+        if mode == "a":
+            creation.create_if_unfinished(backend, timeout)
+        return Engine(
+            backend,
+            writable=mode != "r",
+            durability=durability,
+            timeout=timeout,
+            retain=retain,
+        )
+
+    # The newest state
+
+    @property
+    def commit(self) -> int:
+        """Newest commit known here."""
+        return self.chain.state.commit
+
+    @property
+    def state(self) -> State:
+        """Newest state known here."""
+        return self.chain.state
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise StoreClosedError(f"{self.path}: the store is closed")
+
+    def refresh(self) -> int:
+        """Move to the newest commit; returns its id. A few small reads when nothing changed."""
+        self._check_open()
+        with self._lock:
+            if self._writing:
+                return self.commit  # the writer is this process: nobody else can commit
+            while self._follow_one():
+                pass
+            raw = recovery.slot_bytes(self.backend)
+            if raw != self._slots_raw:
+                self._slots_raw = raw
+                self.slots = recovery.read_slots(self.backend, self.uuid)
+                if max((s.commit for s in self.slots if s), default=0) > self.commit:
+                    self._reload()
+            return self.commit
+
+    def _follow_one(self) -> bool:
+        chain = self.chain
+        record, mark = recovery.next_record(
+            self.ring, chain.position, chain.last, chain.state.commit
+        )
+        chain.horizon = max(chain.horizon, mark)
+        if record is None or not recovery.verified(self.backend, record):
+            return False
+        chain.follow(record, shared=True)
+        self._newest = None
+        return True
+
+    def _reload(self) -> None:
+        loaded = recovery.load(self.backend, self.path)
+        if loaded.super.uuid != self.uuid:
+            raise StaleHandleError(f"{self.path}: another store stands there now; open it again")
+        self.slots, self.chain = loaded.slots, loaded.chain
+
+    def newer(self, commit: int) -> int:
+        """How many commits of users there are after `commit`."""
+        self.refresh()
+        chain = self.chain
+        if commit >= chain.state.shown:
+            return 0
+        seen = [r for r in chain.seen if r.commit > commit]
+        if not seen or seen[0].commit > commit + 1:
+            return chain.state.shown - commit  # at most: checkpoints count here
+        return sum(not r.flags & layout.FLAG_MAINTENANCE for r in seen)
+
+    # Snapshots
+
+    def newest(self) -> Snapshot:
+        """Snapshot of the newest commit; the same object while nothing changes."""
+        self.refresh()
+        with self._lock:
+            newest = self._newest
+            if newest is None or newest.commit != self.commit or not newest.pinned:
+                newest = self._newest = self._pinned(None)
+            return newest
+
+    def snapshot(self, version: int | str | None = None) -> Snapshot:
+        """Pinned snapshot of the newest commit, of a commit id, or of a tag.
+
+        Raises
+        ------
+        SnapshotExpiredError
+            The version is not kept.
+        """
+        self.refresh()
+        with self._lock:
+            return self._pinned(version)
+
+    def _pinned(self, version: int | str | None) -> Snapshot:
+        for _ in range(100):
+            state = self.state if version is None else history.state_of(self, version)
+            self.backend.locks.pin(state.commit)
+            unpin = _Unpin(self.backend, state.commit)
+            # Only now look whether the commit could still be pinned; why this is enough without
+            # a gate lock: docs/design/0001, "Snapshots, pins".
+            slots = recovery.read_slots(self.backend, self.uuid)
+            if state.commit >= oldest_commit(slots) or (
+                version is not None and self._is_kept(state.commit)
+            ):
+                engine = weakref.ref(self)
+                return Snapshot(self.reader, state, unpin, lambda: _is_closed(engine))
+            unpin()
+            if not self._writing:
+                self._reload()
+        raise SnapshotExpiredError(f"{self.path}: commits pass faster than they can be pinned")
+
+    def _is_kept(self, commit: int) -> bool:
+        fresh = recovery.load(self.backend, self.path).chain.state
+        return any(v.commit == commit for v in history.versions(View(self.reader, fresh)))
+
+    def versions(self) -> list[KeptVersion]:
+        """Versions kept by tags or retention."""
+        return history.versions(View(self.reader, self.state))
+
+    # Writing
+
+    def begin(self, timeout: float | None = -1.0) -> Transaction:
+        """Take the writer's lock, move to the newest commit, start a transaction.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds to wait, None for ever; by default those given at opening.
+
+        Raises
+        ------
+        StoreLockedError
+            Somebody else kept the lock for that long.
+        ReadOnlyError
+            The store was opened for reading, or an earlier sync failed.
+        StorageError
+            A checkpoint was due and failed.
+        """
+        self._check_writable()
+        self.backend.locks.acquire_writer(self.timeout if timeout == -1.0 else timeout)
+        try:
+            if not self.backend.same_file():
+                raise StaleHandleError(f"{self.path}: another file stands there; open it again")
+            with self._lock:
+                self.refresh()
+                self._writing = True
+            with hold_interrupts():
+                self._writer.take_over()
+                if self._writer.checkpoint_due():
+                    self._writer.checkpoint()
+            transaction = self._transaction = Transaction(self, self.reader, self.state)
+            if self._empty_first:
+                for start, stop in _EVERYTHING:
+                    transaction.delete_range(start, stop)
+            return transaction
+        except BaseException:
+            self._writer.drop_space()
+            self._stop_writing()
+            raise
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if not self.writable:
+            raise ReadOnlyError(f"{self.path}: opened for reading; use mode 'r+' or 'a'")
+        if self._writer.failed:
+            raise ReadOnlyError(f"{self.path}: {self._writer.failed}; open it again")
+        if self.backend.forked:
+            raise ReadOnlyError(f"{self.path}: opened before a fork; open it in this process")
+
+    def _stop_writing(self) -> None:
+        self._transaction = None
+        with self._lock:
+            self._writing = False
+        if not self.backend.forked:
+            self.backend.locks.release_writer()
+
+    def writer_space(self) -> Space:
+        """Free and waiting space, for the holder of the writer's lock."""
+        return self._writer.space
+
+    def finish(self, transaction: Transaction, message: str) -> int:
+        """Commit, and release the writer's lock; for `Transaction.commit`."""
+        done = False
+        self._newest = None  # let its pin go, unless somebody reads it
+        try:
+            self._check_owner(transaction)
+            if self.retain and transaction.changed:
+                history.retain(self, transaction)
+            with hold_interrupts():
+                if transaction.changed:
+                    self._writer.commit(transaction, message[:_MAX_MESSAGE])
+                    self._empty_first = False
+                done = transaction.changed or not transaction.wrote
+        finally:
+            self._end(transaction, keep_space=done)
+        return self.state.shown
+
+    def abandon(self, transaction: Transaction) -> None:
+        """Forget a transaction, and release the writer's lock."""
+        self._end(transaction, keep_space=not transaction.wrote)
+
+    def _end(self, transaction: Transaction, *, keep_space: bool) -> None:
+        if transaction.closed:
+            return
+        transaction.closed = True
+        if self._transaction is transaction:
+            if not keep_space:
+                self._writer.drop_space()
+            self._stop_writing()
+
+    def _check_owner(self, transaction: Transaction) -> None:
+        self._check_open()
+        if self.backend.forked:
+            raise TransactionClosedError(f"{self.path}: this transaction is the parent's")
+        if self._transaction is not transaction:
+            raise TransactionClosedError(f"{self.path}: this transaction has ended")
+
+    def checkpoint(self, *, trim: bool = False) -> None:
+        """Fold the log into the tree. Happens by itself; tags and compaction ask for it."""
+        transaction = self.begin()
+        try:
+            if trim:
+                self._writer.space.lowest = True
+            with hold_interrupts():
+                self._writer.checkpoint(trim=trim)
+        finally:
+            self._end(transaction, keep_space=True)
+
+    def sync(self) -> None:
+        """Make all commits of this process durable now."""
+        self._check_open()
+        if self.writable and not self._writer.failed:
+            commit = self._writer.own_commit
+            self._writer.sync("recent commits")
+            if commit >= 0:
+                self.chain.horizon = max(self.chain.horizon, min(commit, self.commit))
+
+    # History, upkeep: see those modules
+
+    def history(self) -> list[CommitInfo]:
+        """Commits that can still be opened, newest first."""
+        self.refresh()
+        return history.commits(self)
+
+    def tags(self) -> dict[str, int]:
+        """Tag -> commit that the user tagged."""
+        self.refresh()
+        return history.tags(View(self.reader, self.state))
+
+    def tag(self, name: str, commit: int | None = None, *, move: bool = False) -> int:
+        """Keep a commit until it is untagged; returns its id."""
+        return history.tag(self, name, commit, move=move)
+
+    def untag(self, name: str) -> None:
+        """Let a tagged commit go."""
+        history.untag(self, name)
+
+    def usage(self) -> Usage:
+        """Bytes in use, free and waiting, and who pins what."""
+        return upkeep.usage(self)
+
+    def check(self, progress: Progress | None = None) -> list[Problem]:
+        """Read and verify everything; lists all damage."""
+        return upkeep.check(self, progress)
+
+    def compact(self, progress: Progress | None = None) -> int:
+        """Move extents down and cut the file; returns the bytes given back."""
+        return upkeep.compact(self, progress)
+
+    # The end
+
+    def close(self) -> None:
+        """Close the file; an open transaction is rolled back."""
+        if self.closed:
+            return
+        try:
+            if not self.backend.forked:
+                if self._transaction is not None:
+                    self._transaction.rollback()
+                if self.writable and not self._writer.failed:
+                    self._close_log()
+        finally:
+            self.closed = True
+            self._newest = None
+            self.backend.close()
+
+    def _close_log(self) -> None:
+        if self._empty_first:
+            self.begin().commit()
+        if self._writer.own_commit < 0:
+            return
+        if self.durability == "relaxed" and self.chain.horizon < self.commit:
+            self.sync()
+        try:
+            self.backend.locks.acquire_writer(0)
+        except StoreLockedError:
+            return  # another writer goes on: its records vouch for ours
+        try:
+            if self.refresh() == self._writer.own_commit == self.chain.horizon:
+                self._writer.mark()
+        except StorageError as error:  # it protects against damage only: no reason to raise
+            warnings.warn(f"{self.path}: no mark at the end: {error}", DamageWarning, stacklevel=3)
+        finally:
+            self.backend.locks.release_writer()
+
+
+class _Unpin:
+    """Undo one pin; holds the backend, not the engine."""
+
+    def __init__(self, backend: StorageBackend, commit: int) -> None:
+        self._backend, self._commit, self._pid = backend, commit, os.getpid()
+
+    def __call__(self) -> None:
+        if os.getpid() != self._pid:
+            return  # the pin is the parent's
+        try:
+            self._backend.locks.unpin(self._commit)
+        except (ValueError, StorageError, StoreClosedError):
+            return  # the file is closed, and its pins went with it
+
+
+def _is_closed(engine: weakref.ref[Engine]) -> bool:
+    found = engine()
+    return found is None or found.closed

@@ -1,0 +1,215 @@
+"""Versions: what can still be opened, tags, retention."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kist.engine import recovery
+from kist.engine.overlay import Overlay
+from kist.engine.rootcommit import write_side_tree
+from kist.engine.transaction import Transaction
+from kist.engine.view import State, View
+from kist.errors import SnapshotExpiredError
+from kist.format import keys, layout
+from kist.format.values import KeptVersion, pack_record, unpack_record
+
+if TYPE_CHECKING:
+    from kist.engine.engine import Engine
+
+
+class CommitInfo(NamedTuple):
+    """A commit that can still be opened."""
+
+    id: int
+    time_ns: int
+    message: str
+    tags: tuple[str, ...]
+    parent: int
+
+
+def versions(view: View) -> list[KeptVersion]:
+    """Versions kept by tags or retention, oldest first."""
+    return [KeptVersion.unpack(value) for _, value in view.scan(*keys.VERSIONS)]
+
+
+def _tagged(view: View) -> dict[str, tuple[int, int]]:
+    """Tag -> (commit of the kept version, commit that the user tagged)."""
+    out = {}
+    for key, value in view.scan(*keys.TAGS):
+        payload = unpack_record(value)[1]
+        out[keys.tag_of(key)] = (
+            int.from_bytes(payload[:8], "little"),
+            int.from_bytes(payload[8:16], "little"),
+        )
+    return out
+
+
+def tags(view: View) -> dict[str, int]:
+    """Tag -> commit that the user tagged."""
+    return {name: shown for name, (_, shown) in _tagged(view).items()}
+
+
+def state_of(engine: Engine, version: int | str) -> State:
+    """State of a tag, or of a commit that is still kept.
+
+    Raises
+    ------
+    SnapshotExpiredError
+        It is not.
+    """
+    view = View(engine.reader, engine.state)
+    kept = versions(view)
+    if isinstance(version, str):
+        known = _tagged(view)
+        if version not in known:
+            names = ", ".join(map(repr, sorted(known))) or "none"
+            raise SnapshotExpiredError(
+                f"{engine.path}: there is no tag {version!r}; tags are: {names}"
+            )
+        found = [v for v in kept if v.commit == known[version][0]]
+    else:
+        if version in (engine.state.commit, engine.state.shown):
+            return engine.state
+        found = [v for v in kept if v.shown == version]
+    if found:
+        v = found[0]
+        return State(v.commit, v.time_ns, v.root, Overlay(), v.end, v.next_node, v.shown)
+    if not isinstance(version, int) or not 0 <= version < engine.commit:
+        raise SnapshotExpiredError(
+            f"{engine.path}: there is no commit {version}; the newest is {engine.state.shown}"
+        )
+    return recovery.load(engine.backend, engine.path, upto=version).chain.state
+
+
+def _message_of(engine: Engine, commit: int) -> str:
+    return next((r.message for r in engine.chain.seen if r.commit == commit), "")
+
+
+def commits(engine: Engine) -> list[CommitInfo]:
+    """Commits that can still be opened, newest first."""
+    view, state = View(engine.reader, engine.state), engine.state
+    names: dict[int, list[str]] = {}
+    for name, shown in tags(view).items():
+        names.setdefault(shown, []).append(name)
+    found = {v.shown: (v.time_ns, v.message) for v in versions(view)}
+    older = min((s for s in engine.slots if s), key=lambda s: s.checkpoint)
+    for record in recovery.walk(engine.ring.again(), older).seen:
+        if not record.flags & layout.FLAG_MAINTENANCE and record.commit <= state.commit:
+            found[record.commit] = (record.time_ns, record.message)
+    found.setdefault(state.shown, (state.time_ns, ""))
+    order = sorted(found, reverse=True)
+    parents = [*order[1:], 0]
+    return [
+        CommitInfo(commit, *found[commit], tuple(sorted(names.get(commit, ()))), parent)
+        for commit, parent in zip(order, parents, strict=True)
+    ]
+
+
+def tag(engine: Engine, name: str, commit: int | None, *, move: bool) -> int:
+    """Keep a commit until it is untagged; returns its id.
+
+    Raises
+    ------
+    ValueError
+        The name is empty, all digits or too long, or in use without `move`.
+    SnapshotExpiredError
+        The commit is no longer kept.
+    """
+    if not name or name.isdigit() or len(name.encode()) > 255 or "\0" in name:
+        raise ValueError(f"{name!r} cannot be a tag: 1 to 255 bytes, and not all digits")
+    engine.refresh()
+    newest = commit is None or commit in (engine.state.shown, engine.commit)
+    if newest and engine.state.overlay:
+        engine.checkpoint()  # so that the commit has a tree of its own
+    txn = engine.begin()
+    try:
+        if txn.get(keys.tag(name)) is not None and not move:
+            raise ValueError(f"the tag {name!r} is in use; move=True moves it")
+        kept = _keep(engine, txn, engine.state.shown if newest else commit or 0)
+        _drop(txn, name)
+        payload = kept.commit.to_bytes(8, "little") + kept.shown.to_bytes(8, "little")
+        txn.put(keys.tag(name), pack_record(payload))
+        txn.put(keys.version(kept.commit), kept.pack())
+        txn.commit(f"tag {name}")
+    except BaseException:
+        txn.rollback()
+        raise
+    return kept.shown
+
+
+def _keep(engine: Engine, txn: Transaction, commit: int) -> KeptVersion:
+    for version in versions(txn):
+        if version.shown == commit:
+            return version
+    state = state_of(engine, commit)
+    root = state.root
+    if state.overlay:
+        root, lives = write_side_tree(engine.reader, state, txn.allocate, engine.uuid)
+        txn.add_lives(lives)
+    return KeptVersion(
+        state.commit,
+        commit,
+        state.time_ns,
+        state.end,
+        state.next_node,
+        root,
+        False,
+        _message_of(engine, commit),
+    )
+
+
+def untag(engine: Engine, name: str) -> None:
+    """Let a tagged commit go; KeyError when there is no such tag."""
+    txn = engine.begin()
+    try:
+        if txn.get(keys.tag(name)) is None:
+            raise KeyError(name)
+        _drop(txn, name)
+        txn.commit(f"untag {name}")
+    except BaseException:
+        txn.rollback()
+        raise
+
+
+def _drop(txn: Transaction, name: str) -> None:
+    """Delete a tag, and the version with its last tag unless retention keeps it."""
+    tagged = _tagged(txn)
+    if name not in tagged:
+        return
+    commit = tagged.pop(name)[0]
+    txn.delete(keys.tag(name))
+    value = txn.get(keys.version(commit))
+    shared = any(c == commit for c, _ in tagged.values())
+    if value is not None and not shared and not KeptVersion.unpack(value).retained:
+        txn.delete(keys.version(commit))
+
+
+def retain(engine: Engine, txn: Transaction) -> None:
+    """Keep the commit before this transaction, and let the oldest retained ones go."""
+    state = engine.state
+    if state.commit and state.root and not state.overlay:
+        present = txn.get(keys.version(state.commit))
+        if present is None:
+            kept = KeptVersion(
+                state.commit,
+                state.shown,
+                state.time_ns,
+                state.end,
+                state.next_node,
+                state.root,
+                True,
+                _message_of(engine, state.shown),
+            )
+            txn.put(keys.version(state.commit), kept.pack())
+        else:
+            txn.put(
+                keys.version(state.commit),
+                KeptVersion.unpack(present)._replace(retained=True).pack(),
+            )
+    tagged = {commit for commit, _ in _tagged(txn).values()}
+    retained = [v for v in versions(txn) if v.retained]
+    for old in retained[: max(0, len(retained) - engine.retain)]:
+        if old.commit in tagged:
+            txn.put(keys.version(old.commit), old._replace(retained=False).pack())
+        else:
+            txn.delete(keys.version(old.commit))

@@ -1,0 +1,246 @@
+"""Column pages: encode and frame them, read them whole, in part, or many at once.
+
+The one place where codecs, checksums, frames and the file meet. Reads verify every byte before
+a decoder sees it: the head against the pointer, each sector against the head.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from kist.codecs.pipeline import decode, encode
+from kist.codecs.recipe import Recipe
+from kist.codecs.stage import Stage
+from kist.engine.parallel import run
+from kist.engine.view import View
+from kist.errors import CodecError, CorruptDataError
+from kist.format.checksum import Buffer, sum64
+from kist.format.layout import FRAME
+from kist.format.page import MAX_HEAD, PageHead, pack_page_head, unpack_page_head
+from kist.format.values import Pointer, extent_length
+
+Array = npt.NDArray[np.generic]
+Request = tuple[Pointer, Array, int]  # pointer, where the values go, first value
+
+# Reads whose gap is smaller than this are one system call: a gap of this size costs what a
+# call costs (about 10 us at 10 GB/s from the page cache).
+_GAP = 64 * 1024
+_RUN = 8 << 20
+_CACHED_HEADS = 4096
+_heads: OrderedDict[bytes, tuple[PageHead, tuple[Stage, ...]]] = OrderedDict()
+
+
+def build_page(
+    values: Array, recipe: Recipe, *, block_values: int = 8192
+) -> tuple[bytes, list[Buffer]]:
+    """Encode values as the head and the stored blocks of a page.
+
+    Parameters
+    ----------
+    values : ndarray, 1-d
+        Values of one leaf column.
+    recipe : Recipe
+        From `kist.codecs.choose`.
+    block_values : int
+        Values of a block, which decodes alone.
+
+    Raises
+    ------
+    CodecError
+        The values do not fit the recipe, e.g. floats that are no decimals.
+    """
+    encoded = encode(values, recipe, block_values=block_values)
+    stages = [(s.id, s.params) for s in encoded.stages]
+    blocks: list[Buffer] = list(encoded.blocks)
+    head = pack_page_head(stages, encoded.n_values, encoded.block_values, blocks)
+    return head, blocks
+
+
+def page_head(view: View, pointer: Pointer) -> PageHead:
+    """Verified head of a page; the last 4,096 are kept."""
+    return _head(view, pointer)[0]
+
+
+def _head(
+    view: View, pointer: Pointer, data: memoryview | None = None
+) -> tuple[PageHead, tuple[Stage, ...]]:
+    key = pointer.sum + pointer.length.to_bytes(8, "little")
+    found = _heads.get(key)
+    if found is None:
+        if pointer.head > MAX_HEAD:
+            raise CorruptDataError(f"page head of {pointer.head} bytes", offset=pointer.offset)
+        raw = view.reader.read_part(pointer, 0, pointer.head) if data is None else data
+        view.reader.verify(pointer, raw)
+        head = unpack_page_head(bytes(raw), pointer.length)
+        found = head, tuple(Stage(number, params) for number, params in head.stages)
+        _heads[key] = found
+        while len(_heads) > _CACHED_HEADS:
+            try:
+                _heads.popitem(last=False)
+            except KeyError:  # another thread was faster
+                break
+    return found
+
+
+def read_page(view: View, pointer: Pointer, out: Array, start: int = 0) -> None:
+    """Decode the values ``start .. start + len(out)`` of a page into `out`.
+
+    Parameters
+    ----------
+    out : ndarray, 1-d
+        Of the dtype of the column; any byte order, contiguous or not.
+
+    Raises
+    ------
+    CorruptDataError
+        The page fails a checksum or does not decode; `out` may be partly written.
+
+    Notes
+    -----
+    Reads the head (unless kept) and the sectors that hold the values.
+    """
+    if len(out) == 0:
+        return
+    head, stages = _head(view, pointer)
+    _check_bounds(pointer, head, start, start + len(out))
+    first = start // head.block_values
+    last = (start + len(out) - 1) // head.block_values
+    sectors = head.sectors_of(first, last)
+    at = head.sector_span(sectors[0])[0]
+    stop = head.sector_span(sectors[-1])[1]
+    data = memoryview(view.reader.read_part(pointer, head.size + at, stop - at))
+    _decode(pointer, head, stages, data, at, sectors, out, start)
+
+
+def _check_bounds(pointer: Pointer, head: PageHead, start: int, stop: int) -> None:
+    if start < 0 or stop > head.n_values:
+        raise CorruptDataError(
+            f"page at byte {pointer.offset} holds {head.n_values} values; {start} to {stop} asked",
+            offset=pointer.offset,
+        )
+
+
+def _decode(
+    pointer: Pointer,
+    head: PageHead,
+    stages: tuple[Stage, ...],
+    data: memoryview,
+    at: int,
+    sectors: range,
+    out: Array,
+    start: int,
+) -> None:
+    """Verify sectors, then decode; `data` begins at `at` behind the head."""
+    for sector in sectors:
+        a, b = head.sector_span(sector)
+        if sum64(data[a - at : b - at]) != head.sums[sector]:
+            raise CorruptDataError(
+                f"byte {pointer.offset + FRAME.size + head.size + a}: sector {sector} of"
+                f" {len(head.sums)} fails its checksum; 'kist check' lists all damage",
+                offset=pointer.offset,
+            )
+    size = head.block_values
+    first, last = start // size, (start + len(out) - 1) // size
+    blocks = []
+    for block in range(first, last + 1):
+        a = head.ends[block - 1] if block else 0
+        blocks.append(data[a - at : head.ends[block] - at])
+    low, high = first * size, min((last + 1) * size, head.n_values)
+    whole = (low, high) == (start, start + len(out))
+    target = out if whole else np.empty(high - low, out.dtype)
+    try:
+        decode(stages, out.dtype, head.n_values, size, first, blocks, target)
+    except CodecError as error:
+        raise CorruptDataError(
+            f"page at byte {pointer.offset} does not decode: {error}", offset=pointer.offset
+        ) from error
+    if not whole:
+        out[:] = target[start - low : start - low + len(out)]
+
+
+def read_pages(view: View, requests: Sequence[Request]) -> None:
+    """Many `read_page` at once: neighbours are read together, threads decode.
+
+    Notes
+    -----
+    Reads whole pages where most of a page is asked for. At most 8 MiB are read ahead per
+    thread.
+    """
+    requests = [r for r in requests if len(r[1])]
+    if len(requests) == 1:
+        read_page(view, *requests[0])
+        return
+    order = sorted(requests, key=lambda r: r[0].offset)
+    runs: list[list[Request]] = []
+    end = 0
+    for request in order:
+        pointer = request[0]
+        stop = pointer.offset + extent_length(pointer.length)
+        if runs and pointer.offset - end <= _GAP and stop - runs[-1][0][0].offset <= _RUN:
+            runs[-1].append(request)
+        else:
+            runs.append([request])
+        end = stop
+    # One long run would leave the other threads idle.
+    pieces = [piece for r in runs for piece in _halves(r, len(runs))]
+    run([lambda piece=piece: _read_run(view, piece) for piece in pieces])  # type: ignore[misc]
+
+
+def _halves(requests: list[Request], n_runs: int) -> list[list[Request]]:
+    parts = min(len(requests), max(1, 8 // n_runs))
+    size = -(-len(requests) // parts)
+    return [requests[i : i + size] for i in range(0, len(requests), size)]
+
+
+def _read_run(view: View, requests: list[Request]) -> None:
+    if len(requests) == 1:
+        read_page(view, *requests[0])
+        return
+    first, last = requests[0][0], requests[-1][0]
+    for pointer, _, _ in requests:
+        view.reader.check_range(pointer)
+    begin = first.offset
+    data = memoryview(
+        view.reader.backend.read(begin, last.offset + FRAME.size + last.length - begin)
+    )
+    for pointer, out, start in requests:
+        at = pointer.offset + FRAME.size - begin
+        body = data[at : at + pointer.length]
+        if len(body) != pointer.length:
+            raise CorruptDataError(
+                f"byte {pointer.offset}: the file ends within a page", offset=pointer.offset
+            )
+        head, stages = _head(view, pointer, body[: pointer.head])
+        _check_bounds(pointer, head, start, start + len(out))
+        blocks = start // head.block_values, (start + len(out) - 1) // head.block_values
+        _decode(pointer, head, stages, body[head.size :], 0, head.sectors_of(*blocks), out, start)
+
+
+def take_page(
+    view: View, pointer: Pointer, dtype: np.dtype[np.generic], positions: npt.NDArray[np.int64]
+) -> Array:
+    """Values at ascending positions of a page; decodes only the blocks that hold them."""
+    head, stages = _head(view, pointer)
+    out = np.empty(len(positions), dtype)
+    if not len(positions):
+        return out
+    _check_bounds(pointer, head, int(positions[0]), int(positions[-1]) + 1)
+    size = head.block_values
+    blocks = positions // size
+    if len(positions) * 4 > head.n_values or len(head.ends) == 1:
+        low, high = int(blocks[0]) * size, min((int(blocks[-1]) + 1) * size, head.n_values)
+        whole = np.empty(high - low, dtype)
+        read_page(view, pointer, whole, low)
+        np.take(whole, positions - low, out=out)
+        return out
+    cuts = np.flatnonzero(np.diff(blocks)) + 1
+    for a, b in zip([0, *cuts.tolist()], [*cuts.tolist(), len(positions)], strict=True):
+        low = int(blocks[a]) * size
+        block = np.empty(min(low + size, head.n_values) - low, dtype)
+        read_page(view, pointer, block, low)
+        out[a:b] = block[positions[a:b] - low]
+    return out

@@ -1,0 +1,62 @@
+"""Threads for work on pages: codecs and checksums let the interpreter go."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from kist import options
+
+T = TypeVar("T")
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+_pool_key: tuple[int, int] = (0, 0)
+_inside = threading.local()
+
+
+def run(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    """Results of the tasks, in order; run on `options.n_threads` threads.
+
+    A single task, a single thread, or a call from within a task runs in place.
+    """
+    threads = options.n_threads
+    if len(tasks) < 2 or threads < 2 or getattr(_inside, "task", False):
+        return [task() for task in tasks]
+    # The calling thread works too; taking tasks one by one evens out unequal ones.
+    results: list[T | None] = [None] * len(tasks)
+    errors: list[BaseException] = []
+    order = iter(range(len(tasks)))
+
+    def work() -> None:
+        _inside.task = True
+        try:
+            for i in order:
+                if errors:
+                    return
+                results[i] = tasks[i]()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            _inside.task = False
+
+    others = [_executor(threads).submit(work) for _ in range(min(threads, len(tasks)) - 1)]
+    work()
+    for other in others:
+        other.result()
+    if errors:
+        raise errors[0]
+    return results  # type: ignore[return-value]
+
+
+def _executor(threads: int) -> ThreadPoolExecutor:
+    global _pool, _pool_key
+    key = (os.getpid(), threads)  # a forked child has none of its parent's threads
+    with _lock:
+        if _pool is None or _pool_key != key:
+            _pool = ThreadPoolExecutor(threads, thread_name_prefix="kist")
+            _pool_key = key
+        return _pool

@@ -1,0 +1,349 @@
+"""From bytes to the newest whole commit: what opening, refreshing and taking over share.
+
+Writes nothing. The rules are those of docs/format.md, "Recovery".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kist.engine.overlay import Overlay
+from kist.engine.space import Space, load_space
+from kist.engine.view import Reader, State
+from kist.errors import CorruptDataError, SnapshotExpiredError
+from kist.format import layout, superblock
+from kist.format.checksum import sum128
+from kist.format.log import Record, unpack_record_at
+from kist.format.superblock import Slot, Super
+from kist.storage.base import StorageBackend
+
+_RETRIES = 100
+_PARENT_AT = layout.RECORD.offset("parent")
+
+
+@dataclass(slots=True)
+class Chain:
+    """A state and how it was reached from a slot.
+
+    Attributes
+    ----------
+    state : State
+        The newest commit of the chain.
+    position : int
+        End of its last record, where the search for the next one begins.
+    last : bytes
+        Sum of that record.
+    records : list of Record
+        Records since the root of the state, without the root record itself.
+    spare : (int, int)
+        Unused rest named with that root.
+    root_end : int
+        End of the used part of the file at the commit of the root.
+    horizon : int
+        Newest commit known to be durable.
+    seen : list of Record
+        All records followed since the slot.
+    damage : str
+        What is wrong behind the newest whole commit; empty when nothing is.
+    """
+
+    state: State
+    position: int
+    last: bytes
+    records: list[Record]
+    spare: tuple[int, int]
+    root_end: int
+    horizon: int
+    seen: list[Record] = field(default_factory=list)
+    damage: str = ""
+
+    def follow(self, record: Record, *, shared: bool) -> None:
+        """Take one more record; `shared`: somebody else may hold the present overlay."""
+        state = self.state
+        if record.kind == layout.COMMIT_ROOT:
+            overlay, root = Overlay(), record.root
+            self.records = []
+            self.spare = record.spare
+            self.root_end = record.end
+        else:
+            overlay = state.overlay.copy() if shared else state.overlay
+            overlay.apply(record.ops)
+            root = state.root
+            self.records.append(record)
+        shown = state.shown if record.flags & layout.FLAG_MAINTENANCE else record.commit
+        self.state = State(
+            record.commit, record.time_ns, root, overlay, record.end, record.next_node, shown
+        )
+        self.position = record.position + record.size
+        self.last = record.sum
+        self.horizon = max(self.horizon, record.horizon)
+        self.seen.append(record)
+
+
+class Ring:
+    """The two halves of the ring; `cache` reads one of them at once."""
+
+    def __init__(self, backend: StorageBackend, super_: Super) -> None:
+        self.super = super_
+        self.backend = backend
+        self.uuid = super_.uuid
+        self.start = super_.ring_offset
+        self.half = super_.ring_half
+        self._cached: dict[int, bytes] = {}
+
+    def again(self) -> Ring:
+        """The same ring with nothing cached."""
+        return Ring(self.backend, self.super)
+
+    def cache(self, position: int) -> None:
+        """Read the half that a position lies in, for a walk through all of it."""
+        start = self.half_start(position)
+        if start not in self._cached:
+            self._cached[start] = self.backend.read(start, self.half)
+
+    def read(self, position: int, n: int) -> bytes:
+        """Bytes of one half."""
+        start = self.half_start(position)
+        cached = self._cached.get(start)
+        if cached is None:
+            return self.backend.read(position, n)
+        return cached[position - start : position - start + n]
+
+    def half_end(self, position: int) -> int:
+        """End of the half that a position lies in."""
+        return self.start + self.half * ((position - self.start) // self.half + 1)
+
+    def half_start(self, position: int) -> int:
+        """Start of the half that a position lies in."""
+        return self.half_end(position) - self.half
+
+    def other_half(self, position: int) -> int:
+        """Start of the half that a position does not lie in."""
+        start = self.half_start(position)
+        return self.start if start != self.start else self.start + self.half
+
+    def room(self, position: int) -> int:
+        """Bytes from a position to the end of its half."""
+        return self.half_end(position) - position
+
+    def places(self, position: int) -> list[int]:
+        """Where the next record may stand behind a record that ends at `position`."""
+        end = self.half_end(position)
+        near = [-(-position // 64) * 64, -(-position // layout.BLOCK) * layout.BLOCK]
+        return [p for p in dict.fromkeys(near) if p < end] + [self.other_half(position)]
+
+
+_PEEK = struct.Struct("<4sH2x16sQQ")  # magic, kind, uuid, commit, position
+
+
+def _read_record(
+    ring: Ring, position: int, commit: int = 0, last: bytes | None = None
+) -> Record | None:
+    """The record at a place, or None; with `last`, only one that may follow it."""
+    size = layout.RECORD.size
+    head = ring.read(position, size)
+    if len(head) < size:
+        return None
+    magic, kind, uuid, number, named = _PEEK.unpack_from(head)
+    if magic != layout.COMMIT_MAGIC or uuid != ring.uuid or named != position:
+        return None
+    if last is not None and (
+        number != commit + (kind != layout.COMMIT_MARK)
+        or head[_PARENT_AT : _PARENT_AT + 16] != last
+    ):
+        return None
+    total = size + layout.RECORD.unpack(head)["length"]
+    if total > ring.half_end(position) - position:
+        return None
+    data = head if total == size else ring.read(position, total)
+    return unpack_record_at(data, 0, position, ring.uuid)
+
+
+def next_record(
+    ring: Ring, position: int, last: bytes, commit: int, *, cache: bool = False
+) -> tuple[Record | None, int]:
+    """The record that follows, if it is whole, and the horizon of a mark found on the way.
+
+    Parameters
+    ----------
+    position, last, commit : int, bytes, int
+        End of the record before, its sum, its commit.
+    cache : bool
+        Read halves at once: many records are expected.
+    """
+    horizon = 0
+    for place in ring.places(position):
+        if cache:
+            ring.cache(place)
+        record = _read_record(ring, place, commit, last)
+        if record is None:
+            continue
+        if record.kind == layout.COMMIT_MARK:
+            if record.commit == commit:
+                horizon = record.horizon
+        elif record.commit == commit + 1:
+            return record, horizon
+    return None, horizon
+
+
+def verified(backend: StorageBackend, record: Record) -> bool:
+    """Whether the extents that a record lists are there and whole."""
+    for run in record.verify:
+        data = backend.read(run.offset, run.length)
+        if len(data) != run.length or sum128(data) != run.sum:
+            return False
+    return True
+
+
+def walk(ring: Ring, slot: Slot, upto: int | None = None) -> Chain:
+    """Follow the log from a slot to its newest whole commit, or up to commit `upto`."""
+    records: list[Record] = []
+    position, last, commit, horizon = slot.position, slot.chain, slot.commit, slot.commit
+    while upto is None or commit < upto:
+        record, mark = next_record(ring, position, last, commit, cache=True)
+        horizon = max(horizon, mark)
+        if record is None:
+            break
+        records.append(record)
+        position, last, commit = record.position + record.size, record.sum, record.commit
+        horizon = max(horizon, record.horizon)
+    state = State(
+        slot.commit, slot.time_ns, slot.root, Overlay(), slot.end, slot.next_node, slot.commit
+    )
+    chain = Chain(state, slot.position, slot.chain, [], slot.spare, slot.end, horizon)
+    for record in records:
+        # Up to the horizon everything is known to be on the disk; above it, only what is seen.
+        if record.commit > horizon and not verified(ring.backend, record):
+            break
+        chain.follow(record, shared=False)
+    return chain
+
+
+def _later_records(ring: Ring, start: int, chain: Chain) -> Iterator[Record]:
+    """Whole records from `start` to the end of its half that belong behind a chain."""
+    ring.cache(start)
+    data = ring.read(start, ring.half_end(start) - start)
+    at = data.find(layout.COMMIT_MAGIC)
+    while at >= 0:
+        if at % 64 == 0:
+            record = _read_record(ring, start + at)
+            if record and record.commit >= chain.state.commit and record.sum != chain.last:
+                yield record
+        at = data.find(layout.COMMIT_MAGIC, at + 1)
+
+
+def find_damage(ring: Ring, slots: list[Slot | None], chain: Chain) -> str:
+    """Say which durable commit is missing behind a chain, or nothing."""
+    lost = max([chain.horizon, *[s.commit for s in slots if s]])
+    places = [-(-chain.position // 64) * 64]
+    if None in slots:  # the newer one may be the one that is lost: look into both halves
+        places.append(ring.other_half(chain.position))
+    for place in places:
+        for record in _later_records(ring, place, chain):
+            lost = max(lost, record.horizon)
+    if lost <= chain.state.commit:
+        return ""
+    return (
+        f"commit {lost} was durable, and the log breaks after commit {chain.state.commit}"
+        f" at byte {chain.position}: 'kist check' lists the damage, 'kist salvage' rescues"
+        " what is whole"
+    )
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A store as found."""
+
+    super: Super
+    slots: list[Slot | None]
+    chain: Chain
+
+    @property
+    def oldest(self) -> int:
+        """Commit of the older slot: nothing freed after it may be used again."""
+        return oldest_commit(self.slots)
+
+
+def oldest_commit(slots: list[Slot | None]) -> int:
+    """Commit of the older slot; 0 when one of the two is missing."""
+    return min((s.commit if s else 0) for s in slots)
+
+
+def slot_bytes(backend: StorageBackend) -> bytes:
+    """Both slots as they stand, to see whether they have changed."""
+    return backend.read(layout.SLOT_OFFSETS[0], layout.BLOCK + layout.SLOT.size)
+
+
+def read_slots(backend: StorageBackend, uuid: bytes) -> list[Slot | None]:
+    """Both slots; None where one is not whole."""
+    data = slot_bytes(backend)
+    return [superblock.unpack_slot(data[at:], uuid) for at in (0, layout.BLOCK)]
+
+
+def newest_slot(slots: list[Slot | None], path: str) -> Slot:
+    """The slot to begin with."""
+    found = [s for s in slots if s is not None]
+    if not found:
+        raise CorruptDataError(
+            f"{path}: neither commit slot is whole: restore a backup, or try 'kist salvage'",
+            offset=layout.SLOT_OFFSETS[0],
+        )
+    return max(found, key=lambda s: s.checkpoint)
+
+
+def load(backend: StorageBackend, path: str, upto: int | None = None) -> Loaded:
+    """Read a store as it is now.
+
+    Parameters
+    ----------
+    upto : int, optional
+        Stop at this commit, which must not be older than the older slot.
+
+    Raises
+    ------
+    NotAStoreError, UnsupportedVersionError, CorruptDataError
+        As `unpack_super`; or no slot is whole.
+    SnapshotExpiredError
+        Commit `upto` can no longer be reached.
+
+    Notes
+    -----
+    Reads 16 KiB, then the used part of the log. A writer may work at the same time: when the
+    slots have changed in the meantime, everything is read again.
+    """
+    for _ in range(_RETRIES):
+        head = backend.read(0, layout.HEAD_BYTES)
+        super_ = superblock.unpack_super(head, path)
+        slots = [
+            superblock.unpack_slot(head[at : at + layout.BLOCK], super_.uuid)
+            for at in layout.SLOT_OFFSETS
+        ]
+        slot = newest_slot(slots, path)
+        if upto is not None and upto < slot.commit:
+            older = [s for s in slots if s is not None and s.commit <= upto]
+            if not older:
+                raise SnapshotExpiredError(
+                    f"{path}: commit {upto} is no longer kept; 'tag' keeps a version"
+                )
+            slot = older[0]
+        ring = Ring(backend, super_)
+        chain = walk(ring, slot, upto)
+        if upto is None:
+            chain.damage = find_damage(ring, slots, chain)
+        if read_slots(backend, super_.uuid) == slots:
+            return Loaded(super_, slots, chain)
+    raise CorruptDataError(f"{path}: the commit slots change faster than they can be read")
+
+
+def space_of(reader: Reader, chain: Chain) -> Space:
+    """Free and waiting space as of the newest commit of a chain."""
+    root = chain.state.root_bytes()
+    return load_space(
+        lambda start, stop: reader.tree.scan(root, start, stop),
+        chain.root_end,
+        chain.spare,
+        chain.records,
+        chain.state.end,
+    )

@@ -1,0 +1,130 @@
+"""Writing a new tree: apply all changes, find space for the pages, write them.
+
+The free space is itself part of the map, and writing the map changes it. So the batch is
+applied again until what it frees and takes is what it says it frees and takes: two or three
+rounds, as the records concerned are neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kist.engine.overlay import Overlay
+from kist.engine.space import Space
+from kist.engine.tree import DraftNode, Tree, extent_bound, place
+from kist.engine.view import Reader, State
+from kist.format.checksum import Buffer
+from kist.format.frame import FrameHeader
+from kist.format.layout import FRAME, FRAME_TREE
+from kist.format.log import Freed
+from kist.format.values import Pointer, extent_length
+
+_ROUNDS = 64
+_SLACK = 2048
+
+
+def batch_of(tree: Tree, root: bytes | None, overlay: Overlay) -> dict[bytes, bytes | None]:
+    """All changes of an overlay as puts and deletes of single keys."""
+    batch: dict[bytes, bytes | None] = {}
+    for start, stop in overlay.ranges:
+        for key, _ in tree.scan(root, start, stop):
+            batch[key] = None
+    batch.update(overlay.values)
+    return batch
+
+
+def write_tree(
+    reader: Reader, state: State, space: Space, uuid: bytes, commit: int
+) -> tuple[Pointer | None, tuple[int, int]]:
+    """Write the tree of a state and its free space; returns (root, unused rest of the run).
+
+    Notes
+    -----
+    Nothing is synced. When this raises, `space` no longer agrees with the file and must be
+    loaded afresh.
+    """
+    tree, root = reader.tree, state.root_bytes()
+    batch = batch_of(tree, root, state.overlay)
+    replaced: dict[bytes, bytes] = {}
+    run: tuple[int, int] | None = None
+    for _ in range(_ROUNDS):
+        changes = dict(space.changes)
+        full = {**batch, **changes}
+        for key in replaced.values():  # a page once counted as freed must be rewritten
+            if key and key not in full:
+                value = tree.get(root, key)
+                if value is not None:
+                    full[key] = value
+        draft = tree.apply(root, sorted(full.items()))
+        new = {p: k for p, k in draft.replaced.items() if p not in replaced}
+        replaced.update(new)
+        space.wait(Freed(*Pointer.unpack(p).extent, Pointer.unpack(p).birth, commit) for p in new)
+        nodes = draft.nodes()
+        need = extent_bound(nodes)
+        if run is None or need > run[1]:
+            if run is not None:
+                space.give(*run)
+            run = (space.allocate(need + _SLACK), need + _SLACK)
+        if changes == space.changes and replaced.keys() == draft.replaced.keys():
+            break
+    else:
+        raise RuntimeError("the free space of the store does not settle")
+    written = write_nodes(reader, nodes, run[0], uuid, commit)
+    if isinstance(draft.root, DraftNode):
+        pointer: Pointer | None = written[-1]
+    else:
+        pointer = Pointer.unpack(draft.root) if draft.root else None
+    used = sum(p.extent[1] for p in written)
+    space.changes.clear()
+    return pointer, (run[0] + used, run[1] - used)
+
+
+def write_nodes(
+    reader: Reader, nodes: Sequence[DraftNode], offset: int, uuid: bytes, birth: int
+) -> list[Pointer]:
+    """Write tree pages one behind the other from `offset` on, with one call."""
+    buffers: list[Buffer] = []
+    pointers = []
+    for pointer, node, body in place(nodes, offset, birth):
+        header = FrameHeader(
+            FRAME_TREE,
+            pointer.offset,
+            uuid,
+            0,
+            node.level,
+            0,
+            birth,
+            pointer.length,
+            pointer.head,
+            pointer.sum,
+        )
+        buffers += [header.pack(), body]
+        padding = extent_length(len(body)) - FRAME.size - len(body)
+        if padding:
+            buffers.append(bytes(padding))
+        pointers.append(pointer)
+    if buffers:
+        reader.backend.write(offset, buffers)
+    return pointers
+
+
+def write_side_tree(
+    reader: Reader, state: State, allocate: Callable[[int], int], uuid: bytes
+) -> tuple[Pointer | None, list[Freed]]:
+    """Write a tree for a past commit, for a tag; returns (root, the lives of its pages).
+
+    Its pages belong to that one commit: their life ends with the commit after it.
+    """
+    tree, root = reader.tree, state.root_bytes()
+    draft = tree.apply(root, sorted(batch_of(tree, root, state.overlay).items()))
+    nodes = draft.nodes()
+    if not nodes:
+        return state.root if draft.root else None, []
+    offset = allocate(extent_bound(nodes))
+    written = write_nodes(reader, nodes, offset, uuid, state.commit)
+    rest = offset + sum(p.extent[1] for p in written)
+    lives = [Freed(*p.extent, state.commit, state.commit + 1) for p in written]
+    unused = offset + extent_bound(nodes) - rest
+    if unused:
+        lives.append(Freed(rest, unused, state.commit, state.commit))
+    return written[-1], lives

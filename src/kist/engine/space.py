@@ -1,0 +1,263 @@
+"""Which bytes of the file may be written: free space, waiting space, and the file's end.
+
+The lists live in memory while a process writes; every change is also noted as a change of the
+map's ``F`` and ``Q`` records, which the next root commit writes (docs/format.md, "Space").
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from kist.format import keys
+from kist.format.layout import DATA_OFFSET
+from kist.format.log import Freed, Record
+from kist.format.values import pack_free, pack_waiting, unpack_free, unpack_waiting
+
+Extent = tuple[int, int]
+Scan = Callable[[bytes, bytes], Iterable[tuple[bytes, bytes]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Space that a commit freed: part of every commit from birth up to, not including, freed."""
+
+    offset: int
+    length: int
+    birth: int
+    freed: int
+
+
+class Space:
+    """Free and waiting extents of a store, for the one writer.
+
+    Attributes
+    ----------
+    end : int
+        End of the used part of the file.
+    changes : dict of key to value or None
+        What the next root commit must write of this to the map.
+    lowest : bool
+        Take the lowest place that fits instead of the tightest: for compaction.
+    fresh_bytes : int
+        Bytes freed since the newest slot: when they are many, a checkpoint is due.
+    """
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+        self.changes: dict[bytes, bytes | None] = {}
+        self.fresh_bytes = 0
+        self.lowest = False
+        self._lengths: dict[int, int] = {}
+        self._offsets: list[int] = []
+        self._by_length: list[Extent] = []  # (length, offset)
+        self._waiting: dict[int, Waiting] = {}
+        self._waiting_offsets: list[int] = []
+
+    # Loading
+
+    def load(self, free: Iterable[Extent], waiting: Iterable[Waiting]) -> None:
+        """Fill from the map; notes no changes."""
+        for offset, length in free:
+            self._lengths[offset] = length
+        self._offsets = sorted(self._lengths)
+        self._by_length = sorted((n, o) for o, n in self._lengths.items())
+        self._waiting = {w.offset: w for w in waiting}
+        self._waiting_offsets = sorted(self._waiting)
+
+    # Sizes
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes that may be used now."""
+        return sum(self._lengths.values())
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait for slots, pins, tags or kept versions."""
+        return sum(w.length for w in self._waiting.values())
+
+    def free_extents(self) -> list[Extent]:
+        """Free (offset, length), ascending."""
+        return [(o, self._lengths[o]) for o in self._offsets]
+
+    def waiting_extents(self) -> list[Waiting]:
+        """Waiting extents, ascending by offset."""
+        return [self._waiting[o] for o in self._waiting_offsets]
+
+    # Taking and giving
+
+    def allocate(self, length: int) -> int:
+        """Offset of `length` bytes that nothing needs: the best fit, else the end of the file."""
+        if self.lowest:
+            place = self.allocate_below(length, self.end)
+            if place is not None:
+                return place
+        at = bisect_left(self._by_length, (length, 0))
+        if at == len(self._by_length):
+            # Free space that touches the end is used first: the file grows by the rest only.
+            last = self._offsets[-1] if self._offsets else None
+            if last is not None and last + self._lengths[last] == self.end:
+                self._remove(last)
+                self.end = last
+            offset = self.end
+            self.end += length
+            return offset
+        size, offset = self._by_length[at]
+        self._remove(offset)
+        if size > length:
+            self._insert(offset + length, size - length)
+        return offset
+
+    def allocate_below(self, length: int, limit: int) -> int | None:
+        """Lowest free place of `length` bytes that ends at or below `limit`, or None."""
+        for offset in self._offsets:
+            if offset + length > limit:
+                return None
+            if self._lengths[offset] >= length:
+                size = self._remove(offset)
+                if size > length:
+                    self._insert(offset + length, size - length)
+                return offset
+        return None
+
+    def take(self, offset: int, length: int) -> None:
+        """Mark a range as used, as a record of the log says."""
+        stop = offset + length
+        self._unwait(offset, stop)
+        if stop > self.end:
+            if offset > self.end:
+                self._insert(self.end, offset - self.end)
+            self.end = stop
+        at = bisect_right(self._offsets, offset) - 1
+        for start in self._offsets[max(at, 0) :].copy():
+            if start >= stop:
+                break
+            size = self._lengths[start]
+            if start + size <= offset:
+                continue
+            self._remove(start)
+            if start < offset:
+                self._insert(start, offset - start)
+            if start + size > stop:
+                self._insert(stop, start + size - stop)
+
+    def _unwait(self, start: int, stop: int) -> None:
+        # What was used in the log had been released before, which only memory knew.
+        at = max(0, bisect_right(self._waiting_offsets, start) - 1)
+        while at < len(self._waiting_offsets) and self._waiting_offsets[at] < stop:
+            w = self._waiting[self._waiting_offsets[at]]
+            if w.offset + w.length > start:
+                self._stop_waiting(w)
+                self.give(w.offset, w.length)
+            else:
+                at += 1
+
+    def _stop_waiting(self, w: Waiting) -> None:
+        del self._waiting[w.offset]
+        del self._waiting_offsets[bisect_left(self._waiting_offsets, w.offset)]
+        self._note(keys.waiting(w.freed, w.offset), None)
+
+    def give(self, offset: int, length: int) -> None:
+        """Make a range free, joined with its neighbours."""
+        if length <= 0:
+            return
+        at = bisect_left(self._offsets, offset)
+        if at < len(self._offsets) and self._offsets[at] == offset + length:
+            length += self._remove(self._offsets[at])
+        if at > 0:
+            before = self._offsets[at - 1]
+            if before + self._lengths[before] == offset:
+                length += self._remove(before)
+                offset = before
+        self._insert(offset, length)
+
+    def wait(self, freed: Iterable[Freed]) -> None:
+        """Extents that a commit freed wait from now on."""
+        for f in freed:
+            self._waiting[f.offset] = Waiting(*f)
+            insort(self._waiting_offsets, f.offset)
+            self.fresh_bytes += f.length
+            self.changes[keys.waiting(f.freed, f.offset)] = pack_waiting(f.length, f.birth)
+
+    def release(self, oldest: int, protected: Sequence[Extent]) -> None:
+        """Free what no longer has to wait.
+
+        Parameters
+        ----------
+        oldest : int
+            Commit of the older slot: what was freed later must wait.
+        protected : sequence of (first, last)
+            Commits that are pinned, tagged or kept, as ascending ranges.
+        """
+        starts = [first for first, _ in protected]
+        for w in list(self._waiting.values()):
+            if w.freed > oldest:
+                continue
+            at = bisect_left(starts, w.freed) - 1  # the last range that begins below freed
+            if at >= 0 and protected[at][1] >= w.birth and starts[at] < w.freed:
+                continue
+            self._stop_waiting(w)
+            self.give(w.offset, w.length)
+
+    def trim(self) -> int:
+        """Give free space at the end of the file up; returns the new end."""
+        while self._offsets:
+            last = self._offsets[-1]
+            if last + self._lengths[last] != self.end:
+                break
+            self.end = last
+            self._remove(last)
+        return self.end
+
+    # The lists
+
+    def _insert(self, offset: int, length: int) -> None:
+        self._lengths[offset] = length
+        insort(self._offsets, offset)
+        insort(self._by_length, (length, offset))
+        self._note(keys.free(offset), pack_free(length))
+
+    def _remove(self, offset: int) -> int:
+        length = self._lengths.pop(offset)
+        del self._offsets[bisect_left(self._offsets, offset)]
+        del self._by_length[bisect_left(self._by_length, (length, offset))]
+        self._note(keys.free(offset), None)
+        return length
+
+    def _note(self, key: bytes, value: bytes | None) -> None:
+        self.changes[key] = value
+
+
+def load_space(
+    scan: Scan, root_end: int, spare: Extent, records: Iterable[Record], end: int
+) -> Space:
+    """Space of a store as of its newest commit.
+
+    Parameters
+    ----------
+    scan : callable
+        Entries of the tree, without what the log changed, between two keys.
+    root_end, spare : int, (offset, length)
+        End of the used part of the file, and unused rest of a run, at the root commit.
+    records : iterable of Record
+        Commits since.
+    end : int
+        End of the used part now.
+    """
+    waiting = []
+    for key, value in scan(*keys.WAITING):
+        freed, offset = keys.patch_of(key)
+        length, birth = unpack_waiting(value)
+        waiting.append(Waiting(offset, length, birth, freed))
+    space = Space(max(root_end, DATA_OFFSET))
+    space.load([(keys.row_of(k), unpack_free(v)) for k, v in scan(*keys.FREE)], waiting)
+    space.give(*spare)
+    for record in records:
+        for offset, length in record.used:
+            space.take(offset, length)
+        space.wait(record.freed)
+    if end > space.end:
+        space.take(end, 0)
+    return space

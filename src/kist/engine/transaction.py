@@ -1,0 +1,326 @@
+"""One set of changes: what it puts, what it writes, what it frees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+from kist.engine.overlay import Overlay
+from kist.engine.space import Space
+from kist.engine.view import Reader, State, View
+from kist.errors import CorruptDataError, TransactionClosedError
+from kist.format import keys
+from kist.format.checksum import Buffer, sum128, sum128_of
+from kist.format.frame import FrameHeader, unpack_frame
+from kist.format.layout import (
+    FRAME,
+    MAX_KEY,
+    OP_DELETE,
+    OP_DELETE_RANGE,
+    OP_PUT,
+    UNSYNCED_RELAXED,
+)
+from kist.format.log import Freed, Op, Verify
+from kist.format.values import Pointer, extent_length, pointer_bytes
+
+
+class Frame(NamedTuple):
+    """A frame to be written: body = head + parts; the pointer's sum covers the head.
+
+    A blob has everything in `head`; a column page has the sums of its sectors there.
+    """
+
+    type: bytes
+    node: int
+    column: int
+    row: int
+    head: Buffer
+    parts: Sequence[Buffer] = ()
+
+
+class Owner(Protocol):
+    """What a transaction needs of its engine."""
+
+    reader: Reader
+    uuid: bytes
+
+    def writer_space(self) -> Space:
+        """Free and waiting space, for the holder of the writer's lock."""
+
+    def finish(self, transaction: Transaction, message: str) -> int:
+        """Commit, and release the writer's lock."""
+
+    def abandon(self, transaction: Transaction) -> None:
+        """Give space back, and release the writer's lock."""
+
+
+@dataclass(slots=True)
+class Savepoint:
+    """A state of a transaction to go back to."""
+
+    overlay: Overlay
+    journal: dict[bytes, Op]
+    freeing: dict[bytes, None]
+    owned: dict[bytes, bytes]
+    journal_bytes: int
+    next_node: int
+
+
+class Transaction(View):
+    """Changes on top of the newest commit. Holds the writer's lock until it ends.
+
+    Extents that the map no longer names are freed by themselves: when a value is replaced or
+    deleted, the extents in it go, unless another value put in this transaction names them.
+    """
+
+    def __init__(self, owner: Owner, reader: Reader, state: State) -> None:
+        super().__init__(reader, state)
+        self._owner = owner
+        self._overlay = state.overlay.copy()
+        self.closed = False
+        self.next_node = state.next_node
+        self.journal: dict[bytes, Op] = {}
+        self.journal_bytes = 0
+        self.used: list[tuple[int, int]] = []
+        self.verify: list[Verify] = []
+        self.unsynced = 0
+        self._freeing: dict[bytes, None] = {}
+        self._owned: dict[bytes, bytes] = {}
+        self._written: list[Pointer] = []
+        self._lives: list[Freed] = []
+
+    @property
+    def overlay(self) -> Overlay:
+        """Changes since the root, those of this transaction included."""
+        return self._overlay
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise TransactionClosedError("this transaction has ended")
+
+    # The map
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set the value of a key."""
+        if not 9 <= len(key) <= MAX_KEY:
+            raise ValueError(f"a key has 9 to {MAX_KEY} bytes, not {len(key)}")
+        old = self.get(key)
+        new = pointer_bytes(value)
+        if old is not None and old[:1] != b"\0":
+            self._give_up(key, old, new)
+        for pointer in new:
+            self._owned[pointer] = key
+            self._freeing.pop(pointer, None)
+        self._overlay.put(key, value)
+        self._note(key, (OP_PUT, key, value))
+
+    def delete(self, key: bytes) -> None:
+        """Delete a key; nothing happens when it is not there."""
+        old = self.get(key)
+        if old is None:
+            return
+        self._give_up(key, old, ())
+        self._overlay.put(key, None)
+        self._note(key, (OP_DELETE, key, b""))
+
+    def delete_range(self, start: bytes, stop: bytes) -> None:
+        """Delete all keys with start <= key < stop. Reads all of them, for what they own."""
+        found = False
+        for key, value in self.scan(start, stop):
+            found = True
+            if value[:1] != b"\0":
+                self._give_up(key, value, ())
+        if not found:
+            return
+        self._overlay.delete_range(start, stop)
+        for key in [k for k in self.journal if start <= k < stop]:
+            self._forget(key)
+        # The marker cannot be a key of the map: those begin with a node id below 2**56.
+        self._note(b"\xff" + start + b"\xff" + stop, (OP_DELETE_RANGE, start, stop))
+
+    def _give_up(self, key: bytes, value: bytes, keep: Sequence[bytes]) -> None:
+        for pointer in pointer_bytes(value):
+            if pointer not in keep and self._owned.get(pointer, key) == key:
+                self._owned.pop(pointer, None)
+                self._freeing[pointer] = None
+
+    def _note(self, key: bytes, op: Op) -> None:
+        self._forget(key)
+        self.journal[key] = op
+        self.journal_bytes += 7 + len(op[1]) + len(op[2])
+
+    def _forget(self, key: bytes) -> None:
+        op = self.journal.pop(key, None)
+        if op is not None:
+            self.journal_bytes -= 7 + len(op[1]) + len(op[2])
+
+    def new_node(self) -> int:
+        """A node id that was never used."""
+        self.next_node += 1
+        return self.next_node - 1
+
+    # Extents
+
+    def write(self, frames: Sequence[Frame]) -> list[Pointer]:
+        """Write frames to free space, as one run, and return their pointers.
+
+        Raises
+        ------
+        StorageError
+            The device refused; the transaction can only be rolled back or go on without them.
+        """
+        self._check_open()
+        if not frames:
+            return []
+        birth = self.state.commit + 1
+        lengths = [len(f.head) + sum(map(len, f.parts)) for f in frames]
+        total = sum(map(extent_length, lengths))
+        start = self.allocate(total)
+        pointers: list[Pointer] = []
+        buffers: list[Buffer] = []
+        offset = start
+        for frame, length in zip(frames, lengths, strict=True):
+            pointer = Pointer(offset, length, len(frame.head), birth, sum128(frame.head))
+            header = FrameHeader(
+                frame.type,
+                offset,
+                self._owner.uuid,
+                frame.node,
+                frame.column,
+                frame.row,
+                birth,
+                length,
+                len(frame.head),
+                pointer.sum,
+            )
+            size = extent_length(length)
+            buffers += [header.pack(), frame.head, *frame.parts]
+            padding = size - FRAME.size - length
+            if padding:
+                buffers.append(bytes(padding))
+            offset += size
+            pointers.append(pointer)
+        self._write_run(start, buffers, total)
+        self._written += pointers
+        return pointers
+
+    def copy_extent(self, old: Pointer, place: int) -> Pointer:
+        """Copy an extent to a place that was taken for this transaction, byte for byte.
+
+        Raises
+        ------
+        CorruptDataError
+            Its header or its head is damaged.
+        """
+        data = self.reader.backend.read(old.offset, FRAME.size + old.length)
+        header = unpack_frame(data)
+        body = memoryview(data)[FRAME.size :]
+        self.reader.verify(old, body[: old.head])
+        if header is None or len(body) != old.length:
+            raise CorruptDataError(
+                f"byte {old.offset}: the frame's header is damaged; 'kist check' lists all damage",
+                offset=old.offset,
+            )
+        birth = self.state.commit + 1
+        new = old._replace(offset=place, birth=birth)
+        buffers: list[Buffer] = [replace(header, offset=place, birth=birth).pack(), body]
+        padding = old.extent[1] - FRAME.size - old.length
+        self._write_run(place, [*buffers, bytes(padding)], old.extent[1])
+        self._written.append(new)
+        return new
+
+    def _write_run(self, start: int, buffers: Sequence[Buffer], total: int) -> None:
+        self.reader.backend.write(start, buffers)
+        self.unsynced += total
+        if self.unsynced <= UNSYNCED_RELAXED:  # beyond, the data are synced before the record
+            self.verify.append(Verify(start, total, sum128_of(buffers)))
+
+    def allocate(self, length: int) -> int:
+        """Offset of free space for this transaction."""
+        offset = self._owner.writer_space().allocate(length)
+        self.note_used(offset, length)
+        return offset
+
+    def note_used(self, offset: int, length: int) -> None:
+        """Note space that was taken for this transaction."""
+        if self.used and sum(self.used[-1]) == offset:
+            self.used[-1] = (self.used[-1][0], self.used[-1][1] + length)
+        else:
+            self.used.append((offset, length))
+
+    def add_lives(self, lives: Sequence[Freed]) -> None:
+        """Note extents whose life is not that of a record, as the pages of a side tree."""
+        self._lives += lives
+
+    def freed(self, commit: int) -> list[Freed]:
+        """Extents that this transaction makes free, with their lives."""
+        out = list(self._lives)
+        for packed in self._freeing:
+            pointer = Pointer.unpack(packed)
+            out.append(Freed(*pointer.extent, pointer.birth, commit))
+        named = self._freeing.keys() | self._owned.keys()
+        for pointer in self._written:
+            if pointer.pack() not in named:  # written, and rolled back to a savepoint
+                out.append(Freed(*pointer.extent, commit, commit))
+        return out
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self.journal)
+
+    @property
+    def wrote(self) -> bool:
+        """Whether space was taken."""
+        return bool(self.used)
+
+    # The end
+
+    def savepoint(self) -> Savepoint:
+        """A state to go back to. Costs a copy of the changes so far."""
+        self._check_open()
+        return Savepoint(
+            self._overlay.copy(),
+            self.journal.copy(),
+            self._freeing.copy(),
+            self._owned.copy(),
+            self.journal_bytes,
+            self.next_node,
+        )
+
+    def rollback_to(self, point: Savepoint) -> None:
+        """Undo everything since the savepoint, which stays usable."""
+        self._check_open()
+        self._overlay = point.overlay.copy()
+        self.journal = point.journal.copy()
+        self._freeing = point.freeing.copy()
+        self._owned = point.owned.copy()
+        self.journal_bytes = point.journal_bytes
+        self.next_node = point.next_node
+
+    def commit(self, message: str = "") -> int:
+        """Make all changes durable and visible together; returns the commit id.
+
+        Raises
+        ------
+        StorageError
+            Nothing was committed.
+        CommitUnknownError
+            The last sync failed: reopen to learn the outcome.
+        """
+        self._check_open()
+        return self._owner.finish(self, message)
+
+    def rollback(self) -> None:
+        """Forget all changes."""
+        if not self.closed:
+            self._owner.abandon(self)
+
+
+Maintain = Callable[[Transaction, frozenset[int]], None]
+
+
+def nodes_of(overlay: Overlay) -> frozenset[int]:
+    """Node ids that an overlay changes."""
+    return frozenset(keys.node_of(key) for key in overlay.values)

@@ -1,0 +1,298 @@
+"""The copy-on-write tree: look up, scan, and apply a batch of changes.
+
+Nothing here writes. :meth:`Tree.apply` gives a *draft*: the new pages, children before parents,
+and the pages they replace; the root commit finds space for it and writes it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from kist.format.checksum import sum128
+from kist.format.layout import POINTER
+from kist.format.tree import pack_tree_page, tree_page_size, unpack_tree_page
+from kist.format.values import Pointer, extent_length
+
+# Larger pages make look-ups read more, smaller ones make the tree deeper and checkpoints of
+# scattered changes no cheaper: a page is one device block or two anyway.
+TARGET = 8192
+CACHED_NODES = 1024
+
+Batch = Sequence[tuple[bytes, bytes | None]]
+
+
+@dataclass(slots=True)
+class Node:
+    """A decoded page. Never changed once it is in the cache."""
+
+    level: int
+    keys: list[bytes]
+    values: list[bytes]
+
+
+@dataclass(slots=True)
+class DraftNode:
+    """A page to be written; in inner pages some children are drafts themselves."""
+
+    level: int
+    keys: list[bytes]
+    children: list[bytes | DraftNode]
+
+    @property
+    def size(self) -> int:
+        """Upper bound of the bytes of its body."""
+        if self.level == 0:
+            return tree_page_size(self.keys, self.children)  # type: ignore[arg-type]
+        return 8 + sum(map(len, self.keys)) + (6 + POINTER.size) * len(self.keys)
+
+
+@dataclass(slots=True)
+class Draft:
+    """What a batch makes of a tree.
+
+    Attributes
+    ----------
+    root : bytes, DraftNode or None
+        Packed pointer when nothing changed, None when the map is empty.
+    replaced : dict of packed pointer to key
+        Pages that the new tree does not use; leaves with their first key, others with none.
+    """
+
+    root: bytes | DraftNode | None = None
+    replaced: dict[bytes, bytes] = field(default_factory=dict)
+
+    def nodes(self) -> list[DraftNode]:
+        """New pages, children before parents."""
+        out: list[DraftNode] = []
+
+        def walk(node: DraftNode) -> None:
+            if node.level:
+                for child in node.children:
+                    if isinstance(child, DraftNode):
+                        walk(child)
+            out.append(node)
+
+        if isinstance(self.root, DraftNode):
+            walk(self.root)
+        return out
+
+
+class Tree:
+    """Reads trees through a function that fetches verified page bodies."""
+
+    def __init__(self, fetch: Callable[[Pointer], bytes]) -> None:
+        self._fetch = fetch
+        self._cache: OrderedDict[bytes, Node] = OrderedDict()
+
+    def node(self, pointer: bytes) -> Node:
+        """Decoded page behind a packed pointer; the last 1,024 stay decoded."""
+        node = self._cache.get(pointer)
+        if node is None:
+            node = Node(*unpack_tree_page(self._fetch(Pointer.unpack(pointer))))
+            self._cache[pointer] = node
+            # Threads may race here; popping by key may miss, which only costs a fetch.
+            while len(self._cache) > CACHED_NODES:
+                try:
+                    self._cache.popitem(last=False)
+                except KeyError:  # another thread emptied it
+                    break
+        return node
+
+    def get(self, root: bytes | None, key: bytes) -> bytes | None:
+        """Value of a key, or None."""
+        while root is not None:
+            node = self.node(root)
+            at = bisect_right(node.keys, key) - 1
+            if at < 0:
+                return None
+            if node.level == 0:
+                return node.values[at] if node.keys[at] == key else None
+            root = node.values[at]
+        return None
+
+    def scan(
+        self, root: bytes | None, start: bytes, stop: bytes, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Entries with start <= key < stop, in order."""
+        if root is None or start >= stop:
+            return
+        node = self.node(root)
+        if node.level == 0:
+            first, last = bisect_left(node.keys, start), bisect_left(node.keys, stop)
+            if reverse:
+                for at in range(last - 1, first - 1, -1):
+                    yield node.keys[at], node.values[at]
+            else:
+                yield from zip(node.keys[first:last], node.values[first:last], strict=True)
+            return
+        first = max(bisect_right(node.keys, start) - 1, 0)
+        last = bisect_left(node.keys, stop)
+        order = range(last - 1, first - 1, -1) if reverse else range(first, last)
+        for at in order:
+            yield from self.scan(node.values[at], start, stop, reverse)
+
+    def pages(self, root: bytes | None) -> Iterator[tuple[bytes, Node]]:
+        """Every (packed pointer, page) of a tree, parents first."""
+        if root is not None:
+            node = self.node(root)
+            yield root, node
+            if node.level:
+                for child in node.values:
+                    yield from self.pages(child)
+
+    def apply(self, root: bytes | None, batch: Batch) -> Draft:
+        """Draft of the tree with a batch of puts (value) and deletes (None) applied.
+
+        Parameters
+        ----------
+        root : bytes or None
+            Packed pointer to the root page.
+        batch : sequence of (key, value or None)
+            Ascending keys, each once.
+        """
+        draft = Draft(root)
+        if not batch:
+            return draft
+        if root is None:
+            live = [(k, v) for k, v in batch if v is not None]
+            pieces = _cut(0, [k for k, _ in live], [v for _, v in live], True)
+        else:
+            pieces = self._apply(root, batch, draft)
+        while len(pieces) > 1:
+            first = pieces[0][1]
+            level = 1 + (first.level if isinstance(first, DraftNode) else self.node(first).level)
+            pieces = _cut(level, [k for k, _ in pieces], [c for _, c in pieces], False)
+        draft.root = pieces[0][1] if pieces else None
+        while isinstance(draft.root, DraftNode) and draft.root.level and len(draft.root.keys) == 1:
+            draft.root = draft.root.children[0]
+        return draft
+
+    def _apply(
+        self, pointer: bytes, batch: Batch, draft: Draft
+    ) -> list[tuple[bytes, bytes | DraftNode]]:
+        node = self.node(pointer)
+        draft.replaced[pointer] = b"" if node.level else node.keys[0]
+        if node.level == 0:
+            keys, values = _merge(node.keys, node.values, batch)
+            ascending = bool(node.keys) and batch[-1][0] > node.keys[-1]
+            return _cut(0, keys, values, ascending)
+        out: list[tuple[bytes, bytes | DraftNode]] = []
+        at, n = 0, len(batch)
+        for i, (key, child) in enumerate(zip(node.keys, node.values, strict=True)):
+            if i + 1 < len(node.keys):
+                stop = at
+                limit = node.keys[i + 1]
+                while stop < n and batch[stop][0] < limit:
+                    stop += 1
+            else:
+                stop = n
+            if stop > at:
+                out += self._apply(child, batch[at:stop], draft)
+            else:
+                out.append((key, child))
+            at = stop
+        out = self._join_small(out, draft)
+        ascending = batch[-1][0] > node.keys[-1]
+        return _cut(node.level, [k for k, _ in out], [c for _, c in out], ascending)
+
+    def _join_small(
+        self, entries: list[tuple[bytes, bytes | DraftNode]], draft: Draft
+    ) -> list[tuple[bytes, bytes | DraftNode]]:
+        """Join changed pages of less than a quarter with a neighbour."""
+        out: list[tuple[bytes, bytes | DraftNode]] = []
+        for key, child in entries:
+            last = out[-1][1] if out else None
+            if last is not None and (_small(child) or _small(last)):
+                left, right = self._as_draft(out[-1][0], last), self._as_draft(key, child)
+                if left.size + right.size <= TARGET:
+                    for pointer in (last, child):
+                        if isinstance(pointer, bytes):
+                            joined = self.node(pointer)
+                            draft.replaced[pointer] = b"" if joined.level else joined.keys[0]
+                    left = DraftNode(
+                        left.level, left.keys + right.keys, left.children + right.children
+                    )
+                    out[-1] = (left.keys[0], left)
+                    continue
+            out.append((key, child))
+        return out
+
+    def _as_draft(self, key: bytes, child: bytes | DraftNode) -> DraftNode:
+        if isinstance(child, DraftNode):
+            return child
+        node = self.node(child)
+        return DraftNode(node.level, list(node.keys), list(node.values))
+
+
+def _small(child: bytes | DraftNode) -> bool:
+    return isinstance(child, DraftNode) and child.size < TARGET // 4
+
+
+def _merge(keys: list[bytes], values: list[bytes], batch: Batch) -> tuple[list[bytes], list[bytes]]:
+    new_keys: list[bytes] = []
+    new_values: list[bytes] = []
+    at = 0
+    for key, value in batch:
+        found = bisect_left(keys, key, at)
+        new_keys += keys[at:found]
+        new_values += values[at:found]
+        at = found + 1 if found < len(keys) and keys[found] == key else found
+        if value is not None:
+            new_keys.append(key)
+            new_values.append(value)
+    new_keys += keys[at:]
+    new_values += values[at:]
+    return new_keys, new_values
+
+
+def _cut(
+    level: int, keys: list[bytes], children: Sequence[bytes | DraftNode], ascending: bool
+) -> list[tuple[bytes, bytes | DraftNode]]:
+    """Pages of at most TARGET bytes; full ones when keys arrive in ascending order."""
+    sizes = [
+        6 + len(k) + (len(c) if level == 0 else POINTER.size)  # type: ignore[arg-type]
+        for k, c in zip(keys, children, strict=True)
+    ]
+    total = 8 + sum(sizes)
+    if not keys:
+        return []
+    goal = TARGET if ascending or total <= TARGET else total // -(-total // (TARGET - 512)) + 256
+    out: list[tuple[bytes, bytes | DraftNode]] = []
+    start, used = 0, 8
+    for i, size in enumerate(sizes):
+        if i > start and used + size > goal:
+            out.append((keys[start], DraftNode(level, keys[start:i], list(children[start:i]))))
+            start, used = i, 8
+        used += size
+    out.append((keys[start], DraftNode(level, keys[start:], list(children[start:]))))
+    return out
+
+
+def place(
+    nodes: Sequence[DraftNode], offset: int, birth: int
+) -> list[tuple[Pointer, DraftNode, bytes]]:
+    """Give each new page its place, from `offset` on, and its bytes.
+
+    Returns
+    -------
+    list of (pointer, node, body)
+        In order of the file. Parents come behind their children, whose sums they hold.
+    """
+    placed: dict[int, bytes] = {}
+    out: list[tuple[Pointer, DraftNode, bytes]] = []
+    for node in nodes:
+        values = [c if isinstance(c, bytes) else placed[id(c)] for c in node.children]
+        body = pack_tree_page(node.level, node.keys, values)
+        pointer = Pointer(offset, len(body), len(body), birth, sum128(body))
+        placed[id(node)] = pointer.pack()
+        out.append((pointer, node, body))
+        offset += extent_length(len(body))
+    return out
+
+
+def extent_bound(nodes: Sequence[DraftNode]) -> int:
+    """Bytes of file space that are enough for these pages."""
+    return sum(extent_length(node.size) for node in nodes)

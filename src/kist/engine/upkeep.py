@@ -1,0 +1,309 @@
+"""Use of space, checking, compacting: what looks at the whole file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from kist.engine.recovery import space_of
+from kist.engine.tree import Node
+from kist.engine.view import View
+from kist.errors import CorruptDataError, FormatError
+from kist.format import keys, layout
+from kist.format.checksum import sum64
+from kist.format.frame import unpack_frame
+from kist.format.layout import FRAME, FRAME_PAGE
+from kist.format.page import unpack_page_head
+from kist.format.values import (
+    Pointer,
+    pack_record,
+    pointer_bytes,
+    unpack_record,
+)
+
+if TYPE_CHECKING:
+    from kist.engine.engine import Engine
+    from kist.engine.transaction import Transaction
+
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
+
+_MOVE_BYTES = 16 << 20  # a step of compaction: what one transaction rewrites at most
+
+
+class Pin(NamedTuple):
+    """A commit that a process reads.
+
+    Attributes
+    ----------
+    pid : int or None
+        Process, where the system tells.
+    age_s : float
+        Seconds since that commit was made.
+    bytes_held : int
+        Waiting bytes that are part of it.
+    """
+
+    commit: int
+    pid: int | None
+    age_s: float
+    bytes_held: int
+
+
+class Usage(NamedTuple):
+    """Bytes of the file: total = live + free + waiting."""
+
+    total: int
+    live: int
+    free: int
+    waiting: int
+    pins: list[Pin]
+
+
+class Problem(NamedTuple):
+    """One finding of a check.
+
+    Attributes
+    ----------
+    where : str
+        Part of the file: "slot", "tree", "extent", "space", "log".
+    key : bytes or None
+        Record of the map concerned.
+    """
+
+    where: str
+    offset: int | None
+    message: str
+    key: bytes | None
+
+
+def usage(engine: Engine) -> Usage:
+    """Bytes in use, free and waiting, and who pins what."""
+    engine.refresh()
+    space = space_of(engine.reader, engine.chain)
+    waiting = space.waiting_extents()
+    total = engine.backend.size()
+    free_bytes = space.free_bytes + max(0, total - engine.state.end)
+    waiting_bytes = space.waiting_bytes
+    times = {r.commit: r.time_ns for r in engine.chain.seen}
+    times[engine.commit] = engine.state.time_ns
+    now = time.time_ns()
+    pins: list[Pin] = []
+    holders = engine.backend.locks.holders()
+    for commit in engine.backend.locks.pins(engine.commit):
+        held = sum(w.length for w in waiting if w.birth <= commit < w.freed)
+        age = max(0.0, (now - times.get(commit, now)) / 1e9)
+        pids: list[int | None] = [*holders.get(commit, ())]
+        pins += [Pin(commit, pid, age, held) for pid in pids or [None]]
+    return Usage(total, total - free_bytes - waiting_bytes, free_bytes, waiting_bytes, pins)
+
+
+def check(engine: Engine, progress: Progress | None = None) -> list[Problem]:
+    """Read and verify every page of every kept tree, every extent, and the account of space."""
+    engine.refresh()
+    with engine.snapshot():
+        return list(_check(engine, progress))
+
+
+def _check(engine: Engine, progress: Progress | None) -> Iterator[Problem]:
+    for number, slot in enumerate(engine.slots):
+        if slot is None:
+            yield Problem("slot", layout.SLOT_OFFSETS[number], "the commit slot is damaged", None)
+    if engine.chain.damage:
+        yield Problem("log", engine.chain.position, engine.chain.damage, None)
+    state, extents = engine.state, dict[int, int]()
+    seen: dict[bytes, None] = {}
+    done = 0
+    trees = [(state.root.pack() if state.root else None, True)]
+    trees += [(v.root.pack() if v.root else None, False) for v in engine.versions()]
+    values: list[tuple[bytes, bytes]] = []
+    for root, newest in trees:
+        for pointer, node, problem in _walk(engine, root, seen):
+            if problem is not None:
+                yield problem
+                continue
+            if newest:
+                _add(extents, pointer)
+            if node is not None and node.level == 0:
+                values += zip(node.keys, node.values, strict=True) if not newest else ()
+    view = View(engine.reader, state)
+    yield from _check_map(view, extents, values)
+    verified: set[bytes] = set()
+    for key, value in values:
+        for packed in pointer_bytes(value):
+            if packed in verified:
+                continue
+            verified.add(packed)
+            pointer = Pointer.unpack(packed)
+            message = _check_extent(engine, pointer)
+            if message:
+                yield Problem("extent", pointer.offset, message, key)
+            done += pointer.length
+            if progress is not None:
+                progress(done, state.end)
+    yield from _check_space(engine, extents)
+
+
+def _walk(
+    engine: Engine, root: bytes | None, seen: dict[bytes, None]
+) -> Iterator[tuple[Pointer, Node | None, Problem | None]]:
+    stack = [root] if root else []
+    while stack:
+        packed = stack.pop()
+        if packed is None or packed in seen:
+            continue
+        seen[packed] = None
+        pointer = Pointer.unpack(packed)
+        try:
+            engine.reader.read(pointer)  # from the file, whatever the cache holds
+            node = engine.reader.tree.node(packed)
+        except FormatError as error:
+            yield pointer, None, Problem("tree", pointer.offset, str(error), None)
+            continue
+        yield pointer, node, None
+        if node.level:
+            stack += node.values[::-1]
+
+
+def _check_map(
+    view: View, extents: dict[int, int], values: list[tuple[bytes, bytes]]
+) -> Iterator[Problem]:
+    owners: dict[int, bytes] = {}
+    try:
+        for key, value in view.scan(b"", b"\xff" * 9):
+            values.append((key, value))
+            for packed in pointer_bytes(value):
+                pointer = Pointer.unpack(packed)
+                if pointer.offset in owners:
+                    yield Problem(
+                        "extent",
+                        pointer.offset,
+                        f"two records own the extent at byte {pointer.offset}",
+                        key,
+                    )
+                owners[pointer.offset] = key
+                _add(extents, pointer)
+    except FormatError:
+        return  # the walk over the tree has named the page
+
+
+def _add(extents: dict[int, int], pointer: Pointer) -> None:
+    offset, length = pointer.extent
+    extents[offset] = length
+
+
+def _check_extent(engine: Engine, pointer: Pointer) -> str:
+    """What is wrong with an extent, or nothing: header, head and sectors are read."""
+    try:
+        engine.reader.check_range(pointer)
+        data = engine.backend.read(pointer.offset, FRAME.size + pointer.length)
+        header, body = unpack_frame(data), memoryview(data)[FRAME.size :]
+        if len(body) != pointer.length:
+            return "the file ends within it"
+        engine.reader.verify(pointer, body[: pointer.head])
+        if header is None:
+            return "its header is damaged; the body is whole"
+        if header.body_sum != pointer.sum or header.offset != pointer.offset:
+            return "its header is that of another frame"
+        if header.type == FRAME_PAGE:
+            head = unpack_page_head(bytes(body[: pointer.head]), pointer.length)
+            for sector, expected in enumerate(head.sums):
+                start, stop = head.sector_span(sector)
+                if sum64(body[head.size + start : head.size + stop]) != expected:
+                    return f"sector {sector} of {len(head.sums)} fails its checksum"
+    except CorruptDataError as error:
+        return str(error)
+    return ""
+
+
+def _check_space(engine: Engine, extents: dict[int, int]) -> Iterator[Problem]:
+    """Live, free and waiting extents must cover the file without overlap."""
+    space = space_of(engine.reader, engine.chain)
+    pieces = [(o, n, "in use") for o, n in extents.items()]
+    pieces += [(o, n, "free") for o, n in space.free_extents()]
+    pieces += [
+        (w.offset, w.length, f"waiting since commit {w.freed}") for w in space.waiting_extents()
+    ]
+    at, last = layout.DATA_OFFSET, "header"
+    for offset, length, what in sorted(pieces):
+        if offset < at:
+            yield Problem("space", offset, f"space {what} overlaps space {last}", None)
+        elif offset > at:
+            yield Problem("space", at, f"{offset - at} bytes belong to nothing", None)
+        at, last = max(at, offset + length), what
+    if at != engine.state.end:
+        yield Problem("space", at, f"the used part ends at {at}, not {engine.state.end}", None)
+
+
+def compact(engine: Engine, progress: Progress | None = None) -> int:
+    """Move extents from the end of the file into free space, and cut it; returns bytes saved.
+
+    Notes
+    -----
+    Ordinary transactions of at most 16 MiB each: readers and a crash see nothing of it. What a
+    pin, tag or kept version needs stays where it is.
+    """
+    before = engine.backend.size()
+    _settle(engine)
+    limit = engine.state.end + 1
+    while True:
+        txn = engine.begin()
+        try:
+            engine.writer_space().lowest = True
+            lowest = _move_last(engine, txn, limit)
+            if lowest is None:
+                txn.rollback()
+                break
+            txn.commit("compact")
+        except BaseException:
+            txn.rollback()
+            raise
+        limit = lowest
+        if progress is not None:
+            progress(before - lowest, before)
+    _settle(engine)
+    return max(0, before - engine.backend.size())
+
+
+def _settle(engine: Engine) -> None:
+    """Checkpoints after which everything freed before them is free, and the file is cut."""
+    for _ in range(3):
+        engine.checkpoint(trim=True)
+
+
+def _move_last(engine: Engine, txn: Transaction, limit: int) -> int | None:
+    """Move the last extents below `limit` down; returns the lowest place moved from.
+
+    Of pages of the tree that stand there, one record is put again: the commit writes them anew.
+    """
+    space = engine.writer_space()
+    found: list[tuple[int, bytes, int]] = []
+    for key, value in txn.scan(keys.whole_node(keys.ROOT)[0], b"\xff" * 9):
+        for i, packed in enumerate(pointer_bytes(value)):
+            pointer = Pointer.unpack(packed)
+            if pointer.offset < limit:
+                found.append((pointer.offset, key, i))
+    for packed, node in engine.reader.tree.pages(engine.state.root_bytes()):
+        if node.level == 0 and node.keys[0] >= keys.whole_node(keys.ROOT)[0]:
+            offset = Pointer.unpack(packed).offset
+            if offset < limit:
+                found.append((offset, node.keys[0], -1))
+    found.sort(reverse=True)
+    moved, lowest = 0, None
+    for offset, key, i in found:
+        same = txn.get(key)
+        if same is None or moved > _MOVE_BYTES:
+            break
+        if i < 0:
+            txn.put(key, same)
+            continue
+        pointers, payload = unpack_record(same)
+        size = pointers[i].extent[1]
+        place = space.allocate_below(size, offset)
+        if place is None:
+            break
+        txn.note_used(place, size)
+        new = txn.copy_extent(pointers[i], place)
+        txn.put(key, pack_record(payload, [*pointers[:i], new, *pointers[i + 1 :]]))
+        moved, lowest = moved + size, offset
+    return lowest

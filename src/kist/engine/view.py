@@ -1,0 +1,208 @@
+"""What can be read: a state (root and changes since), and pinned snapshots of it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from kist.engine.overlay import MISSING, Missing, Overlay
+from kist.engine.tree import Tree
+from kist.errors import CorruptDataError, StoreClosedError
+from kist.format.checksum import sum128
+from kist.format.layout import DATA_OFFSET, FRAME
+from kist.format.values import Pointer
+from kist.storage.base import StorageBackend
+
+
+@dataclass(slots=True)
+class State:
+    """One commit: where its map is found."""
+
+    commit: int
+    time_ns: int
+    root: Pointer | None
+    overlay: Overlay
+    end: int
+    next_node: int
+    shown: int = 0  # the last commit of the user at or before this one
+
+    def root_bytes(self) -> bytes | None:
+        """Packed pointer to the root page."""
+        return self.root.pack() if self.root else None
+
+
+class Reader:
+    """Reads verified bytes from a backend, and trees through a cache of pages."""
+
+    def __init__(self, backend: StorageBackend) -> None:
+        self.backend = backend
+        self.tree = Tree(self.read)
+
+    def read(self, pointer: Pointer, end: int | None = None) -> bytes:
+        """Body of a frame whose head is all of it, verified.
+
+        Raises
+        ------
+        CorruptDataError
+            The pointer leads out of the file, or the sum does not match.
+        """
+        if pointer.head != pointer.length:
+            raise CorruptDataError("this frame is read in parts", offset=pointer.offset)
+        data = self.read_part(pointer, 0, pointer.length)
+        self.verify(pointer, data)
+        return data
+
+    def read_part(self, pointer: Pointer, start: int, length: int) -> bytes:
+        """Bytes of a body, not verified: the caller knows their sum."""
+        self.check_range(pointer)
+        data = self.backend.read(pointer.offset + FRAME.size + start, length)
+        if len(data) != length:
+            raise CorruptDataError(
+                f"byte {pointer.offset}: the file ends within a frame of {pointer.length} bytes;"
+                " 'kist check' lists all damage",
+                offset=pointer.offset,
+            )
+        return data
+
+    def check_range(self, pointer: Pointer) -> None:
+        """Refuse a pointer that cannot lead to a frame."""
+        if (
+            pointer.offset < DATA_OFFSET
+            or pointer.offset % 64
+            or pointer.head > pointer.length
+            or pointer.length > 1 << 48
+        ):
+            raise CorruptDataError(f"impossible pointer {pointer}", offset=pointer.offset)
+
+    def verify(self, pointer: Pointer, head: bytes | memoryview) -> None:
+        """Compare the verified head of a frame with its pointer."""
+        found = sum128(head)
+        if found != pointer.sum:
+            raise CorruptDataError(
+                f"byte {pointer.offset}: checksum {found.hex()}, stored {pointer.sum.hex()};"
+                " 'kist check' lists all damage",
+                offset=pointer.offset,
+            )
+
+
+class View:
+    """Read access to one state of the map and its extents.
+
+    Attributes
+    ----------
+    commit_id : int
+        Commit shown; of a transaction: the commit it began with.
+    """
+
+    def __init__(self, reader: Reader, state: State) -> None:
+        self.reader = reader
+        self.state = state
+        self._overlay = state.overlay
+        self._root = state.root_bytes()
+
+    @property
+    def commit_id(self) -> int:
+        """Commit shown."""
+        return self.state.commit
+
+    @property
+    def time_ns(self) -> int:
+        """Time of that commit, ns since 1970 UTC."""
+        return self.state.time_ns
+
+    def _check_open(self) -> None:
+        """Raise when reading is no longer allowed."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Value of a key, or None."""
+        self._check_open()
+        value = self._overlay.get(key)
+        if not isinstance(value, Missing):
+            return value
+        return self.reader.tree.get(self._root, key)
+
+    def scan(
+        self, start: bytes, stop: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Entries with start <= key < stop, in order.
+
+        Changes made while a scan runs may or may not be seen by it.
+        """
+        self._check_open()
+        overlay = self._overlay
+        changed = overlay.keys_in(start, stop)
+        below = self.reader.tree.scan(self._root, start, stop, reverse)
+        if not changed and not overlay.ranges:
+            return below
+        return _merged(changed[::-1] if reverse else changed, below, overlay, reverse)
+
+    def read(self, pointer: Pointer) -> bytes:
+        """Whole verified body of a blob."""
+        self._check_open()
+        return self.reader.read(pointer)
+
+
+def _merged(
+    changed: list[bytes],
+    below: Iterator[tuple[bytes, bytes]],
+    overlay: Overlay,
+    reverse: bool,
+) -> Iterator[tuple[bytes, bytes]]:
+    values = dict.get
+    at, n = 0, len(changed)
+    for key, value in below:
+        while at < n and (changed[at] > key if reverse else changed[at] < key):
+            new = values(overlay.values, changed[at])
+            if new is not None:
+                yield changed[at], new
+            at += 1
+        if overlay.get(key) is MISSING:
+            yield key, value
+    for key in changed[at:]:
+        new = values(overlay.values, key)
+        if new is not None:
+            yield key, new
+
+
+class Snapshot(View):
+    """A commit that stays readable until it is released: a context manager.
+
+    The pin also goes when the object is collected, and with the process.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        state: State,
+        unpin: Callable[[], None],
+        closed: Callable[[], bool],
+    ) -> None:
+        super().__init__(reader, state)
+        self._closed = closed
+        self._finalizer = weakref.finalize(self, unpin)
+        self._finalizer.atexit = False
+
+    @property
+    def commit(self) -> int:
+        """Commit shown."""
+        return self.state.commit
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the commit is still held."""
+        return self._finalizer.alive
+
+    def _check_open(self) -> None:
+        if self._closed():
+            raise StoreClosedError("the store is closed")
+
+    def release(self) -> None:
+        """Let the space of this commit be used again once nobody else needs it."""
+        self._finalizer()
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()

@@ -1,0 +1,384 @@
+"""The one writer: commits, checkpoints, and taking over from another process.
+
+Every method is called with the writer's lock of the file held, by one thread.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+from kist.engine.recovery import Chain, Ring, oldest_commit, space_of
+from kist.engine.rootcommit import write_tree
+from kist.engine.space import Space
+from kist.engine.transaction import Transaction, nodes_of
+from kist.engine.view import State
+from kist.errors import (
+    CommitUnknownError,
+    CorruptDataError,
+    DamageWarning,
+    KistError,
+    StorageError,
+    TransactionClosedError,
+)
+from kist.format import layout
+from kist.format.layout import BLOCK
+from kist.format.log import Freed, Record
+from kist.format.superblock import Slot
+
+if TYPE_CHECKING:
+    from kist.engine.engine import Engine
+
+# Extents that wait for reuse make a checkpoint due: a file that is overwritten all the time
+# stays small. Two checkpoints pass before space comes back, so about three times this.
+WAITING_LIMIT = 1 << 20
+# A half with less room than this makes the next transaction begin with a checkpoint: a block
+# for the root record, and one more for a last small commit.
+RESERVE = 2 * BLOCK
+RELAXED_SYNC_S = 2.0
+
+
+class Writer:
+    """Commits for an engine.
+
+    Attributes
+    ----------
+    own_commit : int
+        Newest commit that this process wrote or took over; -1 before the first.
+    failed : str
+        Why this handle no longer writes; empty while it does.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._space: Space | None = None
+        self.own_commit = -1
+        self.failed = ""
+        self._synced_at = time.monotonic()
+        self._unsynced_bytes = 0
+        self._directory_synced = False
+
+    @property
+    def _chain(self) -> Chain:
+        return self._engine.chain
+
+    @property
+    def _ring(self) -> Ring:
+        return self._engine.ring
+
+    @property
+    def _full(self) -> bool:
+        return self._engine.durability == "full"
+
+    @property
+    def space(self) -> Space:
+        """Free and waiting space."""
+        if self._space is None:
+            raise TransactionClosedError(f"{self._engine.path}: no transaction is open")
+        return self._space
+
+    def drop_space(self) -> None:
+        """Load the space afresh next time: whatever was interrupted, it is right then."""
+        self._space = None
+
+    # Beginning
+
+    def take_over(self) -> None:
+        """Make sure that what the next commit builds on is on the disk, and known here."""
+        engine, chain = self._engine, self._chain
+        if chain.damage:
+            raise CorruptDataError(f"{engine.path}: {chain.damage}")
+        if not self._directory_synced:  # the creator may have died before it did
+            engine.backend.sync_directory()
+            self._directory_synced = True
+        if self.own_commit != chain.state.commit:
+            self._rewrite_tail(chain)
+            self.own_commit = chain.state.commit
+            self._space = None
+        if self._space is None:
+            self._space = self._load_space(chain)
+
+    def _rewrite_tail(self, chain: Chain) -> None:
+        # Their writer may have died before its sync, or its sync may have failed and left the
+        # pages clean in memory: written again, they are covered by the sync of our commit.
+        backend = self._engine.backend
+        for record in chain.seen:
+            if record.commit > chain.horizon:
+                for run in record.verify:
+                    backend.write(run.offset, [backend.read(run.offset, run.length)])
+                    self._unsynced_bytes += run.length
+                backend.write(record.position, [backend.read(record.position, record.size)])
+
+    def _load_space(self, chain: Chain) -> Space:
+        space = space_of(self._engine.reader, chain)
+        newest = max(s.commit for s in self._engine.slots if s)
+        space.fresh_bytes = sum(w.length for w in space.waiting_extents() if w.freed > newest)
+        self.release(space)
+        return space
+
+    def release(self, space: Space) -> None:
+        """Free what no slot, pin, tag or kept version needs any more."""
+        engine = self._engine
+        protected = engine.backend.locks.pinned_ranges(self._chain.state.commit)
+        protected += [(v.commit, v.commit) for v in engine.versions()]
+        space.release(oldest_commit(engine.slots), joined(protected))
+
+    def checkpoint_due(self) -> bool:
+        """Whether the log or the waiting space asks for a checkpoint."""
+        if self._ring.room(self._chain.position) < RESERVE + BLOCK:
+            return True
+        if self._engine.retain and self._chain.state.overlay:
+            return True
+        return self.space.fresh_bytes >= WAITING_LIMIT
+
+    # Small commits
+
+    def commit(self, txn: Transaction, message: str) -> None:
+        """Commit a transaction, by a record of changes or by a new tree."""
+        freed = txn.freed(self._chain.state.commit + 1)
+        size = txn.journal_bytes + 32 * (len(freed) + len(txn.used) + len(txn.verify)) + 4096
+        small = not self._engine.retain and size <= layout.MAX_RECORD
+        if small and self._commit_small(txn, message, freed):
+            return
+        space = self.space
+        space.wait(freed)
+        self._root_commit(self._state_with(txn), 0, message, switch=False)
+
+    def _state_with(self, txn: Transaction) -> State:
+        state = self._chain.state
+        return State(
+            state.commit, state.time_ns, state.root, txn.overlay, self.space.end, txn.next_node
+        )
+
+    def _commit_small(self, txn: Transaction, message: str, freed: list[Freed]) -> bool:
+        chain, space = self._chain, self.space
+        limit = layout.UNSYNCED_FULL if self._full else layout.UNSYNCED_RELAXED
+        verify = txn.verify
+        if txn.unsynced + self._unsynced_bytes > limit:
+            self.sync("the data of a commit")
+            verify = []
+        position = self._next_place(chain.position)
+        record = Record(
+            layout.COMMIT_CHANGES,
+            chain.state.commit + 1,
+            position,
+            time.time_ns(),
+            chain.horizon,
+            space.end,
+            txn.next_node,
+            chain.last,
+            message=message,
+            verify=verify,
+            used=txn.used,
+            freed=freed,
+            ops=list(txn.journal.values()),
+        )
+        data = record.pack(self._engine.uuid)
+        if position + len(data) > self._ring.half_end(chain.position) - BLOCK:
+            return False
+        self._write_record(record, data, whole_blocks=self._full)
+        if self._full:
+            self._sync_record(record)
+            chain.horizon = record.commit
+        else:
+            self._unsynced_bytes += sum(v.length for v in verify)
+        space.wait(freed)
+        record.ops = ()  # the overlay has them
+        chain.follow(record, shared=False)
+        chain.state = State(
+            record.commit,
+            record.time_ns,
+            txn.state.root,
+            txn.overlay,
+            space.end,
+            txn.next_node,
+            record.commit,
+        )
+        self.own_commit = record.commit
+        relaxed = self._engine.durability == "relaxed"
+        if relaxed and time.monotonic() - self._synced_at > RELAXED_SYNC_S:
+            self.sync("recent commits")
+            chain.horizon = record.commit
+        return True
+
+    def _next_place(self, position: int) -> int:
+        # In full every record has blocks of its own: no block with an acknowledged commit in
+        # it is ever written again.
+        step = BLOCK if self._full else 64
+        return -(-position // step) * step
+
+    def _write_record(self, record: Record, data: bytes, *, whole_blocks: bool) -> None:
+        backend = self._engine.backend
+        if whole_blocks:
+            data = data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
+        try:
+            backend.write(record.position, [data])
+        except OSError as error:
+            try:  # nobody may take what was half written for a commit
+                backend.write(record.position, [bytes(layout.RECORD.size)])
+            except OSError:
+                self._fail("a failed write could not be undone")
+                raise self._unknown(record, error) from error
+            raise
+
+    def _sync_record(self, record: Record) -> None:
+        try:
+            self._engine.backend.sync()
+        except OSError as error:
+            self._fail("a sync failed")
+            raise self._unknown(record, error) from error
+        self._synced_at = time.monotonic()
+        self._unsynced_bytes = 0
+
+    def _unknown(self, record: Record, error: OSError) -> CommitUnknownError:
+        return CommitUnknownError(
+            f"{self._engine.path}: whether commit {record.commit} is on the disk is not known"
+            f" ({error}); reopen the store: it shows all of it or nothing",
+            commit=record.commit,
+        )
+
+    def sync(self, what: str) -> None:
+        """Make everything written so far durable."""
+        try:
+            self._engine.backend.sync()
+        except OSError as error:
+            self._fail("a sync failed")
+            raise StorageError(
+                f"{self._engine.path}: {what} could not be synced: {error}"
+            ) from error
+        self._synced_at = time.monotonic()
+        self._unsynced_bytes = 0
+
+    def _fail(self, why: str) -> None:
+        # Pages of a failed sync may be clean in memory and absent on disk: nothing may be built
+        # on them. A new open reads what is there, and writes the tail again.
+        self.failed = why
+        self._space = None
+
+    # Root commits
+
+    def checkpoint(self, *, trim: bool = False) -> None:
+        """Fold the log into the tree, and small pieces of tables with it.
+
+        With `trim`, free space at the end of the file is given back to the system.
+        """
+        engine = self._engine
+        state = self._chain.state
+        txn = Transaction(engine, engine.reader, state)
+        if engine.maintain is not None:
+            point = txn.savepoint()
+            try:
+                engine.maintain(txn, nodes_of(state.overlay))
+            except KistError as error:
+                # One damaged table must not keep the others from being written.
+                txn.rollback_to(point)
+                warnings.warn(f"{engine.path}: {error}", DamageWarning, stacklevel=4)
+        self.release(self.space)
+        self.space.wait(txn.freed(state.commit + 1))
+        txn.closed = True
+        if trim:
+            self.space.trim()
+        self._root_commit(self._state_with(txn), layout.FLAG_MAINTENANCE, "", switch=True)
+        if trim and engine.backend.size() > engine.state.end:
+            # Free: neither slot, no pin and no kept version needs what is cut off.
+            engine.backend.resize(engine.state.end)
+
+    def _root_commit(self, state: State, flags: int, message: str, *, switch: bool) -> None:
+        """Write the tree of a state, and make it the next commit."""
+        engine, chain, ring, space = self._engine, self._chain, self._ring, self.space
+        try:
+            root, spare = write_tree(engine.reader, state, space, engine.uuid, state.commit + 1)
+            self.sync("a new tree")
+            record = Record(
+                layout.COMMIT_ROOT,
+                state.commit + 1,
+                -(-chain.position // BLOCK) * BLOCK,
+                state.time_ns if flags else time.time_ns(),
+                chain.state.commit,  # the sync above covers all before
+                space.end,
+                state.next_node,
+                chain.last,
+                flags=flags,
+                message=message,
+                root=root,
+                spare=spare,
+            )
+            if record.position >= ring.half_end(chain.position):
+                raise RuntimeError("the log has no room for a root record")
+            data = record.pack(engine.uuid)
+            self._write_record(record, data, whole_blocks=True)
+            slots = list(engine.slots)
+            if switch or ring.room(record.position) < 2 * RESERVE + BLOCK:
+                self._write_slot(record, slots)
+            self._sync_record(record)
+        except BaseException:
+            self._space = None
+            raise
+        switched = slots != engine.slots
+        engine.slots = slots
+        chain.follow(record, shared=True)
+        chain.horizon = self.own_commit = record.commit
+        if switched:
+            chain.position = ring.other_half(record.position)
+            oldest = oldest_commit(slots)
+            chain.seen = [r for r in chain.seen if r.commit > oldest]
+            space.fresh_bytes = 0
+        space.give(*spare)
+        self.release(space)
+
+    def _write_slot(self, record: Record, slots: list[Slot | None]) -> None:
+        # In place of the older one. Both this slot and the root record name a durable tree, so
+        # it does not matter which of them reaches the disk first.
+        number = 1 + max(s.checkpoint for s in slots if s)
+        slot = Slot(
+            number,
+            record.commit,
+            record.time_ns,
+            self._ring.other_half(record.position),
+            record.end,
+            record.next_node,
+            record.root,
+            record.sum,
+            record.spare,
+        )
+        slots[number % 2] = slot
+        try:
+            self._engine.backend.write(
+                layout.SLOT_OFFSETS[number % 2], [slot.pack(self._engine.uuid)]
+            )
+        except OSError as error:
+            self._fail("a slot could not be written")
+            raise self._unknown(record, error) from error
+
+    # The end
+
+    def mark(self) -> None:
+        """Vouch for the newest commit, so that damage to it is not taken for a torn write."""
+        chain = self._chain
+        place = -(-chain.position // BLOCK) * BLOCK
+        if place + BLOCK > self._ring.half_end(chain.position):
+            return
+        record = Record(
+            layout.COMMIT_MARK,
+            chain.state.commit,
+            place,
+            time.time_ns(),
+            chain.horizon,
+            chain.state.end,
+            chain.state.next_node,
+            chain.last,
+        )
+        data = record.pack(self._engine.uuid).ljust(BLOCK, b"\0")
+        self._engine.backend.write(place, [data])
+
+
+def joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ascending ranges that do not touch."""
+    out: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if out and first <= out[-1][1] + 1:
+            out[-1] = (out[-1][0], max(out[-1][1], last))
+        else:
+            out.append((first, last))
+    return out

@@ -1,0 +1,189 @@
+"""Keys of the map: node id, kind, rest (docs/format.md, "Keys").
+
+Keys sort as bytes, so the integers in them are big-endian, and all records of one node are
+neighbours. A range is half-open: (start, stop).
+"""
+
+from __future__ import annotations
+
+import struct
+
+STORE = 0  # the store's own records
+ROOT = 1  # the root group
+FIRST_NODE = 2
+
+Range = tuple[bytes, bytes]
+
+_Q = struct.Struct(">Q")
+_QQ = struct.Struct(">QQ")
+_NODE = struct.Struct(">Qc")
+_NODE_ROW = struct.Struct(">QcQ")
+_NODE_COLUMN = struct.Struct(">QcI")
+_PAGE = struct.Struct(">QcIQ")
+_PATCH = struct.Struct(">QcQQ")
+
+
+def after_prefix(prefix: bytes) -> bytes:
+    """First key behind all that begin with `prefix`."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else b"\xff" * 1025
+
+
+def prefix_range(prefix: bytes) -> Range:
+    """Range of all keys that begin with `prefix`."""
+    return prefix, after_prefix(prefix)
+
+
+def whole_node(node: int) -> Range:
+    """All records of one node."""
+    return _Q.pack(node), _Q.pack(node + 1)
+
+
+def _kind(node: int, kind: bytes) -> Range:
+    return prefix_range(_NODE.pack(node, kind))
+
+
+def node(node: int) -> bytes:
+    """The record of the node itself."""
+    return _NODE.pack(node, b"N")
+
+
+def child(node: int, name: str) -> bytes:
+    """Entry of a group for the child called `name`."""
+    return _NODE.pack(node, b"D") + name.encode()
+
+
+def children(node: int) -> Range:
+    """All entries of a group, sorted by code point."""
+    return _kind(node, b"D")
+
+
+def attribute(node: int, column: int, name: str) -> bytes:
+    """An attribute of a node (column 0) or of one of its columns."""
+    return _NODE_COLUMN.pack(node, b"A", column) + name.encode()
+
+
+def attributes(node: int, column: int) -> Range:
+    """All attributes of a node (column 0) or of one of its columns."""
+    return prefix_range(_NODE_COLUMN.pack(node, b"A", column))
+
+
+def schema(node: int) -> bytes:
+    """The schema of a table."""
+    return _NODE.pack(node, b"S")
+
+
+def group(node: int, row: int) -> bytes:
+    """The row group or piece that begins at a row id."""
+    return _NODE_ROW.pack(node, b"G", row)
+
+
+def groups(node: int) -> Range:
+    """All row groups and pieces of a table, in order of their rows."""
+    return _kind(node, b"G")
+
+
+def page(node: int, leaf: int, row: int) -> bytes:
+    """One page: a leaf column of the row group that begins at a row id."""
+    return _PAGE.pack(node, b"P", leaf, row)
+
+
+def pages(node: int, leaf: int) -> Range:
+    """All pages of a leaf column."""
+    return prefix_range(_NODE_COLUMN.pack(node, b"P", leaf))
+
+
+def patch(node: int, row: int, seq: int) -> bytes:
+    """A patch of the row group that begins at a row id; later `seq` win."""
+    return _PATCH.pack(node, b"U", row, seq)
+
+
+def patches(node: int, row: int | None = None) -> Range:
+    """All patches of a table, or those of one row group."""
+    return _kind(node, b"U") if row is None else prefix_range(_NODE_ROW.pack(node, b"U", row))
+
+
+def deletion(node: int, row: int) -> bytes:
+    """The set of deleted rows of the row group that begins at a row id."""
+    return _NODE_ROW.pack(node, b"X", row)
+
+
+def deletions(node: int) -> Range:
+    """All sets of deleted rows of a table."""
+    return _kind(node, b"X")
+
+
+def name_of(key: bytes) -> str:
+    """Name in the key of a child or an attribute."""
+    return key[9:].decode() if key[8:9] == b"D" else key[13:].decode()
+
+
+def node_of(key: bytes) -> int:
+    """Node id of any key."""
+    return int(_Q.unpack_from(key)[0])
+
+
+def kind_of(key: bytes) -> bytes:
+    """Kind letter of any key."""
+    return key[8:9]
+
+
+def row_of(key: bytes) -> int:
+    """Row id in the key of a row group, page, deletion set or patch (there: of its group)."""
+    return int(_Q.unpack_from(key, 13 if key[8:9] == b"P" else 9)[0])
+
+
+def leaf_of(key: bytes) -> int:
+    """Leaf id in the key of a page, or column id in the key of an attribute."""
+    return int.from_bytes(key[9:13], "big")
+
+
+def patch_of(key: bytes) -> tuple[int, int]:
+    """(row id of the group, sequence) in the key of a patch."""
+    row, seq = _QQ.unpack_from(key, 9)
+    return int(row), int(seq)
+
+
+# The store's own records, all under node 0.
+
+
+def free(offset: int) -> bytes:
+    """Free space that begins at a file offset."""
+    return _NODE_ROW.pack(STORE, b"F", offset)
+
+
+FREE: Range = _kind(STORE, b"F")
+
+
+def waiting(freed: int, offset: int) -> bytes:
+    """Space at a file offset that a commit freed and that is not to be used yet."""
+    return _PATCH.pack(STORE, b"Q", freed, offset)
+
+
+WAITING: Range = _kind(STORE, b"Q")
+
+
+def version(commit: int) -> bytes:
+    """A kept commit."""
+    return _NODE_ROW.pack(STORE, b"V", commit)
+
+
+VERSIONS: Range = _kind(STORE, b"V")
+
+
+def tag(name: str) -> bytes:
+    """A tag."""
+    return _NODE.pack(STORE, b"T") + name.encode()
+
+
+TAGS: Range = _kind(STORE, b"T")
+
+
+def tag_of(key: bytes) -> str:
+    """Name in the key of a tag."""
+    return key[9:].decode()
+
+
+def two_of(key: bytes) -> tuple[int, int]:
+    """(freed commit, offset) in the key of waiting space."""
+    return patch_of(key)

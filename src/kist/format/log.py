@@ -1,0 +1,202 @@
+"""Records of the ring: one commit each, chained by their sums (docs/format.md, "Log")."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kist.errors import CorruptDataError
+from kist.format import layout
+from kist.format.checksum import sum128_of
+from kist.format.layout import RECORD
+from kist.format.values import NO_POINTER, Pointer
+
+_HEADER = RECORD.struct
+_SUM_AT = RECORD.offset("sum")
+_COUNT = struct.Struct("<I")
+_VERIFY = struct.Struct("<QQ16s")
+_USED = struct.Struct("<QQ")
+_FREED = struct.Struct("<QQQQ")
+_OP = struct.Struct("<BHI")
+_SPARE = struct.Struct("<QQ")
+
+Op = tuple[int, bytes, bytes]  # operation, key (or start of a range), value (or stop)
+
+
+class Verify(NamedTuple):
+    """A run of frames that shares the sync of its commit."""
+
+    offset: int
+    length: int
+    sum: bytes
+
+
+class Freed(NamedTuple):
+    """An extent and its life: part of every commit from birth up to, not including, freed."""
+
+    offset: int
+    length: int
+    birth: int
+    freed: int
+
+
+@dataclass(slots=True)
+class Record:
+    """One record of the ring."""
+
+    kind: int
+    commit: int
+    position: int
+    time_ns: int
+    horizon: int
+    end: int
+    next_node: int
+    parent: bytes
+    flags: int = 0
+    message: str = ""
+    verify: Sequence[Verify] = ()
+    used: Sequence[tuple[int, int]] = ()
+    freed: Sequence[Freed] = ()
+    ops: Sequence[Op] = ()
+    root: Pointer | None = None
+    spare: tuple[int, int] = (0, 0)
+    sum: bytes = b""
+    size: int = field(default=0)
+
+    def pack(self, uuid: bytes) -> bytes:
+        """Bytes of the record; sets `sum` and `size`."""
+        payload = self._payload()
+        header = _HEADER.pack(
+            layout.COMMIT_MAGIC,
+            self.kind,
+            self.flags,
+            uuid,
+            self.commit,
+            self.position,
+            self.time_ns,
+            self.horizon,
+            self.end,
+            self.next_node,
+            len(payload),
+            self.parent,
+            bytes(16),
+        )[:_SUM_AT]
+        self.sum = sum128_of((header, payload))
+        data = header + self.sum + payload
+        self.size = len(data)
+        return data
+
+    def _payload(self) -> bytes:
+        message = self.message.encode()
+        parts = [_COUNT.pack(len(message)), message]
+        if self.kind == layout.COMMIT_ROOT:
+            parts += [self.root.pack() if self.root else NO_POINTER, _SPARE.pack(*self.spare)]
+        elif self.kind == layout.COMMIT_CHANGES:
+            parts.append(_COUNT.pack(len(self.verify)))
+            parts += [_VERIFY.pack(*v) for v in self.verify]
+            parts.append(_COUNT.pack(len(self.used)))
+            parts += [_USED.pack(*u) for u in self.used]
+            parts.append(_COUNT.pack(len(self.freed)))
+            parts += [_FREED.pack(*f) for f in self.freed]
+            parts.append(_COUNT.pack(len(self.ops)))
+            for op, key, value in self.ops:
+                parts += [_OP.pack(op, len(key), len(value)), key, value]
+        return b"".join(parts)
+
+
+def unpack_record_at(data: bytes, at: int, position: int, uuid: bytes) -> Record | None:
+    """Record that begins at `at` of `data`, or None when no whole one stands there.
+
+    Parameters
+    ----------
+    data : bytes
+        Bytes of the ring.
+    at : int
+        Where the record would begin in `data`.
+    position : int
+        File offset of that place; the record must name it.
+    uuid : bytes
+        The store's.
+
+    Raises
+    ------
+    CorruptDataError
+        The record is whole by its sum, and its payload breaks the format.
+    """
+    if at + RECORD.size > len(data) or data[at : at + 4] != layout.COMMIT_MAGIC:
+        return None
+    f = RECORD.unpack(data, at)
+    end = at + RECORD.size + f["length"]
+    if f["uuid"] != uuid or f["position"] != position or end > len(data):
+        return None
+    view = memoryview(data)
+    payload = view[at + RECORD.size : end]
+    if f["sum"] != sum128_of((view[at : at + _SUM_AT], payload)):
+        return None
+    record = Record(
+        f["kind"],
+        f["commit"],
+        position,
+        f["time_ns"],
+        f["horizon"],
+        f["end"],
+        f["next_node"],
+        f["parent"],
+        flags=f["flags"],
+        sum=f["sum"],
+        size=end - at,
+    )
+    try:
+        _unpack_payload(record, bytes(payload))
+    except (struct.error, UnicodeDecodeError, ValueError) as error:
+        raise CorruptDataError(
+            f"log record at byte {position} is whole, but breaks the format: {error}",
+            offset=position,
+        ) from error
+    return record
+
+
+def _unpack_payload(record: Record, data: bytes) -> None:
+    at = _COUNT.size
+    (n,) = _COUNT.unpack_from(data)
+    record.message = data[at : at + n].decode()
+    at += n
+    if record.kind == layout.COMMIT_ROOT:
+        root = data[at : at + layout.POINTER.size]
+        record.root = None if root == NO_POINTER else Pointer.unpack(root)
+        offset, length = _SPARE.unpack_from(data, at + layout.POINTER.size)
+        record.spare = (offset, length)
+        return
+    if record.kind == layout.COMMIT_MARK:
+        return
+    if record.kind != layout.COMMIT_CHANGES:
+        raise ValueError(f"kind {record.kind} is not known")
+
+    def table(form: struct.Struct) -> list[tuple[int, ...]]:
+        nonlocal at
+        (count,) = _COUNT.unpack_from(data, at)
+        at += _COUNT.size
+        if at + count * form.size > len(data):
+            raise ValueError(f"{count} entries do not fit")
+        rows = list(form.iter_unpack(data[at : at + count * form.size]))
+        at += count * form.size
+        return rows
+
+    record.verify = [Verify(*row) for row in table(_VERIFY)]  # type: ignore[arg-type]
+    record.used = [(row[0], row[1]) for row in table(_USED)]
+    record.freed = [Freed(*row) for row in table(_FREED)]
+    (count,) = _COUNT.unpack_from(data, at)
+    at += _COUNT.size
+    ops: list[Op] = []
+    for _ in range(count):
+        op, key_length, value_length = _OP.unpack_from(data, at)
+        at += _OP.size
+        middle = at + key_length
+        stop = middle + value_length
+        if stop > len(data) or op > layout.OP_DELETE_RANGE:
+            raise ValueError("an operation does not fit or is not known")
+        ops.append((op, data[at:middle], data[middle:stop]))
+        at = stop
+    record.ops = ops

@@ -1,0 +1,140 @@
+"""Heads of column pages: the pipeline, where blocks end, the sums of sectors.
+
+A page body is a head and, behind it, the stored blocks one after the other. Blocks decode
+alone; sectors, runs of ``sector_blocks`` blocks, are read and verified alone. The pointer to
+the page holds the sum of the head (docs/format.md, "Pages").
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kist.errors import CorruptDataError
+from kist.format.checksum import Buffer, sum64
+from kist.format.layout import PAGE_HEAD, PAGE_MAGIC
+
+SECTOR_BYTES = 16 * 1024
+MAX_HEAD = 1 << 24
+
+_STAGE = struct.Struct("<HI")
+
+
+@dataclass(frozen=True, slots=True)
+class PageHead:
+    """What is needed to read any block of a page.
+
+    Attributes
+    ----------
+    stages : tuple of (id, parameters)
+        The pipeline, in the order of encoding.
+    n_values, block_values : int
+        Values in the page and in a block.
+    ends : tuple of int
+        End of each stored block, counted from the end of the head.
+    sector_blocks : int
+        Blocks of a sector.
+    sums : tuple of int
+        XXH3-64 of each sector.
+    size : int
+        Bytes of the head.
+    """
+
+    stages: tuple[tuple[int, bytes], ...]
+    n_values: int
+    block_values: int
+    ends: tuple[int, ...]
+    sector_blocks: int
+    sums: tuple[int, ...]
+    size: int
+
+    def sectors_of(self, first_block: int, last_block: int) -> range:
+        """Sectors that hold the blocks first .. last."""
+        return range(first_block // self.sector_blocks, last_block // self.sector_blocks + 1)
+
+    def sector_span(self, sector: int) -> tuple[int, int]:
+        """(start, stop) of a sector, counted from the end of the head."""
+        first = sector * self.sector_blocks
+        last = min(first + self.sector_blocks, len(self.ends)) - 1
+        return (self.ends[first - 1] if first else 0), self.ends[last]
+
+
+def pack_page_head(
+    stages: Sequence[tuple[int, bytes]],
+    n_values: int,
+    block_values: int,
+    blocks: Sequence[Buffer],
+) -> bytes:
+    """Head for these stored blocks; cuts them into sectors of at least 16 KiB."""
+    sizes = [len(b) for b in blocks]
+    total = sum(sizes)
+    n_sectors = max(1, total // SECTOR_BYTES)
+    sector_blocks = max(1, -(-len(blocks) // n_sectors)) if blocks else 1
+    sums = []
+    for at in range(0, len(blocks), sector_blocks):
+        group = blocks[at : at + sector_blocks]
+        sums.append(sum64(group[0] if len(group) == 1 else b"".join(group)))
+    ends, at = [], 0
+    for size in sizes:
+        at += size
+        ends.append(at)
+    parts = [
+        PAGE_HEAD.pack(
+            magic=PAGE_MAGIC,
+            version=1,
+            n_stages=len(stages),
+            n_values=n_values,
+            block_values=block_values,
+            n_blocks=len(blocks),
+            sector_blocks=sector_blocks,
+            n_sectors=len(sums),
+        )
+    ]
+    for number, params in stages:
+        parts += [_STAGE.pack(number, len(params)), params]
+    parts.append(struct.pack(f"<{len(ends)}Q{len(sums)}Q", *ends, *sums))
+    return b"".join(parts)
+
+
+def unpack_page_head(data: bytes, body_length: int) -> PageHead:
+    """Head of a page whose body has `body_length` bytes.
+
+    Raises
+    ------
+    CorruptDataError
+        Anything does not add up.
+    """
+    try:
+        f = PAGE_HEAD.unpack(data)
+        if f["magic"] != PAGE_MAGIC or f["version"] != 1:
+            raise CorruptDataError(f"page head begins with {data[:3]!r}")
+        at = PAGE_HEAD.size
+        stages = []
+        for _ in range(f["n_stages"]):
+            number, length = _STAGE.unpack_from(data, at)
+            at += _STAGE.size
+            if at + length > len(data):
+                raise CorruptDataError("page head: parameters of a stage are cut off")
+            stages.append((number, data[at : at + length]))
+            at += length
+        n_blocks, n_sectors = f["n_blocks"], f["n_sectors"]
+        if 8 * (n_blocks + n_sectors) != len(data) - at:
+            raise CorruptDataError(f"page head: {n_blocks} blocks, {n_sectors} sectors do not fit")
+        numbers = struct.unpack_from(f"<{n_blocks + n_sectors}Q", data, at)
+    except struct.error as error:
+        raise CorruptDataError(f"page head of {len(data)} bytes is cut off") from error
+    ends, sums = numbers[:n_blocks], numbers[n_blocks:]
+    block_values, n_values = f["block_values"], f["n_values"]
+    if (
+        block_values < 1
+        or f["sector_blocks"] < 1
+        or n_blocks != -(-n_values // block_values)
+        or n_sectors != -(-n_blocks // f["sector_blocks"])
+        or any(a > b for a, b in zip(ends, ends[1:], strict=False))
+        or (ends[-1] if ends else 0) != body_length - len(data)
+    ):
+        raise CorruptDataError("page head: values, blocks and sectors do not add up")
+    return PageHead(
+        tuple(stages), n_values, block_values, ends, f["sector_blocks"], sums, len(data)
+    )

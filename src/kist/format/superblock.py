@@ -1,0 +1,188 @@
+"""Super and slots: the first 16 KiB of a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kist.errors import CorruptDataError, NotAStoreError, UnsupportedVersionError
+from kist.format import layout
+from kist.format.checksum import sum128
+from kist.format.layout import SLOT, SUPER
+from kist.format.values import NO_POINTER, Pointer
+
+
+@dataclass(frozen=True, slots=True)
+class Super:
+    """Identity and geometry of a store."""
+
+    uuid: bytes
+    created_ns: int
+    features_read: int = 0
+    features_write: int = 0
+    features_ignorable: int = 0
+    ring_offset: int = layout.RING_OFFSET
+    ring_half: int = layout.RING_HALF
+    data_offset: int = layout.DATA_OFFSET
+
+    def pack(self) -> bytes:
+        """One block of 4 KiB."""
+        data = SUPER.pack(
+            magic=layout.SUPER_MAGIC,
+            version=layout.FORMAT_VERSION,
+            uuid=self.uuid,
+            created_ns=self.created_ns,
+            features_read=self.features_read,
+            features_write=self.features_write,
+            features_ignorable=self.features_ignorable,
+            ring_offset=self.ring_offset,
+            ring_half=self.ring_half,
+            data_offset=self.data_offset,
+            sum=bytes(16),
+        )[:-16]
+        return (data + sum128(data)).ljust(layout.BLOCK, b"\0")
+
+
+# What else a path may hold; the answer names it (design.md, "Citizens").
+_FOREIGN = (
+    (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"PAR1", "Parquet"),
+    (b"ARROW1", "an Arrow file"),
+    (b"\x93NUMPY", "NPY"),
+    (b"PK\x03\x04", "a zip archive (NPZ?)"),
+    (b"CDF\x01", "NetCDF 3"),
+    (b"CDF\x02", "NetCDF 3"),
+    (b"CDF\x05", "NetCDF 3"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard"),
+)
+
+
+def describe_foreign(data: bytes) -> str | None:
+    """What the first bytes of a file that is not kist's say it is."""
+    for magic, what in _FOREIGN:
+        if data.startswith(magic):
+            return what
+    return None
+
+
+def _unpack_one(data: bytes) -> Super | None:
+    if len(data) < SUPER.size:
+        return None
+    fields = SUPER.unpack(data)
+    if fields.pop("magic") != layout.SUPER_MAGIC:
+        return None
+    if fields["version"] > layout.FORMAT_VERSION:
+        # Said before the sum is looked at: a newer version may sum its super otherwise.
+        raise UnsupportedVersionError(
+            f"format version {fields['version']}; this kist reads up to"
+            f" {layout.FORMAT_VERSION}: install a newer kist"
+        )
+    if fields.pop("sum") != sum128(data[: SUPER.size - 16]):
+        return None
+    fields.pop("version")
+    return Super(**fields)
+
+
+def unpack_super(head: bytes, path: str) -> Super:
+    """Super from the first 16 KiB, or from its copy.
+
+    Raises
+    ------
+    NotAStoreError
+        Neither place holds the magic; the message names what the file is, if known.
+    UnsupportedVersionError
+        The version or a read feature is not known.
+    CorruptDataError
+        The magic is there, and both copies fail their sum.
+    """
+    first = head[layout.SUPER_OFFSET : layout.SUPER_OFFSET + layout.BLOCK]
+    second = head[layout.SUPER_COPY_OFFSET : layout.SUPER_COPY_OFFSET + layout.BLOCK]
+    found = _unpack_one(first) or _unpack_one(second)
+    if found is None:
+        if head[:8] == layout.SUPER_MAGIC or second[:8] == layout.SUPER_MAGIC:
+            raise CorruptDataError(
+                f"{path}: the header and its copy at {layout.SUPER_COPY_OFFSET:#x} fail their"
+                " checksums: restore the file from a backup",
+                offset=0,
+            )
+        if not head:
+            raise NotAStoreError(f"{path}: the file is empty, so not a finished kist store")
+        if not head.strip(b"\0"):
+            raise NotAStoreError(
+                f"{path}: the file holds only zeros: not a finished kist store (its creation"
+                " was cut off?)"
+            )
+        what = describe_foreign(head)
+        hint = f"this is {what}: see 'kist convert'" if what else "it has another signature"
+        raise NotAStoreError(f"{path}: not a kist store; {hint}")
+    unknown = found.features_read & ~layout.KNOWN_READ_FEATURES
+    if unknown:
+        raise UnsupportedVersionError(
+            f"{path}: read features {unknown:#x} are not known here: install a newer kist"
+        )
+    geometry = (found.ring_offset, found.data_offset)
+    if (
+        found.ring_half % layout.BLOCK
+        or not layout.BLOCK * 4 <= found.ring_half <= 1 << 24
+        or geometry != (layout.HEAD_BYTES, layout.HEAD_BYTES + 2 * found.ring_half)
+    ):
+        raise CorruptDataError(f"{path}: the header names an impossible geometry", offset=0)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where to start: a root, and where the log goes on from there."""
+
+    checkpoint: int
+    commit: int
+    time_ns: int
+    position: int
+    end: int
+    next_node: int
+    root: Pointer | None
+    chain: bytes
+    spare: tuple[int, int] = (0, 0)
+
+    def pack(self, uuid: bytes) -> bytes:
+        """One block of 4 KiB."""
+        data = SLOT.pack(
+            magic=layout.SLOT_MAGIC,
+            flags=0,
+            uuid=uuid,
+            checkpoint=self.checkpoint,
+            commit=self.commit,
+            time_ns=self.time_ns,
+            position=self.position,
+            end=self.end,
+            next_node=self.next_node,
+            root=self.root.pack() if self.root else NO_POINTER,
+            spare_offset=self.spare[0],
+            spare_length=self.spare[1],
+            chain=self.chain,
+            sum=bytes(16),
+        )[:-16]
+        return (data + sum128(data)).ljust(layout.BLOCK, b"\0")
+
+
+def unpack_slot(data: bytes, uuid: bytes) -> Slot | None:
+    """Slot from its block, or None when it is not whole or of another store."""
+    if len(data) < SLOT.size:
+        return None
+    f = SLOT.unpack(data)
+    if f["magic"] != layout.SLOT_MAGIC or f["uuid"] != uuid or f["flags"]:
+        return None
+    if f["sum"] != sum128(data[: SLOT.size - 16]):
+        return None
+    return Slot(
+        f["checkpoint"],
+        f["commit"],
+        f["time_ns"],
+        f["position"],
+        f["end"],
+        f["next_node"],
+        None if f["root"] == NO_POINTER else Pointer.unpack(f["root"]),
+        f["chain"],
+        (f["spare_offset"], f["spare_length"]),
+    )

@@ -1,0 +1,178 @@
+"""Values of the map: pointers first, then the payload; and the records of the store itself.
+
+Every value begins with the pointers to the extents that it owns, so the engine can free, move
+and check extents without knowing what a record means (docs/format.md, "Values").
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kist.errors import CorruptDataError
+from kist.format.layout import FRAME, MAX_INLINE, MAX_POINTERS, POINTER
+
+__all__ = [
+    "MAX_INLINE",
+    "NO_POINTER",
+    "KeptVersion",
+    "Pointer",
+    "extent_length",
+    "pack_free",
+    "pack_record",
+    "pack_waiting",
+    "pointer_bytes",
+    "unpack_free",
+    "unpack_record",
+    "unpack_waiting",
+]
+
+_POINTER = POINTER.struct
+
+
+class Pointer(NamedTuple):
+    """Where a frame stands and what its head must sum to."""
+
+    offset: int
+    length: int
+    head: int
+    birth: int
+    sum: bytes
+
+    def pack(self) -> bytes:
+        """The 44 bytes of the pointer."""
+        return _POINTER.pack(*self)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview, at: int = 0) -> Pointer:
+        """Pointer from its 44 bytes at `at`."""
+        return cls(*_POINTER.unpack_from(data, at))
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """(offset, bytes) of the space it takes in the file, header and padding included."""
+        return self.offset, extent_length(self.length)
+
+
+NO_POINTER = bytes(POINTER.size)
+
+
+def extent_length(body: int) -> int:
+    """Bytes of file space for a frame with a body of `body` bytes."""
+    return (FRAME.size + body + 63) & ~63
+
+
+def pack_record(payload: bytes, pointers: Sequence[Pointer] = ()) -> bytes:
+    """Value of the map from its payload and the pointers it owns."""
+    if not pointers:
+        return b"\0" + payload
+    if len(pointers) > MAX_POINTERS:
+        raise ValueError(f"a record owns at most {MAX_POINTERS} extents, not {len(pointers)}")
+    return bytes((len(pointers),)) + b"".join([p.pack() for p in pointers]) + payload
+
+
+def unpack_record(value: bytes) -> tuple[tuple[Pointer, ...], bytes]:
+    """(pointers, payload) of a value of the map.
+
+    Raises
+    ------
+    CorruptDataError
+        The value is shorter than its pointers.
+    """
+    if not value:
+        raise CorruptDataError("a record of the map is empty: it lacks its count of pointers")
+    count = value[0]
+    if count == 0:
+        return (), value[1:]
+    end = 1 + count * POINTER.size
+    if end > len(value):
+        raise CorruptDataError(
+            f"a record of {len(value)} bytes claims {count} pointers of {POINTER.size} bytes"
+        )
+    return (
+        tuple(Pointer(*_POINTER.unpack_from(value, at)) for at in range(1, end, POINTER.size)),
+        value[end:],
+    )
+
+
+def pointer_bytes(value: bytes) -> tuple[bytes, ...]:
+    """The packed pointers of a value, for comparing what two values own."""
+    count = value[0] if value else 0
+    size = POINTER.size
+    return tuple(value[at : at + size] for at in range(1, 1 + count * size, size))
+
+
+_FREE = struct.Struct("<Q")
+_WAITING = struct.Struct("<QQ")
+_VERSION = struct.Struct("<QQqQQ44sB")
+
+
+def pack_free(length: int) -> bytes:
+    """Value of an ``F`` record: bytes that may be used."""
+    return pack_record(_FREE.pack(length))
+
+
+def unpack_free(value: bytes) -> int:
+    """Bytes of a free extent."""
+    return int(_FREE.unpack(unpack_record(value)[1])[0])
+
+
+def pack_waiting(length: int, birth: int) -> bytes:
+    """Value of a ``Q`` record: bytes that wait, and the commit that wrote them."""
+    return pack_record(_WAITING.pack(length, birth))
+
+
+def unpack_waiting(value: bytes) -> tuple[int, int]:
+    """(bytes, birth commit) of a waiting extent."""
+    length, birth = _WAITING.unpack(unpack_record(value)[1])
+    return int(length), int(birth)
+
+
+class KeptVersion(NamedTuple):
+    """A commit that stays readable: its root and what the history shows of it.
+
+    `commit` is the one whose root it is and whose extents stay; `shown` is the commit of the
+    user that it shows, which differs when the root was written by a checkpoint behind it.
+    The root pointer stands in the payload, not among the owned pointers: the pages of a kept
+    tree are shared with later trees, and the rules of reuse alone keep them.
+    """
+
+    commit: int
+    shown: int
+    time_ns: int
+    end: int
+    next_node: int
+    root: Pointer | None
+    retained: bool
+    message: str
+
+    def pack(self) -> bytes:
+        """Value of the ``V`` record."""
+        root = self.root.pack() if self.root else NO_POINTER
+        fixed = _VERSION.pack(
+            self.commit,
+            self.shown,
+            self.time_ns,
+            self.end,
+            self.next_node,
+            root,
+            int(self.retained),
+        )
+        return pack_record(fixed + self.message.encode())
+
+    @classmethod
+    def unpack(cls, value: bytes) -> KeptVersion:
+        """Version from its ``V`` record."""
+        payload = unpack_record(value)[1]
+        commit, shown, time_ns, end, next_node, root, retained = _VERSION.unpack_from(payload)
+        return cls(
+            commit,
+            shown,
+            time_ns,
+            end,
+            next_node,
+            None if root == NO_POINTER else Pointer.unpack(root),
+            bool(retained),
+            payload[_VERSION.size :].decode(),
+        )
