@@ -27,6 +27,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kist.codecs.fields import FieldReader
+from kist.codecs.stage import Block, Options, Span
 from kist.errors import CodecError
 
 LZ4 = 1
@@ -99,14 +101,12 @@ class BloscParams:
 class _Backend(Protocol):
     def compress(
         self, data: NDArray[np.uint8], block_nbytes: int, params: BloscParams
-    ) -> list[bytes | memoryview]: ...
+    ) -> list[Block]: ...
 
-    def decompress(self, chunk: bytes | memoryview, out: NDArray[np.uint8]) -> None: ...
+    def decompress(self, chunk: Block, out: NDArray[np.uint8]) -> None: ...
 
 
-def compress_blocks(
-    data: NDArray[Any], block_nbytes: int, params: BloscParams
-) -> list[bytes | memoryview]:
+def compress_blocks(data: NDArray[Any], block_nbytes: int, params: BloscParams) -> list[Block]:
     """Compress consecutive blocks of one buffer, each into a chunk of its own.
 
     Parameters
@@ -129,7 +129,7 @@ def compress_blocks(
 
 
 def decompress_blocks(
-    blocks: Sequence[bytes | memoryview],
+    blocks: Sequence[Block],
     out: NDArray[Any],
     block_nbytes: int,
     params: BloscParams,
@@ -176,7 +176,7 @@ def compress(data: bytes | memoryview | NDArray[Any], params: BloscParams) -> by
     return bytes(compress_blocks(flat, flat.nbytes, params)[0])
 
 
-def decompress_into(chunk: bytes | memoryview, out: NDArray[Any], params: BloscParams) -> None:
+def decompress_into(chunk: Block, out: NDArray[Any], params: BloscParams) -> None:
     """Decode what `compress` returned into `out`, whose size must be the original's.
 
     Raises
@@ -190,7 +190,7 @@ def decompress_into(chunk: bytes | memoryview, out: NDArray[Any], params: BloscP
         raise CodecError(f"{len(chunk)} bytes are stored for nothing")
 
 
-def _check_chunk(chunk: bytes | memoryview, size: int, params: BloscParams) -> None:
+def _check_chunk(chunk: Block, size: int, params: BloscParams) -> None:
     """Refuse a chunk whose header is not the one that `compress_blocks` writes."""
     if len(chunk) < _OVERHEAD:
         raise CodecError(
@@ -336,14 +336,14 @@ class _Library:
 
     def compress(
         self, data: NDArray[np.uint8], block_nbytes: int, params: BloscParams
-    ) -> list[bytes | memoryview]:
+    ) -> list[Block]:
         thread = self._thread
         if thread.scratch.size < block_nbytes:
             thread.scratch = np.empty(block_nbytes, np.uint8)
             thread.scratch_address = _address(thread.scratch)
         scratch, compress = thread.scratch_address, self._compress
         source, total = _address(data), data.size
-        blocks: list[bytes | memoryview] = []
+        blocks: list[Block] = []
         for start in range(0, total, block_nbytes):
             size = min(block_nbytes, total - start)
             if size <= _OVERHEAD:
@@ -358,7 +358,7 @@ class _Library:
                 blocks.append(data[start : start + size].data)
         return blocks
 
-    def decompress(self, chunk: bytes | memoryview, out: NDArray[np.uint8]) -> None:
+    def decompress(self, chunk: Block, out: NDArray[np.uint8]) -> None:
         thread = self._thread
         context = thread.decompressor
         if context is None:
@@ -381,9 +381,9 @@ class _Package:
 
     def compress(
         self, data: NDArray[np.uint8], block_nbytes: int, params: BloscParams
-    ) -> list[bytes | memoryview]:
+    ) -> list[Block]:
         b2 = self._blosc2
-        blocks: list[bytes | memoryview] = []
+        blocks: list[Block] = []
         for start in range(0, data.size, block_nbytes):
             block = data[start : start + block_nbytes]
             chunk = b2.compress2(
@@ -400,7 +400,7 @@ class _Package:
             blocks.append(bytes(chunk) if len(chunk) < block.size else block.data)
         return blocks
 
-    def decompress(self, chunk: bytes | memoryview, out: NDArray[np.uint8]) -> None:
+    def decompress(self, chunk: Block, out: NDArray[np.uint8]) -> None:
         try:
             got = self._blosc2.decompress2(bytes(chunk), dst=out, nthreads=1)
         except (RuntimeError, ValueError, TypeError) as error:
@@ -462,3 +462,53 @@ def _backend() -> _Backend:
             if _chosen is None:
                 _chosen = _find_backend()
     return _chosen
+
+
+_STAGE = struct.Struct("<BBB")
+
+
+class Blosc2:
+    """Stage 17. Parameters: compressor u8, filter u8, typesize u8.
+
+    Options of a recipe: compressor, level, filter for items of one byte, filter for wider
+    items. A page whose items turn out wider than the sample's keeps a sensible filter so.
+    """
+
+    id = 17
+    name = "blosc2"
+
+    def encode(
+        self, values: NDArray[Any], block_values: int, options: Options
+    ) -> tuple[bytes, list[Block]] | None:
+        """None for items of no bytes."""
+        size = values.itemsize
+        if not size:
+            return None
+        compressor, level, narrow, wide = options
+        typesize = size if size <= MAX_TYPESIZE else 1
+        params = BloscParams(compressor, level, narrow if typesize == 1 else wide, typesize)
+        blocks = compress_blocks(values, block_values * size, params)
+        return _STAGE.pack(params.compressor, params.filter, params.typesize), blocks
+
+    def decode(
+        self, params: bytes, blocks: Sequence[Block], target: NDArray[Any], span: Span
+    ) -> None:
+        """Each block into its part of `target`."""
+        reader = FieldReader(params, self.name)
+        compressor, filter_, typesize = reader.read(_STAGE)
+        reader.end()
+        if not target.itemsize:
+            raise CodecError("a Blosc2 page cannot hold items of no bytes")
+        decompress_blocks(
+            blocks,
+            target,
+            span.block_values * target.itemsize,
+            BloscParams(compressor, 1, filter_, typesize),
+        )
+
+    def describe(self, options: Options) -> str:
+        """Compressor and filters, such as ``blosc2-zstd+shuffle``."""
+        compressor, level, narrow, wide = options
+        text = f"{self.name}-{COMPRESSOR_NAMES[compressor]}"
+        names = [FILTER_NAMES[f] for f in dict.fromkeys((wide, narrow)) if f]
+        return "+".join([text, *names]) + (f"({level})" if level != 1 else "")

@@ -1,0 +1,335 @@
+"""Which stages a column gets: candidates are tried on a sample of it.
+
+A candidate's price is what its bytes cost on disk plus what its work costs, both in
+nanoseconds per value. The work is counted by constants that were measured once (one core at
+2.5 GHz, AVX-512, pages of 65,536 values), never timed: the same values always give the same
+recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kist._kernels.decimals import scaled_integers
+from kist.codecs.blosc import BITSHUFFLE, FILTERS, LZ4, NO_FILTER, SHUFFLE, ZSTD
+from kist.codecs.pco import suits
+from kist.codecs.recipe import Recipe
+from kist.codecs.reference import common_step
+from kist.codecs.registry import (
+    BLOSC2,
+    DECIMAL,
+    DELTA,
+    DICTIONARY,
+    PCODEC,
+    PLAIN,
+    REFERENCE,
+    RUNS,
+    ZIGZAG,
+)
+from kist.codecs.steps import Steps, constant, run_codec, run_encodings
+from kist.codecs.values import changes, is_stored_order, to_form
+from kist.errors import CodecError
+
+
+@dataclass(frozen=True, slots=True)
+class _Preset:
+    byte_ns: float  # what a stored byte costs; 6.7 is a disk of 150 MB/s
+    compressor: int
+    level: int
+    pcodec: int | None  # its level; None: never
+    float_orders: tuple[int, ...]  # deltas tried on the bits of floats
+
+
+_PRESETS = {
+    "fast": _Preset(1.5, LZ4, 1, None, ()),
+    "balanced": _Preset(15.0, ZSTD, 1, 4, (1, 2)),
+    "small": _Preset(100.0, ZSTD, 5, 8, (1, 2, 3)),
+}
+PRESETS = tuple(_PRESETS)
+DEFAULT = "balanced"
+
+_CODECS = {
+    "none": PLAIN,
+    "blosc2-lz4": LZ4,
+    "blosc2-zstd": ZSTD,
+    "lz4": LZ4,
+    "zstd": ZSTD,
+    "pcodec": PCODEC,
+}
+
+_WINDOW = 2048
+"""Neighbouring values of a sample are taken so many at a time, from its two quarter points."""
+
+_FALLBACK_LEVEL = 1
+_EXPLICIT_LEVEL = 5
+_PCODEC_LEVEL = 8
+
+# (encode, decode) in ns, per value for encodings, per byte of input for codecs.
+_ENCODING_NS = {
+    DECIMAL: (3.0, 1.5),
+    DICTIONARY: (5.0, 1.5),
+    DELTA: (0.6, 2.2),
+    REFERENCE: (0.5, 0.4),
+    ZIGZAG: (0.3, 0.3),
+}
+_BLOSC_NS = {
+    (LZ4, NO_FILTER): (1.0, 0.3),
+    (LZ4, SHUFFLE): (1.2, 0.6),
+    (LZ4, BITSHUFFLE): (1.5, 1.4),
+    (ZSTD, NO_FILTER): (4.0, 1.6),
+    (ZSTD, SHUFFLE): (4.0, 1.6),
+    (ZSTD, BITSHUFFLE): (4.0, 2.0),
+}
+_PLAIN_NS = (0.05, 0.05)
+_PCODEC_NS = (30.0, 4.0)  # per value
+_RUNS_NS = (0.5, 0.1)
+_MANY_ITEMS_NS = 40.0  # a dictionary of more than 256 items is searched
+
+
+def parse_codec(spec: str) -> str:
+    """The canonical name of a codec choice.
+
+    Parameters
+    ----------
+    spec : str
+        ``"auto"``, a preset (``"fast"``, ``"balanced"``, ``"small"``), or a codec that takes
+        the values as they are: ``"none"``, ``"pcodec"``, ``"blosc2-lz4"``, ``"blosc2-zstd"``
+        (short ``"lz4"``, ``"zstd"``), the Blosc2 ones with ``"+shuffle"``, ``"+bitshuffle"``
+        or neither.
+
+    Raises
+    ------
+    CodecError
+        There is no such choice; the message lists those that are.
+
+    Examples
+    --------
+    >>> parse_codec("auto"), parse_codec("zstd+shuffle")
+    ('balanced', 'blosc2-zstd+shuffle')
+    """
+    if isinstance(spec, str):
+        if spec == "auto":
+            return DEFAULT
+        if spec in _PRESETS:
+            return spec
+        name, _, filter_ = spec.partition("+")
+        if name in ("lz4", "zstd"):
+            name = f"blosc2-{name}"
+        with_filter = name.startswith("blosc2-") and filter_ in ("shuffle", "bitshuffle")
+        if name in _CODECS and (with_filter or "+" not in spec):
+            return f"{name}+{filter_}" if filter_ else name
+    raise CodecError(
+        f"there is no codec {spec!r}; there are the presets 'auto', {', '.join(map(repr, PRESETS))}"
+        f" and the codecs {', '.join(map(repr, _CODECS))}, those with lz4 and zstd also with "
+        "'+shuffle' or '+bitshuffle'"
+    )
+
+
+def fallback_of(preset: str) -> tuple[int, ...]:
+    """The codec step for values that the chosen codec does not take."""
+    compressor = _PRESETS[preset].compressor if preset in _PRESETS else ZSTD
+    return (BLOSC2, compressor, _FALLBACK_LEVEL, NO_FILTER, SHUFFLE)
+
+
+def choose(sample: NDArray[Any], preset: str = DEFAULT) -> Recipe:
+    """The recipe for values like these.
+
+    Parameters
+    ----------
+    sample : ndarray, 1-d
+        A column, a page of it, or some of its values in their order. Two stretches of 2,048
+        values are looked at.
+    preset : str
+        See `parse_codec`.
+
+    Raises
+    ------
+    CodecError
+        Unknown preset, or values that cannot be stored.
+
+    Notes
+    -----
+    About a millisecond; much less for strings and narrow integers.
+    """
+    name = parse_codec(preset)
+    form, block_values = _picked(sample)
+    if name not in _PRESETS:
+        return Recipe(name, (_explicit(name),))
+    settings = _PRESETS[name]
+    if not form.size or not form.itemsize or constant(form, block_values):
+        return Recipe(name, (fallback_of(name),))
+    best: tuple[float, Steps] | None = None
+    trials = []
+    for steps, rest, base_ns in _encodings(form, settings, block_values):
+        if steps and constant(rest, block_values):
+            return Recipe(name, (*steps, fallback_of(name)))
+        price, codec_step = _price(rest, _main_codec(rest, settings), settings, block_values)
+        trials.append((price + base_ns, steps, rest, base_ns))
+        if best is None or price + base_ns < best[0]:
+            best = (price + base_ns, (*steps, codec_step))
+    assert best is not None  # no encoding at all is always among them
+    # The other codecs only for what looks best with the usual one.
+    trials.sort(key=lambda t: t[0])
+    for _, steps, rest, base_ns in trials[:2]:
+        for step in _other_codecs(rest, settings, best[0]):
+            price, codec_step = _price(rest, step, settings, block_values)
+            if price + base_ns < best[0]:
+                best = (price + base_ns, (*steps, codec_step))
+    return Recipe(name, best[1])
+
+
+def _picked(sample: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """The stretches that are looked at, in their form, and their length as a block."""
+    n = sample.size
+    if sample.ndim == 1 and n > 4 * _WINDOW:
+        starts = (n // 4, (3 * n) // 4)
+        sample = np.concatenate([sample[at : at + _WINDOW] for at in starts])
+        if not is_stored_order(sample.dtype):
+            sample = sample.astype(sample.dtype.newbyteorder("<"))
+    return to_form(sample), _WINDOW if n > 4 * _WINDOW else max(n, 1)
+
+
+def _explicit(name: str) -> tuple[int, ...]:
+    codec, _, filter_ = name.partition("+")
+    if codec == "none":
+        return (PLAIN,)
+    if codec == "pcodec":
+        return (PCODEC, _PCODEC_LEVEL)
+    chosen = FILTERS[filter_ or "none"]
+    return (BLOSC2, _CODECS[codec], _EXPLICIT_LEVEL, chosen, chosen)
+
+
+def _encodings(
+    form: NDArray[Any], settings: _Preset, block_values: int
+) -> Iterator[tuple[Steps, NDArray[Any], float]]:
+    """Ways to narrow the values: steps, what they leave, and the price of their work."""
+    yield (), form, 0.0
+    if form.itemsize > 1 and (numbers := _trial(form, ((DICTIONARY,),), block_values)):
+        rest = numbers[1]
+        # As many items as a good part of the sample promises ever more in the page.
+        few = int(rest.max()) < form.size // 8
+        if few:
+            extra = _MANY_ITEMS_NS / 2 if rest.itemsize > 1 else 0.0
+            yield numbers[0], rest, numbers[2] + extra
+    if form.dtype.kind == "f" and form.itemsize >= 4:
+        if decimal := _decimal_step(form):
+            found = _trial(form, (decimal,), block_values)
+            if found:
+                yield from _integers(found[1], found[0], (0, 1, 2), block_values)
+                return
+        for order in settings.float_orders:
+            found = _trial(form, ((DELTA, order), (ZIGZAG,)), block_values)
+            if found:
+                yield found
+    elif form.dtype.kind in "iu":
+        yield from _integers(form, (), (0, 1, 2), block_values)
+
+
+def _integers(
+    values: NDArray[Any], before: Steps, orders: tuple[int, ...], block_values: int
+) -> Iterator[tuple[Steps, NDArray[Any], float]]:
+    for order in orders:
+        steps: Steps = ((DELTA, order),) if order else ()
+        found = run_encodings(values, steps, block_values)
+        if found is None or (order and not found[0]):
+            continue
+        rest = found[1]
+        if rest.itemsize > 1:
+            steps = (*steps, (REFERENCE, common_step(rest)))
+            found = run_encodings(rest, steps[-1:], block_values)
+            assert found is not None  # a reference that does not suit is left out
+            rest = found[1]
+        yield (*before, *steps), rest, _encoding_ns((*before, *steps))
+        if rest.dtype.kind == "i":
+            steps = (*steps, (ZIGZAG,))
+            found = run_encodings(rest, steps[-1:], block_values)
+            assert found is not None
+            yield (*before, *steps), found[1], _encoding_ns((*before, *steps))
+
+
+def _trial(
+    form: NDArray[Any], steps: Steps, block_values: int
+) -> tuple[Steps, NDArray[Any], float] | None:
+    found = run_encodings(form, steps, block_values)
+    if found is None or not found[0]:
+        return None
+    return steps, found[1], _encoding_ns(steps)
+
+
+def _encoding_ns(steps: Steps) -> float:
+    total = 0.0
+    for number, *options in steps:
+        encode, decode = _ENCODING_NS[number]
+        times = options[0] if number == DELTA else 1
+        total += times * (encode / 2 + decode)
+    return total
+
+
+def _decimal_step(values: NDArray[Any]) -> tuple[int, ...] | None:
+    """The decimal step that suits nearly all of these floats."""
+    finite = values[np.isfinite(values)][:512]
+    if finite.size < 2:
+        return None
+    digits = range(7) if values.itemsize == 4 else range(11)
+    allowed = finite.size // 50
+    for exponent in digits:
+        # A few decide against almost every wrong exponent.
+        for part in (finite[:16], finite):
+            wrong = scaled_integers(part, exponent, np.dtype("<i8"))[1]
+            bad = np.count_nonzero(wrong)
+            if bad > max(allowed, 1):
+                break
+        else:
+            if bad <= allowed:
+                scaled = np.abs(finite.astype("<f8")).max() * 10.0**exponent
+                return (DECIMAL, exponent, 4 if scaled < 2.0**30 else 8)
+    return None
+
+
+def _main_codec(rest: NDArray[Any], settings: _Preset) -> tuple[int, ...]:
+    narrow = NO_FILTER if settings.compressor == ZSTD else BITSHUFFLE
+    return (BLOSC2, settings.compressor, settings.level, narrow, SHUFFLE)
+
+
+def _other_codecs(rest: NDArray[Any], settings: _Preset, best: float) -> Iterator[tuple[int, ...]]:
+    yield (PLAIN,)
+    if np.count_nonzero(changes(rest)) <= rest.size // 256:
+        yield (RUNS,)
+    main = _main_codec(rest, settings)
+    for filter_ in (NO_FILTER, SHUFFLE, BITSHUFFLE):
+        step = (*main[:3], filter_, main[4]) if rest.itemsize == 1 else (*main[:4], filter_)
+        if step != main and not (rest.itemsize == 1 and filter_ == SHUFFLE):
+            yield step
+    if settings.pcodec is not None and suits(rest.dtype):
+        # Its own work must leave room for a gain.
+        work = _PCODEC_NS[0] / 2 + _PCODEC_NS[1]
+        if best > work + settings.byte_ns:
+            yield (PCODEC, settings.pcodec)
+
+
+def _price(
+    rest: NDArray[Any], step: tuple[int, ...], settings: _Preset, block_values: int
+) -> tuple[float, tuple[int, ...]]:
+    """Price per value of storing `rest` with this codec, and the codec."""
+    stage, blocks = run_codec(rest, step, (PLAIN,), block_values)
+    stored = len(stage.params) + sum(map(len, blocks))
+    encode, decode = _codec_ns(rest, step)
+    return settings.byte_ns * stored / rest.size + encode / 2 + decode, step
+
+
+def _codec_ns(rest: NDArray[Any], step: tuple[int, ...]) -> tuple[float, float]:
+    size = rest.itemsize
+    if step[0] == PCODEC:
+        return _PCODEC_NS
+    if step[0] == RUNS:
+        return _RUNS_NS
+    if step[0] == PLAIN:
+        encode, decode = _PLAIN_NS
+    else:
+        encode, decode = _BLOSC_NS[step[1], step[3] if size == 1 else step[4]]
+    return encode * size, decode * size

@@ -1,0 +1,66 @@
+"""Stage 5, delta: differences of neighbours, once or several times, blocks apart."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kist._kernels.bits import block_differences, signed, undo_block_differences
+from kist.codecs.fields import FieldReader
+from kist.codecs.stage import Options, Span
+from kist.errors import CodecError
+
+_HEAD = struct.Struct("<B")
+
+MAX_ORDER = 3
+
+
+class Delta:
+    """Parameters: order u8; starts, ``order`` items for each block of the page.
+
+    Floats are taken by their bits, as signed integers. Option of a recipe: the order.
+    """
+
+    id = 5
+    name = "delta"
+
+    def encode(
+        self, values: NDArray[Any], block_values: int, options: Options
+    ) -> tuple[bytes, NDArray[Any]] | None:
+        """None for items that are no numbers, and for pages with blocks too short for it."""
+        if values.dtype.kind not in "iuf" or block_values < 8:
+            return None
+        (order,) = options
+        rest = values.view(signed(values.itemsize))
+        starts = np.empty((-(-values.size // block_values), order), rest.dtype)
+        for level in range(order):
+            starts[:, level], rest = block_differences(rest, block_values)
+        return _HEAD.pack(order) + starts.tobytes(), rest
+
+    def narrowed(self, params: bytes, form: np.dtype[Any]) -> np.dtype[Any]:
+        """Signed integers of the same width."""
+        if form.kind not in "iuf":
+            raise CodecError(f"delta: {form} is not a number")
+        return signed(form.itemsize)
+
+    def decode(self, params: bytes, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
+        """One running sum for each order, within each block."""
+        reader = FieldReader(params, self.name)
+        (order,) = reader.read(_HEAD)
+        if not 1 <= order <= MAX_ORDER:
+            raise CodecError(f"delta: order {order} is outside 1 to {MAX_ORDER}")
+        starts = reader.array(source.dtype, span.total_blocks * order).reshape(-1, order)
+        reader.end()
+        rest = target.view(source.dtype)
+        if rest.ctypes.data != source.ctypes.data:
+            np.copyto(rest, source)
+        mine = starts[span.first_block : span.first_block + span.n_blocks]
+        for level in reversed(range(order)):
+            undo_block_differences(rest, np.ascontiguousarray(mine[:, level]), span.block_values)
+
+    def describe(self, options: Options) -> str:
+        """Name and order."""
+        return self.name if options[0] == 1 else f"{self.name}({options[0]})"

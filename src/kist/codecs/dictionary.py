@@ -1,0 +1,104 @@
+"""Stage 3, dictionary: few distinct items, and for each place the number of its item."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kist._kernels.lookup import distinct, keys_of, number
+from kist.codecs.fields import FieldReader
+from kist.codecs.stage import Options, Span
+from kist.codecs.values import as_words
+from kist.errors import CodecError
+
+_HEAD = struct.Struct("<I")
+
+MAX_ITEMS = 4096
+MAX_BYTES = 16384
+"""Writers stop here: reading one row reads all parameters of its page."""
+
+_SAMPLE = 2048
+_ROUNDS = 3
+
+
+class Dictionary:
+    """Parameters: count u32; the items, distinct. Numbers are u8 up to 256 items, else u16."""
+
+    id = 3
+    name = "dictionary"
+
+    def encode(
+        self, values: NDArray[Any], block_values: int, options: Options
+    ) -> tuple[bytes, NDArray[Any]] | None:
+        """None when there are too many distinct items, or none that are worth it."""
+        size = values.itemsize
+        if size < 2:
+            return None
+        limit = min(MAX_ITEMS, MAX_BYTES // size)
+        keys = keys_of(values)
+        stride = max(1, values.size // _SAMPLE)
+        items, known = distinct(values[::stride], keys[::stride])
+        for _ in range(_ROUNDS):
+            if not 0 < known.size <= limit:
+                return None
+            numbers = number(keys, known)
+            if numbers is None:
+                return None
+            wrong = _differ(items.take(numbers), values)
+            if wrong is None:
+                # Unlike the keys, the numbers must not be wider than the items were.
+                if numbers.itemsize >= size:
+                    return None
+                return _HEAD.pack(items.size) + items.tobytes(), numbers
+            # Items that the sample missed. If they share a key with a known one, give up.
+            more = np.flatnonzero(wrong)
+            if more.size > limit:
+                stride = max(1, more.size // _SAMPLE)
+                more = more[::stride]
+            new_items, new_keys = distinct(values[more], keys[more])
+            if np.isin(new_keys, known).any():
+                return None
+            known = np.concatenate((known, new_keys))
+            order = np.argsort(known)
+            known, items = known[order], np.concatenate((items, new_items))[order]
+        return None
+
+    def narrowed(self, params: bytes, form: np.dtype[Any]) -> np.dtype[Any]:
+        """``<u1`` or ``<u2``, by the number of items."""
+        (count,) = FieldReader(params, self.name).read(_HEAD)
+        if not 0 < count <= 1 << 16 or not form.itemsize:
+            raise CodecError(f"dictionary: {count} items of {form} do not make one")
+        return np.dtype("<u1") if count <= 256 else np.dtype("<u2")
+
+    def decode(self, params: bytes, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
+        """Take the item of each number."""
+        reader = FieldReader(params, self.name)
+        (count,) = reader.read(_HEAD)
+        items = reader.array(target.dtype, count)
+        reader.end()
+        if source.max() >= count:
+            raise CodecError(f"dictionary: number {source.max()} where {count} items are")
+        words = as_words(items)
+        if words is not None:
+            words.take(source, out=target.view(words.dtype), mode="clip")
+        else:
+            target[...] = items[source]
+
+    def describe(self, options: Options) -> str:
+        """Its name."""
+        return self.name
+
+
+def _differ(found: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Where two arrays of one form differ, or None where they do not."""
+    left, right = as_words(found), as_words(values)
+    if left is None or right is None:
+        shape = (values.size, values.itemsize)
+        rows = found.view(np.uint8).reshape(shape) != values.view(np.uint8).reshape(shape)
+        wrong: NDArray[np.bool_] = rows.any(axis=1)
+    else:
+        wrong = left != right
+    return wrong if wrong.any() else None

@@ -1,0 +1,172 @@
+"""A page through its stages: values into parameters and blocks, and back.
+
+Encoding runs each stage once over the whole page; only the codec works block by block.
+Decoding does the same with the part of the page that is wanted: all blocks, or one.
+
+What comes from a file is never trusted: sizes are compared before anything is allocated, at
+most a few times the wanted values is, and nothing outside `out` is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kist.codecs.choose import choose, fallback_of
+from kist.codecs.constant import require_empty
+from kist.codecs.recipe import MAX_STEPS, Recipe
+from kist.codecs.registry import PLAIN, codec, encoding
+from kist.codecs.stage import Block, Encoded, Span, Stage
+from kist.codecs.steps import constant, run_codec, run_encodings
+from kist.codecs.values import form_of, store, target_of, to_form
+from kist.errors import CodecError
+
+__all__ = [
+    "BLOCK_VALUES",
+    "Encoded",
+    "Recipe",
+    "Stage",
+    "choose",
+    "decode",
+    "encode",
+]
+
+BLOCK_VALUES = 8192
+"""Values of a block unless told otherwise."""
+
+
+def encode(values: NDArray[Any], recipe: Recipe, *, block_values: int = BLOCK_VALUES) -> Encoded:
+    """Encode one page.
+
+    Parameters
+    ----------
+    values : ndarray, 1-d
+        Any dtype of fixed size without objects, any strides, any byte order.
+    recipe : Recipe
+        From `choose`. A page that it does not suit is stored otherwise, never wrongly.
+
+    Returns
+    -------
+    Encoded
+        Its blocks may show `values` itself: write them out before it changes.
+
+    Raises
+    ------
+    CodecError
+        The dtype or the shape cannot be stored.
+    """
+    if block_values < 1:
+        raise CodecError(f"a block of {block_values} values holds nothing")
+    form = to_form(values)
+    stages, blocks = _encode(form, recipe, block_values, may_choose=True)
+    return Encoded(tuple(stages), blocks, values.size, block_values)
+
+
+def _encode(
+    form: NDArray[Any], recipe: Recipe, block_values: int, *, may_choose: bool
+) -> tuple[list[Stage], list[Block]]:
+    last, fallback = recipe.steps[-1], fallback_of(recipe.preset)
+    if not form.size or not form.itemsize or recipe.steps == ((PLAIN,),):
+        stage, blocks = run_codec(form, (PLAIN,), fallback, block_values)
+        return [stage], blocks
+    if found := constant(form, block_values):
+        return [found[0]], found[1]
+    encoded = run_encodings(form, recipe.steps[:-1], block_values)
+    if encoded is None and may_choose:
+        return _encode(form, choose(form, recipe.preset), block_values, may_choose=False)
+    # A sample can promise what the page does not keep: then the codec alone.
+    stages, rest = encoded or ([], form)
+    found = (stages and constant(rest, block_values)) or run_codec(
+        rest, last, fallback, block_values
+    )
+    return [*stages, found[0]], found[1]
+
+
+def decode(
+    stages: Sequence[Stage],
+    dtype: np.dtype[Any],
+    n_values: int,
+    block_values: int,
+    first_block: int,
+    blocks: Sequence[Block],
+    out: NDArray[Any],
+) -> None:
+    """Decode consecutive blocks of a page into `out`.
+
+    Parameters
+    ----------
+    stages, n_values, block_values
+        As `encode` gave them for the page.
+    dtype : dtype
+        Of the values that were encoded, in any byte order.
+    first_block : int
+        Number of ``blocks[0]`` in the page.
+    out : ndarray, 1-d
+        Exactly the values of these blocks; `dtype`, in any byte order and with any strides.
+        Contiguous little-endian arrays are written to without a copy.
+
+    Raises
+    ------
+    CodecError
+        The stages, parameters or blocks are not what `encode` makes of such a page. `out` may
+        then hold anything.
+    UnknownCodecError
+        A newer kist wrote the page.
+    """
+    span = _span(n_values, block_values, first_block, len(blocks))
+    if out.ndim != 1 or out.size != span.stop - span.start:
+        raise CodecError(f"{span.stop - span.start} values do not fit into shape {out.shape}")
+    form = form_of(dtype)
+    if form_of(out.dtype) != form or out.dtype.kind != dtype.kind:
+        raise CodecError(f"a page of {dtype} cannot be decoded into {out.dtype}")
+    if not 0 < len(stages) <= MAX_STEPS:
+        raise CodecError(f"a page has 1 to {MAX_STEPS} stages, not {len(stages)}")
+    if not out.size:
+        return
+    if not form.itemsize:
+        require_empty(blocks, str(dtype))
+        return
+    target = target_of(out)
+    result = np.empty(out.size, form) if target is None else target
+    _decode(stages, form, blocks, span, result)
+    if dtype.kind == "b" and result.max() > 1:
+        raise CodecError("a page of bool holds other bytes than 0 and 1")
+    if target is None:
+        store(result, out)
+
+
+def _span(n_values: int, block_values: int, first_block: int, n_blocks: int) -> Span:
+    if n_values < 0 or block_values < 1 or first_block < 0:
+        raise CodecError(f"no page: {n_values} values, {block_values} in a block")
+    span = Span.of(n_values, block_values, first_block, n_blocks)
+    if first_block + n_blocks > span.total_blocks:
+        raise CodecError(
+            f"blocks {first_block} to {first_block + n_blocks - 1} of a page of {span.total_blocks}"
+        )
+    return span
+
+
+def _decode(
+    stages: Sequence[Stage],
+    form: np.dtype[Any],
+    blocks: Sequence[Block],
+    span: Span,
+    result: NDArray[Any],
+) -> None:
+    steps = []
+    buffer = result
+    # Forward: every stage tells the form it left. Forms of one width share a buffer.
+    for stage in stages[:-1]:
+        step = encoding(stage.id)
+        form = step.narrowed(stage.params, form)
+        source = (
+            buffer.view(form) if form.itemsize == buffer.itemsize else (np.empty(result.size, form))
+        )
+        steps.append((step, stage.params, source, buffer))
+        buffer = source
+    codec(stages[-1].id).decode(stages[-1].params, blocks, buffer, span)
+    for step, params, source, target in reversed(steps):
+        step.decode(params, source, target, span)

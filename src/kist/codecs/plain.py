@@ -1,0 +1,58 @@
+"""Stage 16, plain: the bytes of the items as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kist.codecs.fields import FieldReader
+from kist.codecs.stage import Block, Options, Span
+from kist.errors import CodecError
+
+
+class Plain:
+    """No parameters. A block is the bytes of its items, one after the other."""
+
+    id = 16
+    name = "none"
+
+    def encode(
+        self, values: NDArray[Any], block_values: int, options: Options
+    ) -> tuple[bytes, list[Block]] | None:
+        """Never None. The blocks show `values`."""
+        return b"", raw_blocks(values, block_values)
+
+    def decode(
+        self, params: bytes, blocks: Sequence[Block], target: NDArray[Any], span: Span
+    ) -> None:
+        """Copy each block."""
+        FieldReader(params, self.name).end()
+        at = 0
+        for block in blocks:
+            items = target[at : at + span.block_values]
+            copy_raw(block, items)
+            at += items.size
+
+    def describe(self, options: Options) -> str:
+        """Its name."""
+        return self.name
+
+
+def raw_blocks(values: NDArray[Any], block_values: int) -> list[Block]:
+    """The bytes of each block, as views of contiguous `values`."""
+    if not values.itemsize:
+        return [b""] * -(-values.size // block_values)
+    raw = values.view(np.uint8).data
+    step = block_values * values.itemsize
+    return [raw[at : at + step] for at in range(0, len(raw), step)]
+
+
+def copy_raw(block: Block, items: NDArray[Any]) -> None:
+    """Copy one raw block into contiguous `items`, whose size it must have."""
+    if len(block) != items.nbytes:
+        raise CodecError(f"a plain block holds {len(block)} bytes, not {items.nbytes}")
+    if len(block):
+        items.view(np.uint8)[...] = np.frombuffer(block, np.uint8)

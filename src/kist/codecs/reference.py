@@ -1,0 +1,120 @@
+"""Stage 4, frame of reference: integers as small multiples above a base."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kist._kernels.bits import WIDTHS, integer_range, signed, unsigned, width_for
+from kist.codecs.fields import FieldReader
+from kist.codecs.stage import Options, Span
+from kist.errors import CodecError
+
+_PARAMS = struct.Struct("<BQQ")
+_SIGNED = 0x10
+
+
+class Reference:
+    """``value = base + step * stored``, modulo the width of the form.
+
+    Parameters: stored form u8 (width in bytes, plus 16 when signed), base u64, step u64.
+    Option of a recipe: the step to try (0 or 1: none).
+    """
+
+    id = 4
+    name = "reference"
+
+    def encode(
+        self, values: NDArray[Any], block_values: int, options: Options
+    ) -> tuple[bytes, NDArray[Any]] | None:
+        """None when nothing narrower holds them."""
+        if values.dtype.kind not in "iu" or values.itemsize == 1:
+            return None
+        low, high = integer_range(values)
+        step = options[0] if options else 1
+        if step > 1:
+            # All are base + a multiple? Floor division by a scalar multiplies: it is cheap.
+            bits = values.view(unsigned(values.itemsize))
+            distance = bits - np.array(low, values.dtype).view(bits.dtype)
+            quotient = distance // bits.dtype.type(step)
+            width = width_for((high - low) // step)
+            if (quotient * bits.dtype.type(step) == distance).all() and width < values.itemsize:
+                return self._packed(unsigned(width), low, step), quotient.astype(unsigned(width))
+        form, base = _narrowest(low, high)
+        if form.itemsize >= values.itemsize:
+            return None
+        narrow = np.empty(values.size, form)
+        if base:
+            bits = values.view(unsigned(values.itemsize))
+            origin = np.array(base, values.dtype).view(bits.dtype)
+            np.copyto(narrow, bits - origin, casting="unsafe")
+        else:
+            np.copyto(narrow, values, casting="unsafe")
+        return self._packed(form, base, 1), narrow
+
+    @staticmethod
+    def _packed(form: np.dtype[Any], base: int, step: int) -> bytes:
+        code = form.itemsize | (_SIGNED if form.kind == "i" else 0)
+        return _PARAMS.pack(code, base % (1 << 64), step)
+
+    def _unpacked(self, params: bytes) -> tuple[np.dtype[Any], int, int]:
+        reader = FieldReader(params, self.name)
+        code, base, step = reader.read(_PARAMS)
+        reader.end()
+        width = code & ~_SIGNED
+        if width not in WIDTHS:
+            raise CodecError(f"reference: {code} names no stored form")
+        return (signed(width) if code & _SIGNED else unsigned(width)), base, step
+
+    def narrowed(self, params: bytes, form: np.dtype[Any]) -> np.dtype[Any]:
+        """The stored form, narrower than `form`."""
+        stored = self._unpacked(params)[0]
+        if form.kind not in "iu" or stored.itemsize >= form.itemsize:
+            raise CodecError(f"reference: {stored} is not narrower than {form}")
+        return stored
+
+    def decode(self, params: bytes, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
+        """Widen, multiply and add, wrapping around."""
+        _, base, step = self._unpacked(params)
+        np.copyto(target, source, casting="unsafe")  # sign-extends signed ones
+        bits = target.view(unsigned(target.itemsize))
+        mask = (1 << 8 * target.itemsize) - 1
+        if step != 1:
+            bits *= bits.dtype.type(step & mask)
+        if base & mask:
+            bits += bits.dtype.type(base & mask)
+
+    def describe(self, options: Options) -> str:
+        """Its name, and the step if there is one."""
+        return f"{self.name}(step {options[0]})" if options and options[0] > 1 else self.name
+
+
+def _narrowest(low: int, high: int) -> tuple[np.dtype[Any], int]:
+    """Stored form and base for values in low .. high; base 0 wherever it costs no width."""
+    width = width_for(high - low)
+    half = 1 << (8 * width - 1)
+    if low >= 0 and high < 2 * half:
+        return unsigned(width), 0
+    if -half <= low and high < half:
+        return signed(width), 0
+    return unsigned(width), low
+
+
+def common_step(values: NDArray[Any]) -> int:
+    """Greatest common divisor of the distances of `values` from their minimum (1 if unclear)."""
+    low, high = integer_range(values)
+    if low == high or high - low >= 1 << 63:
+        return 1
+    bits = values.view(unsigned(values.itemsize))
+    distance = bits - np.array(low, values.dtype).view(bits.dtype)
+    # A prefix decides almost always: the divisor can only fall.
+    step = 0
+    for part in (distance[:32], distance):
+        step = math.gcd(step, int(np.gcd.reduce(part)))
+        if step == 1:
+            return 1
+    return step or 1

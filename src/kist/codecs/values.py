@@ -1,0 +1,106 @@
+"""The plain form that values of a dtype take before the first stage.
+
+Stages know only little-endian integers and floats of 1 to 8 bytes, and items of any other
+size as opaque bytes. The form is a view of the values wherever their layout allows it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kist.errors import CodecError
+
+
+@lru_cache(maxsize=256)
+def form_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The form of values of `dtype`.
+
+    Bool is ``<u1``; integers and floats of up to 8 bytes are themselves; datetime64 and
+    timedelta64 are ``<i8``; complex numbers, long doubles, S, U and V are ``V`` of their size.
+
+    Raises
+    ------
+    CodecError
+        The values are Python objects or variable in length.
+    """
+    kind, size = dtype.kind, dtype.itemsize
+    if kind == "b":
+        return np.dtype("u1")
+    if kind in "iu" or (kind == "f" and size in (2, 4, 8)):
+        return np.dtype(f"<{kind}{size}")
+    if kind in "mM":
+        return np.dtype("<i8")
+    if kind in "fcSUV" and not dtype.hasobject:
+        return np.dtype(f"V{size}")
+    raise CodecError(f"values of dtype {dtype} cannot be encoded as fixed-size items")
+
+
+def is_stored_order(dtype: np.dtype[Any]) -> bool:
+    """Whether the bytes of `dtype` stand in memory as they are stored (little-endian)."""
+    return dtype.kind == "V" or dtype == dtype.newbyteorder("<")
+
+
+def to_form(values: NDArray[Any]) -> NDArray[Any]:
+    """1-d values in their form, contiguous; a view of `values` where possible.
+
+    Raises
+    ------
+    CodecError
+        `values` has another rank, or a dtype without a form.
+    """
+    if values.ndim != 1:
+        raise CodecError(f"a page is one-dimensional, these values are {values.ndim}-d")
+    form = form_of(values.dtype)
+    if not is_stored_order(values.dtype):
+        values = values.astype(values.dtype.newbyteorder("<"))
+    if values.itemsize == 0:
+        return np.empty(values.size, form)
+    return np.ascontiguousarray(values).view(form)
+
+
+def target_of(out: NDArray[Any]) -> NDArray[Any] | None:
+    """`out` in its form, when results can be written there directly; else None."""
+    if out.flags.c_contiguous and is_stored_order(out.dtype):
+        return out.view(form_of(out.dtype))
+    return None
+
+
+def store(result: NDArray[Any], out: NDArray[Any]) -> None:
+    """Copy values in their form into `out`, whatever its strides and byte order."""
+    if is_stored_order(out.dtype):
+        out[...] = result.view(out.dtype)
+    else:
+        out[...] = result.view(out.dtype.newbyteorder("<"))
+
+
+def as_words(items: NDArray[Any]) -> NDArray[Any] | None:
+    """Items of 1, 2, 4 or 8 bytes as unsigned integers: equal bytes are equal words."""
+    if items.itemsize in (1, 2, 4, 8):
+        return items.view(f"<u{items.itemsize}")
+    return None
+
+
+def changes(items: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where an item differs from the one before it, bit by bit; one shorter than `items`."""
+    words = as_words(items)
+    if words is not None:
+        unequal: NDArray[np.bool_] = words[1:] != words[:-1]
+        return unequal
+    rows = items.view(np.uint8).reshape(items.size, items.itemsize)
+    different: NDArray[np.bool_] = (rows[1:] != rows[:-1]).any(axis=1)
+    return different
+
+
+def is_constant(items: NDArray[Any]) -> bool:
+    """Whether all items have the same bytes. Cheap when they do not."""
+    for part in (items[:64], items):
+        words = as_words(part)
+        if words is None:
+            words = part.view(np.uint8).reshape(part.size, part.itemsize)
+        if (words != words[0]).any():
+            return False
+    return True
