@@ -253,8 +253,7 @@ class Engine:
             if state.commit >= oldest_commit(slots) or (
                 version is not None and self._is_kept(state.commit)
             ):
-                engine = weakref.ref(self)
-                return Snapshot(self.reader, state, unpin, lambda: _is_closed(engine))
+                return Snapshot(self.reader, state, unpin, _Closed(self))
             unpin()
             if not self._writing:
                 self._reload()
@@ -470,6 +469,12 @@ class _Unpin:
             return  # the file is closed, and its pins went with it
 
 
-def _is_closed(engine: weakref.ref[Engine]) -> bool:
-    found = engine()
-    return found is None or found.closed
+class _Closed:
+    """Whether an engine is closed, without keeping it alive."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = weakref.ref(engine)
+
+    def __call__(self) -> bool:
+        engine = self._engine()
+        return engine is None or engine.closed
