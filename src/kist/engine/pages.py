@@ -224,7 +224,7 @@ def take_page(
     view: View, pointer: Pointer, dtype: np.dtype[np.generic], positions: npt.NDArray[np.int64]
 ) -> Array:
     """Values at ascending positions of a page; decodes only the blocks that hold them."""
-    head, stages = _head(view, pointer)
+    head = page_head(view, pointer)
     out = np.empty(len(positions), dtype)
     if not len(positions):
         return out

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from kist.errors import CorruptDataError
 from kist.format.checksum import Buffer, sum64
@@ -131,7 +132,7 @@ def unpack_page_head(data: bytes, body_length: int) -> PageHead:
         or f["sector_blocks"] < 1
         or n_blocks != -(-n_values // block_values)
         or n_sectors != -(-n_blocks // f["sector_blocks"])
-        or any(a > b for a, b in zip(ends, ends[1:], strict=False))
+        or any(a > b for a, b in pairwise(ends))
         or (ends[-1] if ends else 0) != body_length - len(data)
     ):
         raise CorruptDataError("page head: values, blocks and sectors do not add up")

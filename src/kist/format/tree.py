@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from itertools import accumulate
-from os.path import commonprefix
+from itertools import accumulate, pairwise
 
 from kist.errors import CorruptDataError
 from kist.format.layout import MAX_TREE_DEPTH, TREE_PAGE
@@ -26,7 +25,7 @@ def pack_tree_page(level: int, keys: Sequence[bytes], values: Sequence[bytes]) -
     values : sequence of bytes
         Values, or packed pointers to the children.
     """
-    prefix: bytes = commonprefix([keys[0], keys[-1]]) if keys else b""  # type: ignore[assignment]
+    prefix = _common_prefix(keys[0], keys[-1]) if keys else b""
     n, cut = len(keys), len(prefix)
     return b"".join(
         (
@@ -38,6 +37,13 @@ def pack_tree_page(level: int, keys: Sequence[bytes], values: Sequence[bytes]) -
             *values,
         )
     )
+
+
+def _common_prefix(first: bytes, last: bytes) -> bytes:
+    for i, (a, b) in enumerate(zip(first, last, strict=False)):
+        if a != b:
+            return first[:i]
+    return first[: len(last)]
 
 
 def tree_page_size(keys: Sequence[bytes], values: Sequence[bytes]) -> int:
@@ -66,11 +72,11 @@ def unpack_tree_page(data: bytes) -> tuple[int, list[bytes], list[bytes]]:
         raise CorruptDataError(f"tree page of {len(data)} bytes is cut off: {error}") from error
     prefix = data[at : at + cut]
     ends = list(accumulate(key_lengths, initial=at + cut))
-    keys = [prefix + data[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    keys = [prefix + data[a:b] for a, b in pairwise(ends)]
     ends = list(accumulate(value_lengths, initial=ends[-1]))
     if ends[-1] != len(data):
         raise CorruptDataError(f"tree page of {len(data)} bytes: its entries take {ends[-1]} bytes")
-    values = [data[a:b] for a, b in zip(ends, ends[1:], strict=False)]
-    if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+    values = [data[a:b] for a, b in pairwise(ends)]
+    if any(a >= b for a, b in pairwise(keys)):
         raise CorruptDataError("tree page: keys do not ascend")
     return level, keys, values
