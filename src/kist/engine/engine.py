@@ -294,9 +294,9 @@ class Engine:
             with self._lock:
                 self.refresh()
                 self._writing = True
-            with hold_interrupts():
-                self._writer.take_over()
-                if self._writer.checkpoint_due():
+            self._writer.take_over()
+            if self._writer.checkpoint_due():
+                with hold_interrupts():
                     self._writer.checkpoint()
             transaction = self._transaction = Transaction(self, self.reader, self.state)
             if self._empty_first:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the module signal costs 60 us more a commit
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
 Handler = Callable[[int, FrameType | None], object]
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (int(signal.SIGINT), int(signal.SIGTERM))
 
 
 class hold_interrupts:  # used as a statement: with hold_interrupts():
@@ -25,9 +26,9 @@ class hold_interrupts:  # used as a statement: with hold_interrupts():
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
-            handler = signal.getsignal(number)
+            handler = _signal.getsignal(number)
             if callable(handler):
-                signal.signal(number, self._remember)
+                _signal.signal(number, self._remember)
                 self._old.append((number, handler))
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
@@ -40,7 +41,7 @@ class hold_interrupts:  # used as a statement: with hold_interrupts():
         trace: TracebackType | None,
     ) -> None:
         for number, handler in self._old:
-            signal.signal(number, handler)
+            _signal.signal(number, handler)
         handlers = dict(self._old)
         for number, frame in self._arrived:
             handlers[number](number, frame)
