@@ -1,0 +1,202 @@
+"""Attributes: small named values on nodes and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from kist.errors import KeyNotFoundError, StaleHandleError, StoreClosedError
+from kist.format import keys
+from kist.format.layout import FRAME_BLOB
+from kist.format.plain import pack_value, unpack_value
+from kist.format.values import MAX_INLINE, pack_record, unpack_record
+from kist.model.paths import check_name
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction, View
+    from kist.model.node import Node
+
+__all__ = ["Attributes", "copy_attributes"]
+
+_MISSING: Any = object()
+
+
+class Attributes(MutableMapping[str, Any]):
+    """The attributes of one node or column: a mapping that is also read as Python attributes.
+
+    Values come back exactly as they were: plain Python values (None, bool, int, float, complex,
+    str, bytes, dates and times, Decimal, list, tuple, set, frozenset, dict), NumPy scalars and
+    arrays. Each assignment is a commit of its own unless a transaction is open; `update` is one.
+    A value that is changed after it was read is not written back.
+
+    Parameters
+    ----------
+    node : Node
+        The node.
+    column : int
+        Id of the column that they belong to; 0 for the node itself.
+
+    Examples
+    --------
+    >>> import kist
+    >>> with kist.open(":memory:") as store:
+    ...     store.attrs["camera"] = "B"
+    ...     store.attrs.gain = 2.5
+    ...     sorted(store.attrs), store.attrs.camera
+    (['camera', 'gain'], 'B')
+    """
+
+    __slots__ = ("_column", "_node")
+
+    def __init__(self, node: Node, column: int = 0) -> None:
+        object.__setattr__(self, "_node", node)
+        object.__setattr__(self, "_column", column)
+
+    # The mapping
+
+    def __getitem__(self, name: str) -> Any:
+        view = self._node._view()
+        value = self._value(view, name)
+        if value is None:
+            raise KeyNotFoundError(f"{self._node._path!r} has no attribute {name!r}")
+        return self._unpack(view, value)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        check_name(name, "attribute")
+        with self._node._write() as txn:
+            self._put(txn, name, value)
+
+    def __delitem__(self, name: str) -> None:
+        with self._node._write() as txn:
+            if name not in self:
+                raise KeyNotFoundError(f"{self._node._path!r} has no attribute {name!r}")
+            txn.delete(self._key(name))
+
+    def __iter__(self) -> Iterator[str]:
+        # A list: what changes during the iteration does not disturb it.
+        entries = self._node._view().scan(*keys.attributes(self._node._id, self._column))
+        return iter([keys.name_of(key) for key, _ in entries])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in iter(self))
+
+    def __contains__(self, name: object) -> bool:
+        return self._value(self._node._view(), name) is not None
+
+    # Steps that the mixins would take one commit each for
+
+    def update(self, other: Any = (), /, **more: Any) -> None:
+        """Set several attributes in one commit."""
+        new = dict(other, **more)
+        for name in new:
+            check_name(name, "attribute")
+        if new:
+            with self._node._write() as txn:
+                for name, value in new.items():
+                    self._put(txn, name, value)
+
+    def pop(self, name: str, default: Any = _MISSING) -> Any:
+        """Remove an attribute and return its value."""
+        if default is not _MISSING and name not in self:
+            return default
+        with self._node._write():
+            value = self[name]
+            del self[name]
+        return value
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """Return an attribute; set it first when it is missing."""
+        with self._node._write():
+            if name not in self:
+                self[name] = default
+            return self[name]
+
+    def clear(self) -> None:
+        """Remove all attributes in one commit."""
+        with self._node._write() as txn:
+            txn.delete_range(*keys.attributes(self._node._id, self._column))
+
+    # As Python attributes
+
+    def __getattr__(self, name: str) -> Any:
+        # Names with an underscore are Python's own protocols, which look here first.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyNotFoundError as error:
+            raise AttributeError(str(error)) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_") or hasattr(type(self), name):
+            raise AttributeError(f"{name!r} has a meaning in Python; set it by attrs[{name!r}]")
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        if name.startswith("_") or hasattr(type(self), name):
+            raise AttributeError(f"{name!r} has a meaning in Python; delete attrs[{name!r}]")
+        try:
+            del self[name]
+        except KeyNotFoundError as error:
+            raise AttributeError(str(error)) from None
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(name for name in self if name.isidentifier())})
+
+    def __repr__(self) -> str:
+        try:
+            lines = [f"    {name}: {_short(value)}" for name, value in self.items()]
+        except (StaleHandleError, StoreClosedError):
+            return f"<attributes of {self._node._path!r}, which cannot be read any more>"
+        head = f"<attributes of {self._node._path!r}"
+        return f"{head}: none>" if not lines else "\n".join([f"{head}:", *lines]) + ">"
+
+    # Records
+
+    def _key(self, name: str) -> bytes:
+        return keys.attribute(self._node._id, self._column, name)
+
+    def _value(self, view: View, name: object) -> bytes | None:
+        try:
+            return view.get(self._key(name)) if isinstance(name, str) else None
+        except UnicodeEncodeError:
+            return None  # lone surrogates cannot have been stored
+
+    def _put(self, txn: Transaction, name: str, value: Any) -> None:
+        allow = self._node._store._allow_pickle
+        payload = pack_value(value, allow_pickle=allow)
+        txn.put(self._key(name), _record(txn, payload, self._node._id, self._column))
+
+    def _get_in(self, view: View, name: str) -> Any:
+        """Return an attribute as a certain view has it, or None."""
+        value = self._value(view, name)
+        return None if value is None else self._unpack(view, value)
+
+    def _unpack(self, view: View, value: bytes) -> Any:
+        pointers, payload = unpack_record(value)
+        if pointers:
+            payload = bytes(view.read(pointers[0]))
+        return unpack_value(payload, allow_pickle=self._node._store._allow_pickle)
+
+
+def _record(txn: Transaction, payload: bytes, node: int, column: int) -> bytes:
+    if len(payload) <= MAX_INLINE:
+        return pack_record(payload)
+    from kist.engine import Frame
+
+    return pack_record(b"", txn.write([Frame(FRAME_BLOB, node, column, 0, payload)]))
+
+
+def copy_attributes(node: Node, values: Mapping[str, Any] | None, title: str | None) -> None:
+    """Give a new node its attributes; the caller holds the transaction."""
+    new = dict(values or {})
+    if title is not None:
+        new["TITLE"] = title
+    if new:
+        node.attrs.update(new)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    first = text.splitlines()[0] if text else ""
+    return text if len(text) <= 70 and text == first else first[:66] + " ..."

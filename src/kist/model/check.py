@@ -1,0 +1,173 @@
+"""Looking for damage: the findings of the engine, and what the model knows beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kist.errors import FormatError
+from kist.format import keys
+from kist.format.node import NodeKind, kind_label
+from kist.model import directory
+from kist.model.paths import join
+
+if TYPE_CHECKING:
+    from kist.engine import Problem as EngineProblem
+    from kist.engine import View
+    from kist.model.store import Store
+
+__all__ = ["CheckReport", "Problem", "check_store"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding.
+
+    Attributes
+    ----------
+    where : str
+        Part of the file: ``slot``, ``log``, ``tree``, ``extent``, ``space``, ``node``.
+    message : str
+        What is wrong.
+    node : str or None
+        Path of the node concerned.
+    offset : int or None
+        Byte of the file.
+    """
+
+    where: str
+    message: str
+    node: str | None = None
+    offset: int | None = None
+
+    def __str__(self) -> str:
+        place = [self.where, *([repr(self.node)] if self.node else [])]
+        if self.offset is not None:
+            place.append(f"byte {self.offset}")
+        return f"{', '.join(place)}: {self.message}"
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `Store.check` found; true when there is nothing.
+
+    Attributes
+    ----------
+    problems : list of Problem
+        Everything that was found.
+    path : str
+        The file.
+    commit : int
+        The commit that was checked.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    path: str = ""
+    commit: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON can hold it."""
+        return {
+            "path": self.path,
+            "commit": self.commit,
+            "ok": self.ok,
+            "problems": [
+                {"where": p.where, "node": p.node, "offset": p.offset, "message": p.message}
+                for p in self.problems
+            ],
+        }
+
+    def __repr__(self) -> str:
+        n = len(self.problems)
+        if not n:
+            return f"{self.path!r}, commit {self.commit}: no problems found"
+        head = f"{self.path!r}, commit {self.commit}: {n} problem{'' if n == 1 else 's'}"
+        return "\n".join([head, *(f"    {problem}" for problem in self.problems)])
+
+
+def check_store(store: Store, progress: Callable[[int, int], None] | None) -> CheckReport:
+    """Check the bytes of a store, then its hierarchy, then each table."""
+    with store._session.hold_newest() as view:
+        found = store._session.engine.check(progress)
+        problems = [_located(view, problem) for problem in found]
+        # Damage to the map itself is known by now; walking it once more would say it again.
+        damaged = any(problem.where in ("tree", "slot", "log") for problem in found)
+        try:
+            problems += _check_nodes(view)
+            problems += _check_tables(store, view)
+        except FormatError as error:
+            if not damaged:
+                problems.append(Problem("node", str(error), getattr(error, "node", None)))
+        return CheckReport(problems, store.path, view.state.shown)
+
+
+def _located(view: View, problem: EngineProblem) -> Problem:
+    node = None
+    if problem.key is not None and len(problem.key) >= 9:
+        number = keys.node_of(problem.key)
+        if number >= keys.ROOT:
+            try:
+                node = directory.path_of(view, number) or f"node {number}"
+            except FormatError:
+                node = f"node {number}"
+            kind = keys.kind_of(problem.key)
+            if kind == b"A":
+                node += f", attribute {keys.name_of(problem.key)!r}"
+            elif kind == b"P":
+                node += f", leaf {keys.leaf_of(problem.key)}, row {keys.row_of(problem.key)}"
+    return Problem(problem.where, problem.message, node, problem.offset)
+
+
+def _check_nodes(view: View) -> Iterator[Problem]:
+    """Hold the two records of each node against each other, and look for orphans."""
+    known = {keys.ROOT}
+    for path, entry in directory.walk(view, keys.ROOT, "/"):
+        if entry.node in known:
+            yield Problem("node", f"node {entry.node} is listed twice", path)
+            continue
+        known.add(entry.node)
+        found = directory.record(view, entry.node)
+        if found is None:
+            yield Problem("node", "listed in its group, but without a record of its own", path)
+        elif found.kind != entry.kind:
+            yield Problem(
+                "node",
+                f"listed as a {kind_label(entry.kind)}, but its record says "
+                f"{kind_label(found.kind)}",
+                path,
+            )
+        elif found.name != entry.name:
+            yield Problem("node", f"its record says that it is called {found.name!r}", path)
+    number = keys.FIRST_NODE
+    while True:
+        # One look-up a node, whatever it holds: from each record to the first of the next node.
+        entry_ = next(view.scan(keys.whole_node(number)[0], b"\xff" * 9), None)
+        if entry_ is None:
+            return
+        number = keys.node_of(entry_[0])
+        if number not in known:
+            yield Problem("node", "records of a node that no group lists", f"node {number}")
+        number += 1
+
+
+def _check_tables(store: Store, view: View) -> Iterator[Problem]:
+    from kist.model.handles import make_handle
+
+    for path, entry in directory.walk(view, keys.ROOT, "/"):
+        if entry.kind != NodeKind.TABLE:
+            continue
+        try:
+            table: Any = make_handle(store, view, entry.node, join("/", path.lstrip("/")))
+            for message in table._check_records(view):
+                yield Problem("table", message, path)
+        except FormatError as error:
+            yield Problem("table", str(error), path, getattr(error, "offset", None))

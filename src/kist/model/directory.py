@@ -1,0 +1,233 @@
+"""The hierarchy as records of the map: looking up, listing, adding, moving and removing nodes.
+
+Plain functions over a view or a transaction of the engine, without handles. Each node has an
+``N`` record (kind, parent, name) and its group a ``D`` record (name -> kind, node id).
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from kist.errors import (
+    CorruptDataError,
+    NodeError,
+    NodeExistsError,
+    NodeNameError,
+    NodeNotFoundError,
+)
+from kist.format import keys
+from kist.format.node import Child, NodeKind, NodeRecord, kind_label
+from kist.model.paths import join, nfc
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction, View
+
+__all__ = [
+    "MAX_DEPTH",
+    "add",
+    "check_free",
+    "child",
+    "children",
+    "find",
+    "move",
+    "path_of",
+    "record",
+    "remove",
+    "require_groups",
+    "walk",
+]
+
+MAX_DEPTH = 200
+"""Deepest nesting of groups: what walks them can be recursive, and a damaged chain must end."""
+
+
+def record(view: View, node: int) -> NodeRecord | None:
+    """Record of a node, or None when there is none. The root needs no record."""
+    value = view.get(keys.node(node))
+    if value is None:
+        return NodeRecord(NodeKind.GROUP, 0, "", 0) if node == keys.ROOT else None
+    return NodeRecord.unpack(value)
+
+
+def child(view: View, group: int, name: str) -> Child | None:
+    """Entry of a group under exactly this name, or None."""
+    key_name = nfc(name)
+    value = view.get(keys.child(group, key_name))
+    if value is None:
+        return None
+    entry = Child.unpack(key_name, value)
+    return entry if entry.name == name else None
+
+
+def children(view: View, group: int) -> list[Child]:
+    """All entries of a group, names sorted by code point."""
+    entries = []
+    in_order = True
+    for key, value in view.scan(*keys.children(group)):
+        key_name = keys.name_of(key)
+        entry = Child.unpack(key_name, value)
+        in_order = in_order and entry.name == key_name
+        entries.append(entry)
+    if not in_order:  # the keys are sorted, but by the NFC form of the names
+        entries.sort(key=lambda entry: entry.name)
+    return entries
+
+
+def find(view: View, group: int, names: tuple[str, ...], base: str) -> Child:
+    """Follow names downwards from a group whose path is `base`.
+
+    Raises
+    ------
+    NodeNotFoundError
+        A name is missing, or a node on the way is no group.
+    """
+    entry = Child("", NodeKind.GROUP, group)
+    path = base
+    for name in names:
+        if entry.kind != NodeKind.GROUP:
+            raise NodeNotFoundError(
+                f"{join(path, name)!r} does not exist: {path!r} is a {kind_label(entry.kind)}, "
+                "and paths do not descend into it"
+            )
+        below = child(view, entry.node, name)
+        if below is None:
+            raise NodeNotFoundError(_missing(view, entry.node, path, name))
+        entry, path = below, join(path, name)
+    return entry
+
+
+def _missing(view: View, group: int, path: str, name: str) -> str:
+    message = f"there is no {join(path, name)!r}"
+    same = view.get(keys.child(group, nfc(name)))
+    if same is not None:
+        other = Child.unpack(nfc(name), same).name
+        return f"{message}; its group holds {other!a}, the same text in another Unicode form"
+    # A group of a million names is not worth reading for a hint.
+    names = [entry.name for entry, _ in zip(children(view, group), range(1000), strict=False)]
+    near = difflib.get_close_matches(name, names, n=3)
+    if near:
+        return f"{message}; did you mean {' or '.join(repr(n) for n in near)}?"
+    return f"{message}; {path!r} holds {', '.join(map(repr, names[:5])) or 'nothing'}" + (
+        ", ..." if len(names) > 5 else ""
+    )
+
+
+def path_of(view: View, node: int) -> str | None:
+    """Path of a node by its chain of parents, or None when the chain does not reach the root."""
+    names: list[str] = []
+    while node != keys.ROOT:
+        value = view.get(keys.node(node))
+        if value is None or len(names) > MAX_DEPTH:
+            return None
+        found = NodeRecord.unpack(value)
+        names.append(found.name)
+        node = found.parent
+    return "/" + "/".join(reversed(names))
+
+
+def walk(view: View, group: int, base: str) -> Iterator[tuple[str, Child]]:
+    """All nodes below a group, each group before its children, as (path, entry)."""
+    stack = [(base, iter(children(view, group)))]
+    while stack:
+        path, entries = stack[-1]
+        entry = next(entries, None)
+        if entry is None:
+            stack.pop()
+            continue
+        below = join(path, entry.name)
+        yield below, entry
+        if entry.kind == NodeKind.GROUP:
+            if len(stack) > MAX_DEPTH:
+                raise CorruptDataError(f"groups nest more than {MAX_DEPTH} deep", node=below)
+            stack.append((below, iter(children(view, entry.node))))
+
+
+def add(txn: Transaction, group: int, name: str, kind: int, base: str) -> int:
+    """Put a new node under a free name, and return its id.
+
+    Raises
+    ------
+    NodeExistsError
+        The name, or one equal to it under NFC, is taken.
+    """
+    check_free(txn, group, name, base)
+    if base.count("/") >= MAX_DEPTH:
+        raise NodeNameError(f"groups nest at most {MAX_DEPTH} deep")
+    node = txn.new_node()
+    txn.put(keys.node(node), NodeRecord(kind, group, name, time.time_ns()).pack())
+    txn.put(keys.child(group, nfc(name)), Child(name, kind, node).pack(nfc(name)))
+    return node
+
+
+def check_free(view: View, group: int, name: str, base: str) -> None:
+    """Raise `NodeExistsError` when a name, or its like, is taken."""
+    key_name = nfc(name)
+    value = view.get(keys.child(group, key_name))
+    if value is None:
+        return
+    entry = Child.unpack(key_name, value)
+    if entry.name != name:
+        raise NodeExistsError(
+            f"{join(base, name)!a} would stand beside {entry.name!a}, which is the same text in "
+            "another Unicode form; use that name"
+        )
+    raise NodeExistsError(f"{join(base, name)!r} exists already: a {kind_label(entry.kind)}")
+
+
+def require_groups(
+    txn: Transaction, group: int, names: tuple[str, ...], base: str
+) -> tuple[int, str]:
+    """Follow names downwards, making the groups that are missing; return (node id, path)."""
+    path = base
+    for name in names:
+        entry = child(txn, group, name)
+        if entry is None:
+            group = add(txn, group, name, NodeKind.GROUP, path)
+        elif entry.kind != NodeKind.GROUP:
+            raise NodeExistsError(
+                f"{join(path, name)!r} is a {kind_label(entry.kind)}, nothing can stand below it"
+            )
+        else:
+            group = entry.node
+        path = join(path, name)
+    return group, path
+
+
+def remove(txn: Transaction, group: int, entry: Child) -> None:
+    """Delete a child and everything below it."""
+    nodes = [entry.node]
+    if entry.kind == NodeKind.GROUP:
+        nodes += [below.node for _, below in walk(txn, entry.node, "")]
+    txn.delete(keys.child(group, nfc(entry.name)))
+    for node in nodes:
+        txn.delete_range(*keys.whole_node(node))
+
+
+def move(txn: Transaction, source: int, entry: Child, target: int, name: str, base: str) -> None:
+    """Put a child of `source` under `name` into `target`, whose path is `base`.
+
+    Raises
+    ------
+    NodeError
+        The target lies inside the group that is moved.
+    NodeExistsError
+        The name is taken there.
+    """
+    above = target
+    for _ in range(MAX_DEPTH):
+        if above == entry.node:
+            raise NodeError(f"{join(base, name)!r} lies inside the group that is to be moved there")
+        found = record(txn, above)
+        if above == keys.ROOT or found is None:
+            break
+        above = found.parent
+    own = record(txn, entry.node)
+    if own is None:
+        raise CorruptDataError(f"{entry.name!r} is listed, but has no record of its own")
+    txn.delete(keys.child(source, nfc(entry.name)))
+    check_free(txn, target, name, base)
+    txn.put(keys.child(target, nfc(name)), Child(name, entry.kind, entry.node).pack(nfc(name)))
+    txn.put(keys.node(entry.node), own.moved(target, name).pack())

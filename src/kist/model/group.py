@@ -1,0 +1,459 @@
+"""Groups: names of nodes, with the manners of a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kist.errors import (
+    DTypeError,
+    NodeError,
+    NodeExistsError,
+    NodeNotFoundError,
+)
+from kist.format import keys
+from kist.format.node import Child, NodeKind, kind_label
+from kist.model import directory
+from kist.model.attributes import copy_attributes
+from kist.model.handles import make_handle
+from kist.model.node import Node
+from kist.model.paths import join, split
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction, View
+    from kist.model.table import Table
+    from kist.model.tree import Tree
+
+__all__ = ["Group"]
+
+
+class Group(Node):
+    """A node that holds nodes: a mapping of paths to handles.
+
+    Paths are relative to the group, or start with ``/`` at the root. Names are sorted by code
+    point. Iterating takes the names as they are at that moment.
+
+    Examples
+    --------
+    >>> import kist, numpy as np
+    >>> with kist.open(":memory:") as store:
+    ...     store["raw/trades"] = np.zeros(3, "i4,f8")
+    ...     list(store), "raw/trades" in store, len(store["raw/trades"])
+    (['raw'], True, 3)
+    """
+
+    kind = "group"
+    _kind = NodeKind.GROUP
+
+    # Looking up
+
+    def _find(self, view: View, path: str) -> tuple[Child, str]:
+        """Return the entry at a path and its whole path."""
+        absolute, names = split(path)
+        start, base = (keys.ROOT, "/") if absolute else (self._id, self._base(view))
+        entry = directory.find(view, start, names, base)
+        for name in names:
+            base = join(base, name)
+        return entry, base
+
+    def _base(self, view: View) -> str:
+        if self._id == keys.ROOT:
+            return "/"
+        return directory.path_of(view, self._id) or self._path
+
+    def __getitem__(self, path: str) -> Any:
+        """Return the handle of the node at a path.
+
+        Raises
+        ------
+        NodeNotFoundError
+            There is none.
+        """
+        view = self._view()
+        entry, where = self._find(view, path)
+        return make_handle(self._store, view, entry.node, where)
+
+    def __contains__(self, path: object) -> bool:
+        if not isinstance(path, str):
+            return False
+        view = self._view()
+        try:
+            self._find(view, path)
+        except NodeNotFoundError:
+            return False
+        return True
+
+    def get(self, path: str, default: Any = None) -> Any:
+        """Return the handle of the node at a path, or `default` when there is none."""
+        try:
+            return self[path]
+        except NodeNotFoundError:
+            return default
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([entry.name for entry in directory.children(self._view(), self._id)])
+
+    def __len__(self) -> int:
+        start, stop = keys.children(self._id)
+        return sum(1 for _ in self._view().scan(start, stop))
+
+    def __bool__(self) -> bool:
+        # As h5py: a handle is true. `len(group)` counts.
+        return True
+
+    def keys(self) -> KeysView[str]:
+        """Names of the children."""
+        return KeysView(self)
+
+    def values(self) -> ValuesView[Any]:
+        """Handles of the children."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[str, Any]:
+        """Names and handles of the children."""
+        return _Items(self)
+
+    def _handles(self) -> list[tuple[str, Node]]:
+        """Names and handles of the children, all of one view."""
+        view = self._view()
+        base = self._base(view)
+        return [
+            (entry.name, make_handle(self._store, view, entry.node, join(base, entry.name)))
+            for entry in directory.children(view, self._id)
+        ]
+
+    # Making
+
+    def _place(self, txn: Transaction, path: str) -> tuple[int, str, str]:
+        """Return (group id, its path, name) for something new, making the groups on the way."""
+        absolute, names = split(path)
+        if not names:
+            raise NodeExistsError("'/' is the root group")
+        start, base = (keys.ROOT, "/") if absolute else (self._id, self._base(txn))
+        group, base = directory.require_groups(txn, start, names[:-1], base)
+        return group, base, names[-1]
+
+    def _new(self, txn: Transaction, path: str, kind: NodeKind, overwrite: bool) -> Node:
+        """Put a new node at a path, in place of a dataset of the same kind if allowed."""
+        group, base, name = self._place(txn, path)
+        old = directory.child(txn, group, name)
+        if old is not None and overwrite:
+            if old.kind != kind or kind == NodeKind.GROUP:
+                raise NodeExistsError(
+                    f"{join(base, name)!r} is a {kind_label(old.kind)}, which a "
+                    f"{kind_label(kind)} does not replace; delete it first"
+                )
+            directory.remove(txn, group, old)
+        node = directory.add(txn, group, name, kind, base)
+        return make_handle(self._store, txn, node, join(base, name))
+
+    def create_group(
+        self, name: str, *, title: str | None = None, attrs: Mapping[str, Any] | None = None
+    ) -> Group:
+        """Make a group, and the groups on the way to it.
+
+        Raises
+        ------
+        NodeExistsError
+            Something stands there.
+        NodeNameError
+            The name cannot be one.
+        """
+        with self._write() as txn:
+            group = self._new(txn, name, NodeKind.GROUP, False)
+            copy_attributes(group, attrs, title)
+        assert isinstance(group, Group)
+        return group
+
+    def open_group(self, name: str) -> Group:
+        """Return a group that must exist.
+
+        Raises
+        ------
+        NodeNotFoundError
+            There is none, or something else stands there.
+        """
+        node = self[name]
+        if not isinstance(node, Group):
+            raise NodeNotFoundError(f"{node._path!r} is a {node.kind}, not a group")
+        return node
+
+    def require_group(self, name: str) -> Group:
+        """Return a group, making it when it is missing.
+
+        Raises
+        ------
+        NodeExistsError
+            Something else stands there.
+        """
+        node = self.get(name)
+        if node is None:
+            with self._write():
+                node = self.get(name)  # now nobody else can make it
+                if node is None:
+                    node = self.create_group(name)
+        if not isinstance(node, Group):
+            raise NodeExistsError(f"{node._path!r} is a {node.kind}, not a group")
+        return node
+
+    def create_table(
+        self,
+        name: str,
+        data: Any = None,
+        *,
+        dtype: Any = None,
+        fill_value: Mapping[str, Any] | None = None,
+        codec: Any = "auto",
+        title: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Table:
+        """Make a table, and the groups on the way to it, in one commit.
+
+        Parameters
+        ----------
+        name : str
+            Path of the table.
+        data : optional
+            Rows: a structured array, a list of tuples, a dict of columns, a DataFrame, an Arrow
+            table, or any iterator together with `dtype`, which is read in blocks.
+        dtype : dtype, optional
+            Structured dtype of a row. Without data the table is empty.
+        fill_value : dict, optional
+            Column -> value of fields that later rows leave out.
+        codec : str or dict
+            ``"auto"`` chooses per column from a sample; ``"fast"``, ``"balanced"``, ``"small"``,
+            an explicit codec, or a dict of them by column.
+        title, attrs : optional
+            Attributes of the table.
+        overwrite : bool
+            Replace a table of that name; handles to the old one become stale.
+
+        Raises
+        ------
+        NodeExistsError
+            Something stands there.
+        DTypeError
+            The dtype cannot be stored, or the data do not fit it.
+        """
+        from kist.model.table import create_table
+
+        with self._write() as txn:
+            table: Any = self._new(txn, name, NodeKind.TABLE, overwrite)
+            create_table(table, txn, data, dtype=dtype, fill_value=fill_value, codec=codec)
+            copy_attributes(table, attrs, title)
+        return table
+
+    def create_dataset(self, name: str, data: Any = None, **options: Any) -> Table:
+        """Make a table; h5py's name for it.
+
+        Raises
+        ------
+        DTypeError
+            The data or the dtype are those of a plain array.
+        """
+        if data is not None:
+            _check_rows(data)
+        elif np.dtype(options.get("dtype")).names is None:
+            raise DTypeError(_PLAIN_ARRAY)
+        return self.create_table(name, data, **options)
+
+    def open_table(self, name: str) -> Table:
+        """Return a table that must exist.
+
+        Raises
+        ------
+        NodeNotFoundError
+            There is none, or something else stands there.
+        """
+        node = self[name]
+        if node._kind != NodeKind.TABLE:
+            raise NodeNotFoundError(f"{node._path!r} is a {node.kind}, not a table")
+        return node
+
+    def require_table(self, name: str, *, dtype: Any, **options: Any) -> Table:
+        """Return a table of this dtype, making it when it is missing.
+
+        Parameters
+        ----------
+        name : str
+            Path of the table.
+        dtype : dtype
+            What the rows must be.
+        **options
+            For `create_table`; a table that exists keeps its own.
+
+        Raises
+        ------
+        NodeExistsError
+            Something else stands there.
+        DTypeError
+            The table that stands there has another dtype.
+        """
+        node = self.get(name)
+        if node is None:
+            with self._write():
+                node = self.get(name)  # now nobody else can make it
+                if node is None:
+                    node = self.create_table(name, dtype=dtype, **options)
+        if node._kind != NodeKind.TABLE:
+            raise NodeExistsError(f"{node._path!r} is a {node.kind}, not a table")
+        wanted = np.dtype(dtype)
+        if node.dtype != wanted:
+            raise DTypeError(f"{node._path!r} has dtype {node.dtype}, not {wanted}")
+        return node
+
+    def __setitem__(self, path: str, data: Any) -> None:
+        """Make a table of the data, replacing a table of that name in the same commit."""
+        _check_rows(data)
+        self.create_table(path, data, overwrite=True)
+
+    # Changing
+
+    def __delitem__(self, path: str) -> None:
+        """Delete a node; of a group, everything in it."""
+        with self._write() as txn:
+            group, entry, _ = self._find_with_group(txn, path)
+            directory.remove(txn, group, entry)
+
+    def _find_with_group(self, view: View, path: str) -> tuple[int, Child, str]:
+        entry, where = self._find(view, path)
+        if entry.node == keys.ROOT or entry.node == self._id:
+            raise NodeError(f"{path!r} is the group itself; this needs a node below it")
+        found = directory.record(view, entry.node)
+        return (found.parent if found is not None else self._id), entry, where
+
+    def move(self, source: str, target: str) -> None:
+        """Give a node another name or place; groups on the way are made, handles stay good.
+
+        Raises
+        ------
+        NodeExistsError
+            Something stands at the target.
+        NodeError
+            The target lies inside the source.
+        """
+        with self._write() as txn:
+            group, entry, _ = self._find_with_group(txn, source)
+            new_group, base, name = self._place(txn, target)
+            directory.move(txn, group, entry, new_group, name, base)
+
+    def copy(self, source: str | Node, target: str) -> None:
+        """Copy a node, with its attributes and everything below it, without decoding it.
+
+        Parameters
+        ----------
+        source : str or Node
+            A path in this group, or a handle, also of another store.
+        target : str
+            Path of the copy. Groups on the way are made.
+
+        Raises
+        ------
+        NodeExistsError
+            Something stands at the target.
+        """
+        from kist.model.copying import copy_node
+
+        with self._write() as txn:
+            if isinstance(source, Node) and source._store is not self._store:
+                with source._hold() as view:
+                    group, base, name = self._place(txn, target)
+                    copy_node(view, txn, source._id, group, name, base)
+                return
+            if isinstance(source, Node):
+                source._check(txn)
+                node = source._id
+            else:
+                node = self._find(txn, source)[0].node
+            group, base, name = self._place(txn, target)
+            copy_node(txn, txn, node, group, name, base)
+
+    # Walking
+
+    def visititems(self, function: Callable[[str, Any], Any]) -> Any:
+        """Call ``function(path, node)`` for everything below, until it returns other than None.
+
+        Paths are relative to the group. All calls see the names of one snapshot.
+        """
+        view = self._view()
+        base = self._base(view)
+        skip = len(base.rstrip("/")) + 1
+        for path, entry in list(directory.walk(view, self._id, base)):
+            result = function(path[skip:], make_handle(self._store, view, entry.node, path))
+            if result is not None:
+                return result
+        return None
+
+    def visit(self, function: Callable[[str], Any]) -> Any:
+        """Call ``function(path)`` for everything below, until it returns other than None."""
+        view = self._view()
+        base = self._base(view)
+        skip = len(base.rstrip("/")) + 1
+        for path, _ in list(directory.walk(view, self._id, base)):
+            result = function(path[skip:])
+            if result is not None:
+                return result
+        return None
+
+    def tree(self, depth: int | None = None) -> Tree:
+        """Return a drawing of what stands below, at most `depth` levels of it."""
+        from kist.model.tree import Tree
+
+        return Tree(self, depth)
+
+    def _summary(self, view: View) -> str:
+        start, stop = keys.children(self._id)
+        n = sum(1 for _ in view.scan(start, stop))
+        return f"group of {n:,} node{'' if n == 1 else 's'}"
+
+    def __repr__(self) -> str:
+        state = self._repr_state()
+        what = state or self._summary(self._view())
+        return f"<kist.{type(self).__name__} {self._path!r}, {what}>"
+
+
+class _Values(ValuesView[Any]):
+    """Handles of the children of a group, all of one view."""
+
+    _mapping: Group
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([node for _, node in self._mapping._handles()])
+
+
+class _Items(ItemsView[str, Any]):
+    """Names and handles of the children of a group, all of one view."""
+
+    _mapping: Group
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return iter(self._mapping._handles())
+
+
+_PLAIN_ARRAY = (
+    "plain arrays are not part of this version of kist: store a structured array (a table of one "
+    "column: np.rec.fromarrays([x], names='x')), or a small array as an attribute: attrs['x'] = x"
+)
+
+
+def _check_rows(data: Any) -> None:
+    """Raise `DTypeError` for what cannot become a table by assignment."""
+    if isinstance(data, Node):
+        raise DTypeError("to copy a node use copy(source, target); to copy rows, assign table[:]")
+    if isinstance(data, Mapping):
+        raise DTypeError(
+            "a dict cannot be assigned: make a group (create_group) with a node for each key, or "
+            "a table of columns with create_table(name, data)"
+        )
+    if isinstance(data, np.ndarray):
+        if data.dtype.names is None:
+            raise DTypeError(f"{data.dtype} array of shape {data.shape}: {_PLAIN_ARRAY}")
+        if data.ndim != 1:
+            raise DTypeError(
+                f"a structured array of {data.ndim} dimensions: a table has one; use .ravel()"
+            )
+    elif np.isscalar(data) or data is None or isinstance(data, list | tuple | np.void):
+        raise DTypeError(f"a {type(data).__name__}: {_PLAIN_ARRAY}")

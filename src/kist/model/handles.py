@@ -1,0 +1,116 @@
+"""Making handles from records, and carrying them to other processes."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from kist.engine import Transaction
+from kist.errors import (
+    CorruptDataError,
+    StaleHandleError,
+    TransactionError,
+    UnsupportedVersionError,
+)
+from kist.format import keys
+from kist.format.node import NodeKind, kind_label
+from kist.model import directory
+
+if TYPE_CHECKING:
+    from kist.engine import View
+    from kist.model.node import Node
+    from kist.model.store import Store
+
+__all__ = ["make_handle", "reduce_node", "reopen_node", "reopen_store"]
+
+
+def make_handle(store: Store, view: View, node: int, path: str | None = None) -> Node:
+    """Return the handle of a node that stands in a view.
+
+    Raises
+    ------
+    CorruptDataError
+        It has no record.
+    UnsupportedVersionError
+        It is of a kind, or needs a feature, that this kist does not know.
+    """
+    if node == keys.ROOT:
+        return store
+    found = directory.record(view, node)
+    where = path or directory.path_of(view, node) or f"node {node}"
+    if found is None:
+        raise CorruptDataError(
+            f"{where!r} is listed, but has no record; 'kist check' lists all damage", node=where
+        )
+    found.check_readable(where)
+    if found.kind == NodeKind.GROUP:
+        from kist.model.group import Group
+
+        return Group(store, node, found.created_ns, where)
+    if found.kind == NodeKind.TABLE:
+        from kist.model.table import Table
+
+        return Table(store, node, found.created_ns, where)
+    raise UnsupportedVersionError(
+        f"{where!r} is a {kind_label(found.kind)}, which this kist cannot read; use a newer kist"
+    )
+
+
+def reduce_node(node: Node) -> tuple[Any, ...]:
+    """Return what `pickle` keeps of a handle: (path, store id, commit, node id), never data."""
+    store = node.store
+    if store.path == ":memory:":
+        raise TransactionError(
+            "a handle of a ':memory:' store cannot be pickled: another process cannot see it; "
+            "use a file"
+        )
+    view = node._view()
+    if isinstance(view, Transaction):
+        raise TransactionError(
+            f"{node._path!r} cannot be pickled inside a transaction: what is not committed "
+            "cannot be seen by another process"
+        )
+    place = (store.path, store.uuid, view.state.shown)
+    if node is store:
+        return reopen_store, place
+    return reopen_node, (*place, node._id, node._created_ns, node._path)
+
+
+# One store for all handles of one snapshot that arrive in this process.
+_reopened: WeakValueDictionary[tuple[str, bytes, int], Store] = WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def reopen_store(path: str, uuid: bytes, commit: int) -> Store:
+    """Open a store that was pickled, at the same commit.
+
+    Raises
+    ------
+    SnapshotExpiredError
+        The commit is no longer kept; `tag` keeps it.
+    StaleHandleError
+        Another store stands at the path.
+    """
+    from kist.model.store import open
+
+    with _lock:
+        store = _reopened.get((path, uuid, commit))
+        if store is not None and not store.closed:
+            return store
+        store = open(path, "r", version=commit)
+        if store.uuid != uuid:
+            store.close()
+            raise StaleHandleError(f"{path!r} is another store than the one that was pickled")
+        _reopened[path, uuid, commit] = store
+        return store
+
+
+def reopen_node(path: str, uuid: bytes, commit: int, node: int, created_ns: int, name: str) -> Node:
+    """Open a node that was pickled, at the same commit."""
+    store = reopen_store(path, uuid, commit)
+    view = store._view()
+    found = directory.record(view, node)
+    if found is None or found.created_ns != created_ns:
+        raise StaleHandleError(f"{name!r} is not part of commit {commit} of {path!r}")
+    return make_handle(store, view, node, name)

@@ -1,0 +1,210 @@
+"""What all nodes share: place, name, attributes, and the way to read and to write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kist.engine import Transaction
+from kist.errors import StaleHandleError, StoreClosedError
+from kist.format import keys
+from kist.format.node import NodeKind, NodeRecord
+from kist.model import directory
+from kist.model.attributes import Attributes
+from kist.model.session import Held
+from kist.model.transactions import Write
+
+if TYPE_CHECKING:
+    from kist.engine import View
+    from kist.model.group import Group
+    from kist.model.info import Info
+    from kist.model.store import Store
+
+__all__ = ["Node"]
+
+
+class Node:
+    """A node of a store: a group, a table.
+
+    Handles are made by their group. Two handles are equal when they are handles of the same open
+    store to the same node.
+    """
+
+    kind: ClassVar[str] = "node"
+    _kind: ClassVar[NodeKind]
+    _store: Store
+    _id: int
+
+    def __init__(self, store: Store, node: int, created_ns: int, path: str) -> None:
+        self._store = store
+        self._id = node
+        # Ids of a transaction that was rolled back are given again: the time tells them apart.
+        self._created_ns = created_ns
+        self._path = path  # when last seen
+        self._seen = -1  # commit in which the node was last seen
+
+    # For the classes of this package
+
+    def _view(self) -> View:
+        """Return the state that the calling thread and task sees.
+
+        Raises
+        ------
+        StaleHandleError
+            The node is not part of it any more.
+        StoreClosedError
+            The store was closed.
+        """
+        view = self._store._session.view()
+        if self._id != keys.ROOT:
+            self._check(view)
+        return view
+
+    def _hold(self) -> Held:
+        """Return the same, pinned until it is released: for iterators.
+
+        A context manager that gives the view.
+        """
+        held = self._store._session.hold()
+        try:
+            self._check(held.view)
+        except BaseException:
+            held.release()
+            raise
+        return held
+
+    def _write(self, message: str = "") -> Write:
+        """Return the context manager of one step of a write, which gives the engine's transaction.
+
+        The step joins an open transaction of the caller, with a savepoint, or commits at its end.
+        """
+        return _NodeWrite(self, message)
+
+    def _check(self, view: View) -> None:
+        if self._id == keys.ROOT:
+            return
+        # The content of a commit never changes; that of a transaction does.
+        own = isinstance(view, Transaction)
+        if not own and view.commit_id == self._seen:
+            return
+        value = view.get(keys.node(self._id))
+        if value is None or NodeRecord.unpack(value).created_ns != self._created_ns:
+            raise StaleHandleError(
+                f"the {self.kind} {self._path!r} was deleted or replaced, or is not part of this "
+                "version; open it again by its path"
+            )
+        if not own:
+            self._seen = view.commit_id
+
+    def _summary(self, view: View) -> str:
+        """Return what one line of a listing says about the node."""
+        return self.kind
+
+    # For users
+
+    @property
+    def name(self) -> str:
+        """Path of the node, as in ``'/raw/images'``."""
+        path = directory.path_of(self._view(), self._id)
+        if path is not None:
+            self._path = path
+        return self._path
+
+    @property
+    def parent(self) -> Group:
+        """Group that holds the node. The root is its own parent."""
+        from kist.model.handles import make_handle
+
+        view = self._view()
+        found = directory.record(view, self._id)
+        if found is None or self._id == keys.ROOT:
+            return self._store
+        parent: Any = make_handle(self._store, view, found.parent)
+        return parent  # type: ignore[no-any-return]
+
+    @property
+    def store(self) -> Store:
+        """The open file."""
+        return self._store
+
+    @property
+    def file(self) -> Store:
+        """The open file, under h5py's name for it."""
+        return self._store
+
+    @property
+    def attrs(self) -> Attributes:
+        """Small named values that belong to the node."""
+        return Attributes(self)
+
+    @property
+    def title(self) -> str | None:
+        """What a person would call the node: its attribute ``TITLE``, as in PyTables."""
+        title = self.attrs.get("TITLE")
+        return None if title is None else str(title)
+
+    @title.setter
+    def title(self, title: str | None) -> None:
+        if title is not None:
+            self.attrs["TITLE"] = title
+        else:
+            self.attrs.pop("TITLE", None)
+
+    @property
+    def info(self) -> Info:
+        """What is known about the node, for reading and for programs."""
+        from kist.model.info import node_info
+
+        return node_info(self)
+
+    def is_same(self, other: object) -> bool:
+        """Tell whether this and `other` are handles of the same open store to the same node."""
+        return (
+            isinstance(other, Node)
+            and self._store is other._store
+            and self._id == other._id
+            and self._created_ns == other._created_ns
+        )
+
+    def __eq__(self, other: object) -> Any:
+        return self.is_same(other) if isinstance(other, Node) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((id(self._store), self._id, self._created_ns))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from kist.model.handles import reduce_node
+
+        return reduce_node(self)
+
+    def _repr_state(self) -> str:
+        """Return why the handle cannot be read, or nothing; a repr never raises for it."""
+        try:
+            self._path = self.name
+        except StaleHandleError:
+            return "gone"
+        except StoreClosedError:
+            return "closed"
+        return ""
+
+    def __repr__(self) -> str:
+        state = self._repr_state()
+        return f"<kist.{type(self).__name__} {self._path!r}{', ' + state if state else ''}>"
+
+
+class _NodeWrite(Write):
+    """A step that begins by looking whether its node is still there."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: Node, message: str) -> None:
+        super().__init__(node._store._session, message)
+        self._node = node
+
+    def __enter__(self) -> Transaction:
+        txn = super().__enter__()
+        try:
+            self._node._check(txn)
+            return txn
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise

@@ -1,0 +1,472 @@
+"""The open file: `open` and `Store`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import finalize
+
+from kist.errors import (
+    KeyNotFoundError,
+    NodeNameError,
+    SecretError,
+    SnapshotError,
+    TamperedDataError,
+    TransactionClosedError,
+    TransactionError,
+)
+from kist.format import keys
+from kist.format.layout import FORMAT_VERSION
+from kist.model.group import Group
+from kist.model.history import Commit, Tags, commit_of
+from kist.model.info import Info, store_info
+from kist.model.session import Session, Writer, current_owner
+from kist.model.transactions import Reading, Transaction, Turn
+
+if TYPE_CHECKING:
+    from kist.engine import Durability
+    from kist.engine import Transaction as EngineTransaction
+    from kist.engine.engine import Engine
+    from kist.model.check import CheckReport
+
+__all__ = ["Store", "open"]
+
+Progress = Callable[[int, int], None]
+
+
+class _Default(str):
+    """A default that can be told from the same string given by the caller."""
+
+    __slots__ = ()
+
+
+_READ = _Default("r")
+
+
+def open(
+    path: str | os.PathLike[str],
+    mode: Literal["r", "r+", "a", "w", "x"] | str = _READ,
+    *,
+    version: int | str | None = None,
+    timeout: float = 30.0,
+    durability: Durability = "full",
+    retain: int = 0,
+    overwrite: bool = False,
+    allow_pickle: bool = False,
+    secrets: object = None,
+    expect_commit: int | None = None,
+) -> Store:
+    """Open a store.
+
+    Parameters
+    ----------
+    path : str or path object
+        The file, or ``":memory:"`` for a store that goes with its handle.
+    mode : {"r", "r+", "a", "w", "x"}
+        ``r`` reads one commit until `Store.refresh`. ``r+`` writes a store that exists, ``a`` one
+        that is made if need be, ``x`` one that must not exist. ``w`` empties a store in its first
+        commit. A store in memory is opened with ``a`` unless told otherwise.
+    version : int or str, optional
+        A commit number or a tag to read instead of the newest commit.
+    timeout : float
+        Longest wait for other writers, in seconds.
+    durability : {"full", "relaxed", "none"}
+        ``full``: what has returned survives the loss of power. ``relaxed``: it survives the death
+        of the process; the last seconds before a loss of power may go, in order. ``none``: the
+        system decides when to write.
+    retain : int
+        How many further versions to keep beyond tags and the snapshots of open readers.
+    overwrite : bool
+        Let ``w`` replace a file that is not a store.
+    allow_pickle : bool
+        Let attributes hold any Python object, by pickle. Reading such a store can run code of
+        whoever wrote it.
+    secrets : None
+        Reserved for encrypted fields.
+    expect_commit : int, optional
+        Raise when the file shows an earlier commit than this: somebody put an old copy back.
+
+    Returns
+    -------
+    Store
+        The root group; a context manager that closes the file.
+
+    Raises
+    ------
+    StoreNotFoundError, StoreExistsError
+        There is no file (``r``, ``r+``), or there is one (``x``).
+    NotAStoreError
+        The file is something else, or was never finished.
+    UnsupportedVersionError
+        It needs a newer kist.
+    SnapshotExpiredError
+        The version is not kept.
+    CorruptDataError
+        It is damaged in a way that forbids writing; ``r`` still reads it.
+    TamperedDataError
+        It shows an earlier commit than expected.
+
+    Examples
+    --------
+    >>> import kist
+    >>> with kist.open(":memory:") as store:
+    ...     store.create_group("raw").name
+    '/raw'
+    """
+    from kist.engine import Engine
+
+    name = os.fspath(path)
+    if not isinstance(name, str):
+        raise TypeError(f"the path is a str or a path object, not {type(path).__name__}")
+    if mode not in ("r", "r+", "a", "w", "x"):
+        raise ValueError(f"mode is 'r', 'r+', 'a', 'w' or 'x', not {mode!r}")
+    if durability not in ("full", "relaxed", "none"):
+        raise ValueError(f"durability is 'full', 'relaxed' or 'none', not {durability!r}")
+    if version is not None and mode != "r":
+        raise ValueError(f"version= opens for reading only: leave mode {mode!r} out")
+    if secrets is not None:
+        raise SecretError("encrypted fields are not part of this version of kist: no secrets=")
+    if name == ":memory:":
+        if mode is _READ:
+            mode = "a"
+    else:
+        name = os.path.abspath(name)  # the handle outlives a change of the directory
+
+    def opened(engine_mode: str) -> Engine:
+        return Engine.open(
+            name,
+            engine_mode,
+            durability=durability,
+            timeout=timeout,
+            retain=retain,
+            overwrite=overwrite,
+        )
+
+    def reopened() -> Engine:
+        engine = opened("r+")
+        engine.maintain = _maintain
+        return engine
+
+    engine = opened(mode)
+    engine.maintain = _maintain
+    try:
+        if expect_commit is not None and engine.state.shown < expect_commit:
+            raise TamperedDataError(
+                f"{name!r} shows commit {engine.state.shown}, expected was {expect_commit} or a "
+                "later one: an older copy of the file was put back"
+            )
+        session = Session(
+            engine,
+            reopened,
+            mode="r" if mode == "r" else "r+",
+            version=version,
+            timeout=timeout,
+            full=durability == "full",
+            name=name,
+            empty_first=mode == "w",
+        )
+    except BaseException:
+        engine.close()
+        raise
+    return Store(session, str(mode), durability, retain, allow_pickle)
+
+
+def _maintain(txn: EngineTransaction, nodes: frozenset[int]) -> None:
+    # Imported when the first checkpoint comes: opening a store need not wait for it.
+    from kist.model.table_fold import maintain_tables
+
+    maintain_tables(txn, nodes)
+
+
+class Store(Group):
+    """An open file, which is also its root group. Comes from `kist.open`.
+
+    A mutating call is a commit of its own and on disk when it returns; `transaction` makes one
+    commit of several calls. An open store holds no lock. Threads may share it.
+    """
+
+    def __init__(
+        self, session: Session, mode: str, durability: Durability, retain: int, allow_pickle: bool
+    ) -> None:
+        self._session = session
+        self._allow_pickle = allow_pickle
+        self._id = keys.ROOT
+        self._created_ns = 0
+        self._path = "/"
+        self._seen = -1
+        self.mode = mode
+        self.durability: Durability = durability
+        self.retain = retain
+        # The file is closed when the last handle goes, if nobody closed it.
+        self._finalizer = finalize(self, session.close)
+
+    @property
+    def _store(self) -> Store:  # type: ignore[override]
+        return self  # not an attribute: a cycle would keep the file open
+
+    # The file
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the file, or ``':memory:'``."""
+        return self._session.name
+
+    @property
+    def filename(self) -> str:
+        """The same, under h5py's name for it."""
+        return self._session.name
+
+    @property
+    def closed(self) -> bool:
+        """Whether the store was closed."""
+        return self._session.closed
+
+    @property
+    def uuid(self) -> bytes:
+        """Identity of the store, 16 bytes; a copy of the file has the same."""
+        return self._session.engine.uuid
+
+    @property
+    def format_version(self) -> int:
+        """Version of the file format."""
+        return FORMAT_VERSION
+
+    @property
+    def commit_id(self) -> int:
+        """Commit that is read here now; 0 before the first one."""
+        return self._view().state.shown
+
+    def close(self) -> None:
+        """Close the file; a pending `begin` is rolled back. A second call does nothing."""
+        self._finalizer()
+
+    def __enter__(self) -> Store:
+        self._session.check_open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Transactions
+
+    def transaction(self, message: str | None = None) -> Transaction:
+        """Return a context manager: all changes within are one commit, or none.
+
+        It moves to the newest commit first, so that what is read within is what is changed. Any
+        exception rolls back. A block within a block is a savepoint. The transaction belongs to
+        the thread or asyncio task that entered it; other threads wait.
+
+        Raises
+        ------
+        StoreLockedError
+            Another writer did not end within `timeout`; on entering.
+        TransactionError
+            Another task of this thread has one open; on entering.
+
+        Examples
+        --------
+        >>> import kist
+        >>> with kist.open(":memory:") as store:
+        ...     with store.transaction("first steps") as txn:
+        ...         store.attrs["a"] = 1
+        ...         store.attrs["b"] = 2
+        ...     txn.id, store.history()[0].message
+        (1, 'first steps')
+        """
+        return Transaction(self._session, message)
+
+    def begin(self) -> None:
+        """Open a transaction that lasts until `commit` or `rollback`; for notebooks.
+
+        Raises
+        ------
+        TransactionError
+            One is open already.
+        """
+        session = self._session
+        if session.own_writer() is not None:
+            raise TransactionError(
+                "a transaction is open already; `with store.transaction():` makes a savepoint"
+            )
+        writer = Writer(current_owner(), by_hand=True)
+        try:
+            session.begin(writer)
+        except BaseException:
+            session.drop(writer)
+            raise
+
+    def commit(self, message: str | None = None) -> int:
+        """End the transaction of `begin` and return its commit id.
+
+        Raises
+        ------
+        TransactionError
+            None is open, or it belongs to a with-block.
+        """
+        return self._session.finish(self._begun("commit"), message or "")
+
+    def rollback(self) -> None:
+        """End the transaction of `begin` and forget its changes."""
+        self._session.drop(self._begun("roll back"))
+
+    def _begun(self, what: str) -> Writer:
+        session = self._session
+        session.check_open()
+        writer = session.own_writer()
+        if writer is None:
+            raise TransactionError(f"there is nothing to {what}: begin() opens a transaction")
+        if not writer.by_hand:
+            raise TransactionError(
+                f"cannot {what} here: the transaction ends with its with-block, and any exception "
+                "rolls it back"
+            )
+        if writer.dead:
+            session.drop(writer)
+            raise TransactionClosedError(
+                "this transaction belongs to the process that was forked; it goes on there"
+            )
+        return writer
+
+    def read(self) -> Reading:
+        """Return a context manager: all reads of this thread or task within see one commit."""
+        return Reading(self._session)
+
+    def refresh(self) -> int:
+        """Move a handle of mode ``r`` to the newest commit; returns the commit id.
+
+        Raises
+        ------
+        SnapshotError
+            The store was opened with ``version=``, which stays.
+        """
+        if self._session.version is not None:
+            raise SnapshotError(
+                f"this handle shows version {self._session.version!r}; open the store without "
+                "version= to follow it"
+            )
+        self._session.refresh()
+        return self.commit_id
+
+    def sync(self) -> None:
+        """Make all commits of this process durable now, whatever `durability` says."""
+        self._session.check_open()
+        if self._session.mode != "r":
+            self._session.engine.sync()
+
+    # Versions
+
+    def history(self) -> list[Commit]:
+        """Return the commits that can still be opened, newest first."""
+        self._session.check_open()
+        return [commit_of(info) for info in self._session.engine.history()]
+
+    @property
+    def tags(self) -> Tags:
+        """Names of kept commits."""
+        self._session.check_open()
+        return Tags(self._session.engine)
+
+    def tag(self, name: str, commit: int | None = None, move: bool = False) -> int:
+        """Keep a commit under a name until `untag`; returns its id.
+
+        Parameters
+        ----------
+        name : str
+            Not all digits, because ``version="12"`` would be doubtful.
+        commit : int, optional
+            By default the newest.
+        move : bool
+            Take the name away from another commit.
+
+        Raises
+        ------
+        SnapshotExpiredError
+            The commit is not kept any more.
+        NodeNameError
+            The name cannot be one, or names another commit and `move` is false.
+        """
+        if not isinstance(name, str) or not name or name.isdigit() or len(name.encode()) > 255:
+            raise NodeNameError(f"{name!r} cannot be a tag: text of 1 to 255 bytes, not all digits")
+        with Turn(self._session, "tag"):
+            engine = self._session.engine
+            known = engine.tags()
+            wanted = engine.state.shown if commit is None else commit
+            if name in known and known[name] != wanted and not move:
+                raise NodeNameError(
+                    f"tag {name!r} names commit {known[name]}; move=True gives it to another"
+                )
+            if known.get(name) == wanted:
+                return wanted
+            return engine.tag(name, commit, move=move)
+
+    def untag(self, name: str) -> None:
+        """Let a tagged commit go.
+
+        Raises
+        ------
+        KeyNotFoundError
+            There is no such tag.
+        """
+        with Turn(self._session, "untag"):
+            if name not in self._session.engine.tags():
+                raise KeyNotFoundError(f"there is no tag {name!r}")
+            self._session.engine.untag(name)
+
+    # Upkeep
+
+    def compact(self, progress: Progress | None = None) -> int:
+        """Give unused space back to the file system; returns how many bytes.
+
+        Works in place, by ordinary transactions: an interrupt loses nothing. Space that a tag or
+        a reader needs stays.
+        """
+        with Turn(self._session, "compact"):
+            return self._session.engine.compact(progress)
+
+    def check(self, progress: Progress | None = None) -> CheckReport:
+        """Verify every byte that the newest commit uses; returns a report, never raises for damage.
+
+        Examples
+        --------
+        >>> import kist
+        >>> with kist.open(":memory:") as store:
+        ...     store.check().ok
+        True
+        """
+        from kist.model.check import check_store
+
+        return check_store(self, progress)
+
+    @property
+    def info(self) -> Info:
+        """The file's commit, its space, its pins; walks the names of all nodes."""
+        return store_info(self)
+
+    def __repr__(self) -> str:
+        head = f"<kist.Store {self.path!r}, mode {self.mode!r}"
+        if self.closed:
+            return f"{head}, closed>"
+        view = self._view()
+        head += f", commit {view.state.shown}"
+        session = self._session
+        if session.version is not None:
+            head += f" (version {session.version!r})"
+        elif self.mode == "r":
+            newer = session.engine.newer(view.state.shown)
+            if newer:
+                what = "commit" if newer == 1 else "commits"
+                head += f" ({newer:,} newer {what}: refresh() shows them)"
+        lines = str(self._short_tree()).splitlines()[1:]
+        return "\n".join([f"{head}>", *lines])
+
+    def _short_tree(self) -> Any:
+        from kist.model.tree import Tree
+
+        return Tree(self, depth=2, most=20)

@@ -1,0 +1,173 @@
+"""The blocks in which a store is read and written: transactions, single steps, snapshots.
+
+They are classes with ``__enter__`` and ``__exit__`` rather than generators: an interrupt that
+arrives between the two parts of a generator would leave the transaction open.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from kist.errors import TransactionError
+from kist.model.session import Session, Writer, current_owner
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction as EngineTransaction
+
+__all__ = ["Reading", "Transaction", "Turn", "Write"]
+
+
+class Write:
+    """One step of a write: joins the caller's transaction, or is a commit of its own.
+
+    Inside a transaction the step gets a savepoint, so that a failing step leaves no half of
+    itself while the transaction goes on.
+    """
+
+    __slots__ = ("_message", "_point", "_session", "_writer")
+
+    def __init__(self, session: Session, message: str = "") -> None:
+        self._session = session
+        self._message = message
+        self._writer: Writer | None = None
+        self._point: object = None
+
+    def __enter__(self) -> EngineTransaction:
+        session = self._session
+        session.check_writable()
+        writer = session.own_writer()
+        if writer is not None:
+            txn = writer.use()
+            self._point = txn.savepoint()
+            self._writer = writer
+            return txn
+        writer = self._writer = Writer(current_owner())
+        try:
+            return session.begin(writer)
+        except BaseException:
+            session.drop(writer)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        writer, session = self._writer, self._session
+        assert writer is not None
+        if self._point is not None:
+            if kind is not None and writer.txn is not None and not writer.txn.closed:
+                writer.txn.rollback_to(self._point)  # type: ignore[arg-type]
+        elif kind is not None:
+            session.drop(writer)
+        else:
+            session.finish(writer, self._message)
+            session.count_commit()
+
+
+class Transaction:
+    """All or nothing, over every dataset of a store; comes from `Store.transaction`.
+
+    Attributes
+    ----------
+    message : str
+        Shown by ``history()``. May be set until the block ends.
+    """
+
+    def __init__(self, session: Session, message: str | None = None) -> None:
+        self.message = message or ""
+        self._session = session
+        self._writer: Writer | None = None
+        self._point: object = None
+        self._nested = False
+
+    @property
+    def id(self) -> int | None:
+        """Commit id; None before the commit. Of a nested block: that of the outermost one."""
+        return None if self._writer is None else self._writer.commit
+
+    def __repr__(self) -> str:
+        if self.id is not None:
+            return f"<kist.Transaction, commit {self.id}>"
+        writer = self._writer
+        open_ = writer is not None and writer.txn is not None and not writer.txn.closed
+        return f"<kist.Transaction, {'open' if open_ else 'not open'}>"
+
+    def __enter__(self) -> Transaction:
+        session = self._session
+        if self._writer is not None:
+            raise TransactionError("this transaction was used before; call transaction() again")
+        session.check_writable()
+        outer = session.own_writer()
+        if outer is not None:
+            self._point = outer.use().savepoint()
+            self._nested = True
+            self._writer = outer
+            return self
+        writer = self._writer = Writer(current_owner())
+        try:
+            session.begin(writer)
+            return self
+        except BaseException:
+            session.drop(writer)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        writer, session = self._writer, self._session
+        assert writer is not None
+        if self._nested:
+            if kind is not None and writer.txn is not None and not writer.txn.closed:
+                writer.txn.rollback_to(self._point)  # type: ignore[arg-type]
+        elif kind is not None:
+            session.drop(writer)
+        else:
+            session.finish(writer, self.message)
+
+
+class Turn:
+    """Keeps other threads of this process from writing while the engine works by itself."""
+
+    __slots__ = ("_session", "_what", "_writer")
+
+    def __init__(self, session: Session, what: str) -> None:
+        self._session = session
+        self._what = what
+        self._writer: Writer | None = None
+
+    def __enter__(self) -> None:
+        session = self._session
+        session.check_writable()
+        if session.own_writer() is not None:
+            raise TransactionError(f"{self._what} is not possible inside a transaction")
+        writer = self._writer = Writer(current_owner())
+        try:
+            session.take_turn(writer)
+        except BaseException:
+            session.drop(writer)
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        if self._writer is not None:
+            self._session.drop(self._writer)
+
+
+class Reading:
+    """One snapshot over several calls; comes from `Store.read`."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        self._session.begin_reading()
+
+    def __exit__(self, *exc: object) -> None:
+        self._session.end_reading()
