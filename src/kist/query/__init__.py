@@ -1,0 +1,35 @@
+"""Conditions and computed values over named columns.
+
+From text to rows, lowest first:
+
+- `literals`: which values may be constants, and how they are written.
+- `expression`: the tree of an expression, its operators in Python and its text.
+- `diagnostics`: messages that show the place in the text.
+- `parser`: text to tree, by a whitelist over the syntax tree of Python; nothing is run.
+- `nodes`: the typed tree that binding makes of it.
+- `coerce`, `members`, `fold`: constants fitted to columns, and computed from each other.
+- `bind`: names resolved, dtypes checked.
+- `text`, `evaluate`: values of blocks of rows, in NumPy.
+- `prune`: which pages may match, from their bounds.
+- `bound`: `parse` and `Bound`, which the tables call.
+
+Columns are names and arrays here; nothing in this package knows tables or files.
+"""
+
+from __future__ import annotations
+
+from kist.query.bound import Bound, expr, parse
+from kist.query.expression import Expr, Operators, as_expr, between, column, isin, where
+
+__all__ = [
+    "Bound",
+    "Expr",
+    "Operators",
+    "as_expr",
+    "between",
+    "column",
+    "expr",
+    "isin",
+    "parse",
+    "where",
+]
