@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kist.codecs.fields import FieldReader
-from kist.codecs.stage import Block, Options, Span
+from kist.codecs.stage import Block, Options, Shape, Span
 from kist.errors import CodecError
 
 LZ4 = 1
@@ -59,7 +59,7 @@ _NO_META = bytes(6)
 _FILTER_BYTES = {code: bytes((0, 0, 0, 0, 0, code)) for code in FILTER_NAMES}
 
 _MAX_BLOCK = 1 << 30  # well below Blosc2's own limit of 2 GiB
-_MAX_CONTEXTS = 16  # compression contexts that a thread keeps
+_MAX_CONTEXTS = 24  # compression contexts that a thread keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +121,14 @@ def compress_blocks(data: NDArray[Any], block_nbytes: int, params: BloscParams) 
     list of bytes or memoryview
         One buffer per block, never longer than the block. Blocks that do not shrink are
         views of `data`.
+
+    Raises
+    ------
+    CodecError
+        The buffer or its blocks do not consist of whole items of `typesize` bytes.
     """
     flat = data.view(np.uint8).reshape(-1) if data.itemsize else data[:0].view(np.uint8)
-    if block_nbytes <= 0 or block_nbytes > _MAX_BLOCK:
-        raise CodecError(f"a block of {block_nbytes} bytes is outside 1 to {_MAX_BLOCK}")
+    _check_sizes(flat.size, block_nbytes, params)
     return _backend().compress(flat, block_nbytes, params)
 
 
@@ -150,6 +154,7 @@ def decompress_blocks(
     flat = out.view(np.uint8).reshape(-1)
     backend = _backend()
     total = flat.size
+    _check_sizes(total, block_nbytes, params)
     if len(blocks) != -(-total // block_nbytes):
         raise CodecError(
             f"{len(blocks)} blocks of {block_nbytes} bytes cannot fill {total} bytes exactly"
@@ -169,7 +174,10 @@ def decompress_blocks(
 
 
 def compress(data: bytes | memoryview | NDArray[Any], params: BloscParams) -> bytes:
-    """Compress one buffer; returned as it is when Blosc2 does not make it shorter."""
+    """Compress one buffer; returned as it is when Blosc2 does not make it shorter.
+
+    Its length must be a multiple of ``params.typesize``, else `CodecError`.
+    """
     flat = np.frombuffer(data, np.uint8) if not isinstance(data, np.ndarray) else data
     if flat.nbytes == 0:
         return b""
@@ -188,6 +196,14 @@ def decompress_into(chunk: Block, out: NDArray[Any], params: BloscParams) -> Non
         decompress_blocks((chunk,), out, out.nbytes, params)
     elif len(chunk):
         raise CodecError(f"{len(chunk)} bytes are stored for nothing")
+
+
+def _check_sizes(total: int, block_nbytes: int, params: BloscParams) -> None:
+    if not 0 < block_nbytes <= _MAX_BLOCK:
+        raise CodecError(f"a block of {block_nbytes} bytes is outside 1 to {_MAX_BLOCK}")
+    # Blosc2 4.14 writes chunks of other lengths that it cannot read back.
+    if total % params.typesize or block_nbytes % params.typesize:
+        raise CodecError(f"{total} bytes are not whole items of {params.typesize} bytes")
 
 
 def _check_chunk(chunk: Block, size: int, params: BloscParams) -> None:
@@ -490,21 +506,15 @@ class Blosc2:
         blocks = compress_blocks(values, block_values * size, params)
         return _STAGE.pack(params.compressor, params.filter, params.typesize), blocks
 
-    def decode(
-        self, params: bytes, blocks: Sequence[Block], target: NDArray[Any], span: Span
-    ) -> None:
-        """Each block into its part of `target`."""
+    def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedBlosc2:
+        """What the chunks of the page must be."""
         reader = FieldReader(params, self.name)
         compressor, filter_, typesize = reader.read(_STAGE)
         reader.end()
-        if not target.itemsize:
+        if not form.itemsize:
             raise CodecError("a Blosc2 page cannot hold items of no bytes")
-        decompress_blocks(
-            blocks,
-            target,
-            span.block_values * target.itemsize,
-            BloscParams(compressor, 1, filter_, typesize),
-        )
+        chunks = BloscParams(compressor, 1, filter_, typesize)
+        return LoadedBlosc2(chunks, shape.block_values * form.itemsize)
 
     def describe(self, options: Options) -> str:
         """Compressor and filters, such as ``blosc2-zstd+shuffle``."""
@@ -512,3 +522,15 @@ class Blosc2:
         text = f"{self.name}-{COMPRESSOR_NAMES[compressor]}"
         names = [FILTER_NAMES[f] for f in dict.fromkeys((wide, narrow)) if f]
         return "+".join([text, *names]) + (f"({level})" if level != 1 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBlosc2:
+    """What the chunks of a page must be."""
+
+    params: BloscParams
+    block_nbytes: int
+
+    def decode(self, blocks: Sequence[Block], target: NDArray[Any], span: Span) -> None:
+        """Each block into its part of `target`."""
+        decompress_blocks(blocks, target, self.block_nbytes, self.params)

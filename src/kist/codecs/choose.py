@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kist._kernels.decimals import scaled_integers
+from kist._kernels.lookup import keys_of
 from kist.codecs.blosc import BITSHUFFLE, FILTERS, LZ4, NO_FILTER, SHUFFLE, ZSTD
 from kist.codecs.pco import suits
 from kist.codecs.recipe import Recipe
@@ -32,7 +33,7 @@ from kist.codecs.registry import (
     ZIGZAG,
 )
 from kist.codecs.steps import Steps, constant, run_codec, run_encodings
-from kist.codecs.values import changes, is_stored_order, to_form
+from kist.codecs.values import changes, to_form
 from kist.errors import CodecError
 
 
@@ -188,10 +189,9 @@ def _picked(sample: NDArray[Any]) -> tuple[NDArray[Any], int]:
     n = sample.size
     if sample.ndim == 1 and n > 4 * _WINDOW:
         starts = (n // 4, (3 * n) // 4)
-        sample = np.concatenate([sample[at : at + _WINDOW] for at in starts])
-        if not is_stored_order(sample.dtype):
-            sample = sample.astype(sample.dtype.newbyteorder("<"))
-    return to_form(sample), _WINDOW if n > 4 * _WINDOW else max(n, 1)
+        parts = [to_form(sample[at : at + _WINDOW]) for at in starts]
+        return np.concatenate(parts) if parts[0].itemsize else parts[0], _WINDOW
+    return to_form(sample), max(n, 1)
 
 
 def _explicit(name: str) -> tuple[int, ...]:
@@ -208,26 +208,35 @@ def _encodings(
     form: NDArray[Any], settings: _Preset, block_values: int
 ) -> Iterator[tuple[Steps, NDArray[Any], float]]:
     """Ways to narrow the values: steps, what they leave, and the price of their work."""
-    yield (), form, 0.0
-    if form.itemsize > 1 and (numbers := _trial(form, ((DICTIONARY,),), block_values)):
+    decimal = _decimal_step(form) if form.dtype.kind == "f" and form.itemsize >= 4 else None
+    if form.dtype.kind not in "iu" and decimal is None:
+        yield (), form, 0.0  # else it is among those below, or no match for them
+    if _is_repetitive(form) and (numbers := _trial(form, ((DICTIONARY,),), block_values)):
         rest = numbers[1]
         # As many items as a good part of the sample promises ever more in the page.
         few = int(rest.max()) < form.size // 8
         if few:
             extra = _MANY_ITEMS_NS / 2 if rest.itemsize > 1 else 0.0
             yield numbers[0], rest, numbers[2] + extra
-    if form.dtype.kind == "f" and form.itemsize >= 4:
-        if decimal := _decimal_step(form):
-            found = _trial(form, (decimal,), block_values)
-            if found:
-                yield from _integers(found[1], found[0], (0, 1, 2), block_values)
-                return
+    if decimal is not None:
+        found = _trial(form, (decimal,), block_values)
+        assert found is not None  # it was tried on most of these values
+        yield from _integers(found[1], found[0], (0, 1, 2), block_values)
+    elif form.dtype.kind == "f":
         for order in settings.float_orders:
             found = _trial(form, ((DELTA, order), (ZIGZAG,)), block_values)
             if found:
                 yield found
     elif form.dtype.kind in "iu":
         yield from _integers(form, (), (0, 1, 2), block_values)
+
+
+def _is_repetitive(form: NDArray[Any]) -> bool:
+    """Whether a dictionary may be worth trying: a few hundred values tell."""
+    if form.itemsize == 1:
+        return False
+    few = np.ascontiguousarray(form[:: max(1, form.size // 512)])
+    return np.unique(keys_of(few)).size <= max(few.size // 2, 1)
 
 
 def _integers(

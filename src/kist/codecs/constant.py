@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from kist.codecs.fields import FieldReader
-from kist.codecs.stage import Block, Options, Span
+from kist.codecs.stage import Block, Options, Shape, Span
 from kist.codecs.values import is_constant
 from kist.errors import CodecError
 
@@ -27,19 +29,28 @@ class Constant:
             return None
         return values[:1].tobytes(), [b""] * -(-values.size // block_values)
 
-    def decode(
-        self, params: bytes, blocks: Sequence[Block], target: NDArray[Any], span: Span
-    ) -> None:
-        """Fill `target` with the item."""
-        require_empty(blocks, self.name)
+    def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedConstant:
+        """The item."""
         reader = FieldReader(params, self.name)
-        item = reader.array(target.dtype, 1)
+        item = reader.array(form, 1)
         reader.end()
-        target[...] = item
+        return LoadedConstant(item)
 
     def describe(self, options: Options) -> str:
         """Its name."""
         return self.name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedConstant:
+    """The item of a page."""
+
+    item: NDArray[Any]
+
+    def decode(self, blocks: Sequence[Block], target: NDArray[Any], span: Span) -> None:
+        """Fill `target` with the item."""
+        require_empty(blocks, Constant.name)
+        target[...] = self.item
 
 
 def require_empty(blocks: Sequence[Block], name: str) -> None:

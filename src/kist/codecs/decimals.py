@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kist._kernels.bits import unsigned
 from kist._kernels.decimals import MAX_EXPONENT, from_scaled_integers, scaled_integers
 from kist.codecs.fields import FieldReader
-from kist.codecs.stage import Options, Span
+from kist.codecs.stage import Options, Shape, Span
 from kist.errors import CodecError
 
 _HEAD = struct.Struct("<BBBI")
@@ -52,47 +54,61 @@ class Decimals:
                 return _HEAD.pack(exponent, trial, kind, count) + listed, integers
         return None
 
-    def narrowed(self, params: bytes, form: np.dtype[Any]) -> np.dtype[Any]:
-        """``<i4`` or ``<i8``."""
+    def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedDecimals:
+        """Exponent, integers and exceptions."""
         if form.kind != "f" or form.itemsize < 4:
             raise CodecError(f"decimal: {form} is not a float of 4 or 8 bytes")
-        exponent, width, _, _ = FieldReader(params, self.name).read(_HEAD)
+        reader = FieldReader(params, self.name)
+        exponent, width, kind, count = reader.read(_HEAD)
         if width not in _INTEGERS or exponent > MAX_EXPONENT:
             raise CodecError(f"decimal: exponent {exponent} and width {width} do not exist")
-        return _INTEGERS[width]
-
-    def decode(self, params: bytes, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
-        """One division for the span, then the exceptions in it."""
-        reader = FieldReader(params, self.name)
-        exponent, _, kind, count = reader.read(_HEAD)
-        words = np.dtype(f"<u{target.itemsize}")
-        from_scaled_integers(source, exponent, target)
-        bits = target.view(words)
+        words = unsigned(form.itemsize)
+        positions: NDArray[Any] | None = None
+        bitmap: NDArray[Any] | None = None
+        items: NDArray[Any] | None = None
         if kind == _LIST:
             positions = reader.array(_POSITION, count)
             items = reader.array(words, count)
-            reader.end()
-            if count and (
-                positions[-1] >= span.n_values or (positions[1:] <= positions[:-1]).any()
-            ):
+            ascend = count and positions[-1] < shape.n_values
+            if not ascend or (positions[1:] <= positions[:-1]).any():
                 raise CodecError("decimal: the exceptions do not ascend within the page")
-            first, last = np.searchsorted(positions, (span.start, span.stop))
-            bits[positions[first:last] - np.uint32(span.start)] = items[first:last]
         elif kind == _BITMAP:
-            item = reader.array(words, 1)
-            bitmap = reader.array(np.dtype(np.uint8), -(-span.n_values // 8))
-            reader.end()
-            mine = bitmap[span.start // 8 : -(-span.stop // 8)]
-            flags = np.unpackbits(mine, bitorder="little")[span.start % 8 :][: bits.size]
-            np.copyto(bits, item, where=flags.view(np.bool_))
-        elif kind == _NONE and not count:
-            reader.end()
-        else:
+            items = reader.array(words, 1)
+            bitmap = reader.array(np.dtype(np.uint8), -(-shape.n_values // 8))
+        elif kind != _NONE or count:
             raise CodecError(f"decimal: {kind} is no kind of exceptions")
+        reader.end()
+        return LoadedDecimals(_INTEGERS[width], exponent, positions, bitmap, items)
 
     def describe(self, options: Options) -> str:
         """Name and digits."""
         return f"{self.name}({options[0]})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedDecimals:
+    """Exponent and exceptions of a page."""
+
+    form: np.dtype[Any]
+    exponent: int
+    positions: NDArray[Any] | None
+    bitmap: NDArray[Any] | None
+    items: NDArray[Any] | None
+
+    def decode(self, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
+        """One division for the span, then the exceptions in it."""
+        from_scaled_integers(source, self.exponent, target)
+        if self.items is None:
+            return
+        bits = target.view(self.items.dtype)
+        if self.positions is not None:
+            first, last = np.searchsorted(self.positions, (span.start, span.stop))
+            mine = self.positions[first:last] - np.uint32(span.start)
+            bits[mine] = self.items[first:last]
+        elif self.bitmap is not None:
+            part = self.bitmap[span.start // 8 : -(-span.stop // 8)]
+            flags = np.unpackbits(part, bitorder="little")[span.start % 8 :][: bits.size]
+            np.copyto(bits, self.items, where=flags.view(np.bool_))
 
 
 def _exceptions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from kist._kernels.bits import block_differences, signed, undo_block_differences
 from kist.codecs.fields import FieldReader
-from kist.codecs.stage import Options, Span
+from kist.codecs.stage import Options, Shape, Span
 from kist.errors import CodecError
 
 _HEAD = struct.Struct("<B")
@@ -40,27 +41,36 @@ class Delta:
             starts[:, level], rest = block_differences(rest, block_values)
         return _HEAD.pack(order) + starts.tobytes(), rest
 
-    def narrowed(self, params: bytes, form: np.dtype[Any]) -> np.dtype[Any]:
-        """Signed integers of the same width."""
+    def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedDelta:
+        """The starts of all blocks."""
         if form.kind not in "iuf":
             raise CodecError(f"delta: {form} is not a number")
-        return signed(form.itemsize)
-
-    def decode(self, params: bytes, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
-        """One running sum for each order, within each block."""
+        narrowed = signed(form.itemsize)
         reader = FieldReader(params, self.name)
         (order,) = reader.read(_HEAD)
         if not 1 <= order <= MAX_ORDER:
             raise CodecError(f"delta: order {order} is outside 1 to {MAX_ORDER}")
-        starts = reader.array(source.dtype, span.total_blocks * order).reshape(-1, order)
+        starts = reader.array(narrowed, shape.n_blocks * order)
         reader.end()
-        rest = target.view(source.dtype)
-        if rest.ctypes.data != source.ctypes.data:
-            np.copyto(rest, source)
-        mine = starts[span.first_block : span.first_block + span.n_blocks]
-        for level in reversed(range(order)):
-            undo_block_differences(rest, np.ascontiguousarray(mine[:, level]), span.block_values)
+        # By order: each is then contiguous.
+        by_order = np.ascontiguousarray(starts.reshape(-1, order).T)
+        return LoadedDelta(narrowed, by_order, shape.block_values)
 
     def describe(self, options: Options) -> str:
         """Name and order."""
         return self.name if options[0] == 1 else f"{self.name}({options[0]})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedDelta:
+    """First values of each block, for each order."""
+
+    form: np.dtype[Any]
+    starts: NDArray[Any]
+    block_values: int
+
+    def decode(self, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
+        """One running sum for each order, within each block, in place."""
+        for starts in self.starts[::-1]:
+            mine = starts[span.first_block : span.first_block + span.n_blocks]
+            undo_block_differences(source, mine, self.block_values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from kist._kernels.lookup import distinct, keys_of, number
 from kist.codecs.fields import FieldReader
-from kist.codecs.stage import Options, Span
+from kist.codecs.stage import Options, Shape, Span
 from kist.codecs.values import as_words
 from kist.errors import CodecError
 
@@ -66,30 +67,40 @@ class Dictionary:
             known, items = known[order], np.concatenate((items, new_items))[order]
         return None
 
-    def narrowed(self, params: bytes, form: np.dtype[Any]) -> np.dtype[Any]:
-        """``<u1`` or ``<u2``, by the number of items."""
-        (count,) = FieldReader(params, self.name).read(_HEAD)
-        if not 0 < count <= 1 << 16 or not form.itemsize:
-            raise CodecError(f"dictionary: {count} items of {form} do not make one")
-        return np.dtype("<u1") if count <= 256 else np.dtype("<u2")
-
-    def decode(self, params: bytes, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
-        """Take the item of each number."""
+    def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedDictionary:
+        """The items; their number tells the width of the numbers."""
         reader = FieldReader(params, self.name)
         (count,) = reader.read(_HEAD)
-        items = reader.array(target.dtype, count)
+        numbers = np.dtype("<u1" if count <= 256 else "<u2")
+        if not 0 < count <= 1 << 16 or form.itemsize <= numbers.itemsize:
+            raise CodecError(f"dictionary: {count} items of {form} do not make one")
+        items = reader.array(form, count)
         reader.end()
-        if source.max() >= count:
-            raise CodecError(f"dictionary: number {source.max()} where {count} items are")
-        words = as_words(items)
-        if words is not None:
-            words.take(source, out=target.view(words.dtype), mode="clip")
-        else:
-            target[...] = items[source]
+        return LoadedDictionary(numbers, items)
 
     def describe(self, options: Options) -> str:
         """Its name."""
         return self.name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedDictionary:
+    """The items of a page."""
+
+    form: np.dtype[Any]
+    items: NDArray[Any]
+
+    def decode(self, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
+        """Take the item of each number."""
+        highest = source.max()
+        if highest >= self.items.size:
+            raise CodecError(f"dictionary: number {highest} where {self.items.size} items are")
+        words = as_words(self.items)
+        if words is not None:
+            # Not "raise": that would write to a buffer first.
+            words.take(source, out=target.view(words.dtype), mode="clip")
+        else:
+            target[...] = self.items[source]
 
 
 def _differ(found: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_] | None:

@@ -6,6 +6,7 @@ Dense where nothing simpler is, and slow to write: 0.1 to 0.5 GB/s.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from kist.codecs.fields import FieldReader
 from kist.codecs.plain import copy_raw, raw_blocks
-from kist.codecs.stage import Block, Options, Span
+from kist.codecs.stage import Block, Options, Shape, Span
 from kist.errors import CodecError
 
 _MAX_BLOCK = 1 << 24  # values in one chunk of a pcodec file
@@ -44,30 +45,38 @@ class Pcodec:
             blocks.append(stored if len(stored) < len(raw) else raw)
         return b"", blocks
 
-    def decode(
-        self, params: bytes, blocks: Sequence[Block], target: NDArray[Any], span: Span
-    ) -> None:
-        """Each block into its part of `target`."""
+    def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedPcodec:
+        """Nothing to keep but the length of a block."""
         FieldReader(params, self.name).end()
-        if not suits(target.dtype):
-            raise CodecError(f"a pcodec page cannot hold items of {target.dtype}")
-        decompress = _library().simple_decompress_into
-        at = 0
-        for block in blocks:
-            items = target[at : at + span.block_values]
-            if len(block) >= items.nbytes:
-                copy_raw(block, items)
-            else:
-                progress = _guarded(decompress, bytes(block), items)
-                if progress.n_processed != items.size or not progress.finished:
-                    raise CodecError(
-                        f"a pcodec block gave {progress.n_processed} of {items.size} values"
-                    )
-            at += items.size
+        if not suits(form):
+            raise CodecError(f"a pcodec page cannot hold items of {form}")
+        return LoadedPcodec(shape.block_values)
 
     def describe(self, options: Options) -> str:
         """Name and level."""
         return f"{self.name}({options[0]})"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPcodec:
+    """Values of a block."""
+
+    block_values: int
+
+    def decode(self, blocks: Sequence[Block], target: NDArray[Any], span: Span) -> None:
+        """Each block into its part of `target`."""
+        decompress = _library().simple_decompress_into
+        for number, block in enumerate(blocks):
+            at = number * self.block_values
+            items = target[at : at + self.block_values]
+            if len(block) >= items.nbytes:
+                copy_raw(block, items)
+                continue
+            progress = _guarded(decompress, bytes(block), items)
+            if progress.n_processed != items.size or not progress.finished:
+                raise CodecError(
+                    f"a pcodec block gave {progress.n_processed} of {items.size} values"
+                )
 
 
 def suits(form: np.dtype[Any]) -> bool:

@@ -10,6 +10,7 @@ most a few times the wanted values is, and nothing outside `out` is written.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,15 @@ from kist.codecs.choose import choose, fallback_of
 from kist.codecs.constant import require_empty
 from kist.codecs.recipe import MAX_STEPS, Recipe
 from kist.codecs.registry import PLAIN, codec, encoding
-from kist.codecs.stage import Block, Encoded, Span, Stage
+from kist.codecs.stage import (
+    Block,
+    Encoded,
+    LoadedCodec,
+    LoadedEncoding,
+    Shape,
+    Span,
+    Stage,
+)
 from kist.codecs.steps import constant, run_codec, run_encodings
 from kist.codecs.values import form_of, store, target_of, to_form
 from kist.errors import CodecError
@@ -36,6 +45,8 @@ __all__ = [
 
 BLOCK_VALUES = 8192
 """Values of a block unless told otherwise."""
+
+_LOADED_PAGES = 512
 
 
 def encode(values: NDArray[Any], recipe: Recipe, *, block_values: int = BLOCK_VALUES) -> Encoded:
@@ -116,14 +127,15 @@ def decode(
     UnknownCodecError
         A newer kist wrote the page.
     """
-    span = _span(n_values, block_values, first_block, len(blocks))
+    if n_values < 0 or block_values < 1:
+        raise CodecError(f"no page: {n_values} values, {block_values} in a block")
+    shape = Shape(n_values, block_values)
+    span = _span(shape, first_block, len(blocks))
     if out.ndim != 1 or out.size != span.stop - span.start:
         raise CodecError(f"{span.stop - span.start} values do not fit into shape {out.shape}")
     form = form_of(dtype)
     if form_of(out.dtype) != form or out.dtype.kind != dtype.kind:
         raise CodecError(f"a page of {dtype} cannot be decoded into {out.dtype}")
-    if not 0 < len(stages) <= MAX_STEPS:
-        raise CodecError(f"a page has 1 to {MAX_STEPS} stages, not {len(stages)}")
     if not out.size:
         return
     if not form.itemsize:
@@ -131,42 +143,41 @@ def decode(
         return
     target = target_of(out)
     result = np.empty(out.size, form) if target is None else target
-    _decode(stages, form, blocks, span, result)
+    loaded, last = _load(tuple(stages), form, shape)
+    buffers = [result]
+    for step in loaded:
+        buffer = buffers[-1]
+        same = step.form.itemsize == buffer.itemsize
+        buffers.append(buffer.view(step.form) if same else np.empty(out.size, step.form))
+    last.decode(blocks, buffers[-1], span)
+    for place in reversed(range(len(loaded))):
+        loaded[place].decode(buffers[place + 1], buffers[place], span)
     if dtype.kind == "b" and result.max() > 1:
         raise CodecError("a page of bool holds other bytes than 0 and 1")
     if target is None:
         store(result, out)
 
 
-def _span(n_values: int, block_values: int, first_block: int, n_blocks: int) -> Span:
-    if n_values < 0 or block_values < 1 or first_block < 0:
-        raise CodecError(f"no page: {n_values} values, {block_values} in a block")
-    span = Span.of(n_values, block_values, first_block, n_blocks)
-    if first_block + n_blocks > span.total_blocks:
+def _span(shape: Shape, first_block: int, n_blocks: int) -> Span:
+    n_values, block_values, total = shape.n_values, shape.block_values, shape.n_blocks
+    if first_block < 0 or first_block + n_blocks > total:
         raise CodecError(
-            f"blocks {first_block} to {first_block + n_blocks - 1} of a page of {span.total_blocks}"
+            f"blocks {first_block} to {first_block + n_blocks - 1} of a page of {total}"
         )
-    return span
+    start = min(first_block * block_values, n_values)
+    return Span(first_block, n_blocks, start, min(start + n_blocks * block_values, n_values))
 
 
-def _decode(
-    stages: Sequence[Stage],
-    form: np.dtype[Any],
-    blocks: Sequence[Block],
-    span: Span,
-    result: NDArray[Any],
-) -> None:
+@lru_cache(maxsize=_LOADED_PAGES)
+def _load(
+    stages: tuple[Stage, ...], form: np.dtype[Any], shape: Shape
+) -> tuple[tuple[LoadedEncoding, ...], LoadedCodec]:
+    """The stages of a page with their parameters checked: single blocks use them many times."""
+    if not 0 < len(stages) <= MAX_STEPS:
+        raise CodecError(f"a page has 1 to {MAX_STEPS} stages, not {len(stages)}")
     steps = []
-    buffer = result
-    # Forward: every stage tells the form it left. Forms of one width share a buffer.
     for stage in stages[:-1]:
-        step = encoding(stage.id)
-        form = step.narrowed(stage.params, form)
-        source = (
-            buffer.view(form) if form.itemsize == buffer.itemsize else (np.empty(result.size, form))
-        )
-        steps.append((step, stage.params, source, buffer))
-        buffer = source
-    codec(stages[-1].id).decode(stages[-1].params, blocks, buffer, span)
-    for step, params, source, target in reversed(steps):
-        step.decode(params, source, target, span)
+        step = encoding(stage.id).load(stage.params, form, shape)
+        form = step.form
+        steps.append(step)
+    return tuple(steps), codec(stages[-1].id).load(stages[-1].params, form, shape)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kist.codecs.fields import FieldReader
-from kist.codecs.stage import Block, Options, Span
+from kist.codecs.stage import Block, Options, Shape, Span
 from kist.errors import CodecError
 
 
@@ -25,20 +26,27 @@ class Plain:
         """Never None. The blocks show `values`."""
         return b"", raw_blocks(values, block_values)
 
-    def decode(
-        self, params: bytes, blocks: Sequence[Block], target: NDArray[Any], span: Span
-    ) -> None:
-        """Copy each block."""
+    def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedPlain:
+        """Nothing to keep but the length of a block."""
         FieldReader(params, self.name).end()
-        at = 0
-        for block in blocks:
-            items = target[at : at + span.block_values]
-            copy_raw(block, items)
-            at += items.size
+        return LoadedPlain(shape.block_values)
 
     def describe(self, options: Options) -> str:
         """Its name."""
         return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPlain:
+    """Values of a block."""
+
+    block_values: int
+
+    def decode(self, blocks: Sequence[Block], target: NDArray[Any], span: Span) -> None:
+        """Copy each block."""
+        for number, block in enumerate(blocks):
+            at = number * self.block_values
+            copy_raw(block, target[at : at + self.block_values])
 
 
 def raw_blocks(values: NDArray[Any], block_values: int) -> list[Block]:

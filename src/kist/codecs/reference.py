@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from kist._kernels.bits import WIDTHS, integer_range, signed, unsigned, width_for
 from kist.codecs.fields import FieldReader
-from kist.codecs.stage import Options, Span
+from kist.codecs.stage import Options, Shape, Span
 from kist.errors import CodecError
 
 _PARAMS = struct.Struct("<BQQ")
@@ -61,36 +62,45 @@ class Reference:
         code = form.itemsize | (_SIGNED if form.kind == "i" else 0)
         return _PARAMS.pack(code, base % (1 << 64), step)
 
-    def _unpacked(self, params: bytes) -> tuple[np.dtype[Any], int, int]:
+    def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedReference:
+        """Stored form, base and step; the stored form must be narrower."""
         reader = FieldReader(params, self.name)
         code, base, step = reader.read(_PARAMS)
         reader.end()
         width = code & ~_SIGNED
-        if width not in WIDTHS:
-            raise CodecError(f"reference: {code} names no stored form")
-        return (signed(width) if code & _SIGNED else unsigned(width)), base, step
-
-    def narrowed(self, params: bytes, form: np.dtype[Any]) -> np.dtype[Any]:
-        """The stored form, narrower than `form`."""
-        stored = self._unpacked(params)[0]
-        if form.kind not in "iu" or stored.itemsize >= form.itemsize:
-            raise CodecError(f"reference: {stored} is not narrower than {form}")
-        return stored
-
-    def decode(self, params: bytes, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
-        """Widen, multiply and add, wrapping around."""
-        _, base, step = self._unpacked(params)
-        np.copyto(target, source, casting="unsafe")  # sign-extends signed ones
-        bits = target.view(unsigned(target.itemsize))
-        mask = (1 << 8 * target.itemsize) - 1
-        if step != 1:
-            bits *= bits.dtype.type(step & mask)
-        if base & mask:
-            bits += bits.dtype.type(base & mask)
+        if form.kind not in "iu" or width not in WIDTHS or width >= form.itemsize:
+            raise CodecError(f"reference: {code} names no stored form for {form}")
+        bits = unsigned(form.itemsize)
+        mask = (1 << 8 * form.itemsize) - 1
+        return LoadedReference(
+            signed(width) if code & _SIGNED else unsigned(width),
+            bits.type(base & mask) if base & mask else None,
+            bits.type(step & mask) if step != 1 else None,
+        )
 
     def describe(self, options: Options) -> str:
         """Its name, and the step if there is one."""
         return f"{self.name}(step {options[0]})" if options and options[0] > 1 else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedReference:
+    """Base and step of a page, where they do anything."""
+
+    form: np.dtype[Any]
+    base: Any
+    step: Any
+
+    def decode(self, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
+        """Widen, multiply and add, wrapping around."""
+        np.copyto(target, source, casting="unsafe")  # sign-extends signed ones
+        if self.step is None and self.base is None:
+            return
+        bits = target.view(unsigned(target.itemsize))
+        if self.step is not None:
+            bits *= self.step
+        if self.base is not None:
+            bits += self.base
 
 
 def _narrowest(low: int, high: int) -> tuple[np.dtype[Any], int]:

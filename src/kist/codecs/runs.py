@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from kist.codecs.constant import require_empty
 from kist.codecs.fields import FieldReader
-from kist.codecs.stage import Block, Options, Span
+from kist.codecs.stage import Block, Options, Shape, Span
 from kist.codecs.values import changes
 from kist.errors import CodecError
 
@@ -47,30 +48,37 @@ class Runs:
         params = _HEAD.pack(ends.size) + ends.tobytes() + values[ends - 1].tobytes()
         return params, [b""] * -(-values.size // block_values)
 
-    def decode(
-        self, params: bytes, blocks: Sequence[Block], target: NDArray[Any], span: Span
-    ) -> None:
-        """Repeat each run's item as often as it occurs in the span."""
-        require_empty(blocks, self.name)
+    def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedRuns:
+        """The runs; their ends must ascend to the end of the page."""
         reader = FieldReader(params, self.name)
         (count,) = reader.read(_HEAD)
         ends = reader.array(_END, count)
-        items = reader.array(target.dtype, count)
+        items = reader.array(form, count)
         reader.end()
-        if not count or ends[-1] != span.n_values or (ends[1:] <= ends[:-1]).any():
-            raise CodecError(f"runs: the ends do not ascend to {span.n_values}")
-        first, last = np.searchsorted(ends, (span.start, span.stop - 1), side="right")
-        inside = ends[first : last + 1].astype(np.int64)
-        inside[-1] = span.stop
-        lengths = np.diff(inside, prepend=span.start)
-        if target.dtype.kind == "V":
-            target[...] = np.repeat(items[first : last + 1], lengths)
-        else:
-            at = 0
-            for item, length in zip(items[first : last + 1], lengths.tolist(), strict=True):
-                target[at : at + length] = item
-                at += length
+        if not count or ends[-1] != shape.n_values or (ends[1:] <= ends[:-1]).any():
+            raise CodecError(f"runs: the ends do not ascend to {shape.n_values}")
+        return LoadedRuns(ends, items)
 
     def describe(self, options: Options) -> str:
         """Its name."""
         return self.name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedRuns:
+    """The runs of a page."""
+
+    ends: NDArray[np.uint32]
+    items: NDArray[Any]
+
+    def decode(self, blocks: Sequence[Block], target: NDArray[Any], span: Span) -> None:
+        """Repeat each run's item as often as it occurs in the span."""
+        require_empty(blocks, Runs.name)
+        first, last = np.searchsorted(self.ends, (span.start, span.stop - 1), side="right")
+        inside = self.ends[first : last + 1].astype(np.int64)
+        inside[-1] = span.stop
+        lengths = np.diff(inside, prepend=span.start)
+        at = 0
+        for item, length in zip(self.items[first : last + 1], lengths.tolist(), strict=True):
+            target[at : at + length] = item
+            at += length

@@ -48,36 +48,47 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """Consecutive blocks of a page: which values they hold.
-
-    Attributes
-    ----------
-    n_values, block_values : int
-        Values in the page, and in every block but the last.
-    first_block, n_blocks : int
-    start, stop : int
-        Values of the span, counted in the page.
-    """
+class Shape:
+    """Values in a page, and in every block of it but the last."""
 
     n_values: int
     block_values: int
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks in the page."""
+        return -(-self.n_values // self.block_values)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Consecutive blocks of a page, and the values ``start .. stop`` of it that they hold."""
+
     first_block: int
     n_blocks: int
     start: int
     stop: int
 
-    @classmethod
-    def of(cls, n_values: int, block_values: int, first_block: int, n_blocks: int) -> Span:
-        """The span of `n_blocks` blocks from `first_block` on, cut at the end of the page."""
-        start = min(first_block * block_values, n_values)
-        stop = min(start + n_blocks * block_values, n_values)
-        return cls(n_values, block_values, first_block, n_blocks, start, stop)
+
+class LoadedEncoding(Protocol):
+    """An array -> array stage with the parameters of one page, checked; never changes."""
 
     @property
-    def total_blocks(self) -> int:
-        """Blocks in the whole page."""
-        return -(-self.n_values // self.block_values)
+    def form(self) -> np.dtype[Any]:
+        """Form of the narrowed values."""
+
+    def decode(self, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
+        """Turn the narrowed values of `span` into the values, in their form.
+
+        When both forms have the same width, `source` and `target` are the same memory.
+        """
+
+
+class LoadedCodec(Protocol):
+    """A codec with the parameters of one page, checked; never changes."""
+
+    def decode(self, blocks: Sequence[Block], target: NDArray[Any], span: Span) -> None:
+        """Fill contiguous `target` with the values of the blocks of `span`."""
 
 
 class Encoding(Protocol):
@@ -89,14 +100,10 @@ class Encoding(Protocol):
     def encode(
         self, values: NDArray[Any], block_values: int, options: Options
     ) -> tuple[bytes, NDArray[Any]] | None:
-        """Parameters and the narrower array, or None when the values do not suit it."""
+        """Parameters and the narrowed values, or None when the values do not suit it."""
 
-    def narrowed(self, params: bytes, form: np.dtype[Any]) -> np.dtype[Any]:
-        """Form of what `encode` made of values of `form`; checks the parameters' head."""
-
-    def decode(self, params: bytes, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
-        """Undo `encode` for the blocks of `span`: `source` in its form, into `target` in the
-        form of the values. `target` may be `source` when both forms have the same width."""
+    def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedEncoding:
+        """Check parameters for values of `form`; `CodecError` when they cannot be."""
 
     def describe(self, options: Options) -> str:
         """Short text for people, such as ``decimal(2)``."""
@@ -113,10 +120,8 @@ class Codec(Protocol):
     ) -> tuple[bytes, list[Block]] | None:
         """Parameters and blocks, or None when the values do not suit it."""
 
-    def decode(
-        self, params: bytes, blocks: Sequence[Block], target: NDArray[Any], span: Span
-    ) -> None:
-        """Fill `target` with the values of the blocks of `span`."""
+    def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedCodec:
+        """Check parameters for values of `form`; `CodecError` when they cannot be."""
 
     def describe(self, options: Options) -> str:
         """Short text for people, such as ``blosc2-zstd``."""

@@ -6,6 +6,7 @@ size as opaque bytes. The form is a view of the values wherever their layout all
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kist.errors import CodecError
+
+_STORED_ORDERS = "<|=" if sys.byteorder == "little" else "<|"
 
 
 @lru_cache(maxsize=256)
@@ -41,7 +44,8 @@ def form_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def is_stored_order(dtype: np.dtype[Any]) -> bool:
     """Whether the bytes of `dtype` stand in memory as they are stored (little-endian)."""
-    return dtype.kind == "V" or dtype == dtype.newbyteorder("<")
+    # Not by comparing dtypes: NumPy 2.4 finds timedelta64 of either order equal.
+    return dtype.byteorder in _STORED_ORDERS or dtype.kind == "V"
 
 
 def to_form(values: NDArray[Any]) -> NDArray[Any]:
@@ -55,10 +59,12 @@ def to_form(values: NDArray[Any]) -> NDArray[Any]:
     if values.ndim != 1:
         raise CodecError(f"a page is one-dimensional, these values are {values.ndim}-d")
     form = form_of(values.dtype)
-    if not is_stored_order(values.dtype):
-        values = values.astype(values.dtype.newbyteorder("<"))
     if values.itemsize == 0:
-        return np.empty(values.size, form)
+        # NumPy cannot make arrays of no bytes, except as views.
+        return np.ndarray(values.size, form, b"")
+    values = _without_unit(values)
+    if not is_stored_order(values.dtype):
+        values = values.byteswap()
     return np.ascontiguousarray(values).view(form)
 
 
@@ -71,10 +77,16 @@ def target_of(out: NDArray[Any]) -> NDArray[Any] | None:
 
 def store(result: NDArray[Any], out: NDArray[Any]) -> None:
     """Copy values in their form into `out`, whatever its strides and byte order."""
-    if is_stored_order(out.dtype):
-        out[...] = result.view(out.dtype)
-    else:
-        out[...] = result.view(out.dtype.newbyteorder("<"))
+    out = _without_unit(out)
+    values = result.view(out.dtype)
+    out[...] = values if is_stored_order(out.dtype) else values.byteswap()
+
+
+def _without_unit(values: NDArray[Any]) -> NDArray[Any]:
+    """Dates and durations as integers: NumPy 2.4 swaps the bytes of some when it copies."""
+    if values.dtype.kind in "mM":
+        return values.view(np.dtype("i8").newbyteorder(values.dtype.byteorder))
+    return values
 
 
 def as_words(items: NDArray[Any]) -> NDArray[Any] | None:

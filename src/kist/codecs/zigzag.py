@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from kist._kernels.bits import unsigned, unzigzag, zigzag
 from kist.codecs.fields import FieldReader
-from kist.codecs.stage import Options, Span
+from kist.codecs.stage import Options, Shape, Span
 from kist.errors import CodecError
 
 
@@ -27,17 +28,24 @@ class Zigzag:
             return None
         return b"", zigzag(values)
 
-    def narrowed(self, params: bytes, form: np.dtype[Any]) -> np.dtype[Any]:
+    def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedZigzag:
         """The unsigned form of the same width."""
         FieldReader(params, self.name).end()
         if form.kind != "i":
             raise CodecError(f"zigzag: {form} is not a signed integer")
-        return unsigned(form.itemsize)
-
-    def decode(self, params: bytes, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
-        """Three operations on the whole span."""
-        unzigzag(source, target)
+        return LoadedZigzag(unsigned(form.itemsize))
 
     def describe(self, options: Options) -> str:
         """Its name."""
         return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedZigzag:
+    """The unsigned form."""
+
+    form: np.dtype[Any]
+
+    def decode(self, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
+        """Four operations on the whole span."""
+        unzigzag(source, target)

@@ -1,0 +1,122 @@
+"""Blosc2 chunks: both backends write and read the same ones, headers are checked first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kist.codecs import blosc
+from kist.codecs.blosc import BloscParams, compress, decompress_into
+from kist.errors import CodecError
+
+
+@pytest.fixture(params=["library", "package"])
+def backend(request, monkeypatch):
+    """Run on the C library and on the package's calls."""
+    if request.param == "library":
+        found = blosc._find_backend()
+        assert isinstance(found, blosc._Library), "the blosc2 wheel has lost its library"
+    else:
+        found = blosc._Package()
+    assert blosc._works(found)
+    monkeypatch.setattr(blosc, "_chosen", found)
+    return found
+
+
+def params(code: int) -> BloscParams:
+    """Each combination of compressor, filter and item size."""
+    compressor = (blosc.LZ4, blosc.ZSTD)[code % 2]
+    return BloscParams(compressor, 1 + code % 9, code // 2 % 3, (1, 2, 4, 8, 3, 255)[code // 6 % 6])
+
+
+@pytest.mark.parametrize("code", range(36))
+def test_buffers_of_every_length_come_back(backend, code):
+    rng = np.random.default_rng(code)
+    for n in (0, 1, 31, 32, 33, 255, 1000, 8191, 20_000):
+        n -= n % params(code).typesize
+        data = (rng.integers(0, 20, n) * rng.integers(0, 2, n)).astype(np.uint8)
+        chunk = compress(data, params(code))
+        assert len(chunk) <= n
+        out = np.full(n + 16, 7, np.uint8)
+        decompress_into(chunk, out[8 : 8 + n], params(code))
+        assert out[8 : 8 + n].tobytes() == data.tobytes()
+        assert set(out[:8].tobytes() + out[8 + n :].tobytes()) == {7}
+
+
+def test_chunks_of_either_backend_are_read_by_the_other():
+    library, package = blosc._find_backend(), blosc._Package()
+    data = np.arange(5000, dtype="<u4").view(np.uint8)
+    for code in range(24):
+        for writer, reader in ((library, package), (package, library)):
+            (chunk,) = writer.compress(data, data.size, params(code))
+            if len(chunk) == data.size:  # stored as it is
+                continue
+            out = np.zeros_like(data)
+            reader.decompress(chunk, out)
+            assert np.array_equal(out, data)
+
+
+def test_short_buffers_do_not_cut_later_ones_into_small_blocks():
+    used = BloscParams(blosc.ZSTD, 1, blosc.SHUFFLE, 4)
+    for n in (50, 5000, 60, 5000, 40, 5000):
+        chunk = compress((np.arange(n) // 3).astype("<u4"), used)
+        if n == 5000:
+            assert int.from_bytes(chunk[8:12], "little") == 4 * n
+
+
+@given(st.integers(0, 31), st.integers(0, 255))
+def test_a_changed_header_is_refused_or_changes_nothing(place, value):
+    used = BloscParams(blosc.LZ4, 5, blosc.BITSHUFFLE, 4)
+    data = (np.arange(4000) // 5).astype("<u4")
+    chunk = bytearray(compress(data, used))
+    same = chunk[place] == value
+    chunk[place] = value
+    out = np.zeros_like(data)
+    if same:
+        decompress_into(bytes(chunk), out, used)
+        assert np.array_equal(out, data)
+        return
+    try:
+        decompress_into(bytes(chunk), out, used)
+    except CodecError:
+        return
+    # The version of the compressor's format and the split flag mean nothing or little here.
+    assert place in (1, 2) or 8 <= place < 12
+
+
+def test_sizes_that_do_not_agree_are_refused_before_decoding():
+    used = BloscParams(blosc.LZ4, 5, blosc.NO_FILTER, 1)
+    chunk = compress(bytes(1000), used)
+    for n in (0, 10, 999, 1001, 2000):
+        with pytest.raises(CodecError):
+            decompress_into(chunk, np.zeros(n, np.uint8), used)
+    for cut in (0, 1, 31, len(chunk) - 1):
+        with pytest.raises(CodecError):
+            decompress_into(chunk[:cut], np.zeros(1000, np.uint8), used)
+    other = BloscParams(blosc.ZSTD, 5, blosc.NO_FILTER, 1)
+    with pytest.raises(CodecError):
+        decompress_into(chunk, np.zeros(1000, np.uint8), other)
+
+
+def test_parts_of_items_are_refused():
+    # Blosc2 itself takes them, and cannot read back what it wrote.
+    used = BloscParams(blosc.LZ4, 1, blosc.SHUFFLE, 4)
+    with pytest.raises(CodecError):
+        compress(bytes(1001), used)
+    with pytest.raises(CodecError):
+        decompress_into(bytes(1000), np.zeros(1001, np.uint8), used)
+
+
+def test_impossible_parameters_are_refused():
+    for bad in (
+        (2, 1, 0, 1),
+        (1, 0, 0, 1),
+        (1, 10, 0, 1),
+        (1, 1, 3, 1),
+        (1, 1, 0, 0),
+        (1, 1, 0, 256),
+    ):
+        with pytest.raises(CodecError):
+            BloscParams(*bad)
