@@ -18,8 +18,8 @@ MODES = ("r", "r+", "a", "w", "x")
 def create(backend: StorageBackend) -> None:
     """Write an empty store, durable with its name when this returns.
 
-    The header comes last: until it is there, and synced, the file is "not a finished store",
-    which a later writer may begin again.
+    The headers come last: until one is there the file is "not a finished store", which a later
+    writer may begin again, over whatever the first attempt left.
     """
     super_ = Super(os.urandom(16), time.time_ns())
     slots = [
@@ -30,9 +30,11 @@ def create(backend: StorageBackend) -> None:
         )
     ]
     ring = bytes(2 * layout.RING_HALF)
-    backend.write(layout.SLOT_OFFSETS[0], [*slots, super_.pack(), ring])
+    backend.write(layout.SLOT_OFFSETS[0], slots)
+    backend.write(layout.RING_OFFSET, [ring])
     backend.sync()
     backend.write(layout.SUPER_OFFSET, [super_.pack()])
+    backend.write(layout.SUPER_COPY_OFFSET, [super_.pack()])
     backend.sync()
     backend.sync_directory()
 
@@ -43,7 +45,7 @@ def is_unfinished(backend: StorageBackend) -> bool:
         return True
     if backend.size() > layout.DATA_OFFSET:
         return False
-    return not backend.read(0, layout.SLOT_OFFSETS[0]).strip(b"\0")
+    return not superblock.has_super(backend.read(0, layout.HEAD_BYTES))
 
 
 def create_if_unfinished(backend: StorageBackend, timeout: float | None) -> None:

@@ -9,6 +9,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING
 
+from kist.engine.overlay import Overlay
 from kist.engine.recovery import Chain, Ring, oldest_commit, space_of
 from kist.engine.rootcommit import write_tree
 from kist.engine.space import Space
@@ -98,6 +99,51 @@ class Writer:
             self._space = None
         if self._space is None:
             self._space = self._load_space(chain)
+        if self._root_place() is None:
+            self._finish_switch()
+
+    def _root_place(self) -> int | None:
+        """Where a root record would go, if there is room."""
+        place = -(-self._chain.position // BLOCK) * BLOCK
+        return place if place < self._ring.half_end(self._chain.position) else None
+
+    def _finish_switch(self) -> None:
+        # A crash came between a root record in the last block of a half and its slot. The
+        # record is the last one and has everything that the slot needs.
+        chain = self._chain
+        slots = self._write_slot(chain.state, chain.last, chain.spare)
+        self.sync("a commit slot")
+        self._switched(slots)
+
+    def _write_slot(self, state: State, last: bytes, spare: tuple[int, int]) -> list[Slot | None]:
+        """Write a slot over the older one; returns what the slots are once it is durable."""
+        slots, half = list(self._engine.slots), self._ring.other_half(self._chain.position)
+        number = 1 + max(s.checkpoint for s in slots if s)
+        slot = Slot(
+            number,
+            state.commit,
+            state.time_ns,
+            half,
+            state.end,
+            state.next_node,
+            state.root,
+            last,
+            spare,
+        )
+        slots[number % 2] = slot
+        place = layout.SLOT_OFFSETS[number % 2]
+        self._engine.backend.write(place, [slot.pack(self._engine.uuid)])
+        return slots
+
+    def _switched(self, slots: list[Slot | None]) -> None:
+        """Go on in the other half: a slot that names it is durable."""
+        chain = self._chain
+        self._engine.slots = slots
+        chain.position = self._ring.other_half(chain.position)
+        oldest = oldest_commit(slots)
+        chain.seen = [r for r in chain.seen if r.commit > oldest]
+        chain.horizon = chain.state.commit
+        self.space.fresh_bytes = 0
 
     def _rewrite_tail(self, chain: Chain) -> None:
         # Their writer may have died before its sync, or its sync may have failed and left the
@@ -290,10 +336,13 @@ class Writer:
         try:
             root, spare = write_tree(engine.reader, state, space, engine.uuid, state.commit + 1)
             self.sync("a new tree")
+            position = self._root_place()
+            if position is None:
+                raise RuntimeError("the log has no room for a root record")
             record = Record(
                 layout.COMMIT_ROOT,
                 state.commit + 1,
-                -(-chain.position // BLOCK) * BLOCK,
+                position,
                 state.time_ns if flags else time.time_ns(),
                 chain.state.commit,  # the sync above covers all before
                 space.end,
@@ -304,49 +353,34 @@ class Writer:
                 root=root,
                 spare=spare,
             )
-            if record.position >= ring.half_end(chain.position):
-                raise RuntimeError("the log has no room for a root record")
-            data = record.pack(engine.uuid)
-            self._write_record(record, data, whole_blocks=True)
-            slots = list(engine.slots)
-            if switch or ring.room(record.position) < 2 * RESERVE + BLOCK:
-                self._write_slot(record, slots)
+            self._write_record(record, record.pack(engine.uuid), whole_blocks=True)
+            slots = None
+            if switch or ring.room(position) < 2 * RESERVE + BLOCK:
+                slots = self._slot_of(record)
             self._sync_record(record)
         except BaseException:
             self._space = None
             raise
-        switched = slots != engine.slots
-        engine.slots = slots
         chain.follow(record, shared=True)
         chain.horizon = self.own_commit = record.commit
-        if switched:
-            chain.position = ring.other_half(record.position)
-            oldest = oldest_commit(slots)
-            chain.seen = [r for r in chain.seen if r.commit > oldest]
-            space.fresh_bytes = 0
+        if slots is not None:
+            self._switched(slots)
         space.give(*spare)
         self.release(space)
 
-    def _write_slot(self, record: Record, slots: list[Slot | None]) -> None:
-        # In place of the older one. Both this slot and the root record name a durable tree, so
-        # it does not matter which of them reaches the disk first.
-        number = 1 + max(s.checkpoint for s in slots if s)
-        slot = Slot(
-            number,
+    def _slot_of(self, record: Record) -> list[Slot | None]:
+        # Both the slot and the root record name a durable tree, so it does not matter which of
+        # them reaches the disk first.
+        state = State(
             record.commit,
             record.time_ns,
-            self._ring.other_half(record.position),
+            record.root,
+            Overlay(),
             record.end,
             record.next_node,
-            record.root,
-            record.sum,
-            record.spare,
         )
-        slots[number % 2] = slot
         try:
-            self._engine.backend.write(
-                layout.SLOT_OFFSETS[number % 2], [slot.pack(self._engine.uuid)]
-            )
+            return self._write_slot(state, record.sum, record.spare)
         except OSError as error:
             self._fail("a slot could not be written")
             raise self._unknown(record, error) from error

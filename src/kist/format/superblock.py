@@ -84,6 +84,14 @@ def _unpack_one(data: bytes) -> Super | None:
     return Super(**fields)
 
 
+def has_super(head: bytes) -> bool:
+    """Whether anything was ever written where the super and its copy stand."""
+    return any(
+        head[at : at + SUPER.size].strip(b"\0")
+        for at in (layout.SUPER_OFFSET, layout.SUPER_COPY_OFFSET)
+    )
+
+
 def unpack_super(head: bytes, path: str) -> Super:
     """Super from the first 16 KiB, or from its copy.
 
@@ -108,10 +116,10 @@ def unpack_super(head: bytes, path: str) -> Super:
             )
         if not head:
             raise NotAStoreError(f"{path}: the file is empty, so not a finished kist store")
-        if not head.strip(b"\0"):
+        if not has_super(head):
             raise NotAStoreError(
-                f"{path}: the file holds only zeros: not a finished kist store (its creation"
-                " was cut off?)"
+                f"{path}: not a finished kist store: its creation was cut off; mode 'a' begins"
+                " it again"
             )
         what = describe_foreign(head)
         hint = f"this is {what}: see 'kist convert'" if what else "it has another signature"
