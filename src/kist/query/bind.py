@@ -17,6 +17,7 @@ from kist.query import fold
 from kist.query.coerce import as_time, fit_comparison, fit_text, kind_name
 from kist.query.diagnostics import did_you_mean, query_error
 from kist.query.expression import FUNCTIONS, Call, Expr, IsIn, Literal, Name, Op
+from kist.query.literals import literal_value
 from kist.query.members import fit_members
 from kist.query.nodes import (
     BOOL,
@@ -105,7 +106,7 @@ class Binder:
         if isinstance(expression, Name):
             return self.name(expression)
         if isinstance(expression, Literal):
-            return self.constant(expression.value, expression)
+            return Constant(fold.dtype_of(expression.value), expression.value)
         if isinstance(expression, Call):
             return self.call(expression)
         if isinstance(expression, IsIn):
@@ -115,9 +116,7 @@ class Binder:
     # Leaves.
 
     def constant(self, value: Any, at: Expr) -> Constant:
-        value = self.located(at, lambda: Literal(value).value)
-        if isinstance(value, np.ndarray):
-            self.fail("several values stand only in isin(x, values)", at)
+        value = self.located(at, literal_value, value)
         return Constant(fold.dtype_of(value), value)
 
     def name(self, expression: Name) -> Node:

@@ -11,7 +11,7 @@ import numpy as np
 from kist.errors import QueryError, ShapeError
 from kist.indexes.statistics import Bounds
 from kist.query.bind import Binder
-from kist.query.evaluate import evaluate
+from kist.query.evaluate import FEW_VALUES, evaluate
 from kist.query.expression import Expr, as_expr
 from kist.query.nodes import (
     BOOL,
@@ -29,6 +29,10 @@ from kist.query.parser import read_text
 from kist.query.prune import judge
 
 __all__ = ["Bound", "expr", "parse"]
+
+#: Rows that are computed at a time: 64 KB of float64. Larger arrays come fresh from the system
+#: each time, and their first touch takes longer than the arithmetic.
+_PIECE = 8192
 
 
 def expr(text: str) -> Expr:
@@ -151,11 +155,11 @@ class Bound:
     def value(self, blocks: Mapping[str, Array], n: int) -> Array:
         """Return the values of the expression, of dtype `dtype`; else like `evaluate`."""
         try:
-            if self._computes:
-                with np.errstate(all="ignore"):
-                    found = evaluate(self._node, blocks)
-            else:
+            if not self._computes:
                 found = evaluate(self._node, blocks)
+            else:
+                with np.errstate(all="ignore"):
+                    found = self._in_pieces(blocks, n)
         except (TypeError, ValueError, OverflowError) as error:
             raise QueryError(f"the expression cannot be computed: {error}") from error
         if isinstance(self._node, Column):
@@ -165,6 +169,17 @@ class Bound:
         if found.shape != (n,):
             raise ShapeError(f"columns of shape {found.shape} for {n} rows")
         return found  # type: ignore[no-any-return]
+
+    def _in_pieces(self, blocks: Mapping[str, Array], n: int) -> Any:
+        """Evaluate a few thousand rows at a time, so that what is computed stays in the cache."""
+        mine = {name: blocks[name] for name in self.columns}
+        if n <= _PIECE or not mine or any(len(values) != n for values in mine.values()):
+            return evaluate(self._node, mine)
+        found = np.empty(n, dtype=self.dtype)
+        for start in range(0, n, _PIECE):
+            piece = {name: values[start : start + _PIECE] for name, values in mine.items()}
+            found[start : start + _PIECE] = evaluate(self._node, piece)
+        return found
 
     def prune(self, bounds: Mapping[str, Bounds], n_pages: int) -> tuple[Array, Array]:
         """Return which pages may match and which surely match whole.
@@ -208,7 +223,11 @@ class Bound:
 
     @cached_property
     def _computes(self) -> bool:
-        return any(isinstance(part, Ufunc) for part in walk(self._node))
+        """Whether it needs arrays of numbers beside the columns."""
+        return any(
+            isinstance(part, Ufunc) or (isinstance(part, Member) and len(part.values) > FEW_VALUES)
+            for part in walk(self._node)
+        )
 
 
 _SLOW = frozenset(["exp", "log", "log10", "sin", "cos", "tan", "power", "remainder"])

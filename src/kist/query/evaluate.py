@@ -27,7 +27,7 @@ from kist.query.nodes import (
 )
 from kist.query.text import comparable, equal_constant, search
 
-__all__ = ["COMPARISONS", "evaluate"]
+__all__ = ["COMPARISONS", "FEW_VALUES", "evaluate"]
 
 Blocks = Mapping[str, Array]
 
@@ -41,7 +41,7 @@ COMPARISONS: dict[str, np.ufunc] = {
 }
 
 #: Up to so many values are compared one after the other, which beats sorting the column.
-_FEW_VALUES = 24
+FEW_VALUES = 24
 
 
 def evaluate(node: Node, blocks: Blocks) -> Any:
@@ -145,13 +145,14 @@ def _member(node: Member, blocks: Blocks) -> Array:
     fixed = node.x.dtype.kind in "SUV"
     if node.x.dtype.kind in "VT":
         x = comparable(x)
-    if len(values) <= _FEW_VALUES:
+    if len(values) <= FEW_VALUES:
         found: Array | None = None
-        for value in values:
+        # Slices, because an element of StringDType is a str, which loses NULs at its end.
+        for i in range(len(values)):
             if fixed:
-                one = equal_constant(x, value)
+                one = equal_constant(x, values[i])
             else:
-                one = np.equal(x, np.array(value, dtype=values.dtype))
+                one = np.equal(x, values[i : i + 1])
             found = one if found is None else np.logical_or(found, one, out=found)
         return np.zeros(x.shape, dtype=bool) if found is None else found
     there: Array

@@ -198,7 +198,8 @@ class Expr(Operators):
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError("expressions are immutable")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("expressions are immutable")
 
     def __kist_expr__(self) -> Expr:
         return self
@@ -277,13 +278,14 @@ class Literal(Expr):
     __slots__ = ("value",)
     value: Any
 
-    def __init__(self, value: Any, *, span: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, value: Any, several: bool = False, *, span: tuple[int, int] | None = None
+    ) -> None:
         super().__init__((), span)
-        array = isinstance(value, np.ndarray) and value.ndim > 0
-        _set(self, "value", array_value(value) if array else literal_value(value))
+        _set(self, "value", array_value(value) if several else literal_value(value))
 
     def _parts(self) -> tuple[Any, ...]:
-        return (self.value,)
+        return self.value, isinstance(self.value, np.ndarray)
 
     def _own(self) -> tuple[Any, ...]:
         value = self.value
@@ -418,7 +420,7 @@ def isin(x: Any, values: Any) -> Expr:
         raise QueryError(f"isin takes a list or array of values, not {values!r}")
     found = array_value(values if isinstance(values, np.ndarray) else list(values))
     if isinstance(found, np.ndarray):
-        return IsIn((as_expr(x), Literal(found)), False)
+        return IsIn((as_expr(x), Literal(found, True)), False)
     return IsIn((as_expr(x), *map(Literal, found)), True)
 
 

@@ -114,6 +114,8 @@ def _syntax_error(error: SyntaxError, text: str, body: str, shift: int) -> Query
         message += "; and, or, not are written & | ~ with parentheses, or and, or, not"
     elif re.search(r"\b(AND|OR|NOT|IN)\b", body):
         message += "; and, or, not, in are written in small letters"
+    elif re.search(r"(?<![=<>!:])=(?!=)", body):
+        message += "; a comparison is written =="
     elif "\n" in body:
         message += "; an expression of several lines stands in parentheses"
     lines = body.split("\n")
@@ -328,7 +330,7 @@ class _Reader:
                     array = construct_array(plain, dtype.value)
                 except (ValueError, TypeError, OverflowError) as error:
                     self.fail(f"array(): {error}", node)
-                return Literal(array, span=self.span(node))
+                return Literal(array, True, span=self.span(node))
         self.fail("array() takes a list of constants and a dtype", node)
 
 
