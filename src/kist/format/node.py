@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from kist.errors import CorruptDataError, UnsupportedVersionError
 from kist.format.layout import KNOWN_READ_FEATURES, FieldTable
@@ -129,8 +129,7 @@ class NodeRecord:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(NamedTuple):
     """Entry of a group.
 
     Its key holds the name in Unicode's form NFC, so that two names which look the same cannot
@@ -155,7 +154,6 @@ class Child:
         CorruptDataError
             The record is too short, or its name is not UTF-8.
         """
-        # Listing ten thousand names comes through here: no dictionary of fields.
         payload = unpack_record(value)[1]
         if len(payload) < CHILD.size:
             raise CorruptDataError(

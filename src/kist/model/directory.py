@@ -19,7 +19,7 @@ from kist.errors import (
     NodeNotFoundError,
 )
 from kist.format import keys
-from kist.format.node import Child, NodeKind, NodeRecord, kind_label
+from kist.format.node import CHILD, Child, NodeKind, NodeRecord, kind_label
 from kist.model.paths import join, nfc
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "add",
     "check_free",
     "child",
+    "child_names",
     "children",
     "find",
     "move",
@@ -40,6 +41,7 @@ __all__ = [
     "walk",
 ]
 
+_NAME = len(keys.children(0)[0])  # where the name begins in the key of a child
 MAX_DEPTH = 200
 """Deepest nesting of groups: what walks them can be recursive, and a damaged chain must end."""
 
@@ -74,6 +76,17 @@ def children(view: View, group: int) -> list[Child]:
     if not in_order:  # the keys are sorted, but by the NFC form of the names
         entries.sort(key=lambda entry: entry.name)
     return entries
+
+
+def child_names(view: View, group: int) -> list[str]:
+    """Names of the children of a group, sorted by code point: `children` without the rest."""
+    plain = 1 + CHILD.size  # bytes of an entry whose name stands in the key alone
+    found = []
+    for key, value in view.scan(*keys.children(group)):
+        if len(value) != plain:
+            return [entry.name for entry in children(view, group)]
+        found.append(key[_NAME:])
+    return [name.decode() for name in found]
 
 
 def find(view: View, group: int, names: tuple[str, ...], base: str) -> Child:

@@ -93,7 +93,7 @@ class Group(Node):
             return default
 
     def __iter__(self) -> Iterator[str]:
-        return iter([entry.name for entry in directory.children(self._view(), self._id)])
+        return iter(directory.child_names(self._view(), self._id))
 
     def __len__(self) -> int:
         start, stop = keys.children(self._id)
@@ -238,10 +238,11 @@ class Group(Node):
         DTypeError
             The dtype cannot be stored, or the data do not fit it.
         """
-        from kist.model.table import create_table
+        from kist.model.table import Table, create_table
 
         with self._write() as txn:
-            table: Any = self._new(txn, name, NodeKind.TABLE, overwrite)
+            table = self._new(txn, name, NodeKind.TABLE, overwrite)
+            assert isinstance(table, Table)
             create_table(table, txn, data, dtype=dtype, fill_value=fill_value, codec=codec)
             copy_attributes(table, attrs, title)
         return table
@@ -268,8 +269,10 @@ class Group(Node):
         NodeNotFoundError
             There is none, or something else stands there.
         """
+        from kist.model.table import Table
+
         node = self[name]
-        if node._kind != NodeKind.TABLE:
+        if not isinstance(node, Table):
             raise NodeNotFoundError(f"{node._path!r} is a {node.kind}, not a table")
         return node
 
@@ -292,13 +295,15 @@ class Group(Node):
         DTypeError
             The table that stands there has another dtype.
         """
+        from kist.model.table import Table
+
         node = self.get(name)
         if node is None:
             with self._write():
                 node = self.get(name)  # now nobody else can make it
                 if node is None:
                     node = self.create_table(name, dtype=dtype, **options)
-        if node._kind != NodeKind.TABLE:
+        if not isinstance(node, Table):
             raise NodeExistsError(f"{node._path!r} is a {node.kind}, not a table")
         wanted = np.dtype(dtype)
         if node.dtype != wanted:

@@ -1,0 +1,29 @@
+"""``kist check``: is every byte what it should be?"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from kist.cli.common import file_argument, json_option, open_at, print_json
+
+__all__ = ["check"]
+
+
+@click.command()
+@file_argument
+@json_option
+def check(file: str, as_json: bool) -> None:
+    """Verify every byte that the newest commit of FILE uses.
+
+    Lists all damage, and ends with exit code 1 when there is any.
+    """
+    with open_at(file) as store:
+        report = store.check()
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            click.echo(repr(report))
+    if not report.ok:
+        sys.exit(1)

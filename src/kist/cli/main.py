@@ -1,0 +1,110 @@
+"""``kist``: finds the verb, and says in one line what went wrong."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import Any, Final
+
+import click
+
+from kist.errors import (
+    CorruptDataError,
+    KistError,
+    StorageError,
+    TamperedDataError,
+)
+
+__all__ = ["cli", "exit_code", "main"]
+
+DAMAGE: Final = 1
+USAGE: Final = 2
+UNREADABLE: Final = 3
+
+# Verb -> what it does. The words stand here so that `kist --help` imports no verb.
+VERBS: Final = {
+    "check": "Verify every byte of a store.",
+    "demo": "Make a small store and name five things to try.",
+    "head": "Show the first rows of a table.",
+    "info": "Show what is known about a store or a node.",
+    "ls": "List the nodes of a group.",
+    "tree": "Draw what a store holds.",
+}
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code for an error."""
+    if isinstance(error, CorruptDataError | TamperedDataError):
+        return DAMAGE
+    if isinstance(error, StorageError) or (
+        isinstance(error, OSError) and not isinstance(error, KistError)
+    ):
+        return UNREADABLE
+    return USAGE
+
+
+class _Verbs(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"kist.cli.{name}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(sorted(VERBS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except BrokenPipeError:
+                raise  # click ends quietly: `kist ls ... | head`
+            except (KistError, OSError) as error:
+                click.echo(f"kist: {_one_line(error)}", err=True)
+                ctx.exit(exit_code(error))
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())
+
+
+def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
+    click.echo(f"kist: warning: {_one_line(message)}", err=True)
+
+
+def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        import kist
+
+        click.echo(f"kist {kist.__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 all is well, 1 damage found, 2 wrong usage or not a store, "
+    "3 cannot be read or is locked.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def cli() -> None:
+    """Look into kist files: NumPy tables in one file, as fast as Blosc, as safe as SQLite."""
+
+
+def main() -> None:
+    """Run the command line; the entry point of ``kist``."""
+    cli(prog_name="kist")
