@@ -1,0 +1,351 @@
+"""Plain values and NumPy arrays as tagged bytes: attributes, defaults, key-store values.
+
+One byte of tag, then the content; lengths are LEB128 numbers; containers hold their items one
+behind the other (docs/format.md, "Plain values"). Types come back exactly. Nothing is ever
+imported or called by name: reading a value runs no code of the file.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import struct
+import zoneinfo
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+import numpy as np
+
+from kist.errors import CorruptDataError, DTypeError
+from kist.format.cursor import Cursor, pack_blob, pack_text, pack_varint
+from kist.format.dtypes import is_string_dtype, pack_dtype, unpack_dtype
+
+__all__ = ["MAX_DEPTH", "pack_value", "unpack_value"]
+
+MAX_DEPTH: Final = 64
+"""Deepest nesting of containers."""
+
+# Tags, frozen: an id names one encoding for ever.
+_NONE, _FALSE, _TRUE, _INT, _FLOAT, _COMPLEX, _STR, _BYTES = range(8)
+_DATE, _TIME, _DATETIME, _TIMEDELTA, _DECIMAL = range(8, 13)
+_LIST, _TUPLE, _SET, _FROZENSET, _DICT = range(16, 21)
+_SCALAR, _ARRAY, _STRINGS, _BYTEARRAY = range(24, 28)
+# Kinds of time zone.
+_NAIVE, _FIXED, _NAMED = range(3)
+
+_F64 = struct.Struct("<d")
+_C128 = struct.Struct("<dd")
+_TIME_OF_DAY = struct.Struct("<BBBIB")  # hour, minute, second, microsecond, fold
+_DAY = struct.Struct("<i")  # days since 0001-01-01, which is day 1
+_SPAN = struct.Struct("<qII")  # days, seconds, microseconds
+_OFFSET = struct.Struct("<qI")  # seconds, microseconds east of UTC
+
+_CONTAINERS: dict[type, int] = {list: _LIST, tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
+
+
+def pack_value(value: Any) -> bytes:
+    """Bytes of a plain value or an array.
+
+    Parameters
+    ----------
+    value : object
+        None, bool, int of any size, float, complex, str, bytes, bytearray, date, time, datetime
+        (naive, with a fixed offset, or with a zone of `zoneinfo`), timedelta, Decimal, list,
+        tuple, set, frozenset, dict, NumPy scalar or array of any dtype except object.
+
+    Raises
+    ------
+    DTypeError
+        Anything else; a container that holds itself, or nested deeper than 64 levels.
+    """
+    parts: list[bytes] = []
+    _pack(value, parts, 0)
+    return b"".join(parts)
+
+
+def _pack(value: Any, parts: list[bytes], depth: int) -> None:
+    kind = type(value)
+    if kind in _CONTAINERS or kind is dict:
+        if depth >= MAX_DEPTH:
+            raise DTypeError(
+                f"a value nested deeper than {MAX_DEPTH} levels (does it hold itself?)"
+                " cannot be stored"
+            )
+        _pack_container(value, parts, depth)
+        return
+    packer = _PACKERS.get(kind)
+    if packer is not None:
+        packer(value, parts)
+    elif isinstance(value, np.ndarray):
+        _pack_array(value, parts)
+    elif isinstance(value, np.generic):
+        parts += [bytes((_SCALAR,)), *_array_parts(np.asarray(value))]
+    else:
+        raise DTypeError(
+            f"{kind.__module__}.{kind.__qualname__} cannot be stored as it is: convert it to"
+            " plain values or NumPy arrays; kist files hold no pickled objects"
+        )
+
+
+def _pack_container(value: Any, parts: list[bytes], depth: int) -> None:
+    kind = type(value)
+    if kind is dict:
+        parts += [bytes((_DICT,)), pack_varint(len(value))]
+        for key, item in value.items():
+            _pack(key, parts, depth + 1)
+            _pack(item, parts, depth + 1)
+        return
+    parts += [bytes((_CONTAINERS[kind],)), pack_varint(len(value))]
+    if kind in (set, frozenset):
+        # Sorted by their bytes, so that equal sets have equal bytes.
+        packed = []
+        for item in value:
+            own: list[bytes] = []
+            _pack(item, own, depth + 1)
+            packed.append(b"".join(own))
+        parts += sorted(packed)
+    else:
+        for item in value:
+            _pack(item, parts, depth + 1)
+
+
+def _pack_int(value: int, parts: list[bytes]) -> None:
+    size = (value.bit_length() + 8) // 8
+    parts += [bytes((_INT,)), pack_blob(value.to_bytes(size, "little", signed=True))]
+
+
+def _pack_zone(zone: dt.tzinfo | None, value: Any, parts: list[bytes]) -> None:
+    if zone is None:
+        parts.append(bytes((_NAIVE,)))
+    elif isinstance(zone, dt.timezone):
+        offset = zone.utcoffset(None)
+        seconds = offset.days * 86_400 + offset.seconds
+        parts.append(bytes((_FIXED,)) + _OFFSET.pack(seconds, offset.microseconds))
+    elif isinstance(zone, zoneinfo.ZoneInfo) and zone.key:
+        parts.append(bytes((_NAMED,)) + pack_text(zone.key))
+    else:
+        raise DTypeError(
+            f"the time zone of {value!r} has no name that other programs know: use zoneinfo or"
+            " a fixed offset"
+        )
+
+
+def _pack_time(value: dt.time, parts: list[bytes]) -> None:
+    fields = (value.hour, value.minute, value.second, value.microsecond, value.fold)
+    parts.append(bytes((_TIME,)) + _TIME_OF_DAY.pack(*fields))
+    _pack_zone(value.tzinfo, value, parts)
+
+
+def _pack_datetime(value: dt.datetime, parts: list[bytes]) -> None:
+    fields = (value.hour, value.minute, value.second, value.microsecond, value.fold)
+    day = _DAY.pack(value.toordinal())
+    parts.append(bytes((_DATETIME,)) + day + _TIME_OF_DAY.pack(*fields))
+    _pack_zone(value.tzinfo, value, parts)
+
+
+def _array_parts(array: np.ndarray[Any, Any]) -> list[bytes]:
+    dtype = pack_dtype(array.dtype)
+    # Values of a big-endian dtype stay big-endian, byte for byte.
+    return [pack_blob(dtype), np.ascontiguousarray(array).tobytes()]
+
+
+def _pack_array(array: np.ndarray[Any, Any], parts: list[bytes]) -> None:
+    if type(array) not in (np.ndarray, np.memmap, np.recarray):
+        raise DTypeError(
+            f"{type(array).__name__} is more than an array: store np.asarray(value), and what it"
+            " adds beside it"
+        )
+    if array.dtype.hasobject and not is_string_dtype(array.dtype):
+        raise DTypeError(
+            f"an array of dtype {array.dtype} holds Python objects: give it a dtype that NumPy"
+            " can store, such as a number, 'U' or StringDType"
+        )
+    shape = b"".join([pack_varint(array.ndim), *map(pack_varint, array.shape)])
+    if is_string_dtype(array.dtype):
+        parts += [bytes((_STRINGS,)), shape, pack_blob(pack_dtype(array.dtype))]
+        missing = getattr(array.dtype, "na_object", None)
+        for item in array.ravel().tolist():
+            own = item is missing or not isinstance(item, str)
+            parts.append(b"\0" if own else b"\1" + pack_text(item))
+        return
+    parts += [bytes((_ARRAY,)), shape, *_array_parts(array)]
+
+
+_PACKERS: dict[type, Callable[[Any, list[bytes]], None]] = {
+    type(None): lambda v, p: p.append(bytes((_NONE,))),
+    bool: lambda v, p: p.append(bytes((_TRUE if v else _FALSE,))),
+    int: _pack_int,
+    float: lambda v, p: p.append(bytes((_FLOAT,)) + _F64.pack(v)),
+    complex: lambda v, p: p.append(bytes((_COMPLEX,)) + _C128.pack(v.real, v.imag)),
+    str: lambda v, p: p.append(bytes((_STR,)) + pack_text(v)),
+    bytes: lambda v, p: p.append(bytes((_BYTES,)) + pack_blob(v)),
+    bytearray: lambda v, p: p.append(bytes((_BYTEARRAY,)) + pack_blob(bytes(v))),
+    dt.date: lambda v, p: p.append(bytes((_DATE,)) + _DAY.pack(v.toordinal())),
+    dt.time: _pack_time,
+    dt.datetime: _pack_datetime,
+    dt.timedelta: lambda v, p: p.append(
+        bytes((_TIMEDELTA,)) + _SPAN.pack(v.days, v.seconds, v.microseconds)
+    ),
+    Decimal: lambda v, p: p.append(bytes((_DECIMAL,)) + pack_text(str(v))),
+}
+
+
+def unpack_value(data: bytes) -> Any:
+    """Value from its bytes.
+
+    Raises
+    ------
+    CorruptDataError
+        The bytes are no value, or something follows it.
+    """
+    cursor = Cursor(data, "plain value")
+    try:
+        value = _unpack(cursor, 0)
+    except (ValueError, OverflowError, InvalidOperation, TypeError) as error:
+        if isinstance(error, CorruptDataError):
+            raise
+        raise cursor.corrupt(f"{type(error).__name__}: {error}") from error
+    if cursor.left:
+        raise cursor.corrupt(f"{cursor.left} bytes behind the value")
+    return value
+
+
+def _unpack(cursor: Cursor, depth: int) -> Any:
+    tag = cursor.u8()
+    if _LIST <= tag <= _DICT:
+        if depth >= MAX_DEPTH:
+            raise cursor.corrupt(f"nested deeper than {MAX_DEPTH} levels")
+        return _unpack_container(cursor, tag, depth)
+    reader = _READERS.get(tag)
+    if reader is None:
+        raise cursor.corrupt(f"tag {tag} is not known")
+    return reader(cursor)
+
+
+def _unpack_container(cursor: Cursor, tag: int, depth: int) -> Any:
+    n = cursor.count()
+    if tag == _DICT:
+        return {_unpack(cursor, depth + 1): _unpack(cursor, depth + 1) for _ in range(n)}
+    items = [_unpack(cursor, depth + 1) for _ in range(n)]
+    if tag == _LIST:
+        return items
+    if tag == _TUPLE:
+        return tuple(items)
+    return set(items) if tag == _SET else frozenset(items)
+
+
+def _read_float(cursor: Cursor) -> float:
+    return float(_F64.unpack(cursor.take(8))[0])
+
+
+def _read_complex(cursor: Cursor) -> complex:
+    return complex(*_C128.unpack(cursor.take(16)))
+
+
+def _read_date(cursor: Cursor) -> dt.date:
+    return dt.date.fromordinal(cursor.unpack(_DAY)[0])
+
+
+def _read_zone(cursor: Cursor) -> dt.tzinfo | None:
+    kind = cursor.u8()
+    if kind == _NAIVE:
+        return None
+    if kind == _FIXED:
+        seconds, microseconds = cursor.unpack(_OFFSET)
+        return dt.timezone(dt.timedelta(seconds=seconds, microseconds=microseconds))
+    if kind != _NAMED:
+        raise cursor.corrupt(f"time zone of kind {kind}")
+    name = cursor.text()
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, OSError) as error:
+        raise cursor.corrupt(f"no time zone {name!r} on this system; install tzdata") from error
+
+
+def _read_clock(cursor: Cursor) -> tuple[int, int, int, int, int]:
+    hour, minute, second, microsecond, fold = cursor.unpack(_TIME_OF_DAY)
+    return hour, minute, second, microsecond, fold
+
+
+def _read_time(cursor: Cursor) -> dt.time:
+    hour, minute, second, microsecond, fold = _read_clock(cursor)
+    return dt.time(hour, minute, second, microsecond, _read_zone(cursor), fold=fold)
+
+
+def _read_datetime(cursor: Cursor) -> dt.datetime:
+    day = _read_date(cursor)
+    hour, minute, second, microsecond, fold = _read_clock(cursor)
+    time = dt.time(hour, minute, second, microsecond, _read_zone(cursor), fold=fold)
+    return dt.datetime.combine(day, time)
+
+
+def _read_span(cursor: Cursor) -> dt.timedelta:
+    days, seconds, microseconds = cursor.unpack(_SPAN)
+    return dt.timedelta(days, seconds, microseconds)
+
+
+def _read_scalar(cursor: Cursor) -> Any:
+    dtype = unpack_dtype(cursor.blob())
+    # frombuffer would keep the bytes alive and read-only; an element of a copy is its own.
+    return (
+        np.frombuffer(cursor.take(dtype.itemsize), dtype).copy()[0]
+        if dtype.itemsize
+        else (np.zeros((), dtype)[()])
+    )
+
+
+def _read_shape(cursor: Cursor) -> tuple[int, ...]:
+    ndim = cursor.count()
+    if ndim > 64:
+        raise cursor.corrupt(f"an array of {ndim} dimensions")
+    return tuple(cursor.varint() for _ in range(ndim))
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    n = 1
+    for length in shape:
+        n *= length
+    return n
+
+
+def _read_array(cursor: Cursor) -> np.ndarray[Any, Any]:
+    shape = _read_shape(cursor)
+    dtype = unpack_dtype(cursor.blob())
+    size = _product(shape)
+    if dtype.itemsize == 0:
+        return np.zeros(shape, dtype)  # takes no memory whatever the shape says
+    return np.frombuffer(cursor.take(size * dtype.itemsize), dtype).reshape(shape).copy()
+
+
+def _read_strings(cursor: Cursor) -> np.ndarray[Any, Any]:
+    shape = _read_shape(cursor)
+    dtype = unpack_dtype(cursor.blob())
+    size = _product(shape)
+    if not is_string_dtype(dtype) or size > cursor.left:
+        raise cursor.corrupt(f"{size} strings of dtype {dtype} do not fit")
+    missing = getattr(dtype, "na_object", None)
+    items = [cursor.text() if cursor.u8() else missing for _ in range(size)]
+    out = np.empty(size, dtype)
+    out[:] = items
+    return out.reshape(shape)
+
+
+_READERS: dict[int, Callable[[Cursor], Any]] = {
+    _NONE: lambda c: None,
+    _FALSE: lambda c: False,
+    _TRUE: lambda c: True,
+    _INT: lambda c: int.from_bytes(c.blob(), "little", signed=True),
+    _FLOAT: _read_float,
+    _COMPLEX: _read_complex,
+    _STR: lambda c: c.text(),
+    _BYTES: lambda c: c.blob(),
+    _BYTEARRAY: lambda c: bytearray(c.blob()),
+    _DATE: _read_date,
+    _TIME: _read_time,
+    _DATETIME: _read_datetime,
+    _TIMEDELTA: _read_span,
+    _DECIMAL: lambda c: Decimal(c.text()),
+    _SCALAR: _read_scalar,
+    _ARRAY: _read_array,
+    _STRINGS: _read_strings,
+}
