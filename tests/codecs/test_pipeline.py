@@ -33,7 +33,7 @@ from kist.testing.strategies import random_array, scalar_dtypes
 
 SEEDS = st.integers(0, 2**32 - 1)
 LENGTHS = st.sampled_from([0, 1, 2, 7, 8, 9, 63, 64, 65, 500, 1000])
-BLOCKS = st.sampled_from([8, 64, 100, 512, 8192])
+BLOCKS = st.sampled_from([1, 2, 8, 64, 100, 512, 8192])
 
 EXPLICIT = ("none", "pcodec", "blosc2-lz4", "blosc2-zstd+shuffle", "blosc2-lz4+bitshuffle")
 
@@ -244,6 +244,58 @@ def test_objects_and_wrong_shapes_are_refused():
     for first, count in ((1, 2), (2, 1), (-1, 1)):
         with pytest.raises(CodecError):
             decode(page.stages, np.dtype("f8"), 100, 64, first, [b""] * count, np.zeros(36))
+
+
+def flat(text: str) -> bytes:
+    """Bytes from hexadecimal text."""
+    return bytes.fromhex(text)
+
+
+# (dtype, values, block_values, recipe steps, parameters of each stage, blocks): the examples of
+# docs/format.md, and one page per stage. They are frozen with the format.
+FROZEN = [
+    ("<f8", [100.00, 100.02, 99.99, 100.00, 100.01], 3,
+     ((DECIMAL, 2, 4), (DELTA, 1), (REFERENCE,), (PLAIN,)),
+     [(7, "02 04 00 00000000"), (5, "01 10270000 10270000"),
+      (4, "11 0000000000000000 0100000000000000"), (16, "")],
+     ["02 02 fd", "01 01"]),
+    (">i2", [5, 5, 5], 2, ((BLOSC2, 1, 1, 0, 0),), [(1, "0500")], ["", ""]),
+    ("u1", [7, 7, 7, 9, 9], 4, ((RUNS,),), [(2, "02000000 03000000 05000000 07 09")], ["", ""]),
+    ("S3", [b"ab", b"c", b"ab"], 2, ((DICTIONARY,), (PLAIN,)),
+     [(3, "02000000 630000 616200"), (16, "")], ["01 00", "01"]),
+    ("<i8", [1000, 1300, 1100], 2, ((REFERENCE, 100), (PLAIN,)),
+     [(4, "01 e803000000000000 6400000000000000"), (16, "")], ["00 03", "01"]),
+    ("<i2", [0, -1, 1, -2], 4, ((ZIGZAG,), (PLAIN,)), [(6, ""), (16, "")],
+     ["0000 0100 0200 0300"]),
+    ("<u2", [1, 2, 4, 8, 16], 3, ((DELTA, 2), (PLAIN,)),
+     [(5, "02 0100 0100 0800 0800"), (16, "")], ["0000 0000 0100", "0000 0000"]),
+    ("<f4", [0.5, float("nan"), 1.5, float("inf")], 4, ((DECIMAL, 1, 4), (PLAIN,)),
+     [(7, "01 04 01 02000000 01000000 03000000 0000c07f 0000807f"), (16, "")],
+     ["05000000 05000000 0f000000 0f000000"]),
+    ("<f8", [1.0, float("nan"), 2.0], 2, ((DECIMAL, 0, 4), (PLAIN,)),
+     [(7, "00 04 01 01000000 01000000 000000000000f87f"), (16, "")],
+     ["01000000 01000000", "02000000"]),
+    ("?", [True, False], 8, ((PLAIN,),), [(16, "")], ["01 00"]),
+    ("<M8[s]", ["NaT", 1], 8, ((PLAIN,),), [(16, "")], ["0000000000000080 0100000000000000"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("example", FROZEN, ids=lambda e: f"{e[0]}-{e[4][0][0]}")
+def test_the_bytes_of_every_stage_are_frozen(example):
+    code, raw, block_values, steps, stages, blocks = example
+    values = np.array(raw, code)
+    page = encode(values, Recipe("fast", steps), block_values=block_values)
+    assert [(s.id, s.params) for s in page.stages] == [(i, flat(p)) for i, p in stages]
+    assert [bytes(b) for b in page.blocks] == [flat(b) for b in blocks]
+    assert decoded(page, values.dtype).tobytes() == values.tobytes()
+
+
+def test_the_bitmap_of_exceptions_is_frozen():
+    params = flat("00 04 02 02000000 000000000000f87f 05")
+    stages = [Stage(DECIMAL, params), Stage(PLAIN, b"")]
+    out = np.zeros(3)
+    decode(stages, np.dtype("f8"), 3, 8, 0, [flat("00000000 07000000 00000000")], out)
+    assert np.isnan(out[[0, 2]]).all() and out[1] == 7
 
 
 def test_unknown_stages_are_named():

@@ -31,8 +31,8 @@ class Delta:
     def encode(
         self, values: NDArray[Any], block_values: int, options: Options
     ) -> tuple[bytes, NDArray[Any]] | None:
-        """None for items that are no numbers, and for pages with blocks too short for it."""
-        if values.dtype.kind not in "iuf" or block_values < 8:
+        """None for items that are no numbers, and for pages of single-value blocks."""
+        if values.dtype.kind not in "iuf" or block_values < 2:
             return None
         (order,) = options
         rest = values.view(signed(values.itemsize))
