@@ -163,8 +163,7 @@ class Attributes(MutableMapping[str, Any]):
             return None  # lone surrogates cannot have been stored
 
     def _put(self, txn: Transaction, name: str, value: Any) -> None:
-        allow = self._node._store._allow_pickle
-        payload = pack_value(value, allow_pickle=allow)
+        payload = pack_value(value)
         txn.put(self._key(name), _record(txn, payload, self._node._id, self._column))
 
     def _get_in(self, view: View, name: str) -> Any:
@@ -176,7 +175,7 @@ class Attributes(MutableMapping[str, Any]):
         pointers, payload = unpack_record(value)
         if pointers:
             payload = bytes(view.read(pointers[0]))
-        return unpack_value(payload, allow_pickle=self._node._store._allow_pickle)
+        return unpack_value(payload)
 
 
 def _record(txn: Transaction, payload: bytes, node: int, column: int) -> bytes:

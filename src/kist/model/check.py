@@ -10,7 +10,6 @@ from kist.errors import FormatError
 from kist.format import keys
 from kist.format.node import NodeKind, kind_label
 from kist.model import directory
-from kist.model.paths import join
 
 if TYPE_CHECKING:
     from kist.engine import Problem as EngineProblem
@@ -161,13 +160,15 @@ def _check_nodes(view: View) -> Iterator[Problem]:
 
 def _check_tables(store: Store, view: View) -> Iterator[Problem]:
     from kist.model.handles import make_handle
+    from kist.model.table import Table
 
     for path, entry in directory.walk(view, keys.ROOT, "/"):
         if entry.kind != NodeKind.TABLE:
             continue
         try:
-            table: Any = make_handle(store, view, entry.node, join("/", path.lstrip("/")))
-            for message in table._check_records(view):
-                yield Problem("table", message, path)
+            table = make_handle(store, view, entry.node, path)
+            if isinstance(table, Table):  # else the two records differ, which is known by now
+                for message in table._check_records(view):
+                    yield Problem("table", message, path)
         except FormatError as error:
             yield Problem("table", str(error), path, getattr(error, "offset", None))

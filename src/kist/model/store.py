@@ -81,8 +81,7 @@ def open(
     overwrite : bool
         Let ``w`` replace a file that is not a store.
     allow_pickle : bool
-        Let attributes hold any Python object, by pickle. Reading such a store can run code of
-        whoever wrote it.
+        Reserved: files of this version hold no pickled objects, whatever is said here.
     secrets : None
         Reserved for encrypted fields.
     expect_commit : int, optional
@@ -191,7 +190,7 @@ class Store(Group):
         self, session: Session, mode: str, durability: Durability, retain: int, allow_pickle: bool
     ) -> None:
         self._session = session
-        self._allow_pickle = allow_pickle
+        self.allow_pickle = allow_pickle
         self._id = keys.ROOT
         self._created_ns = 0
         self._path = "/"
