@@ -29,6 +29,7 @@ from kist.errors import (
     TransactionClosedError,
 )
 from kist.format import keys, layout
+from kist.format.superblock import Slot
 from kist.format.values import KeptVersion
 from kist.storage.base import StorageBackend
 
@@ -185,10 +186,22 @@ class Engine:
             raw = recovery.slot_bytes(self.backend)
             if raw != self._slots_raw:
                 self._slots_raw = raw
-                self.slots = recovery.read_slots(self.backend, self.uuid)
-                if max((s.commit for s in self.slots if s), default=0) > self.commit:
-                    self._reload()
+                self.slots = recovery.slots_of(raw, self.uuid)
+                if any(self.slots):
+                    self._follow_slots(recovery.newest_slot(self.slots, self.path))
             return self.commit
+
+    def _follow_slots(self, newest: Slot) -> None:
+        chain = self.chain
+        if newest.commit > self.commit:
+            self._reload()
+            return
+        if newest.commit == self.commit:
+            # The log goes on where the slot says: a record behind the root record would not be
+            # found from there.
+            chain.position = newest.position
+        oldest = oldest_commit(self.slots)
+        chain.seen = [r for r in chain.seen if r.commit > oldest]
 
     def _follow_one(self) -> bool:
         chain = self.chain
@@ -341,9 +354,10 @@ class Engine:
                     self._writer.commit(transaction, message[:_MAX_MESSAGE])
                     self._empty_first = False
                 done = transaction.changed or not transaction.wrote
+            shown = self.state.shown
         finally:
             self._end(transaction, keep_space=done)
-        return self.state.shown
+        return shown
 
     def abandon(self, transaction: Transaction) -> None:
         """Forget a transaction, and release the writer's lock."""

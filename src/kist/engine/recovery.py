@@ -59,8 +59,16 @@ class Chain:
     seen: list[Record] = field(default_factory=list)
     damage: str = ""
 
-    def follow(self, record: Record, *, shared: bool) -> None:
-        """Take one more record; `shared`: somebody else may hold the present overlay."""
+    def follow(self, record: Record, *, shared: bool, overlay: Overlay | None = None) -> None:
+        """Take one more record.
+
+        Parameters
+        ----------
+        shared : bool
+            Somebody else may hold the present overlay.
+        overlay : Overlay, optional
+            The overlay with the record applied, where it is known.
+        """
         state = self.state
         if record.kind == layout.COMMIT_ROOT:
             overlay, root = Overlay(), record.root
@@ -68,8 +76,10 @@ class Chain:
             self.spare = record.spare
             self.root_end = record.end
         else:
-            overlay = state.overlay.copy() if shared else state.overlay
-            overlay.apply(record.ops)
+            if overlay is None:
+                overlay = state.overlay.copy() if shared else state.overlay
+                overlay.apply(record.ops)
+            record.ops = ()  # the overlay has them
             root = state.root
             self.records.append(record)
         shown = state.shown if record.flags & layout.FLAG_MAINTENANCE else record.commit
@@ -278,7 +288,11 @@ def slot_bytes(backend: StorageBackend) -> bytes:
 
 def read_slots(backend: StorageBackend, uuid: bytes) -> list[Slot | None]:
     """Both slots; None where one is not whole."""
-    data = slot_bytes(backend)
+    return slots_of(slot_bytes(backend), uuid)
+
+
+def slots_of(data: bytes, uuid: bytes) -> list[Slot | None]:
+    """Both slots from their bytes; None where one is not whole."""
     return [superblock.unpack_slot(data[at:], uuid) for at in (0, layout.BLOCK)]
 
 

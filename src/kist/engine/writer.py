@@ -230,17 +230,7 @@ class Writer:
         else:
             self._unsynced_bytes += sum(v.length for v in verify)
         space.wait(freed)
-        record.ops = ()  # the overlay has them
-        chain.follow(record, shared=False)
-        chain.state = State(
-            record.commit,
-            record.time_ns,
-            txn.state.root,
-            txn.overlay,
-            space.end,
-            txn.next_node,
-            record.commit,
-        )
+        chain.follow(record, shared=False, overlay=txn.overlay)
         self.own_commit = record.commit
         relaxed = self._engine.durability == "relaxed"
         if relaxed and time.monotonic() - self._synced_at > RELAXED_SYNC_S:
