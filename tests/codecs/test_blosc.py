@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kist.codecs import blosc
+from kist.codecs import blosc, libblosc
 from kist.codecs.blosc import BloscParams, compress, decompress_into
 from kist.errors import CodecError
 
@@ -16,12 +20,12 @@ from kist.errors import CodecError
 def backend(request, monkeypatch):
     """Run on the C library and on the package's calls."""
     if request.param == "library":
-        found = blosc._find_backend()
-        assert isinstance(found, blosc._Library), "the blosc2 wheel has lost its library"
+        found = libblosc.find_backend()
+        assert isinstance(found, libblosc.Library), "the blosc2 wheel has lost its library"
     else:
-        found = blosc._Package()
-    assert blosc._works(found)
-    monkeypatch.setattr(blosc, "_chosen", found)
+        found = libblosc.Package()
+    assert libblosc.works(found)
+    monkeypatch.setattr(libblosc, "_chosen", found)
     return found
 
 
@@ -46,7 +50,7 @@ def test_buffers_of_every_length_come_back(backend, code):
 
 
 def test_chunks_of_either_backend_are_read_by_the_other():
-    library, package = blosc._find_backend(), blosc._Package()
+    library, package = libblosc.find_backend(), libblosc.Package()
     data = np.arange(5000, dtype="<u4").view(np.uint8)
     for code in range(24):
         for writer, reader in ((library, package), (package, library)):
@@ -107,6 +111,28 @@ def test_parts_of_items_are_refused():
         compress(bytes(1001), used)
     with pytest.raises(CodecError):
         decompress_into(bytes(1000), np.zeros(1001, np.uint8), used)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["BLOSC_SHUFFLE=NOSHUFFLE", "BLOSC_COMPRESSOR=ZSTD", "BLOSC_CLEVEL=0", "BLOSC_DELTA=1",
+     "BLOSC_TYPESIZE=2", "BLOSC_BLOCKSIZE=100", "BLOSC_NTHREADS=4"],
+)  # fmt: skip
+def test_the_environment_of_blosc_users_costs_size_but_no_values(setting):
+    code = """if True:
+        import warnings
+        warnings.simplefilter("ignore")
+        import numpy as np
+        from kist.codecs.blosc import *
+        for params in (BloscParams(LZ4, 5, BITSHUFFLE, 4), BloscParams(ZSTD, 1, SHUFFLE, 4)):
+            data = (np.arange(5000) // 3).astype("<u4")
+            out = np.zeros_like(data)
+            decompress_into(compress(data, params), out, params)
+            assert np.array_equal(data, out)
+    """
+    name, _, value = setting.partition("=")
+    environment = {**os.environ, name: value}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
 
 
 def test_impossible_parameters_are_refused():

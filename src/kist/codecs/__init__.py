@@ -5,21 +5,23 @@ and their parameters) and one buffer per block; each block decodes alone.
 
 Low level, one file per way of storing:
 
-- `fields`: the little-endian field tables that parameters are made of;
-- `values`: which plain form the values of a dtype take (byte order, bits, width);
+- `stage`: what all of them have in common; `fields`: the little-endian field tables that
+  parameters are made of; `values`: which plain form the values of a dtype take;
 - `constant`, `runs`: pages that need no blocks;
 - `dictionary`, `decimals`, `delta`, `zigzag`, `reference`: arrays into narrower arrays;
-- `blosc`, `pco`, `plain`: arrays into bytes;
+- `plain`, `blosc`, `pco`: arrays into bytes; `bloscchunk` checks the headers of Blosc2's
+  chunks, `libblosc` calls its C library;
 - `registry`: which id means which of these.
 
 Medium level:
 
-- `pipeline`: a page through its stages, both ways;
+- `recipe`: which stages a column shall get; `steps`: running them over values;
 - `rows`: small batches of rows, all columns together.
 
 High level:
 
-- `choose`: which stages a column gets, from a sample of it.
+- `choose`: the recipe for a column, from a sample of it;
+- `pipeline`: a page through its stages, both ways.
 
 The bytes are described in docs/format.md, "Encodings and codecs".
 """
