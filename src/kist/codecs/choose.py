@@ -47,7 +47,7 @@ class _Preset:
 
 
 _PRESETS = {
-    "fast": _Preset(3.0, LZ4, 1, None, ()),
+    "fast": _Preset(2.4, LZ4, 1, None, ()),
     "balanced": _Preset(15.0, ZSTD, 1, 4, (1, 2)),
     "small": _Preset(100.0, ZSTD, 5, 8, (1, 2, 3)),
 }
