@@ -148,10 +148,11 @@ class Ring:
 _PEEK = struct.Struct("<4sH2x16sQQ")  # magic, kind, uuid, commit, position
 
 
-def _read_record(
-    ring: Ring, position: int, commit: int = 0, last: bytes | None = None
-) -> Record | None:
-    """The record at a place, or None; with `last`, only one that may follow it."""
+def read_record(ring: Ring, position: int, commit: int, last: bytes | None = None) -> Record | None:
+    """The record at a place, or None.
+
+    With `last` only one that may follow it and `commit`; else one not before `commit`.
+    """
     size = layout.RECORD.size
     head = ring.read(position, size)
     if len(head) < size:
@@ -159,7 +160,10 @@ def _read_record(
     magic, kind, uuid, number, named = _PEEK.unpack_from(head)
     if magic != layout.COMMIT_MAGIC or uuid != ring.uuid or named != position:
         return None
-    if last is not None and (
+    if last is None:
+        if number < commit:
+            return None
+    elif (
         number != commit + (kind != layout.COMMIT_MARK)
         or head[_PARENT_AT : _PARENT_AT + 16] != last
     ):
@@ -187,7 +191,7 @@ def next_record(
     for place in ring.places(position):
         if cache:
             ring.cache(place)
-        record = _read_record(ring, place, commit, last)
+        record = read_record(ring, place, commit, last)
         if record is None:
             continue
         if record.kind == layout.COMMIT_MARK:
@@ -238,8 +242,8 @@ def _later_records(ring: Ring, start: int, chain: Chain) -> Iterator[Record]:
     at = data.find(layout.COMMIT_MAGIC)
     while at >= 0:
         if at % 64 == 0:
-            record = _read_record(ring, start + at)
-            if record and record.commit >= chain.state.commit and record.sum != chain.last:
+            record = read_record(ring, start + at, chain.state.commit)
+            if record and record.sum != chain.last:
                 yield record
         at = data.find(layout.COMMIT_MAGIC, at + 1)
 
@@ -318,15 +322,17 @@ def load(backend: StorageBackend, path: str, upto: int | None = None) -> Loaded:
     Raises
     ------
     NotAStoreError, UnsupportedVersionError, CorruptDataError
-        As `unpack_super`; or no slot is whole.
+        As `unpack_super`; or no slot is whole; or the log breaks before commit `upto`.
     SnapshotExpiredError
         Commit `upto` can no longer be reached.
 
     Notes
     -----
     Reads 16 KiB, then the used part of the log. A writer may work at the same time: when the
-    slots have changed in the meantime, everything is read again.
+    slots have changed in the meantime, everything is read again. So it is when something seems
+    to be damaged: one read of the log may see a record and not the one before it.
     """
+    suspicion: tuple[int, str] | None = None
     for _ in range(_RETRIES):
         head = backend.read(0, layout.HEAD_BYTES)
         super_ = superblock.unpack_super(head, path)
@@ -346,8 +352,18 @@ def load(backend: StorageBackend, path: str, upto: int | None = None) -> Loaded:
         chain = walk(ring, slot, upto)
         if upto is None:
             chain.damage = find_damage(ring, slots, chain)
-        if read_slots(backend, super_.uuid) == slots:
+        elif chain.state.commit != upto:
+            chain.damage = (
+                f"commit {upto} cannot be reached: the log breaks after commit"
+                f" {chain.state.commit} at byte {chain.position}"
+            )
+        if read_slots(backend, super_.uuid) != slots:
+            continue
+        if not chain.damage or suspicion == (chain.position, chain.damage):
+            if chain.damage and upto is not None:
+                raise CorruptDataError(f"{path}: {chain.damage}", offset=chain.position)
             return Loaded(super_, slots, chain)
+        suspicion = (chain.position, chain.damage)
     raise CorruptDataError(f"{path}: the commit slots change faster than they can be read")
 
 

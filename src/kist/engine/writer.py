@@ -10,7 +10,14 @@ import warnings
 from typing import TYPE_CHECKING
 
 from kist.engine.overlay import Overlay
-from kist.engine.recovery import Chain, Ring, oldest_commit, space_of
+from kist.engine.recovery import (
+    Chain,
+    Ring,
+    find_damage,
+    oldest_commit,
+    read_record,
+    space_of,
+)
 from kist.engine.rootcommit import write_tree
 from kist.engine.space import Space
 from kist.engine.transaction import Transaction, nodes_of
@@ -94,7 +101,12 @@ class Writer:
             engine.backend.sync_directory()
             self._directory_synced = True
         if self.own_commit != chain.state.commit:
+            ring = self._ring.again()
+            chain.damage = find_damage(ring, engine.slots, chain)
+            if chain.damage:
+                raise CorruptDataError(f"{engine.path}: {chain.damage}")
             self._rewrite_tail(chain)
+            self._remove_rivals(ring, chain)
             self.own_commit = chain.state.commit
             self._space = None
         if self._space is None:
@@ -148,13 +160,26 @@ class Writer:
     def _rewrite_tail(self, chain: Chain) -> None:
         # Their writer may have died before its sync, or its sync may have failed and left the
         # pages clean in memory: written again, they are covered by the sync of our commit.
-        backend = self._engine.backend
+        backend, slots = self._engine.backend, self._engine.slots
         for record in chain.seen:
             if record.commit > chain.horizon:
                 for run in record.verify:
                     backend.write(run.offset, [backend.read(run.offset, run.length)])
                     self._unsynced_bytes += run.length
                 backend.write(record.position, [backend.read(record.position, record.size)])
+        # The newer slot may be such a write too, and the next checkpoint replaces the older one.
+        newest = max((s for s in slots if s), key=lambda s: s.checkpoint)
+        place = layout.SLOT_OFFSETS[slots.index(newest)]
+        backend.write(place, [newest.pack(self._engine.uuid)])
+
+    def _remove_rivals(self, ring: Ring, chain: Chain) -> None:
+        # A record that recovery cut off, because its extents are not whole, still fits behind
+        # the last good one. Ours may stand in another place (full and relaxed align records
+        # differently), and whoever walks the log must not find the other first.
+        for place in ring.places(chain.position):
+            rival = read_record(ring, place, chain.state.commit, chain.last)
+            if rival is not None and rival.kind != layout.COMMIT_MARK:
+                self._engine.backend.write(place, [bytes(layout.RECORD.size)])
 
     def _load_space(self, chain: Chain) -> Space:
         space = space_of(self._engine.reader, chain)
