@@ -112,7 +112,8 @@ def test_a_boolean_column_is_a_condition_and_its_block_is_not_handed_out() -> No
     found = parse(column("mask"), COLUMNS).evaluate({"mask": mask}, 2)
     assert found.tolist() == [True, False]
     assert not np.shares_memory(found, mask)
-    assert parse("~mask & mask", COLUMNS).evaluate({"mask": mask}, 2).tolist() == [False, False]
+    for text in ("~mask & mask", "mask & (1 > 2)", "mask & ~mask", "mask & mask & ~mask"):
+        assert parse(text, COLUMNS).evaluate({"mask": mask}, 2).tolist() == [False, False]
     assert mask.tolist() == [True, False]
 
 

@@ -89,7 +89,9 @@ def _grow(inner: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
     either = st.one_of(inner, constants)
     return st.one_of(
         st.builds(lambda f, a, b: f(a, b), st.sampled_from(BINARY), inner, either),
-        st.builds(lambda f, a, b: f(b, a), st.sampled_from(BINARY), inner, either),
+        # Not text on the left: Python formats it when it meets %.
+        st.builds(lambda f, a, b: f(b, a), st.sampled_from(BINARY), inner, numpy_values),
+        st.builds(lambda f, a, b: f(b, a), st.sampled_from(BINARY), inner, st.integers()),
         st.builds(lambda f, a: f(a), st.sampled_from(UNARY), inner),
         st.builds(where, inner, either, either),
         st.builds(isin, inner, arrays),

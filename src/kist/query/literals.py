@@ -94,6 +94,8 @@ def array_value(values: Any) -> np.ndarray[Any, Any] | tuple[Any, ...]:
         kind = values.dtype.kind
         if kind in "biufcmMSU" and not (kind in "fc" and values.dtype.char in "gG"):
             copy = values.astype(values.dtype.newbyteorder("="), copy=True)
+            for part in {"f": [copy], "c": [copy.real, copy.imag]}.get(kind, []):
+                part[np.isnan(part)] = np.nan  # without sign and payload, which no text has
             copy.flags.writeable = False
             return copy
     return tuple(literal_value(value) for value in values)
