@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from kist.errors import (
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 _NAME = len(keys.children(0)[0])  # where the name begins in the key of a child
+_FEW = 64
 MAX_DEPTH = 200
 """Deepest nesting of groups: what walks them can be recursive, and a damaged chain must end."""
 
@@ -216,7 +218,14 @@ def remove(txn: Transaction, group: int, entry: Child) -> None:
         nodes += [below.node for _, below in walk(txn, entry.node, "")]
     txn.delete(keys.child(group, nfc(entry.name)))
     for node in nodes:
-        txn.delete_range(*keys.whole_node(node))
+        few = [key for key, _ in islice(txn.scan(*keys.whole_node(node)), _FEW + 1)]
+        if len(few) > _FEW:
+            txn.delete_range(*keys.whole_node(node))
+            continue
+        # Each range that was deleted is looked at by every later look-up of the transaction, so
+        # a thousand small nodes are better deleted key by key.
+        for key in few:
+            txn.delete(key)
 
 
 def move(txn: Transaction, source: int, entry: Child, target: int, name: str, base: str) -> None:
