@@ -1,0 +1,382 @@
+"""Casts of one column, checked by value: what would change raises and says where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kist.errors import DTypeError, KistError, ShapeError
+
+__all__ = ["Array", "DType", "cast_values"]
+
+Array = np.ndarray[Any, Any]
+DType = np.dtype[Any]
+
+_NUMBERS = "biufc"
+_TEXT = "SUT"
+
+
+def cast_values(
+    values: Any, dtype: DType, *, column: str, first_row: int = 0, what: str = "append"
+) -> Array:
+    """Values of one column in the dtype wanted.
+
+    Parameters
+    ----------
+    values : array-like, one item a row
+        Of any dtype.
+    dtype : dtype
+        Of the column; may be structured or a sub-array.
+    column : str
+        Name for messages.
+    first_row : int
+        Number of the first row in messages.
+    what : str
+        The operation, for messages.
+
+    Returns
+    -------
+    ndarray, shape (rows, *dtype.shape)
+        `values` itself when nothing is to be done.
+
+    Raises
+    ------
+    DTypeError
+        A value would change: cut string, overflow, lost fraction or precision, missing value;
+        or number and string do not mix.
+    ShapeError
+        The values do not have the shape of the sub-array.
+    """
+    cast = _Cast(dtype, column, first_row, what)
+    if dtype.names is not None:
+        return cast.structured(values)
+    if dtype.subdtype is not None:
+        return cast.subarray(values)
+    return cast.flat(cast.as_array(values))
+
+
+class _Cast:
+    """One cast, with what its messages need."""
+
+    def __init__(self, dtype: DType, column: str, first_row: int, what: str) -> None:
+        self.dtype, self.column, self.first_row, self.what = dtype, column, first_row, what
+        self.per_row = 1
+
+    def fail(self, why: str, bad: Array | None = None, values: Any = None) -> KistError:
+        """The error for the first value that is bad."""
+        if bad is None or values is None:
+            return DTypeError(
+                f"{self.what}: column {self.column!r} ({self.dtype}): {why}; nothing was changed",
+                column=self.column,
+            )
+        at = int(np.argmax(bad))
+        row = self.first_row + at // self.per_row
+        value = values[at]
+        shown = value.item() if isinstance(value, np.generic) and value.dtype.kind != "V" else value
+        if isinstance(value, (np.datetime64, np.timedelta64)):
+            shown = str(value)
+        return DTypeError(
+            f"{self.what}: row {row}, column {self.column!r} ({self.dtype}): {shown!r} {why};"
+            " nothing was changed",
+            row=row,
+            column=self.column,
+        )
+
+    # Shapes
+
+    def structured(self, values: Any) -> Array:
+        from kist.model.casts import to_records
+
+        if isinstance(values, np.ndarray) and values.dtype == self.dtype:
+            return values
+        rows = list(values) if not isinstance(values, (np.ndarray, list)) else values
+        try:
+            return to_records(rows, self.dtype, what=self.what, first_row=self.first_row)
+        except DTypeError as error:
+            inner = f"{self.column}.{error.column}" if error.column else self.column
+            raise DTypeError(
+                f"{error} (within column {self.column!r})", row=error.row, column=inner
+            ) from error
+
+    def subarray(self, values: Any) -> Array:
+        base, shape = self.dtype.base, self.dtype.shape
+        if base.names is not None:
+            source = np.asarray(values, base)
+        else:
+            source = self.as_array(values, base)
+        if source.shape[1:] != shape:
+            raise ShapeError(
+                f"{self.what}: column {self.column!r} takes {shape} values a row, found"
+                f" {source.shape[1:]}"
+            )
+        if base.names is not None:
+            return source
+        self.per_row = int(np.prod(shape)) or 1
+        outer, self.dtype = self.dtype, base
+        flat = self.flat(source.reshape(-1))
+        self.dtype = outer
+        return flat.reshape(source.shape)
+
+    def as_array(self, values: Any, target: DType | None = None) -> Array:
+        """The values as an array of their own dtype, Python objects looked into."""
+        target = target or self.dtype
+        if isinstance(values, np.ndarray):
+            source = values
+        else:
+            values = values if isinstance(values, (list, tuple)) else list(values)
+            source = self._inferred(values, target)
+        if isinstance(source, np.ma.MaskedArray):
+            if np.ma.getmaskarray(source).any():
+                raise self.fail("has masked values; nullable columns are not there yet")
+            source = source.data
+        if source.dtype.kind == "O":
+            source = self._inferred(source.tolist(), target)
+        return source
+
+    def _inferred(self, values: Any, target: DType) -> Array:
+        """Array of a list of Python objects, without NumPy's silent mixing."""
+        missing = _missing(values)
+        if missing is not None and target.kind != "T":
+            raise self._null(missing)
+        if target.kind == "T":
+            return self._strings(values, target)
+        if target.kind == "V":
+            return self._voids(values, target)
+        kinds = {type(v) for v in _leaves(values)}
+        if target.kind in "Mm" and kinds and not any(issubclass(k, np.generic) for k in kinds):
+            return self._times(values, target)
+        if any(issubclass(k, (str, bytes)) for k in kinds) and target.kind in _NUMBERS:
+            raise self.fail("takes numbers, found text")
+        if any(not issubclass(k, (str, bytes)) for k in kinds) and target.kind in "SU":
+            raise self.fail("takes text, found something else")
+        if kinds <= {str} and target.kind == "S":
+            return self._encoded(values)
+        try:
+            source = np.array(values)
+        except ValueError as error:
+            raise ShapeError(
+                f"{self.what}: column {self.column!r}: rows of different lengths"
+            ) from error
+        if source.dtype.kind == "O" and target.kind in "iu":
+            return self._integers(values)
+        if source.dtype.kind == "O" and target.kind in "fc":
+            return np.array(values, target)
+        if source.dtype.kind == "f" and target.kind in "iu" and kinds <= {int}:
+            return self._integers(values)  # NumPy made floats of large ints
+        return source
+
+    def _null(self, row: int) -> KistError:
+        return DTypeError(
+            f"{self.what}: row {self.first_row + row}, column {self.column!r} ({self.dtype}):"
+            " a missing value; only StringDType columns hold those yet; nothing was changed",
+            row=self.first_row + row,
+            column=self.column,
+        )
+
+    def _strings(self, values: Any, target: DType) -> Array:
+        for row, value in enumerate(values):
+            if not isinstance(value, str) and value is not getattr(target, "na_object", None):
+                raise DTypeError(
+                    f"{self.what}: row {self.first_row + row}, column {self.column!r}:"
+                    f" {value!r} is no str",
+                    row=self.first_row + row,
+                    column=self.column,
+                )
+        return np.array(values, target)
+
+    def _voids(self, values: Any, target: DType) -> Array:
+        out = np.zeros(len(values), target)
+        for row, value in enumerate(values):
+            raw = bytes(value)
+            if len(raw) != target.itemsize:
+                raise DTypeError(
+                    f"{self.what}: row {self.first_row + row}, column {self.column!r}"
+                    f" ({target}): {len(raw)} bytes",
+                    row=self.first_row + row,
+                    column=self.column,
+                )
+            out[row] = np.void(raw)
+        return out
+
+    def _times(self, values: Any, target: DType) -> Array:
+        try:
+            return np.array(values, dtype=target.kind + "8")  # the finest unit that appears
+        except (ValueError, TypeError) as error:
+            raise self.fail(f"cannot take these values: {error}") from error
+
+    def _encoded(self, values: Any) -> Array:
+        try:
+            return np.array([v.encode("ascii") for v in _leaves(values)], "S").reshape(
+                np.shape(values)
+            )
+        except UnicodeEncodeError as error:
+            raise self.fail(
+                f"{error.object!r} is not ASCII; use a 'U' column, or encode it"
+            ) from error
+
+    def _integers(self, values: Any) -> Array:
+        """int64 or uint64 array of Python ints; larger ones are out of range anyway."""
+        flat = list(_leaves(values))
+        info = np.iinfo(self.dtype.base)
+        for at, value in enumerate(flat):
+            if value != int(value) or not info.min <= int(value) <= info.max:
+                row = self.first_row + at // self.per_row
+                raise DTypeError(
+                    f"{self.what}: row {row}, column {self.column!r} ({self.dtype}): {value!r}"
+                    " is out of range; nothing was changed",
+                    row=row,
+                    column=self.column,
+                )
+        return np.array([int(v) for v in flat], self.dtype.base).reshape(np.shape(values))
+
+    # Values
+
+    def flat(self, source: Array) -> Array:
+        """Cast a one-dimensional array."""
+        dtype = self.dtype
+        if source.dtype == dtype:
+            return source
+        if source.ndim != 1:
+            raise ShapeError(
+                f"{self.what}: column {self.column!r} takes one value a row, found shape"
+                f" {source.shape[1:]} a row"
+            )
+        have, want = source.dtype.kind, dtype.kind
+        if have in _NUMBERS and want in _NUMBERS:
+            return self._number(source)
+        if have in _TEXT and want in _TEXT:
+            return self._text(source)
+        if want in "Mm" and (have == want or have in _TEXT):
+            return self._time(source)
+        if have == want == "V" and source.dtype.itemsize == dtype.itemsize:
+            return source.view(dtype)
+        if have in _TEXT or want in _TEXT:
+            raise self.fail(f"text and numbers do not mix: the values are {source.dtype}")
+        raise self.fail(f"values of dtype {source.dtype} do not fit")
+
+    def _number(self, source: Array) -> Array:
+        dtype, have, want = self.dtype, source.dtype.kind, self.dtype.kind
+        if want in "iub" and have in "fc":
+            if have == "c":
+                raise self.fail(f"values of dtype {source.dtype} do not fit")
+            bad = ~np.isfinite(source)
+            if bad.any():
+                raise self.fail("has no integer value", bad, source)
+            bad = source != np.floor(source)
+            if bad.any():
+                raise self.fail("would lose its fraction", bad, source)
+        if want == "b":
+            bad = (source != 0) & (source != 1)
+            if bad.any():
+                raise self.fail("is neither 0 nor 1", bad, source)
+            return source.astype(dtype)
+        if want in "iu":
+            info = np.iinfo(dtype)
+            # Floats compare with the limits as floats: 2.0**63 is not below it.
+            low, high = (float(info.min), float(info.max) + 1.0) if have == "f" else (0, 0)
+            bad = (
+                (source < low) | (source >= high)
+                if have == "f"
+                else _outside(source, int(info.min), int(info.max))
+            )
+            if bad.any():
+                raise self.fail(f"is outside {info.min} .. {info.max}", bad, source)
+            return source.astype(dtype)
+        if want == "f" and have == "c":
+            raise self.fail(f"values of dtype {source.dtype} do not fit")
+        with np.errstate(over="ignore", invalid="ignore"):
+            out = source.astype(dtype)
+        if have in "iu":
+            lossy = _inexact(source, out)
+            if lossy is not None and lossy.any():
+                raise self.fail("cannot be held exactly", lossy, source)
+        elif have in "fc":
+            bad = np.isinf(out) & np.isfinite(source)
+            if bad.any():
+                raise self.fail("overflows", bad, source)
+        return out
+
+    def _text(self, source: Array) -> Array:
+        dtype, have, want = self.dtype, source.dtype.kind, self.dtype.kind
+        if have == "T":
+            if want == "T":
+                return source.astype(dtype)
+            missing = np.array([not isinstance(v, str) for v in source.tolist()])
+            if missing.any():
+                raise self._null(int(np.argmax(missing)))
+            source = np.array(source.tolist(), "U") if len(source) else source.astype("U1")
+            have = "U"
+        if want == "T":
+            return source.astype(dtype)
+        if have == "U" and want == "S":
+            source = self._encoded(source.tolist()) if len(source) else source.astype("S1")
+        elif have == "S" and want == "U":
+            try:
+                source = np.char.decode(source, "ascii") if len(source) else source.astype("U1")
+            except UnicodeDecodeError as error:
+                raise self.fail(f"{error.object!r} is not ASCII") from error
+        if source.dtype.itemsize > dtype.itemsize:
+            width = dtype.itemsize // (4 if want == "U" else 1)
+            bad = np.char.str_len(source) > width
+            if bad.any():
+                raise self.fail(f"would be cut to {width}", bad, source)
+        return source.astype(dtype)
+
+    def _time(self, source: Array) -> Array:
+        dtype = self.dtype
+        if source.dtype.kind in _TEXT:
+            source = self._times(source.tolist(), dtype)
+        out = source.astype(dtype)
+        back = out.astype(source.dtype)
+        bad = (back != source) & ~np.isnat(source)
+        if bad.any():
+            unit = np.datetime_data(dtype)[0]
+            raise self.fail(f"would lose precision or overflow in unit {unit!r}", bad, source)
+        return out
+
+
+def _outside(source: Array, low: int, high: int) -> Array:
+    if source.dtype.kind == "b":
+        return np.zeros(len(source), bool)
+    have = np.iinfo(source.dtype)
+    bad = np.zeros(len(source), bool)
+    if int(have.min) < low:
+        bad |= source < max(low, int(have.min))
+    if int(have.max) > high:
+        bad |= source > high
+    return bad
+
+
+def _inexact(source: Array, out: Array) -> Array | None:
+    """Which integers a float dtype cannot hold; None when it holds all."""
+    real = out.real.dtype
+    exact = 1 << (np.finfo(real).nmant + 1)
+    have = np.iinfo(source.dtype)
+    if int(have.max) <= exact and int(have.min) >= -exact:
+        return None
+    large = (source > exact) | (source < -exact if source.dtype.kind == "i" else False)
+    at = np.flatnonzero(large)
+    bad = np.zeros(len(source), bool)
+    for i in at.tolist():  # rare: only integers beyond what the mantissa holds
+        value = out.real[i]
+        bad[i] = not np.isfinite(value) or int(value) != int(source[i])
+    return bad
+
+
+def _leaves(values: Any) -> Any:
+    for value in values:
+        if isinstance(value, (list, tuple, np.ndarray)):
+            yield from _leaves(value)
+        else:
+            yield value
+
+
+def _missing(values: Any) -> int | None:
+    """Row of the first None or pandas.NA, if any."""
+    for row, value in enumerate(values):
+        if value is None or type(value).__name__ == "NAType":
+            return row
+        if isinstance(value, (list, tuple)) and _missing(value) is not None:
+            return row
+    return None
