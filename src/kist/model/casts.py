@@ -155,7 +155,7 @@ def _of_array(data: Array, what: str) -> tuple[dict[str, Any], int]:
     if data.ndim > 1:
         raise ShapeError(f"{what}: rows are one-dimensional, not of shape {data.shape}")
     data = np.atleast_1d(data)
-    return {name: data[name] for name in data.dtype.names}, len(data)
+    return {name: data[name] for name in data.dtype.names or ()}, len(data)
 
 
 def _of_rows(rows: list[Any], dtype: DType, what: str) -> tuple[dict[str, Any], int]:
