@@ -82,7 +82,10 @@ def state_of(engine: Engine, version: int | str) -> State:
 
 
 def _message_of(engine: Engine, commit: int) -> str:
-    return next((r.message for r in engine.chain.seen if r.commit == commit), "")
+    for record in engine.chain.seen:
+        if record.commit == commit:
+            return record.message
+    return next((c.message for c in commits(engine) if c.id == commit), "")
 
 
 def commits(engine: Engine) -> list[CommitInfo]:
@@ -93,7 +96,7 @@ def commits(engine: Engine) -> list[CommitInfo]:
         names.setdefault(shown, []).append(name)
     found = {v.shown: (v.time_ns, v.message) for v in versions(view)}
     older = min((s for s in engine.slots if s), key=lambda s: s.checkpoint)
-    for record in recovery.walk(engine.ring.again(), older).seen:
+    for record in [*recovery.walk(engine.ring.again(), older).seen, *engine.chain.seen]:
         if not record.flags & layout.FLAG_MAINTENANCE and record.commit <= state.commit:
             found[record.commit] = (record.time_ns, record.message)
     found.setdefault(state.shown, (state.time_ns, ""))
@@ -125,7 +128,7 @@ def tag(engine: Engine, name: str, commit: int | None, *, move: bool) -> int:
     try:
         if txn.get(keys.tag(name)) is not None and not move:
             raise ValueError(f"the tag {name!r} is in use; move=True moves it")
-        kept = _keep(engine, txn, engine.state.shown if newest else commit or 0)
+        kept = _keep(engine, txn, engine.state.shown if commit is None else commit)
         _drop(txn, name)
         payload = kept.commit.to_bytes(8, "little") + kept.shown.to_bytes(8, "little")
         txn.put(keys.tag(name), pack_record(payload))
@@ -144,7 +147,9 @@ def _keep(engine: Engine, txn: Transaction, commit: int) -> KeptVersion:
     state = state_of(engine, commit)
     root = state.root
     if state.overlay:
-        root, lives = write_side_tree(engine.reader, state, txn.allocate, engine.uuid)
+        root, lives = write_side_tree(
+            engine.reader, state, txn.allocate, txn.write_run, engine.uuid
+        )
         txn.add_lives(lives)
     return KeptVersion(
         state.commit,

@@ -148,7 +148,9 @@ class Ring:
 _PEEK = struct.Struct("<4sH2x16sQQ")  # magic, kind, uuid, commit, position
 
 
-def read_record(ring: Ring, position: int, commit: int, last: bytes | None = None) -> Record | None:
+def _read_record(
+    ring: Ring, position: int, commit: int = 0, last: bytes | None = None
+) -> Record | None:
     """The record at a place, or None.
 
     With `last` only one that may follow it and `commit`; else one not before `commit`.
@@ -191,7 +193,7 @@ def next_record(
     for place in ring.places(position):
         if cache:
             ring.cache(place)
-        record = read_record(ring, place, commit, last)
+        record = _read_record(ring, place, commit, last)
         if record is None:
             continue
         if record.kind == layout.COMMIT_MARK:
@@ -200,6 +202,16 @@ def next_record(
         elif record.commit == commit + 1:
             return record, horizon
     return None, horizon
+
+
+def rivals(ring: Ring, chain: Chain) -> list[int]:
+    """Places of whole records that would follow a chain, had recovery not cut them off."""
+    found = []
+    for place in ring.places(chain.position):
+        record = _read_record(ring, place, chain.state.commit, chain.last)
+        if record is not None and record.kind != layout.COMMIT_MARK:
+            found.append(place)
+    return found
 
 
 def verified(backend: StorageBackend, record: Record) -> bool:
@@ -242,7 +254,7 @@ def _later_records(ring: Ring, start: int, chain: Chain) -> Iterator[Record]:
     at = data.find(layout.COMMIT_MAGIC)
     while at >= 0:
         if at % 64 == 0:
-            record = read_record(ring, start + at, chain.state.commit)
+            record = _read_record(ring, start + at, chain.state.commit)
             if record and record.sum != chain.last:
                 yield record
         at = data.find(layout.COMMIT_MAGIC, at + 1)

@@ -69,7 +69,7 @@ def write_tree(
             break
     else:
         raise RuntimeError("the free space of the store does not settle")
-    written = write_nodes(reader, nodes, run[0], uuid, commit)
+    written = write_nodes(reader.backend.write, nodes, run[0], uuid, commit)
     if isinstance(draft.root, DraftNode):
         pointer: Pointer | None = written[-1]
     else:
@@ -80,7 +80,11 @@ def write_tree(
 
 
 def write_nodes(
-    reader: Reader, nodes: Sequence[DraftNode], offset: int, uuid: bytes, birth: int
+    write: Callable[[int, list[Buffer]], None],
+    nodes: Sequence[DraftNode],
+    offset: int,
+    uuid: bytes,
+    birth: int,
 ) -> list[Pointer]:
     """Write tree pages one behind the other from `offset` on, with one call."""
     buffers: list[Buffer] = []
@@ -104,24 +108,30 @@ def write_nodes(
             buffers.append(bytes(padding))
         pointers.append(pointer)
     if buffers:
-        reader.backend.write(offset, buffers)
+        write(offset, buffers)
     return pointers
 
 
 def write_side_tree(
-    reader: Reader, state: State, allocate: Callable[[int], int], uuid: bytes
+    reader: Reader,
+    state: State,
+    allocate: Callable[[int], int],
+    write: Callable[[int, list[Buffer]], None],
+    uuid: bytes,
 ) -> tuple[Pointer | None, list[Freed]]:
     """Write a tree for a past commit, for a tag; returns (root, the lives of its pages).
 
-    Its pages belong to that one commit: their life ends with the commit after it.
+    Its pages belong to that one commit: their life ends with the commit after it. They are
+    extents of the transaction that `allocate` and `write` belong to: synced, or verified, as
+    all others.
     """
     tree, root = reader.tree, state.root_bytes()
     draft = tree.apply(root, sorted(batch_of(tree, root, state.overlay).items()))
+    if not isinstance(draft.root, DraftNode):  # nothing new, or one old page remains
+        return Pointer.unpack(draft.root) if draft.root else None, []
     nodes = draft.nodes()
-    if not nodes:
-        return state.root if draft.root else None, []
     offset = allocate(extent_bound(nodes))
-    written = write_nodes(reader, nodes, offset, uuid, state.commit)
+    written = write_nodes(write, nodes, offset, uuid, state.commit)
     rest = offset + sum(p.extent[1] for p in written)
     lives = [Freed(*p.extent, state.commit, state.commit + 1) for p in written]
     unused = offset + extent_bound(nodes) - rest

@@ -201,7 +201,7 @@ class Transaction(View):
                 buffers.append(bytes(padding))
             offset += size
             pointers.append(pointer)
-        self._write_run(start, buffers, total)
+        self.write_run(start, buffers)
         self._written += pointers
         return pointers
 
@@ -226,11 +226,13 @@ class Transaction(View):
         new = old._replace(offset=place, birth=birth)
         buffers: list[Buffer] = [replace(header, offset=place, birth=birth).pack(), body]
         padding = old.extent[1] - FRAME.size - old.length
-        self._write_run(place, [*buffers, bytes(padding)], old.extent[1])
+        self.write_run(place, [*buffers, bytes(padding)])
         self._written.append(new)
         return new
 
-    def _write_run(self, start: int, buffers: Sequence[Buffer], total: int) -> None:
+    def write_run(self, start: int, buffers: Sequence[Buffer]) -> None:
+        """Write buffers one behind the other to space that was taken for this transaction."""
+        total = sum(map(len, buffers))
         self.reader.backend.write(start, buffers)
         self.unsynced += total
         if self.unsynced <= UNSYNCED_RELAXED:  # beyond, the data are synced before the record

@@ -15,7 +15,7 @@ from kist.engine.recovery import (
     Ring,
     find_damage,
     oldest_commit,
-    read_record,
+    rivals,
     space_of,
 )
 from kist.engine.rootcommit import write_tree
@@ -176,10 +176,8 @@ class Writer:
         # A record that recovery cut off, because its extents are not whole, still fits behind
         # the last good one. Ours may stand in another place (full and relaxed align records
         # differently), and whoever walks the log must not find the other first.
-        for place in ring.places(chain.position):
-            rival = read_record(ring, place, chain.state.commit, chain.last)
-            if rival is not None and rival.kind != layout.COMMIT_MARK:
-                self._engine.backend.write(place, [bytes(layout.RECORD.size)])
+        for place in rivals(ring, chain):
+            self._engine.backend.write(place, [bytes(layout.RECORD.size)])
 
     def _load_space(self, chain: Chain) -> Space:
         space = space_of(self._engine.reader, chain)
