@@ -176,6 +176,21 @@ def test_a_node_of_a_newer_kist_is_named_and_hides_no_other(path: Path) -> None:
         del store["moved"]
 
 
+def test_a_node_with_a_write_feature_of_a_newer_kist_is_read_only(path: Path) -> None:
+    with kist.open(path, "w") as store:
+        store["t"] = ROWS
+        table = store["t"]
+        mine = NodeRecord(2, 1, "t", table._created_ns, features_write=4)
+        break_records(store, (keys.node(table._id), mine.pack()))
+        with store.transaction():
+            assert len(table[:]) == 2
+            for change in (lambda: table.append(ROWS), lambda: table.attrs.update(n=1)):
+                with pytest.raises(kist.ReadOnlyError, match="features 0x4"):
+                    change()
+        store.attrs["n"] = 1
+        del store["t"]
+
+
 def test_damage_in_one_table_leaves_the_others_readable(path: Path) -> None:
     rng = np.random.default_rng(1)
     marks = np.rec.fromarrays([rng.integers(0, 2**60, 70_000)], names="x")

@@ -10,8 +10,8 @@ import enum
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from kist.errors import CorruptDataError, UnsupportedVersionError
-from kist.format.layout import KNOWN_READ_FEATURES, FieldTable
+from kist.errors import CorruptDataError, ReadOnlyError, UnsupportedVersionError
+from kist.format.layout import KNOWN_READ_FEATURES, KNOWN_WRITE_FEATURES, FieldTable
 from kist.format.values import pack_record, unpack_record
 
 __all__ = ["CHILD", "MAX_NAME", "NODE", "Child", "NodeKind", "NodeRecord"]
@@ -119,6 +119,14 @@ class NodeRecord:
     def moved(self, parent: int, name: str) -> NodeRecord:
         """Return the record of the node in another place."""
         return replace(self, parent=parent, name=name)
+
+    def check_writable(self, path: str) -> None:
+        """Raise `ReadOnlyError` when a writer of the node must know what this kist does not."""
+        unknown = self.features_write & ~KNOWN_WRITE_FEATURES
+        if unknown:
+            raise ReadOnlyError(
+                f"{path!r} needs features {unknown:#x} to be changed; use a newer kist"
+            )
 
     def check_readable(self, path: str) -> None:
         """Raise `UnsupportedVersionError` when the node needs what this kist does not know."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kist.engine import Transaction
 from kist.errors import StaleHandleError, StoreClosedError
 from kist.format import keys
-from kist.format.node import NodeKind, NodeRecord
+from kist.format.node import NodeKind
 from kist.model import directory
 from kist.model.attributes import Attributes
 from kist.model.session import Held
@@ -79,19 +79,21 @@ class Node:
         """
         return _NodeWrite(self, message)
 
-    def _check(self, view: View) -> None:
+    def _check(self, view: View, *, writing: bool = False) -> None:
         if self._id == keys.ROOT:
             return
         # The content of a commit never changes; that of a transaction does.
         own = isinstance(view, Transaction)
         if not own and view.commit_id == self._seen:
             return
-        value = view.get(keys.node(self._id))
-        if value is None or NodeRecord.unpack(value).created_ns != self._created_ns:
+        found = directory.record(view, self._id)
+        if found is None or found.created_ns != self._created_ns:
             raise StaleHandleError(
                 f"the {self.kind} {self._path!r} was deleted or replaced, or is not part of this "
                 "version; open it again by its path"
             )
+        if writing:
+            found.check_writable(self._path)
         if not own:
             self._seen = view.commit_id
 
@@ -203,7 +205,7 @@ class _NodeWrite(Write):
     def __enter__(self) -> Transaction:
         txn = super().__enter__()
         try:
-            self._node._check(txn)
+            self._node._check(txn, writing=True)
             return txn
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)

@@ -128,7 +128,7 @@ def open(
     if secrets is not None:
         raise SecretError("encrypted fields are not part of this version of kist: no secrets=")
     if name == ":memory:":
-        if mode is _READ:
+        if mode is _READ and version is None:
             mode = "a"
     else:
         name = os.path.abspath(name)  # the handle outlives a change of the directory

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kist.engine import View
     from kist.format.node import Child
     from kist.model.group import Group
+    from kist.model.node import Node
 
 __all__ = ["Tree"]
 
@@ -74,10 +75,7 @@ class Tree:
     __repr__ = __str__
 
 
-def _note(summary: str, node: object, view: View) -> str:
-    from kist.model.node import Node
-
-    assert isinstance(node, Node)
+def _note(summary: str, node: Node, view: View) -> str:
     text = "" if node._kind == NodeKind.GROUP else f"  {summary}"
     title = node.attrs._get_in(view, "TITLE")
     return f"{text}  {title!r}" if title is not None else text
