@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -56,10 +57,20 @@ def _binding_limit(result: RunResult, step: str) -> str | None:
     return max(timed, key=lambda name: timed[name]) if timed else None
 
 
+def _cpu_ratio(result: RunResult, step: str, name: str) -> float | None:
+    """Processor time over kist's: tells more than the clock where the machine is shared."""
+    spent = [
+        result.engines[engine].steps[step].cpu_s
+        for engine in (name, "kist")
+        if ratio(result, step, "kist", engine=name) is not None
+    ]
+    return statistics.median(spent[0]) / statistics.median(spent[1]) if spent else None
+
+
 def _step_row(result: RunResult, name: str, step: str, found: StepResult) -> list[str]:
     if not found.counts:
         why = "; ".join(sorted(set(found.errors))) or "WRONG RESULT"
-        return [name, f"does not count: {why}", "", "", "", "", ""]
+        return [name, f"does not count: {why}", *[""] * 6]
     low, high = min(found.rounds_s), max(found.rounds_s)
     limit = _binding_limit(result, step)
     ours = ratio(result, step, "kist", engine=name)
@@ -67,16 +78,17 @@ def _step_row(result: RunResult, name: str, step: str, found: StepResult) -> lis
         name,
         _ms(found.median_s),
         f"{_ms(low)} to {_ms(high)}",
-        _ms(sorted(found.cpu_s)[len(found.cpu_s) // 2]),
+        _ms(statistics.median(found.cpu_s)),
         f"{max(found.peak_bytes) / 1e6:,.0f}",
         _times(ours),
+        _times(_cpu_ratio(result, step, name)),
         _times(ratio(result, step, limit, engine=name) if limit else None),
     ]
 
 
 def _steps(result: RunResult) -> list[str]:
     lines: list[str] = []
-    head = ("engine", "ms", "rounds", "cpu ms", "peak MB", "to kist", "to limit")
+    head = ("engine", "ms", "rounds", "cpu ms", "peak MB", "to kist", "cpu to kist", "to limit")
     for step, title in TITLES.items():
         rows = [
             _step_row(result, name, step, engine.steps[step])
@@ -151,7 +163,12 @@ def _small(small: dict[str, Any]) -> list[str]:
         for name, value in figures.items()
         if isinstance(value, int | float)
     ]
-    return ["", "## Small commits of kist", "", *_table(("part", "figure", "value"), rows)]
+    lines = ["", "## Small commits of kist", ""]
+    for part, figures in small.items():
+        for why in ("skipped", "error"):
+            if why in figures:
+                lines += [f"{part}: {why}, {figures[why]}", ""]
+    return lines + _table(("part", "figure", "value"), rows)
 
 
 def markdown(result: RunResult) -> str:

@@ -6,6 +6,6 @@ from typing import Any
 
 
 def n_pieces(table: Any) -> int:
-    """Pieces not yet folded into row groups, as the table's ``info`` counts them."""
+    """Pieces not yet folded into row groups, and patches not yet folded into either."""
     info: Any = table.info
-    return int(info["pieces"])
+    return int(info["pieces"]) + int(info["patches"])
