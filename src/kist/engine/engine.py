@@ -317,8 +317,9 @@ class Engine:
                     transaction.delete_range(start, stop)
             return transaction
         except BaseException:
-            self._writer.drop_space()
-            self._stop_writing()
+            with hold_interrupts():
+                self._writer.drop_space()
+                self._stop_writing()
             raise
 
     def _check_writable(self) -> None:
@@ -344,24 +345,24 @@ class Engine:
     def finish(self, transaction: Transaction, message: str) -> int:
         """Commit, and release the writer's lock; for `Transaction.commit`."""
         done = False
-        self._newest = None  # let its pin go, unless somebody reads it
-        try:
-            self._check_owner(transaction)
-            if self.retain and transaction.changed:
-                history.retain(self, transaction)
-            with hold_interrupts():
+        with hold_interrupts():
+            self._newest = None  # let its pin go, unless somebody reads it
+            try:
+                self._check_owner(transaction)
                 if transaction.changed:
+                    if self.retain:
+                        history.retain(self, transaction)
                     self._writer.commit(transaction, message[:_MAX_MESSAGE])
                     self._empty_first = False
                 done = transaction.changed or not transaction.wrote
-            shown = self.state.shown
-        finally:
-            self._end(transaction, keep_space=done)
-        return shown
+                return self.state.shown
+            finally:
+                self._end(transaction, keep_space=done)
 
     def abandon(self, transaction: Transaction) -> None:
         """Forget a transaction, and release the writer's lock."""
-        self._end(transaction, keep_space=not transaction.wrote)
+        with hold_interrupts():
+            self._end(transaction, keep_space=not transaction.wrote)
 
     def _end(self, transaction: Transaction, *, keep_space: bool) -> None:
         if transaction.closed:
@@ -382,13 +383,16 @@ class Engine:
     def checkpoint(self, *, trim: bool = False) -> None:
         """Fold the log into the tree. Happens by itself; tags and compaction ask for it."""
         transaction = self.begin()
+        done = False
         try:
-            if trim:
-                self._writer.space.lowest = True
             with hold_interrupts():
+                self._writer.space.lowest = trim
                 self._writer.checkpoint(trim=trim)
+                self._writer.space.lowest = False
+                done = True
         finally:
-            self._end(transaction, keep_space=True)
+            with hold_interrupts():
+                self._end(transaction, keep_space=done)
 
     def sync(self) -> None:
         """Make all commits of this process durable now."""
@@ -455,17 +459,19 @@ class Engine:
             return
         if self.durability == "relaxed" and self.chain.horizon < self.commit:
             self.sync()
-        try:
-            self.backend.locks.acquire_writer(0)
-        except StoreLockedError:
-            return  # another writer goes on: its records vouch for ours
-        try:
-            if self.refresh() == self._writer.own_commit == self.chain.horizon:
-                self._writer.mark()
-        except StorageError as error:  # it protects against damage only: no reason to raise
-            warnings.warn(f"{self.path}: no mark at the end: {error}", DamageWarning, stacklevel=3)
-        finally:
-            self.backend.locks.release_writer()
+        with hold_interrupts():
+            try:
+                self.backend.locks.acquire_writer(0)
+            except StoreLockedError:
+                return  # another writer goes on: its records vouch for ours
+            try:
+                if self.refresh() == self._writer.own_commit == self.chain.horizon:
+                    self._writer.mark()
+            except StorageError as error:  # it protects against damage only: no reason to raise
+                message = f"{self.path}: no mark at the end: {error}"
+                warnings.warn(message, DamageWarning, stacklevel=3)
+            finally:
+                self.backend.locks.release_writer()
 
 
 class _Unpin:

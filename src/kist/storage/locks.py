@@ -118,31 +118,54 @@ class Locks(ABC):
         """Name who holds the writer's lock, or None when nobody does or it cannot be seen."""
 
 
+Ticket = tuple[int, object]  # a thread and one entry of it
+
+
 class ThreadGate:
-    """The writer's lock between the threads of one process, with an owner."""
+    """The writer's lock between the threads of one process, with an owner.
+
+    A `threading.Lock` would not do: Ctrl-C may rise between the call that takes it and the line
+    that notes so, and then nobody knows whether it has to be given back. The owner's ticket in a
+    dictionary is taken by one atomic step, and can be looked for afterwards.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lock = threading.Lock()
-        self._owner: int | None = None
+        self._inside: dict[None, Ticket] = {}
+        self._bell = threading.Lock()  # rung on leaving, for one who waits; only a hint
+        self._bell.acquire()
 
-    def acquire(self, timeout: float | None) -> None:
+    def acquire(self, ticket: Ticket, timeout: float | None) -> None:
         """Enter, or raise `StoreLockedError`."""
-        if self._owner == threading.get_ident():
+        owner = self._inside.setdefault(None, ticket)
+        if owner is ticket:
+            return
+        if owner[0] == ticket[0]:
             # Waiting would last until the timeout, and for nothing.
             raise StoreLockedError(f"{self._name!r}: this thread is already writing to it")
-        seconds = -1.0 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
-        if not self._lock.acquire(seconds != 0, seconds if seconds != 0 else -1):
-            raise StoreLockedError(
-                f"{self._name!r}: another thread of this process is writing to it "
-                f"(waited {timeout:g} s)"
-            )
-        self._owner = threading.get_ident()
+        started = time.monotonic()
+        while self._inside.setdefault(None, ticket) is not ticket:
+            left = LONGEST_PAUSE_S
+            if timeout is not None:
+                left = min(left, started + timeout - time.monotonic())
+            if left <= 0:
+                raise StoreLockedError(
+                    f"{self._name!r}: another thread of this process is writing to it "
+                    f"(waited {timeout:g} s)"
+                )
+            self._bell.acquire(timeout=left)
+
+    def holds(self, ticket: Ticket) -> bool:
+        """Tell whether this entry is inside."""
+        return self._inside.get(None) is ticket
 
     def release(self) -> None:
         """Leave."""
-        self._owner = None
-        self._lock.release()
+        self._inside.clear()
+        try:
+            self._bell.release()
+        except RuntimeError:
+            return  # it rings already
 
 
 class FileLocks(Locks):
@@ -191,8 +214,9 @@ class FileLocks(Locks):
         if self._fd < 0:
             raise StoreClosedError(f"{self.path!r} is closed")
         started = time.monotonic()
-        self._gate.acquire(timeout)
+        ticket = threading.get_ident(), object()
         try:
+            self._gate.acquire(ticket, timeout)
             # Both bytes in one call: nobody writes and nobody waits.
             if not self._try(_LOCK_BOTH):
                 deadline = None if timeout is None else started + timeout
@@ -202,11 +226,12 @@ class FileLocks(Locks):
             self._held = True
         except BaseException:
             # Also after Ctrl-C between a lock and the line behind it.
-            self._held = False
-            try:
-                self._set(_FREE_BOTH)
-            finally:
-                self._gate.release()
+            if self._gate.holds(ticket):
+                self._held = False
+                try:
+                    self._set(_FREE_BOTH)
+                finally:
+                    self._gate.release()
             raise
 
     def _wait_for(self, request: bytes, deadline: float | None, started: float) -> None:
