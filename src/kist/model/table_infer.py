@@ -1,0 +1,151 @@
+"""The dtype of a table that is made from data without one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kist.errors import DTypeError, ShapeError
+
+__all__ = ["dtype_of"]
+
+
+def dtype_of(data: Any, what: str) -> tuple[np.dtype[Any], Any]:
+    """Return the structured dtype of some rows, and the rows, columns of objects as text.
+
+    Parameters
+    ----------
+    data : structured array, dict of columns, list of dicts or records, DataFrame, Arrow table
+        Or anything with a structured ``dtype`` and ``blocks()``.
+    what : str
+        The operation, for messages.
+
+    Raises
+    ------
+    DTypeError
+        The rows have no names, or a column holds objects that are not all text.
+    """
+    if isinstance(data, np.ndarray | np.void) or hasattr(data, "blocks"):
+        if data.dtype.names is None:
+            raise DTypeError(
+                f"{what}: {data.dtype} values have no fields; give a structured array, a dict of "
+                "columns, or dtype="
+            )
+        return data.dtype, data
+    if isinstance(data, Mapping):
+        return _of_columns(dict(data), what)
+    if hasattr(data, "iloc") and hasattr(data, "columns"):  # pandas
+        names = [str(name) for name in data.columns]
+        columns = {name: data.iloc[:, at].to_numpy() for at, name in enumerate(names)}
+        return _of_columns(columns, what)
+    if hasattr(data, "__arrow_c_stream__"):
+        return _of_columns(_arrow_columns(data, what), what)
+    if isinstance(data, list) and data:
+        if isinstance(data[0], np.void) and data[0].dtype.names is not None:
+            return data[0].dtype, data
+        if all(isinstance(row, dict) for row in data):
+            return _of_dicts(data, what)
+    raise DTypeError(
+        f"{what}: {type(data).__name__} does not say which fields a row has; give dtype="
+    )
+
+
+def _arrow_columns(data: Any, what: str) -> dict[str, Any]:
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise DTypeError(f"{what}: Arrow data need pyarrow: pip install 'kist[arrow]'") from error
+    table = pa.table(data)
+    columns = {}
+    for name in table.column_names:
+        column = table.column(name)
+        if column.null_count:
+            raise DTypeError(
+                f"{what}: column {name!r} holds {column.null_count} nulls, and columns cannot "
+                "hold nulls yet; fill them first",
+                column=name,
+            )
+        columns[name] = column.to_numpy()
+    return columns
+
+
+def _of_dicts(rows: list[dict[str, Any]], what: str) -> tuple[np.dtype[Any], Any]:
+    names = list(rows[0])
+    for number, row in enumerate(rows):
+        if row.keys() != rows[0].keys():
+            raise DTypeError(f"{what}: row {number} has other fields than row 0", row=number)
+    return _of_columns({name: [row[name] for row in rows] for name in names}, what)
+
+
+def _of_columns(columns: dict[str, Any], what: str) -> tuple[np.dtype[Any], dict[str, Any]]:
+    if not columns:
+        raise DTypeError(f"{what}: an empty dict has no columns")
+    fields: list[Any] = []
+    arrays = {}
+    for name, values in columns.items():
+        if not isinstance(name, str):
+            raise DTypeError(f"{what}: the name of a column is a str, not {name!r}")
+        array = _as_array(values, name, what)
+        arrays[name] = array
+        fields.append((name, array.dtype, array.shape[1:]))
+    if all(array.ndim == 0 for array in arrays.values()):
+        arrays = {name: array.reshape(1) for name, array in arrays.items()}
+        fields = [(name, array.dtype) for name, array in arrays.items()]
+    lengths = {name: array.shape[:1] for name, array in arrays.items()}
+    first = next(iter(lengths))
+    for name, length in lengths.items():
+        if length != lengths[first]:
+            raise ShapeError(
+                f"{what}: column {name!r} has {(*length, 'no')[0]} rows, {first!r} has "
+                f"{(*lengths[first], 'no')[0]}"
+            )
+    return np.dtype(fields), arrays
+
+
+def _as_array(values: Any, name: str, what: str) -> np.ndarray[Any, Any]:
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise DTypeError(f"{what}: column {name!r} is no array: {error}", column=name) from None
+    if isinstance(values, list | tuple) and array.dtype.kind in "US":
+        # NumPy makes text of numbers that stand beside text.
+        for row, value in enumerate(values):
+            if isinstance(value, int | float | complex) and not isinstance(value, np.generic):
+                raise DTypeError(
+                    f"{what}: column {name!r} mixes text and numbers, first in row {row}",
+                    row=row,
+                    column=name,
+                )
+    return _from_objects(array, name, what) if array.dtype.kind == "O" else array
+
+
+def _from_objects(array: np.ndarray[Any, Any], name: str, what: str) -> np.ndarray[Any, Any]:
+    values = array.ravel().tolist()
+    kinds = {type(value) for value in values}
+    if kinds <= {str}:
+        return array.astype(np.str_)
+    if kinds <= {bytes}:
+        return array.astype(np.bytes_)
+    if kinds <= {bool} or kinds <= {int} or kinds <= {int, float}:
+        found = np.array(values).reshape(array.shape)
+        if found.dtype.kind in "biuf":
+            return found
+    for row, value in enumerate(values):
+        missing = value is None or (isinstance(value, float) and value != value)
+        if missing and kinds - {float, type(None)}:
+            raise DTypeError(
+                f"{what}: column {name!r}, row {row}: {value!r}, and columns cannot hold nulls "
+                "yet; fill them first",
+                row=row,
+                column=name,
+            )
+        if not isinstance(value, str):
+            raise DTypeError(
+                f"{what}: column {name!r}, row {row}: {type(value).__name__} objects cannot be "
+                "stored; convert the column, or give dtype=",
+                row=row,
+                column=name,
+            )
+    raise DTypeError(f"{what}: column {name!r} mixes text with other objects", column=name)

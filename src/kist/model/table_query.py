@@ -1,0 +1,191 @@
+"""Finding the rows of a condition: pages by their statistics, then values, conjunct by conjunct.
+
+Statistics decide first, for all groups at once, from the records of the condition's columns
+alone: where no row can match nothing is read, where every row must match neither. In the other
+groups the cheapest part of the condition is evaluated on whole pages, and each further part only
+on the blocks where rows are left. Pieces have no statistics and are small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from kist import options
+from kist.engine.parallel import run
+from kist.errors import QueryError
+from kist.format.schema import Leaf
+from kist.model.table_layout import Group
+from kist.model.table_read import Span, _as_run, group_spans, read_leaves
+from kist.model.table_state import TableState
+from kist.query import Bound
+
+__all__ = ["Found", "check_sources", "cut", "find_rows", "positions_of"]
+
+Array = np.ndarray[Any, Any]
+
+FEW: Final = 8
+"""Below one row in `FEW` the next part of a condition reads the blocks of those rows only."""
+
+GROUPS_AT_ONCE: Final = 8
+"""Groups per thread between two looks at whether enough rows were found."""
+
+
+class Found(NamedTuple):
+    """Rows of one group where a condition holds.
+
+    Attributes
+    ----------
+    place : int
+        Of the group in the layout.
+    group : Group
+        The group.
+    ordinals : range or ndarray of int64
+        Its rows, ascending; at least one.
+    """
+
+    place: int
+    group: Group
+    ordinals: range | Array
+
+
+def find_rows(state: TableState, bound: Bound, limit: int | None = None) -> Iterator[list[Found]]:
+    """Find the rows of a condition, in the order of the table.
+
+    Parameters
+    ----------
+    limit : int, optional
+        Stop once so many rows were found; a few more may come.
+
+    Yields
+    ------
+    list of Found
+        Of some neighbouring groups.
+    """
+    layout = state.layout
+    if not layout.n_groups:
+        return
+    parts = [bound.conjuncts[i] for i in bound.order]
+    names = {name: state.facts.by_name[name] for name in bound.columns}
+    bounds = {name: state.bounds(leaf) for name, leaf in names.items()}
+    may = np.ones(layout.n_groups, bool)
+    sure = []
+    for part in parts:
+        can, must = part.prune({name: bounds[name] for name in part.columns}, layout.n_groups)
+        may &= can
+        sure.append(must)
+    candidates = np.flatnonzero(may).tolist()
+    n_found = 0
+    step = GROUPS_AT_ONCE * options.n_threads
+    for start in range(0, len(candidates), step):
+        tasks = []
+        for index in candidates[start : start + step]:
+            left = [part for part, must in zip(parts, sure, strict=True) if not must[index]]
+            tasks.append(partial(_search, state, names, index, left))
+        found = [hit for hit in run(tasks) if hit is not None]
+        if found:
+            n_found += sum(len(hit.ordinals) for hit in found)
+            yield found
+        if limit is not None and n_found >= limit:
+            return
+
+
+def _search(
+    state: TableState, names: Mapping[str, Leaf], index: int, parts: Sequence[Bound]
+) -> Found | None:
+    """Return the rows of one group where all parts hold, None when there is none."""
+    group = state.layout.group(index)
+    ordinals = group_spans(state, group).ordinals
+    if parts and group.is_pages:
+        # Deleted rows are evaluated too: reading around them would cost more.
+        ordinals = range(group.n_rows)
+    for part in parts:
+        leaves = [names[name] for name in part.columns]
+        if len(ordinals) * FEW < group.n_rows or not group.is_pages:
+            rows: range | Array = ordinals
+        else:
+            rows = range(group.n_rows)
+        n = len(rows)
+        columns = [np.empty(n * leaf.n_values, leaf.dtype) for leaf in leaves]
+        read_leaves(state, [Span(group, rows, 0)], leaves, columns)
+        mask = part.evaluate(dict(zip(part.columns, columns, strict=True)), n)
+        if rows is ordinals or len(rows) == len(ordinals):
+            places = np.flatnonzero(mask)
+            if isinstance(ordinals, range):
+                kept = places + ordinals.start if ordinals.start else places
+            else:
+                kept = ordinals[places]
+        else:
+            kept = np.asarray(ordinals)[mask[_where(ordinals)]]
+        if not len(kept):
+            return None
+        ordinals = _as_run(kept)
+    if parts and group.is_pages:
+        dead = state.dead(group)
+        if dead is not None:
+            kept = np.asarray(ordinals)
+            kept = kept[~dead[kept]]
+            if not len(kept):
+                return None
+            ordinals = _as_run(kept)
+    return Found(index, group, ordinals)
+
+
+def _where(ordinals: range | Array) -> slice | Array:
+    return slice(ordinals.start, ordinals.stop) if isinstance(ordinals, range) else ordinals
+
+
+def positions_of(state: TableState, found: Found) -> Array:
+    """Return the positions in the table of rows that were found."""
+    start = int(state.layout.starts[found.place])
+    live = state.live(found.group)
+    ordinals = np.asarray(found.ordinals, np.int64)
+    return start + (ordinals if live is None else live.searchsorted(ordinals))
+
+
+def cut(spans: Sequence[Span], rows: range | Array) -> list[Span]:
+    """Return the spans of some of the rows of `spans`.
+
+    Parameters
+    ----------
+    spans : sequence of Span
+        Rows one after the other, each span where the one before ends.
+    rows : range or ndarray
+        Which of all these rows, ascending, each once.
+    """
+    if not len(rows) or not spans:
+        return []
+    starts = np.array([span.at for span in spans] + [spans[-1].at + spans[-1].n])
+    if isinstance(rows, range) and rows.step != 1:
+        rows = np.arange(rows.start, rows.stop, rows.step)
+    out = []
+    if isinstance(rows, range):
+        first = int(starts.searchsorted(rows[0], "right")) - 1
+        last = int(starts.searchsorted(rows[-1], "right")) - 1
+        for index in range(first, last + 1):
+            span = spans[index]
+            low, high = max(rows.start - span.at, 0), min(rows.stop - span.at, span.n)
+            at = span.at + low - rows.start
+            out.append(Span(span.group, span.ordinals[low:high], at))
+        return out
+    edges = rows.searchsorted(starts)
+    for span, a, b in zip(spans, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        if b > a:
+            chosen = np.asarray(span.ordinals)[rows[a:b] - span.at]
+            out.append(Span(span.group, _as_run(chosen), a))
+    return out
+
+
+def check_sources(expression: Any, table: Any) -> None:
+    """Raise `QueryError` when an expression names a column of another table."""
+    for part in expression.walk():
+        source = getattr(part, "source", None)
+        if source is not None and not source.is_same(table):
+            raise QueryError(
+                f"{part!r} is a column of {source._path!r}, and the condition is for "
+                f"{table._path!r}; take both from one table"
+            )
+

@@ -1,0 +1,84 @@
+"""A schema and what is derived from it: found once per schema, not once per call.
+
+Hashing a schema of 50 columns takes as long as appending ten rows, so what belongs to a schema
+is kept under the identity of the object. Schema objects themselves are one per content.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Final
+
+import numpy as np
+
+from kist.format.plain import unpack_value
+from kist.format.schema import Leaf, Schema
+from kist.format.values import unpack_record
+from kist.model.table_rows import PackedRows
+
+__all__ = ["SchemaFacts", "facts_of", "schema_from"]
+
+_KEPT: Final = 1024
+
+
+class SchemaFacts:
+    """What is derived from one schema.
+
+    Attributes
+    ----------
+    rows : PackedRows
+        Rows of all leaves.
+    defaults : dict of str to value
+        Of columns that have one.
+    by_id : dict of int to Leaf
+    by_name : dict of str to Leaf
+        With dots between the names of fields.
+    columns : dict of str to dtype
+        What expressions may name.
+    fields : dict
+        `Fields` that were asked for, by what was asked.
+    """
+
+    __slots__ = ("by_id", "by_name", "columns", "defaults", "fields", "rows", "schema")
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.rows = PackedRows(schema.leaves)
+        self.by_id: dict[int, Leaf] = {leaf.id: leaf for leaf in schema.leaves}
+        self.by_name: dict[str, Leaf] = {".".join(leaf.path): leaf for leaf in schema.leaves}
+        self.columns = _columns(schema)
+        self.defaults: dict[str, Any] = {
+            column.name: unpack_value(column.default)
+            for column in schema.columns
+            if column.default is not None
+        }
+        self.fields: dict[object, Any] = {}
+
+
+def _columns(schema: Schema) -> dict[str, np.dtype[Any]]:
+    columns: dict[str, np.dtype[Any]] = {}
+    for column in schema.columns:
+        columns[column.name] = column.dtype  # also nested ones: messages say what they are
+    for leaf in schema.leaves:
+        dtype = np.dtype((leaf.dtype, leaf.shape)) if leaf.shape else leaf.dtype
+        columns[".".join(leaf.path)] = dtype
+    return columns
+
+
+_facts: dict[int, SchemaFacts] = {}
+
+
+def facts_of(schema: Schema) -> SchemaFacts:
+    """Return what is derived from a schema."""
+    found = _facts.get(id(schema))
+    if found is None or found.schema is not schema:
+        if len(_facts) >= _KEPT:
+            _facts.clear()
+        found = _facts[id(schema)] = SchemaFacts(schema)
+    return found
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def schema_from(value: bytes) -> Schema:
+    """Return the schema of an ``S`` record's value."""
+    return Schema.unpack(unpack_record(value)[1])

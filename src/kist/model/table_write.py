@@ -1,0 +1,236 @@
+"""Making tables and appending rows: small batches as pieces, large ones as pages.
+
+A batch below `PIECE_ROWS` becomes one piece: one put, and one extent when it does not fit into
+a record. From there on rows become row groups at once. The contract with the store half:
+
+- `create_table` fills a node that the caller has made, within the caller's transaction.
+- `append_rows`, `append_columns` add rows that are already of the table's dtype.
+- all of them leave the layout of the table known under the new stamp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from kist._kernels import records
+from kist.engine import Frame
+from kist.engine.parallel import run
+from kist.format import keys
+from kist.format.layout import FRAME_BLOB, FRAME_ROWS, MAX_INLINE
+from kist.format.schema import Schema
+from kist.format.values import pack_record
+from kist.model.table_layout import Group, Layout, known, remember
+from kist.model.table_pages import Recipes, write_pages
+from kist.model.table_records import (
+    GROUP_RECORD_BYTES,
+    GROUP_ROWS,
+    INLINE,
+    OUTSIDE,
+    PAGES,
+    TAIL_ROW,
+    GroupRecord,
+    Tail,
+    new_stamp,
+)
+from kist.model.table_schema import facts_of
+from kist.model.table_state import TableState, state_of
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction
+
+__all__ = [
+    "PIECE_ROWS",
+    "append_blocks",
+    "append_rows",
+    "put_new_table",
+    "put_piece",
+    "put_tail",
+]
+
+Array = np.ndarray[Any, Any]
+
+PIECE_ROWS: Final = 4_096
+"""From here on a batch is worth a page per column: half a block, where codecs begin to work."""
+
+MAX_LOOSE: Final = 1_024
+"""A transaction that appends more pieces than this folds them itself, for no checkpoint comes
+before its end."""
+
+
+def put_new_table(txn: Transaction, node: int, schema: Schema) -> None:
+    """Put schema and tail of a table without rows."""
+    packed = schema.pack()
+    if len(packed) > MAX_INLINE:
+        (pointer,) = txn.write([Frame(FRAME_BLOB, node, 0, 0, packed)])
+        txn.put(keys.schema(node), pack_record(b"", (pointer,)))
+    else:
+        txn.put(keys.schema(node), pack_record(packed))
+    tail = Tail(stamp=new_stamp())
+    put_tail(txn, node, tail)
+    remember(node, Layout(tail, []))
+
+
+def put_tail(txn: Transaction, node: int, tail: Tail) -> None:
+    """Put the tail record of a table."""
+    txn.put(keys.group(node, TAIL_ROW), pack_record(tail.pack()))
+
+
+def put_piece(
+    txn: Transaction, node: int, first: int, schema: Schema, rows: Array, tier: int, n_live: int
+) -> Group:
+    """Put rows as a piece that begins at row id `first`; return its group.
+
+    Parameters
+    ----------
+    rows : structured ndarray
+        Packed leaves: the bytes of ``facts_of(schema).rows.dtype``. At least one row, at most
+        `GROUP_ROWS`.
+    """
+    data = facts_of(schema).rows.encode(rows)
+    n_rows = len(rows)
+    key = keys.group(node, first)
+    if GROUP_RECORD_BYTES + len(data) <= MAX_INLINE:
+        record = GroupRecord(INLINE, tier, schema.version, n_rows, n_live, data)
+        txn.put(key, pack_record(record.pack()))
+    else:
+        record = GroupRecord(OUTSIDE, tier, schema.version, n_rows, n_live)
+        (pointer,) = txn.write([Frame(FRAME_ROWS, node, 0, first, data)])
+        txn.put(key, pack_record(record.pack(), (pointer,)))
+    return Group.of(first, record)
+
+
+def put_pages_group(
+    txn: Transaction, node: int, first: int, schema: Schema, n_rows: int, n_live: int, tier: int
+) -> Group:
+    """Put the record of a group whose pages are written; return the group."""
+    record = GroupRecord(PAGES, tier, schema.version, n_rows, n_live)
+    txn.put(keys.group(node, first), pack_record(record.pack()))
+    return Group.of(first, record)
+
+
+class _Appending:
+    """Appends of one step: groups are put one by one, the tail once at the end."""
+
+    def __init__(self, txn: Transaction, node: int, path: str) -> None:
+        self.txn = txn
+        self.node = node
+        self.state: TableState = state_of(txn, node, path)
+        self.schema = self.state.schema
+        self.before = self.state.tail
+        self.next_row = self.before.next_row
+        self.n_loose = self.before.n_loose
+        self.groups: list[Group] = []
+        self._recipes: Recipes | None = None
+        self._buffers: list[Array] = []
+        self._room = 0
+
+    def add(self, rows: Array) -> None:
+        """Add structured rows of the table's dtype."""
+        for start in range(0, len(rows), GROUP_ROWS):
+            part = rows[start : start + GROUP_ROWS]
+            if len(part) < PIECE_ROWS:
+                self._add_piece(part)
+            else:
+                self._add_pages(part)
+            self.next_row += len(part)
+
+    def _add_piece(self, rows: Array) -> None:
+        schema = self.schema
+        if schema.is_flat:
+            flat = np.ascontiguousarray(rows)
+        else:
+            dtype = facts_of(schema).rows.dtype
+            flat = records.flatten(rows, schema.leaves, dtype, schema.byte_index)
+        n = len(rows)
+        self.groups.append(put_piece(self.txn, self.node, self.next_row, schema, flat, 0, n))
+        self.n_loose += 1
+
+    def _add_pages(self, rows: Array) -> None:
+        schema, n = self.schema, len(rows)
+        if self._recipes is None:
+            self._recipes = Recipes(self.txn, self.node, schema)
+        leaves = schema.leaves
+        if self._room < n:
+            self._room = n
+            self._buffers = [np.empty(n * leaf.n_values, leaf.dtype) for leaf in leaves]
+        # Encoded blocks may be views of these buffers; they are written before the next group.
+        columns = [b[: n * leaf.n_values] for b, leaf in zip(self._buffers, leaves, strict=True)]
+        split_rows(rows, schema, columns)
+        write_pages(self.txn, self.node, self.next_row, leaves, columns, self._recipes)
+        group = put_pages_group(self.txn, self.node, self.next_row, schema, n, n, 0)
+        self.groups.append(group)
+
+    def finish(self) -> int:
+        """Put the tail, and remember the layout; return the number of rows added."""
+        n = self.next_row - self.before.next_row
+        if n:
+            tail = Tail(self.next_row, self.before.n_live + n, self.n_loose, new_stamp())
+            put_tail(self.txn, self.node, tail)
+            layout = known(self.node, self.before)
+            if layout is not None:
+                for group in self.groups:
+                    layout = layout.appended(tail, group)
+                remember(self.node, layout)
+        return n
+
+
+def split_rows(rows: Array, schema: Schema, columns: list[Array]) -> None:
+    """Copy structured rows into one flat array per leaf, on several threads."""
+    leaves = schema.leaves
+
+    def part(start: int) -> None:
+        stop = min(start + records.BLOCK_ROWS, len(rows))
+        outs = [
+            column[start * leaf.n_values : stop * leaf.n_values]
+            for column, leaf in zip(columns, leaves, strict=True)
+        ]
+        records.split(rows[start:stop], leaves, outs)
+
+    run([partial(part, start) for start in range(0, len(rows), records.BLOCK_ROWS)])
+
+
+def append_rows(txn: Transaction, node: int, path: str, rows: Array) -> int:
+    """Append structured rows of exactly the table's dtype; return their number.
+
+    Notes
+    -----
+    Ten rows cost one look-up of schema and tail each, one encoding and two puts: nothing grows
+    with the table.
+    """
+    return append_blocks(txn, node, path, (rows,))
+
+
+def append_blocks(txn: Transaction, node: int, path: str, blocks: Iterable[Array]) -> int:
+    """Append blocks of structured rows as they come; return the number of rows.
+
+    Blocks of `GROUP_ROWS` rows are best: each becomes a row group. Memory stays at two of them.
+    """
+    appending = _Appending(txn, node, path)
+    for rows in blocks:
+        appending.add(rows)
+    n = appending.finish()
+    if appending.n_loose > MAX_LOOSE:
+        from kist.model.table_fold import fold_table
+
+        fold_table(txn, node, path)
+    return n
+
+
+def by_group(parts: Iterator[Array]) -> Iterator[Array]:
+    """Join blocks of any length into blocks of `GROUP_ROWS` rows; the last may be shorter."""
+    waiting: list[Array] = []
+    n = 0
+    for part in parts:
+        while n + len(part) >= GROUP_ROWS:
+            cut = GROUP_ROWS - n
+            yield np.concatenate([*waiting, part[:cut]]) if waiting else part[:cut]
+            waiting, n, part = [], 0, part[cut:]
+        if len(part):
+            waiting.append(part)
+            n += len(part)
+    if waiting:
+        yield np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
