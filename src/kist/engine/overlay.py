@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 
 from kist.format.layout import OP_DELETE, OP_PUT
@@ -52,7 +52,7 @@ class Overlay:
     def put(self, key: bytes, value: bytes | None) -> None:
         """Set a value, or None to delete."""
         if self._sorted is not None and key not in self.values:
-            self._sorted = None
+            insort(self._sorted, key)
         self.values[key] = value
 
     def delete_range(self, start: bytes, stop: bytes) -> None:
@@ -61,6 +61,10 @@ class Overlay:
             del self.values[key]
         self._sorted = None
         self.ranges.append((start, stop))
+
+    def keys_changed(self) -> None:
+        """Take notice that `values` was changed from outside."""
+        self._sorted = None
 
     def apply(self, ops: Iterable[Op]) -> None:
         """Apply the operations of a log record."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from kist.engine.overlay import Overlay
 from kist.engine.space import Space
@@ -57,14 +57,18 @@ class Owner(Protocol):
 
 @dataclass(slots=True)
 class Savepoint:
-    """A state of a transaction to go back to."""
+    """A state of a transaction to go back to: how far its undo log had come."""
 
-    overlay: Overlay
-    journal: dict[bytes, Op]
-    freeing: dict[bytes, None]
-    owned: dict[bytes, bytes]
+    undo: int
     journal_bytes: int
     next_node: int
+
+
+class _Absent:
+    """Type of _ABSENT."""
+
+
+_ABSENT = _Absent()  # in the undo log: there was no such key
 
 
 class Transaction(View):
@@ -89,6 +93,10 @@ class Transaction(View):
         self._owned: dict[bytes, bytes] = {}
         self._written: list[Pointer] = []
         self._lives: list[Freed] = []
+        # (dictionary, key, what was there) of each change since the first savepoint. A savepoint
+        # is a position in this list: copies would make a transaction of many steps quadratic.
+        self._undo: list[tuple[dict[bytes, Any], bytes, Any]] | None = None
+        self._undo_ranges: list[tuple[int, int]] = []  # (position, ranges of the overlay then)
 
     @property
     def overlay(self) -> Overlay:
@@ -110,8 +118,9 @@ class Transaction(View):
         if old is not None and old[:1] != b"\0":
             self._give_up(key, old, new)
         for pointer in new:
-            self._owned[pointer] = key
-            self._freeing.pop(pointer, None)
+            self._set(self._owned, pointer, key)
+            self._pop(self._freeing, pointer)
+        self._remember(self._overlay.values, key)
         self._overlay.put(key, value)
         self._note(key, (OP_PUT, key, value))
 
@@ -121,6 +130,7 @@ class Transaction(View):
         if old is None:
             return
         self._give_up(key, old, ())
+        self._remember(self._overlay.values, key)
         self._overlay.put(key, None)
         self._note(key, (OP_DELETE, key, b""))
 
@@ -133,6 +143,10 @@ class Transaction(View):
                 self._give_up(key, value, ())
         if not found:
             return
+        if self._undo is not None:
+            for key in self._overlay.keys_in(start, stop):
+                self._remember(self._overlay.values, key)
+            self._undo_ranges.append((len(self._undo), len(self._overlay.ranges)))
         self._overlay.delete_range(start, stop)
         for key in [k for k in self.journal if start <= k < stop]:
             self._forget(key)
@@ -142,18 +156,32 @@ class Transaction(View):
     def _give_up(self, key: bytes, value: bytes, keep: Sequence[bytes]) -> None:
         for pointer in pointer_bytes(value):
             if pointer not in keep and self._owned.get(pointer, key) == key:
-                self._owned.pop(pointer, None)
-                self._freeing[pointer] = None
+                self._pop(self._owned, pointer)
+                self._set(self._freeing, pointer, None)
 
     def _note(self, key: bytes, op: Op) -> None:
         self._forget(key)
-        self.journal[key] = op
+        self._set(self.journal, key, op)
         self.journal_bytes += 7 + len(op[1]) + len(op[2])
 
     def _forget(self, key: bytes) -> None:
-        op = self.journal.pop(key, None)
+        op = self._pop(self.journal, key)
         if op is not None:
             self.journal_bytes -= 7 + len(op[1]) + len(op[2])
+
+    def _remember(self, table: dict[bytes, Any], key: bytes) -> None:
+        if self._undo is not None:
+            self._undo.append((table, key, table.get(key, _ABSENT)))
+
+    def _set(self, table: dict[bytes, Any], key: bytes, value: Any) -> None:
+        self._remember(table, key)
+        table[key] = value
+
+    def _pop(self, table: dict[bytes, Any], key: bytes) -> Any:
+        if key not in table:
+            return None
+        self._remember(table, key)
+        return table.pop(key)
 
     def new_node(self) -> int:
         """A node id that was never used."""
@@ -280,24 +308,26 @@ class Transaction(View):
     # The end
 
     def savepoint(self) -> Savepoint:
-        """A state to go back to. Costs a copy of the changes so far."""
+        """A state to go back to. Costs nothing now, and a note for each later change."""
         self._check_open()
-        return Savepoint(
-            self._overlay.copy(),
-            self.journal.copy(),
-            self._freeing.copy(),
-            self._owned.copy(),
-            self.journal_bytes,
-            self.next_node,
-        )
+        if self._undo is None:
+            self._undo = []
+        return Savepoint(len(self._undo), self.journal_bytes, self.next_node)
 
     def rollback_to(self, point: Savepoint) -> None:
         """Undo everything since the savepoint, which stays usable."""
         self._check_open()
-        self._overlay = point.overlay.copy()
-        self.journal = point.journal.copy()
-        self._freeing = point.freeing.copy()
-        self._owned = point.owned.copy()
+        undo = self._undo or []
+        while len(undo) > point.undo:
+            table, key, old = undo.pop()
+            if old is _ABSENT:
+                table.pop(key, None)
+            else:
+                table[key] = old
+        ranges = self._undo_ranges
+        while ranges and ranges[-1][0] >= point.undo:
+            del self._overlay.ranges[ranges.pop()[1] :]
+        self._overlay.keys_changed()
         self.journal_bytes = point.journal_bytes
         self.next_node = point.next_node
 
