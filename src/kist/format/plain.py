@@ -8,8 +8,10 @@ imported or called by name: reading a value runs no code of the file.
 from __future__ import annotations
 
 import datetime as dt
+import math
 import struct
 import zoneinfo
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -24,6 +26,9 @@ __all__ = ["MAX_DEPTH", "pack_value", "unpack_value"]
 
 MAX_DEPTH: Final = 64
 """Deepest nesting of containers."""
+
+MAX_EQUAL_HASHES: Final = 1000
+"""Most keys of a set or dict with one hash; honest ones have a handful."""
 
 # Tags, frozen: an id names one encoding for ever.
 _NONE, _FALSE, _TRUE, _INT, _FLOAT, _COMPLEX, _STR, _BYTES = range(8)
@@ -225,13 +230,25 @@ def _unpack(cursor: Cursor, depth: int) -> Any:
 def _unpack_container(cursor: Cursor, tag: int, depth: int) -> Any:
     n = cursor.count()
     if tag == _DICT:
-        return {_unpack(cursor, depth + 1): _unpack(cursor, depth + 1) for _ in range(n)}
+        pairs = [(_unpack(cursor, depth + 1), _unpack(cursor, depth + 1)) for _ in range(n)]
+        _check_hashes(cursor, [key for key, _ in pairs])
+        return dict(pairs)
     items = [_unpack(cursor, depth + 1) for _ in range(n)]
     if tag == _LIST:
         return items
     if tag == _TUPLE:
         return tuple(items)
+    _check_hashes(cursor, items)
     return set(items) if tag == _SET else frozenset(items)
+
+
+def _check_hashes(cursor: Cursor, items: list[Any]) -> None:
+    """Refuse keys made to collide: a megabyte of them would keep a dict busy for minutes."""
+    if len(items) > MAX_EQUAL_HASHES:
+        # The hash of a hash is itself, so that equal ones only count.
+        most = Counter(map(hash, items)).most_common(1)[0][1]
+        if most > MAX_EQUAL_HASHES:
+            raise cursor.corrupt(f"{most} keys with one hash")
 
 
 def _read_float(cursor: Cursor) -> float:
@@ -286,12 +303,20 @@ def _read_span(cursor: Cursor) -> dt.timedelta:
 
 def _read_scalar(cursor: Cursor) -> Any:
     dtype = unpack_dtype(cursor.blob())
-    # frombuffer would keep the bytes alive and read-only; an element of a copy is its own.
-    return (
-        np.frombuffer(cursor.take(dtype.itemsize), dtype).copy()[0]
-        if dtype.itemsize
-        else (np.zeros((), dtype)[()])
-    )
+    if is_string_dtype(dtype):
+        raise cursor.corrupt("a scalar of StringDType")
+    item = _items(cursor, (), dtype)
+    try:
+        return item[()]
+    except SystemError as error:  # what NumPy makes of a code point beyond Unicode
+        raise cursor.corrupt(f"not a character: {error}") from error
+
+
+def _items(cursor: Cursor, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return the next items as an array with its own memory."""
+    raw = bytearray(cursor.take(math.prod(shape) * dtype.itemsize))
+    # Not np.zeros or np.empty, which make 'S1' of 'S0' and allocate whatever the shape says.
+    return np.ndarray(shape, dtype, buffer=raw)
 
 
 def _read_shape(cursor: Cursor) -> tuple[int, ...]:
@@ -301,26 +326,18 @@ def _read_shape(cursor: Cursor) -> tuple[int, ...]:
     return tuple(cursor.varint() for _ in range(ndim))
 
 
-def _product(shape: tuple[int, ...]) -> int:
-    n = 1
-    for length in shape:
-        n *= length
-    return n
-
-
 def _read_array(cursor: Cursor) -> np.ndarray[Any, Any]:
     shape = _read_shape(cursor)
     dtype = unpack_dtype(cursor.blob())
-    size = _product(shape)
-    if dtype.itemsize == 0:
-        return np.zeros(shape, dtype)  # takes no memory whatever the shape says
-    return np.frombuffer(cursor.take(size * dtype.itemsize), dtype).reshape(shape).copy()
+    if is_string_dtype(dtype):
+        raise cursor.corrupt("an array of StringDType without its strings")
+    return _items(cursor, shape, dtype)
 
 
 def _read_strings(cursor: Cursor) -> np.ndarray[Any, Any]:
     shape = _read_shape(cursor)
     dtype = unpack_dtype(cursor.blob())
-    size = _product(shape)
+    size = math.prod(shape)
     if not is_string_dtype(dtype) or size > cursor.left:
         raise cursor.corrupt(f"{size} strings of dtype {dtype} do not fit")
     missing = getattr(dtype, "na_object", None)

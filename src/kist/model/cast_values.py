@@ -152,6 +152,8 @@ class _Cast:
             raise self.fail("takes text, found something else")
         if kinds <= {str} and target.kind == "S":
             return self._encoded(values)
+        if target.kind in "fc" and int in kinds:
+            self._check_large(values)
         try:
             source = np.array(values)
         except ValueError as error:
@@ -166,23 +168,37 @@ class _Cast:
             return self._integers(values)  # NumPy made floats of large ints
         return source
 
-    def _null(self, row: int) -> KistError:
+    def _at(self, row: int, why: str) -> KistError:
+        """The error for one row of Python objects."""
+        row += self.first_row
         return DTypeError(
-            f"{self.what}: row {self.first_row + row}, column {self.column!r} ({self.dtype}):"
-            " a missing value; only StringDType columns hold those yet; nothing was changed",
-            row=self.first_row + row,
+            f"{self.what}: row {row}, column {self.column!r} ({self.dtype}): {why};"
+            " nothing was changed",
+            row=row,
             column=self.column,
         )
 
+    def _null(self, row: int) -> KistError:
+        return self._at(row, "a missing value; only StringDType columns hold those yet")
+
+    def _check_large(self, values: Any) -> None:
+        """Refuse ints that no binary64 holds, which NumPy would round beside floats."""
+        for at, value in enumerate(_leaves(values)):
+            if type(value) is int and not -(2**53) <= value <= 2**53:
+                try:
+                    exact = int(float(value)) == value
+                except OverflowError:
+                    exact = False
+                if not exact:
+                    raise self._at(at // self.per_row, f"{value} cannot be held exactly")
+
     def _strings(self, values: Any, target: DType) -> Array:
+        if hasattr(target, "na_object"):
+            # Frames bring None, NaN or pandas.NA for what is missing, whatever the column says.
+            values = [target.na_object if _is_missing(value) else value for value in values]
         for row, value in enumerate(values):
-            if not isinstance(value, str) and value is not getattr(target, "na_object", None):
-                raise DTypeError(
-                    f"{self.what}: row {self.first_row + row}, column {self.column!r}:"
-                    f" {value!r} is no str",
-                    row=self.first_row + row,
-                    column=self.column,
-                )
+            if not isinstance(value, str) and value is not getattr(target, "na_object", ""):
+                raise self._at(row, f"{value!r} is no str")
         return np.array(values, target)
 
     def _voids(self, values: Any, target: DType) -> Array:
@@ -190,16 +206,13 @@ class _Cast:
         for row, value in enumerate(values):
             raw = bytes(value)
             if len(raw) != target.itemsize:
-                raise DTypeError(
-                    f"{self.what}: row {self.first_row + row}, column {self.column!r}"
-                    f" ({target}): {len(raw)} bytes",
-                    row=self.first_row + row,
-                    column=self.column,
-                )
+                raise self._at(row, f"{len(raw)} bytes")
             out[row] = np.void(raw)
         return out
 
     def _times(self, values: Any, target: DType) -> Array:
+        if any(getattr(value, "tzinfo", None) is not None for value in _leaves(values)):
+            raise self.fail("takes no time zones: convert to UTC and drop tzinfo")
         try:
             return np.array(values, dtype=target.kind + "8")  # the finest unit that appears
         except (ValueError, TypeError) as error:
@@ -221,13 +234,7 @@ class _Cast:
         info = np.iinfo(self.dtype.base)
         for at, value in enumerate(flat):
             if value != int(value) or not info.min <= int(value) <= info.max:
-                row = self.first_row + at // self.per_row
-                raise DTypeError(
-                    f"{self.what}: row {row}, column {self.column!r} ({self.dtype}): {value!r}"
-                    " is out of range; nothing was changed",
-                    row=row,
-                    column=self.column,
-                )
+                raise self._at(at // self.per_row, f"{value!r} is out of range")
         return np.array([int(v) for v in flat], self.dtype.base).reshape(np.shape(values))
 
     # Values
@@ -275,11 +282,12 @@ class _Cast:
             info = np.iinfo(dtype)
             # Floats compare with the limits as floats: 2.0**63 is not below it.
             low, high = (float(info.min), float(info.max) + 1.0) if have == "f" else (0, 0)
-            bad = (
-                (source < low) | (source >= high)
-                if have == "f"
-                else _outside(source, int(info.min), int(info.max))
-            )
+            with np.errstate(over="ignore"):  # the limits are infinite in a narrow float
+                bad = (
+                    (source < low) | (source >= high)
+                    if have == "f"
+                    else _outside(source, int(info.min), int(info.max))
+                )
             if bad.any():
                 raise self.fail(f"is outside {info.min} .. {info.max}", bad, source)
             return source.astype(dtype)
@@ -380,3 +388,12 @@ def _missing(values: Any) -> int | None:
         if isinstance(value, (list, tuple)) and _missing(value) is not None:
             return row
     return None
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value stands for a string that is not there."""
+    return (
+        value is None
+        or type(value).__name__ == "NAType"
+        or (isinstance(value, float) and value != value)
+    )
