@@ -117,22 +117,36 @@ class Tree:
         self, root: bytes | None, start: bytes, stop: bytes, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         """Entries with start <= key < stop, in order."""
-        if root is None or start >= stop:
-            return
-        node = self.node(root)
-        if node.level == 0:
-            first, last = bisect_left(node.keys, start), bisect_left(node.keys, stop)
-            if reverse:
-                for at in range(last - 1, first - 1, -1):
-                    yield node.keys[at], node.values[at]
-            else:
-                yield from zip(node.keys[first:last], node.values[first:last], strict=True)
-            return
-        first = max(bisect_right(node.keys, start) - 1, 0)
-        last = bisect_left(node.keys, stop)
-        order = range(last - 1, first - 1, -1) if reverse else range(first, last)
-        for at in order:
-            yield from self.scan(node.values[at], start, stop, reverse)
+        for node, first, last in self._leaves(root, start, stop, reverse):
+            pairs = zip(node.keys[first:last], node.values[first:last], strict=True)
+            yield from reversed(list(pairs)) if reverse else pairs
+
+    def entries(
+        self, root: bytes | None, start: bytes, stop: bytes
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Keys and values of a range, whole leaves at a time."""
+        keys: list[bytes] = []
+        values: list[bytes] = []
+        for node, first, last in self._leaves(root, start, stop, False):
+            keys += node.keys[first:last]
+            values += node.values[first:last]
+        return keys, values
+
+    def _leaves(
+        self, root: bytes | None, start: bytes, stop: bytes, reverse: bool
+    ) -> Iterator[tuple[Node, int, int]]:
+        """Leaves with the entries of a range: (leaf, first, last) of each, in order."""
+        # A stack, not generators within generators: each would cost every entry a step.
+        stack = [root] if root is not None and start < stop else []
+        while stack:
+            node = self.node(stack.pop())
+            last = bisect_left(node.keys, stop)
+            if node.level == 0:
+                yield node, bisect_left(node.keys, start), last
+                continue
+            first = max(bisect_right(node.keys, start) - 1, 0)
+            children = node.values[first:last]
+            stack += children if reverse else children[::-1]
 
     def pages(self, root: bytes | None) -> Iterator[tuple[bytes, Node]]:
         """Every (packed pointer, page) of a tree, parents first."""

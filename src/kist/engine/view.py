@@ -137,6 +137,14 @@ class View:
             return below
         return _merged(changed[::-1] if reverse else changed, below, overlay, reverse)
 
+    def entries(self, start: bytes, stop: bytes) -> tuple[list[bytes], list[bytes]]:
+        """Keys and values of a range at once: faster than `scan` where all are wanted."""
+        self._check_open()
+        if self._overlay.ranges or self._overlay.keys_in(start, stop):
+            pairs = list(self.scan(start, stop))
+            return [key for key, _ in pairs], [value for _, value in pairs]
+        return self.reader.tree.entries(self._root, start, stop)
+
     def read(self, pointer: Pointer) -> bytes:
         """Whole verified body of a blob."""
         self._check_open()

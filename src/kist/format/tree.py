@@ -77,6 +77,6 @@ def unpack_tree_page(data: bytes) -> tuple[int, list[bytes], list[bytes]]:
     if ends[-1] != len(data):
         raise CorruptDataError(f"tree page of {len(data)} bytes: its entries take {ends[-1]} bytes")
     values = [data[a:b] for a, b in pairwise(ends)]
-    if any(a >= b for a, b in pairwise(keys)):
+    if keys != sorted(keys) or len(set(keys)) != n:
         raise CorruptDataError("tree page: keys do not ascend")
     return level, keys, values

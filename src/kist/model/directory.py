@@ -83,10 +83,10 @@ def children(view: View, group: int) -> list[Child]:
 def child_names(view: View, group: int) -> list[str]:
     """Names of the children of a group, sorted by code point: `children` without the rest."""
     plain = 1 + CHILD.size  # bytes of an entry whose name stands in the key alone
-    entries = list(view.scan(*keys.children(group)))
-    if {len(value) for _, value in entries} - {plain}:
+    found, values = view.entries(*keys.children(group))
+    if set(map(len, values)) - {plain}:
         return [entry.name for entry in children(view, group)]
-    return [key[_NAME:].decode() for key, _ in entries]
+    return [key[_NAME:].decode() for key in found]
 
 
 def find(view: View, group: int, names: tuple[str, ...], base: str) -> Child:

@@ -96,8 +96,7 @@ class Group(Node):
         return iter(directory.child_names(self._view(), self._id))
 
     def __len__(self) -> int:
-        start, stop = keys.children(self._id)
-        return sum(1 for _ in self._view().scan(start, stop))
+        return len(self._view().entries(*keys.children(self._id))[0])
 
     def __bool__(self) -> bool:
         # As h5py: a handle is true. `len(group)` counts.
