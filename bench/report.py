@@ -121,6 +121,12 @@ def losses(result: RunResult) -> list[list[str]]:
     """Rows of (what, peer, kist's figure, the peer's, how many times worse)."""
     rows = []
     kist = result.engines.get("kist")
+    if kist is not None:
+        rows += [
+            [TITLES[step], "itself", "failed or wrong", "", ""]
+            for step, found in kist.steps.items()
+            if not found.counts
+        ]
     for name, engine in result.engines.items():
         if kist is None or name.startswith(("kist", "limit:")):
             continue

@@ -130,12 +130,18 @@ def test_times_of_an_unverified_step_are_not_compared() -> None:
     assert "WRONG RESULT" in bench("report").markdown(run)
 
 
+def test_a_failed_step_of_kist_is_a_loss() -> None:
+    run = _result({"kist": 1.0}, {"kist": 50})
+    run.engines["kist"].steps["write"].errors.append("StorageError: no space")
+    assert [row[1] for row in bench("report").losses(run)] == ["itself"]
+
+
 def test_small_commits_are_measured(tmp_path: Path) -> None:
     reason = bench("engines").ENGINES["kist"].missing()
     if reason is not None:
         pytest.skip(reason)
     small = bench("small")
-    found = small.run(tmp_path, n_rows=N_ROWS, n_datasets=20)
+    found = small.run(tmp_path, n_rows=1_000, n_datasets=20)
     assert {part for part, figures in found.items() if "error" in figures} == set(), found
     assert found["commits"]["append.syncs_per_call"] >= 1
     assert found["commits"]["append.uncounted_bytes"] == 0

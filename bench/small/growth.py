@@ -22,7 +22,7 @@ from bench.small.pieces import n_pieces
 from bench.workloads import TABLE_DTYPE, Records, iter_blocks, table
 
 ROWS_PER_APPEND = 10
-N_KILLS = 12
+MOST_KILLS = 12
 READS = 5
 
 
@@ -113,7 +113,7 @@ def kill(folder: Path, n_rows: int, n_datasets: int) -> dict[str, Any]:
     found: list[int] = []
     opened: list[float] = []
     lengths = [0]
-    for _ in range(N_KILLS):
+    for _ in range(min(MOST_KILLS, max(2, n_rows // 10_000))):
         request = {"part": "append_until_killed", "folder": str(folder), "rows": n_rows}
         with subprocess.Popen(
             [sys.executable, "-m", "bench.small", json.dumps({**request, "datasets": 0})],
