@@ -6,11 +6,13 @@ import os
 import threading
 import warnings
 import weakref
+from functools import partial
 from typing import Literal
 
 from kist.engine import creation, history, recovery, upkeep
 from kist.engine.history import CommitInfo
 from kist.engine.interrupts import hold_interrupts
+from kist.engine.pins import Pins
 from kist.engine.recovery import Ring, oldest_commit
 from kist.engine.space import Space
 from kist.engine.transaction import Maintain, Transaction
@@ -96,12 +98,15 @@ class Engine:
                 )
         self._tell_damage()
         self._lock = threading.RLock()
+        self._pins = Pins(backend)
+        self._inherited = False
         self._writer = Writer(self)
         self._writing = False
         self._transaction: Transaction | None = None
         self._newest: Snapshot | None = None
         self._empty_first = empty_first
         self._slots_raw = b""
+        _engines.add(self)
 
     def _tell_damage(self) -> None:
         damage, shown = self.chain.damage, self.chain.state.commit
@@ -181,14 +186,17 @@ class Engine:
         with self._lock:
             if self._writing:
                 return self.commit  # the writer is this process: nobody else can commit
+            if self._inherited:
+                self._reload()
+                self._inherited = False
             while self._follow_one():
                 pass
             raw = recovery.slot_bytes(self.backend)
             if raw != self._slots_raw:
-                self._slots_raw = raw
                 self.slots = recovery.slots_of(raw, self.uuid)
                 if any(self.slots):
                     self._follow_slots(recovery.newest_slot(self.slots, self.path))
+                self._slots_raw = raw
             return self.commit
 
     def _follow_slots(self, newest: Slot) -> None:
@@ -258,8 +266,8 @@ class Engine:
     def _pinned(self, version: int | str | None) -> Snapshot:
         for _ in range(100):
             state = self.state if version is None else history.state_of(self, version)
-            self.backend.locks.pin(state.commit)
-            unpin = _Unpin(self.backend, state.commit)
+            self._pins.pin(state.commit)
+            unpin = partial(self._pins.unpin, state.commit)
             # Only now look whether the commit could still be pinned; why this is enough without
             # a gate lock: docs/design/0001, "Snapshots, pins".
             slots = recovery.read_slots(self.backend, self.uuid)
@@ -308,6 +316,7 @@ class Engine:
                 self.refresh()
                 self._writing = True
             self._writer.take_over()
+            self._writer.space.lowest = False
             if self._writer.checkpoint_due():
                 with hold_interrupts():
                     self._writer.checkpoint()
@@ -474,21 +483,6 @@ class Engine:
                 self.backend.locks.release_writer()
 
 
-class _Unpin:
-    """Undo one pin; holds the backend, not the engine."""
-
-    def __init__(self, backend: StorageBackend, commit: int) -> None:
-        self._backend, self._commit, self._pid = backend, commit, os.getpid()
-
-    def __call__(self) -> None:
-        if os.getpid() != self._pid:
-            return  # the pin is the parent's
-        try:
-            self._backend.locks.unpin(self._commit)
-        except (ValueError, StorageError, StoreClosedError):
-            return  # the file is closed, and its pins went with it
-
-
 class _Closed:
     """Whether an engine is closed, without keeping it alive."""
 
@@ -498,3 +492,19 @@ class _Closed:
     def __call__(self) -> bool:
         engine = self._engine()
         return engine is None or engine.closed
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # Another thread may have been in the middle of anything, and does not exist here.
+    for engine in list(_engines):
+        engine._lock = threading.RLock()
+        engine._pins.after_fork_in_child()
+        engine._writing = False
+        engine._transaction = None
+        engine._inherited = True
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

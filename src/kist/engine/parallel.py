@@ -52,6 +52,14 @@ def run(tasks: Sequence[Callable[[], T]]) -> list[T]:
     return results  # type: ignore[return-value]
 
 
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # its holder does not exist here
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def _executor(threads: int) -> ThreadPoolExecutor:
     global _pool, _pool_key
     key = (os.getpid(), threads)  # a forked child has none of its parent's threads

@@ -70,26 +70,32 @@ class Chain:
             The overlay with the record applied, where it is known.
         """
         state = self.state
+        root = record.root
         if record.kind == layout.COMMIT_ROOT:
-            overlay, root = Overlay(), record.root
+            overlay = Overlay()
+        else:
+            root = state.root
+            if overlay is None:
+                overlay = state.overlay.copy() if shared else state.overlay
+                overlay.apply(record.ops)
+        shown = state.shown if record.flags & layout.FLAG_MAINTENANCE else record.commit
+        state = State(
+            record.commit, record.time_ns, root, overlay, record.end, record.next_node, shown
+        )
+        horizon = max(self.horizon, record.horizon)
+        # All or nothing of what follows: without a call there is no place for Ctrl-C.
+        if record.kind == layout.COMMIT_ROOT:
             self.records = []
             self.spare = record.spare
             self.root_end = record.end
         else:
-            if overlay is None:
-                overlay = state.overlay.copy() if shared else state.overlay
-                overlay.apply(record.ops)
             record.ops = ()  # the overlay has them
-            root = state.root
-            self.records.append(record)
-        shown = state.shown if record.flags & layout.FLAG_MAINTENANCE else record.commit
-        self.state = State(
-            record.commit, record.time_ns, root, overlay, record.end, record.next_node, shown
-        )
+            self.records += [record]
+        self.state = state
         self.position = record.position + record.size
         self.last = record.sum
-        self.horizon = max(self.horizon, record.horizon)
-        self.seen.append(record)
+        self.horizon = horizon
+        self.seen += [record]
 
 
 class Ring:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
+from kist.engine.interrupts import hold_interrupts
 from kist.engine.overlay import Overlay
 from kist.engine.space import Space
 from kist.engine.view import Reader, State, View
@@ -203,16 +204,19 @@ class Transaction(View):
             return []
         birth = self.state.commit + 1
         lengths = [len(f.head) + sum(map(len, f.parts)) for f in frames]
-        total = sum(map(extent_length, lengths))
-        start = self.allocate(total)
+        sums = [sum128(f.head) for f in frames]
         pointers: list[Pointer] = []
+        with hold_interrupts():  # what is taken but not noted would be lost
+            start = offset = self.allocate(sum(map(extent_length, lengths)))
+            for frame, length, found in zip(frames, lengths, sums, strict=True):
+                pointers.append(Pointer(offset, length, len(frame.head), birth, found))
+                offset += extent_length(length)
+            self._written += pointers
         buffers: list[Buffer] = []
-        offset = start
-        for frame, length in zip(frames, lengths, strict=True):
-            pointer = Pointer(offset, length, len(frame.head), birth, sum128(frame.head))
+        for frame, length, pointer in zip(frames, lengths, pointers, strict=True):
             header = FrameHeader(
                 frame.type,
-                offset,
+                pointer.offset,
                 self._owner.uuid,
                 frame.node,
                 frame.column,
@@ -222,19 +226,15 @@ class Transaction(View):
                 len(frame.head),
                 pointer.sum,
             )
-            size = extent_length(length)
             buffers += [header.pack(), frame.head, *frame.parts]
-            padding = size - FRAME.size - length
+            padding = extent_length(length) - FRAME.size - length
             if padding:
                 buffers.append(bytes(padding))
-            offset += size
-            pointers.append(pointer)
         self.write_run(start, buffers)
-        self._written += pointers
         return pointers
 
-    def copy_extent(self, old: Pointer, place: int) -> Pointer:
-        """Copy an extent to a place that was taken for this transaction, byte for byte.
+    def move_down(self, old: Pointer) -> Pointer | None:
+        """Copy an extent, byte for byte, to the lowest free place before it, if there is one.
 
         Raises
         ------
@@ -251,11 +251,16 @@ class Transaction(View):
                 offset=old.offset,
             )
         birth = self.state.commit + 1
-        new = old._replace(offset=place, birth=birth)
+        with hold_interrupts():
+            place = self._owner.writer_space().allocate_below(old.extent[1], old.offset)
+            if place is None:
+                return None
+            self._note_used(place, old.extent[1])
+            new = old._replace(offset=place, birth=birth)
+            self._written.append(new)
         buffers: list[Buffer] = [replace(header, offset=place, birth=birth).pack(), body]
         padding = old.extent[1] - FRAME.size - old.length
         self.write_run(place, [*buffers, bytes(padding)])
-        self._written.append(new)
         return new
 
     def write_run(self, start: int, buffers: Sequence[Buffer]) -> None:
@@ -268,12 +273,12 @@ class Transaction(View):
 
     def allocate(self, length: int) -> int:
         """Offset of free space for this transaction."""
-        offset = self._owner.writer_space().allocate(length)
-        self.note_used(offset, length)
+        with hold_interrupts():
+            offset = self._owner.writer_space().allocate(length)
+            self._note_used(offset, length)
         return offset
 
-    def note_used(self, offset: int, length: int) -> None:
-        """Note space that was taken for this transaction."""
+    def _note_used(self, offset: int, length: int) -> None:
         if self.used and sum(self.used[-1]) == offset:
             self.used[-1] = (self.used[-1][0], self.used[-1][1] + length)
         else:

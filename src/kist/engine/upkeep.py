@@ -276,7 +276,6 @@ def _move_last(engine: Engine, txn: Transaction, limit: int) -> int | None:
 
     Of pages of the tree that stand there, one record is put again: the commit writes them anew.
     """
-    space = engine.writer_space()
     found: list[tuple[int, bytes, int]] = []
     for key, value in txn.scan(keys.whole_node(keys.ROOT)[0], b"\xff" * 9):
         for i, packed in enumerate(pointer_bytes(value)):
@@ -298,12 +297,9 @@ def _move_last(engine: Engine, txn: Transaction, limit: int) -> int | None:
             txn.put(key, same)
             continue
         pointers, payload = unpack_record(same)
-        size = pointers[i].extent[1]
-        place = space.allocate_below(size, offset)
-        if place is None:
+        new = txn.move_down(pointers[i])
+        if new is None:
             break
-        txn.note_used(place, size)
-        new = txn.copy_extent(pointers[i], place)
         txn.put(key, pack_record(payload, [*pointers[:i], new, *pointers[i + 1 :]]))
-        moved, lowest = moved + size, offset
+        moved, lowest = moved + new.extent[1], offset
     return lowest

@@ -32,7 +32,8 @@ class MemoryFile:
 
     def __init__(self, data: Readable = b"") -> None:
         self.data = bytearray(data)
-        self.mutex = threading.Lock()
+        # Reentrant: the garbage collector may undo a pin at any time.
+        self.mutex = threading.RLock()
         self.writer: MemoryLocks | None = None
         self.queue: list[MemoryLocks] = []
         self.changed = threading.Condition(self.mutex)
@@ -104,7 +105,7 @@ class MemoryLocks(Locks):
 
     def pinned_ranges(self, limit: int) -> list[tuple[int, int]]:
         with self._file.mutex:
-            pins = sorted(self._file.pins)
+            pins = sorted(self._file.pins.copy())
             return joined([(commit, commit) for commit in pins if commit <= limit])
 
     def holders(self) -> dict[int, list[int]]:
@@ -220,7 +221,7 @@ class MemoryBackend(StorageBackend):
         super()._after_fork_in_child()
         # A thread that held these does not exist in the child.
         file = self.file
-        file.mutex = threading.Lock()
+        file.mutex = threading.RLock()
         file.changed = threading.Condition(file.mutex)
         file.writer = None
         file.queue = []
