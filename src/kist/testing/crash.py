@@ -79,7 +79,11 @@ class Session:
 
     def acknowledged(self) -> None:
         """Note that what the engine shows now has been acknowledged."""
-        self._recorder.note(self._read_state(self.engine))
+        self._recorder.note(_Acknowledged(self._read_state(self.engine)))
+
+    def possible(self) -> None:
+        """Note that what the engine shows now may be lost, as after a failed sync."""
+        self._recorder.note(_Possible(self._read_state(self.engine)))
 
     def reopen(self, *, kill: bool = False) -> None:
         """End the engine, in order or as the death of its process would, and open another."""
@@ -90,6 +94,14 @@ class Session:
         else:
             self.engine.close()
         self._backend, self.engine = self._open()
+
+
+class _Acknowledged(NamedTuple):
+    state: Any
+
+
+class _Possible(NamedTuple):
+    state: Any
 
 
 Workload = Callable[[Session], None]
@@ -284,14 +296,18 @@ class _Checker:
             state = self.read_state(engine)
             if not unfinished and shown != state:
                 return _Outcome(error=f"a reader saw {_short(shown)}, a writer {_short(state)}")
-            recorder.note(state)
+            recorder.note(_Acknowledged(state))
             step = "check"
             problems = engine.check()
             if problems:
                 return _Outcome(error=f"check found {problems[0]} and {len(problems) - 1} more")
             step = "the next commits"
-            self.probe(engine, lambda: recorder.note(self.read_state(engine)))
-            recorder.note(self.read_state(engine))
+
+            def acknowledged() -> None:
+                recorder.note(_Acknowledged(self.read_state(engine)))
+
+            self.probe(engine, acknowledged)
+            acknowledged()
             engine.close()
             step = "reading after them"
             engine = self.open_engine(recorder.backend(writable=False), "r")
@@ -313,30 +329,31 @@ class _Promises:
 
     def __init__(self, log: Sequence[Event], durability: str) -> None:
         self._notes = [(i, event.note) for i, event in enumerate(log) if event.kind == "note"]
+        self._acknowledged = [i for i, note in self._notes if isinstance(note, _Acknowledged)]
         self._syncs = [i for i, event in enumerate(log) if event.kind == "sync"]
         self._full = durability == "full"
 
-    def broken(self, outcome: _Outcome, index: int) -> str:
-        """Say which promise `outcome` breaks when the crash came before event `index`."""
+    def broken(self, outcome: _Outcome, at: int) -> str:
+        """Say which promise `outcome` breaks when the crash came before event `at`."""
         if outcome.error:
             return outcome.error
-        acknowledged = [note for i, note in self._notes if i < index]
-        in_flight = [note for i, note in self._notes if i >= index][:1]
+        acknowledged = [i for i in self._acknowledged if i < at]
         if outcome.unfinished and acknowledged:
             return "an acknowledged store is gone"
         if outcome.no_file:
             return ""
-        if self._full:
-            floor = len(acknowledged) - 1
-        else:
-            synced = max((i for i in self._syncs if i < index), default=-1)
-            floor = sum(i < synced for i, _ in self._notes) - 1
-        allowed = acknowledged[max(floor, 0) :] + in_flight
+        if not self._full:
+            synced = max((i for i in self._syncs if i < at), default=0)
+            acknowledged = [i for i in acknowledged if i < synced] or acknowledged[:1]
+        first = acknowledged[-1] if acknowledged else 0
+        # The first one behind the crash was in flight, or a commit that it is made of.
+        last = next((i for i in self._acknowledged if i >= at), sys.maxsize)
+        allowed = [note.state for i, note in self._notes if first <= i <= last]
         if outcome.state in allowed:
             return ""
-        older = [note for _, note in self._notes].count(outcome.state)
-        kind = "an acknowledged state, but not one that may be shown" if older else "no such state"
-        return f"shows {_short(outcome.state)}: {kind}; expected {_short(allowed[0])}"
+        known = outcome.state in [note.state for _, note in self._notes]
+        kind = "an acknowledged state, but not one that may be shown" if known else "no such state"
+        return f"shows {_short(outcome.state)}: {kind}; expected {_short(allowed[:1])}"
 
 
 def _short(state: Any) -> str:

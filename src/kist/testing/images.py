@@ -64,6 +64,7 @@ class _Point(NamedTuple):
     at: int
     unsynced: tuple[int, ...]  # writes and resizes that may be missing
     fresh: tuple[int, ...]  # those of them since the last point
+    synced: int  # event of the last sync that succeeded, or 0
 
 
 def crash_states(
@@ -103,6 +104,7 @@ def _points(log: Sequence[Event]) -> Iterator[_Point]:
     limbo: list[int] = []  # of failed syncs: uncertain for good
     pending: list[int] = []
     fresh: list[int] = []
+    synced = 0
     for index, event in enumerate(log):
         if event.kind in ("write", "resize"):
             pending.append(index)
@@ -111,15 +113,16 @@ def _points(log: Sequence[Event]) -> Iterator[_Point]:
         if event.kind == "directory sync":
             continue
         if fresh or (limbo and event.kind == "note"):
-            yield _Point(index, (*limbo, *pending), tuple(fresh))
+            yield _Point(index, (*limbo, *pending), tuple(fresh), synced)
             fresh = []
         if event.kind == "sync":
             pending = []
+            synced = index
         elif event.kind == "failed sync":
             limbo += pending
             pending = []
     if pending or limbo or (log and log[-1].kind == "note"):
-        yield _Point(len(log), (*limbo, *pending), tuple(fresh))
+        yield _Point(len(log), (*limbo, *pending), tuple(fresh), synced)
 
 
 def _lengths(log: Sequence[Event], initial: bytes) -> list[int]:
@@ -167,9 +170,10 @@ def _recipes(
         if rng.random() < 0.25:
             # Lengths and bytes go separate ways.
             yield subset(f"length alone of {missing}", members, length=lengths[point.at])
-            yield subset(
-                f"length alone of {missing}, junk", members, length=lengths[point.at], junk=True
-            )
+            # Not before the first sync: nobody can tell junk from the file of another program.
+            if point.synced:
+                label = f"length alone of {missing}, junk"
+                yield subset(label, members, length=lengths[point.at], junk=True)
     for event in point.fresh:
         others = [e for e in unsynced if e != event]
         for name, ranges in _tears(log[event], rng):
@@ -182,8 +186,7 @@ def _recipes(
             kept = tuple((event, _sieve(log[event], block, rng)) for event in unsynced)
             yield _Recipe(f"blocks of {block} missing", point.at, kept)
     # Bytes that lie beyond the length as it was at the last sync.
-    first = unsynced[0]
-    durable = lengths[first]
+    durable = lengths[point.synced]
     if lengths[point.at] > durable:
         yield subset("the length lost", unsynced, length=durable)
         for _ in range(4):
