@@ -218,8 +218,10 @@ class RowsCodec:
             The bytes are no batch of these columns. No more is allocated than for `MAX_NBYTES`
             of rows.
         """
+        return self._rows(open_piece(data, self._plan), dtype or self.dtype)
+
+    def _rows(self, parts: Parts, dtype: np.dtype[Any]) -> Array:
         plan = self._plan
-        parts = open_piece(data, self._plan)
         n_rows = parts.n_rows
         words = expand(parts.modes, parts.firsts, parts.planes)
         values = [
@@ -242,7 +244,7 @@ class RowsCodec:
                     _run_view(raw, run)[rows] = source[:, rows].T
             for leaf, cut in self._bytes(parts):
                 raw[:, leaf.offset : leaf.offset + leaf.nbytes] = cut
-        return np.ndarray((n_rows,), dtype or self.dtype, buffer=raw)
+        return np.ndarray((n_rows,), dtype, buffer=raw)
 
     def decode_columns(self, data: bytes, which: Sequence[int] | None = None) -> list[Array]:
         """Return some columns of a batch.
@@ -268,6 +270,10 @@ class RowsCodec:
         parts = open_piece(data, self._plan)
         leaves = self._plan.leaves if which is None else [self._plan.leaves[i] for i in which]
         wanted = [leaf for leaf in leaves if isinstance(leaf, WordLeaf)]
+        if wanted and parts.n_rows < FEW_ROWS and self._plan.scatter is not None:
+            # All columns at once take fewer NumPy calls than a handful one by one.
+            records = self._rows(parts, self.dtype)
+            return [records[f"f{leaf.index}"].copy() for leaf in leaves]
         rows = None
         if which is not None and wanted:
             rows = np.concatenate([np.arange(leaf.start, leaf.stop) for leaf in wanted])
