@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from kist.errors import ReadOnlyError, StaleHandleError, StorageError, StoreLockedError
-from kist.storage import FileBackend, MemoryBackend, file, locks
+from kist.storage import FileBackend, MemoryBackend, file, ofd
 
-if not locks.HAVE_OFD:
+if not ofd.HAVE_OFD:
     pytest.skip("no OFD locks on this system", allow_module_level=True)
 
 
@@ -167,9 +167,7 @@ def test_nobody_who_comes_back_at_once_overtakes_a_waiting_writer(
     backend.locks.acquire_writer(0)
     other.send("acquire_writer", 60)
     # It waits at the turnstile from now on.
-    wait_until(
-        lambda: any(a <= locks.TURNSTILE <= b for p, a, b in seen(backend) if p == other.pid)
-    )
+    wait_until(lambda: any(a <= ofd.TURNSTILE <= b for p, a, b in seen(backend) if p == other.pid))
     backend.locks.release_writer()
     with pytest.raises(StoreLockedError):
         backend.locks.acquire_writer(0)
@@ -373,7 +371,7 @@ def test_a_fork_while_another_thread_holds_a_lock_does_not_freeze_the_child(
 ) -> None:
     memory = MemoryBackend(b"abc")
     memory.locks.acquire_writer(0)
-    backend.locks._pin_lock.acquire()
+    backend.locks._mutex.acquire()
     memory.file.mutex.acquire()
     try:
 
@@ -386,9 +384,54 @@ def test_a_fork_while_another_thread_holds_a_lock_does_not_freeze_the_child(
         # Nothing would end a child that hangs.
         assert in_child(lambda: (backend.read(0, 1), work())[1]) == "(b'xbc', True)"
     finally:
-        backend.locks._pin_lock.release()
+        backend.locks._mutex.release()
         memory.file.mutex.release()
     assert memory.read(0, 3) == b"abc"
+
+
+# Finalizers
+
+
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_a_pin_undone_by_a_finalizer_at_any_moment_neither_hangs_nor_miscounts(
+    backend: FileBackend, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = backend.locks if kind == "file" else MemoryBackend().locks
+    take, free = some._take_pin, some._free_pin
+    calls: list[str] = []
+
+    def within(name: str, real: Callable[[int], None], commit: int) -> None:
+        # The collector comes in while the mutex is held.
+        calls.append(name)
+        some.unpin(1)
+        real(commit)
+
+    for _ in range(3):
+        some.pin(1)
+    monkeypatch.setattr(some, "_take_pin", lambda c: within("take", take, c))
+    some.pin(5)
+    assert some.pins(9) == [1, 5]
+    monkeypatch.setattr(some, "_free_pin", lambda c: within("free", free, c) if c == 5 else free(c))
+    some.unpin(5)
+    assert calls == ["take", "free"]
+    assert some.pins(9) == [1]
+    some.unpin(1)
+    assert some.pins(9) == []
+
+
+def test_pins_of_many_threads_are_counted_right(backend: FileBackend) -> None:
+    def work() -> None:
+        for i in range(300):
+            backend.locks.pin(i % 3)
+            backend.locks.unpin(i % 3)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert backend.locks.pins(9) == []
+    assert backend.locks._counts == {}
 
 
 # Systems that lack something
@@ -398,7 +441,7 @@ def test_without_ofd_locks_nothing_is_written_and_reading_works(
     backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend.write(0, [b"abc"])
-    monkeypatch.setattr(locks, "HAVE_OFD", False)
+    monkeypatch.setattr(ofd, "HAVE_OFD", False)
     monkeypatch.setattr(file, "HAVE_OFD", False)
     with pytest.raises(StorageError, match="needs open file description locks"):
         FileBackend(path, writable=True)
@@ -437,7 +480,7 @@ def test_a_refused_lock_is_an_error_with_its_errno(
     def refuse(*arguments: object) -> bytes:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(locks.fcntl, "fcntl", refuse)
+    monkeypatch.setattr(ofd.fcntl, "fcntl", refuse)
     for call in (
         lambda: backend.locks.acquire_writer(1),
         lambda: backend.locks.pin(1),

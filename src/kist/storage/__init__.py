@@ -2,7 +2,8 @@
 
 Bottom up:
 
-- `locks`   the interface `Locks`, the bytes that are locked, and OFD locks on a file
+- `locks`   the interface `Locks`, and what all kinds of it share
+- `ofd`     `FileLocks`: OFD locks on a file, and which bytes are locked
 - `base`    `StorageBackend`: size, read, write, resize, sync; counters; what a fork does
 - `file`    `FileBackend`: a file, by pread and pwritev
 - `memory`  `MemoryBackend`: bytes of this process, also shared between engines

@@ -26,7 +26,7 @@ from kist.errors import (
     StoreNotFoundError,
 )
 from kist.storage.base import StorageBackend, view_of
-from kist.storage.locks import HAVE_OFD, FileLocks
+from kist.storage.ofd import HAVE_OFD, FileLocks
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

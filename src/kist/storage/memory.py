@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from kist.errors import ReadOnlyError, StoreClosedError, StoreLockedError
 from kist.storage.base import StorageBackend, view_of
-from kist.storage.locks import Locks, joined
+from kist.storage.locks import CountedPins, joined
 
 if TYPE_CHECKING:
     from kist.storage.base import Readable, Writable
@@ -32,22 +31,23 @@ class MemoryFile:
 
     def __init__(self, data: Readable = b"") -> None:
         self.data = bytearray(data)
-        # Reentrant: the garbage collector may undo a pin at any time.
+        # Reentrant: the garbage collector may end a backend at any time.
         self.mutex = threading.RLock()
         self.writer: MemoryLocks | None = None
         self.queue: list[MemoryLocks] = []
         self.changed = threading.Condition(self.mutex)
-        self.pins: Counter[int] = Counter()
+        # (id of the owner, commit); changed in single steps, so that it needs no lock.
+        self.pins: dict[tuple[int, int], None] = {}
 
 
-class MemoryLocks(Locks):
+class MemoryLocks(CountedPins):
     """Locks between the backends of one `MemoryFile`; waiters are served in order."""
 
     def __init__(self, file: MemoryFile, name: str, writable: bool) -> None:
         self._file = file
         self._name = name
         self._writable = writable
-        self._counts: Counter[int] = Counter()
+        super().__init__()
         self._owner: int | None = None
 
     def acquire_writer(self, timeout: float | None) -> None:
@@ -84,33 +84,18 @@ class MemoryLocks(Locks):
     def writer_held(self) -> bool:
         return self._file.writer is self
 
-    def pin(self, commit: int) -> None:
-        if commit < 0:
-            raise ValueError(f"commit {commit} is negative")
-        with self._file.mutex:
-            self._counts[commit] += 1
-            self._file.pins[commit] += 1
+    def _take_pin(self, commit: int) -> None:
+        self._file.pins[id(self), commit] = None
 
-    def unpin(self, commit: int) -> None:
-        with self._file.mutex:
-            if not self._counts[commit]:
-                raise ValueError(f"commit {commit} is not pinned")
-            self._take(commit, 1)
-
-    def _take(self, commit: int, n: int) -> None:
-        self._counts[commit] -= n
-        self._file.pins[commit] -= n
-        if not self._file.pins[commit]:
-            del self._file.pins[commit]
+    def _free_pin(self, commit: int) -> None:
+        self._file.pins.pop((id(self), commit), None)
 
     def pinned_ranges(self, limit: int) -> list[tuple[int, int]]:
-        with self._file.mutex:
-            pins = sorted(self._file.pins.copy())
-            return joined([(commit, commit) for commit in pins if commit <= limit])
+        pins = sorted({commit for _, commit in list(self._file.pins) if commit <= limit})
+        return joined([(commit, commit) for commit in pins])
 
     def holders(self) -> dict[int, list[int]]:
-        with self._file.mutex:
-            return {commit: [os.getpid()] for commit in sorted(self._file.pins)}
+        return {commit: [os.getpid()] for commit in sorted({c for _, c in list(self._file.pins)})}
 
     def writer_holder(self) -> str | None:
         return None if self._file.writer is None else "this process"
@@ -118,10 +103,8 @@ class MemoryLocks(Locks):
     def close(self) -> None:
         """Give up every lock of this object."""
         self.release_writer()
-        with self._file.mutex:
-            for commit, count in list(self._counts.items()):
-                if count:
-                    self._take(commit, count)
+        for commit in list(self._counts):
+            self._free_pin(commit)
 
 
 class MemoryBackend(StorageBackend):
@@ -220,6 +203,7 @@ class MemoryBackend(StorageBackend):
     def _after_fork_in_child(self) -> None:
         super()._after_fork_in_child()
         # A thread that held these does not exist in the child.
+        self.locks._fresh_mutex()
         file = self.file
         file.mutex = threading.RLock()
         file.changed = threading.Condition(file.mutex)
