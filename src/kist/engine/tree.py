@@ -11,8 +11,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from kist.errors import CorruptDataError
 from kist.format.checksum import sum128
-from kist.format.layout import POINTER
+from kist.format.layout import MAX_TREE_DEPTH, MAX_TREE_PAGE, POINTER
 from kist.format.tree import pack_tree_page, tree_page_size, unpack_tree_page
 from kist.format.values import Pointer, extent_length
 
@@ -22,6 +23,8 @@ TARGET = 8192
 CACHED_NODES = 1024
 
 Batch = Sequence[tuple[bytes, bytes | None]]
+Bounds = tuple[int, bytes, bytes | None]  # level, lowest key, key that is too high
+_ANYTHING: Bounds = (-1, b"", None)  # what a root keeps within
 
 
 @dataclass(slots=True)
@@ -31,6 +34,11 @@ class Node:
     level: int
     keys: list[bytes]
     values: list[bytes]
+
+    def bounds_of(self, at: int, own: Bounds) -> Bounds:
+        """What child `at` must keep within."""
+        high = self.keys[at + 1] if at + 1 < len(self.keys) else own[2]
+        return self.level - 1, self.keys[at], high
 
 
 @dataclass(slots=True)
@@ -88,10 +96,22 @@ class Tree:
         self._cache: OrderedDict[bytes, Node] = OrderedDict()
 
     def node(self, pointer: bytes) -> Node:
-        """Decoded page behind a packed pointer; the last 1,024 stay decoded."""
+        """Decoded page behind a packed pointer; the last 1,024 stay decoded.
+
+        Raises
+        ------
+        CorruptDataError
+            The page is damaged, or too large to be one.
+        """
         node = self._cache.get(pointer)
         if node is None:
-            node = Node(*unpack_tree_page(self._fetch(Pointer.unpack(pointer))))
+            place = Pointer.unpack(pointer)
+            if place.length > MAX_TREE_PAGE:
+                raise CorruptDataError(
+                    f"byte {place.offset}: a tree page of {place.length} bytes",
+                    offset=place.offset,
+                )
+            node = Node(*unpack_tree_page(self._fetch(place)))
             self._cache[pointer] = node
             # Threads may race here; popping by key may miss, which only costs a fetch.
             while len(self._cache) > CACHED_NODES:
@@ -101,14 +121,40 @@ class Tree:
                     break
         return node
 
+    def _inside(self, pointer: bytes, bounds: Bounds) -> Node:
+        """The page behind a pointer, if it keeps within what its parent says.
+
+        Sums do not protect against a file made on purpose: without this check, one page under
+        many parents would be as good as any number of them, and a page could be its own parent.
+        """
+        node = self.node(pointer)
+        keys = node.keys
+        level, low, high = bounds
+        if (
+            (node.level != level and level >= 0)
+            or not keys
+            or keys[0] < low
+            or (high is not None and keys[-1] >= high)
+        ):
+            place = Pointer.unpack(pointer)
+            raise CorruptDataError(
+                f"byte {place.offset}: the tree page does not belong below its parent",
+                offset=place.offset,
+            )
+        return node
+
     def get(self, root: bytes | None, key: bytes) -> bytes | None:
         """Value of a key, or None."""
+        level = MAX_TREE_DEPTH + 1
         while root is not None:
             node = self.node(root)
+            if node.level >= level:
+                raise CorruptDataError(f"a tree page of level {node.level} below level {level}")
+            level = node.level
             at = bisect_right(node.keys, key) - 1
             if at < 0:
                 return None
-            if node.level == 0:
+            if level == 0:
                 return node.values[at] if node.keys[at] == key else None
             root = node.values[at]
         return None
@@ -137,25 +183,28 @@ class Tree:
     ) -> Iterator[tuple[Node, int, int]]:
         """Leaves with the entries of a range: (leaf, first, last) of each, in order."""
         # A stack, not generators within generators: each would cost every entry a step.
-        stack = [root] if root is not None and start < stop else []
+        stack = [(root, _ANYTHING)] if root is not None and start < stop else []
         while stack:
-            node = self.node(stack.pop())
+            pointer, bounds = stack.pop()
+            node = self._inside(pointer, bounds)
             last = bisect_left(node.keys, stop)
             if node.level == 0:
                 yield node, bisect_left(node.keys, start), last
                 continue
             first = max(bisect_right(node.keys, start) - 1, 0)
-            children = node.values[first:last]
-            stack += children if reverse else children[::-1]
+            order = range(first, last) if reverse else range(last - 1, first - 1, -1)
+            stack += [(node.values[at], node.bounds_of(at, bounds)) for at in order]
 
     def pages(self, root: bytes | None) -> Iterator[tuple[bytes, Node]]:
         """Every (packed pointer, page) of a tree, parents first."""
-        if root is not None:
-            node = self.node(root)
-            yield root, node
+        stack = [(root, _ANYTHING)] if root is not None else []
+        while stack:
+            pointer, bounds = stack.pop()
+            node = self._inside(pointer, bounds)
+            yield pointer, node
             if node.level:
-                for child in node.values:
-                    yield from self.pages(child)
+                order = range(len(node.values) - 1, -1, -1)
+                stack += [(node.values[at], node.bounds_of(at, bounds)) for at in order]
 
     def apply(self, root: bytes | None, batch: Batch) -> Draft:
         """Draft of the tree with a batch of puts (value) and deletes (None) applied.
@@ -174,7 +223,7 @@ class Tree:
             live = [(k, v) for k, v in batch if v is not None]
             pieces = _cut(0, [k for k, _ in live], [v for _, v in live], True)
         else:
-            pieces = self._apply(root, batch, draft)
+            pieces = self._apply(root, batch, draft, _ANYTHING)
         while len(pieces) > 1:
             first = pieces[0][1]
             level = 1 + (first.level if isinstance(first, DraftNode) else self.node(first).level)
@@ -185,9 +234,9 @@ class Tree:
         return draft
 
     def _apply(
-        self, pointer: bytes, batch: Batch, draft: Draft
+        self, pointer: bytes, batch: Batch, draft: Draft, bounds: Bounds
     ) -> list[tuple[bytes, bytes | DraftNode]]:
-        node = self.node(pointer)
+        node = self._inside(pointer, bounds)
         draft.replaced[pointer] = b"" if node.level else node.keys[0]
         if node.level == 0:
             keys, values = _merge(node.keys, node.values, batch)
@@ -204,7 +253,7 @@ class Tree:
             else:
                 stop = n
             if stop > at:
-                out += self._apply(child, batch[at:stop], draft)
+                out += self._apply(child, batch[at:stop], draft, node.bounds_of(i, bounds))
             else:
                 out.append((key, child))
             at = stop

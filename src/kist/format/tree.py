@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 from kist.errors import CorruptDataError
-from kist.format.layout import MAX_TREE_DEPTH, TREE_PAGE
+from kist.format.layout import MAX_TREE_DEPTH, MAX_TREE_PAGE, POINTER, TREE_PAGE
 
 _HEAD = TREE_PAGE.struct
 
@@ -61,7 +61,9 @@ def unpack_tree_page(data: bytes) -> tuple[int, list[bytes], list[bytes]]:
     """
     try:
         level, flags, cut, n = _HEAD.unpack_from(data)
-        if flags or level > MAX_TREE_DEPTH or 6 * n > len(data):
+        # Keys are counted with their prefix: a small page must not become a large one.
+        large = 6 * n > len(data) or n * cut + len(data) > MAX_TREE_PAGE
+        if flags or level > MAX_TREE_DEPTH or large:
             raise CorruptDataError(f"tree page: level {level}, flags {flags}, {n} entries")
         at = _HEAD.size
         key_lengths = struct.unpack_from(f"<{n}H", data, at)
@@ -79,4 +81,6 @@ def unpack_tree_page(data: bytes) -> tuple[int, list[bytes], list[bytes]]:
     values = [data[a:b] for a, b in pairwise(ends)]
     if keys != sorted(keys) or len(set(keys)) != n:
         raise CorruptDataError("tree page: keys do not ascend")
+    if level and not all(length == POINTER.size for length in value_lengths):
+        raise CorruptDataError("tree page: a value of an inner page is no pointer")
     return level, keys, values
