@@ -1,0 +1,197 @@
+"""The copy-on-write tree against a dict."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kist.engine.tree import TARGET, DraftNode, Tree, extent_bound, place
+from kist.errors import CorruptDataError
+from kist.format import layout
+from kist.format.tree import pack_tree_page, tree_page_size, unpack_tree_page
+from kist.format.values import Pointer
+
+Batch = dict[bytes, bytes | None]
+
+
+class Pages:
+    """A tree whose pages are kept in a dictionary."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[int, bytes] = {}
+        self.live: set[bytes] = set()
+        self.root: bytes | None = None
+        self.end = layout.DATA_OFFSET
+        self.tree = Tree(lambda pointer: self.bodies[pointer.offset])
+
+    def apply(self, batch: Batch) -> None:
+        draft = self.tree.apply(self.root, sorted(batch.items()))
+        nodes = draft.nodes()
+        start = self.end
+        for pointer, node, body in place(nodes, start, 1):
+            assert len(body) <= node.size
+            self.bodies[pointer.offset] = body
+            self.live.add(pointer.pack())
+            self.root = pointer.pack()
+            self.end = sum(pointer.extent)
+        assert self.end - start <= extent_bound(nodes)
+        assert draft.replaced.keys() <= self.live
+        self.live -= draft.replaced.keys()
+        if not isinstance(draft.root, DraftNode):
+            self.root = draft.root
+
+    def check(self, expected: dict[bytes, bytes]) -> None:
+        assert dict(self.tree.scan(self.root, b"", b"\xff" * 2000)) == expected
+        assert {packed for packed, _ in self.tree.pages(self.root)} == self.live
+        for _, node in self.tree.pages(self.root):
+            assert node.keys == sorted(set(node.keys))
+            assert node.keys
+            if node.level:
+                children = [self.tree.node(child) for child in node.values]
+                assert {child.level for child in children} == {node.level - 1}
+                assert [child.keys[0] for child in children] == node.keys
+
+
+KEYS = st.one_of(
+    st.integers(0, 400).map(lambda n: b"%09d" % n),
+    st.integers(0, 60).map(lambda n: b"%09d" % n + b"k" * (17 * n % 1000)),
+)
+VALUES = st.one_of(st.none(), st.binary(max_size=20), st.integers(0, 9000).map(lambda n: b"v" * n))
+RANGES = st.tuples(st.integers(0, 400), st.integers(1, 200), st.integers(0, 300)).map(
+    lambda r: {b"%09d" % n: b"w" * (n * r[2] % 500) for n in range(r[0], r[0] + r[1])}
+)
+DELETED = st.tuples(st.integers(0, 400), st.integers(1, 300)).map(
+    lambda r: {b"%09d" % n: None for n in range(r[0], r[0] + r[1])}
+)
+
+
+@given(
+    batches=st.lists(
+        st.one_of(st.dictionaries(KEYS, VALUES, max_size=30), RANGES, DELETED), max_size=12
+    ),
+    bounds=st.tuples(KEYS, KEYS),
+)
+def test_any_batches_give_the_map_that_a_dict_gives(
+    batches: list[Batch], bounds: tuple[bytes, bytes]
+) -> None:
+    pages = Pages()
+    expected: dict[bytes, bytes] = {}
+    for batch in batches:
+        pages.apply(batch)
+        for key, value in batch.items():
+            if value is None:
+                expected.pop(key, None)
+            else:
+                expected[key] = value
+        pages.check(expected)
+    start, stop = bounds
+    part = sorted((k, v) for k, v in expected.items() if start <= k < stop)
+    assert list(pages.tree.scan(pages.root, start, stop)) == part
+    assert list(pages.tree.scan(pages.root, start, stop, reverse=True)) == part[::-1]
+    for key in (start, stop, *list(expected)[:5]):
+        assert pages.tree.get(pages.root, key) == expected.get(key)
+
+
+def test_a_small_change_of_a_large_tree_writes_one_path() -> None:
+    pages = Pages()
+    pages.apply({b"%09d" % n: b"v" * 50 for n in range(20_000)})
+    before = len(pages.bodies)
+    pages.apply({b"%09d" % 777: b"new"})
+    depth = 1 + pages.tree.node(pages.root or b"").level
+    assert len(pages.bodies) - before == depth <= 4
+
+
+def test_keys_in_order_fill_pages() -> None:
+    pages = Pages()
+    for first in range(0, 6000, 30):
+        pages.apply({b"%09d" % n: b"v" * 50 for n in range(first, first + 30)})
+    leaves = [node for _, node in pages.tree.pages(pages.root) if node.level == 0]
+    full = sum(tree_page_size(n.keys, n.values) > TARGET * 0.9 for n in leaves)
+    assert full >= len(leaves) - 1
+
+
+def test_deleting_most_records_joins_pages() -> None:
+    pages = Pages()
+    pages.apply({b"%09d" % n: b"v" * 50 for n in range(20_000)})
+    pages.apply({b"%09d" % n: None for n in range(20_000) if n % 100})
+    assert sum(1 for _ in pages.tree.pages(pages.root)) < 20
+    pages.apply({b"%09d" % n: None for n in range(20_000)})
+    assert pages.root is None
+
+
+def packed(body: bytes, offset: int) -> tuple[bytes, bytes]:
+    return Pointer(offset, len(body), len(body), 1, bytes(16)).pack(), body
+
+
+def hostile(pages: dict[int, bytes]) -> Tree:
+    return Tree(lambda pointer: pages[pointer.offset])
+
+
+def test_a_tree_that_leads_back_to_itself_is_refused() -> None:
+    body = pack_tree_page(1, [b"a"], [bytes(44)])
+    pointer, _ = packed(body, 64)
+    tree = hostile({64: pack_tree_page(1, [b"a"], [pointer])})
+    for walk in (
+        lambda: tree.get(pointer, b"b"),
+        lambda: list(tree.scan(pointer, b"", b"z")),
+        lambda: list(tree.pages(pointer)),
+        lambda: tree.apply(pointer, [(b"b", b"x")]),
+    ):
+        with pytest.raises(CorruptDataError):
+            walk()
+
+
+def test_one_page_under_many_parents_is_refused_at_once() -> None:
+    # Ten levels of a hundred times the same child: 100**10 records in 20 KB.
+    pages = {0: pack_tree_page(0, [b"k%03d" % i for i in range(100)], [b"v"] * 100)}
+    pointer, _ = packed(pages[0], 0)
+    for level in range(1, 11):
+        keys = [b"k%03d" % i for i in range(100)]
+        pages[level * 64] = pack_tree_page(level, keys, [pointer] * 100)
+        pointer, _ = packed(pages[level * 64], level * 64)
+    tree = hostile(pages)
+    for walk in (
+        lambda: list(tree.scan(pointer, b"", b"z")),
+        lambda: list(tree.scan(pointer, b"", b"z", True)),
+        lambda: list(tree.pages(pointer)),
+        lambda: tree.apply(pointer, [(b"k%03d" % i, b"x") for i in range(100)]),
+    ):
+        with pytest.raises(CorruptDataError):
+            walk()
+
+
+@given(
+    level=st.integers(0, layout.MAX_TREE_DEPTH),
+    entries=st.dictionaries(st.binary(min_size=1, max_size=30), st.binary(max_size=60)),
+)
+def test_pages_of_a_tree_come_back(level: int, entries: dict[bytes, bytes]) -> None:
+    keys = sorted(entries)
+    if level:
+        entries = {key: bytes(44) for key in keys}
+    values = [entries[key] for key in keys]
+    body = pack_tree_page(level, keys, values)
+    if level and not keys:
+        return
+    assert unpack_tree_page(body) == (level, keys, values)
+
+
+@given(
+    entries=st.dictionaries(st.binary(min_size=1, max_size=9), st.binary(max_size=20), min_size=1),
+    cut=st.integers(0, 400),
+    at=st.integers(0, 400),
+    byte=st.integers(1, 255),
+)
+def test_pages_that_are_cut_or_changed_are_refused_or_well_formed(
+    entries: dict[bytes, bytes], cut: int, at: int, byte: int
+) -> None:
+    keys = sorted(entries)
+    body = bytearray(pack_tree_page(0, keys, [entries[key] for key in keys]))
+    body[at % len(body)] ^= byte
+    for data in (bytes(body), bytes(body[: cut % len(body)])):
+        try:
+            _, found, values = unpack_tree_page(data)
+        except CorruptDataError:
+            continue
+        assert len(found) == len(values)
+        assert found == sorted(set(found))
