@@ -1,0 +1,256 @@
+"""What a store holds, as JSON: the form of the pages beside the golden files.
+
+README.md in this folder says what each entry means.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+MOST_VALUES = 40
+"""Columns up to so many rows are listed whole; of longer ones, the first and the last `ENDS`."""
+
+ENDS = 3
+
+Array = np.ndarray[Any, Any]
+Json = dict[str, Any]
+
+
+# Content, as whoever makes a file says that it should be
+
+
+@dataclass
+class Table:
+    """Rows and attributes."""
+
+    rows: Array
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    column_attrs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass
+class Group:
+    """Names of what stands below, and attributes."""
+
+    children: Mapping[str, Group | Table] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def content_of(group: Any) -> Group:
+    """Return what an open store, or a group of it, holds."""
+    children: dict[str, Group | Table] = {}
+    for name, node in group.items():
+        if node.kind == "group":
+            children[name] = content_of(node)
+        else:
+            columns = {column: dict(node[column].attrs) for column in node.columns}
+            columns = {column: attrs for column, attrs in columns.items() if attrs}
+            children[name] = Table(node[:], dict(node.attrs), columns)
+    return Group(children, dict(group.attrs))
+
+
+# As JSON
+
+
+def describe(node: Group | Table) -> Json:
+    """Return a node and everything below it as JSON."""
+    attributes = {name: describe_value(node.attrs[name]) for name in sorted(node.attrs)}
+    if isinstance(node, Group):
+        children = {name: describe(node.children[name]) for name in sorted(node.children)}
+        return {"kind": "group", "attributes": attributes, "children": children}
+    found: Json = {
+        "kind": "table",
+        "attributes": attributes,
+        "n_rows": len(node.rows),
+        "dtype": describe_dtype(node.rows.dtype),
+        "leaves": [describe_leaf(*leaf) for leaf in leaves_of(node.rows)],
+    }
+    if node.column_attrs:
+        found["column_attributes"] = {
+            column: {name: describe_value(attrs[name]) for name in sorted(attrs)}
+            for column, attrs in sorted(node.column_attrs.items())
+        }
+    return found
+
+
+def describe_dtype(dtype: np.dtype[Any]) -> Any:
+    """Return a dtype: text, or a sub-array, or fields."""
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return {"base": describe_dtype(base), "shape": list(shape)}
+    if dtype.names is None:
+        return dtype.str
+    fields = []
+    for name in dtype.names:
+        inner, offset, *title = dtype.fields[name]  # type: ignore[index]
+        fields.append({"name": name, "dtype": describe_dtype(inner), "offset": offset})
+        if title:
+            fields[-1]["title"] = title[0]
+    found: Json = {"fields": fields, "itemsize": dtype.itemsize}
+    if dtype.isalignedstruct:
+        found["aligned"] = True
+    if dtype.type is np.record:
+        found["record"] = True
+    return found
+
+
+def leaves_of(rows: Array, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Array]]:
+    """Yield path and values of each innermost field; shape (rows, *shape of the sub-arrays)."""
+    if rows.dtype.names is None:
+        yield path, rows
+        return
+    for name in rows.dtype.names:
+        yield from leaves_of(rows[name], (*path, name))
+
+
+def describe_leaf(path: tuple[str, ...], values: Array) -> Json:
+    """Return one leaf of a table."""
+    n = len(values)
+    found: Json = {"path": list(path), "dtype": values.dtype.str, "shape": list(values.shape[1:])}
+    found["sha256"] = hashlib.sha256(raw(values)).hexdigest()
+    if n <= MOST_VALUES:
+        found["values"] = [describe_item(value) for value in values]
+    else:
+        found["first"] = [describe_item(value) for value in values[:ENDS]]
+        found["last"] = [describe_item(value) for value in values[-ENDS:]]
+    return found
+
+
+def raw(values: Array) -> bytes:
+    """Return the values in the byte order of their dtype; padding of long doubles as zeros."""
+    values = np.ascontiguousarray(values)
+    if values.dtype.kind in "fc" and values.dtype.char in "gG":
+        item = values.dtype.itemsize // (2 if values.dtype.kind == "c" else 1)
+        parts = np.frombuffer(values.tobytes(), np.uint8).reshape(-1, item).copy()
+        if values.dtype.byteorder == ">":
+            parts[:, : item - 10] = 0
+        else:
+            parts[:, 10:] = 0
+        return parts.tobytes()
+    return values.tobytes()
+
+
+def describe_item(value: Any) -> Any:
+    """Return one value of a leaf, for people; `sha256` is what is exact."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return [describe_item(item) for item in value]
+    value = np.asarray(value)
+    kind = value.dtype.kind
+    if kind == "b":
+        return bool(value)
+    if kind in "iu":
+        return int(value)
+    if kind in "mM":
+        number = int(value.astype(value.dtype.newbyteorder("=")).view("i8"))
+        return "NaT" if number == -(2**63) else number
+    if value.dtype.char in "gG" or kind in "SV":
+        return raw(value).hex()
+    if kind == "f":
+        return _number(float(value))
+    if kind == "c":
+        return [_number(float(value.real)), _number(float(value.imag))]
+    return str(value)
+
+
+def _number(value: float) -> float | str:
+    # JSON knows neither of them.
+    return value if abs(value) < float("inf") else repr(value)
+
+
+def describe_value(value: Any) -> Json:
+    """Return the value of an attribute, with its exact type."""
+    kind = type(value)
+    if kind in (list, tuple):
+        return {"type": kind.__name__, "items": [describe_value(item) for item in value]}
+    if kind in (set, frozenset):
+        items = sorted((describe_value(item) for item in value), key=json.dumps)
+        return {"type": kind.__name__, "items": items}
+    if kind is dict:
+        items = [[describe_value(k), describe_value(v)] for k, v in value.items()]
+        return {"type": "dict", "items": items}
+    if isinstance(value, np.generic | np.ndarray):
+        return _described_array(value)
+    return {"type": kind.__name__, **_plain(value)}
+
+
+def _plain(value: Any) -> Json:
+    if value is None:
+        return {}
+    if isinstance(value, bool | str):
+        return {"value": value}
+    if isinstance(value, int | Decimal):
+        return {"value": str(value)}
+    if isinstance(value, float):
+        return {"value": repr(value), "bits": struct.pack(">d", value).hex()}
+    if isinstance(value, complex):
+        return {"value": repr(value), "bits": struct.pack(">dd", value.real, value.imag).hex()}
+    if isinstance(value, bytes | bytearray):
+        return {"hex": value.hex()}
+    if isinstance(value, dt.timedelta):
+        whole = {"days": value.days, "seconds": value.seconds}
+        return {**whole, "microseconds": value.microseconds}
+    if isinstance(value, dt.datetime | dt.time):
+        naive = value.replace(tzinfo=None, fold=0).isoformat()
+        return {"value": naive, "fold": value.fold, "zone": _zone(value.tzinfo)}
+    if isinstance(value, dt.date):
+        return {"value": value.isoformat()}
+    raise TypeError(f"no form for {type(value)}")
+
+
+def _zone(zone: dt.tzinfo | None) -> Any:
+    if zone is None:
+        return None
+    if isinstance(zone, dt.timezone):
+        offset = zone.utcoffset(None)
+        return {"seconds": offset.days * 86_400 + offset.seconds}
+    return {"name": getattr(zone, "key", None)}
+
+
+def _described_array(value: Any) -> Json:
+    array = np.asarray(value)
+    found: Json = {"type": "array" if isinstance(value, np.ndarray) else "scalar"}
+    if array.dtype.char == "T":
+        return {
+            **found,
+            "dtype": "StringDType",
+            "shape": list(array.shape),
+            "items": array.tolist(),
+        }
+    found |= {"dtype": describe_dtype(array.dtype), "shape": list(array.shape)}
+    data = raw(array)
+    if len(data) > 256:
+        return {**found, "sha256": hashlib.sha256(data).hexdigest()}
+    return {**found, "hex": data.hex()}
+
+
+def dumps(found: Json) -> str:
+    """Return JSON text: short lists on one line, so that people can read it."""
+    return _dumps(found, 0) + "\n"
+
+
+def _dumps(value: Any, depth: int) -> str:
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if not isinstance(value, dict | list) or len(line) + depth <= 98:
+        return line
+    pad, end = " " * (depth + 2), " " * depth
+    if isinstance(value, dict):
+        inner = [
+            f"{json.dumps(name, ensure_ascii=False)}: {_dumps(below, depth + 2)}"
+            for name, below in value.items()
+        ]
+        return "{\n" + ",\n".join(pad + part for part in inner) + f"\n{end}}}"
+    return "[\n" + ",\n".join(pad + _dumps(part, depth + 2) for part in value) + f"\n{end}]"
+
+
+def describe_versions(versions: Sequence[tuple[str, int, Group]]) -> Json:
+    """Return the tags of a store, and what each of them keeps."""
+    return {name: {"commit": at, "root": describe(group)} for name, at, group in versions}

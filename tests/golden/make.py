@@ -1,0 +1,534 @@
+"""Makes the golden files and their JSON.
+
+    python tests/golden/make.py              all of them
+    python tests/golden/make.py codecs log   some of them
+
+Time and random ids are frozen while a file is made, so making it again changes nothing unless
+the bytes of the format, or the choices of a codec, have changed. The JSON is made from what was
+put in, not from what kist reads; a file that kist reads differently is not written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+import time
+import zoneinfo
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from content import Array, Group, Table, content_of, describe, describe_versions, dumps
+
+import kist
+
+FOLDER = Path(__file__).resolve().parent
+EPOCH_NS = 1_700_000_000_000_000_000
+
+Maker = Callable[[Path], tuple[Group, list[tuple[str, int, Group]]]]
+MAKERS: dict[str, Maker] = {}
+
+
+def maker(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Note a function that makes a file at a path, and returns what is in it (and in its tags)."""
+
+    def make(path: Path) -> tuple[Group, list[tuple[str, int, Group]]]:
+        found = function(path)
+        return found if isinstance(found, tuple) else (found, [])
+
+    MAKERS[function.__name__] = make
+    make.__doc__ = function.__doc__
+    return function
+
+
+@contextlib.contextmanager
+def frozen(name: str) -> Iterator[None]:
+    """Let the clock tick by one millisecond a look, and randomness follow from the name."""
+    ticks = itertools.count(EPOCH_NS, 1_000_000)
+    draws = itertools.count()
+
+    def urandom(n: int) -> bytes:
+        return hashlib.shake_128(f"{name} {next(draws)}".encode()).digest(n)
+
+    with (
+        mock.patch.object(time, "time_ns", lambda: next(ticks)),
+        mock.patch.object(os, "urandom", urandom),
+    ):
+        kist.options.n_threads = 1  # the order of writes follows from the program
+        try:
+            yield
+        finally:
+            kist.options.reset()
+
+
+def ramp(n: int, start: int = 0) -> Array:
+    return np.arange(start, start + n, dtype=np.int64)
+
+
+def noise(n: int, seed: int) -> Array:
+    """Numbers below 2**31, the same wherever they are made: no random generator of a library."""
+    state, found = seed * 2 + 1, np.empty(n, np.int64)
+    for i in range(n):
+        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+        found[i] = state >> 33
+    return found
+
+
+# The files
+
+
+@maker
+def empty(path: Path) -> Group:
+    """A store into which nothing was ever put."""
+    kist.open(path, "x").close()
+    return Group()
+
+
+PLAIN_VALUES: dict[str, Any] = {
+    "none": None,
+    "true": True,
+    "false": False,
+    "zero": 0,
+    "int": -1234567890123,
+    "big int": 2**200 + 1,
+    "negative big int": -(2**127),
+    "float": 0.1,
+    "minus zero": -0.0,
+    "nan": float("nan"),
+    "inf": float("-inf"),
+    "complex": 1.5 - 2j,
+    "str": "grüße 🐍\n\0",
+    "empty str": "",
+    "bytes": bytes(range(20)),
+    "bytearray": bytearray(b"abc"),
+    "date": dt.date(2024, 2, 29),
+    "time": dt.time(23, 59, 58, 999_999),
+    "time with offset": dt.time(1, 2, tzinfo=dt.timezone(dt.timedelta(hours=-3, minutes=-30))),
+    "datetime": dt.datetime(1969, 12, 31, 23, 0, 0, 1),
+    "datetime utc": dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
+    "datetime zone": dt.datetime(
+        2024, 10, 27, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")
+    ),
+    "timedelta": dt.timedelta(days=-1, seconds=5, microseconds=7),
+    "decimal": Decimal("-1.2300"),
+    "list": [1, "two", None, [3.0, [True]]],
+    "empty list": [],
+    "tuple": (1, (2, ()), b"x"),
+    "set": {1, 2, "three"},
+    "frozenset": frozenset({(1, 2), b"z"}),
+    "dict": {"a": 1, 2: ["b"], (3, 4): {"deep": None}},
+    "scalar i8": np.int64(-5),
+    "scalar f4": np.float32(1.1),
+    "scalar bool": np.bool_(True),
+    "scalar time": np.datetime64("2024-01-02T03:04", "m"),
+    "scalar str": np.str_("text"),
+    "scalar bytes": np.bytes_(b"text"),
+    "scalar record": np.array((1, 2.5), "i4,f8")[()],
+    "array": np.arange(6, dtype="i2").reshape(2, 3),
+    "array 0-d": np.array(7, "u1"),
+    "array empty": np.zeros((0, 3), "f8"),
+    "array big-endian": np.array([1, 256], ">i4"),
+    "array str": np.array(["ab", "cde"]),
+    "array records": np.array([(1, 2.5), (3, 4.5)], [("a", "i4"), ("b", ">f8")]),
+    "array StringDType": np.array(
+        ["a", "longer than an inline string", ""], np.dtypes.StringDType()
+    ),
+    "array long": np.arange(2000, dtype="f8"),
+    "text long": "0123456789" * 1000,
+}
+
+
+@maker
+def attributes(path: Path) -> Group:
+    """Groups in groups, and attributes of every plain type."""
+    rows = np.array([(1, 2.0)], [("a", "i4"), ("b", "f8")])
+    with kist.open(path, "x") as store:
+        store.attrs.update(PLAIN_VALUES)
+        store.create_group("raw/2024/01", attrs={"camera": "B"})
+        store.create_group("raw/2024/02", title="february")
+        store.create_group("Ünïcode ✓ {}[]")
+        store.create_group("z" * 255)
+        store.create_group("gone/too")
+        del store["gone"]
+        store.create_group("old name")
+        store.move("old name", "raw/new name")
+        table = store.create_table("raw/t", rows, attrs={"unit": "mm"}, title="a table")
+        table["b"].attrs["unit"] = "s"
+        table["b"].attrs["range"] = (0.0, 9.5)
+        store.attrs["gone"] = 1
+        del store.attrs["gone"]
+    return Group(
+        {
+            "raw": Group(
+                {
+                    "2024": Group(
+                        {
+                            "01": Group(attrs={"camera": "B"}),
+                            "02": Group(attrs={"TITLE": "february"}),
+                        }
+                    ),
+                    "new name": Group(),
+                    "t": Table(
+                        rows,
+                        {"unit": "mm", "TITLE": "a table"},
+                        {"b": {"unit": "s", "range": (0.0, 9.5)}},
+                    ),
+                }
+            ),
+            "Ünïcode ✓ {}[]": Group(),
+            "z" * 255: Group(),
+        },
+        PLAIN_VALUES,
+    )
+
+
+NUMBERS = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16"]
+TIMES = ["M8[ns]", "M8[D]", "M8[25s]", "M8[Y]", "m8[us]", "m8", "m8[7D]"]
+TEXTS = ["S1", "S7", "U1", "U5", "V3"]
+
+
+def every_dtype() -> np.dtype[Any]:
+    fields: list[Any] = [
+        (f"{order}{code}", f"{order}{code}")
+        for code in [*NUMBERS, *TIMES]
+        for order in "<>"
+        if order == "<" or np.dtype(code).itemsize > 1
+    ]
+    fields += [(code, code) for code in TEXTS]
+    fields += [(">U2", ">U2"), ("empty", "S0"), (("a title", "named"), "i4")]
+    fields += [("v", "f4", (2, 3)), ("none", "f8", (0,))]
+    fields += [("n", [("x", "i4"), ("y", [("z", ">f4"), ("w", "S2")])])]
+    fields += [("m", [("p", "i2", (2,)), ("q", "?")], (3,))]
+    return np.dtype(fields)
+
+
+TEXT = ["", "a", "zz", "hä", "€", "🐍", "x" * 9]
+
+
+def fill(target: Array, seed: int) -> None:
+    """Put values of all kinds into an array of any dtype."""
+    if target.dtype.names is not None:
+        for i, name in enumerate(target.dtype.names):
+            fill(target[name], seed + i)
+        return
+    kind, native = target.dtype.kind, target.dtype.newbyteorder("=")
+    numbers = noise(target.size, seed) - 2**30
+    if kind == "b":
+        values: Array = numbers % 3 == 0
+    elif kind in "iu":
+        values = (numbers * 2**33).view("u8").astype(f"u{native.itemsize}").view(native)
+        values ^= (numbers % 251).astype(native)
+    elif kind in "fc":
+        values = (numbers % 20_000 / 8).astype(native)
+        if kind == "c":
+            values.imag = numbers % 77
+        values[::11], values[5::13], values[3::17] = np.nan, -np.inf, -0.0
+    elif kind in "mM":
+        values = numbers.view(native)
+        values[::9] = np.array("NaT", native)
+    elif kind == "U":
+        values = np.array(TEXT)[numbers % len(TEXT)]
+    else:
+        values = np.array([word.encode() for word in TEXT])[numbers % len(TEXT)]
+    target[...] = values.astype(target.dtype).reshape(target.shape)
+
+
+def rows_of(dtype: np.dtype[Any], n: int, seed: int) -> Array:
+    rows = np.zeros(n, dtype)
+    fill(rows, seed)
+    return rows
+
+
+@maker
+def dtypes(path: Path) -> Group:
+    """A column of every dtype, nested and sub-array fields, in small pieces."""
+    rows = rows_of(every_dtype(), 30, 1)
+    gaps = np.dtype(
+        {"names": ["a", "b"], "formats": ["i1", "f8"], "offsets": [3, 9], "itemsize": 20}
+    )
+    aligned = np.dtype([("a", "i1"), ("b", "f8"), ("c", "i2")], align=True)
+    record = np.dtype((np.record, [("a", "i4"), ("b", "f8")]))
+    with kist.open(path, "x") as store:
+        table = store.create_table("every", dtype=rows.dtype)
+        for start, stop in ((0, 1), (1, 3), (3, 20), (20, 30)):
+            table.append(rows[start:stop])
+        store["gaps"] = rows_of(gaps, 5, 2)
+        store["aligned"] = rows_of(aligned, 5, 3)
+        store["record"] = rows_of(record, 5, 4)
+        store.create_table("none", dtype=aligned)
+    return Group(
+        {
+            "every": Table(rows),
+            "gaps": Table(rows_of(gaps, 5, 2)),
+            "aligned": Table(rows_of(aligned, 5, 3)),
+            "record": Table(rows_of(record, 5, 4)),
+            "none": Table(np.zeros(0, aligned)),
+        }
+    )
+
+
+def measurements(n: int) -> Array:
+    """Rows whose columns call for different encodings."""
+    small = noise(n, 5)
+    rows = np.zeros(
+        n,
+        [
+            ("constant", "f8"),
+            ("runs", "i4"),
+            ("few", "S8"),
+            ("small", "i8"),
+            ("steps", "u8"),
+            ("time", "M8[ns]"),
+            ("walk", "f8"),
+            ("walk4", "f4"),
+            ("odd", "f8"),
+            ("flag", "?"),
+            ("byte", "u1"),
+            ("text", "U4"),
+            ("pair", "i2", (2,)),
+            ("n", [("x", ">i4"), ("y", "c8")]),
+        ],
+    )
+    rows["constant"] = 2.5
+    rows["runs"] = ramp(n) // 1000
+    rows["few"] = np.array([b"AAPL", b"MSFT", b"IBM", b"longword"])[small % 4]
+    rows["small"] = small % 13 - 6
+    rows["steps"] = 2**63 + ramp(n).astype("u8") * 1000
+    rows["time"] = np.datetime64("2024-01-01", "ns") + (ramp(n) * 250_000_000 + small % 4)
+    rows["walk"] = (10_000 + np.cumsum(small % 7 - 3)) / 100
+    rows["walk4"] = ((10_000 + np.cumsum(small % 5 - 2)) / 100).astype("f4")
+    rows["odd"] = np.where(small % 50 == 0, np.nan, (small % 100) / 10)
+    rows["odd"][7] = -0.0
+    rows["flag"] = small % 9 == 0
+    rows["byte"] = small % 3
+    rows["text"] = np.array(["", "ab", "häß", "🐍"])[small % 4]
+    rows["pair"] = np.stack([ramp(n) % 100, -(ramp(n) % 7)], axis=1)
+    rows["n"]["x"] = ramp(n) - n // 2
+    rows["n"]["y"] = small % 4 + 1j
+    return rows
+
+
+EXPLICIT = {
+    "constant": "zstd",
+    "runs": "lz4",
+    "few": "zstd",
+    "small": "pcodec",
+    "steps": "lz4+shuffle",
+    "time": "zstd+bitshuffle",
+    "walk": "zstd+shuffle",
+    "walk4": "pcodec",
+    "odd": "pcodec",
+    "flag": "lz4+bitshuffle",
+    "byte": "none",
+    "text": "zstd+shuffle",
+    "pair": "pcodec",
+    "n": "lz4+shuffle",
+}
+
+
+@maker
+def codecs(path: Path) -> Group:
+    """Row groups with two presets, and with explicit codecs."""
+    rows = measurements(4200)  # more than stand in one piece
+    children: dict[str, Group | Table] = {}
+    explicit: dict[str, Group | Table] = {}
+    with kist.open(path, "x") as store:
+        for preset in ("fast", "small"):
+            store.create_table(preset, rows, codec=preset)
+            children[preset] = Table(rows)
+        for name, codec in EXPLICIT.items():
+            column = np.zeros(len(rows), [(name, rows.dtype[name])])
+            column[name] = rows[name]
+            store.create_table(f"explicit/{name}", column, codec=codec)
+            explicit[name] = Table(column)
+    return Group({**children, "explicit": Group(explicit)})
+
+
+@maker
+def blocks(path: Path) -> Group:
+    """Pages of three blocks, the last one short, and of several sectors."""
+    rows = measurements(20_000)
+    names = ["steps", "time", "walk", "odd", "flag", "few", "runs"]
+    some = np.zeros(len(rows), [(name, rows.dtype[name]) for name in names])
+    for name in names:
+        some[name] = rows[name]
+    raw = np.zeros(9000, [("noise", "u4")])  # what does not compress is stored as it is
+    raw["noise"] = noise(9000, 8)
+    with kist.open(path, "x") as store:
+        store["some"] = some
+        store["raw"] = raw
+    return Group({"some": Table(some), "raw": Table(raw)})
+
+
+def slim(n: int) -> Array:
+    rows = np.zeros(n, [("id", "i8"), ("price", "f8"), ("sym", "S4"), ("n", [("v", "i2", (2,))])])
+    rows["id"] = ramp(n) * 3
+    rows["price"] = (ramp(n) % 1000) / 4
+    rows["sym"] = np.array([b"A", b"B", b"", b"LONG"])[ramp(n) // 7 % 4]
+    rows["n"]["v"] = np.stack([ramp(n) % 50, ramp(n) % 3], axis=1)
+    return rows
+
+
+@maker
+def changed(path: Path) -> Group:
+    """70,000 rows in two row groups, with patches, pages written again, and deleted rows."""
+    rows = slim(70_000)
+    with kist.open(path, "x") as store:
+        table = store.create_table("t", rows)
+        picks = np.array([0, 3, 8191, 8192, 65_535, 65_536, 69_999])
+        table["price"][picks] = -1.5
+        rows["price"][picks] = -1.5
+        table[10] = (7, 0.125, b"new", ((1, 2),))
+        rows[10] = (7, 0.125, b"new", ((1, 2),))
+        table["sym"][100:200] = b"sym"
+        rows["sym"][100:200] = b"sym"
+        table["n.v"][5:50:5] = 9
+        rows["n"]["v"][5:50:5] = 9
+        table["id"][66_000:70_000] = -1  # most of the second group: its page is written again
+        rows["id"][66_000:70_000] = -1
+        table["price"][3] = 33.0
+        rows["price"][3] = 33.0
+        gone = np.r_[1, 2, 9000:9100, 30_000:30_100:2, 65_535, 65_536]
+        table.delete(gone)
+        rows = np.delete(rows, gone)
+        more = slim(300)
+        for start in range(0, 300, 100):
+            table.append(more[start : start + 100])
+        rows = np.concatenate([rows, more])
+        table.delete([len(rows) - 1, len(rows) - 150])
+        rows = np.delete(rows, [len(rows) - 1, len(rows) - 150])
+    return Group({"t": Table(rows)})
+
+
+def day(store: Any, n_appends: int) -> Group:
+    """Small commits of every kind."""
+    rows = slim(10 * n_appends)
+    table = store.create_table("t", dtype=rows.dtype)
+    for i in range(n_appends):
+        table.append(rows[10 * i : 10 * i + 10])
+    for at in (0, 7, 10 * n_appends - 1):
+        table["price"][at] = at + 0.5
+        rows["price"][at] = at + 0.5
+    table.delete([1, 2, 5])
+    rows = np.delete(rows, [1, 2, 5])
+    store.create_group("gone/below")
+    del store["gone"]
+    with store.transaction(message="two things"):
+        store.attrs["n"] = len(rows)
+        store.create_group("g")
+    store.begin()
+    store.attrs["never"] = 1
+    store.rollback()
+    return Group({"t": Table(rows), "g": Group()}, {"n": len(rows)})
+
+
+@maker
+def log(path: Path) -> Group:
+    """Commits that stand in the log only; its writer never closed the file."""
+    with kist.open(path.with_suffix(".open"), "x") as store:
+        content = day(store, 6)
+        shutil.copy(store.path, path)
+    return content
+
+
+@maker
+def folded(path: Path) -> Group:
+    """The same and more, after checkpoints in both halves of the log, with free space; closed."""
+    with kist.open(path, "x") as store:
+        for name in ("a", "b", "c"):
+            store[name] = measurements(700)
+        del store["b"]
+        content = day(store, 100)
+    rows = measurements(700)
+    return Group({**content.children, "a": Table(rows), "c": Table(rows)}, content.attrs)
+
+
+@maker
+def relaxed(path: Path) -> Group:
+    """Durability relaxed: records side by side, with the sums of what they rest on; not closed."""
+    with kist.open(path.with_suffix(".open"), "x", durability="relaxed") as store:
+        content = day(store, 40)
+        big = measurements(900)
+        store["big"] = big
+        shutil.copy(store.path, path)
+    return Group({**content.children, "big": Table(big)}, content.attrs)
+
+
+@maker
+def versions(path: Path) -> tuple[Group, list[tuple[str, int, Group]]]:
+    """Three tagged versions of which two differ, beside what is newest."""
+    rows = slim(3000)
+    with kist.open(path, "x", retain=1) as store:
+        store["t"] = rows
+        first = store.tag("first")
+        at_first = Group({"t": Table(rows.copy())})
+        store["t"]["price"] = np.arange(3000.0)
+        rows["price"] = np.arange(3000.0)
+        store.attrs["n"] = 2
+        second = store.tag("second")
+        also = store.tag("zweite ✓")  # a tag is a commit of its own
+        at_second = Group({"t": Table(rows.copy())}, {"n": 2})
+        store["t"].delete(slice(10, 2990))
+        rows = np.delete(rows, slice(10, 2990))
+        store.create_group("new")
+    tags = [("first", first, at_first), ("second", second, at_second)]
+    return (
+        Group({"t": Table(rows), "new": Group()}, {"n": 2}),
+        [*tags, ("zweite ✓", also, at_second)],
+    )
+
+
+# Making them
+
+
+def make(name: str, folder: Path) -> None:
+    """Make one file and its JSON in a folder."""
+    path = folder / f"{name}.kist"
+    with frozen(name):
+        content, tagged = MAKERS[name](path)
+    data = path.read_bytes()
+    with kist.open(path) as store:
+        engine = store._session.engine
+        found = {
+            "file": path.name,
+            "about": " ".join((MAKERS[name].__doc__ or "").split()),
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "format_version": store.format_version,
+            "uuid": store.uuid.hex(),
+            "newest_record": engine.commit,
+            "commit": store.commit_id,
+            "tags": describe_versions(tagged),
+            "root": describe(content),
+        }
+        if dumps(describe(content_of(store))) != dumps(found["root"]):
+            raise SystemExit(f"{name}: kist reads something else than what was put in")
+        if dict(store.tags) != {tag: entry["commit"] for tag, entry in found["tags"].items()}:
+            raise SystemExit(f"{name}: other tags than those given")
+        if not store.check().ok:
+            raise SystemExit(f"{name}: {store.check()}")
+    (folder / f"{name}.json").write_text(dumps(found), encoding="utf-8")
+
+
+def main(names: list[str]) -> None:
+    """Make files by name, or all."""
+    for name in names or MAKERS:
+        with tempfile.TemporaryDirectory() as folder:
+            make(name, Path(folder))
+            for suffix in (".kist", ".json"):
+                shutil.copy(Path(folder) / f"{name}{suffix}", FOLDER)
+        sizes = [(FOLDER / f"{name}{suffix}").stat().st_size for suffix in (".kist", ".json")]
+        print(f"{name}: {sizes[0]:,} bytes, JSON {sizes[1]:,}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
