@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 
 from kist.format.layout import OP_DELETE, OP_PUT
 from kist.format.log import Op
+
+Ranges = tuple[list[bytes], list[bytes]]
 
 
 class Missing:
@@ -17,32 +19,42 @@ MISSING = Missing()  # the overlay says nothing of a key; the tree decides
 
 
 class Overlay:
-    """Puts (value), deletes (None) and deleted ranges, later ones over earlier ones."""
+    """Puts (value), deletes (None) and deleted ranges, later ones over earlier ones.
+
+    Attributes
+    ----------
+    values : dict of bytes to (bytes or None)
+        What single keys were set to.
+    ranges : (list of bytes, list of bytes)
+        Starts and stops of deleted ranges: ascending, apart from each other. Replaced, never
+        changed, so that it can be kept and put back.
+    """
 
     __slots__ = ("_sorted", "ranges", "values")
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes | None] = {}
-        self.ranges: list[tuple[bytes, bytes]] = []
+        self.ranges: Ranges = ([], [])
         self._sorted: list[bytes] | None = None
 
     def copy(self) -> Overlay:
         """An independent copy."""
         new = Overlay()
         new.values = self.values.copy()
-        new.ranges = self.ranges.copy()
+        new.ranges = self.ranges
         return new
 
     def __bool__(self) -> bool:
-        return bool(self.values or self.ranges)
+        return bool(self.values or self.ranges[0])
 
     def get(self, key: bytes) -> bytes | Missing | None:
         """Value, None when deleted, MISSING when the tree decides."""
         value = self.values.get(key, MISSING)
-        if value is MISSING and self.ranges:
-            for start, stop in self.ranges:
-                if start <= key < stop:
-                    return None
+        if value is MISSING and self.ranges[0]:
+            starts, stops = self.ranges
+            at = bisect_right(starts, key) - 1
+            if at >= 0 and key < stops[at]:
+                return None
         return value
 
     def covered(self, key: bytes) -> bool:
@@ -57,10 +69,20 @@ class Overlay:
 
     def delete_range(self, start: bytes, stop: bytes) -> None:
         """Delete all keys of a range."""
+        if start >= stop:
+            return
         for key in self.keys_in(start, stop):
             del self.values[key]
-        self._sorted = None
-        self.ranges.append((start, stop))
+        if self._sorted is not None:
+            del self._sorted[bisect_left(self._sorted, start) : bisect_left(self._sorted, stop)]
+        starts, stops = self.ranges
+        first, last = bisect_left(stops, start), bisect_right(starts, stop)  # those that touch it
+        if first < last:
+            start, stop = min(start, starts[first]), max(stop, stops[last - 1])
+        self.ranges = (
+            [*starts[:first], start, *starts[last:]],
+            [*stops[:first], stop, *stops[last:]],
+        )
 
     def keys_changed(self) -> None:
         """Take notice that `values` was changed from outside."""

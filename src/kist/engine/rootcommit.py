@@ -26,7 +26,7 @@ _SLACK = 2048
 def batch_of(tree: Tree, root: bytes | None, overlay: Overlay) -> dict[bytes, bytes | None]:
     """All changes of an overlay as puts and deletes of single keys."""
     batch: dict[bytes, bytes | None] = {}
-    for start, stop in overlay.ranges:
+    for start, stop in zip(*overlay.ranges, strict=True):
         for key, _ in tree.scan(root, start, stop):
             batch[key] = None
     batch.update(overlay.values)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from kist.engine.interrupts import hold_interrupts
-from kist.engine.overlay import Overlay
+from kist.engine.overlay import Overlay, Ranges
 from kist.engine.space import Space
 from kist.engine.view import Reader, State, View
 from kist.errors import CorruptDataError, TransactionClosedError
@@ -97,7 +97,7 @@ class Transaction(View):
         # (dictionary, key, what was there) of each change since the first savepoint. A savepoint
         # is a position in this list: copies would make a transaction of many steps quadratic.
         self._undo: list[tuple[dict[bytes, Any], bytes, Any]] | None = None
-        self._undo_ranges: list[tuple[int, int]] = []  # (position, ranges of the overlay then)
+        self._undo_ranges: list[tuple[int, Ranges]] = []  # (position, what they were then)
 
     @property
     def overlay(self) -> Overlay:
@@ -147,10 +147,10 @@ class Transaction(View):
         if self._undo is not None:
             for key in self._overlay.keys_in(start, stop):
                 self._remember(self._overlay.values, key)
-            self._undo_ranges.append((len(self._undo), len(self._overlay.ranges)))
-        self._overlay.delete_range(start, stop)
-        for key in [k for k in self.journal if start <= k < stop]:
+            self._undo_ranges.append((len(self._undo), self._overlay.ranges))
+        for key in self._overlay.keys_in(start, stop):
             self._forget(key)
+        self._overlay.delete_range(start, stop)
         # The marker cannot be a key of the map: those begin with a node id below 2**56.
         self._note(b"\xff" + start + b"\xff" + stop, (OP_DELETE_RANGE, start, stop))
 
@@ -331,7 +331,7 @@ class Transaction(View):
                 table[key] = old
         ranges = self._undo_ranges
         while ranges and ranges[-1][0] >= point.undo:
-            del self._overlay.ranges[ranges.pop()[1] :]
+            self._overlay.ranges = ranges.pop()[1]
         self._overlay.keys_changed()
         self.journal_bytes = point.journal_bytes
         self.next_node = point.next_node

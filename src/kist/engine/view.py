@@ -133,14 +133,14 @@ class View:
         overlay = self._overlay
         changed = overlay.keys_in(start, stop)
         below = self.reader.tree.scan(self._root, start, stop, reverse)
-        if not changed and not overlay.ranges:
+        if not changed and not overlay.ranges[0]:
             return below
         return _merged(changed[::-1] if reverse else changed, below, overlay, reverse)
 
     def entries(self, start: bytes, stop: bytes) -> tuple[list[bytes], list[bytes]]:
         """Keys and values of a range at once: faster than `scan` where all are wanted."""
         self._check_open()
-        if self._overlay.ranges or self._overlay.keys_in(start, stop):
+        if self._overlay.ranges[0] or self._overlay.keys_in(start, stop):
             pairs = list(self.scan(start, stop))
             return [key for key, _ in pairs], [value for _, value in pairs]
         return self.reader.tree.entries(self._root, start, stop)
