@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -29,15 +30,24 @@ def put(txn: Transaction, number: int, payload: bytes, blobs: Sequence[bytes] = 
     txn.put(key(number), pack_record(payload, pointers))
 
 
+@contextmanager
+def closing(txn: Transaction) -> Iterator[Transaction]:
+    """Roll back what was not committed."""
+    try:
+        yield txn
+    finally:
+        txn.rollback()
+
+
 def blob(seed: int, size: int) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
 def commit(session: Session, change: Callable[[Transaction], object], message: str = "") -> None:
     """Make a change in a transaction of its own, and note that it was acknowledged."""
-    txn = session.engine.begin()
-    change(txn)
-    txn.commit(message)
+    with closing(session.engine.begin()) as txn:
+        change(txn)
+        txn.commit(message)
     session.acknowledged()
 
 
@@ -71,22 +81,19 @@ def probe(engine: Engine, acknowledged: Callable[[], None]) -> None:
         taken = contents(view)
     number = next(n for n in range(10**6, 10**6 + 10) if key(n) not in taken)
     bodies = [blob(number, 5000), blob(number + 1, 70_000)]
-    txn = engine.begin()
-    put(txn, number, b"probe", bodies[:1])
-    txn.commit()
-    acknowledged()
-    txn = engine.begin()
-    put(txn, number, b"probe", bodies)
-    txn.commit()
-    acknowledged()
+    for count in (1, 2):
+        with closing(engine.begin()) as txn:
+            put(txn, number, b"probe", bodies[:count])
+            txn.commit()
+        acknowledged()
     engine.checkpoint()
     with engine.snapshot() as view:
         value = view.get(key(number))
         assert value is not None
         assert [bytes(view.read(p)) for p in unpack_record(value)[0]] == bodies
-    txn = engine.begin()
-    txn.delete(key(number))
-    txn.commit()
+    with closing(engine.begin()) as txn:
+        txn.delete(key(number))
+        txn.commit()
 
 
 # Workloads

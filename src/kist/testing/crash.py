@@ -36,7 +36,17 @@ from kist.storage import MemoryBackend, StorageBackend
 from kist.testing.images import crash_states
 from kist.testing.recording import Event, Recorder, RecordingBackend
 
-__all__ = ["Case", "Engine", "Failure", "Report", "Session", "check_crashes"]
+__all__ = [
+    "Acknowledged",
+    "Case",
+    "Engine",
+    "Failure",
+    "Possible",
+    "Report",
+    "Session",
+    "check_crashes",
+    "judge_log",
+]
 
 DURABILITIES = ("full", "relaxed", "none")
 
@@ -79,11 +89,15 @@ class Session:
 
     def acknowledged(self) -> None:
         """Note that what the engine shows now has been acknowledged."""
-        self._recorder.note(_Acknowledged(self._read_state(self.engine)))
+        self._recorder.note(Acknowledged(self._read_state(self.engine)))
 
-    def possible(self) -> None:
-        """Note that what the engine shows now may be lost, as after a failed sync."""
-        self._recorder.note(_Possible(self._read_state(self.engine)))
+    def possible(self, state: Any = None) -> None:
+        """Note that a state may be shown from here on, and may be lost, as after a failed sync.
+
+        By default the one that the engine shows now.
+        """
+        state = self._read_state(self.engine) if state is None else state
+        self._recorder.note(Possible(state))
 
     def reopen(self, *, kill: bool = False) -> None:
         """End the engine, in order or as the death of its process would, and open another."""
@@ -96,11 +110,15 @@ class Session:
         self._backend, self.engine = self._open()
 
 
-class _Acknowledged(NamedTuple):
+class Acknowledged(NamedTuple):
+    """Note in a log: from here on this state may not be lost."""
+
     state: Any
 
 
-class _Possible(NamedTuple):
+class Possible(NamedTuple):
+    """Note in a log: from here on this state may be shown, too."""
+
     state: Any
 
 
@@ -210,8 +228,37 @@ def check_crashes(
         session.acknowledged()
     workload(session)
     session.engine.close()
+    return judge_log(
+        recorder.log,
+        read_state,
+        open_engine,
+        probe=probe,
+        seed=seed,
+        limit=limit,
+        durability=durability,
+        deep=deep,
+        initial=initial,
+    )
+
+
+def judge_log(
+    log: Sequence[Event],
+    read_state: ReadState,
+    open_engine: OpenEngine,
+    *,
+    probe: Probe,
+    seed: int = 0,
+    limit: int | None = 2000,
+    durability: str = "full",
+    deep: float = 0.02,
+    initial: bytes = b"",
+) -> Report:
+    """Open what crashes during work that was recorded before would leave.
+
+    Parameters are those of `check_crashes`. The log holds what `Session` noted.
+    """
     checker = _Checker(read_state, open_engine, probe, seed, deep)
-    checker.judge(recorder.log, initial, durability, limit)
+    checker.judge(log, initial, durability, limit)
     return checker.report
 
 
@@ -296,7 +343,7 @@ class _Checker:
             state = self.read_state(engine)
             if not unfinished and shown != state:
                 return _Outcome(error=f"a reader saw {_short(shown)}, a writer {_short(state)}")
-            recorder.note(_Acknowledged(state))
+            recorder.note(Acknowledged(state))
             step = "check"
             problems = engine.check()
             if problems:
@@ -304,7 +351,7 @@ class _Checker:
             step = "the next commits"
 
             def acknowledged() -> None:
-                recorder.note(_Acknowledged(self.read_state(engine)))
+                recorder.note(Acknowledged(self.read_state(engine)))
 
             self.probe(engine, acknowledged)
             acknowledged()
@@ -329,7 +376,7 @@ class _Promises:
 
     def __init__(self, log: Sequence[Event], durability: str) -> None:
         self._notes = [(i, event.note) for i, event in enumerate(log) if event.kind == "note"]
-        self._acknowledged = [i for i, note in self._notes if isinstance(note, _Acknowledged)]
+        self._acknowledged = [i for i, note in self._notes if isinstance(note, Acknowledged)]
         self._syncs = [i for i, event in enumerate(log) if event.kind == "sync"]
         self._full = durability == "full"
 
