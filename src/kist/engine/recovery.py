@@ -197,8 +197,8 @@ def next_record(
     """
     horizon = 0
     for place in ring.places(position):
-        if cache:
-            ring.cache(place)
+        if cache and ring.half_start(place) == ring.half_start(position):
+            ring.cache(place)  # of the other half, the first record is all that is wanted
         record = _read_record(ring, place, commit, last)
         if record is None:
             continue
