@@ -56,13 +56,8 @@ class Model:
     def release(self, oldest: int, protected: list[int]) -> None:
         self.space.release(oldest, joined([(c, c) for c in protected]))
         for freed in list(self.waiting.values()):
-            held = any(freed.birth <= c < freed.freed for c in protected)
-            if freed.freed <= oldest and not held:
-                # An empty life may be held by a pin on its only commit: late, never wrong.
-                if freed.birth < freed.freed or freed.freed not in protected:
-                    assert all(w.offset != freed.offset for w in self.space.waiting_extents())
-                if all(w.offset != freed.offset for w in self.space.waiting_extents()):
-                    del self.waiting[freed.offset]
+            if freed.freed <= oldest and not any(freed.birth <= c < freed.freed for c in protected):
+                del self.waiting[freed.offset]
 
     def check(self) -> None:
         space = self.space

@@ -371,7 +371,9 @@ class Engine:
     def abandon(self, transaction: Transaction) -> None:
         """Forget a transaction, and release the writer's lock."""
         with hold_interrupts():
-            self._end(transaction, keep_space=not transaction.wrote)
+            if self._transaction is transaction:
+                self._writer.give_back(transaction.used)
+            self._end(transaction, keep_space=True)
 
     def _end(self, transaction: Transaction, *, keep_space: bool) -> None:
         if transaction.closed:

@@ -54,6 +54,8 @@ class Space:
         self._by_length: list[Extent] = []  # (length, offset)
         self._waiting: dict[int, Waiting] = {}
         self._waiting_offsets: list[int] = []
+        self._young: list[Waiting] = []  # freed too late to be released so far
+        self._held: dict[int, list[Waiting]] = {}  # by a protected commit that needs them
 
     # Loading
 
@@ -65,6 +67,7 @@ class Space:
         self._by_length = sorted((n, o) for o, n in self._lengths.items())
         self._waiting = {w.offset: w for w in waiting}
         self._waiting_offsets = sorted(self._waiting)
+        self._young = list(self._waiting.values())
 
     # Sizes
 
@@ -176,7 +179,8 @@ class Space:
     def wait(self, freed: Iterable[Freed]) -> None:
         """Extents that a commit freed wait from now on."""
         for f in freed:
-            self._waiting[f.offset] = Waiting(*f)
+            w = self._waiting[f.offset] = Waiting(*f)
+            self._young.append(w)
             insort(self._waiting_offsets, f.offset)
             self.fresh_bytes += f.length
             self.changes[keys.waiting(f.freed, f.offset)] = pack_waiting(f.length, f.birth)
@@ -192,14 +196,29 @@ class Space:
             Commits that are pinned, tagged or kept, as ascending ranges.
         """
         starts = [first for first, _ in protected]
-        for w in list(self._waiting.values()):
-            if w.freed > oldest:
-                continue
-            at = bisect_left(starts, w.freed) - 1  # the last range that begins below freed
-            if at >= 0 and protected[at][1] >= w.birth and starts[at] < w.freed:
-                continue
-            self._stop_waiting(w)
-            self.give(w.offset, w.length)
+
+        def holder(birth: int, freed: int) -> int | None:
+            """The last protected commit of birth .. freed - 1."""
+            at = bisect_left(starts, freed) - 1  # the last range that begins below freed
+            last = min(protected[at][1], freed - 1) if at >= 0 else -1
+            return last if last >= birth else None
+
+        ready = [w for w in self._young if w.freed <= oldest]
+        self._young = [w for w in self._young if w.freed > oldest]
+        # What one pin holds is looked at again when that pin is gone, not each time.
+        for commit in [c for c in self._held if holder(c, c + 1) is None]:
+            ready += self._held.pop(commit)
+        for w in ready:
+            if self._waiting.get(w.offset) is not w:
+                continue  # used in the meantime, as a record of the log said
+            needed_by = holder(w.birth, w.freed)
+            if w.freed > oldest:  # a slot was lost since
+                self._young.append(w)
+            elif needed_by is not None:
+                self._held.setdefault(needed_by, []).append(w)
+            else:
+                self._stop_waiting(w)
+                self.give(w.offset, w.length)
 
     def trim(self) -> int:
         """Give free space at the end of the file up; returns the new end."""

@@ -90,6 +90,11 @@ class Writer:
         """Load the space afresh next time: whatever was interrupted, it is right then."""
         self._space = None
 
+    def give_back(self, used: list[tuple[int, int]]) -> None:
+        """Space that a transaction took is free again: it is rolled back."""
+        for offset, length in used if self._space is not None else ():
+            self.space.give(offset, length)
+
     # Beginning
 
     def take_over(self) -> None:
