@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # Extents that wait for reuse make a checkpoint due: a file that is overwritten all the time
 # stays small. Two checkpoints pass before space comes back, so about three times this.
-WAITING_LIMIT = 1 << 20
+WAITING_LIMIT = 1 << 19
 # A half with less room than this makes the next transaction begin with a checkpoint: a block
 # for the root record, and one more for a last small commit.
 RESERVE = 2 * BLOCK
