@@ -167,7 +167,7 @@ FAULTS = {
     "Ctrl-C in a sync": Fault("sync", 1, KeyboardInterrupt),
     "Ctrl-C in a read": Fault("read", 1, KeyboardInterrupt),
 }
-PLACES = 9
+PLACES = 7
 IN_RELAXED = ("disk full within a write", "device fails at a sync", "Ctrl-C in a sync")
 
 
