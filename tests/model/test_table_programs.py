@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kist
-from kist.model import table_change, table_fold, table_pages, table_read, table_write
+from kist.model import table_change, table_fold, table_read, table_schema, table_write
 from kist.testing.strategies import random_array, structured_dtypes
 
 Array = np.ndarray[Any, Any]
@@ -37,21 +37,23 @@ DTYPES = {
 @contextlib.contextmanager
 def small_groups() -> Iterator[None]:
     """Row groups of 64 rows, so that a few hundred rows have all that a million has."""
+    # What is derived from schemas is kept, also how large their groups are.
+    table_schema._facts.clear()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (table_write, table_fold, table_read):
+        for module in (table_schema, table_read):
             patch.setattr(module, "GROUP_ROWS", 64)
-        for module in (table_write, table_fold):
-            patch.setattr(module, "PIECE_ROWS", 16)
-        for module in (table_pages, table_read):
             patch.setattr(module, "BLOCK_ROWS", 8)
-        patch.setattr(table_fold, "FULL_ROWS", 48)
+        patch.setattr(table_schema, "PIECE_ROWS", 16)
         patch.setattr(table_fold, "FAN_IN", 3)
         patch.setattr(table_fold, "MAX_GAP", 16)
         patch.setattr(table_fold, "LOOSE_PATCHES", 2)
         patch.setattr(table_change, "PATCH_SHARE", 8)
         patch.setattr(table_write, "MAX_LOOSE", 12)
         patch.setattr(table_read, "JOIN_BYTES", 1000)
-        yield
+        try:
+            yield
+        finally:
+            table_schema._facts.clear()
 
 
 def same(found: Array, expected: Array) -> bool:

@@ -25,7 +25,7 @@ from kist.model.table_check import check_records
 from kist.model.table_fields import Fields, all_fields, field_at, named_fields, parse_path
 from kist.model.table_input import blocks_of, schema_for
 from kist.model.table_show import stored_bytes, table_html, table_info, table_repr
-from kist.model.table_write import append_blocks, append_rows, put_new_table
+from kist.model.table_write import append_blocks, put_new_table
 from kist.query import Expr, Operators, as_expr
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def create_table(
     """
     schema, blocks = schema_for(data, dtype, fill_value, codec, table._path)
     put_new_table(txn, table._id, schema)
-    append_blocks(txn, table._id, table._path, blocks)
+    append_blocks(txn, table._state(txn), blocks)
 
 
 class Table(RowSource, Node):
@@ -226,13 +226,12 @@ class Table(RowSource, Node):
         """
         with self._write() as txn:
             state = self._state(txn)
-            blocks = blocks_of(data, state.schema, self._path)
-            return append_blocks(txn, self._id, self._path, blocks)
+            return append_blocks(txn, state, blocks_of(data, state.schema, self._path))
 
     def _append_array(self, rows: Array) -> int:
         """Append structured rows of exactly the table's dtype."""
         with self._write() as txn:
-            return append_rows(txn, self._id, self._path, rows)
+            return append_blocks(txn, self._state(txn), (rows,))
 
     def appender(
         self, rows: int = 10_000, seconds: float = 1.0, *, timer: bool = False

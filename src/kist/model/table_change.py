@@ -22,7 +22,7 @@ from kist.format.schema import Leaf
 from kist.format.values import pack_record
 from kist.model.table_layout import Group, Patch, pack_patch_head, remember
 from kist.model.table_pages import Recipes, write_pages
-from kist.model.table_read import Span, plan, read_leaves
+from kist.model.table_read import Span, as_ordinals, plan, read_leaves
 from kist.model.table_records import (
     INLINE,
     OUTSIDE,
@@ -87,7 +87,7 @@ def _assign(
 ) -> Group:
     group = span.group
     if span.n * PATCH_SHARE < group.n_rows:
-        ordinals = np.asarray(span.ordinals)
+        ordinals = as_ordinals(span.ordinals)
         packed = PackedRows(leaves)
         data = packed.encode(packed.of_columns(values, span.n))
         part = PatchPart(tuple(leaf.id for leaf in leaves), ordinals, data)

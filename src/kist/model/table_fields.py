@@ -27,6 +27,8 @@ Path = tuple[str, ...]
 BLOCK_BYTES: Final = 8 << 20
 """Bytes of a block of `blocks()` unless told otherwise."""
 
+MAX_BLOCK_ROWS: Final = 1 << 20
+
 _KEPT: Final = 1024
 
 
@@ -216,7 +218,7 @@ def read_fields(state: TableState, fields: Fields, positions: Positions) -> Arra
 def block_rows(fields: Fields, n_rows: int | None) -> int:
     """Return the rows of a block, checked when the user gave them."""
     if n_rows is None:
-        return max(1024, BLOCK_BYTES // max(1, fields.row_nbytes))
+        return max(1, min(MAX_BLOCK_ROWS, BLOCK_BYTES // max(1, fields.row_nbytes)))
     if isinstance(n_rows, bool) or not hasattr(n_rows, "__index__"):
         raise TypeError(f"n_rows is an int, not {type(n_rows).__name__}")
     if n_rows < 1:

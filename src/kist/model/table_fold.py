@@ -3,7 +3,7 @@
 The engine calls `maintain_tables` inside its checkpoints, in a transaction of its own. What one
 call does to a table:
 
-- Neighbouring groups that are not full form a *run*. A run that reaches `GROUP_ROWS` row ids, or
+- Neighbouring groups that are not full form a *run*. A run that reaches a full group, or
   that a full group has closed, becomes full groups and at most one smaller one. Otherwise the
   pieces at the end of the run are folded in tiers: those appended since the last call become one
   piece of tier 1, `FAN_IN` of a tier one of the next. So a table has fewer than `FAN_IN` pieces
@@ -32,11 +32,12 @@ from kist.model.table_change import (
 )
 from kist.model.table_layout import Group, Layout, remember
 from kist.model.table_pages import Recipes, write_pages
-from kist.model.table_read import group_spans, read_leaves
-from kist.model.table_records import GROUP_ROWS, PatchPart, new_stamp
+from kist.model.table_read import as_ordinals, group_spans, read_leaves
+from kist.model.table_records import PatchPart, new_stamp
 from kist.model.table_rows import PackedRows
+from kist.model.table_schema import SchemaFacts
 from kist.model.table_state import TableState, state_of
-from kist.model.table_write import PIECE_ROWS, put_pages_group, put_piece, put_tail
+from kist.model.table_write import put_pages_group, put_piece, put_tail
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
@@ -49,10 +50,7 @@ FAN_IN: Final = 16
 """Pieces of a tier that become one of the next. Ten rows at a time and 30 commits between two
 checkpoints give pieces of 300 and 4,800 rows, then a row group."""
 
-FULL_ROWS: Final = GROUP_ROWS * 3 // 4
-"""From here on a group of pages is left alone."""
-
-MAX_GAP: Final = PIECE_ROWS
+MAX_GAP: Final = 4_096
 """A run ends at a gap of more row ids: folding over it would store mostly repeats."""
 
 LOOSE_PATCHES: Final = 4
@@ -82,7 +80,7 @@ def fold_table(txn: Transaction, node: int, path: str) -> bool:
     """Do one step of folding on a table; return whether anything was changed."""
     state = state_of(txn, node, path)
     layout = state.layout
-    work = _next_run(layout)
+    work = _next_run(layout, state.facts)
     recipes = Recipes(txn, node, state.schema)
     if work is not None:
         groups = _fold_groups(txn, state, layout.groups[work.start : work.stop], work, recipes)
@@ -110,25 +108,25 @@ class _Work(NamedTuple):
     tier: int
 
 
-def _is_full(group: Group) -> bool:
-    return group.is_pages and group.n_rows >= FULL_ROWS
-
-
-def _next_run(layout: Layout) -> _Work | None:
+def _next_run(layout: Layout, facts: SchemaFacts) -> _Work | None:
     """Return what should be folded next: the first run from the end that needs it."""
+
+    def full(group: Group) -> bool:
+        return group.is_pages and facts.is_full(group.n_rows)
+
     groups = layout.groups
     stop = len(groups)
     loose = layout.tail.n_loose
     end_of_table = True
     while stop and (end_of_table or loose > 0):
-        if _is_full(groups[stop - 1]):
+        if full(groups[stop - 1]):
             stop -= 1
             end_of_table = False
             continue
         start = stop - 1
-        while start and not _is_full(groups[start - 1]) and not _far(groups, start):
+        while start and not full(groups[start - 1]) and not _far(groups, start):
             start -= 1
-        work = _fold_of_run(groups, start, stop, open_=end_of_table)
+        work = _fold_of_run(groups, start, stop, facts.group_rows, open_=end_of_table)
         if work is not None:
             return work
         loose -= sum(1 for group in groups[start:stop] if _is_loose(group))
@@ -145,14 +143,16 @@ def _is_loose(group: Group) -> bool:
     return not group.is_pages and group.record.tier == 0
 
 
-def _fold_of_run(groups: Sequence[Group], start: int, stop: int, *, open_: bool) -> _Work | None:
+def _fold_of_run(
+    groups: Sequence[Group], start: int, stop: int, group_rows: int, *, open_: bool
+) -> _Work | None:
     if stop - start < 2:
         return None
     first = groups[start].first
     tiers = [group.record.tier for group in groups[start:stop]]
     # As many groups as give a full one; the last may reach beyond it.
     for index in range(start, stop):
-        if groups[index].first + groups[index].n_rows - first >= GROUP_ROWS:
+        if groups[index].first + groups[index].n_rows - first >= group_rows:
             return _Work(start, index + 1, 1)
     if not open_:
         return _Work(start, stop, min(max(tiers) + 1, MAX_TIER))
@@ -197,13 +197,16 @@ def _fold_groups(
     """Replace neighbouring groups by as few as possible; return those."""
     first = sources[0].first
     n_rows = sources[-1].first + sources[-1].n_rows - first
+    facts = state.facts
+    if facts.are_piece(n_rows) and not any(group.is_pages or group.patches for group in sources):
+        return [_join_pieces(txn, state, sources, first, n_rows, work)]
     leaves = state.schema.leaves
     alive = np.zeros(n_rows, bool)
     spans = []
     n_live = 0
     for group in sources:
         span = group_spans(state, group)
-        alive[np.asarray(span.ordinals) + (group.first - first)] = True
+        alive[as_ordinals(span.ordinals) + (group.first - first)] = True
         spans.append(span._replace(at=n_live))
         n_live += group.n_live
     columns = [np.empty(n_live * leaf.n_values, leaf.dtype) for leaf in leaves]
@@ -218,8 +221,8 @@ def _fold_groups(
     for group in sources:
         drop_group(txn, state, group)
     made = []
-    for start in range(0, n_rows, GROUP_ROWS):
-        stop = min(start + GROUP_ROWS, n_rows)
+    for start in range(0, n_rows, facts.group_rows):
+        stop = min(start + facts.group_rows, n_rows)
         part = [
             column[start * leaf.n_values : stop * leaf.n_values]
             for column, leaf in zip(columns, leaves, strict=True)
@@ -228,6 +231,33 @@ def _fold_groups(
         if new is not None:
             made.append(new)
     return made
+
+
+def _join_pieces(
+    txn: Transaction,
+    state: TableState,
+    sources: Sequence[Group],
+    first: int,
+    n_rows: int,
+    work: _Work,
+) -> Group:
+    """Make one piece of pieces whose rows are all in one place: nothing is taken apart."""
+    dtype = state.facts.rows.dtype
+    raw = np.zeros((n_rows, dtype.itemsize), np.uint8)  # as bytes: rows of 50 fields copy slowly
+    dead = np.ones(n_rows, bool)
+    for group in sources:
+        at = group.first - first
+        piece = np.ndarray((group.n_rows, dtype.itemsize), np.uint8, buffer=state.piece(group))
+        raw[at : at + group.n_rows] = piece
+        gone = state.dead(group)
+        dead[at : at + group.n_rows] = False if gone is None else gone
+    for group in sources:
+        drop_group(txn, state, group)
+    n_dead = int(np.count_nonzero(dead))
+    if n_dead:
+        put_dead(txn, state.node, first, dead)
+    rows = np.ndarray((n_rows,), dtype, buffer=raw)
+    return put_piece(txn, state.node, first, state.schema, rows, work.tier, n_rows - n_dead)
 
 
 def _put_group(
@@ -245,7 +275,7 @@ def _put_group(
     if n_live < n_rows:
         put_dead(txn, state.node, first, ~alive)
     schema = state.schema
-    if n_rows >= PIECE_ROWS:
+    if not state.facts.are_piece(n_rows):
         write_pages(txn, state.node, first, schema.leaves, columns, recipes)
         return put_pages_group(txn, state.node, first, schema, n_rows, n_live, work.tier)
     rows = state.facts.rows.of_columns(columns, n_rows)

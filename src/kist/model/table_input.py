@@ -6,7 +6,7 @@ The casts themselves, checked value by value, are in `kist.model.casts`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +24,6 @@ from kist.model.table_schema import facts_of
 __all__ = ["as_rows", "as_values", "blocks_of", "schema_for"]
 
 Array = np.ndarray[Any, Any]
-
-BLOCK_BYTES: Final = 32 << 20
-"""Bytes of rows that are cast at a time."""
 
 
 def schema_for(
@@ -101,21 +98,21 @@ def blocks_of(data: Any, schema: Schema, label: str, what: str | None = None) ->
     """
     dtype = schema.dtype
     what = what or f"append to {label!r}"
-    defaults = facts_of(schema).defaults
+    facts = facts_of(schema)
+    defaults = facts.defaults
     if isinstance(data, np.ndarray):
         if data.dtype == dtype or data.dtype.names is None or data.ndim != 1:
             yield to_records(data, dtype, defaults, what=what)
             return
-        n_rows = max(1, min(GROUP_ROWS, BLOCK_BYTES // max(1, dtype.itemsize)))
+        n_rows = facts.group_rows
         for start in range(0, len(data), n_rows):
             part = data[start : start + n_rows]
             yield to_records(part, dtype, defaults, what=what, first_row=start)
     elif _is_rows(data):
         yield to_records(data, dtype, defaults, what=what)
     else:
-        rows = data.blocks(GROUP_ROWS) if hasattr(data, "blocks") else data
-        n_rows = max(1, min(GROUP_ROWS, BLOCK_BYTES // max(1, dtype.itemsize)))
-        yield from iter_blocks(rows, dtype, defaults, n_rows=n_rows, what=what)
+        rows = data.blocks(facts.group_rows) if hasattr(data, "blocks") else data
+        yield from iter_blocks(rows, dtype, defaults, n_rows=facts.group_rows, what=what)
 
 
 def _is_rows(data: Any) -> bool:

@@ -192,13 +192,18 @@ class Recent:
                 value: T = found[1]
                 return value
         value, size = make()
+        self.put(owner, what, value, size)
+        return value
+
+    def put(self, owner: object, what: Hashable, value: object, size: int) -> None:
+        """Keep something of an object that takes `size` bytes."""
+        key = (id(owner), what)
         with self._lock:
             if key not in self._items and size <= self._limit:
                 self._items[key] = (owner, value, size)
                 self._used += size
                 while self._used > self._limit:
                     self._used -= self._items.popitem(last=False)[1][2]
-        return value
 
 
 RECENT: Final = Recent(_RECENT_BYTES)

@@ -25,7 +25,8 @@ from kist.format.layout import FRAME_PAGE
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
 from kist.indexes.statistics import compute
-from kist.model.table_records import BLOCK_ROWS, PageRecord
+from kist.model.table_records import PageRecord
+from kist.model.table_schema import block_rows_of
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
@@ -127,7 +128,7 @@ def write_pages(
 
 
 def _build(leaf: Leaf, values: Array, last: Chosen | None, codec: str) -> _Built:
-    block_values = BLOCK_ROWS * leaf.n_values
+    block_values = block_rows_of(leaf) * leaf.n_values
     chosen = last
     encoded, bits = None, 0.0
     if chosen is not None:

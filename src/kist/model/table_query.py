@@ -19,7 +19,7 @@ from kist.engine.parallel import run
 from kist.errors import QueryError
 from kist.format.schema import Leaf
 from kist.model.table_layout import Group
-from kist.model.table_read import Span, _as_run, group_spans, read_leaves
+from kist.model.table_read import Span, as_ordinals, as_run, group_spans, read_leaves
 from kist.model.table_state import TableState
 from kist.query import Bound
 
@@ -99,39 +99,50 @@ def _search(
     """Return the rows of one group where all parts hold, None when there is none."""
     group = state.layout.group(index)
     ordinals = group_spans(state, group).ordinals
-    if parts and group.is_pages:
-        # Deleted rows are evaluated too: reading around them would cost more.
-        ordinals = range(group.n_rows)
+    if not parts:
+        return Found(index, group, ordinals)
+    every = range(group.n_rows)
+    # Deleted rows are evaluated too: reading around them would cost more.
+    left: range | Array = every
+    whole: dict[str, Array] = {}
     for part in parts:
-        leaves = [names[name] for name in part.columns]
-        if len(ordinals) * FEW < group.n_rows or not group.is_pages:
-            rows: range | Array = ordinals
+        missing = [name for name in part.columns if name not in whole]
+        if missing and len(left) * FEW < group.n_rows:
+            columns = {name: whole[name][_where(left)] for name in part.columns if name in whole}
+            columns |= _read(state, names, missing, group, left)
+            kept = as_ordinals(left)[part.evaluate(columns, len(left))]
         else:
-            rows = range(group.n_rows)
-        n = len(rows)
-        columns = [np.empty(n * leaf.n_values, leaf.dtype) for leaf in leaves]
-        read_leaves(state, [Span(group, rows, 0)], leaves, columns)
-        mask = part.evaluate(dict(zip(part.columns, columns, strict=True)), n)
-        if rows is ordinals or len(rows) == len(ordinals):
-            places = np.flatnonzero(mask)
-            if isinstance(ordinals, range):
-                kept = places + ordinals.start if ordinals.start else places
-            else:
-                kept = ordinals[places]
-        else:
-            kept = np.asarray(ordinals)[mask[_where(ordinals)]]
+            whole |= _read(state, names, missing, group, every)
+            mask = part.evaluate(whole, group.n_rows)
+            kept = np.flatnonzero(mask)
+            if left is not every:
+                kept = as_ordinals(left)[mask[_where(left)]]
         if not len(kept):
             return None
-        ordinals = _as_run(kept)
-    if parts and group.is_pages:
+        left = as_run(kept)
+    if len(ordinals) < group.n_rows:
         dead = state.dead(group)
+        kept = as_ordinals(left)
         if dead is not None:
-            kept = np.asarray(ordinals)
             kept = kept[~dead[kept]]
-            if not len(kept):
-                return None
-            ordinals = _as_run(kept)
-    return Found(index, group, ordinals)
+        if not len(kept):
+            return None
+        left = as_run(kept)
+    return Found(index, group, left)
+
+
+def _read(
+    state: TableState,
+    names: Mapping[str, Leaf],
+    wanted: Sequence[str],
+    group: Group,
+    ordinals: range | Array,
+) -> dict[str, Array]:
+    """Return columns of some rows of a group."""
+    leaves = [names[name] for name in wanted]
+    columns = [np.empty(len(ordinals) * leaf.n_values, leaf.dtype) for leaf in leaves]
+    read_leaves(state, [Span(group, ordinals, 0)], leaves, columns)
+    return dict(zip(wanted, columns, strict=True))
 
 
 def _where(ordinals: range | Array) -> slice | Array:
@@ -142,7 +153,7 @@ def positions_of(state: TableState, found: Found) -> Array:
     """Return the positions in the table of rows that were found."""
     start = int(state.layout.starts[found.place])
     live = state.live(found.group)
-    ordinals = np.asarray(found.ordinals, np.int64)
+    ordinals = as_ordinals(found.ordinals)
     return start + (ordinals if live is None else live.searchsorted(ordinals))
 
 
@@ -174,8 +185,8 @@ def cut(spans: Sequence[Span], rows: range | Array) -> list[Span]:
     edges = rows.searchsorted(starts)
     for span, a, b in zip(spans, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         if b > a:
-            chosen = np.asarray(span.ordinals)[rows[a:b] - span.at]
-            out.append(Span(span.group, _as_run(chosen), a))
+            chosen = as_ordinals(span.ordinals)[rows[a:b] - span.at]
+            out.append(Span(span.group, as_run(chosen), a))
     return out
 
 

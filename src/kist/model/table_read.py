@@ -25,7 +25,7 @@ from kist.model.table_layout import Group
 from kist.model.table_records import BLOCK_ROWS, GROUP_ROWS
 from kist.model.table_state import TableState, located
 
-__all__ = ["Span", "group_spans", "plan", "read_leaves", "read_records"]
+__all__ = ["Span", "as_ordinals", "as_run", "group_spans", "plan", "read_leaves", "read_records"]
 
 Array = np.ndarray[Any, Any]
 Request = tuple[Pointer, Array, int]
@@ -34,8 +34,8 @@ DENSE: Final = 4
 """Rows are picked one by one when fewer than one in `DENSE` of their run is wanted."""
 
 JOIN_BYTES: Final = 32 << 20
-"""Bytes of columns per step of `read_records`, at least a block of rows: a row group of 50
-columns, so that its pages are read as one run."""
+"""Bytes of columns per step of `read_records`: a row group of 50 columns, so that its pages are
+read as one run."""
 
 PART: Final = 4
 """A page of which less than one in `PART` is wanted is read by itself, only the sectors needed."""
@@ -115,16 +115,23 @@ def _ordinals(state: TableState, group: Group, ranks: range | Array) -> range | 
     live = state.live(group)
     if live is not None:
         if isinstance(ranks, range):
-            return _as_run(live[ranks.start : ranks.stop : ranks.step])
-        return _as_run(live[ranks])
+            return as_run(live[ranks.start : ranks.stop : ranks.step])
+        return as_run(live[ranks])
     if isinstance(ranks, range) and ranks.step == 1:
         return ranks
     if isinstance(ranks, range):
-        return _as_run(np.arange(ranks.start, ranks.stop, ranks.step))
-    return _as_run(ranks)
+        return as_run(np.arange(ranks.start, ranks.stop, ranks.step))
+    return as_run(ranks)
 
 
-def _as_run(ordinals: Array) -> range | Array:
+def as_ordinals(ordinals: range | Array) -> Array:
+    """Return ordinals as an int64 array; NumPy would make one of a range item by item."""
+    if isinstance(ordinals, range):
+        return np.arange(ordinals.start, ordinals.stop, ordinals.step, dtype=np.int64)
+    return ordinals
+
+
+def as_run(ordinals: Array) -> range | Array:
     """Return ascending ordinals as a range when there is no gap among them."""
     first, last = int(ordinals[0]), int(ordinals[-1])
     return range(first, last + 1) if last - first + 1 == len(ordinals) else ordinals
@@ -133,7 +140,7 @@ def _as_run(ordinals: Array) -> range | Array:
 def group_spans(state: TableState, group: Group) -> Span:
     """Return the span of all live rows of a group."""
     live = state.live(group)
-    return Span(group, range(group.n_rows) if live is None else _as_run(live), 0)
+    return Span(group, range(group.n_rows) if live is None else as_run(live), 0)
 
 
 def read_leaves(
@@ -214,7 +221,7 @@ def _which(
 
 def _pick(state: TableState, span: Span, leaf: Leaf, target: Array) -> None:
     """Fill `target` with scattered rows of one page."""
-    ordinals = np.asarray(span.ordinals)
+    ordinals = as_ordinals(span.ordinals)
     pointer, _ = state.page(leaf, span.group)
     width = leaf.n_values
     first, last = int(ordinals[0]), int(ordinals[-1])
@@ -266,12 +273,13 @@ def _steps(spans: Sequence[Span], n_rows: int) -> Iterator[tuple[list[Span], int
         while low < len(ordinals):
             n = min(len(ordinals) - low, n_rows - used)
             if isinstance(ordinals, range) and low + n < len(ordinals):
-                # Stop at the end of a block, unless the step would be tiny.
-                n -= min((ordinals.start + low + n) % BLOCK_ROWS, n - 1)
+                # Stop at the end of a block where there is one.
+                over = (ordinals.start + low + n) % BLOCK_ROWS
+                n -= over if over < n else 0
             step.append(Span(group, ordinals[low : low + n], used))
             used += n
             low += n
-            if used > n_rows - BLOCK_ROWS:
+            if n_rows - used < max(1, min(BLOCK_ROWS, n_rows // 2)):
                 yield step, start, used
                 step, start, used = [], start + used, 0
     if step:
@@ -291,7 +299,7 @@ def read_records(
         Written in place; any strides.
     """
     width = sum(leaf.nbytes for leaf in leaves) or 1
-    limit = min(max(JOIN_BYTES // width, BLOCK_ROWS), GROUP_ROWS)
+    limit = min(max(JOIN_BYTES // width, 1), GROUP_ROWS)
     size = min(limit, sum(span.n for span in spans))
     buffers = [np.empty(size * leaf.n_values, leaf.dtype) for leaf in leaves]
     for step, start, rows in _steps(spans, limit):

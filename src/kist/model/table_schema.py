@@ -14,11 +14,24 @@ import numpy as np
 from kist.format.plain import unpack_value
 from kist.format.schema import Leaf, Schema
 from kist.format.values import unpack_record
+from kist.model.table_records import BLOCK_ROWS, GROUP_ROWS
 from kist.model.table_rows import PackedRows
 
-__all__ = ["SchemaFacts", "facts_of", "schema_from"]
+__all__ = ["SchemaFacts", "block_rows_of", "facts_of", "schema_from"]
 
 _KEPT: Final = 1024
+
+GROUP_BYTES: Final = 32 << 20
+"""Most bytes of a row group in memory: rows of more than 512 bytes make shorter groups."""
+
+PIECE_ROWS: Final = 4_096
+"""From here on rows are worth a page per column: half a block, where codecs begin to work."""
+
+PIECE_BYTES: Final = 4 << 20
+"""The same for few rows of many bytes."""
+
+BLOCK_BYTES: Final = 512 << 10
+"""Most bytes of a block: rows of large sub-arrays make shorter blocks."""
 
 
 class SchemaFacts:
@@ -35,11 +48,25 @@ class SchemaFacts:
         With dots between the names of fields.
     columns : dict of str to dtype
         What expressions may name.
+    row_nbytes : int
+        Bytes of a row, packed.
+    group_rows : int
+        Rows of a full row group.
     fields : dict
         `Fields` that were asked for, by what was asked.
     """
 
-    __slots__ = ("by_id", "by_name", "columns", "defaults", "fields", "rows", "schema")
+    __slots__ = (
+        "by_id",
+        "by_name",
+        "columns",
+        "defaults",
+        "fields",
+        "group_rows",
+        "row_nbytes",
+        "rows",
+        "schema",
+    )
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
@@ -53,6 +80,21 @@ class SchemaFacts:
             if column.default is not None
         }
         self.fields: dict[object, Any] = {}
+        self.row_nbytes = sum(leaf.nbytes for leaf in schema.leaves)
+        self.group_rows = max(1, min(GROUP_ROWS, GROUP_BYTES // max(1, self.row_nbytes)))
+
+    def are_piece(self, n_rows: int) -> bool:
+        """Tell whether so many rows are kept as a piece rather than as pages."""
+        return n_rows < PIECE_ROWS and n_rows * self.row_nbytes < PIECE_BYTES
+
+    def is_full(self, n_rows: int) -> bool:
+        """Tell whether so many rows of pages are left alone by folding."""
+        return n_rows * 4 >= self.group_rows * 3
+
+
+def block_rows_of(leaf: Leaf) -> int:
+    """Return the rows of a block of a leaf's pages."""
+    return max(1, min(BLOCK_ROWS, BLOCK_BYTES // max(1, leaf.nbytes)))
 
 
 def _columns(schema: Schema) -> dict[str, np.dtype[Any]]:

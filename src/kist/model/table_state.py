@@ -28,7 +28,7 @@ from kist.model.table_statistics import widened
 if TYPE_CHECKING:
     from kist.engine import View
 
-__all__ = ["TableState", "located", "state_of"]
+__all__ = ["TableState", "keep_piece", "located", "state_of"]
 
 Array = np.ndarray[Any, Any]
 Page = tuple[Pointer, PageRecord]
@@ -101,6 +101,13 @@ def located(error: CorruptDataError, path: str, column: str, row: int) -> Corrup
         offset=error.offset,
         node=path,
     )
+
+
+def keep_piece(group: Group, dtype: np.dtype[Any], rows: Array) -> None:
+    """Keep the rows of a piece that was just made, as `TableState.piece` gives them."""
+    # A copy: the rows may be the user's own, who may change them.
+    kept = np.frombuffer(rows.tobytes(), dtype)
+    RECENT.put(group.body, "rows", kept, kept.nbytes + 200)
 
 
 class TableState:

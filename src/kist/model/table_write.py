@@ -1,10 +1,10 @@
 """Making tables and appending rows: small batches as pieces, large ones as pages.
 
-A batch below `PIECE_ROWS` becomes one piece: one put, and one extent when it does not fit into
+A batch of few rows becomes one piece: one put, and one extent when it does not fit into
 a record. From there on rows become row groups at once. The contract with the store half:
 
 - `create_table` fills a node that the caller has made, within the caller's transaction.
-- `append_rows`, `append_columns` add rows that are already of the table's dtype.
+- `append_blocks` adds rows that are already of the table's dtype.
 - all of them leave the layout of the table known under the new stamp.
 """
 
@@ -27,7 +27,6 @@ from kist.model.table_layout import Group, Layout, known, remember
 from kist.model.table_pages import Recipes, write_pages
 from kist.model.table_records import (
     GROUP_RECORD_BYTES,
-    GROUP_ROWS,
     INLINE,
     OUTSIDE,
     PAGES,
@@ -37,15 +36,13 @@ from kist.model.table_records import (
     new_stamp,
 )
 from kist.model.table_schema import facts_of
-from kist.model.table_state import TableState, state_of
+from kist.model.table_state import TableState, keep_piece
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
 
 __all__ = [
-    "PIECE_ROWS",
     "append_blocks",
-    "append_rows",
     "put_new_table",
     "put_piece",
     "put_tail",
@@ -53,8 +50,8 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 
-PIECE_ROWS: Final = 4_096
-"""From here on a batch is worth a page per column: half a block, where codecs begin to work."""
+KEPT_BYTES: Final = 1 << 20
+"""Pieces up to this size stay decoded for a while after they were written."""
 
 MAX_LOOSE: Final = 1_024
 """A transaction that appends more pieces than this folds them itself, for no checkpoint comes
@@ -87,8 +84,7 @@ def put_piece(
     Parameters
     ----------
     rows : structured ndarray
-        Packed leaves: the bytes of ``facts_of(schema).rows.dtype``. At least one row, at most
-        `GROUP_ROWS`.
+        Packed leaves: the bytes of ``facts_of(schema).rows.dtype``. At least one row.
     """
     data = facts_of(schema).rows.encode(rows)
     n_rows = len(rows)
@@ -100,7 +96,11 @@ def put_piece(
         record = GroupRecord(OUTSIDE, tier, schema.version, n_rows, n_live)
         (pointer,) = txn.write([Frame(FRAME_ROWS, node, 0, first, data)])
         txn.put(key, pack_record(record.pack(), (pointer,)))
-    return Group.of(first, record)
+    group = Group.of(first, record)
+    if rows.nbytes <= KEPT_BYTES:
+        # Folded soon, or read at once: either way it need not be decoded.
+        keep_piece(group, facts_of(schema).rows.dtype, rows)
+    return group
 
 
 def put_pages_group(
@@ -115,12 +115,12 @@ def put_pages_group(
 class _Appending:
     """Appends of one step: groups are put one by one, the tail once at the end."""
 
-    def __init__(self, txn: Transaction, node: int, path: str) -> None:
+    def __init__(self, txn: Transaction, state: TableState) -> None:
         self.txn = txn
-        self.node = node
-        self.state: TableState = state_of(txn, node, path)
-        self.schema = self.state.schema
-        self.before = self.state.tail
+        self.node = state.node
+        self.schema = state.schema
+        self.facts = state.facts
+        self.before = state.tail
         self.next_row = self.before.next_row
         self.n_loose = self.before.n_loose
         self.groups: list[Group] = []
@@ -130,9 +130,9 @@ class _Appending:
 
     def add(self, rows: Array) -> None:
         """Add structured rows of the table's dtype."""
-        for start in range(0, len(rows), GROUP_ROWS):
-            part = rows[start : start + GROUP_ROWS]
-            if len(part) < PIECE_ROWS:
+        for start in range(0, len(rows), self.facts.group_rows):
+            part = rows[start : start + self.facts.group_rows]
+            if self.facts.are_piece(len(part)):
                 self._add_piece(part)
             else:
                 self._add_pages(part)
@@ -193,44 +193,59 @@ def split_rows(rows: Array, schema: Schema, columns: list[Array]) -> None:
     run([partial(part, start) for start in range(0, len(rows), records.BLOCK_ROWS)])
 
 
-def append_rows(txn: Transaction, node: int, path: str, rows: Array) -> int:
-    """Append structured rows of exactly the table's dtype; return their number.
+def append_blocks(txn: Transaction, state: TableState, blocks: Iterable[Array]) -> int:
+    """Append blocks of structured rows, of exactly the table's dtype; return their number.
+
+    Parameters
+    ----------
+    state : TableState
+        The table as `txn` shows it.
+    blocks : iterable of structured ndarray
+        Taken one at a time. Short ones are joined to row groups, so that
+        memory stays at two of them.
 
     Notes
     -----
-    Ten rows cost one look-up of schema and tail each, one encoding and two puts: nothing grows
-    with the table.
+    Ten rows cost one encoding and two puts: nothing grows with the table.
     """
-    return append_blocks(txn, node, path, (rows,))
-
-
-def append_blocks(txn: Transaction, node: int, path: str, blocks: Iterable[Array]) -> int:
-    """Append blocks of structured rows as they come; return the number of rows.
-
-    Blocks of `GROUP_ROWS` rows are best: each becomes a row group. Memory stays at two of them.
-    """
-    appending = _Appending(txn, node, path)
-    for rows in blocks:
+    appending = _Appending(txn, state)
+    for rows in by_group(blocks, state.facts.group_rows):
         appending.add(rows)
     n = appending.finish()
     if appending.n_loose > MAX_LOOSE:
         from kist.model.table_fold import fold_table
 
-        fold_table(txn, node, path)
+        fold_table(txn, state.node, state.path)
     return n
 
 
-def by_group(parts: Iterator[Array]) -> Iterator[Array]:
-    """Join blocks of any length into blocks of `GROUP_ROWS` rows; the last may be shorter."""
+def by_group(parts: Iterable[Array], group_rows: int) -> Iterator[Array]:
+    """Join short blocks into blocks of `group_rows` rows; long ones come as they are."""
     waiting: list[Array] = []
     n = 0
     for part in parts:
-        while n + len(part) >= GROUP_ROWS:
-            cut = GROUP_ROWS - n
-            yield np.concatenate([*waiting, part[:cut]]) if waiting else part[:cut]
+        if not waiting and len(part) >= group_rows:
+            whole = len(part) - len(part) % group_rows
+            yield part[:whole]
+            part = part[whole:]
+        while n + len(part) >= group_rows:
+            cut = group_rows - n
+            yield _joined([*waiting, part[:cut]])
             waiting, n, part = [], 0, part[cut:]
         if len(part):
             waiting.append(part)
             n += len(part)
     if waiting:
-        yield np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
+        yield _joined(waiting)
+
+
+def _joined(parts: list[Array]) -> Array:
+    if len(parts) == 1:
+        return parts[0]
+    # NumPy drops gaps between fields when it joins arrays, and we count on their bytes.
+    out = np.empty(sum(map(len, parts)), parts[0].dtype)
+    at = 0
+    for part in parts:
+        out[at : at + len(part)] = part
+        at += len(part)
+    return out
