@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kist.codecs.choose import PRESETS, choose, parse_codec
-from kist.codecs.pipeline import encode
+from kist.codecs.pipeline import decode, encode
 from kist.codecs.recipe import Recipe
 from kist.codecs.registry import BLOSC2, DECIMAL, DELTA, DICTIONARY, PLAIN, REFERENCE
 from kist.errors import CodecError
@@ -124,3 +124,18 @@ def test_any_length_and_any_values_get_a_recipe():
             choose(values[:n])
     assert choose(np.full(100, np.nan)).steps
     assert choose(np.array([np.nan, np.inf] * 50)).steps
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.17, 0.5, 0.99, 1.0])
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -0.0, 1 / 3])
+@pytest.mark.parametrize("preset", ["fast", "balanced", "small"])
+def test_decimals_among_many_odd_values_still_get_a_recipe(
+    preset: str, odd: float, share: float
+) -> None:
+    rng = np.random.default_rng(0)
+    values = np.round(rng.normal(size=20_000), 3)
+    values[rng.random(len(values)) < share] = odd
+    encoded = encode(values, choose(values, preset))
+    out = np.empty_like(values)
+    decode(encoded.stages, values.dtype, len(values), 8192, 0, encoded.blocks, out)
+    assert out.tobytes() == values.tobytes()

@@ -202,7 +202,9 @@ def _encodings(
 ) -> Iterator[tuple[Steps, NDArray[Any], float]]:
     """Ways to narrow the values: steps, what they leave, and the price of their work."""
     decimal = _decimal_step(form) if form.dtype.kind == "f" and form.itemsize >= 4 else None
-    if form.dtype.kind not in "iu" and decimal is None:
+    # Tried on finite values; too many NaN or infinities are as good as no decimals.
+    scaled = _trial(form, (decimal,), block_values) if decimal is not None else None
+    if form.dtype.kind not in "iu" and scaled is None:
         yield (), form, 0.0  # else it is among those below, or no match for them
     if _is_repetitive(form) and (numbers := _trial(form, ((DICTIONARY,),), block_values)):
         rest = numbers[1]
@@ -211,10 +213,8 @@ def _encodings(
         if few:
             extra = _MANY_ITEMS_NS / 2 if rest.itemsize > 1 else 0.0
             yield numbers[0], rest, numbers[2] + extra
-    if decimal is not None:
-        found = _trial(form, (decimal,), block_values)
-        assert found is not None  # it was tried on most of these values
-        yield from _integers(found[1], found[0], (0, 1, 2), block_values)
+    if scaled is not None:
+        yield from _integers(scaled[1], scaled[0], (0, 1, 2), block_values)
     elif form.dtype.kind == "f":
         for order in settings.float_orders:
             found = _trial(form, ((DELTA, order), (ZIGZAG,)), block_values)
