@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from kist.engine import Engine
-from kist.format import keys
+from kist.engine import Engine, Frame
+from kist.format import keys, layout
 from kist.format.values import pack_record, unpack_record
 
 NODE = 5
@@ -92,3 +92,27 @@ def test_commit_returns_its_own_number_while_others_commit() -> None:
     engine.close()
     assert errors == []
     assert len(seen) == len(set(seen)) > 0
+
+
+@pytest.mark.usefixtures("eager_switching")
+def test_a_check_beside_a_writer_finds_nothing() -> None:
+    engine = Engine.open(":memory:", "a", durability="none")
+    steps = iter(range(1 << 30))
+
+    def write() -> None:
+        step = next(steps)
+        txn = engine.begin()
+        pointers = txn.write([Frame(layout.FRAME_BLOB, NODE, 0, 0, b"x" * 3000)])
+        txn.put(keys.group(NODE, step % 50), pack_record(b"", pointers))
+        txn.commit()
+        if step % 20 == 0:
+            engine.checkpoint()
+
+    with running(write, 1) as errors:
+        for _ in range(25):
+            assert engine.check() == []
+            usage = engine.usage()
+            assert usage.total >= usage.live > 0
+            assert engine.history()
+    engine.close()
+    assert errors == []

@@ -6,6 +6,7 @@ import os
 import threading
 import warnings
 import weakref
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -13,7 +14,7 @@ from kist.engine import creation, history, recovery, upkeep
 from kist.engine.history import CommitInfo
 from kist.engine.interrupts import hold_interrupts
 from kist.engine.pins import Pins
-from kist.engine.recovery import Ring, oldest_commit
+from kist.engine.recovery import Chain, Ring, oldest_commit
 from kist.engine.space import Space
 from kist.engine.transaction import Maintain, Transaction
 from kist.engine.upkeep import Problem, Progress, Usage
@@ -61,6 +62,8 @@ class Engine:
         one; folds small pieces. Its changes are committed with the checkpoint.
     chain, slots, ring : Chain, list of Slot or None, Ring
         The newest state known here and how it was reached. For the writer and the upkeep.
+    publishing : lock
+        Held while these change.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class Engine:
                     " mode 'r', or install a newer kist"
                 )
         self._tell_damage()
-        self._lock = threading.RLock()
+        self._lock = self.publishing = threading.RLock()
         self._pins = Pins(backend)
         self._inherited = False
         self._writer = Writer(self)
@@ -262,6 +265,13 @@ class Engine:
         self.refresh()
         with self._lock:
             return self._pinned(version)
+
+    def frozen(self) -> tuple[Snapshot, Chain]:
+        """A snapshot of the newest commit, and how it was reached; for the upkeep."""
+        self.refresh()
+        with self._lock:
+            snapshot, chain = self._pinned(None), self.chain
+            return snapshot, replace(chain, records=chain.records.copy(), seen=chain.seen.copy())
 
     def _pinned(self, version: int | str | None) -> Snapshot:
         for _ in range(100):
@@ -502,7 +512,7 @@ _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 def _after_fork_in_child() -> None:
     # Another thread may have been in the middle of anything, and does not exist here.
     for engine in list(_engines):
-        engine._lock = threading.RLock()
+        engine._lock = engine.publishing = threading.RLock()
         engine._pins.after_fork_in_child()
         engine._writing = False
         engine._transaction = None

@@ -9,7 +9,7 @@ from kist.engine.overlay import Overlay
 from kist.engine.rootcommit import write_side_tree
 from kist.engine.transaction import Transaction
 from kist.engine.view import State, View
-from kist.errors import SnapshotExpiredError
+from kist.errors import CorruptDataError, SnapshotExpiredError
 from kist.format import keys, layout
 from kist.format.values import KeptVersion, pack_record, unpack_record
 
@@ -37,6 +37,8 @@ def _tagged(view: View) -> dict[str, tuple[int, int]]:
     out = {}
     for key, value in view.scan(*keys.TAGS):
         payload = unpack_record(value)[1]
+        if len(payload) < 16:
+            raise CorruptDataError(f"a tag of {len(payload)} bytes")
         out[keys.tag_of(key)] = (
             int.from_bytes(payload[:8], "little"),
             int.from_bytes(payload[8:16], "little"),

@@ -6,12 +6,14 @@ map's ``F`` and ``Q`` records, which the next root commit writes (docs/format.md
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from kist.errors import CorruptDataError
 from kist.format import keys
-from kist.format.layout import DATA_OFFSET
+from kist.format.layout import DATA_OFFSET, MAX_OFFSET
 from kist.format.log import Freed, Record
 from kist.format.values import pack_free, pack_waiting, unpack_free, unpack_waiting
 
@@ -265,13 +267,21 @@ def load_space(
     end : int
         End of the used part now.
     """
-    waiting = []
-    for key, value in scan(*keys.WAITING):
-        freed, offset = keys.patch_of(key)
-        length, birth = unpack_waiting(value)
-        waiting.append(Waiting(offset, length, birth, freed))
+    waiting, free = [], []
+    try:
+        for key, value in scan(*keys.WAITING):
+            freed, offset = keys.patch_of(key)
+            length, birth = unpack_waiting(value)
+            waiting.append(Waiting(offset, length, birth, freed))
+        for key, value in scan(*keys.FREE):
+            free.append((keys.row_of(key), unpack_free(value)))
+    except struct.error as error:
+        raise CorruptDataError(f"a record of free space has another key: {error}") from error
+    for offset, length in [*free, *[(w.offset, w.length) for w in waiting]]:
+        if not DATA_OFFSET <= offset <= offset + length <= MAX_OFFSET:
+            raise CorruptDataError(f"free space at byte {offset} cannot be: {length} bytes")
     space = Space(max(root_end, DATA_OFFSET))
-    space.load([(keys.row_of(k), unpack_free(v)) for k, v in scan(*keys.FREE)], waiting)
+    space.load(free, waiting)
     space.give(*spare)
     for record in records:
         for offset, length in record.used:

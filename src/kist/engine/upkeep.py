@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from kist.engine.recovery import space_of
+from kist.engine.history import versions
+from kist.engine.recovery import Chain, space_of
 from kist.engine.tree import Node
 from kist.engine.view import View
 from kist.errors import CorruptDataError, FormatError
@@ -79,18 +80,20 @@ class Problem(NamedTuple):
 
 def usage(engine: Engine) -> Usage:
     """Bytes in use, free and waiting, and who pins what."""
-    engine.refresh()
-    space = space_of(engine.reader, engine.chain)
+    locks = engine.backend.locks
+    snapshot, chain = engine.frozen()
+    with snapshot:
+        space = space_of(engine.reader, chain)
     waiting = space.waiting_extents()
-    total = engine.backend.size()
-    free_bytes = space.free_bytes + max(0, total - engine.state.end)
+    total = max(engine.backend.size(), chain.state.end)
+    free_bytes = space.free_bytes + total - chain.state.end
     waiting_bytes = space.waiting_bytes
-    times = {r.commit: r.time_ns for r in engine.chain.seen}
-    times[engine.commit] = engine.state.time_ns
+    times = {r.commit: r.time_ns for r in chain.seen}
+    times[chain.state.commit] = chain.state.time_ns
     now = time.time_ns()
     pins: list[Pin] = []
-    holders = engine.backend.locks.holders()
-    for commit in engine.backend.locks.pins(engine.commit):
+    holders = locks.holders()
+    for commit in locks.pins(chain.state.commit):
         held = sum(w.length for w in waiting if w.birth <= commit < w.freed)
         age = max(0.0, (now - times.get(commit, now)) / 1e9)
         pids: list[int | None] = [*holders.get(commit, ())]
@@ -100,22 +103,23 @@ def usage(engine: Engine) -> Usage:
 
 def check(engine: Engine, progress: Progress | None = None) -> list[Problem]:
     """Read and verify every page of every kept tree, every extent, and the account of space."""
-    engine.refresh()
-    with engine.snapshot():
-        return list(_check(engine, progress))
+    snapshot, chain = engine.frozen()
+    with snapshot:
+        return list(_check(engine, chain, progress))
 
 
-def _check(engine: Engine, progress: Progress | None) -> Iterator[Problem]:
+def _check(engine: Engine, chain: Chain, progress: Progress | None) -> Iterator[Problem]:
     for number, slot in enumerate(engine.slots):
         if slot is None:
             yield Problem("slot", layout.SLOT_OFFSETS[number], "the commit slot is damaged", None)
-    if engine.chain.damage:
-        yield Problem("log", engine.chain.position, engine.chain.damage, None)
-    state, extents = engine.state, dict[int, int]()
+    if chain.damage:
+        yield Problem("log", chain.position, chain.damage, None)
+    state, extents = chain.state, dict[int, int]()
+    view = View(engine.reader, state)
     seen: dict[bytes, None] = {}
     done = 0
     trees = [(state.root.pack() if state.root else None, True)]
-    trees += [(v.root.pack() if v.root else None, False) for v in engine.versions()]
+    trees += [(v.root.pack() if v.root else None, False) for v in versions(view)]
     values: list[tuple[bytes, bytes]] = []
     for root, newest in trees:
         for pointer, node, problem in _walk(engine, root, seen):
@@ -126,7 +130,6 @@ def _check(engine: Engine, progress: Progress | None) -> Iterator[Problem]:
                 _add(extents, pointer)
             if node is not None and node.level == 0:
                 values += zip(node.keys, node.values, strict=True) if not newest else ()
-    view = View(engine.reader, state)
     yield from _check_map(view, extents, values)
     verified: set[bytes] = set()
     for key, value in values:
@@ -141,7 +144,7 @@ def _check(engine: Engine, progress: Progress | None) -> Iterator[Problem]:
             done += pointer.length
             if progress is not None:
                 progress(done, state.end)
-    yield from _check_space(engine, extents)
+    yield from _check_space(engine, chain, extents)
 
 
 def _walk(
@@ -171,8 +174,13 @@ def _check_map(
     owners: dict[int, bytes] = {}
     try:
         for key, value in view.scan(b"", b"\xff" * 9):
+            try:
+                packed_pointers = pointer_bytes(value)
+            except CorruptDataError as error:
+                yield Problem("tree", None, str(error), key)
+                continue
             values.append((key, value))
-            for packed in pointer_bytes(value):
+            for packed in packed_pointers:
                 pointer = Pointer.unpack(packed)
                 if pointer.offset in owners:
                     yield Problem(
@@ -216,9 +224,9 @@ def _check_extent(engine: Engine, pointer: Pointer) -> str:
     return ""
 
 
-def _check_space(engine: Engine, extents: dict[int, int]) -> Iterator[Problem]:
+def _check_space(engine: Engine, chain: Chain, extents: dict[int, int]) -> Iterator[Problem]:
     """Live, free and waiting extents must cover the file without overlap."""
-    space = space_of(engine.reader, engine.chain)
+    space = space_of(engine.reader, chain)
     pieces = [(o, n, "in use") for o, n in extents.items()]
     pieces += [(o, n, "free") for o, n in space.free_extents()]
     pieces += [
@@ -231,8 +239,8 @@ def _check_space(engine: Engine, extents: dict[int, int]) -> Iterator[Problem]:
         elif offset > at:
             yield Problem("space", at, f"{offset - at} bytes belong to nothing", None)
         at, last = max(at, offset + length), what
-    if at != engine.state.end:
-        yield Problem("space", at, f"the used part ends at {at}, not {engine.state.end}", None)
+    if at != chain.state.end:
+        yield Problem("space", at, f"the used part ends at {at}, not {chain.state.end}", None)
 
 
 def compact(engine: Engine, progress: Progress | None = None) -> int:

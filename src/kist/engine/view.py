@@ -10,7 +10,7 @@ from kist.engine.overlay import MISSING, Missing, Overlay
 from kist.engine.tree import Tree
 from kist.errors import CorruptDataError, StoreClosedError
 from kist.format.checksum import sum128
-from kist.format.layout import DATA_OFFSET, FRAME
+from kist.format.layout import DATA_OFFSET, FRAME, MAX_OFFSET
 from kist.format.values import Pointer
 from kist.storage.base import StorageBackend
 
@@ -68,7 +68,7 @@ class Reader:
     def check_range(self, pointer: Pointer) -> None:
         """Refuse a pointer that cannot lead to a frame."""
         if (
-            pointer.offset < DATA_OFFSET
+            not DATA_OFFSET <= pointer.offset <= MAX_OFFSET
             or pointer.offset % 64
             or pointer.head > pointer.length
             or pointer.length > 1 << 48

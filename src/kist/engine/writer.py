@@ -258,11 +258,12 @@ class Writer:
         else:
             self._unsynced_bytes += sum(v.length for v in verify)
         space.wait(freed)
-        chain.follow(record, shared=False, overlay=txn.overlay)
+        with self._engine.publishing:
+            chain.follow(record, shared=False, overlay=txn.overlay)
         self.own_commit = record.commit
         relaxed = self._engine.durability == "relaxed"
         if relaxed and time.monotonic() - self._synced_at > RELAXED_SYNC_S:
-            self.sync("recent commits")
+            self._sync_record(record)
             chain.horizon = record.commit
         return True
 
@@ -379,10 +380,11 @@ class Writer:
         except BaseException:
             self._space = None
             raise
-        chain.follow(record, shared=True)
-        chain.horizon = self.own_commit = record.commit
-        if slots is not None:
-            self._switched(slots)
+        with engine.publishing:
+            chain.follow(record, shared=True)
+            chain.horizon = self.own_commit = record.commit
+            if slots is not None:
+                self._switched(slots)
         space.give(*spare)
         self.release(space)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 
+from kist.errors import CorruptDataError
+
 STORE = 0  # the store's own records
 ROOT = 1  # the root group
 FIRST_NODE = 2
@@ -181,7 +183,10 @@ TAGS: Range = _kind(STORE, b"T")
 
 def tag_of(key: bytes) -> str:
     """Name in the key of a tag."""
-    return key[9:].decode()
+    try:
+        return key[9:].decode()
+    except UnicodeDecodeError as error:
+        raise CorruptDataError(f"a tag is not UTF-8: {error}") from None
 
 
 def two_of(key: bytes) -> tuple[int, int]:

@@ -36,6 +36,11 @@ MAX_TREE_PAGE: Final = 1 << 20  # bytes a reader accepts for one tree page
 MAX_TREE_DEPTH: Final = 16
 UNSYNCED_FULL: Final = 64 * 1024  # extent bytes that may share the one sync of a commit
 UNSYNCED_RELAXED: Final = 4 << 20
+# What readers accept: whatever names more was made to hurt. File systems end at 2**63 bytes, and
+# the bytes that stand for commits in locks end with them.
+MAX_OFFSET: Final = 1 << 62
+MAX_COMMIT: Final = (1 << 61) - 1
+MAX_NODE: Final = 1 << 56
 
 # Feature masks of the super, of node records and of frames. No bit is in use in version 1.
 KNOWN_READ_FEATURES: Final = 0

@@ -149,6 +149,7 @@ def unpack_record_at(data: bytes, at: int, position: int, uuid: bytes) -> Record
         size=end - at,
     )
     try:
+        _check_bounds(record)
         _unpack_payload(record, bytes(payload))
     except (struct.error, UnicodeDecodeError, ValueError) as error:
         raise CorruptDataError(
@@ -156,6 +157,25 @@ def unpack_record_at(data: bytes, at: int, position: int, uuid: bytes) -> Record
             offset=position,
         ) from error
     return record
+
+
+def _check_bounds(record: Record) -> None:
+    if (
+        max(record.commit, record.horizon) > layout.MAX_COMMIT
+        or record.end > layout.MAX_OFFSET
+        or record.next_node > layout.MAX_NODE
+    ):
+        raise ValueError("it names an impossible commit, node or end of the file")
+
+
+def _check_extents(record: Record) -> None:
+    ends = [run.offset + run.length for run in record.verify]
+    ends += [offset + length for offset, length in (*record.used, record.spare)]
+    ends += [freed.offset + freed.length for freed in record.freed]
+    if max(ends) > layout.MAX_OFFSET:
+        raise ValueError("it names an impossible place in the file")
+    if sum(run.length for run in record.verify) > layout.UNSYNCED_RELAXED:
+        raise ValueError("it lists more to verify than shares a sync")
 
 
 def _unpack_payload(record: Record, data: bytes) -> None:
@@ -168,6 +188,7 @@ def _unpack_payload(record: Record, data: bytes) -> None:
         record.root = None if root == NO_POINTER else Pointer.unpack(root)
         offset, length = _SPARE.unpack_from(data, at + layout.POINTER.size)
         record.spare = (offset, length)
+        _check_extents(record)
         return
     if record.kind == layout.COMMIT_MARK:
         return
@@ -187,6 +208,7 @@ def _unpack_payload(record: Record, data: bytes) -> None:
     record.verify = [Verify(*row) for row in table(_VERIFY)]  # type: ignore[arg-type]
     record.used = [(row[0], row[1]) for row in table(_USED)]
     record.freed = [Freed(*row) for row in table(_FREED)]
+    _check_extents(record)
     (count,) = _COUNT.unpack_from(data, at)
     at += _COUNT.size
     ops: list[Op] = []

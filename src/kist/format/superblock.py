@@ -183,6 +183,12 @@ def unpack_slot(data: bytes, uuid: bytes) -> Slot | None:
         return None
     if f["sum"] != sum128(data[: SLOT.size - 16]):
         return None
+    if (
+        max(f["checkpoint"], f["commit"]) > layout.MAX_COMMIT
+        or max(f["position"], f["end"], f["spare_offset"] + f["spare_length"]) > layout.MAX_OFFSET
+        or f["next_node"] > layout.MAX_NODE
+    ):
+        return None
     return Slot(
         f["checkpoint"],
         f["commit"],

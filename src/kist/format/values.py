@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kist.errors import CorruptDataError
 from kist.format.layout import FRAME, MAX_INLINE, MAX_POINTERS, POINTER
@@ -97,15 +97,30 @@ def unpack_record(value: bytes) -> tuple[tuple[Pointer, ...], bytes]:
 
 
 def pointer_bytes(value: bytes) -> tuple[bytes, ...]:
-    """The packed pointers of a value, for comparing what two values own."""
+    """The packed pointers of a value, for comparing what two values own.
+
+    Raises
+    ------
+    CorruptDataError
+        The value is shorter than its pointers.
+    """
     count = value[0] if value else 0
     size = POINTER.size
+    if 1 + count * size > len(value) and count:
+        raise CorruptDataError(f"a record of {len(value)} bytes claims {count} pointers")
     return tuple(value[at : at + size] for at in range(1, 1 + count * size, size))
 
 
 _FREE = struct.Struct("<Q")
 _WAITING = struct.Struct("<QQ")
 _VERSION = struct.Struct("<QQqQQ44sB")
+
+
+def _fields(table: struct.Struct, value: bytes) -> tuple[Any, ...]:
+    payload = unpack_record(value)[1]
+    if len(payload) < table.size:
+        raise CorruptDataError(f"a record of the store has {len(payload)} bytes, not {table.size}")
+    return table.unpack_from(payload)
 
 
 def pack_free(length: int) -> bytes:
@@ -115,7 +130,7 @@ def pack_free(length: int) -> bytes:
 
 def unpack_free(value: bytes) -> int:
     """Bytes of a free extent."""
-    return int(_FREE.unpack(unpack_record(value)[1])[0])
+    return int(_fields(_FREE, value)[0])
 
 
 def pack_waiting(length: int, birth: int) -> bytes:
@@ -125,7 +140,7 @@ def pack_waiting(length: int, birth: int) -> bytes:
 
 def unpack_waiting(value: bytes) -> tuple[int, int]:
     """(bytes, birth commit) of a waiting extent."""
-    length, birth = _WAITING.unpack(unpack_record(value)[1])
+    length, birth = _fields(_WAITING, value)
     return int(length), int(birth)
 
 
@@ -164,8 +179,7 @@ class KeptVersion(NamedTuple):
     @classmethod
     def unpack(cls, value: bytes) -> KeptVersion:
         """Version from its ``V`` record."""
-        payload = unpack_record(value)[1]
-        commit, shown, time_ns, end, next_node, root, retained = _VERSION.unpack_from(payload)
+        commit, shown, time_ns, end, next_node, root, retained = _fields(_VERSION, value)
         return cls(
             commit,
             shown,
@@ -174,5 +188,5 @@ class KeptVersion(NamedTuple):
             next_node,
             None if root == NO_POINTER else Pointer.unpack(root),
             bool(retained),
-            payload[_VERSION.size :].decode(),
+            unpack_record(value)[1][_VERSION.size :].decode(errors="replace"),
         )
