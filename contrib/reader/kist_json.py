@@ -1,0 +1,216 @@
+"""Contents of a file as JSON, in the form of the golden files."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import struct
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from kist_types import Array, KistError
+
+if TYPE_CHECKING:
+    from kist_reader import Reader, View
+
+FEW = 40
+SHORT = 256
+
+
+def dtype_json(dtype: np.dtype[Any]) -> Any:
+    """A dtype."""
+    if dtype.kind == "T":
+        return "StringDType"
+    if dtype.subdtype is not None:
+        return {"base": dtype_json(dtype.base), "shape": list(dtype.shape)}
+    if dtype.names is None or dtype.fields is None:
+        return dtype.str
+    fields = []
+    for name in dtype.names:
+        inner, offset, *title = dtype.fields[name]
+        field = {"name": name, "dtype": dtype_json(inner), "offset": offset}
+        if title:
+            field["title"] = title[0]
+        fields.append(field)
+    result: dict[str, Any] = {"fields": fields, "itemsize": dtype.itemsize}
+    if dtype.isalignedstruct:
+        result["aligned"] = True
+    if dtype.type is np.record:
+        result["record"] = True
+    return result
+
+
+def bytes_json(data: bytes, full: bool) -> dict[str, Any]:
+    """Bytes, or only their sum where they are many."""
+    result = {}
+    if full or len(data) <= SHORT:
+        result["hex"] = data.hex()
+    if full or len(data) > SHORT:
+        result["sha256"] = hashlib.sha256(data).hexdigest()
+    return result
+
+
+def zone_json(zone: datetime.tzinfo | None) -> Any:
+    """A time zone."""
+    if zone is None:
+        return None
+    if isinstance(zone, datetime.timezone):
+        offset = zone.utcoffset(None)
+        result = {"seconds": offset.days * 86400 + offset.seconds}
+        if offset.microseconds:
+            result["microseconds"] = offset.microseconds
+        return result
+    return {"name": str(zone)}
+
+
+def value_json(value: Any, full: bool = False) -> dict[str, Any]:
+    """An attribute's value."""
+    name = type(value).__name__
+    if isinstance(value, np.ndarray) and value.dtype.kind == "T":
+        items = [item if isinstance(item, str) else None for item in value.reshape(-1).tolist()]
+        return {
+            "type": "array",
+            "dtype": "StringDType",
+            "shape": list(value.shape),
+            "items": items,
+        }
+    if isinstance(value, np.ndarray | np.generic):
+        return {
+            "type": "array" if isinstance(value, np.ndarray) else "scalar",
+            "dtype": dtype_json(value.dtype),
+            "shape": list(value.shape),
+            **bytes_json(value.tobytes() if value.dtype.itemsize else b"", full),
+        }
+    match value:
+        case None:
+            return {"type": name}
+        case bool() | str():
+            return {"type": name, "value": value}
+        case int() | Decimal():
+            return {"type": name, "value": str(value)}
+        case float():
+            return {"type": name, "value": repr(value), "bits": struct.pack(">d", value).hex()}
+        case complex():
+            bits = struct.pack(">dd", value.real, value.imag).hex()
+            return {"type": name, "value": repr(value), "bits": bits}
+        case bytes() | bytearray():
+            return {"type": name, "hex": value.hex()}
+        case datetime.datetime() | datetime.time():
+            return {
+                "type": name,
+                "value": value.replace(tzinfo=None).isoformat(),
+                "fold": value.fold,
+                "zone": zone_json(value.tzinfo),
+            }
+        case datetime.date():
+            return {"type": name, "value": value.isoformat()}
+        case datetime.timedelta():
+            return {
+                "type": name,
+                "days": value.days,
+                "seconds": value.seconds,
+                "microseconds": value.microseconds,
+            }
+        case dict():
+            pairs = [[value_json(k, full), value_json(v, full)] for k, v in value.items()]
+            return {"type": name, "items": pairs}
+        case list() | tuple():
+            return {"type": name, "items": [value_json(item, full) for item in value]}
+        case set() | frozenset():
+            return {"type": name, "items": sorted((value_json(i, full) for i in value), key=str)}
+    raise KistError(f"{name} has no form in JSON")
+
+
+def _item(item: Any, kind: str) -> Any:
+    """One value of a leaf."""
+    if isinstance(item, list):
+        return [_item(part, kind) for part in item]
+    if kind in "mM":
+        return "NaT" if item == -(1 << 63) else item
+    if kind in "SV":
+        return bytes(item).hex()
+    if isinstance(item, complex):
+        return [_item(item.real, "f"), _item(item.imag, "f")]
+    if isinstance(item, float) and not np.isfinite(item):
+        return repr(item)
+    return item
+
+
+def items_json(values: Array) -> list[Any]:
+    """The values of a leaf, one item a row."""
+    kind = values.dtype.kind
+    if values.dtype.itemsize == 0:
+        return [_item("" if kind == "U" else b"", kind)] * len(values)
+    if kind in "mM":
+        values = np.ascontiguousarray(values).view(f"{values.dtype.str[0]}i8")
+    elif values.dtype.itemsize > 8 * (1 + (kind == "c")) and kind in "fc":
+        return [_item(item.tobytes(), "V") for item in values.reshape(-1)]
+    return [_item(item, kind) for item in values.tolist()]
+
+
+def leaf_json(values: Array, path: tuple[str, ...], full: bool) -> dict[str, Any]:
+    """One leaf of a table."""
+    result: dict[str, Any] = {
+        "path": list(path),
+        "dtype": values.dtype.str,
+        "shape": list(values.shape[1:]),
+        "sha256": hashlib.sha256(values.tobytes() if values.dtype.itemsize else b"").hexdigest(),
+    }
+    few = len(values) <= FEW
+    if full or few:
+        result["values"] = items_json(values)
+    if full or not few:
+        result["first"] = items_json(values[:3])
+        result["last"] = items_json(values[-3:])
+    return result
+
+
+def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
+    """A node and everything below it."""
+    node = view.nodes[path]
+    attributes = {name: value_json(v, full) for name, v in view.attributes(path).items()}
+    result: dict[str, Any] = {"kind": node.kind, "attributes": attributes}
+    if node.kind == "group":
+        above = path.rstrip("/") + "/"
+        names = [p[len(above) :] for p in view.nodes if p != "/" and p.startswith(above)]
+        children = sorted(name for name in names if "/" not in name)
+        result["children"] = {name: node_json(view, above + name, full) for name in children}
+    if node.kind == "table":
+        rows = view.table(path)
+        result["n_rows"] = len(rows)
+        result["dtype"] = dtype_json(rows.dtype)
+        result["leaves"] = []
+        for leaf in view.schema(path).leaves.values():
+            values: Any = rows
+            for name in leaf.path:
+                values = values[name]
+            result["leaves"].append(leaf_json(np.asarray(values), leaf.path, full))
+        columns = view.column_attributes(path)
+        if columns:
+            result["column_attributes"] = {
+                column: {name: value_json(v, full) for name, v in found.items()}
+                for column, found in columns.items()
+            }
+    return result
+
+
+def describe(reader: Reader, path: str, full: bool = False) -> dict[str, Any]:
+    """A whole file; *full* gives bytes and sums, and all values, whatever their number."""
+    with open(path, "rb") as file:
+        content = file.read()
+    return {
+        "file": os.path.basename(path),
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "format_version": 1,
+        "uuid": reader.store.super.uuid.hex(),
+        "newest_record": reader.store.commit,
+        "commit": reader.shown,
+        "tags": {
+            name: {"commit": shown, "root": node_json(reader.at(name), "/", full)}
+            for name, (_, shown) in reader.tags.items()
+        },
+        "root": node_json(reader, "/", full),
+    }

@@ -1,0 +1,423 @@
+"""Reads kist files. Written from docs/format.md alone, without the code of kist.
+
+Use it as a module (`Reader(path)`) or as a program: python kist_reader.py FILE [--json]
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import struct
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from kist_pages import Page, form_of, from_little
+from kist_pieces import read_ordinals, read_piece
+from kist_store import Entry, Pointer, Store
+from kist_types import (
+    Array,
+    Cursor,
+    Damage,
+    KistError,
+    Leaf,
+    Schema,
+    Unknown,
+    decode_text,
+    read_schema,
+    read_value,
+)
+
+KINDS = {1: "group", 2: "table", 3: "array", 4: "key store", 5: "link"}
+ROOT = 1
+TAIL = (1 << 64) - 1
+
+
+def numbers(form: str, rest: bytes) -> tuple[int, ...]:
+    """The big-endian numbers in the rest of a key."""
+    try:
+        return struct.unpack(">" + form, rest)
+    except struct.error as error:
+        raise Damage("key of the map: length") from error
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the tree; its path begins with a slash."""
+
+    id: int
+    kind: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """A record G: where some rows of a table are."""
+
+    first: int
+    kind: int
+    schema_version: int
+    rows: int
+    live: int
+    data: bytes
+    entry: Entry
+
+
+class View:
+    """One commit of a store: its nodes, attributes and tables."""
+
+    def __init__(self, store: Store, entries: Mapping[bytes, Entry]) -> None:
+        """A view of the map with these records."""
+        self.store = store
+        self.records: dict[tuple[int, str], dict[bytes, Entry]] = {}
+        for key, entry in entries.items():
+            place = int.from_bytes(key[:8], "big"), chr(key[8])
+            self.records.setdefault(place, {})[key[9:]] = entry
+        self.nodes: dict[str, Node] = {"/": Node(ROOT, "group", "/")}
+        seen = {ROOT}
+        self._children(self.nodes["/"], seen)
+
+    def _of(self, node: int, kind: str) -> dict[bytes, Entry]:
+        """The records of a node, by the rest of their keys."""
+        return self.records.get((node, kind), {})
+
+    def _children(self, group: Node, seen: set[int]) -> None:
+        found = []
+        for rest, entry in self._of(group.id, "D").items():
+            cursor = Cursor(entry.payload, "child record")
+            kind, ident = cursor.all("BQ")
+            name = decode_text(cursor.rest() or rest, "name")
+            if kind not in KINDS:
+                raise Unknown(f"node of kind {kind}")
+            if ident in seen or ident < 2:
+                raise Damage(f"node {ident} stands in the tree twice")
+            seen.add(ident)
+            self._check_node(ident, kind, group.id)
+            found.append(Node(ident, KINDS[kind], f"{group.path.rstrip('/')}/{name}"))
+        for node in found:
+            self.nodes[node.path] = node
+            if node.kind == "group":
+                self._children(node, seen)
+
+    def _check_node(self, ident: int, kind: int, parent: int) -> None:
+        entry = self._of(ident, "N").get(b"")
+        if entry is None:
+            raise Damage(f"node {ident} has no record")
+        cursor = Cursor(entry.payload, "node record")
+        mine, _, features, _, _, _, above = cursor.all("B7sQQQqQ")
+        if features:
+            raise Unknown(f"features {features:#x} of node {ident}")
+        if mine != kind or above != parent:
+            raise Damage(f"records of node {ident} differ")
+
+    def attributes(self, path: str = "/", column: int = 0) -> dict[str, Any]:
+        """The attributes of a node (column 0), or of its column with the id *column* - 1."""
+        result = {}
+        for rest, entry in self._of(self.nodes[path].id, "A").items():
+            if numbers("I", rest[:4])[0] == column:
+                name = decode_text(rest[4:], "name")
+                result[name] = read_value(self.store.payload(entry, "attribute"))
+        return result
+
+    def column_attributes(self, path: str) -> dict[str, dict[str, Any]]:
+        """The attributes of the columns of a table, of those that have some."""
+        result = {}
+        for column in self.schema(path).columns:
+            found = self.attributes(path, column.id + 1)
+            if found:
+                result[column.name] = found
+        return result
+
+    def schema(self, path: str) -> Schema:
+        """The schema of a table."""
+        node = self.nodes[path]
+        if node.kind != "table":
+            raise Unknown(f"{path} is a {node.kind}")
+        entry = self._of(node.id, "S").get(b"")
+        if entry is None:
+            raise Damage(f"{path}: no schema")
+        return read_schema(self.store.payload(entry, "schema"))
+
+    def _groups(self, node: int) -> tuple[list[Group], Entry | None]:
+        """All groups of rows in order, and the tail."""
+        groups, tail = [], None
+        after = 0
+        for rest, entry in self._of(node, "G").items():
+            (first,) = numbers("Q", rest)
+            if first == TAIL:
+                tail = entry
+                continue
+            cursor = Cursor(entry.payload, "row group")
+            kind, _, version, rows, live = cursor.all("BBIII")
+            if kind > 2:
+                raise Unknown(f"row group of kind {kind}")
+            if first < after or not 1 <= rows <= 65536 or live > rows:
+                raise Damage("row groups: rows")
+            after = first + rows
+            groups.append(Group(first, kind, version, rows, live, cursor.rest(), entry))
+        return groups, tail
+
+    def table(self, path: str) -> Array:
+        """All rows of a table that are not deleted."""
+        schema = self.schema(path)
+        node = self.nodes[path].id
+        groups, tail = self._groups(node)
+        parts = [self._rows(node, schema, group) for group in groups]
+        for kind in "PUX":
+            for rest in self._of(node, kind):
+                start = numbers({"P": "IQ", "U": "QQ", "X": "Q"}[kind], rest)[kind == "P"]
+                if not any(group.first == start for group in groups):
+                    raise Damage(f"{path}: a record {kind} without its row group")
+        if tail is not None:
+            mark, after, live = Cursor(tail.payload, "tail").all("BQQ")
+            last = groups[-1].first + groups[-1].rows if groups else 0
+            if mark != 3 or after < last or live != sum(map(len, parts)):
+                raise Damage(f"{path}: tail and row groups differ")
+        elif groups:
+            raise Damage(f"{path}: no tail")
+        result = np.concatenate([np.zeros(0, schema.dtype), *parts])
+        return result.astype(schema.dtype, copy=False)
+
+    def _rows(self, node: int, schema: Schema, group: Group) -> Array:
+        """The live rows of one group."""
+        leaves = list(schema.leaves.values())
+        columns: dict[int, Array]
+        if group.kind == 0:
+            columns = {leaf.id: self._page(node, leaf, group) for leaf in leaves}
+        else:
+            data = group.data
+            if group.kind == 2:
+                if len(group.entry.pointers) != 1:
+                    raise Damage("row group: pointers")
+                data = self.store.whole(group.entry.pointers[0])
+            rows, arrays = read_piece(data, leaves)
+            if rows != group.rows:
+                raise Damage("row group: rows of the piece")
+            columns = {leaf.id: array for leaf, array in zip(leaves, arrays, strict=True)}
+        self._patch(node, schema, group, columns)
+        live = self._live(node, group)
+        result = np.zeros(int(live.sum()), schema.dtype)
+        for leaf in leaves:
+            target: Any = result
+            for name in leaf.path:
+                target = target[name]
+            target[...] = columns[leaf.id][live].reshape(target.shape)
+        return result
+
+    def _page(self, node: int, leaf: Leaf, group: Group) -> Array:
+        """The values of a leaf in a group that is kept as pages."""
+        entry = self._of(node, "P").get(struct.pack(">IQ", leaf.id, group.first))
+        if entry is None and not leaf.dtype.itemsize * leaf.values:
+            return np.zeros((group.rows, leaf.values), leaf.dtype)
+        if entry is None or len(entry.pointers) != 1:
+            raise Damage(f"leaf {leaf.id}: no page")
+        pointer = entry.pointers[0]
+        page = Page(self.store.body(pointer), pointer.head)
+        noted = Cursor(entry.payload, "page record").get("Q")
+        if page.n_values != group.rows * leaf.values or noted != page.n_values:
+            raise Damage(f"leaf {leaf.id}: number of values")
+        values = from_little(page.decode(form_of(leaf)), leaf)
+        return values.reshape(group.rows, leaf.values)
+
+    def _patch(self, node: int, schema: Schema, group: Group, columns: dict[int, Array]) -> None:
+        """Apply the patches of a group in order."""
+        key = struct.pack(">Q", group.first)
+        patches = {rest: entry for rest, entry in self._of(node, "U").items() if rest[:8] == key}
+        for _, entry in sorted(patches.items()):
+            if entry.pointers:
+                if len(entry.pointers) != 1:
+                    raise Damage("patch: pointers")
+                cursor = Cursor(self.store.whole(entry.pointers[0]), "patch")
+            else:
+                cursor = Cursor(entry.payload, "patch")
+                cursor.all("BI")
+            for _ in range(cursor.get("H")):
+                count, ordinal_size, value_size = cursor.all("HII")
+                ids = [int(ident) for ident in cursor.array("<u4", count)]
+                ordinals = read_ordinals(cursor.take(ordinal_size))
+                piece = cursor.take(value_size)
+                if any(a >= b for a, b in itertools.pairwise(ids)):
+                    raise Damage("patch: leaves do not ascend")
+                if any(ident not in schema.leaves for ident in ids):
+                    raise Damage("patch: a leaf that the schema does not have")
+                if len(ordinals) and ordinals[-1] >= group.rows:
+                    raise Damage("patch: ordinal outside the group")
+                rows, arrays = read_piece(piece, [schema.leaves[ident] for ident in ids])
+                if rows != len(ordinals):
+                    raise Damage("patch: number of rows")
+                for ident, array in zip(ids, arrays, strict=True):
+                    values = columns[ident] = columns[ident].copy()
+                    values[ordinals] = array
+            cursor.end()
+
+    def _live(self, node: int, group: Group) -> Array:
+        """For each row of the group whether it is live."""
+        live = np.ones(group.rows, bool)
+        entry = self._of(node, "X").get(struct.pack(">Q", group.first))
+        if entry is not None:
+            cursor = Cursor(self.store.payload(entry, "deleted rows"), "deleted rows")
+            mode, rows = cursor.all("BI")
+            if rows != group.rows:
+                raise Damage("deleted rows: rows of the group")
+            if mode in (1, 2):
+                lengths = cursor.array(f"<u{mode}", cursor.left // mode).astype(np.int64)
+                if lengths.sum() != rows:
+                    raise Damage("deleted rows: runs")
+                live = np.repeat(np.arange(len(lengths)) % 2 == 0, lengths)
+            elif mode == 3:
+                bits = np.unpackbits(cursor.array("u1", -(-rows // 8)), bitorder="little")
+                live = bits[:rows] == 0
+            else:
+                raise Unknown(f"deleted rows of mode {mode}")
+            cursor.end()
+        if int(live.sum()) != group.live:
+            raise Damage("row group: number of live rows")
+        return live
+
+    def pointers(self) -> Iterator[tuple[str, Pointer]]:
+        """All extents that the records of the map own, with the kinds of the records."""
+        for (_, kind), entries in self.records.items():
+            for entry in entries.values():
+                for pointer in entry.pointers:
+                    yield kind, pointer
+
+    def verify(self) -> None:
+        """Verify the frames of all records, and decode all that they hold."""
+        types = {"A": b"BLOB", "G": b"ROWS", "P": b"NPAG", "S": b"BLOB", "U": b"ROWS", "X": b"BLOB"}
+        for kind, pointer in self.pointers():
+            self.store.check_frame(pointer, (types[kind],) if kind in types else ())
+        for path, node in self.nodes.items():
+            columns = {numbers("I", rest[:4])[0] for rest in self._of(node.id, "A")}
+            for column in columns:
+                self.attributes(path, column)
+            if node.kind == "table":
+                self.table(path)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A kept version."""
+
+    commit: int
+    shown: int
+    time_ns: int
+    end: int
+    next_node: int
+    root: bytes
+    retained: int
+    message: str
+
+
+class Reader(View):
+    """A kist file: the newest commit, tags and kept versions."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open a file; raises `KistError` for what cannot be read."""
+        store = Store(path)
+        try:
+            super().__init__(store, store.entries)
+            self.versions = {item.commit: item for item in self._versions()}
+            self.tags = self._tags()
+        except BaseException:
+            store.close()
+            raise
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.store.close()
+
+    @property
+    def shown(self) -> int:
+        """The newest commit that is not maintenance."""
+        seen = [commit for commit, _, flags, _ in self.store.history if not flags & 1]
+        return max(seen, default=self.store.slot.commit)
+
+    def _versions(self) -> Iterator[Version]:
+        for rest, entry in self._of(0, "V").items():
+            cursor = Cursor(entry.payload, "kept version")
+            version = Version(*(*cursor.all("QQqQQ44sB"), decode_text(cursor.rest(), "message")))
+            if (version.commit,) != numbers("Q", rest):
+                raise Damage("kept version: commit")
+            yield version
+
+    def _tags(self) -> dict[str, tuple[int, int]]:
+        result = {}
+        for rest, entry in self._of(0, "T").items():
+            cursor = Cursor(entry.payload, "tag")
+            result[decode_text(rest, "name of a tag")] = cursor.all("QQ")
+            cursor.end()
+        for name, (commit, _) in result.items():
+            if commit not in self.versions:
+                raise Damage(f"tag {name}: its version is not kept")
+        return result
+
+    def at(self, version: str | int) -> View:
+        """A kept version, by its tag or its commit."""
+        commit = self.tags[version][0] if isinstance(version, str) else version
+        content = self.store.load_entries(self.versions[commit].root)
+        return View(self.store, content)
+
+    def verify(self) -> None:
+        """Verify all sums, of kept versions too, decode everything, and check the space."""
+        super().verify()
+        for pointer in self.store.tree_pages:
+            self.store.check_frame(pointer, (b"TREE",))
+        for commit in self.versions:
+            self.at(commit).verify()
+        self.store.check_space()
+
+
+def show(reader: Reader) -> None:
+    """Print what a file holds."""
+    store = reader.store
+    print(f"commit {store.commit}, {len(reader.nodes)} nodes")
+    for path, node in sorted(reader.nodes.items()):
+        print(path, f"({node.kind})")
+        for name, value in reader.attributes(path).items():
+            print(f"    {name} = {value!r}")
+        if node.kind == "table":
+            rows = reader.table(path)
+            print(f"    {len(rows)} rows of {rows.dtype}")
+            print("    " + str(rows[:5]).replace("\n", "\n    "))
+    for name, (_, shown) in sorted(reader.tags.items()):
+        print(f"tag {name}: commit {shown}")
+    for commit, version in sorted(reader.versions.items()):
+        print(f"kept: commit {commit}, shows {version.shown}")
+    for note in store.notes:
+        print("note:", note)
+
+
+def main(arguments: list[str]) -> int:
+    """The program."""
+    as_json = "--json" in arguments
+    names = [name for name in arguments if name != "--json"]
+    if len(names) != 1:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        with Reader(names[0]) as reader:
+            reader.verify()
+            if as_json:
+                from kist_json import describe
+
+                json.dump(describe(reader, names[0]), sys.stdout, indent=2, ensure_ascii=False)
+                print()
+            else:
+                show(reader)
+    except (KistError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
