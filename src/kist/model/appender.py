@@ -69,6 +69,7 @@ class Appender:
         self._error: BaseException | None = None
 
     def __enter__(self) -> Appender:
+        self._table.store._session.check_writable()  # not after an hour of rows
         self._entered = True
         if self._timer:
             self._thread = threading.Thread(target=self._tick, name="kist-appender", daemon=True)
@@ -87,6 +88,8 @@ class Appender:
             raise TransactionError("an appender is used in a with block, so that its end commits")
         self._raise_from_timer()
         array = as_rows(rows, self._schema, self._table._path)
+        if isinstance(rows, np.ndarray):
+            array = array.copy()  # a loop may fill the same array again
         with self._lock:
             if not len(array):
                 return

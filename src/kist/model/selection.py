@@ -213,7 +213,7 @@ class Selection:
 
         All come from the state that the table had at the first block.
         """
-        size = block_rows(self._fields(self._state().schema), n_rows)
+        size = block_rows(self._state().schema, n_rows)
         return self._iter_blocks(size)
 
     def _iter_blocks(self, size: int) -> Iterator[Array]:

@@ -176,7 +176,7 @@ class Table(RowSource, Node):
         """Iterate over structured arrays of `n_rows` rows, the last one shorter.
 
         All come from the state that the table had at the first block. Without `n_rows` a block
-        takes about 8 MiB.
+        has 65,536 rows, or fewer when those take more than 32 MiB.
         """
         return (read_only(block) for block in self._blocks(n_rows))
 

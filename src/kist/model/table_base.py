@@ -130,7 +130,7 @@ class RowSource:
 
     def _blocks(self, n_rows: int | None) -> Iterator[Array]:
         # Checked here, not when the first block is asked for.
-        rows = block_rows(self._now()[1], n_rows)
+        rows = block_rows(self._state().schema, n_rows)
 
         def blocks() -> Iterator[Array]:
             with self._of()._hold() as view:

@@ -24,11 +24,6 @@ __all__ = ["Fields", "all_fields", "field_at", "named_fields", "read_fields", "r
 Array = np.ndarray[Any, Any]
 Path = tuple[str, ...]
 
-BLOCK_BYTES: Final = 8 << 20
-"""Bytes of a block of `blocks()` unless told otherwise."""
-
-MAX_BLOCK_ROWS: Final = 1 << 20
-
 _KEPT: Final = 1024
 
 
@@ -215,10 +210,10 @@ def read_fields(state: TableState, fields: Fields, positions: Positions) -> Arra
     return out
 
 
-def block_rows(fields: Fields, n_rows: int | None) -> int:
-    """Return the rows of a block, checked when the user gave them."""
+def block_rows(schema: Schema, n_rows: int | None) -> int:
+    """Return the rows of a block: a row group, or as many as the user asks for."""
     if n_rows is None:
-        return max(1, min(MAX_BLOCK_ROWS, BLOCK_BYTES // max(1, fields.row_nbytes)))
+        return facts_of(schema).group_rows
     if isinstance(n_rows, bool) or not hasattr(n_rows, "__index__"):
         raise TypeError(f"n_rows is an int, not {type(n_rows).__name__}")
     if n_rows < 1:

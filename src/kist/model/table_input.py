@@ -21,7 +21,7 @@ from kist.model.table_infer import dtype_of
 from kist.model.table_records import GROUP_ROWS
 from kist.model.table_schema import facts_of
 
-__all__ = ["as_rows", "as_values", "blocks_of", "schema_for"]
+__all__ = ["as_dtype", "as_rows", "as_values", "blocks_of", "schema_for"]
 
 Array = np.ndarray[Any, Any]
 
@@ -46,7 +46,7 @@ def schema_for(
     """
     what = f"create {label!r}"
     if dtype is not None:
-        row_dtype = np.dtype(dtype)
+        row_dtype = as_dtype(dtype, what)
     elif data is not None:
         row_dtype, data = dtype_of(data, what)
     else:
@@ -69,6 +69,15 @@ def schema_for(
         defaults[name] = pack_value(cast[0])
     schema = Schema.from_dtype(row_dtype, codec=codec, defaults=defaults)
     return schema, () if data is None else blocks_of(data, schema, label, what)
+
+
+def as_dtype(dtype: Any, what: str) -> np.dtype[Any]:
+    """Return what NumPy takes for a dtype, or raise `DTypeError`."""
+    try:
+        found: np.dtype[Any] = np.dtype(dtype)
+        return found
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise DTypeError(f"{what}: {dtype!r} is no dtype: {error}") from error
 
 
 def _check_codec(codec: Any, dtype: np.dtype[Any], what: str) -> None:
