@@ -23,6 +23,7 @@ from kist.format.schema import Leaf
 from kist.format.values import Pointer
 from kist.model.table_layout import Group
 from kist.model.table_records import BLOCK_ROWS, GROUP_ROWS
+from kist.model.table_schema import block_rows_of
 from kist.model.table_state import TableState, located
 
 __all__ = ["Span", "as_ordinals", "as_run", "group_spans", "plan", "read_leaves", "read_records"]
@@ -30,8 +31,9 @@ __all__ = ["Span", "as_ordinals", "as_run", "group_spans", "plan", "read_leaves"
 Array = np.ndarray[Any, Any]
 Request = tuple[Pointer, Array, int]
 
-DENSE: Final = 4
-"""Rows are picked one by one when fewer than one in `DENSE` of their run is wanted."""
+DENSE: Final = 2
+"""Blocks are decoded one by one when fewer than one in `DENSE` of those between the first and the
+last row holds a row that is wanted; else all of them at once, which costs less per block."""
 
 JOIN_BYTES: Final = 32 << 20
 """Bytes of columns per step of `read_records`: a row group of 50 columns, so that its pages are
@@ -226,11 +228,13 @@ def _pick(state: TableState, span: Span, leaf: Leaf, target: Array) -> None:
     width = leaf.n_values
     first, last = int(ordinals[0]), int(ordinals[-1])
     try:
-        if (last - first + 1) <= DENSE * len(ordinals):
+        blocks = ordinals // block_rows_of(leaf)
+        n_blocks = 1 + int(np.count_nonzero(blocks[1:] != blocks[:-1]))
+        if int(blocks[-1] - blocks[0]) + 1 <= DENSE * n_blocks:
             run_of = np.empty((last - first + 1) * width, leaf.dtype)
-            read_pages(state.view, [(pointer, run_of, first * width)])
-            np.take(run_of.reshape(-1, width), ordinals - first, axis=0,
-                    out=target.reshape(-1, width))  # fmt: skip
+            read_page(state.view, pointer, run_of, first * width)
+            picked = target.reshape(-1, width)
+            np.take(run_of.reshape(-1, width), ordinals - first, axis=0, out=picked, mode="clip")
         else:
             places = ordinals
             if width > 1:
