@@ -427,7 +427,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen:
         parser.error(f"no such case; there are {', '.join(cases)}")
     left, broken, seed = options.states, 0, options.seed
-    # Round after round with other seeds, because a workload has only so many states.
+    # Round after round with other seeds, because a workload has only so many states; rounds are
+    # whole, so that no case is left out.
     while left > 0:
         for name in chosen:
             case = cases[name]
@@ -445,8 +446,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             left -= report.states
             broken += len(report.failures)
             print(f"{name}, seed {seed}, {time.monotonic() - started:.0f} s: {report}", flush=True)
-            if left <= 0:
-                break
         seed += 1
     return 1 if broken else 0
 
