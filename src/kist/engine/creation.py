@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from kist.errors import KistError, NotAStoreError, StoreExistsError
+from kist.errors import KistError, StoreExistsError
 from kist.format import layout, superblock
 from kist.format.superblock import Slot, Super
 from kist.storage.base import StorageBackend
@@ -105,7 +105,8 @@ def _is_store(backend: StorageBackend, overwrite: bool) -> bool:
     except KistError as error:
         if overwrite:
             return False
-        raise NotAStoreError(
+        # A store of a newer kist, or a damaged one, stays what it is.
+        raise type(error)(
             f"{error}; mode 'w' replaces such a file only with overwrite=True"
         ) from error
     return True

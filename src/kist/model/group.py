@@ -295,7 +295,9 @@ class Group(Node):
             The table that stands there has another dtype.
         """
         from kist.model.table import Table
+        from kist.model.table_input import as_dtype
 
+        wanted = as_dtype(dtype, f"require {name!r}")
         node = self.get(name)
         if node is None:
             with self._write():
@@ -304,7 +306,6 @@ class Group(Node):
                     node = self.create_table(name, dtype=dtype, **options)
         if not isinstance(node, Table):
             raise NodeExistsError(f"{node._path!r} is a {node.kind}, not a table")
-        wanted = np.dtype(dtype)
         if node.dtype != wanted:
             raise DTypeError(f"{node._path!r} has dtype {node.dtype}, not {wanted}")
         return node

@@ -21,7 +21,7 @@ def check_name(name: str, what: str = "node") -> str:
         raise NodeNameError(f"the name of a {what} is a str, not {type(name).__name__}")
     if not name:
         raise NodeNameError(f"the name of a {what} cannot be empty")
-    if name in (".", ".."):
+    if name in (".", "..") and what == "node":
         raise NodeNameError(f"{name!r} cannot be the name of a {what}")
     if "\0" in name:
         raise NodeNameError(f"{name!r}: the name of a {what} cannot contain NUL")

@@ -347,6 +347,9 @@ class Selection:
 def _limit(index: Any) -> int | None:
     """Return how many hits are enough for an index, None for all."""
     if isinstance(index, slice):
+        parts = index.start, index.stop, index.step
+        if not all(part is None or hasattr(part, "__index__") for part in parts):
+            return None  # no slice at all: said where the hits are indexed
         if (index.step is None or index.step > 0) and (index.start or 0) >= 0:
             return index.stop if index.stop is not None and index.stop >= 0 else None
     elif isinstance(index, int | np.integer) and not isinstance(index, bool) and index >= 0:

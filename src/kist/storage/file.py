@@ -139,7 +139,8 @@ class FileBackend(StorageBackend):
             return _not_a_file(self.path, stat.S_IFSOCK)
         found: StorageError
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            missing = f"no folder {os.path.dirname(self.path)!r}" if creating else "no such file"
+            folder = os.path.dirname(self.path)
+            missing = f"no folder {folder!r}" if creating else "no such file; mode 'a' makes one"
             found = StoreNotFoundError(f"{self.path!r}: {missing}")
         elif error.errno == errno.EEXIST:
             found = StoreExistsError(f"{self.path!r} exists already")
