@@ -439,7 +439,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 case.open_engine,
                 probe=case.probe,
                 seed=seed,
-                limit=max(100, min(left, options.states // len(chosen))),
+                limit=max(100, options.states // len(chosen)),
                 durability=case.durability,
                 deep=options.deep,
             )
