@@ -216,6 +216,8 @@ class Engine:
 
     def _follow_one(self) -> bool:
         chain = self.chain
+        if not recovery.may_follow(self.ring, chain):
+            return False
         record, mark = recovery.next_record(
             self.ring, chain.position, chain.last, chain.state.commit
         )

@@ -70,6 +70,7 @@ def write_tree(
     else:
         raise RuntimeError("the free space of the store does not settle")
     written = write_nodes(reader.backend.write, nodes, run[0], uuid, commit)
+    tree.keep(written, nodes)
     if isinstance(draft.root, DraftNode):
         pointer: Pointer | None = written[-1]
     else:

@@ -21,6 +21,7 @@ from kist.format.values import Pointer, extent_length
 # scattered changes no cheaper: a page is one device block or two anyway.
 TARGET = 8192
 CACHED_NODES = 1024
+KEPT_NODES = 256  # of those that are written at once: a bulk commit must not empty the cache
 
 Batch = Sequence[tuple[bytes, bytes | None]]
 Bounds = tuple[int, bytes, bytes | None]  # level, lowest key, key that is too high
@@ -120,6 +121,11 @@ class Tree:
                 except KeyError:  # another thread emptied it
                     break
         return node
+
+    def keep(self, pointers: Sequence[Pointer], nodes: Sequence[DraftNode]) -> None:
+        """Keep pages that were just written, and so need not be read, unless they are many."""
+        for pointer, node in zip(pointers[-KEPT_NODES:], nodes[-KEPT_NODES:], strict=True):
+            self._cache[pointer.pack()] = Node(node.level, node.keys, node.children)  # type: ignore[arg-type]
 
     def _inside(self, pointer: bytes, bounds: Bounds) -> Node:
         """The page behind a pointer, if it keeps within what its parent says.
@@ -348,6 +354,7 @@ def place(
     out: list[tuple[Pointer, DraftNode, bytes]] = []
     for node in nodes:
         values = [c if isinstance(c, bytes) else placed[id(c)] for c in node.children]
+        node.children = list(values)
         body = pack_tree_page(node.level, node.keys, values)
         pointer = Pointer(offset, len(body), len(body), birth, sum128(body))
         placed[id(node)] = pointer.pack()

@@ -385,8 +385,11 @@ class Writer:
             chain.horizon = self.own_commit = record.commit
             if slots is not None:
                 self._switched(slots)
-        space.give(*spare)
-        self.release(space)
+        try:
+            space.give(*spare)
+            self.release(space)
+        except (OSError, KistError):
+            self._space = None  # the commit is made: what is free is found out next time
 
     def _slot_of(self, record: Record) -> list[Slot | None]:
         # Both the slot and the root record name a durable tree, so it does not matter which of
