@@ -336,12 +336,27 @@ class Selection:
             value = bound.value(dict(zip(bound.columns, columns, strict=True)), n)
         return as_values(value, schema, fields, (n, *fields.item_shape), fields.label)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        shown = self._path, self._names
+        return _again, (self._table, self._condition, self._params, *shown)
+
     def __repr__(self) -> str:
         shown = "" if self._path is None else f", column {'.'.join(self._path)!r}"
         if self._names is not None:
             shown = f", columns {', '.join(self._names)}"
         params = "".join(f", {name}={value!r}" for name, value in self._params.items())
         return f"<kist.Selection of {self._table._path!r}: {self._condition_text()}{params}{shown}>"
+
+
+def _again(
+    table: Table,
+    condition: str | Expr,
+    params: Mapping[str, Any],
+    path: tuple[str, ...] | None,
+    names: tuple[str, ...] | None,
+) -> Selection:
+    """Return a selection that was pickled; its table is that of the same commit."""
+    return Selection(table, condition, params, path=path, names=names)
 
 
 def _limit(index: Any) -> int | None:

@@ -70,6 +70,9 @@ def assign_rows(
         return
     state = state_of(txn, node, path)
     recipes = Recipes(txn, node, state.schema)
+    # Patches name their leaves in ascending order, in whichever order they were assigned.
+    order = sorted(range(len(leaves)), key=lambda i: leaves[i].id)
+    leaves, columns = [leaves[i] for i in order], [columns[i] for i in order]
     changed: dict[int, Group] = {}
     for span in plan(state, rows):
         values = [column[span.at : span.at + span.n] for column in columns]

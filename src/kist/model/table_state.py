@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -290,10 +291,15 @@ class TableState:
             by_id = self.facts.by_id
             changes: dict[int, list[tuple[Array, Array]]] = {}
             for leaf_ids, ordinals, encoded in unpack_patch(data):
-                if int(ordinals[-1]) >= group.n_rows or not by_id.keys() >= set(leaf_ids):
+                ascending = all(a < b for a, b in pairwise(leaf_ids))
+                if (
+                    int(ordinals[-1]) >= group.n_rows
+                    or not by_id.keys() >= set(leaf_ids)
+                    or not ascending
+                ):
                     raise CorruptDataError(
-                        f"{self.path!r}: a patch of the group at row id {group.first} reaches "
-                        "beyond it; 'kist check' lists all damage"
+                        f"{self.path!r}: a patch of the group at row id {group.first} does not "
+                        "fit it; 'kist check' lists all damage"
                     )
                 leaves = [by_id[number] for number in leaf_ids]
                 rows = PackedRows(leaves).decode(encoded, len(ordinals))
