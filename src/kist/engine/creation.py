@@ -43,9 +43,14 @@ def is_unfinished(backend: StorageBackend) -> bool:
     """Whether the backend holds nothing, or a store whose creation was cut off."""
     if backend.size() == 0:
         return True
-    if backend.size() > layout.DATA_OFFSET:
+    if backend.size() > layout.DATA_OFFSET or backend.read(0, 8).strip(b"\0"):
         return False
-    return not superblock.has_super(backend.read(0, layout.HEAD_BYTES))
+    # Nothing but zeros and slots: anything else may be somebody's data that begins with zeros.
+    data = bytearray(backend.read(0, layout.DATA_OFFSET))
+    for offset in layout.SLOT_OFFSETS:
+        if data[offset : offset + 4] == layout.SLOT_MAGIC:
+            data[offset : offset + layout.SLOT.size] = bytes(layout.SLOT.size)
+    return not data.strip(b"\0")
 
 
 def create_if_unfinished(backend: StorageBackend, timeout: float | None) -> None:
@@ -90,12 +95,22 @@ def open_path(
         if mode == "w" and not is_unfinished(backend):
             empty_first = _is_store(backend, overwrite)
             if not empty_first:
-                backend.resize(0)
+                _empty(backend, timeout)
         create_if_unfinished(backend, timeout)
         return backend, empty_first
     except BaseException:
         backend.close()
         raise
+
+
+def _empty(backend: StorageBackend, timeout: float | None) -> None:
+    """Cut a file that is no store to nothing, unless somebody has made a store of it."""
+    backend.locks.acquire_writer(timeout)
+    try:
+        if not _is_store(backend, True):
+            backend.resize(0)
+    finally:
+        backend.locks.release_writer()
 
 
 def _is_store(backend: StorageBackend, overwrite: bool) -> bool:
