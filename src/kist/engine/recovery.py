@@ -368,6 +368,15 @@ def load(backend: StorageBackend, path: str, upto: int | None = None) -> Loaded:
     for _ in range(_RETRIES):
         head = backend.read(0, layout.HEAD_BYTES)
         super_ = superblock.unpack_super(head, path)
+        # The super is written when the length is durable: no crash leaves less than the log.
+        # Without this, a cut log would look like one that ends there.
+        size = backend.size()
+        if size < super_.data_offset:
+            raise CorruptDataError(
+                f"{path}: the file is cut short: {size:,} bytes, and the log alone ends at"
+                f" {super_.data_offset:,}: restore it from a backup",
+                offset=size,
+            )
         slots = [
             superblock.unpack_slot(head[at : at + layout.BLOCK], super_.uuid)
             for at in layout.SLOT_OFFSETS

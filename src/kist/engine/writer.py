@@ -420,7 +420,7 @@ class Writer:
             layout.COMMIT_MARK,
             chain.state.commit,
             place,
-            time.time_ns(),
+            chain.state.time_ns,  # marking the same commit again changes no byte
             chain.horizon,
             chain.state.end,
             chain.state.next_node,
