@@ -11,6 +11,7 @@ No pointer to an extent is kept here: compaction moves extents without telling.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -21,7 +22,7 @@ import numpy as np
 from kist.errors import CorruptDataError
 from kist.format import keys
 from kist.format.values import unpack_record
-from kist.model.table_records import TAIL_ROW, GroupRecord, Tail, new_stamp
+from kist.model.table_records import TAIL_ROW, GroupRecord, Tail
 
 if TYPE_CHECKING:
     from kist.engine import View
@@ -205,6 +206,18 @@ class Recent:
                 while self._used > self._limit:
                     self._used -= self._items.popitem(last=False)[1][2]
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._items.clear()
+            self._used = 0
+
+    def after_fork_in_child(self) -> None:
+        """Start anew: a thread that does not exist here may hold the lock, half done."""
+        self._lock = threading.Lock()
+        self._items = OrderedDict()
+        self._used = 0
+
 
 RECENT: Final = Recent(_RECENT_BYTES)
 
@@ -228,6 +241,13 @@ def remember(node: int, layout: Layout) -> None:
         _layouts.move_to_end(key)
         while len(_layouts) > _KEPT_LAYOUTS:
             _layouts.popitem(last=False)
+
+
+def forget() -> None:
+    """Forget all layouts, pieces and sets of deleted rows: what is read next comes from files."""
+    RECENT.clear()
+    with _layouts_lock:
+        _layouts.clear()
 
 
 def known(node: int, tail: Tail) -> Layout | None:
@@ -284,6 +304,11 @@ def pack_patch_head(tier: int, n_rows: int) -> bytes:
     return bytes((tier,)) + n_rows.to_bytes(4, "little")
 
 
-def first_stamp() -> Tail:
-    """Return the tail of a table without rows."""
-    return Tail(stamp=new_stamp())
+def _after_fork_in_child() -> None:
+    global _layouts, _layouts_lock
+    RECENT.after_fork_in_child()
+    _layouts, _layouts_lock = OrderedDict(), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

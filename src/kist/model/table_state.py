@@ -7,6 +7,7 @@ pieces (by the piece).
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from itertools import pairwise
@@ -83,10 +84,10 @@ def state_of(view: View, node: int, path: str = "") -> TableState:
     Two look-ups in the map; the second time with the same view and nothing changed, the same
     two and nothing else.
     """
-    with _lock:
-        tables = _known.get(view)
-        if tables is None:
-            tables = _known[view] = {}
+    tables = _known.get(view)
+    if tables is None:
+        with _lock:
+            tables = _known.setdefault(view, {})
     schema_value = read_schema(view, node, path)
     known = tables.get(node)
     tail = read_tail(view, node)
@@ -109,6 +110,15 @@ def keep_piece(group: Group, dtype: np.dtype[Any], rows: Array) -> None:
     # A copy: the rows may be the user's own, who may change them.
     kept = np.frombuffer(rows.tobytes(), dtype)
     RECENT.put(group.body, "rows", kept, kept.nbytes + 200)
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # a thread that does not exist here may hold the old one
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class TableState:

@@ -1,0 +1,120 @@
+"""Damage within a table: found where it is read, named, and nothing else is affected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kist
+from kist.engine import pages
+from kist.format import keys
+from kist.format.values import Pointer, unpack_record
+from kist.model import table_layout
+
+DTYPE = np.dtype([("a", "i8"), ("b", "f8"), ("s", "S6")])
+N_PAGED, N_PIECE = 40_000, 2_000
+
+
+@pytest.fixture
+def damaged(path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    rows = np.zeros(N_PAGED + N_PIECE, DTYPE)
+    rows["a"] = rng.integers(0, 2**60, len(rows))
+    rows["b"] = rng.normal(size=len(rows))
+    rows["s"] = rng.choice([b"ab", b"cd", b"efgh"], len(rows))
+    with kist.open(path, "w") as store:
+        table: Any = store.create_table("t", rows[:N_PAGED])
+        table.append(rows[N_PAGED:])
+        gone = rng.random(len(rows)) < 0.4
+        gone[N_PAGED:] = False
+        table.delete(gone)
+        table["b"][:600] = rng.normal(size=600)
+        table["b"][3000:3600] = rng.normal(size=600)
+    return path
+
+
+def pointers(path: Path, kind: bytes) -> list[tuple[bytes, Pointer]]:
+    with kist.open(path) as store:
+        table: Any = store["t"]
+        found = []
+        for key, value in table._view().scan(*keys.whole_node(table._id)):
+            if keys.kind_of(key) == kind:
+                found += [(key, pointer) for pointer in unpack_record(value)[0]]
+        return found
+
+
+def flip(path: Path, at: int) -> None:
+    """Flip a bit of the file, and forget what this process has read of it before."""
+    pages._heads.clear()
+    table_layout.forget()
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes((byte ^ 0x40,)))
+
+
+@pytest.mark.parametrize("part", ["head", "first sector", "last byte"])
+@pytest.mark.parametrize("leaf", [0, 1, 2])
+def test_a_damaged_page_is_named_and_other_columns_read(
+    damaged: Path, leaf: int, part: str
+) -> None:
+    (pointer,) = [p for key, p in pointers(damaged, b"P") if keys.leaf_of(key) == leaf]
+    body = pointer.offset + 128
+    at = {"head": 9, "first sector": pointer.head + 3, "last byte": pointer.length - 1}[part]
+    with kist.open(damaged) as store:
+        expected = store["t"][:]
+    flip(damaged, body + at)
+    with kist.open(damaged) as store:
+        table: Any = store["t"]
+        name = "abs"[leaf]
+        for read in (
+            lambda: table[name][:],
+            lambda: table[:],
+            lambda: table[name][:N_PAGED:3],
+            lambda: table.where(f"{name} == {name}")[:],
+            lambda: list(table.blocks()),
+        ):
+            with pytest.raises(kist.CorruptDataError, match=f"'/t' column '{name}'") as caught:
+                read()
+            assert caught.value.node == "/t"
+            assert caught.value.offset is not None
+        for other in set("abs") - {name}:
+            assert table[other][:].tobytes() == expected[other].tobytes()
+        assert table[name][-100:].tobytes() == expected[name][-100:].tobytes()  # the piece
+        assert not store.check().ok
+
+
+@pytest.mark.parametrize("kind", [b"G", b"U", b"X"])
+def test_a_damaged_piece_patch_or_set_is_found_where_it_is_needed(
+    damaged: Path, kind: bytes
+) -> None:
+    found = pointers(damaged, kind)
+    assert found
+    _, pointer = found[0]
+    flip(damaged, pointer.offset + 128 + pointer.length // 2)
+    with kist.open(damaged) as store:
+        table: Any = store["t"]
+        with pytest.raises(kist.CorruptDataError, match="checksum"):
+            table[:]
+        if kind == b"G":
+            assert len(table[:5_000]) == 5_000
+        else:
+            assert len(table["a"][-2_000:]) == 2_000
+        assert not store.check().ok
+
+
+def test_a_checkpoint_leaves_a_damaged_table_alone(damaged: Path) -> None:
+    for _, pointer in pointers(damaged, b"G"):
+        flip(damaged, pointer.offset + 128 + pointer.length // 2)
+    with kist.open(damaged, "r+") as store:
+        table: Any = store["t"]
+        store["other"] = np.zeros(10, DTYPE)
+        table.append(np.zeros(3, DTYPE))
+        with pytest.warns(kist.DamageWarning):
+            store._session.engine.checkpoint()
+        assert len(store["other"]) == 10
+        assert table["a"][-3:].tolist() == [0, 0, 0]
