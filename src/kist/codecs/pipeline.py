@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kist._kernels.scratch import scratch
 from kist.codecs.choose import choose, fallback_of
 from kist.codecs.constant import require_empty
 from kist.codecs.recipe import MAX_STEPS, Recipe
@@ -145,10 +146,12 @@ def decode(
     result = np.empty(out.size, form) if target is None else target
     loaded, last = _load(tuple(stages), form, shape)
     buffers = [result]
-    for step in loaded:
+    for number, step in enumerate(loaded):
         buffer = buffers[-1]
         same = step.form.itemsize == buffer.itemsize
-        buffers.append(buffer.view(step.form) if same else np.empty(out.size, step.form))
+        buffers.append(
+            buffer.view(step.form) if same else scratch(f"decode{number}", out.size, step.form)
+        )
     last.decode(blocks, buffers[-1], span)
     for place in reversed(range(len(loaded))):
         loaded[place].decode(buffers[place + 1], buffers[place], span)
