@@ -7,7 +7,8 @@ rounds, as the records concerned are neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 from kist.engine.overlay import Overlay
 from kist.engine.space import Space
@@ -15,7 +16,7 @@ from kist.engine.tree import DraftNode, Tree, extent_bound, place
 from kist.engine.view import Reader, State
 from kist.format.checksum import Buffer
 from kist.format.frame import FrameHeader
-from kist.format.layout import FRAME, FRAME_TREE
+from kist.format.layout import FRAME, FRAME_TREE, MAX_KEY
 from kist.format.log import Freed
 from kist.format.values import Pointer, extent_length
 
@@ -31,6 +32,15 @@ def batch_of(tree: Tree, root: bytes | None, overlay: Overlay) -> dict[bytes, by
             batch[key] = None
     batch.update(overlay.values)
     return batch
+
+
+def rewriting(
+    tree: Tree, root: bytes | None, replaced: dict[bytes, bytes]
+) -> Iterator[tuple[bytes, bytes]]:
+    """A record below each page, so that what was counted as freed is written anew."""
+    for key in replaced.values():
+        if key:
+            yield from islice(tree.scan(root, key, b"\xff" * (MAX_KEY + 1)), 1)
 
 
 def write_tree(
@@ -50,11 +60,8 @@ def write_tree(
     for _ in range(_ROUNDS):
         changes = dict(space.changes)
         full = {**batch, **changes}
-        for key in replaced.values():  # a page once counted as freed must be rewritten
-            if key and key not in full:
-                value = tree.get(root, key)
-                if value is not None:
-                    full[key] = value
+        for key, value in rewriting(tree, root, replaced):
+            full.setdefault(key, value)
         draft = tree.apply(root, sorted(full.items()))
         new = {p: k for p, k in draft.replaced.items() if p not in replaced}
         replaced.update(new)

@@ -67,7 +67,8 @@ class Draft:
     root : bytes, DraftNode or None
         Packed pointer when nothing changed, None when the map is empty.
     replaced : dict of packed pointer to key
-        Pages that the new tree does not use; leaves with their first key, others with none.
+        Pages that the new tree does not use. With the first key below them; with none where a
+        page below them is named too.
     """
 
     root: bytes | DraftNode | None = None
@@ -279,8 +280,7 @@ class Tree:
                 if left.size + right.size <= TARGET:
                     for pointer in (last, child):
                         if isinstance(pointer, bytes):
-                            joined = self.node(pointer)
-                            draft.replaced[pointer] = b"" if joined.level else joined.keys[0]
+                            draft.replaced[pointer] = self.node(pointer).keys[0]
                     left = DraftNode(
                         left.level, left.keys + right.keys, left.children + right.children
                     )
