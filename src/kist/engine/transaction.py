@@ -17,6 +17,7 @@ from kist.format.frame import FrameHeader, unpack_frame
 from kist.format.layout import (
     FRAME,
     MAX_KEY,
+    MAX_VALUE,
     OP_DELETE,
     OP_DELETE_RANGE,
     OP_PUT,
@@ -114,6 +115,8 @@ class Transaction(View):
         """Set the value of a key."""
         if not 9 <= len(key) <= MAX_KEY:
             raise ValueError(f"a key has 9 to {MAX_KEY} bytes, not {len(key)}")
+        if len(value) > MAX_VALUE:
+            raise ValueError(f"a value has at most {MAX_VALUE:,} bytes, not {len(value):,}")
         old = self.get(key)
         new = pointer_bytes(value)
         if old is not None and old[:1] != b"\0":

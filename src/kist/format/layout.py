@@ -30,6 +30,7 @@ DATA_OFFSET: Final = RING_OFFSET + 2 * RING_HALF
 
 MAX_INLINE: Final = 4096  # payload bytes of a record; larger ones go to an extent
 MAX_KEY: Final = 1024
+MAX_VALUE: Final = 1 << 18  # bytes of a value: a page of the tree holds at least one
 MAX_POINTERS: Final = 255
 MAX_RECORD: Final = 32 * 1024  # bytes of a small commit; larger ones become root commits
 MAX_TREE_PAGE: Final = 1 << 20  # bytes a reader accepts for one tree page
