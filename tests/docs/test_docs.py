@@ -26,7 +26,8 @@ NOT_RUN: dict[str, int] = {}
 
 # Any other word after the fence would be a way to slip past the tests.
 LANGUAGES = {
-    "", "c", "console", "csv", "hex", "json", "pycon", "python", "sh", "sql", "text", "toml", "yaml",
+    "", "c", "console", "csv", "hex", "json", "pycon", "python", "sh", "sql", "text", "toml",
+    "yaml",
 }  # fmt: skip
 
 FENCE = re.compile(

@@ -121,9 +121,7 @@ def test_a_mask_selects_where_it_is_true(case: tuple[Any, Array]) -> None:
     b=st.none() | st.integers(-12_000, 12_000),
     step=st.none() | st.integers(-4_000, 4_000).filter(bool),
 )
-def test_any_slice_is_that_of_an_array(
-    a: int | None, b: int | None, step: int | None
-) -> None:
+def test_any_slice_is_that_of_an_array(a: int | None, b: int | None, step: int | None) -> None:
     index = slice(a, b, step)
     table, rows = shared()
     assert table[index].tobytes() == rows[index].tobytes()

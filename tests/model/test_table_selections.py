@@ -36,9 +36,7 @@ def make(n: int, seed: int = 0) -> Array:
 
 CONDITIONS: dict[str, Callable[[Array], Array]] = {
     "a < 500": lambda r: r["a"] < 500,
-    "(a >= 100) & (a < 110) & (b > 10)": lambda r: (
-        (r["a"] >= 100) & (r["a"] < 110) & (r["b"] > 10)
-    ),
+    "(a >= 100) & (a < 110) & (b > 10)": lambda r: (r["a"] >= 100) & (r["a"] < 110) & (r["b"] > 10),
     "(b > 20) | (s == 'ab')": lambda r: (r["b"] > 20) | (r["s"] == b"ab"),
     "(n.x == 3) & (n.y > 0)": lambda r: (r["n"]["x"] == 3) & (r["n"]["y"] > 0),
     "isnan(b)": lambda r: np.isnan(r["b"]),

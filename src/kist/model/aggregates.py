@@ -82,9 +82,7 @@ def largest(source: Source) -> Any:
     return _extreme(source, np.maximum, np.argmax, "maximum")
 
 
-def _extreme(
-    source: Source, ufunc: np.ufunc, position: Callable[[Array], Any], what: str
-) -> Any:
+def _extreme(source: Source, ufunc: np.ufunc, position: Callable[[Array], Any], what: str) -> Any:
     dtype, label, blocks = source
     if dtype.names is not None or dtype.kind not in "biufcmMSU":
         raise DTypeError(f"{label} has no {what}: it holds {dtype}")

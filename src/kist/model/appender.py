@@ -150,4 +150,3 @@ class Appender:
             f"<kist.Appender of {self._table._path!r}, {self.n_rows:,} rows added, "
             f"{self.n_waiting:,} not committed yet>"
         )
-

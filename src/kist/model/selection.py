@@ -260,7 +260,7 @@ class Selection:
     def _values(self) -> tuple[np.dtype[Any], str, Iterator[Array]]:
         if self._path is None:
             raise SelectionError(
-                f"{self._label()} has several columns; take one, as in hits[\"size\"].sum()"
+                f'{self._label()} has several columns; take one, as in hits["size"].sum()'
             )
         fields = self._fields(self._state().schema)
         return fields.dtype, self._label(), self.blocks()

@@ -171,9 +171,7 @@ class RowSource:
             array = as_values(values, state.schema, fields, shape, self._label())
             self._put(txn, fields, positions, array.reshape(n, *fields.item_shape))
 
-    def _put(
-        self, txn: Transaction, fields: Fields, positions: Positions, values: Array
-    ) -> None:
+    def _put(self, txn: Transaction, fields: Fields, positions: Positions, values: Array) -> None:
         rows, pick = _for_writing(positions)
         if pick is not None:
             values = values[pick]

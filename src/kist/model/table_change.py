@@ -229,9 +229,7 @@ def drop_group(txn: Transaction, state: TableState, group: Group) -> None:
     drop_patches(txn, node, group)
 
 
-def _finish(
-    txn: Transaction, state: TableState, changed: dict[int, Any], n_deleted: int
-) -> None:
+def _finish(txn: Transaction, state: TableState, changed: dict[int, Any], n_deleted: int) -> None:
     """Put the tail after changes within groups, and remember the new layout."""
     tail = state.tail._replace(n_live=state.tail.n_live - n_deleted, stamp=new_stamp())
     put_tail(txn, state.node, tail)

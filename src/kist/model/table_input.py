@@ -199,4 +199,3 @@ def _cast_items(values: Any, fields: Fields, label: str, what: str) -> Array:
     elif isinstance(values, np.ndarray) and not shape:
         values = values.reshape(-1)
     return cast_values(values, dtype, column=name, what=what)
-

@@ -118,9 +118,7 @@ def write_pages(
             codec = recipes.codec(leaf)
             tasks.append(partial(_build, leaf, values, last, codec))
     built = run(tasks)
-    frames = [
-        Frame(FRAME_PAGE, node, page.leaf.id, first, page.head, page.parts) for page in built
-    ]
+    frames = [Frame(FRAME_PAGE, node, page.leaf.id, first, page.head, page.parts) for page in built]
     for page, pointer in zip(built, txn.write(frames), strict=True):
         recipes.use(page.leaf, page.chosen)
         key = keys.page(node, page.leaf.id, first)

@@ -199,4 +199,3 @@ def check_sources(expression: Any, table: Any) -> None:
                 f"{part!r} is a column of {source._path!r}, and the condition is for "
                 f"{table._path!r}; take both from one table"
             )
-

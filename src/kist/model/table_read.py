@@ -325,4 +325,3 @@ def _join(parts: Sequence[Array], leaves: Sequence[Leaf], target: Array) -> None
         records.join(columns, leaves, target[start:stop])
 
     run([partial(block, start) for start in range(0, len(target), records.BLOCK_ROWS)])
-
