@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from kist.engine.history import versions
-from kist.engine.recovery import Chain, space_of
+from kist.engine.recovery import Chain, read_slots, space_of, walk
 from kist.engine.tree import Node
-from kist.engine.view import View
 from kist.errors import CorruptDataError, FormatError
 from kist.format import keys, layout
 from kist.format.checksum import sum64
 from kist.format.frame import unpack_frame
 from kist.format.layout import FRAME, FRAME_PAGE
 from kist.format.page import unpack_page_head
+from kist.format.superblock import damaged_supers
 from kist.format.values import (
+    KeptVersion,
     Pointer,
     pack_record,
     pointer_bytes,
@@ -67,7 +67,7 @@ class Problem(NamedTuple):
     Attributes
     ----------
     where : str
-        Part of the file: "slot", "tree", "extent", "space", "log".
+        Part of the file: "super", "slot", "log", "tree", "extent", "space".
     key : bytes or None
         Record of the map concerned.
     """
@@ -109,29 +109,73 @@ def check(engine: Engine, progress: Progress | None = None) -> list[Problem]:
 
 
 def _check(engine: Engine, chain: Chain, progress: Progress | None) -> Iterator[Problem]:
-    for number, slot in enumerate(engine.slots):
+    yield from _check_head(engine, chain)
+    state, extents = chain.state, dict[int, int]()
+    seen: dict[bytes, None] = {}
+    below: list[tuple[bytes, bytes]] = []
+    damaged = False
+    for pointer, node, problem in _walk(engine, state.root_bytes(), seen):
+        if problem is not None:
+            damaged = True
+            yield problem
+        elif node is not None:
+            _add(extents, pointer)
+            below += zip(node.keys, node.values, strict=True) if node.level == 0 else ()
+    # Not by a scan: that would end at the first damaged page.
+    overlay = state.overlay
+    values = [(key, value) for key, value in below if not overlay.covered(key)]
+    values += [(key, value) for key, value in overlay.values.items() if value is not None]
+    values = yield from _check_map(values, extents)
+    for key, value in values.copy():
+        if keys.VERSIONS[0] <= key < keys.VERSIONS[1]:
+            try:
+                version = KeptVersion.unpack(value)
+            except CorruptDataError as error:
+                yield Problem("tree", None, str(error), key)
+                continue
+            root = version.root.pack() if version.root else None
+            for _, node, problem in _walk(engine, root, seen):
+                if problem is not None:
+                    yield problem
+                elif node is not None and node.level == 0:
+                    values += zip(node.keys, node.values, strict=True)
+    yield from _check_extents(engine, values, state.end, progress)
+    if not damaged:
+        yield from _check_space(engine, chain, extents)
+
+
+def _check_head(engine: Engine, chain: Chain) -> Iterator[Problem]:
+    """Supers, slots, and the log from the older slot on."""
+    backend, older = engine.backend, None
+    for offset in damaged_supers(backend.read(0, layout.HEAD_BYTES)):
+        yield Problem("super", offset, "this copy of the header is damaged", None)
+    slots = read_slots(backend, engine.uuid)
+    for number, slot in enumerate(slots):
         if slot is None:
             yield Problem("slot", layout.SLOT_OFFSETS[number], "the commit slot is damaged", None)
+        elif older is None or slot.checkpoint < older.checkpoint:
+            older = slot
     if chain.damage:
         yield Problem("log", chain.position, chain.damage, None)
-    state, extents = chain.state, dict[int, int]()
-    view = View(engine.reader, state)
-    seen: dict[bytes, None] = {}
-    done = 0
-    trees = [(state.root.pack() if state.root else None, True)]
-    trees += [(v.root.pack() if v.root else None, False) for v in versions(view)]
-    values: list[tuple[bytes, bytes]] = []
-    for root, newest in trees:
-        for pointer, node, problem in _walk(engine, root, seen):
-            if problem is not None:
-                yield problem
-                continue
-            if newest:
-                _add(extents, pointer)
-            if node is not None and node.level == 0:
-                values += zip(node.keys, node.values, strict=True) if not newest else ()
-    yield from _check_map(view, extents, values)
+    if older is None:
+        return
+    newest = max(slot.commit for slot in slots if slot)
+    try:
+        reached = walk(engine.ring.again(), older)
+    except CorruptDataError as error:
+        yield Problem("log", error.offset, str(error), None)
+        return
+    # A writer may have moved on meanwhile, and written over what we read.
+    if reached.state.commit < newest and read_slots(backend, engine.uuid) == slots:
+        message = f"the log breaks after commit {reached.state.commit}, before the newest slot"
+        yield Problem("log", reached.position, message, None)
+
+
+def _check_extents(
+    engine: Engine, values: list[tuple[bytes, bytes]], end: int, progress: Progress | None
+) -> Iterator[Problem]:
     verified: set[bytes] = set()
+    done = 0
     for key, value in values:
         for packed in pointer_bytes(value):
             if packed in verified:
@@ -143,8 +187,7 @@ def _check(engine: Engine, chain: Chain, progress: Progress | None) -> Iterator[
                 yield Problem("extent", pointer.offset, message, key)
             done += pointer.length
             if progress is not None:
-                progress(done, state.end)
-    yield from _check_space(engine, chain, extents)
+                progress(done, end)
 
 
 def _walk(
@@ -169,30 +212,26 @@ def _walk(
 
 
 def _check_map(
-    view: View, extents: dict[int, int], values: list[tuple[bytes, bytes]]
-) -> Iterator[Problem]:
-    owners: dict[int, bytes] = {}
-    try:
-        for key, value in view.scan(b"", b"\xff" * 9):
-            try:
-                packed_pointers = pointer_bytes(value)
-            except CorruptDataError as error:
-                yield Problem("tree", None, str(error), key)
-                continue
-            values.append((key, value))
-            for packed in packed_pointers:
-                pointer = Pointer.unpack(packed)
-                if pointer.offset in owners:
-                    yield Problem(
-                        "extent",
-                        pointer.offset,
-                        f"two records own the extent at byte {pointer.offset}",
-                        key,
-                    )
-                owners[pointer.offset] = key
-                _add(extents, pointer)
-    except FormatError:
-        return  # the walk over the tree has named the page
+    values: list[tuple[bytes, bytes]], extents: dict[int, int]
+) -> Generator[Problem, None, list[tuple[bytes, bytes]]]:
+    """Note the extents of the newest map; returns the values that are well formed."""
+    owners: set[int] = set()
+    fine = []
+    for key, value in sorted(values):
+        try:
+            packed_pointers = pointer_bytes(value)
+        except CorruptDataError as error:
+            yield Problem("tree", None, str(error), key)
+            continue
+        fine.append((key, value))
+        for packed in packed_pointers:
+            pointer = Pointer.unpack(packed)
+            if pointer.offset in owners:
+                message = f"two records own the extent at byte {pointer.offset}"
+                yield Problem("extent", pointer.offset, message, key)
+            owners.add(pointer.offset)
+            _add(extents, pointer)
+    return fine
 
 
 def _add(extents: dict[int, int], pointer: Pointer) -> None:
@@ -226,7 +265,11 @@ def _check_extent(engine: Engine, pointer: Pointer) -> str:
 
 def _check_space(engine: Engine, chain: Chain, extents: dict[int, int]) -> Iterator[Problem]:
     """Live, free and waiting extents must cover the file without overlap."""
-    space = space_of(engine.reader, chain)
+    try:
+        space = space_of(engine.reader, chain)
+    except CorruptDataError as error:
+        yield Problem("space", error.offset, str(error), None)
+        return
     pieces = [(o, n, "in use") for o, n in extents.items()]
     pieces += [(o, n, "free") for o, n in space.free_extents()]
     pieces += [

@@ -92,6 +92,12 @@ def has_super(head: bytes) -> bool:
     )
 
 
+def damaged_supers(head: bytes) -> list[int]:
+    """Offsets of the copies of the super that are not whole, in the first 16 KiB."""
+    places = (layout.SUPER_OFFSET, layout.SUPER_COPY_OFFSET)
+    return [at for at in places if _unpack_one(head[at : at + layout.BLOCK]) is None]
+
+
 def unpack_super(head: bytes, path: str) -> Super:
     """Super from the first 16 KiB, or from its copy.
 
