@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,12 @@ import numpy as np
 import pytest
 
 import kist
+
+
+def label(value: object) -> str:
+    """Name a parameter, the same in every process: without addresses."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value))
+
 
 DTYPE = np.dtype([("a", "i4"), ("b", "f8"), ("n", [("x", "u1")]), ("v", "f4", (2,))])
 
@@ -56,7 +63,7 @@ READS: list[tuple[Any, type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("index", "error", "message"), READS, ids=repr)
+@pytest.mark.parametrize(("index", "error", "message"), READS, ids=label)
 def test_a_bad_index_is_refused(
     table: Any, index: Any, error: type[Exception], message: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,12 @@ import pytest
 
 import kist
 from kist.model import table_write
+
+
+def label(value: object) -> str:
+    """Name a parameter, the same in every process: without addresses."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value))
+
 
 Array = np.ndarray[Any, Any]
 DTYPE = np.dtype([("a", "i4"), ("b", "f8"), ("s", "S3")])
@@ -135,7 +142,7 @@ def test_missing_fields_take_their_fill_value(store: Any) -> None:
         ([1, 2], kist.DTypeError, "row 0"),
         ((1, None, b"x"), kist.DTypeError, "column 'b'|missing"),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_rows_that_do_not_fit_are_refused_and_nothing_is_appended(
     store: Any, data: Any, error: type[Exception], message: str
@@ -213,7 +220,7 @@ def test_the_dtype_of_a_table_comes_from(store: Any, kind: str) -> None:
         (iter([(1, 2)]), kist.DTypeError, "give dtype="),
         (5, kist.DTypeError, "give dtype="),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_data_that_make_no_table_are_refused(
     store: Any, data: Any, error: type[Exception], message: str
@@ -234,7 +241,7 @@ def test_data_that_make_no_table_are_refused(
         ({"dtype": "i4,f8", "fill_value": {"zz": 1}}, kist.ColumnNotFoundError, "'zz'"),
         ({"dtype": "i4,f8", "fill_value": {"f0": 1.5}}, kist.DTypeError, "f0"),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_bad_options_make_no_table(
     store: Any, options: dict[str, Any], error: type[Exception], message: str

@@ -82,7 +82,14 @@ class Process:
 
 
 @pytest.fixture(params=["fork", "spawn"])
-def other(request: pytest.FixtureRequest, path: Path, backend: FileBackend) -> Iterator[Process]:
+def other(
+    request: pytest.FixtureRequest,
+    path: Path,
+    backend: FileBackend,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Process]:
+    # A spawned child imports this module by its name, which begins at the project's root.
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2]))
     process = Process(path, request.param)
     yield process
     process.stop()
