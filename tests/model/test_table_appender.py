@@ -117,7 +117,7 @@ def test_an_appender_is_used_in_a_with_block(table: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "error"),
     [({"rows": 0}, ValueError), ({"rows": 1.5}, TypeError), ({"seconds": 0}, ValueError)],
-    ids=repr,
+    ids=lambda v: repr(v).split(" at 0x")[0],
 )
 def test_bad_limits_are_refused(table: Any, options: Any, error: type[Exception]) -> None:
     with pytest.raises(error):

@@ -82,7 +82,7 @@ INDICES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("index", INDICES, ids=repr)
+@pytest.mark.parametrize("index", INDICES, ids=lambda v: repr(v).split(" at 0x")[0])
 def test_rows_are_read_as_from_an_array(case: tuple[Any, Array], index: Any) -> None:
     table, rows = case
     expected = rows[index]
@@ -261,7 +261,7 @@ ASSIGNED: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("index", ASSIGNED, ids=repr)
+@pytest.mark.parametrize("index", ASSIGNED, ids=lambda v: repr(v).split(" at 0x")[0])
 def test_rows_are_assigned_as_in_an_array(case: tuple[Any, Array], index: Any) -> None:
     table, rows = case
     new = make(len(rows[index]), 5)
@@ -270,7 +270,7 @@ def test_rows_are_assigned_as_in_an_array(case: tuple[Any, Array], index: Any) -
     check(table, rows)
 
 
-@pytest.mark.parametrize("index", ASSIGNED, ids=repr)
+@pytest.mark.parametrize("index", ASSIGNED, ids=lambda v: repr(v).split(" at 0x")[0])
 @pytest.mark.parametrize("name", ["a", "b", "s", "v", "n"])
 def test_columns_are_assigned_as_in_an_array(
     case: tuple[Any, Array], index: Any, name: str
@@ -323,7 +323,7 @@ DELETED: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("index", DELETED, ids=repr)
+@pytest.mark.parametrize("index", DELETED, ids=lambda v: repr(v).split(" at 0x")[0])
 def test_rows_are_deleted_by_position(case: tuple[Any, Array], index: Any) -> None:
     table, rows = case
     gone = np.zeros(len(rows), bool)
