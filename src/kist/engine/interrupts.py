@@ -25,11 +25,15 @@ class hold_interrupts:  # used as a statement: with hold_interrupts():
         self._arrived: list[tuple[int, FrameType | None]] = []
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in _SIGNALS:
-            handler = _signal.getsignal(number)
-            if callable(handler):
-                _signal.signal(number, self._remember)
-                self._old.append((number, handler))
+        try:
+            for number in _SIGNALS:
+                handler = _signal.getsignal(number)
+                if callable(handler):
+                    self._old.append((number, handler))
+                    _signal.signal(number, self._remember)
+        except BaseException:  # the handler of one that is not held yet
+            self.__exit__(None, None, None)
+            raise
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self._arrived.append((number, frame))

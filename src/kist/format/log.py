@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from kist.errors import CorruptDataError
 from kist.format import layout
-from kist.format.checksum import sum128_of
+from kist.format.checksum import sum128, sum128_of
 from kist.format.layout import RECORD
 from kist.format.values import NO_POINTER, Pointer
 
@@ -21,6 +21,7 @@ _USED = struct.Struct("<QQ")
 _FREED = struct.Struct("<QQQQ")
 _OP = struct.Struct("<BHI")
 _SPARE = struct.Struct("<QQ")
+_FOUR_ZEROS = bytes(4 * _COUNT.size)
 
 Op = tuple[int, bytes, bytes]  # operation, key (or start of a range), value (or stop)
 
@@ -83,13 +84,20 @@ class Record:
             self.parent,
             bytes(16),
         )[:_SUM_AT]
-        self.sum = sum128_of((header, payload))
+        self.sum = sum128(header + payload)
         data = header + self.sum + payload
         self.size = len(data)
         return data
 
     def _payload(self) -> bytes:
         message = self.message.encode()
+        if self.kind == layout.COMMIT_CHANGES and not (
+            message or self.verify or self.used or self.freed
+        ):
+            parts = [_FOUR_ZEROS, _COUNT.pack(len(self.ops))]  # most commits
+            for op, key, value in self.ops:
+                parts += (_OP.pack(op, len(key), len(value)), key, value)
+            return b"".join(parts)
         parts = [_COUNT.pack(len(message)), message]
         if self.kind == layout.COMMIT_ROOT:
             parts += [self.root.pack() if self.root else NO_POINTER, _SPARE.pack(*self.spare)]

@@ -243,7 +243,7 @@ class FileBackend(StorageBackend):
         try:
             for first in range(0, len(buffers), IOV_MAX):
                 part = buffers[first : first + IOV_MAX]
-                n = sum(view_of(b).nbytes for b in part)
+                n = _bytes_in(part)
                 done = os.pwritev(self._fd, cast("Sequence[ReadableBuffer]", part), at)
                 if done != n:
                     self._write_rest(at, part, done)
@@ -339,6 +339,12 @@ class FileBackend(StorageBackend):
         self.locks.after_fork_in_child()
         if fd >= 0:
             os.close(fd)
+
+
+def _bytes_in(buffers: Sequence[Readable]) -> int:
+    if len(buffers) == 1 and isinstance(buffers[0], bytes):  # as most commits write
+        return len(buffers[0])
+    return sum(view_of(b).nbytes for b in buffers)
 
 
 def _check_offset(offset: int) -> None:
