@@ -118,9 +118,14 @@ class Transaction(View):
         if len(value) > MAX_VALUE:
             raise ValueError(f"a value has at most {MAX_VALUE:,} bytes, not {len(value):,}")
         old = self.get(key)
-        new = pointer_bytes(value)
+        new = pointer_bytes(value) if value[:1] != b"\0" else ()
         if old is not None and old[:1] != b"\0":
             self._give_up(key, old, new)
+        if not new and self._undo is None and key not in self.journal:  # most puts
+            self._overlay.put(key, value)
+            self.journal[key] = (OP_PUT, key, value)
+            self.journal_bytes += 7 + len(key) + len(value)
+            return
         for pointer in new:
             self._set(self._owned, pointer, key)
             self._pop(self._freeing, pointer)
