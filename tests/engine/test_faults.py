@@ -168,3 +168,26 @@ def test_a_transaction_may_go_on_without_what_could_not_be_written() -> None:
         engine.checkpoint()
     assert engine.check() == []
     engine.close()
+
+
+def test_a_range_that_could_not_be_read_is_not_given_up_in_part() -> None:
+    backend = FaultyBackend(MemoryBackend(MemoryFile()))
+    engine = Engine.open_backend(backend, "a")
+    txn = engine.begin()
+    for number in range(300):
+        frame = Frame(layout.FRAME_BLOB, NODE, 0, number, b"%d" % number)
+        txn.put(keys.group(NODE, number), pack_record(b"x" * 50, txn.write([frame])))
+    txn.commit()
+    engine.checkpoint()
+    before = contents(engine)
+    engine.reader.tree._cache.clear()
+    txn = engine.begin()
+    assert txn.get(keys.group(NODE, 0)) is not None
+    backend.faults = (Fault("read", backend.calls["read"] + 2),)
+    with pytest.raises(StorageError):
+        txn.delete_range(*keys.groups(NODE))
+    txn.put(keys.group(NODE, 500), pack_record(b"on"))
+    txn.commit()
+    assert contents(engine) == {**before, 500: (b"on",)}
+    assert engine.check() == []
+    engine.close()

@@ -63,9 +63,13 @@ class Overlay:
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Set a value, or None to delete."""
+        self.values_for(key)[key] = value
+
+    def values_for(self, key: bytes) -> dict[bytes, bytes | None]:
+        """Where a key is about to be set: a key that is noted and not set does no harm."""
         if self._sorted is not None and key not in self.values:
             insort(self._sorted, key)
-        self.values[key] = value
+        return self.values
 
     def delete_range(self, start: bytes, stop: bytes) -> None:
         """Delete all keys of a range."""

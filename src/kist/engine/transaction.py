@@ -119,48 +119,59 @@ class Transaction(View):
             raise ValueError(f"a value has at most {MAX_VALUE:,} bytes, not {len(value):,}")
         old = self.get(key)
         new = pointer_bytes(value) if value[:1] != b"\0" else ()
-        if old is not None and old[:1] != b"\0":
-            self._give_up(key, old, new)
-        if not new and self._undo is None and key not in self.journal:  # most puts
-            self._overlay.put(key, value)
-            self.journal[key] = (OP_PUT, key, value)
-            self.journal_bytes += 7 + len(key) + len(value)
+        owns = new or (old is not None and old[:1] != b"\0")
+        if not owns and self._undo is None and key not in self.journal:  # most puts
+            op, size = (OP_PUT, key, value), 7 + len(key) + len(value)
+            values = self._overlay.values_for(key)
+            # All or nothing: without a call there is no place for Ctrl-C.
+            values[key] = value
+            self.journal[key] = op
+            self.journal_bytes += size
             return
-        for pointer in new:
-            self._set(self._owned, pointer, key)
-            self._pop(self._freeing, pointer)
-        self._remember(self._overlay.values, key)
-        self._overlay.put(key, value)
-        self._note(key, (OP_PUT, key, value))
+        with hold_interrupts():
+            if old is not None:
+                self._give_up(key, old, new)
+            for pointer in new:
+                self._set(self._owned, pointer, key)
+                self._pop(self._freeing, pointer)
+            self._remember(self._overlay.values, key)
+            self._overlay.put(key, value)
+            self._note(key, (OP_PUT, key, value))
 
     def delete(self, key: bytes) -> None:
         """Delete a key; nothing happens when it is not there."""
         old = self.get(key)
         if old is None:
             return
-        self._give_up(key, old, ())
-        self._remember(self._overlay.values, key)
-        self._overlay.put(key, None)
-        self._note(key, (OP_DELETE, key, b""))
+        with hold_interrupts():
+            self._give_up(key, old, ())
+            self._remember(self._overlay.values, key)
+            self._overlay.put(key, None)
+            self._note(key, (OP_DELETE, key, b""))
 
     def delete_range(self, start: bytes, stop: bytes) -> None:
         """Delete all keys with start <= key < stop. Reads all of them, for what they own."""
+        owners: list[tuple[bytes, bytes]] = []
         found = False
         for key, value in self.scan(start, stop):
             found = True
             if value[:1] != b"\0":
-                self._give_up(key, value, ())
+                owners.append((key, value))
         if not found:
             return
-        if self._undo is not None:
-            for key in self._overlay.keys_in(start, stop):
-                self._remember(self._overlay.values, key)
-            self._undo_ranges.append((len(self._undo), self._overlay.ranges))
-        for key in self._overlay.keys_in(start, stop):
-            self._forget(key)
-        self._overlay.delete_range(start, stop)
-        # The marker cannot be a key of the map: those begin with a node id below 2**56.
-        self._note(b"\xff" + start + b"\xff" + stop, (OP_DELETE_RANGE, start, stop))
+        with hold_interrupts():  # and nothing is given up before all was read
+            for key, value in owners:
+                self._give_up(key, value, ())
+            changed = self._overlay.keys_in(start, stop)
+            if self._undo is not None:
+                for key in changed:
+                    self._remember(self._overlay.values, key)
+                self._undo_ranges.append((len(self._undo), self._overlay.ranges))
+            for key in changed:
+                self._forget(key)
+            self._overlay.delete_range(start, stop)
+            # The marker cannot be a key of the map: those begin with a node id below 2**56.
+            self._note(b"\xff" + start + b"\xff" + stop, (OP_DELETE_RANGE, start, stop))
 
     def _give_up(self, key: bytes, value: bytes, keep: Sequence[bytes]) -> None:
         for pointer in pointer_bytes(value):
@@ -330,19 +341,19 @@ class Transaction(View):
     def rollback_to(self, point: Savepoint) -> None:
         """Undo everything since the savepoint, which stays usable."""
         self._check_open()
-        undo = self._undo or []
-        while len(undo) > point.undo:
-            table, key, old = undo.pop()
-            if old is _ABSENT:
-                table.pop(key, None)
-            else:
-                table[key] = old
-        ranges = self._undo_ranges
-        while ranges and ranges[-1][0] >= point.undo:
-            self._overlay.ranges = ranges.pop()[1]
-        self._overlay.keys_changed()
-        self.journal_bytes = point.journal_bytes
-        self.next_node = point.next_node
+        undo, ranges = self._undo or [], self._undo_ranges
+        with hold_interrupts():
+            while len(undo) > point.undo:
+                table, key, old = undo.pop()
+                if old is _ABSENT:
+                    table.pop(key, None)
+                else:
+                    table[key] = old
+            while ranges and ranges[-1][0] >= point.undo:
+                self._overlay.ranges = ranges.pop()[1]
+            self._overlay.keys_changed()
+            self.journal_bytes = point.journal_bytes
+            self.next_node = point.next_node
 
     def commit(self, message: str = "") -> int:
         """Make all changes durable and visible together; returns the commit id.
