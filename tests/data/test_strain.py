@@ -93,8 +93,8 @@ def test_constant_and_regular_columns_cost_next_to_nothing(store: kist.Store) ->
     table = store["strain/H1"]
     for name in ("offset", "quality", "injection"):
         assert table[name].nbytes_stored < 0.02 * table[name].nbytes, table[name].info
-    # Noise of 64 bits does not shrink much, and must not grow.
-    assert table["strain"].nbytes_stored <= 1.001 * table["strain"].nbytes
+    # Noise of 64 bits does not shrink much, and grows by no more than the heads of pages.
+    assert table["strain"].nbytes_stored <= 1.005 * table["strain"].nbytes
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0.0, 1.0), (15.9, 16.6), (31.99, 99.0), (5.0, 5.0)])

@@ -173,18 +173,6 @@ def test_a_damaged_slot_is_listed(number: int) -> None:
     assert ("slot", layout.SLOT_OFFSETS[number]) in [(p.where, p.offset) for p in engine.check()]
 
 
-def test_a_damaged_record_behind_the_newest_slot_is_listed() -> None:
-    # It is no longer needed to open the store, but for its history, and if that slot is lost.
-    engine = opened(DATA, "r+")
-    record = engine.chain.seen[0]
-    engine.checkpoint()
-    data = bytearray(engine.backend.read(0, engine.backend.size()))
-    data[record.position + 50] ^= 1
-    engine = opened(data)
-    assert read(engine) == WHOLE
-    assert [problem.where for problem in engine.check()] == ["log"]
-
-
 def test_all_damage_is_listed_at_once() -> None:
     engine = opened(DATA, "r+")
     engine.checkpoint()

@@ -140,3 +140,16 @@ def test_closing_vouches_for_the_last_commit(recorder: Recorder, durability: Dur
     assert Engine.open_backend(recorder.backend(), "r").chain.horizon < commit
     engine.close()
     assert Engine.open_backend(recorder.backend(), "r").chain.horizon == commit
+
+
+def test_data_that_were_synced_are_not_written_again_by_the_next_writer(
+    recorder: Recorder,
+) -> None:
+    first, second = opened(recorder, "none"), opened(recorder, "none")
+    for number in range(6):
+        put(first, number, layout.UNSYNCED_RELAXED - 5000)
+    before = second.backend.stats.write_bytes
+    put(second, 9)
+    assert second.backend.stats.write_bytes - before < 2 * layout.UNSYNCED_RELAXED
+    for engine in (first, second):
+        engine.close()

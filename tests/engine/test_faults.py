@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from kist.engine import Engine, Frame
-from kist.errors import CommitUnknownError, ReadOnlyError, StorageError
+from kist.errors import (
+    CommitUnknownError,
+    ReadOnlyError,
+    StorageError,
+    TransactionClosedError,
+)
 from kist.format import keys, layout
 from kist.format.values import pack_record, unpack_record
 from kist.storage import MemoryBackend, MemoryFile
@@ -148,8 +154,9 @@ def test_after_a_failed_sync_the_handle_only_reads() -> None:
             engine.begin()
     with pytest.raises(ReadOnlyError):
         engine.checkpoint()
+    with pytest.raises(ReadOnlyError):
+        engine.sync()
     contents(engine)
-    engine.sync()
     engine.close()
 
 
@@ -190,4 +197,30 @@ def test_a_range_that_could_not_be_read_is_not_given_up_in_part() -> None:
     txn.commit()
     assert contents(engine) == {**before, 500: (b"on",)}
     assert engine.check() == []
+    engine.close()
+
+
+def test_a_sync_that_fails_in_one_thread_fails_the_commit_of_another() -> None:
+    # The system tells only one of them: what the other has written may be lost all the same.
+    backend = FaultyBackend(MemoryBackend(MemoryFile()))
+    engine = Engine.open_backend(backend, "a")
+    txn = engine.begin()
+    frame = Frame(layout.FRAME_BLOB, NODE, 0, 0, b"x" * 1000)
+    txn.put(keys.group(NODE, 0), pack_record(b"", txn.write([frame])))
+    backend.faults = (Fault("sync", backend.calls["sync"] + 1),)
+    errors: list[BaseException] = []
+
+    def sync() -> None:
+        try:
+            engine.sync()
+        except StorageError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=sync)
+    thread.start()
+    thread.join()
+    assert len(errors) == 1
+    with pytest.raises((StorageError, CommitUnknownError, TransactionClosedError)):
+        txn.commit()
+    assert not backend.locks.writer_held()
     engine.close()

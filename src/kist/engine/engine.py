@@ -420,7 +420,8 @@ class Engine:
     def sync(self) -> None:
         """Make all commits of this process durable now."""
         self._check_open()
-        if self.writable and not self._writer.failed:
+        if self.writable:
+            self._check_writable()
             commit = self._writer.own_commit
             self._writer.sync("recent commits")
             if commit >= 0:

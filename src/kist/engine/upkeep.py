@@ -85,7 +85,8 @@ def usage(engine: Engine) -> Usage:
     with snapshot:
         space = space_of(engine.reader, chain)
     waiting = space.waiting_extents()
-    total = max(engine.backend.size(), chain.state.end)
+    total = engine.backend.size()
+    # The rest of the last run may lie behind the end of the file, or the file behind its end.
     free_bytes = space.free_bytes + total - chain.state.end
     waiting_bytes = space.waiting_bytes
     times = {r.commit: r.time_ns for r in chain.seen}
@@ -147,8 +148,11 @@ def _check(engine: Engine, chain: Chain, progress: Progress | None) -> Iterator[
 def _check_head(engine: Engine, chain: Chain) -> Iterator[Problem]:
     """Supers, slots, and the log from the older slot on."""
     backend, older = engine.backend, None
-    for offset in damaged_supers(backend.read(0, layout.HEAD_BYTES)):
-        yield Problem("super", offset, "this copy of the header is damaged", None)
+    head = backend.read(0, layout.HEAD_BYTES)
+    for offset in damaged_supers(head):
+        # Zeros: creation was cut off between the header and its copy, and one is enough.
+        if head[offset : offset + layout.SUPER.size].strip(b"\0"):
+            yield Problem("super", offset, "this copy of the header is damaged", None)
     slots = read_slots(backend, engine.uuid)
     for number, slot in enumerate(slots):
         if slot is None:
@@ -165,8 +169,9 @@ def _check_head(engine: Engine, chain: Chain) -> Iterator[Problem]:
     except CorruptDataError as error:
         yield Problem("log", error.offset, str(error), None)
         return
-    # A writer may have moved on meanwhile, and written over what we read.
-    if reached.state.commit < newest and read_slots(backend, engine.uuid) == slots:
+    # A crash may have kept a slot and lost its root record, which is written in the same step;
+    # all before was synced. And a writer may have moved on, and written over what we read.
+    if reached.state.commit < newest - 1 and read_slots(backend, engine.uuid) == slots:
         message = f"the log breaks after commit {reached.state.commit}, before the newest slot"
         yield Problem("log", reached.position, message, None)
 

@@ -5,6 +5,7 @@ Every method is called with the writer's lock of the file held, by one thread.
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
 from typing import TYPE_CHECKING
@@ -66,6 +67,7 @@ class Writer:
         self._synced_at = time.monotonic()
         self._unsynced_bytes = 0
         self._directory_synced = False
+        self._flushing = threading.Lock()
 
     @property
     def _chain(self) -> Chain:
@@ -232,6 +234,7 @@ class Writer:
         if txn.unsynced + self._unsynced_bytes > limit:
             self.sync("the data of a commit")
             verify = []
+            chain.horizon = chain.state.commit  # it covers all before, too
         position = self._next_place(chain.position)
         record = Record(
             layout.COMMIT_CHANGES,
@@ -289,12 +292,9 @@ class Writer:
 
     def _sync_record(self, record: Record) -> None:
         try:
-            self._engine.backend.sync()
+            self._flush()
         except OSError as error:
-            self._fail("a sync failed")
             raise self._unknown(record, error) from error
-        self._synced_at = time.monotonic()
-        self._unsynced_bytes = 0
 
     def _unknown(self, record: Record, error: OSError) -> CommitUnknownError:
         return CommitUnknownError(
@@ -306,12 +306,23 @@ class Writer:
     def sync(self, what: str) -> None:
         """Make everything written so far durable."""
         try:
-            self._engine.backend.sync()
+            self._flush()
         except OSError as error:
-            self._fail("a sync failed")
             raise StorageError(
                 f"{self._engine.path}: {what} could not be synced: {error}"
             ) from error
+
+    def _flush(self) -> None:
+        # One thread's sync may fail because of what another wrote, and is the only one to be
+        # told: the other must not sync again, without error, and take that for success.
+        with self._flushing:
+            if self.failed:
+                raise StorageError(f"{self._engine.path}: {self.failed}; open it again")
+            try:
+                self._engine.backend.sync()
+            except OSError:
+                self._fail("a sync failed")
+                raise
         self._synced_at = time.monotonic()
         self._unsynced_bytes = 0
 
