@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # deadline=None: a slow machine is not a failure.
 hypothesis.settings.register_profile("default", max_examples=50, deadline=None)
 # The same examples in every run, so that a red run can be repeated.
-hypothesis.settings.register_profile("ci", max_examples=50, deadline=None, derandomize=True)
+hypothesis.settings.register_profile(
+    "ci", max_examples=50, deadline=None, derandomize=True, database=None
+)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 

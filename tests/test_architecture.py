@@ -495,7 +495,7 @@ def project_files() -> list[Path]:
         found = [ROOT / name for name in listed.stdout.split("\0") if name]
     else:
         skipped = re.compile(
-            r"(^|/)(__pycache__|build|dist|\.[a-z]+_cache|\.venv[^/]*|[^/]*\.egg-info)/"
+            r"(^|/)(__pycache__|build|dist|\.[a-z]+_cache|\.hypothesis|\.venv[^/]*|[^/]*\.egg-info)/"
         )
         found = [f for f in ROOT.rglob("*") if not skipped.search(f.relative_to(ROOT).as_posix())]
     return sorted(f for f in found if f.is_file())
