@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kist.errors import CorruptDataError, DTypeError
+from kist.errors import DTypeError, FormatError
 from kist.format.plain import MAX_DEPTH, pack_value, unpack_value
 
 ZONES = st.one_of(
@@ -55,7 +55,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict):
-        return list(map(repr, a)) == list(map(repr, b)) and all(map(same, a.values(), b.values()))
+        return len(a) == len(b) and all(map(same, [*a, *a.values()], [*b, *b.values()]))
     return bool(a == b)
 
 
@@ -142,7 +142,7 @@ def test_other_objects_are_refused_by_name(value: Any) -> None:
 def test_any_bytes_are_a_value_or_corrupt(data: bytes) -> None:
     try:
         unpack_value(data)
-    except CorruptDataError:
+    except FormatError:  # corrupt, or of a newer version
         return
 
 
@@ -154,5 +154,5 @@ def test_cut_and_changed_bytes_are_a_value_or_corrupt(value: Any, data: st.DataO
     for raw in (bytes(packed), bytes(packed[:at])):
         try:
             unpack_value(raw)
-        except CorruptDataError:
+        except FormatError:
             continue
