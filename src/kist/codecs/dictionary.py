@@ -22,6 +22,8 @@ MAX_BYTES = 16384
 """Writers stop here: reading one row reads all parameters of its page."""
 
 _SAMPLE = 2048
+_FIRST_SAMPLE = 256
+"""Tells when there are very few items, and takes a fifth of the time."""
 _ROUNDS = 3
 
 
@@ -40,8 +42,11 @@ class Dictionary:
             return None
         limit = min(MAX_ITEMS, MAX_BYTES // size)
         keys = keys_of(values)
-        stride = max(1, values.size // _SAMPLE)
-        items, known = distinct(values[::stride], keys[::stride])
+        for size_of_sample in (_FIRST_SAMPLE, _SAMPLE):
+            stride = max(1, values.size // size_of_sample)
+            items, known = distinct(values[::stride], keys[::stride])
+            if known.size <= _FIRST_SAMPLE // 8:
+                break
         for _ in range(_ROUNDS):
             if not 0 < known.size <= limit:
                 return None

@@ -69,7 +69,7 @@ def assign_rows(
     if not len(rows) or not leaves:
         return
     state = state_of(txn, node, path)
-    recipes = Recipes(txn, node, state.schema)
+    recipes = Recipes(txn, node, state.schema, state.tail.stamp)
     # Patches name their leaves in ascending order, in whichever order they were assigned.
     order = sorted(range(len(leaves)), key=lambda i: leaves[i].id)
     leaves, columns = [leaves[i] for i in order], [columns[i] for i in order]

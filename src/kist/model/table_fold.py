@@ -81,7 +81,7 @@ def fold_table(txn: Transaction, node: int, path: str) -> bool:
     state = state_of(txn, node, path)
     layout = state.layout
     work = _next_run(layout, state.facts)
-    recipes = Recipes(txn, node, state.schema)
+    recipes = Recipes(txn, node, state.schema, state.tail.stamp)
     if work is not None:
         groups = _fold_groups(txn, state, layout.groups[work.start : work.stop], work, recipes)
         _finish(txn, state, layout.replaced(state.tail, work.start, work.stop, groups))

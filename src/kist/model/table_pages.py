@@ -8,6 +8,9 @@ not fit new values shows in that too.
 
 from __future__ import annotations
 
+import os
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -42,21 +45,38 @@ REST_BITS: Final = 0.5
 """Pages below this many bits a value are as good as constant: no reason to choose again."""
 
 
+_KEPT_TABLES: Final = 64
+
+
 class Chosen(NamedTuple):
-    """A recipe, and the stored bits a value that it was chosen for."""
+    """A recipe, the stored bits a value that it was chosen for, and its bytes."""
 
     recipe: Recipe
     bits: float
+    packed: bytes
 
 
 class Recipes:
-    """The recipes of a table's leaves, looked up in its last pages when first asked for."""
+    """The recipes of a table's leaves, looked up in its last pages when first asked for.
 
-    def __init__(self, txn: Transaction, node: int, schema: Schema) -> None:
+    Parameters
+    ----------
+    stamp : bytes
+        Of the table as `txn` shows it. What was kept for it by `keep` need not be looked up.
+    """
+
+    def __init__(self, txn: Transaction, node: int, schema: Schema, stamp: bytes) -> None:
         self._txn = txn
         self._node = node
         self._schema = schema
-        self._chosen: dict[int, Chosen | None] = {}
+        self._chosen: dict[int, Chosen | None] = dict(_kept.get((node, stamp), ()))
+
+    def keep(self, stamp: bytes) -> None:
+        """Keep what the last pages use for whoever meets that stamp next."""
+        with _kept_lock:
+            _kept[self._node, stamp] = self._chosen.copy()
+            while len(_kept) > _KEPT_TABLES:
+                _kept.popitem(last=False)
 
     def last(self, leaf: Leaf) -> Chosen | None:
         """Return what the last page of a leaf used, None when there is no page."""
@@ -67,7 +87,7 @@ class Recipes:
             if found is not None:
                 record = PageRecord.unpack(unpack_record(found[1])[1])
                 try:
-                    chosen = Chosen(Recipe.unpack(record.recipe), record.bits)
+                    chosen = Chosen(Recipe.unpack(record.recipe), record.bits, record.recipe)
                 except CodecError:
                     chosen = None  # a newer kist chose it: choose among what is known here
             self._chosen[leaf.id] = chosen
@@ -127,6 +147,9 @@ def write_pages(
 
 def _build(leaf: Leaf, values: Array, last: Chosen | None, codec: str) -> _Built:
     block_values = block_rows_of(leaf) * leaf.n_values
+    if 2 * len(values) < 3 * block_values:
+        # A rest of less than half a block is not worth a call of the codec of its own.
+        block_values = len(values)
     chosen = last
     encoded, bits = None, 0.0
     if chosen is not None:
@@ -140,14 +163,14 @@ def _build(leaf: Leaf, values: Array, last: Chosen | None, codec: str) -> _Built
                 encoded, bits = again, _bits(again, values)
             elif chosen is not None:
                 recipe = chosen.recipe
-        chosen = Chosen(recipe, bits)
+        chosen = Chosen(recipe, bits, recipe.pack())
     assert encoded is not None
     head, parts = encoded
     statistics = compute(values) if leaf.n_values == 1 else None
     record = PageRecord(
         len(values),
         chosen.bits,
-        chosen.recipe.pack(),
+        chosen.packed,
         statistics.pack() if statistics is not None else b"",
     )
     return _Built(leaf, chosen, head, parts, record)
@@ -156,3 +179,16 @@ def _build(leaf: Leaf, values: Array, last: Chosen | None, codec: str) -> _Built
 def _bits(encoded: tuple[bytes, list[Any]], values: Array) -> float:
     head, parts = encoded
     return 8 * (len(head) + sum(map(len, parts))) / len(values)
+
+
+_kept: OrderedDict[tuple[int, bytes], dict[int, Chosen | None]] = OrderedDict()
+_kept_lock = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    global _kept_lock
+    _kept_lock = threading.Lock()  # a thread that does not exist here may hold the old one
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

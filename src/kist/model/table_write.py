@@ -152,7 +152,7 @@ class _Appending:
     def _add_pages(self, rows: Array) -> None:
         schema, n = self.schema, len(rows)
         if self._recipes is None:
-            self._recipes = Recipes(self.txn, self.node, schema)
+            self._recipes = Recipes(self.txn, self.node, schema, self.before.stamp)
         leaves = schema.leaves
         if self._room < n:
             self._room = n
@@ -170,6 +170,8 @@ class _Appending:
         if n:
             tail = Tail(self.next_row, self.before.n_live + n, self.n_loose, new_stamp())
             put_tail(self.txn, self.node, tail)
+            if self._recipes is not None:
+                self._recipes.keep(tail.stamp)
             layout = known(self.node, self.before)
             if layout is not None:
                 for group in self.groups:
