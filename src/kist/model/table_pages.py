@@ -45,6 +45,10 @@ REST_BITS: Final = 0.5
 """Pages below this many bits a value are as good as constant: no reason to choose again."""
 
 
+THREAD_VALUES: Final = 32_768
+"""Pages of fewer values are encoded in the calling thread. Measured with 50 columns on two cores:
+two threads take 1.1 to 1.4 times as long below 16,000 rows, 0.8 times from 49,000 on."""
+
 _KEPT_TABLES: Final = 64
 
 
@@ -137,7 +141,10 @@ def write_pages(
             last = recipes.last(leaf)
             codec = recipes.codec(leaf)
             tasks.append(partial(_build, leaf, values, last, codec))
-    built = run(tasks)
+    # NumPy lets the interpreter go for a few microseconds at a time in short columns: threads
+    # then wait for each other more than they work.
+    alone = max(map(len, columns), default=0) < THREAD_VALUES
+    built = [task() for task in tasks] if alone else run(tasks)
     frames = [Frame(FRAME_PAGE, node, page.leaf.id, first, page.head, page.parts) for page in built]
     for page, pointer in zip(built, txn.write(frames), strict=True):
         recipes.use(page.leaf, page.chosen)
