@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bench.engines import LIMITS
+from bench.objects import report as objects
 from bench.results import RunResult, StepResult
 from bench.steps import N_APPENDS, TITLES, rows_to_append
 from bench.targets import Verdict, ratio, small_verdicts, table_verdicts
@@ -188,9 +189,11 @@ def markdown(result: RunResult) -> str:
         lines += ["", "## Table", "", "Times are medians of rounds; results were compared bit for"]
         lines += ["bit outside the timing. Peak is memory above what was held before the step."]
         lines += _steps(result) + _sizes(result) + _losses(result)
+    lines += objects.lines(result.objects)
     if result.small:
         lines += _small(result.small)
     verdicts = table_verdicts(result) if result.engines else []
+    verdicts += objects.verdicts(result.objects)
     verdicts += small_verdicts(result.small) if result.small else []
     if verdicts:
         lines += ["", "## Targets", "", *_verdicts(verdicts)]

@@ -75,6 +75,8 @@ class RunResult:
     engines: dict[str, EngineResult] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     small: dict[str, Any] = field(default_factory=dict)
+    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Workload -> engine -> `bench.objects.Found`."""
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the medians beside the rounds."""

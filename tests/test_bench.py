@@ -162,3 +162,30 @@ def test_command_writes_figures_and_report(
     figures = json.loads(out.read_text())
     assert figures["engines"]["sqlite"]["steps"]["list"]["median_s"] > 0
     assert (tmp_path / "r.md").read_text() == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["keystore", "million", "volume", "lines", "grown"])
+def test_workloads_of_arrays_and_key_stores_are_verified(name: str, tmp_path: Path) -> None:
+    objects = bench("objects")
+    results = objects.run(tmp_path, names=[name], rounds=1, scale=0.002)
+    for engine, found in results[name].items():
+        assert found.error is None, (engine, found.error)
+        assert found.wrong == [], engine
+        assert found.seconds, engine
+    verdicts = bench("objects.report").verdicts(results)
+    missing = {p for p in ("h5py", "zarr") if p not in results[name]}
+    assert [
+        v.what for v in verdicts if v.met is None and not any(p in v.what for p in missing)
+    ] == []
+    assert "does not count" not in "\n".join(bench("objects.report").lines(results))
+
+
+def test_a_wrong_array_is_found_and_does_not_count() -> None:
+    steps = bench("objects.steps").Steps()
+    same = bench("objects.steps").equal
+    values = np.array([0.0, 1.0])
+    steps.time("read", lambda: values * -1 * 0, lambda found: same(found, values * 0))
+    assert steps.wrong == ["read"]
+    found = bench("objects").Found()
+    found.add({"seconds": steps.seconds, "figures": {}, "wrong": steps.wrong})
+    assert found.median("read") is None
