@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kist._kernels.scratch import scratch
+
+_FLOAT64 = np.dtype("<f8")
+
 MAX_EXPONENT = 22
 """10**22 is the largest power of ten that is a binary64 number."""
 
@@ -39,7 +43,7 @@ def scaled_integers(
     wrong : ndarray of bool
     """
     power = power_of_ten(exponent)
-    work = np.empty(values.size, np.float64)
+    work = scratch("decimals", values.size, _FLOAT64)
     integers = np.empty(values.size, dtype)
     # NaN, infinity and what overflows are found by the comparison below.
     with np.errstate(invalid="ignore", over="ignore"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -113,10 +113,7 @@ class Transaction(View):
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set the value of a key."""
-        if not 9 <= len(key) <= MAX_KEY:
-            raise ValueError(f"a key has 9 to {MAX_KEY} bytes, not {len(key)}")
-        if len(value) > MAX_VALUE:
-            raise ValueError(f"a value has at most {MAX_VALUE:,} bytes, not {len(value):,}")
+        _check_sizes(key, value)
         old = self.get(key)
         new = pointer_bytes(value) if value[:1] != b"\0" else ()
         owns = new or (old is not None and old[:1] != b"\0")
@@ -129,14 +126,27 @@ class Transaction(View):
             self.journal_bytes += size
             return
         with hold_interrupts():
-            if old is not None:
-                self._give_up(key, old, new)
-            for pointer in new:
-                self._set(self._owned, pointer, key)
-                self._pop(self._freeing, pointer)
-            self._remember(self._overlay.values, key)
-            self._overlay.put(key, value)
-            self._note(key, (OP_PUT, key, value))
+            self._put(key, value, old, new)
+
+    def put_all(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Set the values of distinct keys: cheaper than one by one where they own extents."""
+        checked = []
+        for key, value in pairs:
+            _check_sizes(key, value)
+            checked.append((key, value, self.get(key), pointer_bytes(value)))
+        with hold_interrupts():  # once for all: it takes as long as putting three records
+            for key, value, old, new in checked:
+                self._put(key, value, old, new)
+
+    def _put(self, key: bytes, value: bytes, old: bytes | None, new: Sequence[bytes]) -> None:
+        if old is not None:
+            self._give_up(key, old, new)
+        for pointer in new:
+            self._set(self._owned, pointer, key)
+            self._pop(self._freeing, pointer)
+        self._remember(self._overlay.values, key)
+        self._overlay.put(key, value)
+        self._note(key, (OP_PUT, key, value))
 
     def delete(self, key: bytes) -> None:
         """Delete a key; nothing happens when it is not there."""
@@ -372,6 +382,13 @@ class Transaction(View):
         """Forget all changes."""
         if not self.closed:
             self._owner.abandon(self)
+
+
+def _check_sizes(key: bytes, value: bytes) -> None:
+    if not 9 <= len(key) <= MAX_KEY:
+        raise ValueError(f"a key has 9 to {MAX_KEY} bytes, not {len(key)}")
+    if len(value) > MAX_VALUE:
+        raise ValueError(f"a value has at most {MAX_VALUE:,} bytes, not {len(value):,}")
 
 
 Maintain = Callable[[Transaction, frozenset[int]], None]

@@ -26,22 +26,23 @@ class FrameHeader:
 
     def pack(self) -> bytes:
         """The 128 bytes of the header."""
-        data = FRAME.pack(
-            type=self.type,
-            version=1,
-            flags=self.flags,
-            offset=self.offset,
-            uuid=self.uuid,
-            node=self.node,
-            column=self.column,
-            head=self.head,
-            row=self.row,
-            birth=self.birth,
-            length=self.length,
-            body_sum=self.body_sum,
-            sum=bytes(8),
-        )
-        return data[:-8] + sum64(data[:-8]).to_bytes(8, "little")
+        # In the order of the fields: by name it takes twice as long, for every page written.
+        data = FRAME.struct.pack(
+            self.type,
+            1,
+            self.flags,
+            self.offset,
+            self.uuid,
+            self.node,
+            self.column,
+            self.head,
+            self.row,
+            self.birth,
+            self.length,
+            self.body_sum,
+            b"",
+        )[:-8]
+        return data + sum64(data).to_bytes(8, "little")
 
 
 def unpack_frame(data: bytes) -> FrameHeader | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from kist.errors import CorruptDataError
 from kist.format.checksum import Buffer, sum64
@@ -68,30 +68,17 @@ def pack_page_head(
     blocks: Sequence[Buffer],
 ) -> bytes:
     """Head for these stored blocks; cuts them into sectors of at least 16 KiB."""
-    sizes = [len(b) for b in blocks]
-    total = sum(sizes)
+    ends = list(accumulate(map(len, blocks)))
+    total = ends[-1] if ends else 0
     n_sectors = max(1, total // SECTOR_BYTES)
     sector_blocks = max(1, -(-len(blocks) // n_sectors)) if blocks else 1
     sums = []
     for at in range(0, len(blocks), sector_blocks):
         group = blocks[at : at + sector_blocks]
         sums.append(sum64(group[0] if len(group) == 1 else b"".join(group)))
-    ends, at = [], 0
-    for size in sizes:
-        at += size
-        ends.append(at)
-    parts = [
-        PAGE_HEAD.pack(
-            magic=PAGE_MAGIC,
-            version=1,
-            n_stages=len(stages),
-            n_values=n_values,
-            block_values=block_values,
-            n_blocks=len(blocks),
-            sector_blocks=sector_blocks,
-            n_sectors=len(sums),
-        )
-    ]
+    # In the order of the fields: by name it takes as long as the sums of a short page.
+    counts = (n_values, block_values, len(blocks), sector_blocks, len(sums))
+    parts = [PAGE_HEAD.struct.pack(PAGE_MAGIC, 1, len(stages), *counts)]
     for number, params in stages:
         parts += [_STAGE.pack(number, len(params)), params]
     parts.append(struct.pack(f"<{len(ends)}Q{len(sums)}Q", *ends, *sums))

@@ -25,6 +25,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ _HEAD = struct.Struct("<BII")
 _NAT = np.iinfo(np.int64).min
 
 
+@lru_cache(maxsize=256)
 def bound_dtype(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     """Return how a bound of a column is stored, or None for a dtype that has no bounds.
 

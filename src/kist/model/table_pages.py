@@ -146,10 +146,12 @@ def write_pages(
     alone = max(map(len, columns), default=0) < THREAD_VALUES
     built = [task() for task in tasks] if alone else run(tasks)
     frames = [Frame(FRAME_PAGE, node, page.leaf.id, first, page.head, page.parts) for page in built]
+    records = []
     for page, pointer in zip(built, txn.write(frames), strict=True):
         recipes.use(page.leaf, page.chosen)
         key = keys.page(node, page.leaf.id, first)
-        txn.put(key, pack_record(page.record.pack(), (pointer,)))
+        records.append((key, pack_record(page.record.pack(), (pointer,))))
+    txn.put_all(records)
 
 
 def _build(leaf: Leaf, values: Array, last: Chosen | None, codec: str) -> _Built:
