@@ -410,9 +410,12 @@ class Store:
             raise Unknown("flags of a tree page")
         if mine > 15 or (level is not None and mine != level):
             raise Damage("tree page: level")
-        key_sizes = [int(size) for size in cursor.array("<u2", count)]
-        value_sizes = [int(size) for size in cursor.array("<u4", count)]
+        places = [int(place) for place in cursor.array("<u4", 2 * count + 1)]
         prefix = cursor.take(prefix_size)
+        sizes = [b - a for a, b in itertools.pairwise(places)]
+        if places[0] != 12 + 8 * count + prefix_size or any(size < 0 for size in sizes):
+            raise Damage("tree page: positions")
+        key_sizes, value_sizes = sizes[:count], sizes[count:]
         keys = [prefix + cursor.take(size) for size in key_sizes]
         values = [cursor.take(size) for size in value_sizes]
         cursor.end()

@@ -187,7 +187,7 @@ def test_a_range_that_could_not_be_read_is_not_given_up_in_part() -> None:
     txn.commit()
     engine.checkpoint()
     before = contents(engine)
-    engine.reader.tree._cache.clear()
+    engine.reader.tree.forget()
     txn = engine.begin()
     assert txn.get(keys.group(NODE, 0)) is not None
     backend.faults = (Fault("read", backend.calls["read"] + 2),)

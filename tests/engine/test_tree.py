@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kist.engine import tree as tree_module
 from kist.engine.rootcommit import rewriting
 from kist.engine.tree import TARGET, DraftNode, Tree, extent_bound, place
 from kist.errors import CorruptDataError
 from kist.format import layout
-from kist.format.tree import pack_tree_page, tree_page_size, unpack_tree_page
+from kist.format.tree import PackedLeaf, pack_tree_page, tree_page_size, unpack_tree_page
 from kist.format.values import Pointer
 
 Batch = dict[bytes, bytes | None]
@@ -94,6 +96,9 @@ def test_any_batches_give_the_map_that_a_dict_gives(
     assert list(pages.tree.scan(pages.root, start, stop, reverse=True)) == part[::-1]
     for key in (start, stop, *list(expected)[:5]):
         assert pages.tree.get(pages.root, key) == expected.get(key)
+    pages.tree.forget()
+    for key in (start, stop, *expected):
+        assert pages.tree.get(pages.root, key) == expected.get(key), "from packed leaves"
 
 
 @given(seed=st.integers(0, 2**32))
@@ -222,3 +227,94 @@ def test_pages_that_are_cut_or_changed_are_refused_or_well_formed(
             continue
         assert len(found) == len(values)
         assert found == sorted(set(found))
+
+
+KEY = st.binary(min_size=1, max_size=9).map(lambda key: b"same" + key)
+ENTRIES = st.dictionaries(KEY, st.binary(max_size=20))
+
+
+@given(entries=ENTRIES, others=st.lists(st.one_of(KEY, st.binary(max_size=6))))
+def test_a_packed_leaf_gives_what_a_dict_gives(
+    entries: dict[bytes, bytes], others: list[bytes]
+) -> None:
+    keys = sorted(entries)
+    leaf = PackedLeaf(pack_tree_page(0, keys, [entries[key] for key in keys]))
+    for key in [*keys, *others]:
+        assert leaf.get(key) == entries.get(key)
+
+
+@given(
+    entries=ENTRIES.filter(bool),
+    cut=st.integers(0, 400),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 255)), min_size=1, max_size=6),
+)
+def test_a_packed_leaf_that_is_cut_or_changed_gives_parts_of_it_or_is_refused(
+    entries: dict[bytes, bytes], cut: int, changes: list[tuple[int, int]]
+) -> None:
+    keys = sorted(entries)
+    body = bytearray(pack_tree_page(0, keys, [entries[key] for key in keys]))
+    for at, byte in changes:
+        body[at % len(body)] ^= byte
+    for data in (bytes(body), bytes(body[: cut % len(body)])):
+        for key in keys:
+            try:
+                value = PackedLeaf(data).get(key)
+            except CorruptDataError:
+                continue
+            assert value is None or value in data
+
+
+def with_places(*places: int) -> bytes:
+    # Two entries, a and b, whose values are x and y.
+    body = pack_tree_page(0, [b"a", b"b"], [b"x", b"y"])
+    assert struct.unpack_from("<5I", body, 8) == (28, 29, 30, 31, 32)
+    return body[:8] + struct.pack("<5I", *places) + body[28:]
+
+
+def test_positions_that_do_not_fit_are_refused() -> None:
+    for places in (
+        (27, 29, 30, 31, 32),
+        (28, 29, 30, 31, 33),
+        (28, 31, 30, 31, 32),
+        (28, 29, 2**32 - 1, 31, 32),
+        (28, 29, 30, 29, 32),
+        (28, 29, 30, 33, 32),
+    ):
+        with pytest.raises(CorruptDataError):
+            unpack_tree_page(with_places(*places))
+        with pytest.raises(CorruptDataError):
+            PackedLeaf(with_places(*places)).get(b"b")
+    with pytest.raises(CorruptDataError):
+        PackedLeaf(pack_tree_page(1, [b"a"], [bytes(44)]))
+
+
+def test_a_look_up_reads_each_leaf_once_and_decodes_none() -> None:
+    pages = Pages()
+    content = {b"%09d" % n: b"v" * 50 for n in range(5000)}
+    pages.apply(content)
+    fetched: list[int] = []
+
+    def fetch(pointer: Pointer) -> bytes:
+        fetched.append(pointer.offset)
+        return pages.bodies[pointer.offset]
+
+    tree = Tree(fetch)
+    for _ in range(2):
+        assert all(tree.get(pages.root, key) == value for key, value in content.items())
+    assert len(fetched) == len(set(fetched)) == len(pages.live)
+    assert not tree._leaves_kept
+    assert list(tree.scan(pages.root, b"", b"x")) == sorted(content.items())
+    assert tree._leaves_kept
+
+
+def test_packed_leaves_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_module, "PACKED_BYTES", 50_000)
+    pages = Pages()
+    content = {b"%09d" % n: b"v" * 50 for n in range(20_000)}
+    pages.apply(content)
+    pages.tree.forget()
+    for key, value in content.items():
+        assert pages.tree.get(pages.root, key) == value
+    kept = pages.tree._packed
+    sizes = [leaf.size for half in (kept._young, kept._old) for leaf in half.values()]
+    assert 30_000 < sum(sizes) < 2 * (50_000 + TARGET)

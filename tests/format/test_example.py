@@ -9,6 +9,7 @@ from kist.format import keys, layout
 from kist.format.log import Record, unpack_record_at
 from kist.format.plain import pack_value
 from kist.format.superblock import Slot, Super, unpack_slot, unpack_super
+from kist.format.tree import pack_tree_page, unpack_tree_page
 from kist.format.values import pack_record
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
@@ -41,6 +42,15 @@ def record() -> bytes:
     ).pack(UUID)
 
 
+def tree_page() -> bytes:
+    entries = {"gain": 2.5, "lab": 7}
+    return pack_tree_page(
+        0,
+        [keys.attribute(keys.ROOT, 0, name) for name in entries],
+        [pack_record(pack_value(value)) for value in entries.values()],
+    )
+
+
 def hexdump(data: bytes, at: int) -> str:
     data = data.rstrip(b"\0")
     data = data.ljust(-(-len(data) // 16) * 16, b"\0")
@@ -59,6 +69,7 @@ def test_the_example_of_the_page_is_what_the_code_writes() -> None:
         hexdump(super_(), layout.SUPER_OFFSET),
         hexdump(slot(), layout.SLOT_OFFSETS[0]),
         hexdump(record(), layout.RING_OFFSET),
+        hexdump(tree_page(), 0),
     ]
     assert [block.strip() for block in blocks] == expected
 
@@ -72,3 +83,4 @@ def test_the_example_reads_back() -> None:
     assert found is not None
     assert found.commit == 1
     assert found.ops[0][1] == bytes.fromhex("0000000000000001") + b"A" + bytes(4) + b"gain"
+    assert len(unpack_tree_page(tree_page())[1]) == 2

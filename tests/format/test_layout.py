@@ -61,5 +61,11 @@ def test_limits_of_the_page_are_those_of_the_code() -> None:
         ("pointers of a record", str(layout.MAX_POINTERS)),
         ("small commit", f"{layout.MAX_RECORD // 1024} KiB"),
         ("levels of the tree", str(layout.MAX_TREE_DEPTH)),
+        ("value of the map", f"{layout.MAX_VALUE:,} bytes, pointers included"),
+        ("page of the tree", f"{layout.MAX_TREE_PAGE >> 20} MiB"),
+        ("runs to verify in one record", f"{layout.UNSYNCED_RELAXED >> 20} MiB in total"),
+        ("offset or end in the file", f"2^{layout.MAX_OFFSET.bit_length() - 1}"),
+        ("commit id", f"2^{layout.MAX_COMMIT.bit_length()} - 1"),
+        ("node id", f"2^{layout.MAX_NODE.bit_length() - 1}"),
     ]:
         assert f"| {what} | {limit} |" in text

@@ -127,6 +127,8 @@ def describe_leaf(path: tuple[str, ...], values: Array) -> Json:
 
 def raw(values: Array) -> bytes:
     """Return the values in the byte order of their dtype; padding of long doubles as zeros."""
+    if not values.dtype.itemsize:  # NumPy would make S1 of S0
+        return b""
     values = np.ascontiguousarray(values)
     if values.dtype.kind in "fc" and values.dtype.char in "gG":
         item = values.dtype.itemsize // (2 if values.dtype.kind == "c" else 1)
@@ -152,7 +154,9 @@ def describe_item(value: Any) -> Any:
     if kind in "mM":
         number = int(value.astype(value.dtype.newbyteorder("=")).view("i8"))
         return "NaT" if number == -(2**63) else number
-    if value.dtype.char in "gG" or kind in "SV":
+    if kind == "S":
+        return bytes(value.item()).hex()
+    if value.dtype.char in "gG" or kind == "V":
         return raw(value).hex()
     if kind == "f":
         return _number(float(value))

@@ -361,8 +361,8 @@ def blocks(path: Path) -> Group:
     some = np.zeros(len(rows), [(name, rows.dtype[name]) for name in names])
     for name in names:
         some[name] = rows[name]
-    raw = np.zeros(9000, [("noise", "u4")])  # what does not compress is stored as it is
-    raw["noise"] = noise(9000, 8)
+    raw = np.zeros(17_000, [("noise", "u4")])  # what does not compress is stored as it is
+    raw["noise"] = noise(len(raw), 8)
     with kist.open(path, "x") as store:
         store["some"] = some
         store["raw"] = raw

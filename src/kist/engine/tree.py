@@ -14,13 +14,22 @@ from dataclasses import dataclass, field
 from kist.errors import CorruptDataError
 from kist.format.checksum import sum128
 from kist.format.layout import MAX_TREE_DEPTH, MAX_TREE_PAGE, POINTER
-from kist.format.tree import pack_tree_page, tree_page_size, unpack_tree_page
+from kist.format.tree import (
+    ENTRY_BYTES,
+    PAGE_BYTES,
+    PackedLeaf,
+    pack_tree_page,
+    tree_page_size,
+    unpack_tree_page,
+)
 from kist.format.values import Pointer, extent_length
 
 # Larger pages make look-ups read more, smaller ones make the tree deeper and checkpoints of
 # scattered changes no cheaper: a page is one device block or two anyway.
 TARGET = 8192
-CACHED_NODES = 1024
+CACHED_LEAVES = 1024  # decoded, about 30 KB each
+CACHED_INNER = 2048  # decoded: all of a tree of some fifty million short records
+PACKED_BYTES = 16 << 20  # of leaves as they are stored, twice
 KEPT_NODES = 256  # of those that are written at once: a bulk commit must not empty the cache
 
 Batch = Sequence[tuple[bytes, bytes | None]]
@@ -55,7 +64,8 @@ class DraftNode:
         """Upper bound of the bytes of its body."""
         if self.level == 0:
             return tree_page_size(self.keys, self.children)  # type: ignore[arg-type]
-        return 8 + sum(map(len, self.keys)) + (6 + POINTER.size) * len(self.keys)
+        entry = ENTRY_BYTES + POINTER.size
+        return PAGE_BYTES + sum(map(len, self.keys)) + entry * len(self.keys)
 
 
 @dataclass(slots=True)
@@ -90,43 +100,93 @@ class Draft:
         return out
 
 
+class PackedLeaves:
+    """Leaves as they are stored, by packed pointer: those that were used last.
+
+    Two generations: when the young one is full, it becomes the old one, and what was old is
+    forgotten. Without a lock: threads that race lose a page or a count, until the next change.
+    """
+
+    def __init__(self) -> None:
+        self._young: dict[bytes, PackedLeaf] = {}
+        self._old: dict[bytes, PackedLeaf] = {}
+        self._bytes = 0
+
+    def get(self, pointer: bytes) -> PackedLeaf | None:
+        """The leaf behind a pointer, if it is kept."""
+        leaf = self._young.get(pointer)
+        if leaf is None:
+            leaf = self._old.get(pointer)
+            if leaf is not None:
+                self.put(pointer, leaf)
+        return leaf
+
+    def put(self, pointer: bytes, leaf: PackedLeaf) -> None:
+        """Keep a leaf."""
+        if self._bytes > PACKED_BYTES:
+            self._old, self._young, self._bytes = self._young, {}, 0
+        self._young[pointer] = leaf
+        self._bytes += leaf.size + _LEAF_OBJECTS
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._old, self._young, self._bytes = {}, {}, 0
+
+
+_LEAF_OBJECTS = 800  # bytes of the objects around a packed leaf
+
+
 class Tree:
     """Reads trees through a function that fetches verified page bodies."""
 
     def __init__(self, fetch: Callable[[Pointer], bytes]) -> None:
         self._fetch = fetch
-        self._cache: OrderedDict[bytes, Node] = OrderedDict()
+        self._inner: OrderedDict[bytes, Node] = OrderedDict()
+        self._leaves_kept: OrderedDict[bytes, Node] = OrderedDict()
+        self._packed = PackedLeaves()
+
+    def forget(self) -> None:
+        """Keep no page: all are read and verified again."""
+        self._inner.clear()
+        self._leaves_kept.clear()
+        self._packed.clear()
 
     def node(self, pointer: bytes) -> Node:
-        """Decoded page behind a packed pointer; the last 1,024 stay decoded.
+        """Decoded page behind a packed pointer; the last ones stay decoded.
 
         Raises
         ------
         CorruptDataError
             The page is damaged, or too large to be one.
         """
-        node = self._cache.get(pointer)
+        node = self._inner.get(pointer) or self._leaves_kept.get(pointer)
         if node is None:
-            place = Pointer.unpack(pointer)
-            if place.length > MAX_TREE_PAGE:
-                raise CorruptDataError(
-                    f"byte {place.offset}: a tree page of {place.length} bytes",
-                    offset=place.offset,
-                )
-            node = Node(*unpack_tree_page(self._fetch(place)))
-            self._cache[pointer] = node
-            # Threads may race here; popping by key may miss, which only costs a fetch.
-            while len(self._cache) > CACHED_NODES:
-                try:
-                    self._cache.popitem(last=False)
-                except KeyError:  # another thread emptied it
-                    break
+            node = Node(*unpack_tree_page(self._body(pointer)))
+            self._keep(pointer, node)
         return node
+
+    def _body(self, pointer: bytes) -> bytes:
+        place = Pointer.unpack(pointer)
+        if place.length > MAX_TREE_PAGE:
+            raise CorruptDataError(
+                f"byte {place.offset}: a tree page of {place.length} bytes", offset=place.offset
+            )
+        return self._fetch(place)
+
+    def _keep(self, pointer: bytes, node: Node) -> None:
+        kept = self._inner if node.level else self._leaves_kept
+        kept[pointer] = node
+        # Threads may race here; popping by key may miss, which only costs a fetch.
+        while len(kept) > (CACHED_INNER if node.level else CACHED_LEAVES):
+            try:
+                kept.popitem(last=False)
+            except KeyError:  # another thread emptied it
+                break
 
     def keep(self, pointers: Sequence[Pointer], nodes: Sequence[DraftNode]) -> None:
         """Keep pages that were just written, and so need not be read, unless they are many."""
         for pointer, node in zip(pointers[-KEPT_NODES:], nodes[-KEPT_NODES:], strict=True):
-            self._cache[pointer.pack()] = Node(node.level, node.keys, node.children)  # type: ignore[arg-type]
+            self._keep(pointer.pack(), Node(node.level, node.keys, node.children))  # type: ignore[arg-type]
 
     def _inside(self, pointer: bytes, bounds: Bounds) -> Node:
         """The page behind a pointer, if it keeps within what its parent says.
@@ -151,10 +211,12 @@ class Tree:
         return node
 
     def get(self, root: bytes | None, key: bytes) -> bytes | None:
-        """Value of a key, or None."""
+        """Value of a key, or None. Costs a fraction of decoding the leaf it is in."""
         level = MAX_TREE_DEPTH + 1
         while root is not None:
-            node = self.node(root)
+            node: Node | PackedLeaf = self._inner.get(root) or self._page(root)
+            if isinstance(node, PackedLeaf):
+                return node.get(key)
             if node.level >= level:
                 raise CorruptDataError(f"a tree page of level {node.level} below level {level}")
             level = node.level
@@ -165,6 +227,20 @@ class Tree:
                 return node.values[at] if node.keys[at] == key else None
             root = node.values[at]
         return None
+
+    def _page(self, pointer: bytes) -> Node | PackedLeaf:
+        """A page for one look-up: a leaf that is not decoded stays so."""
+        page: Node | PackedLeaf | None
+        page = self._leaves_kept.get(pointer) or self._packed.get(pointer)
+        if page is None:
+            data = self._body(pointer)
+            if data[:1] == b"\0":
+                page = PackedLeaf(data)
+                self._packed.put(pointer, page)
+            else:
+                page = Node(*unpack_tree_page(data))
+                self._keep(pointer, page)
+        return page
 
     def scan(
         self, root: bytes | None, start: bytes, stop: bytes, reverse: bool = False
@@ -322,19 +398,19 @@ def _cut(
 ) -> list[tuple[bytes, bytes | DraftNode]]:
     """Pages of at most TARGET bytes; full ones when keys arrive in ascending order."""
     sizes = [
-        6 + len(k) + (len(c) if level == 0 else POINTER.size)  # type: ignore[arg-type]
+        ENTRY_BYTES + len(k) + (len(c) if level == 0 else POINTER.size)  # type: ignore[arg-type]
         for k, c in zip(keys, children, strict=True)
     ]
-    total = 8 + sum(sizes)
+    total = PAGE_BYTES + sum(sizes)
     if not keys:
         return []
     goal = TARGET if ascending or total <= TARGET else total // -(-total // (TARGET - 512)) + 256
     out: list[tuple[bytes, bytes | DraftNode]] = []
-    start, used = 0, 8
+    start, used = 0, PAGE_BYTES
     for i, size in enumerate(sizes):
         if i > start and used + size > goal:
             out.append((keys[start], DraftNode(level, keys[start:i], list(children[start:i]))))
-            start, used = i, 8
+            start, used = i, PAGE_BYTES
         used += size
     out.append((keys[start], DraftNode(level, keys[start:], list(children[start:]))))
     return out
