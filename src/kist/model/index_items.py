@@ -43,11 +43,9 @@ def plain(item: Any) -> Any:
     if isinstance(item, np.ndarray):
         array = np.asarray(item)  # of the plain class
     else:
-        if not isinstance(item, bool | np.bool):
-            try:
-                return operator.index(item)
-            except TypeError:
-                pass  # not an int; it may be a list
+        number = _number(item)
+        if number is not None:
+            return number
         try:
             array = np.asarray(item)
             if array.size == 0:
@@ -66,6 +64,16 @@ _ALLOWED = (
     "an array is indexed by integers, slices, '...', None, and arrays or lists of integers or "
     "of booleans"
 )
+
+
+def _number(item: Any) -> int | None:
+    """Return an index that acts as an int, as one; None for bools, which are masks of rank 0."""
+    if isinstance(item, bool | np.bool) or not hasattr(item, "__index__"):
+        return None
+    try:
+        return operator.index(item)
+    except TypeError:
+        return None  # arrays of other libraries act as an int only if they hold one
 
 
 def n_axes(item: Any) -> int:

@@ -1,6 +1,7 @@
 """What tests of kist, and of backends of your own, are made of.
 
 - `strategies`   hypothesis strategies for dtypes and arrays
+- `keys`         `random_key`: indices of n-d arrays, of every kind
 - `storage`      `StorageContract`: what every backend must do, as a suite to subclass
 - `recording`    `RecordingBackend`: memory that logs writes and syncs
 - `faults`       `FaultyBackend`: fails at the N-th call
