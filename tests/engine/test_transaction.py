@@ -61,6 +61,41 @@ def test_keys_and_values_that_are_too_long_or_short_are_refused(engine: Engine) 
     assert engine.newest().get(b"k" * layout.MAX_KEY) == b"\0"
 
 
+@pytest.mark.parametrize("savepoint", [False, True])
+def test_many_records_put_at_once_are_as_if_put_one_by_one(engine: Engine, savepoint: bool) -> None:
+    def change(at_once: bool) -> tuple[object, ...]:
+        txn = engine.begin()
+        old = [write(txn, number) for number in range(4)]
+        if savepoint:
+            txn.savepoint()
+        new = txn.write([Frame(layout.FRAME_BLOB, NODE, 0, n, b"y" * n) for n in range(6)])
+        # Replaced by others, kept, new, and without any.
+        owned = [new[0], old[1], new[2], new[3], new[4], new[5], None]
+        pairs = [
+            (keys.group(NODE, n), pack_record(b"z", [p] if p else [])) for n, p in enumerate(owned)
+        ]
+        if at_once:
+            txn.put_all(pairs)
+        else:
+            for key, value in pairs:
+                txn.put(key, value)
+        found = txn.journal, txn.journal_bytes, txn.overlay.values, txn.freed(1)
+        txn.rollback()
+        return found
+
+    assert change(True) == change(False)
+
+
+def test_nothing_is_put_when_one_of_many_records_is_refused(engine: Engine) -> None:
+    txn = engine.begin()
+    good = (keys.group(NODE, 0), b"\0")
+    for bad in ((b"", b"\0"), (keys.group(NODE, 1), bytes(layout.MAX_VALUE + 1))):
+        with pytest.raises(ValueError, match="has"):
+            txn.put_all([good, bad])
+    assert not txn.changed
+    txn.rollback()
+
+
 @pytest.mark.parametrize("end", [Transaction.commit, Transaction.rollback])
 def test_a_transaction_that_has_ended_takes_nothing_more(
     engine: Engine, end: Callable[[Transaction], object]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kist
+from kist.model import table_fold
 from kist.model.table_fold import FAN_IN, fold_table, tier_to_fold
 
 Array = np.ndarray[Any, Any]
@@ -81,7 +82,8 @@ def test_rows_that_add_up_become_full_row_groups() -> None:
         assert len(groups(table)) == 3
 
 
-def test_one_call_folds_at_most_one_row_group_or_so() -> None:
+def test_one_call_folds_no_more_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_fold, "FOLD_BYTES", 1)
     with kist.open(":memory:") as store:
         table: Any = store.create_table("t", dtype=DTYPE)
         with store.transaction():
@@ -92,6 +94,24 @@ def test_one_call_folds_at_most_one_row_group_or_so() -> None:
             assert fold_table(txn, table._id, "/t")
         assert before - len(groups(table)) <= 6
         assert np.array_equal(table["a"][:], np.arange(300_000))
+
+
+@pytest.mark.parametrize("n", [5_000, 10_000, 40_000])
+def test_folding_keeps_pace_with_large_batches(n: int) -> None:
+    with kist.open(":memory:") as store:
+        table: Any = store.create_table("t", dtype=DTYPE)
+        total = 0
+        for _ in range(3):
+            for _ in range(15):
+                table.append(make(n, total))
+                total += n
+            fold(table)
+            found = groups(table)
+            # All but the rows of one group stand in full ones.
+            small = [group for group in found if group.n_rows < 65_536]
+            assert sum(group.n_rows for group in small) < 65_536
+            assert len(small) < FAN_IN
+        assert np.array_equal(table["a"][:], np.arange(total))
 
 
 def test_a_gap_of_many_row_ids_is_not_filled() -> None:

@@ -56,6 +56,10 @@ MAX_GAP: Final = 4_096
 LOOSE_PATCHES: Final = 4
 """Fewer new patches of a group than this wait for more."""
 
+FOLD_BYTES: Final = 256 << 20
+"""One call goes on folding full row groups up to here: as many rows as appends of half a group
+bring between two checkpoints. Fewer would leave a table of batches of 10,000 rows unfolded."""
+
 MAX_TIER: Final = 255
 
 PATCH_GROUPS: Final = 64
@@ -69,7 +73,8 @@ def maintain_tables(txn: Transaction, node_ids: Iterable[int]) -> None:
 
     Notes
     -----
-    Per table at most about two row groups are read and written, whatever has added up.
+    Per table about as many rows are read and written as were appended since the last call, or
+    two row groups if that is more, and `FOLD_BYTES` at most, whatever has added up.
     """
     for node in sorted(node_ids):
         if txn.get(keys.schema(node)) is not None:
@@ -79,18 +84,21 @@ def maintain_tables(txn: Transaction, node_ids: Iterable[int]) -> None:
 def fold_table(txn: Transaction, node: int, path: str) -> bool:
     """Do one step of folding on a table; return whether anything was changed."""
     state = state_of(txn, node, path)
-    layout = state.layout
-    work = _next_run(layout, state.facts)
     recipes = Recipes(txn, node, state.schema, state.tail.stamp)
-    if work is not None:
-        groups = _fold_groups(txn, state, layout.groups[work.start : work.stop], work, recipes)
-        _finish(txn, state, layout.replaced(state.tail, work.start, work.stop, groups))
+    left = FOLD_BYTES
+    while (work := _next_run(state.layout, state.facts)) is not None:
+        sources = state.layout.groups[work.start : work.stop]
+        groups = _fold_groups(txn, state, sources, work, recipes)
+        _finish(txn, state, state.layout.replaced(state.tail, work.start, work.stop, groups))
         state = state_of(txn, node, path)
-        layout = state.layout
+        left -= sum(group.n_rows for group in groups) * state.facts.row_nbytes
+        # More only of what has added up to full groups since the last checkpoint.
+        if left <= 0 or not groups or not state.facts.is_full(groups[0].n_rows):
+            break
     patched = _fold_patches(txn, state, recipes)
     if patched is not None:
         _finish(txn, state, patched)
-    return work is not None or patched is not None
+    return left < FOLD_BYTES or patched is not None
 
 
 def _finish(txn: Transaction, state: TableState, layout: Layout) -> None:

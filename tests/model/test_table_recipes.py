@@ -1,0 +1,115 @@
+"""Recipes of pages: kept between appends, what the last pages say, and chosen again on drift."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kist
+from kist.engine.pages import page_head
+from kist.model import table_pages
+from kist.model.table_pages import Chosen, Recipes
+
+Array = np.ndarray[Any, Any]
+DTYPE = np.dtype([("x", "f8"), ("n", "i4"), ("s", "S4")])
+
+
+def batch(kind: str, n: int, seed: int) -> Array:
+    """Rows of one kind of data: each suits other stages."""
+    rng = np.random.default_rng(seed)
+    rows = np.zeros(n, DTYPE)
+    if kind == "walk":
+        rows["x"] = np.round(np.cumsum(rng.normal(size=n)), 2)
+        rows["n"] = np.arange(n)
+        rows["s"] = rng.choice([b"a", b"bc"], n)
+    elif kind == "noise":
+        rows["x"] = rng.normal(size=n)
+        rows["n"] = rng.integers(-(2**31), 2**31, n)
+        rows["s"] = rng.integers(0, 2**31, n, np.int32).view("S4")
+    elif kind == "gaps":
+        rows["x"] = np.where(rng.random(n) < 0.3, np.nan, rng.integers(0, 9, n) / 10)
+        rows["n"] = rng.integers(0, 3, n)
+    return rows
+
+
+def recipes_of(table: Any) -> dict[int, Chosen | None]:
+    """The recipes that the next append begins with."""
+    with table._write() as txn:
+        state = table._state(txn)
+        recipes = Recipes(txn, table._id, state.schema, state.tail.stamp)
+        return {leaf.id: recipes.last(leaf) for leaf in state.schema.leaves}
+
+
+batches = st.lists(
+    st.tuples(
+        st.sampled_from(["same", "walk", "noise", "gaps"]),
+        st.sampled_from([5, 4_096, 8_192, 8_193, 10_000, 12_287, 12_288, 20_000]),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(max_examples=25)
+@given(batches, st.integers(0, 9))
+def test_any_sequence_of_batches_comes_back_and_kept_recipes_are_those_of_the_last_pages(
+    parts: list[tuple[str, int, bool]], seed: int
+) -> None:
+    with kist.open(":memory:") as store:
+        table: Any = store.create_table("t", dtype=DTYPE)
+        expected = np.zeros(0, DTYPE)
+        for kind, n, undone in parts:
+            rows = batch(kind, n, seed)
+            with store.transaction():
+                if undone:  # what a rolled-back append chose counts no more
+                    with pytest.raises(KeyError), store.transaction():
+                        table.append(batch("noise", 9_000, seed))
+                        raise KeyError
+                table.append(rows)
+            expected = np.concatenate((expected, rows))
+            kept = recipes_of(table)
+            table_pages._kept.clear()
+            for leaf, found in recipes_of(table).items():
+                before = kept[leaf]
+                assert (before is None) == (found is None)
+                if before is not None and found is not None:
+                    assert before.recipe == found.recipe
+                    assert before.packed == found.packed == found.recipe.pack()
+                    assert before.bits == pytest.approx(found.bits, rel=1e-6)
+        assert table[:].tobytes() == expected.tobytes()
+        for row in range(0, len(expected), 4_001):
+            assert table[row : row + 3].tobytes() == expected[row : row + 3].tobytes()
+
+
+def test_a_kept_recipe_is_given_up_when_the_data_drift() -> None:
+    with kist.open(":memory:") as store:
+        table: Any = store.create_table("t", dtype=DTYPE)
+        found = []
+        for kind in ("walk", "walk", "noise"):
+            table.append(batch(kind, 10_000, 1))
+            chosen = recipes_of(table)[table._state().schema.leaves[1].id]
+            assert chosen is not None
+            found.append(chosen.recipe.describe())
+        assert found[0] == found[1] != found[2]
+        assert "delta" in found[0]
+        assert "delta" not in found[2]
+
+
+def test_a_page_of_a_little_more_than_a_block_is_one_block() -> None:
+    with kist.open(":memory:") as store:
+        table: Any = store.create_table("t", dtype=DTYPE)
+        sizes = (4_096, 8_192, 10_000, 12_287, 12_288, 16_385)
+        for n in sizes:
+            table.append(batch("walk", n, n))
+        state = table._state()
+        (leaf, *_) = state.schema.leaves
+        blocks = [
+            -(-n // page_head(state.view, state.page(leaf, group)[0]).block_values)
+            for n, group in zip(sizes, state.layout.groups, strict=True)
+        ]
+        assert blocks == [1, 1, 1, 1, 2, 3]
