@@ -13,7 +13,8 @@ import pytest
 import kist
 from kist.format import keys
 from kist.format.node import Child, NodeKind, NodeRecord
-from kist.model.info import Info, format_bytes
+from kist.model.info import Info
+from kist.model.text import format_bytes
 
 ROWS = np.array([(1, 2.0), (3, 4.0)], "i4,f8")
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from kist.errors import KeyNotFoundError, StaleHandleError, StoreClosedError
+from kist.errors import KeyNotFoundError, KistError
 from kist.format import keys
 from kist.format.layout import FRAME_BLOB
 from kist.format.plain import pack_value, unpack_value
 from kist.format.values import MAX_INLINE, pack_record, unpack_record
+from kist.model import html
+from kist.model.completing import completions
 from kist.model.paths import check_name
+from kist.model.text import cell, format_bytes, guarded, visible
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Attributes", "copy_attributes"]
 
 _MISSING: Any = object()
+_MOST_SHOWN: Final = 50
+_LARGEST_SHOWN: Final = 64 << 10
 
 
 class Attributes(MutableMapping[str, Any]):
@@ -141,15 +146,77 @@ class Attributes(MutableMapping[str, Any]):
             raise AttributeError(str(error)) from None
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *(name for name in self if name.isidentifier())})
+        own = [name for name in completions(lambda: self) if name.isidentifier()]
+        return sorted({*super().__dir__(), *own})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return completions(lambda: self)
+
+    # For people
 
     def __repr__(self) -> str:
+        head = f"attributes of {self._node._path!r}"
+
+        def draw() -> str:
+            lines, left = self._glance(self._node._view())
+            texts = [f"    {visible(name)}: {value}" for name, value in lines.items()]
+            if left:
+                texts.append(f"    ... and {left:,} more")
+            return "\n".join([f"<{head}:", *texts]) + ">" if texts else f"<{head}: none>"
+
+        return guarded(head, draw)
+
+    def _repr_html_(self) -> str:
+        def draw() -> str:
+            view = self._node._view()
+            lines, left = self._glance(view)
+            n = len(lines) + left
+            head = html.heading("Attributes of", self._node._path, None if n else "none")
+            more = {"...": f"and {left:,} more"} if left else {}
+            return html.document(head, html.facts({**lines, **more}) if n else "")
+
+        return html.guarded_html(f"Attributes of {self._node._path!r}", draw)
+
+    def _html_in(self, view: View) -> str:
+        """Return the attributes for the repr of their node, folded; nothing when there are none."""
+        lines, left = self._glance(view)
+        n = len(lines) + left
+        if not n:
+            return ""
+        summary = html.text(f"{n:,} attribute{'' if n == 1 else 's'}")
+        more = {"...": f"and {left:,} more"} if left else {}
+        return html.details(summary, html.facts({**lines, **more}))
+
+    def _glance(self, view: View) -> tuple[dict[str, str], int]:
+        """Return the first attributes in a few words each, and the number of all others.
+
+        Values of more than `_LARGEST_SHOWN` bytes are not read.
+        """
+        shown: dict[str, str] = {}
+        left = 0
+        for key, value in view.scan(*keys.attributes(self._node._id, self._column)):
+            if len(shown) >= _MOST_SHOWN:
+                left += 1
+                continue
+            size = _size(value)
+            if size > _LARGEST_SHOWN:
+                shown[keys.name_of(key)] = f"({format_bytes(size)}, not shown)"
+                continue
+            try:
+                shown[keys.name_of(key)] = _short(self._unpack(view, value))
+            except KistError as error:
+                shown[keys.name_of(key)] = f"(cannot be read: {error})"
+        return shown, left
+
+    def _title_in(self, view: View) -> str | None:
+        """Return what reprs and listings show of the title, None when there is none."""
+        value = self._value(view, "TITLE")
+        if value is None or _size(value) > _LARGEST_SHOWN:
+            return None
         try:
-            lines = [f"    {name}: {_short(value)}" for name, value in self.items()]
-        except (StaleHandleError, StoreClosedError):
-            return f"<attributes of {self._node._path!r}, which cannot be read any more>"
-        head = f"<attributes of {self._node._path!r}"
-        return f"{head}: none>" if not lines else "\n".join([f"{head}:", *lines]) + ">"
+            return cell(self._unpack(view, value), 80)
+        except KistError:
+            return None  # whoever asks for the attribute is told; a listing goes on
 
     # Records
 
@@ -195,7 +262,13 @@ def copy_attributes(node: Node, values: Mapping[str, Any] | None, title: str | N
         node.attrs.update(new)
 
 
+def _size(value: bytes) -> int:
+    """Return the bytes of a packed value, without reading it."""
+    pointers, payload = unpack_record(value)
+    return pointers[0].length if pointers else len(payload)
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     first = text.splitlines()[0] if text else ""
-    return text if len(text) <= 70 and text == first else first[:66] + " ..."
+    return visible(text if len(text) <= 70 and text == first else first[:66] + " ...")

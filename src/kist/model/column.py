@@ -10,10 +10,12 @@ import numpy as np
 from kist.format.schema import Schema
 from kist.model import aggregates
 from kist.model.attributes import Attributes
+from kist.model.completing import column_names, completions
 from kist.model.row import Row
 from kist.model.table_base import RowSource, read_only
 from kist.model.table_fields import Fields, field_at, named_fields
-from kist.model.table_show import column_info, column_repr, columns_repr, stored_bytes
+from kist.model.table_repr import column_html, column_repr, columns_html, columns_repr
+from kist.model.table_show import column_info, stored_bytes
 from kist.query import Expr, Operators, column
 
 if TYPE_CHECKING:
@@ -52,6 +54,9 @@ class Column(Operators, RowSource):
 
     def _fields(self, schema: Schema) -> Fields:
         return field_at(schema, self._path)
+
+    def _is_part(self) -> bool:
+        return True
 
     def _label(self) -> str:
         return f"column {self.name!r} of {self._table._path!r}"
@@ -185,6 +190,12 @@ class Column(Operators, RowSource):
     def __repr__(self) -> str:
         return column_repr(self)
 
+    def _repr_html_(self) -> str:
+        return column_html(self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return completions(lambda: column_names(self._now()[1].dtype))
+
 
 class Columns(RowSource):
     """Some columns of a table, structured when read. Comes from ``table[["time", "price"]]``."""
@@ -239,3 +250,9 @@ class Columns(RowSource):
 
     def __repr__(self) -> str:
         return columns_repr(self)
+
+    def _repr_html_(self) -> str:
+        return columns_html(self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return completions(lambda: column_names(self._now()[1].dtype))

@@ -27,15 +27,19 @@ if TYPE_CHECKING:
     from kist.engine import Transaction, View
 
 __all__ = [
+    "COUNTED",
     "MAX_DEPTH",
     "add",
     "check_free",
     "child",
     "child_names",
     "children",
+    "count",
     "find",
+    "first_children",
     "move",
     "path_of",
+    "paths_below",
     "record",
     "remove",
     "require_groups",
@@ -44,6 +48,8 @@ __all__ = [
 
 _NAME = len(keys.children(0)[0])  # where the name begins in the key of a child
 _FEW = 64
+COUNTED = 100_000
+"""Entries of a group that are counted for people; beyond, "more than" does."""
 MAX_DEPTH = 200
 """Deepest nesting of groups: what walks them can be recursive, and a damaged chain must end."""
 
@@ -78,6 +84,34 @@ def children(view: View, group: int) -> list[Child]:
     if not in_order:  # the keys are sorted, but by the NFC form of the names
         entries.sort(key=lambda entry: entry.name)
     return entries
+
+
+def first_children(view: View, group: int, most: int) -> list[Child]:
+    """Up to `most` entries of a group, in the order of their keys; reads no others."""
+    return [
+        Child.unpack(keys.name_of(key), value)
+        for key, value in islice(view.scan(*keys.children(group)), most)
+    ]
+
+
+def count(view: View, group: int, most: int = COUNTED) -> tuple[int, bool]:
+    """Number of entries of a group, counted up to `most`, and whether that is all."""
+    n = sum(1 for _ in islice(view.scan(*keys.children(group)), most + 1))
+    return min(n, most), n <= most
+
+
+def paths_below(view: View, group: int) -> Iterator[str]:
+    """Names in a group, then paths in the groups within it; lazy, wide before deep."""
+    level = [("", group)]
+    while level:
+        below = []
+        for before, at in level:
+            for key, value in view.scan(*keys.children(at)):
+                entry = Child.unpack(keys.name_of(key), value)
+                yield before + entry.name
+                if entry.kind == NodeKind.GROUP:
+                    below.append((f"{before}{entry.name}/", entry.node))
+        level = below
 
 
 def child_names(view: View, group: int) -> list[str]:

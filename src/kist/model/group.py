@@ -17,9 +17,11 @@ from kist.format import keys
 from kist.format.node import Child, NodeKind, kind_label
 from kist.model import directory
 from kist.model.attributes import copy_attributes
+from kist.model.completing import completions
 from kist.model.handles import make_handle
 from kist.model.node import Node
 from kist.model.paths import join, split
+from kist.model.tree import group_html, group_repr
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
@@ -410,14 +412,22 @@ class Group(Node):
         return Tree(self, depth)
 
     def _summary(self, view: View) -> str:
-        start, stop = keys.children(self._id)
-        n = sum(1 for _ in view.scan(start, stop))
-        return f"group of {n:,} node{'' if n == 1 else 's'}"
+        n, exact = directory.count(view, self._id)
+        more = "" if exact else "more than "
+        return f"group of {more}{n:,} node{'' if n == 1 else 's'}"
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return completions(lambda: directory.paths_below(self._view(), self._id))
+
+    def _headline(self) -> list[str]:
+        """Return what a repr says about the group beside its name and title."""
+        return [self._summary(self._view())]
 
     def __repr__(self) -> str:
-        state = self._repr_state()
-        what = state or self._summary(self._view())
-        return f"<kist.{type(self).__name__} {self._path!r}, {what}>"
+        return group_repr(self)
+
+    def _repr_html_(self) -> str:
+        return group_html(self)
 
 
 class _Values(ValuesView[Any]):

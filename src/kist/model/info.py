@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.format.node import NodeKind, kind_label
-from kist.model import directory
+from kist.model import directory, html
 from kist.model.history import utc
+from kist.model.text import format_bytes, visible
 
 if TYPE_CHECKING:
     from kist.model.node import Node
     from kist.model.store import Store
 
-__all__ = ["Info", "format_bytes", "node_info", "store_info"]
+__all__ = ["Info", "node_info", "store_info"]
 
 
 _NAMES_OF_THINGS = frozenset({"commit", "format_version", "id", "pid"})
@@ -74,9 +75,21 @@ class Info(Mapping[str, Any]):
         lines = [self._head]
         for name, value in self._facts.items():
             text = _text(name, value).split("\n")
-            lines.append(f"    {name:<{width}}  {text[0]}".rstrip())
-            lines += [f"    {'':<{width}}  {more}" for more in text[1:]]
+            lines.append(f"    {name:<{width}}  {visible(text[0])}".rstrip())
+            lines += [f"    {'':<{width}}  {visible(more)}" for more in text[1:]]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = html.element("div", html.element("span", html.text(self._head), "kw"), "kh")
+        return html.document(head, html.facts(_texts(self._facts)))
+
+
+def _texts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts as texts, and mappings that are not empty as mappings of texts."""
+    return {
+        str(name): _texts(value) if isinstance(value, Mapping) and value else _text(name, value)
+        for name, value in facts.items()
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -95,6 +108,10 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def _line(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_text(name, value)}" for name, value in facts.items())
+
+
 def _text(name: str, value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
@@ -107,35 +124,23 @@ def _text(name: str, value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, Mapping):
         width = max((len(str(key)) for key in value), default=0)
+        indent = "\n" + " " * (width + 2)
         return (
-            "\n".join(f"{key!s:<{width}}  {_text(str(key), below)}" for key, below in value.items())
+            "\n".join(
+                f"{key!s:<{width}}  {_text(str(key), below)}".replace("\n", indent)
+                for key, below in value.items()
+            )
             or "-"
         )
     if isinstance(value, list | tuple):
-        inner = [_text(name, below).replace("\n", ", ") for below in value]
-        lines = any(isinstance(below, Mapping) for below in value)
-        return ("\n" if lines else ", ").join(inner) or "-"
+        if any(isinstance(below, Mapping) for below in value):
+            return "\n".join(_line(below) for below in value)
+        return ", ".join(_text(name, below) for below in value) or "-"
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, bytes):
         return value.hex()
     return str(value)
-
-
-def format_bytes(n: int) -> str:
-    """Return a number of bytes for people.
-
-    >>> format_bytes(1000), format_bytes(1536), format_bytes(10 * 2**30)
-    ('1,000 B', '1.5 KiB', '10.0 GiB')
-    """
-    if abs(n) < 1024:
-        return f"{n:,} B"
-    size = float(n)
-    for unit in ("KiB", "MiB", "GiB"):
-        size /= 1024
-        if abs(size) < 1024:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1024:,.1f} TiB"
 
 
 def node_info(node: Node) -> Info:

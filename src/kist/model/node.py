@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kist.engine import Transaction
-from kist.errors import StaleHandleError, StoreClosedError
+from kist.errors import StaleHandleError
 from kist.format import keys
 from kist.format.node import NodeKind
 from kist.model import directory
 from kist.model.attributes import Attributes
 from kist.model.session import Held
+from kist.model.text import guarded
 from kist.model.transactions import Write
 
 if TYPE_CHECKING:
@@ -178,19 +179,13 @@ class Node:
 
         return reduce_node(self)
 
-    def _repr_state(self) -> str:
-        """Return why the handle cannot be read, or nothing; a repr never raises for it."""
-        try:
-            self._path = self.name
-        except StaleHandleError:
-            return "gone"
-        except StoreClosedError:
-            return "closed"
-        return ""
+    def _listing(self, view: View) -> dict[str, Any]:
+        """Return what a listing says about the node beside kind and title, for programs."""
+        return {}
 
     def __repr__(self) -> str:
-        state = self._repr_state()
-        return f"<kist.{type(self).__name__} {self._path!r}{', ' + state if state else ''}>"
+        head = f"kist.{type(self).__name__} {self._path!r}"
+        return guarded(head, lambda: f"<{head}, {self._summary(self._view())}>")
 
 
 class _NodeWrite(Write):

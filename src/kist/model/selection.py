@@ -11,6 +11,8 @@ from kist._kernels import records
 from kist.errors import SelectionError, ShapeError
 from kist.format.schema import Leaf, Schema
 from kist.model import aggregates
+from kist.model.completing import column_names, completions
+from kist.model.exports import Exports
 from kist.model.positions import as_positions
 from kist.model.row import Row
 from kist.model.table_base import check_load, read_only, to_array
@@ -31,8 +33,10 @@ from kist.model.table_query import (
     cut,
     find_rows,
     positions_of,
+    spans_of,
 )
 from kist.model.table_read import Span, read_leaves
+from kist.model.table_repr import selection_html, selection_repr
 from kist.model.table_schema import facts_of
 from kist.model.table_state import TableState, state_of
 from kist.query import Bound, Expr, as_expr, parse
@@ -46,7 +50,7 @@ __all__ = ["Row", "Selection"]
 Array = np.ndarray[Any, Any]
 
 
-class Selection:
+class Selection(Exports):
     """Rows of a table where a condition holds, or one or some of their columns.
 
     Comes from ``table.where(...)`` or ``table[table["a"] > 1]``. Nothing is read until rows or
@@ -110,6 +114,12 @@ class Selection:
         what = "" if self._path is None else f"column {'.'.join(self._path)!r} of "
         return f"{what}{self._table._path!r} where {self._condition_text()}"
 
+    def _of(self) -> Table:
+        return self._table
+
+    def _is_part(self) -> bool:
+        return self._path is not None
+
     def _condition_text(self) -> str:
         return self._condition if isinstance(self._condition, str) else repr(self._condition)
 
@@ -129,12 +139,7 @@ class Selection:
         return find_rows(state, self._bind(state.schema), limit)
 
     def _spans(self, state: TableState, limit: int | None = None) -> tuple[list[Span], int]:
-        spans, n = [], 0
-        for some in self._found(state, limit):
-            for found in some:
-                spans.append(Span(found.group, found.ordinals, n))
-                n += len(found.ordinals)
-        return spans, n
+        return spans_of(self._found(state, limit))
 
     def count(self) -> int:
         """Return the number of rows; reads only the columns of the condition."""
@@ -148,7 +153,9 @@ class Selection:
 
     def indices(self) -> Array:
         """Return the positions of the rows in the table, ascending, as int64."""
-        state = self._state()
+        return self._indices(self._state())
+
+    def _indices(self, state: TableState) -> Array:
         parts = [positions_of(state, found) for some in self._found(state) for found in some]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
@@ -238,6 +245,16 @@ class Selection:
         spans, n = self._spans(state)
         check_load(n * fields.row_nbytes, self._label())
         return to_array(read_spans(state, fields, spans, n), dtype, copy, self._label())
+
+    def _all_spans(self, state: TableState) -> tuple[Sequence[Span], int]:
+        return self._spans(state)
+
+    def _span_blocks(self, state: TableState, size: int) -> Iterator[tuple[Sequence[Span], int]]:
+        for spans in _batches(self._found(state), size):
+            yield spans, spans[-1].at + spans[-1].n
+
+    def _positions(self, state: TableState) -> Array:
+        return self._indices(state)
 
     # Numbers
 
@@ -341,11 +358,21 @@ class Selection:
         return _again, (self._table, self._condition, self._params, *shown)
 
     def __repr__(self) -> str:
-        shown = "" if self._path is None else f", column {'.'.join(self._path)!r}"
+        return selection_repr(self)
+
+    def _repr_html_(self) -> str:
+        return selection_html(self)
+
+    def _paths(self, schema: Schema) -> list[tuple[str, ...]]:
+        """Return the names that lead to each column shown."""
+        if self._path is not None:
+            return [self._path]
         if self._names is not None:
-            shown = f", columns {', '.join(self._names)}"
-        params = "".join(f", {name}={value!r}" for name, value in self._params.items())
-        return f"<kist.Selection of {self._table._path!r}: {self._condition_text()}{params}{shown}>"
+            return [parse_path(schema, name) for name in self._names]
+        return [(column.name,) for column in schema.columns]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return completions(lambda: column_names(self._fields(self._state().schema).dtype))
 
 
 def _again(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from weakref import finalize
 
 from kist.errors import (
@@ -20,7 +20,7 @@ from kist.errors import (
 from kist.format import keys
 from kist.format.layout import FORMAT_VERSION
 from kist.model.group import Group
-from kist.model.history import Commit, Tags, commit_of
+from kist.model.history import History, Tags, commit_of
 from kist.model.info import Info, store_info
 from kist.model.session import Session, Writer, current_owner
 from kist.model.transactions import Reading, Transaction, Turn
@@ -361,10 +361,10 @@ class Store(Group):
 
     # Versions
 
-    def history(self) -> list[Commit]:
-        """Return the commits that can still be opened, newest first."""
+    def history(self) -> History:
+        """Return the commits that can still be opened, newest first: a list of `Commit`."""
         self._session.check_open()
-        return [commit_of(info) for info in self._session.engine.history()]
+        return History([commit_of(info) for info in self._session.engine.history()])
 
     @property
     def tags(self) -> Tags:
@@ -448,24 +448,10 @@ class Store(Group):
         """The file's commit, its space, its pins; walks the names of all nodes."""
         return store_info(self)
 
-    def __repr__(self) -> str:
-        head = f"<kist.Store {self.path!r}, mode {self.mode!r}"
-        if self.closed:
-            return f"{head}, closed>"
-        view = self._view()
-        head += f", commit {view.state.shown}"
+    def _headline(self) -> list[str]:
         session = self._session
-        if session.version is not None:
-            head += f" (version {session.version!r})"
-        elif self.mode == "r":
-            newer = session.engine.newer(view.state.shown)
-            if newer:
-                what = "commit" if newer == 1 else "commits"
-                head += f" ({newer:,} newer {what}: refresh() shows them)"
-        lines = str(self._short_tree()).splitlines()[1:]
-        return "\n".join([f"{head}>", *lines])
-
-    def _short_tree(self) -> Any:
-        from kist.model.tree import Tree
-
-        return Tree(self, depth=2, most=20)
+        notes = [f"mode {self.mode!r}"]
+        if self.closed:
+            return [*notes, "closed"]
+        of = f" (version {session.version!r})" if session.version is not None else ""
+        return [*notes, f"commit {self._view().state.shown}{of}"]

@@ -15,6 +15,7 @@ from kist.format.node import NodeKind
 from kist.format.schema import Schema
 from kist.model.appender import Appender
 from kist.model.column import Column, Columns
+from kist.model.completing import column_names, completions
 from kist.model.node import Node
 from kist.model.positions import as_positions
 from kist.model.row import Row
@@ -24,7 +25,8 @@ from kist.model.table_change import delete_rows
 from kist.model.table_check import check_records
 from kist.model.table_fields import Fields, all_fields, field_at, named_fields, parse_path
 from kist.model.table_input import blocks_of, schema_for
-from kist.model.table_show import stored_bytes, table_html, table_info, table_repr
+from kist.model.table_repr import table_html, table_repr
+from kist.model.table_show import stored_bytes, table_info
 from kist.model.table_write import append_blocks, put_new_table
 from kist.query import Expr, Operators, as_expr
 
@@ -134,6 +136,10 @@ class Table(RowSource, Node):
         state = self._state(view)
         n = state.n_rows
         return f"table of {n:,} row{'' if n == 1 else 's'} x {len(state.schema.columns)} columns"
+
+    def _listing(self, view: View) -> dict[str, Any]:
+        state = self._state(view)
+        return {"rows": state.n_rows, "columns": len(state.schema.columns)}
 
     def _check_records(self, view: View) -> Iterator[str]:
         """Yield what is wrong in the records of the table."""
@@ -296,3 +302,6 @@ class Table(RowSource, Node):
 
     def _repr_html_(self) -> str:
         return table_html(self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return completions(lambda: column_names(self.dtype))

@@ -8,7 +8,7 @@ on the blocks where rows are left. Pieces have no statistics and are small.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +23,7 @@ from kist.model.table_read import Span, as_ordinals, as_run, group_spans, read_l
 from kist.model.table_state import TableState
 from kist.query import Bound
 
-__all__ = ["Found", "check_sources", "cut", "find_rows", "positions_of"]
+__all__ = ["Found", "check_sources", "cut", "find_rows", "positions_of", "spans_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -155,6 +155,16 @@ def positions_of(state: TableState, found: Found) -> Array:
     live = state.live(found.group)
     ordinals = as_ordinals(found.ordinals)
     return start + (ordinals if live is None else live.searchsorted(ordinals))
+
+
+def spans_of(found: Iterable[Sequence[Found]]) -> tuple[list[Span], int]:
+    """Return the rows that were found one after the other, and their number."""
+    spans, n = [], 0
+    for some in found:
+        for hit in some:
+            spans.append(Span(hit.group, hit.ordinals, n))
+            n += len(hit.ordinals)
+    return spans, n
 
 
 def cut(spans: Sequence[Span], rows: range | Array) -> list[Span]:
