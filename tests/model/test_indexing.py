@@ -124,7 +124,10 @@ def test_any_key_reads_what_numpy_reads(case: tuple[np.ndarray, Any]) -> None:
         return
     assert selection.shape == np.shape(expected)
     assert selection.is_empty == (np.size(expected) == 0)
-    assert_same(selection.finish(read(array, selection)), expected)
+    raw = read(array, selection)
+    assert_same(selection.finish(raw), expected)
+    if not selection.is_empty:
+        np.testing.assert_array_equal(selection.spread(selection.finish(raw)), raw)
 
 
 @settings(max_examples=300)
@@ -273,6 +276,31 @@ def test_one_value_is_spread_without_a_copy() -> None:
     for key in (..., [3, 1, 7], np.arange(1000) % 3 == 0, (slice(None), [[1], [2]])):
         layout = parse(key, (1000, 1000)).spread(np.ones((1, 1), "f4"))
         assert layout.strides == (0,) * layout.ndim
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (slice(None), [[0, 3], [4, 1]]),
+        (slice(None), [[0], [3]], slice(None, None, -1), [4, 1]),
+        (None, slice(None), None, np.ix_([0, 3, 1], [4, 1, 3])[0], slice(None, None, -2)),
+        (slice(None), 1, slice(None), [[0, 3], [4, 1]]),
+    ],
+)
+def test_spreading_undoes_finishing(key: Any) -> None:
+    array = np.arange(5**4).reshape(5, 5, 5, 5)
+    selection = parse(key, array.shape)
+    raw = read(array, selection)
+    found = selection.finish(raw)
+    assert_same(found, array[key])
+    np.testing.assert_array_equal(selection.spread(found), raw)
+
+
+@pytest.mark.parametrize("key", [[0, 1, 3, 3], [0, 1, 0, 3], [0, 0, 0], [3, 2, 2, 0], [0, 9]])
+def test_indices_that_only_begin_and_end_like_a_run_are_points(key: list[int]) -> None:
+    selection = parse(key, (10,))
+    assert isinstance(selection.where, Points)
+    assert selection.where.coords[0].tolist() == key
 
 
 def test_whole_arrays_pass_through_untouched() -> None:

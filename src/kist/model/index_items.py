@@ -126,6 +126,8 @@ def nonzero(mask: Array, shape: Shape, axis: int) -> tuple[Array, ...]:
 
 
 def broadcast(shapes: list[Shape]) -> Shape:
+    if len(shapes) == 1:
+        return shapes[0]
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:

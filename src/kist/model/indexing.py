@@ -387,7 +387,9 @@ def _advanced(items: Index, shape: Shape) -> Selection:
     labels: list[tuple[str, int]] = []  # of the axes of the split shape
     if points:
         axes = tuple(points)
-        whole = np.broadcast_arrays(*points.values())
+        whole = tuple(points.values())
+        if len(whole) > 1:
+            whole = np.broadcast_arrays(*whole)
         where = Points(axes, tuple(coords.reshape(-1) for coords in whole), box)
         rest = [axis for axis in range(ndim) if axis not in points]
         layout = (whole[0].size, *(count[axis] for axis in rest))
