@@ -40,37 +40,12 @@ class Dictionary:
         size = values.itemsize
         if size < 2:
             return None
-        limit = min(MAX_ITEMS, MAX_BYTES // size)
-        keys = keys_of(values)
-        for size_of_sample in (_FIRST_SAMPLE, _SAMPLE):
-            stride = max(1, values.size // size_of_sample)
-            items, known = distinct(values[::stride], keys[::stride])
-            if known.size <= _FIRST_SAMPLE // 8:
-                break
-        for _ in range(_ROUNDS):
-            if not 0 < known.size <= limit:
-                return None
-            numbers = number(keys, known)
-            if numbers is None:
-                return None
-            wrong = _differ(items.take(numbers), values)
-            if wrong is None:
-                # Unlike the keys, the numbers must not be wider than the items were.
-                if numbers.itemsize >= size:
-                    return None
-                return _HEAD.pack(items.size) + items.tobytes(), numbers
-            # Items that the sample missed. If they share a key with a known one, give up.
-            more = np.flatnonzero(wrong)
-            if more.size > limit:
-                stride = max(1, more.size // _SAMPLE)
-                more = more[::stride]
-            new_items, new_keys = distinct(values[more], keys[more])
-            if np.isin(new_keys, known).any():
-                return None
-            known = np.concatenate((known, new_keys))
-            order = np.argsort(known)
-            known, items = known[order], np.concatenate((items, new_items))[order]
-        return None
+        found = find_items(values, min(MAX_ITEMS, MAX_BYTES // size))
+        # Unlike the keys, the numbers must not be wider than the items were.
+        if found is None or found[1].itemsize >= size:
+            return None
+        items, numbers = found
+        return _HEAD.pack(items.size) + items.tobytes(), numbers
 
     def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedDictionary:
         """The items; their number tells the width of the numbers."""
@@ -106,6 +81,52 @@ class LoadedDictionary:
             words.take(source, out=target.view(words.dtype), mode="clip")
         else:
             target[...] = self.items[source]
+
+
+def find_items(
+    values: NDArray[Any], limit: int
+) -> tuple[NDArray[Any], NDArray[np.uint8 | np.uint16]] | None:
+    """Return the distinct items of `values`, in any order, and the number of each value.
+
+    Parameters
+    ----------
+    values : ndarray, 1-d, C-contiguous
+        At least one item of at least one byte.
+    limit : int
+        Most items.
+
+    Returns
+    -------
+    (items, numbers) or None
+        None when there are more items, or keys of theirs collide.
+    """
+    keys = keys_of(values)
+    for size_of_sample in (_FIRST_SAMPLE, _SAMPLE):
+        stride = max(1, values.size // size_of_sample)
+        items, known = distinct(values[::stride], keys[::stride])
+        if known.size <= _FIRST_SAMPLE // 8:
+            break
+    for _ in range(_ROUNDS):
+        if not 0 < known.size <= limit:
+            return None
+        numbers = number(keys, known)
+        if numbers is None:
+            return None
+        wrong = _differ(items.take(numbers), values)
+        if wrong is None:
+            return items, numbers
+        # Items that the sample missed. If they share a key with a known one, give up.
+        more = np.flatnonzero(wrong)
+        if more.size > limit:
+            stride = max(1, more.size // _SAMPLE)
+            more = more[::stride]
+        new_items, new_keys = distinct(values[more], keys[more])
+        if np.isin(new_keys, known).any():
+            return None
+        known = np.concatenate((known, new_keys))
+        order = np.argsort(known)
+        known, items = known[order], np.concatenate((items, new_items))[order]
+    return None
 
 
 def _differ(found: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_] | None:

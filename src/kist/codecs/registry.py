@@ -12,6 +12,7 @@ from kist.codecs.plain import Plain
 from kist.codecs.reference import Reference
 from kist.codecs.runs import Runs
 from kist.codecs.stage import Codec, Encoding
+from kist.codecs.strings import StringDictionary, Strings
 from kist.codecs.zigzag import Zigzag
 from kist.errors import UnknownCodecError
 
@@ -25,13 +26,17 @@ DECIMAL = Decimals.id
 PLAIN = Plain.id
 BLOSC2 = Blosc2.id
 PCODEC = Pcodec.id
+STRINGS = Strings.id
+STRING_DICTIONARY = StringDictionary.id
 
 ENCODINGS: dict[int, Encoding] = {
-    e.id: e for e in (Dictionary(), Reference(), Delta(), Zigzag(), Decimals())
+    e.id: e for e in (Dictionary(), Reference(), Delta(), Zigzag(), Decimals(), StringDictionary())
 }
 """Array -> array stages."""
 
-CODECS: dict[int, Codec] = {c.id: c for c in (Constant(), Runs(), Plain(), Blosc2(), Pcodec())}
+CODECS: dict[int, Codec] = {
+    c.id: c for c in (Constant(), Runs(), Plain(), Blosc2(), Pcodec(), Strings())
+}
 """Stages that end a pipeline."""
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from kist.codecs.pipeline import decode, encode
 from kist.codecs.recipe import Recipe
 from kist.codecs.stage import Stage
+from kist.codecs.stringpages import decode_strings, encode_strings
 from kist.engine.parallel import run
 from kist.engine.view import View
 from kist.errors import CodecError, CorruptDataError
@@ -44,16 +45,17 @@ def build_page(
     values : ndarray, 1-d
         Values of one leaf column.
     recipe : Recipe
-        From `kist.codecs.choose`.
+        From `kist.codecs.choose`; for `StringDType` from `kist.codecs.stringpages`.
     block_values : int
-        Values of a block, which decodes alone.
+        Values of a block, which decodes alone; blocks of long strings hold fewer.
 
     Raises
     ------
     CodecError
         The values do not fit the recipe, e.g. floats that are no decimals.
     """
-    encoded = encode(values, recipe, block_values=block_values)
+    encoding = encode_strings if values.dtype.kind == "T" else encode
+    encoded = encoding(values, recipe, block_values=block_values)
     stages = [(s.id, s.params) for s in encoded.stages]
     blocks: list[Buffer] = list(encoded.blocks)
     head = pack_page_head(stages, encoded.n_values, encoded.block_values, blocks)
@@ -116,6 +118,26 @@ def read_page(view: View, pointer: Pointer, out: Array, start: int = 0) -> None:
     _decode(pointer, head, stages, data, at, sectors, out, start)
 
 
+def read_body(view: View, pointer: Pointer, body: memoryview, out: Array) -> None:
+    """Decode all values of a page whose bytes are at hand; its head is not kept.
+
+    Raises
+    ------
+    CorruptDataError
+        The page fails a checksum, holds another number of values, or does not decode.
+    """
+    raw = body[: pointer.head]
+    view.reader.verify(pointer, raw)
+    head = unpack_page_head(bytes(raw), pointer.length)
+    stages = tuple(Stage(number, params) for number, params in head.stages)
+    if len(out) != head.n_values:
+        raise CorruptDataError(
+            f"page at byte {pointer.offset} holds {head.n_values} values, not {len(out)}",
+            offset=pointer.offset,
+        )
+    _decode(pointer, head, stages, body[head.size :], 0, range(len(head.sums)), out, 0)
+
+
 def _check_bounds(pointer: Pointer, head: PageHead, start: int, stop: int) -> None:
     if start < 0 or stop > head.n_values:
         raise CorruptDataError(
@@ -135,6 +157,39 @@ def _decode(
     start: int,
 ) -> None:
     """Verify sectors, then decode; `data` begins at `at` behind the head."""
+    size = head.block_values
+    first, last = start // size, (start + len(out) - 1) // size
+    blocks = _verified(pointer, head, data, at, sectors, range(first, last + 1))
+    low, high = first * size, min((last + 1) * size, head.n_values)
+    whole = (low, high) == (start, start + len(out))
+    try:
+        if out.dtype.kind == "T":
+            wanted = slice(start - low, start - low + len(out))
+            decode_strings(stages, head.n_values, size, first, blocks, out, wanted)
+            return
+        target = out if whole else np.empty(high - low, out.dtype)
+        decode(stages, out.dtype, head.n_values, size, first, blocks, target)
+    except CodecError as error:
+        raise _undecoded(pointer, error) from error
+    if not whole:
+        out[:] = target[start - low : start - low + len(out)]
+
+
+def _undecoded(pointer: Pointer, error: CodecError) -> CorruptDataError:
+    return CorruptDataError(
+        f"page at byte {pointer.offset} does not decode: {error}", offset=pointer.offset
+    )
+
+
+def _verified(
+    pointer: Pointer,
+    head: PageHead,
+    data: memoryview,
+    at: int,
+    sectors: range,
+    blocks: range,
+) -> list[memoryview]:
+    """Return stored blocks out of sectors that are verified; `data` begins at `at`."""
     for sector in sectors:
         a, b = head.sector_span(sector)
         if sum64(data[a - at : b - at]) != head.sums[sector]:
@@ -143,23 +198,11 @@ def _decode(
                 f" {len(head.sums)} fails its checksum; 'kist check' lists all damage",
                 offset=pointer.offset,
             )
-    size = head.block_values
-    first, last = start // size, (start + len(out) - 1) // size
-    blocks = []
-    for block in range(first, last + 1):
+    parts = []
+    for block in blocks:
         a = head.ends[block - 1] if block else 0
-        blocks.append(data[a - at : head.ends[block] - at])
-    low, high = first * size, min((last + 1) * size, head.n_values)
-    whole = (low, high) == (start, start + len(out))
-    target = out if whole else np.empty(high - low, out.dtype)
-    try:
-        decode(stages, out.dtype, head.n_values, size, first, blocks, target)
-    except CodecError as error:
-        raise CorruptDataError(
-            f"page at byte {pointer.offset} does not decode: {error}", offset=pointer.offset
-        ) from error
-    if not whole:
-        out[:] = target[start - low : start - low + len(out)]
+        parts.append(data[a - at : head.ends[block] - at])
+    return parts
 
 
 def read_pages(view: View, requests: Sequence[Request]) -> None:
@@ -231,6 +274,9 @@ def take_page(
     _check_bounds(pointer, head, int(positions[0]), int(positions[-1]) + 1)
     size = head.block_values
     blocks = positions // size
+    if dtype.kind == "T":
+        _take_strings(view, pointer, out, positions, blocks)
+        return out
     if len(positions) * 4 > head.n_values or len(head.ends) == 1:
         low, high = int(blocks[0]) * size, min((int(blocks[-1]) + 1) * size, head.n_values)
         whole = np.empty(high - low, dtype)
@@ -244,3 +290,27 @@ def take_page(
         read_page(view, pointer, block, low)
         out[a:b] = block[positions[a:b] - low]
     return out
+
+
+def _take_strings(
+    view: View,
+    pointer: Pointer,
+    out: Array,
+    positions: npt.NDArray[np.int64],
+    blocks: npt.NDArray[np.int64],
+) -> None:
+    """Make the strings at some positions, and no others of their blocks."""
+    head, stages = _head(view, pointer)
+    cuts = (np.flatnonzero(np.diff(blocks) > 1) + 1).tolist()
+    for a, b in zip([0, *cuts], [*cuts, len(positions)], strict=True):
+        first, last = int(blocks[a]), int(blocks[b - 1])
+        sectors = head.sectors_of(first, last)
+        at = head.sector_span(sectors[0])[0]
+        stop = head.sector_span(sectors[-1])[1]
+        data = memoryview(view.reader.read_part(pointer, head.size + at, stop - at))
+        parts = _verified(pointer, head, data, at, sectors, range(first, last + 1))
+        wanted = positions[a:b] - first * head.block_values
+        try:
+            decode_strings(stages, head.n_values, head.block_values, first, parts, out[a:b], wanted)
+        except CodecError as error:
+            raise _undecoded(pointer, error) from error

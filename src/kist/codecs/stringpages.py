@@ -1,0 +1,299 @@
+"""Pages of strings: their two stages, what they are made of, and how they are chosen.
+
+Stage 19 ends a pipeline: every block of the page is a block of strings (`kist.codecs.strings`).
+Stage 20 begins one: its parameters hold the distinct strings, and what follows are their
+numbers, a page of integers like any other.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kist._kernels.strings import sizes
+from kist.codecs import pipeline
+from kist.codecs.blosc import LZ4, ZSTD
+from kist.codecs.choose import choose, parse_codec
+from kist.codecs.dictionary import find_items
+from kist.codecs.recipe import Recipe
+from kist.codecs.registry import STRING_DICTIONARY, STRINGS
+from kist.codecs.stage import Block, Encoded, Stage
+from kist.codecs.strings import (
+    StringBlock,
+    content_of,
+    fill,
+    matrix_of,
+    open_block,
+    pack_block,
+)
+from kist.errors import CodecError, UnknownCodecError
+
+__all__ = ["choose_strings", "decode_strings", "encode_strings"]
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+
+BLOCK_BYTES: Final = 1 << 20
+"""Bytes of a block from which on it is cut: a single string costs its whole block."""
+
+MAX_ITEMS: Final = 65_535
+MAX_ITEM_BYTES: Final = 1 << 16
+"""Writers stop here: reading one string reads all parameters of its page."""
+
+_FAST_ITEMS: Final = 4096
+"""More items are found one by one: searching them takes as long."""
+_SAMPLE: Final = 1024
+_CHOICE: Final = 16_384
+"""Values that are encoded both ways to compare."""
+_COUNT: Final = struct.Struct("<I")
+_LOADED: Final = 256
+
+# (compressor, level) of the presets and of the explicit choices; those that are for numbers only
+# get Zstd.
+_LEVELS: Final = {
+    "fast": (LZ4, 1),
+    "balanced": (ZSTD, 1),
+    "small": (ZSTD, 5),
+    "none": (0, 1),
+    "blosc2-lz4": (LZ4, 5),
+}
+_OTHERS: Final = (ZSTD, 5)
+_DICTIONARY_PRESETS: Final = ("fast", "balanced", "small")
+
+
+Known = tuple[Ints, NDArray[np.bool_] | None]  # what `sizes` says
+
+
+def choose_strings(values: Array, preset: str = "auto") -> Recipe:
+    """Return the recipe for strings like these.
+
+    Parameters
+    ----------
+    values : ndarray of StringDType, shape (n,)
+        A page of the column.
+    preset : str
+        See `kist.codecs.choose.parse_codec`.
+
+    Notes
+    -----
+    A dictionary is tried on 16,384 values, when a sample says that it may be worth it.
+    """
+    name = parse_codec(preset)
+    values = values[:_CHOICE]
+    plain = Recipe(name, ((STRINGS, *_LEVELS.get(name.partition("+")[0], _OTHERS)),))
+    if name not in _DICTIONARY_PRESETS or not _is_repetitive(values):
+        return plain
+    known = sizes(values)
+    found = _dictionary(values, known)
+    if found is None:
+        return plain
+    params, numbers = found
+    steps = choose(numbers, name).steps
+    recipe = Recipe(name, ((STRING_DICTIONARY,), *steps))
+    block_values = max(1, len(values))
+    with_items = pipeline.encode(numbers, Recipe(name, steps), block_values=block_values)
+    direct = encode_strings(values, plain, block_values=block_values)
+    return recipe if len(params) + with_items.nbytes < direct.nbytes else plain
+
+
+def _is_repetitive(values: Array) -> bool:
+    few = values[:: max(1, len(values) // _SAMPLE)].tolist()
+    return 2 * len(set(few)) <= len(few)
+
+
+def encode_strings(values: Array, recipe: Recipe, *, block_values: int) -> Encoded:
+    """Encode one page of strings; blocks of long strings hold fewer than `block_values`.
+
+    Raises
+    ------
+    CodecError
+        A single string is too long.
+    """
+    if block_values < 1:
+        raise CodecError(f"a block of {block_values} values holds nothing")
+    known = sizes(values)
+    block_values = _fitting(known[0], block_values)
+    first, *rest = recipe.steps
+    if first[0] == STRING_DICTIONARY:
+        found = _dictionary(values, known)
+        if found is not None:
+            params, numbers = found
+            encoded = pipeline.encode(
+                numbers, Recipe(recipe.preset, tuple(rest)), block_values=block_values
+            )
+            stages = (Stage(STRING_DICTIONARY, params), *encoded.stages)
+            return Encoded(stages, encoded.blocks, len(values), block_values)
+        first = (STRINGS, *_LEVELS.get(recipe.preset.partition("+")[0], _OTHERS))
+    _, compressor, level = first
+    blocks: list[Block] = []
+    for start in range(0, len(values), block_values):
+        stop = min(start + block_values, len(values))
+        missing = None if known[1] is None else known[1][start:stop]
+        content = content_of(values[start:stop], (known[0][start:stop], missing))
+        blocks.append(pack_block(content, compressor, level))
+    return Encoded((Stage(STRINGS, b""),), blocks, len(values), block_values)
+
+
+def _fitting(lengths: Ints, block_values: int) -> int:
+    """Return values of a block, fewer when a block of so many would be very long."""
+    if not len(lengths):
+        return block_values
+    ends = np.cumsum(lengths)
+    block_values = min(block_values, max(1, len(lengths)))
+    while block_values > 1:
+        at = ends[block_values - 1 :: block_values]
+        longest = int(np.diff(at, prepend=0, append=ends[-1]).max())
+        if longest <= BLOCK_BYTES:
+            break
+        block_values = -(-block_values // 2)
+    return block_values
+
+
+def _dictionary(values: Array, known: Known) -> tuple[bytes, Array] | None:
+    """Return the parameters of stage 20 and the numbers of the items, None where it does not suit.
+
+    Notes
+    -----
+    Strings without NULs are compared as fixed-width bytes, all at once; others go through a dict.
+    """
+    if not _is_repetitive(values):
+        return None
+    lengths, missing = known
+    if missing is None:
+        found = _numbered(values, lengths)
+    else:
+        found = _numbered(values[~missing], lengths[~missing])
+    if found is None:
+        return None
+    items, numbers = found
+    content = content_of(items)
+    n_items = len(items)
+    if 2 * n_items > len(values) or n_items > MAX_ITEMS or len(content.text) > MAX_ITEM_BYTES:
+        return None
+    if missing is not None:
+        every = np.full(len(values), n_items, np.uint32)
+        every[~missing] = numbers
+        numbers = every
+    params = _COUNT.pack(n_items) + pack_block(content)
+    return params, numbers.astype(_number_dtype(n_items))
+
+
+def _number_dtype(n_items: int) -> np.dtype[Any]:
+    """One number more than there are items: it stands for what is missing."""
+    return np.dtype("<u1" if n_items < 256 else "<u2")
+
+
+def _numbered(values: Array, lengths: Ints) -> tuple[Array, Array] | None:
+    """Return the distinct strings, and the number of each value among them."""
+    matrix = matrix_of(values, lengths)
+    if matrix is not None and np.count_nonzero(matrix) == int(lengths.sum()):
+        width = matrix.shape[1]
+        found = find_items(matrix.view(f"V{width}")[:, 0], _FAST_ITEMS)
+        if found is not None:
+            items, numbers = found
+            return items.view(f"S{width}").astype(values.dtype), numbers
+    listed = values.tolist()
+    numbers_of = {item: number for number, item in enumerate(dict.fromkeys(listed))}
+    if len(numbers_of) > min(MAX_ITEMS, len(listed) // 2):
+        return None
+    numbers = np.fromiter(map(numbers_of.__getitem__, listed), np.uint32, len(listed))
+    return np.array(list(numbers_of), values.dtype), numbers
+
+
+def decode_strings(
+    stages: Sequence[Stage],
+    n_values: int,
+    block_values: int,
+    first_block: int,
+    blocks: Sequence[Block],
+    out: Array,
+    where: slice | Ints,
+) -> None:
+    """Decode values out of consecutive blocks of a page of strings.
+
+    Parameters
+    ----------
+    stages, n_values, block_values
+        As `encode_strings` gave them for the page.
+    first_block : int
+        Number of ``blocks[0]`` in the page.
+    out : ndarray of StringDType, 1-d
+        As many values as `where` names.
+    where : slice with step 1, or ndarray of int64
+        Which values, counted from the first of these blocks; ascending, inside them. Others are
+        not made, which is what costs most.
+
+    Raises
+    ------
+    CodecError
+        The stages or blocks are not what `encode_strings` makes of such a page.
+    UnknownCodecError
+        A newer kist wrote the page.
+    """
+    sizes = [
+        min((first_block + at + 1) * block_values, n_values) - (first_block + at) * block_values
+        for at in range(len(blocks))
+    ]
+    if any(size <= 0 for size in sizes) or out.ndim != 1:
+        raise CodecError(f"{len(blocks)} blocks from {first_block} of a page of {n_values} values")
+    if stages and stages[0].id == STRING_DICTIONARY:
+        items = _items(stages[0].params)
+        highest = len(items.starts) - 1
+        numbers = np.empty(sum(sizes), _number_dtype(highest))
+        pipeline.decode(
+            stages[1:], numbers.dtype, n_values, block_values, first_block, blocks, numbers
+        )
+        wanted = numbers[where]
+        if len(wanted) != len(out) or int(wanted.max(initial=0)) > highest:
+            raise CodecError(f"a string dictionary of {highest} items lacks one that is named")
+        fill(items, out, wanted)
+        return
+    if [stage.id for stage in stages] != [STRINGS]:
+        raise UnknownCodecError(
+            f"the page has the stages {[stage.id for stage in stages]}, which are not for strings"
+        )
+    if stages[0].params:
+        raise CodecError(f"{len(stages[0].params)} bytes of parameters of a page of strings")
+    at = done = 0
+    for block, size in zip(blocks, sizes, strict=True):
+        part = _part(where, at, at + size)
+        n = part.stop - part.start if isinstance(part, slice) else len(part)
+        if n:
+            fill(open_block(block, size), out[done : done + n], part)
+        at, done = at + size, done + n
+    if done != len(out):
+        raise CodecError(f"{done} values of {at} do not fit into {len(out)}")
+
+
+def _part(where: slice | Ints, start: int, stop: int) -> slice | Ints:
+    """Return which values of a block are wanted, counted in the block."""
+    if isinstance(where, slice):
+        low = min(max(where.start, start), stop)
+        high = min(max(where.stop, low), stop)
+        return slice(low - start, high - start)
+    low, high = where.searchsorted((start, stop)).tolist()
+    return where[low:high] - start
+
+
+@lru_cache(maxsize=_LOADED)
+def _items(params: bytes) -> StringBlock:
+    """Return the items of a dictionary and a missing one behind them, checked.
+
+    Single blocks use them many times.
+    """
+    if len(params) < _COUNT.size:
+        raise CodecError("the parameters of a string dictionary are cut off")
+    (count,) = _COUNT.unpack_from(params)
+    if count > MAX_ITEMS:
+        raise CodecError(f"a dictionary of {count} strings")
+    starts, lengths, missing, text = open_block(params[_COUNT.size :], count)
+    if missing is not None:
+        raise CodecError("a missing string among the items of a dictionary")
+    return StringBlock(
+        np.append(starts, 0), np.append(lengths, 0), np.arange(count + 1) == count, text
+    )

@@ -1,0 +1,224 @@
+"""Blocks and pages of strings: what goes in comes out, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kist.codecs.recipe import Recipe
+from kist.codecs.registry import STRING_DICTIONARY, STRINGS
+from kist.codecs.stage import Stage
+from kist.codecs.stringpages import choose_strings, decode_strings, encode_strings
+from kist.codecs.strings import content_of, fill, open_block, pack_block
+from kist.errors import CodecError
+
+PLAIN = np.dtypes.StringDType()
+DTYPES = [
+    PLAIN,
+    np.dtypes.StringDType(coerce=False),
+    np.dtypes.StringDType(na_object=None),
+    np.dtypes.StringDType(na_object=np.nan),
+    np.dtypes.StringDType(na_object="missing"),
+]
+PRESETS = ["fast", "balanced", "small", "none", "lz4", "zstd", "pcodec"]
+
+any_text = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+texts = st.one_of(
+    any_text,
+    st.sampled_from(["", "\0", "a\0", "\0b", "ä", "日本語", "x" * 300, "long " * 30000, "nan"]),
+    st.text("ab", max_size=2),
+)
+
+
+@st.composite
+def string_arrays(draw: st.DrawFn) -> np.ndarray[Any, Any]:
+    dtype: Any = draw(st.sampled_from(DTYPES))
+    item = texts if draw(st.booleans()) else st.text("abc", max_size=3)
+    items = [item, st.just(dtype.na_object)] if hasattr(dtype, "na_object") else [item]
+    values = draw(st.lists(st.one_of(*items), max_size=40))
+    return np.array(values * draw(st.sampled_from([1, 1, 7])), dtype)
+
+
+def same(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    return a.dtype == b.dtype and [repr(x) for x in a.tolist()] == [repr(x) for x in b.tolist()]
+
+
+@given(string_arrays(), st.sampled_from([None, 0, 1, 5]))
+def test_a_block_gives_back_its_strings(values: Any, compressor: int | None) -> None:
+    block = open_block(pack_block(content_of(values), compressor), len(values))
+    out = np.empty(len(values), values.dtype)
+    fill(block, out)
+    assert same(out, values)
+
+
+@given(string_arrays(), st.data())
+def test_some_strings_of_a_block_are_made_alone(values: Any, data: st.DataObject) -> None:
+    n = len(values)
+    chosen = data.draw(st.lists(st.integers(0, max(n - 1, 0)), max_size=n, unique=True))
+    where = np.array(sorted(chosen), np.int64)
+    out = np.empty(len(where), values.dtype)
+    fill(open_block(pack_block(content_of(values)), n), out, where)
+    assert same(out, values[where])
+
+
+@settings(max_examples=100)
+@given(string_arrays(), st.sampled_from(PRESETS), st.integers(1, 50), st.data())
+def test_a_page_gives_back_its_strings(
+    values: Any, preset: str, block_values: int, data: st.DataObject
+) -> None:
+    recipe = Recipe.unpack(choose_strings(values, preset).pack())
+    page = encode_strings(values, recipe, block_values=block_values)
+    n, size = len(values), page.block_values
+    assert len(page.blocks) == -(-n // size)
+    out = np.empty(n, values.dtype)
+    decode_strings(page.stages, n, size, 0, page.blocks, out, slice(0, n))
+    assert same(out, values)
+    first = data.draw(st.integers(0, max(len(page.blocks) - 1, 0)))
+    stop = data.draw(st.integers(first, len(page.blocks)))
+    held = values[first * size : stop * size]
+    low = data.draw(st.integers(0, len(held)))
+    high = data.draw(st.integers(low, len(held)))
+    part = np.empty(high - low, values.dtype)
+    decode_strings(page.stages, n, size, first, page.blocks[first:stop], part, slice(low, high))
+    assert same(part, held[low:high])
+    picked = np.flatnonzero(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    out = np.empty(len(picked), values.dtype)
+    decode_strings(page.stages, n, size, 0, page.blocks, out, picked)
+    assert same(out, values[picked])
+
+
+@given(string_arrays(), string_arrays())
+def test_a_recipe_chosen_for_other_strings_loses_nothing(chosen_for: Any, values: Any) -> None:
+    page = encode_strings(values, choose_strings(chosen_for), block_values=10)
+    out = np.empty(len(values), values.dtype)
+    decode_strings(
+        page.stages, len(values), page.block_values, 0, page.blocks, out, slice(0, len(values))
+    )
+    assert same(out, values)
+
+
+def numbered(n: int, of: int) -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng(3)
+    return np.array([f"station {i}" for i in rng.integers(0, of, n)], PLAIN)
+
+
+def test_few_distinct_strings_get_a_dictionary_and_many_do_not() -> None:
+    assert choose_strings(numbered(20_000, 200)).steps[0] == (STRING_DICTIONARY,)
+    assert choose_strings(numbered(20_000, 10**9)).steps[0][0] == STRINGS
+    assert choose_strings(numbered(20_000, 200), "zstd").steps[0][0] == STRINGS
+
+
+@pytest.mark.parametrize("n_items", [255, 256, 257, 3000])
+def test_numbers_of_a_dictionary_leave_room_for_a_missing_value(n_items: int) -> None:
+    listed = [f"item {i}" for i in range(n_items)] * 3 + [None]
+    values = np.array(listed, np.dtypes.StringDType(na_object=None))
+    recipe = Recipe("balanced", ((STRING_DICTIONARY,), (16,)))
+    page = encode_strings(values, recipe, block_values=1000)
+    assert page.stages[0].id == STRING_DICTIONARY
+    out = np.empty(len(values), values.dtype)
+    decode_strings(
+        page.stages, len(values), page.block_values, 0, page.blocks, out, slice(0, len(values))
+    )
+    assert out.tolist() == listed
+
+
+def test_long_strings_make_short_blocks() -> None:
+    values = np.array(["x" * 200_000] * 64, PLAIN)
+    page = encode_strings(values, choose_strings(values, "zstd"), block_values=8192)
+    assert page.block_values == 4
+
+
+def test_a_text_beyond_a_block_is_refused() -> None:
+    content = content_of(np.array(["a"], PLAIN))._replace(text=bytes((1 << 28) + 1))
+    with pytest.raises(CodecError, match="key store"):
+        pack_block(content)
+
+
+def small_page() -> tuple[np.ndarray[Any, Any], Any]:
+    values = np.array(["ab", "ä", "", "日本", "xyz"] * 8, PLAIN)
+    return values, encode_strings(values, Recipe("none", ((STRINGS, 0, 1),)), block_values=40)
+
+
+def decode_page(stages: Any, n: int, size: int, blocks: Any, dtype: Any = PLAIN) -> Any:
+    out = np.empty(n, dtype)
+    decode_strings(stages, n, size, 0, blocks, out, slice(0, n))
+    return out
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 10**6), st.integers(0, 255), st.sampled_from([0, 1, 5]))
+def test_a_damaged_block_raises_or_gives_strings(at: int, byte: int, compressor: int) -> None:
+    values = np.array(["ab", "ä", "", "日本", "xyz"] * 8, PLAIN)
+    block = bytearray(pack_block(content_of(values), compressor))
+    block[at % len(block)] = byte
+    out = np.empty(len(values), PLAIN)
+    try:
+        fill(open_block(bytes(block), len(values)), out)
+    except CodecError:
+        return
+    assert all(isinstance(item, str) for item in out.tolist())
+
+
+@pytest.mark.parametrize(
+    ("block", "says"),
+    [
+        (b"", "cut off"),
+        (struct.pack("<BI", 0x08, 1) + b"\0", "flags"),
+        (struct.pack("<BI", 0x03, 1) + b"\0", "flags"),
+        (struct.pack("<BI", 0x30, 4) + bytes(4), "flags"),
+        (struct.pack("<BI", 0, 0), "in 0 bytes"),
+        (struct.pack("<BI", 0, 1 << 31) + b"\0", "bytes"),
+        (struct.pack("<BI", 0, 2) + b"\1", "expected"),
+        (struct.pack("<BI", 1, 2) + b"\1a", "compressed"),
+        (struct.pack("<BI", 0, 3) + b"\1ab", "lengths"),
+        (struct.pack("<BI", 0, 2) + b"\1\xff", "UTF-8"),
+        (struct.pack("<BI", 0, 4) + b"\3\xed\xa0\x80", "UTF-8"),
+        (struct.pack("<BI", 4, 3) + b"\1\1a", "missing"),
+        (struct.pack("<BI", 4, 2) + b"\1\0", "missing"),
+    ],
+)
+def test_what_is_no_block_of_one_string_is_refused(block: bytes, says: str) -> None:
+    out = np.empty(1, PLAIN)
+    with pytest.raises(CodecError, match=says):
+        fill(open_block(block, 1), out)
+
+
+def test_a_string_that_begins_within_a_character_is_refused() -> None:
+    values = np.array(["ä"] * 40, PLAIN)
+    content = content_of(values)
+    lengths = content.lengths.copy()
+    lengths[0], lengths[1] = 1, 3
+    with pytest.raises(CodecError, match=r"within a character|UTF-8"):
+        fill(open_block(pack_block(content._replace(lengths=lengths)), 40), np.empty(40, PLAIN))
+
+
+def test_stages_that_are_not_for_strings_are_refused() -> None:
+    values, page = small_page()
+    for stages in ([Stage(16, b"")], [Stage(STRINGS, b""), Stage(16, b"")], []):
+        with pytest.raises(CodecError):
+            decode_page(stages, len(values), 40, page.blocks)
+    with pytest.raises(CodecError, match="parameters"):
+        decode_page([Stage(STRINGS, b"x")], len(values), 40, page.blocks)
+
+
+def test_a_number_outside_the_string_dictionary_is_refused() -> None:
+    params = struct.pack("<I", 1) + pack_block(content_of(np.array(["a"], PLAIN)))
+    for numbers, dtype in ((b"\0\2", PLAIN), (b"\0\1", PLAIN)):
+        with pytest.raises(CodecError):
+            decode_page([Stage(STRING_DICTIONARY, params), Stage(16, b"")], 2, 2, [numbers], dtype)
+    for bad in (b"", struct.pack("<I", 70_000), params[:-1]):
+        with pytest.raises(CodecError):
+            decode_page([Stage(STRING_DICTIONARY, bad), Stage(16, b"")], 2, 2, [b"\0\0"])
+
+
+def test_numbers_are_not_decoded_by_stages_of_strings() -> None:
+    from kist.codecs.pipeline import decode
+
+    for stages in ([Stage(STRINGS, b"")], [Stage(STRING_DICTIONARY, b""), Stage(16, b"")]):
+        with pytest.raises(CodecError, match="for strings"):
+            decode(stages, np.dtype("u1"), 2, 2, 0, [b"ab"], np.empty(2, "u1"))
