@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kist._kernels.records import BLOCK_ROWS, GATHER_ROWS, flatten, join, split, unflatten
+from kist._kernels.records import (
+    BLOCK_ROWS,
+    GATHER_ROWS,
+    flatten,
+    join,
+    neighbours,
+    split,
+    transpose,
+    unflatten,
+)
 from kist.format.schema import Schema
 from kist.testing.strategies import random_array, structured_dtypes
 
@@ -35,6 +46,30 @@ def test_split_gives_each_leaf_and_join_puts_them_back(dtype, n, seed):
     assert all(column.flags.c_contiguous for column in columns)
     out = join(columns, schema.leaves, np.zeros(n, dtype))
     assert values(out, schema) == values(records, schema)
+
+
+FIELDS = st.lists(
+    st.sampled_from(["<f8", ">f8", "<i4", "u1", "S3", "<m8[s]", ">m8[s]", "(2,)f4", "S0"]),
+    min_size=1,
+    max_size=9,
+)
+
+
+@given(FIELDS, st.booleans(), LENGTHS, SEEDS)
+def test_neighbours_of_one_dtype_come_out_together_as_one_by_one(formats, align, n, seed):
+    dtype = np.dtype([(f"f{i}", f) for i, f in enumerate(formats)], align=align)
+    schema = Schema.from_dtype(dtype)
+    records = random_array(dtype, n, seed)
+    runs = neighbours(dtype, schema.leaves)
+    outs = [np.zeros((k, n), schema.leaves[first].dtype) for first, k, _ in runs]
+    transpose(records, runs, outs)
+    expected = values(records, schema)
+    taken = [i for first, k, _ in runs for i in range(first, first + k)]
+    assert len(set(taken)) == len(taken)
+    assert [column.tobytes() for out in outs for column in out] == [expected[i] for i in taken]
+    pairs = pairwise(formats)
+    plain = [a == b and a in ("<f8", "<i4", "u1") for a, b in pairs]
+    assert not any(plain) or runs
 
 
 @given(structured_dtypes(), LENGTHS, SEEDS)

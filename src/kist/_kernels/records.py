@@ -15,12 +15,25 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-__all__ = ["BLOCK_ROWS", "LeafLike", "field_view", "flatten", "join", "split", "unflatten"]
+__all__ = [
+    "BLOCK_ROWS",
+    "LeafLike",
+    "field_view",
+    "flatten",
+    "join",
+    "neighbours",
+    "split",
+    "transpose",
+    "unflatten",
+]
 
 Array = np.ndarray[Any, Any]
 
 BLOCK_ROWS: Final = 4096
 """Rows copied per step; 2,048 to 8,192 measure within 10 %."""
+
+TRANSPOSE_ROWS: Final = 512
+"""The same where columns of one dtype are copied together; 256 and 1,024 take a quarter longer."""
 
 GATHER_ROWS: Final = 64
 """Up to here one gather of bytes beats one assignment per column (measured at 50 columns)."""
@@ -78,6 +91,44 @@ def split(
         columns = _shaped(outs, leaves, n_rows)
     _copy_blocks(columns, views, n_rows)
     return columns
+
+
+def neighbours(dtype: np.dtype[Any], leaves: Sequence[LeafLike]) -> list[tuple[int, int, int]]:
+    """Return runs of leaves that stand side by side in a row and have one dtype.
+
+    Returns
+    -------
+    list of (first leaf, number of leaves, byte of the row)
+        Of two leaves or more. Only plain fields of the row itself.
+    """
+    runs: list[tuple[int, int, int]] = []
+    end = -1
+    for index, leaf in enumerate(leaves):
+        # NumPy 2.4 finds timedelta64 of either byte order equal: these go by their fields.
+        if len(leaf.path) > 1 or leaf.shape or not leaf.dtype.itemsize or leaf.dtype.kind in "mM":
+            end = -1
+            continue
+        offset = dtype.fields[leaf.path[0]][1] if dtype.fields else 0
+        if offset == end and leaves[index - 1].dtype.str == leaf.dtype.str:
+            first, n, start = runs.pop()
+            runs.append((first, n + 1, start))
+        else:
+            runs.append((index, 1, offset))
+        end = offset + leaf.dtype.itemsize
+    return [run for run in runs if run[1] > 1]
+
+
+def transpose(records: Array, runs: Sequence[tuple[int, int, int]], outs: Sequence[Array]) -> None:
+    """Copy runs of `neighbours` out of contiguous rows: one matrix of columns for each run.
+
+    Half as long as `split` for rows of many columns.
+    """
+    raw = records.view(np.uint8).reshape(len(records), records.itemsize)
+    for start in range(0, len(records), TRANSPOSE_ROWS):
+        rows = slice(start, start + TRANSPOSE_ROWS)
+        for (_, n, offset), out in zip(runs, outs, strict=True):
+            part = raw[rows, offset : offset + n * out.itemsize].view(out.dtype)
+            out[:, rows] = part.T
 
 
 def join(columns: Sequence[Array], leaves: Sequence[LeafLike], out_records: Array) -> Array:

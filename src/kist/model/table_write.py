@@ -125,8 +125,7 @@ class _Appending:
         self.n_loose = self.before.n_loose
         self.groups: list[Group] = []
         self._recipes: Recipes | None = None
-        self._buffers: list[Array] = []
-        self._room = 0
+        self._columns: Columns | None = None
 
     def add(self, rows: Array) -> None:
         """Add structured rows of the table's dtype."""
@@ -154,12 +153,10 @@ class _Appending:
         if self._recipes is None:
             self._recipes = Recipes(self.txn, self.node, schema, self.before.stamp)
         leaves = schema.leaves
-        if self._room < n:
-            self._room = n
-            self._buffers = [np.empty(n * leaf.n_values, leaf.dtype) for leaf in leaves]
-        # Encoded blocks may be views of these buffers; they are written before the next group.
-        columns = [b[: n * leaf.n_values] for b, leaf in zip(self._buffers, leaves, strict=True)]
-        split_rows(rows, schema, columns)
+        if self._columns is None or self._columns.room < n:
+            self._columns = Columns(schema, n)
+        # Encoded blocks may be views of these columns; they are written before the next group.
+        columns = self._columns.split(rows)
         write_pages(self.txn, self.node, self.next_row, leaves, columns, self._recipes)
         group = put_pages_group(self.txn, self.node, self.next_row, schema, n, n, 0)
         self.groups.append(group)
@@ -180,19 +177,47 @@ class _Appending:
         return n
 
 
-def split_rows(rows: Array, schema: Schema, columns: list[Array]) -> None:
-    """Copy structured rows into one flat array per leaf, on several threads."""
-    leaves = schema.leaves
+class Columns:
+    """Working memory for the columns of up to `room` rows."""
 
-    def part(start: int) -> None:
-        stop = min(start + records.BLOCK_ROWS, len(rows))
-        outs = [
-            column[start * leaf.n_values : stop * leaf.n_values]
-            for column, leaf in zip(columns, leaves, strict=True)
+    def __init__(self, schema: Schema, room: int) -> None:
+        leaves = schema.leaves
+        self.room = room
+        self._runs = records.neighbours(schema.dtype, leaves)
+        self._matrices = [np.empty((n, room), leaves[first].dtype) for first, n, _ in self._runs]
+        found: dict[int, Array] = {}
+        for (first, _, _), matrix in zip(self._runs, self._matrices, strict=True):
+            found |= {first + i: column for i, column in enumerate(matrix)}
+        self._others = [i for i in range(len(leaves)) if i not in found]
+        for i in self._others:
+            found[i] = np.empty(room * leaves[i].n_values, leaves[i].dtype)
+        self._columns = [found[i] for i in range(len(leaves))]
+        self._leaves = leaves
+
+    def split(self, rows: Array) -> list[Array]:
+        """Copy structured rows into one flat array per leaf, on several threads.
+
+        The arrays hold until the next call.
+        """
+        rows = np.ascontiguousarray(rows)
+        others = [self._leaves[i] for i in self._others]
+
+        def part(start: int) -> None:
+            stop = min(start + records.BLOCK_ROWS, len(rows))
+            records.transpose(
+                rows[start:stop], self._runs, [m[:, start:stop] for m in self._matrices]
+            )
+            outs = [
+                self._columns[i][start * leaf.n_values : stop * leaf.n_values]
+                for i, leaf in zip(self._others, others, strict=True)
+            ]
+            records.split(rows[start:stop], others, outs)
+
+        run([partial(part, start) for start in range(0, len(rows), records.BLOCK_ROWS)])
+        return [
+            column[: len(rows) * leaf.n_values]
+            for column, leaf in zip(self._columns, self._leaves, strict=True)
         ]
-        records.split(rows[start:stop], leaves, outs)
-
-    run([partial(part, start) for start in range(0, len(rows), records.BLOCK_ROWS)])
 
 
 def append_blocks(txn: Transaction, state: TableState, blocks: Iterable[Array]) -> int:
