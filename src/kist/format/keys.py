@@ -65,6 +65,11 @@ def attribute(node: int, column: int, name: str) -> bytes:
     return _NODE_COLUMN.pack(node, b"A", column) + name.encode()
 
 
+def note(node: int, name: str) -> bytes:
+    """What the bridge of that name must know to give an object back as it was."""
+    return _NODE.pack(node, b"M") + name.encode()
+
+
 def attributes(node: int, column: int) -> Range:
     """All attributes of a node (column 0) or of one of its columns."""
     return prefix_range(_NODE_COLUMN.pack(node, b"A", column))
@@ -113,6 +118,26 @@ def deletion(node: int, row: int) -> bytes:
 def deletions(node: int) -> Range:
     """All sets of deleted rows of a table."""
     return _kind(node, b"X")
+
+
+def bounds(node: int) -> bytes:
+    """How far an array reaches, or how much a key store holds."""
+    return _NODE.pack(node, b"B")
+
+
+def item(node: int, packed: bytes) -> bytes:
+    """Entry of a key store, under its packed key."""
+    return _NODE.pack(node, b"K") + packed
+
+
+def items(node: int) -> Range:
+    """All entries of a key store, in order of their keys."""
+    return _kind(node, b"K")
+
+
+def other_form(node: int, key: str) -> bytes:
+    """Which key of a key store is, in Unicode's form NFC, this one, without being it."""
+    return _NODE.pack(node, b"Z") + key.encode()
 
 
 def name_of(key: bytes) -> str:

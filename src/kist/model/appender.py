@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.errors import TransactionError
+from kist.model.frames import Target, adopt
 from kist.model.table_input import as_rows
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class Appender:
         if not self._entered:
             raise TransactionError("an appender is used in a with block, so that its end commits")
         self._raise_from_timer()
-        array = as_rows(rows, self._schema, self._table._path)
+        given = adopt(rows, f"append to {self._table._path!r}", self._target)
+        array = as_rows(given, self._schema, self._table._path)
         if isinstance(rows, np.ndarray):
             array = array.copy()  # a loop may fill the same array again
         with self._lock:
@@ -102,6 +104,9 @@ class Appender:
                 self.flush()
 
     add = __call__
+
+    def _target(self) -> Target:
+        return Target.of(self._table._view(), self._table._id, self._schema)
 
     def flush(self) -> int:
         """Commit what waits; return its number of rows."""

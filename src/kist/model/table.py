@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from kist.format.schema import Schema
 from kist.model.appender import Appender
 from kist.model.column import Column, Columns
 from kist.model.completing import column_names, completions
+from kist.model.frames import Incoming, Target, adopt
 from kist.model.node import Node
+from kist.model.notes import put_notes
 from kist.model.positions import as_positions
 from kist.model.row import Row
 from kist.model.selection import Selection
@@ -59,9 +62,16 @@ def create_table(
     data, dtype, fill_value, codec
         As for `Group.create_table`.
     """
+    data = adopt(data, f"create {table._path!r}", None if dtype is None else _target_of(dtype))
     schema, blocks = schema_for(data, dtype, fill_value, codec, table._path)
     put_new_table(txn, table._id, schema)
+    if isinstance(data, Incoming):
+        put_notes(txn, table._id, data.notes)
     append_blocks(txn, table._state(txn), blocks)
+
+
+def _target_of(dtype: Any) -> Target:
+    return Target(np.dtype(dtype).names or ())
 
 
 class Table(RowSource, Node):
@@ -232,7 +242,10 @@ class Table(RowSource, Node):
         """
         with self._write() as txn:
             state = self._state(txn)
-            return append_blocks(txn, state, blocks_of(data, state.schema, self._path))
+            rows = adopt(
+                data, f"append to {self._path!r}", partial(Target.of, txn, self._id, state.schema)
+            )
+            return append_blocks(txn, state, blocks_of(rows, state.schema, self._path))
 
     def _append_array(self, rows: Array) -> int:
         """Append structured rows of exactly the table's dtype."""

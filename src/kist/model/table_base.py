@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from kist import options
 from kist._kernels import records
 from kist.errors import ShapeError, TooLargeError
 from kist.format.schema import Schema
+from kist.model.exports import Exports
 from kist.model.positions import Positions, as_positions
 from kist.model.table_change import assign_rows
 from kist.model.table_fields import (
@@ -21,7 +22,7 @@ from kist.model.table_fields import (
     read_spans,
 )
 from kist.model.table_input import as_values
-from kist.model.table_read import plan
+from kist.model.table_read import Span, plan
 from kist.model.table_state import TableState, state_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def check_load(nbytes: int, what: str) -> None:
         )
 
 
-class RowSource:
+class RowSource(Exports):
     """Rows of a table, or part of them; reads from one snapshot at each call."""
 
     __slots__ = ()
@@ -146,6 +147,14 @@ class RowSource:
         return to_array(
             read_spans(state, fields, plan(state, rows), state.n_rows), dtype, copy, self._label()
         )
+
+    def _all_spans(self, state: TableState) -> tuple[Sequence[Span], int]:
+        return plan(state, range(state.n_rows)), state.n_rows
+
+    def _span_blocks(self, state: TableState, size: int) -> Iterator[tuple[Sequence[Span], int]]:
+        for start in range(0, state.n_rows, size):
+            rows = range(start, min(start + size, state.n_rows))
+            yield plan(state, rows), len(rows)
 
     def __bool__(self) -> bool:
         n_rows = len(self)

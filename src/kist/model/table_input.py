@@ -16,6 +16,7 @@ from kist.format.dtypes import is_string_dtype
 from kist.format.plain import pack_value
 from kist.format.schema import Schema
 from kist.model.casts import cast_values, iter_blocks, to_records
+from kist.model.frames import Incoming
 from kist.model.table_fields import Fields
 from kist.model.table_infer import dtype_of
 from kist.model.table_records import GROUP_ROWS
@@ -45,6 +46,8 @@ def schema_for(
         A fill value or a codec for a column that does not exist.
     """
     what = f"create {label!r}"
+    if dtype is None and isinstance(data, Incoming):
+        return _schema_of_frame(data, fill_value, codec, label, what)
     if dtype is not None:
         row_dtype = as_dtype(dtype, what)
     elif data is not None:
@@ -69,6 +72,27 @@ def schema_for(
         defaults[name] = pack_value(cast[0])
     schema = Schema.from_dtype(row_dtype, codec=codec, defaults=defaults)
     return schema, () if data is None else blocks_of(data, schema, label, what)
+
+
+def _schema_of_frame(
+    data: Incoming,
+    fill_value: Mapping[str, Any] | None,
+    codec: str | Mapping[str, str],
+    label: str,
+    what: str,
+) -> tuple[Schema, Iterable[Array]]:
+    schema = Schema.from_columns(data.fields, codec=codec)
+    _check_codec(codec, schema.dtype, what)
+    if fill_value:
+        defaults = {}
+        for name, value in fill_value.items():
+            if name not in (schema.dtype.names or ()):
+                raise ColumnNotFoundError(f"{what}: fill_value for {name!r}, which is no column")
+            column = schema.columns[schema.index(name)].dtype
+            cast = cast_values([value], column, column=name, what=f"{what}: fill_value")
+            defaults[name] = pack_value(cast[0])
+        schema = Schema.from_columns(data.fields, codec=codec, defaults=defaults)
+    return schema, blocks_of(data, schema, label, what)
 
 
 def as_dtype(dtype: Any, what: str) -> np.dtype[Any]:
@@ -117,11 +141,17 @@ def blocks_of(data: Any, schema: Schema, label: str, what: str | None = None) ->
         for start in range(0, len(data), n_rows):
             part = data[start : start + n_rows]
             yield to_records(part, dtype, defaults, what=what, first_row=start)
+    elif isinstance(data, Incoming):
+        first = 0
+        for block in data.blocks(facts.group_rows):
+            rows = to_records(block, dtype, defaults, what=what, first_row=first)
+            first += len(rows)
+            yield rows
     elif _is_rows(data):
         yield to_records(data, dtype, defaults, what=what)
     else:
-        rows = data.blocks(facts.group_rows) if hasattr(data, "blocks") else data
-        yield from iter_blocks(rows, dtype, defaults, n_rows=facts.group_rows, what=what)
+        source = data.blocks(facts.group_rows) if hasattr(data, "blocks") else data
+        yield from iter_blocks(source, dtype, defaults, n_rows=facts.group_rows, what=what)
 
 
 def _is_rows(data: Any) -> bool:
@@ -132,7 +162,7 @@ def _is_rows(data: Any) -> bool:
         return len(data) <= GROUP_ROWS
     if hasattr(data, "blocks"):
         return False
-    return hasattr(data, "iloc") or hasattr(data, "__arrow_c_stream__") or not _iterates(data)
+    return not _iterates(data)
 
 
 def _iterates(data: Any) -> bool:
@@ -141,6 +171,9 @@ def _iterates(data: Any) -> bool:
 
 def as_rows(data: Any, schema: Schema, label: str) -> Array:
     """Cast one row or several that are all there."""
+    if isinstance(data, Incoming):
+        parts = list(blocks_of(data, schema, label))
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
     return to_records(data, schema.dtype, facts_of(schema).defaults, what=f"append to {label!r}")
 
 

@@ -1,0 +1,62 @@
+"""What a bridge must know to give an object of another library back as it was.
+
+These are the ``M`` records of a node: plain values by name, which nothing else depends on. Who
+does not know a name ignores it; copies keep it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from kist.format import keys
+from kist.format.layout import FRAME_BLOB
+from kist.format.plain import pack_value, unpack_value
+from kist.format.values import MAX_INLINE, pack_record, unpack_record
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction, View
+
+__all__ = ["PANDAS", "ZONES", "get_note", "get_zones", "put_notes"]
+
+PANDAS: Final = "pandas"
+"""Index, labels and dtypes of a DataFrame (docs/format.md, "Metadata of other libraries")."""
+
+ZONES: Final = "zones"
+"""Time zones of datetime64 columns, which hold UTC: column -> name of the zone."""
+
+
+def put_notes(txn: Transaction, node: int, notes: dict[str, Any]) -> None:
+    """Put what a bridge must know of a node; empty notes leave no record."""
+    for name, value in notes.items():
+        if not value:
+            continue
+        payload = pack_value(value)
+        if len(payload) <= MAX_INLINE:
+            record = pack_record(payload)
+        else:
+            from kist.engine import Frame
+
+            record = pack_record(b"", txn.write([Frame(FRAME_BLOB, node, 0, 0, payload)]))
+        txn.put(keys.note(node, name), record)
+
+
+def get_note(view: View, node: int, name: str) -> dict[Any, Any]:
+    """Return a note, or an empty dict when there is none that this kist understands."""
+    value = view.get(keys.note(node, name))
+    if value is None:
+        return {}
+    pointers, payload = unpack_record(value)
+    if pointers:
+        payload = bytes(view.read(pointers[0]))
+    note = unpack_value(payload)
+    return note if isinstance(note, dict) else {}
+
+
+def get_zones(view: View, node: int) -> dict[str, str]:
+    """Return the time zones of columns, by name of the column."""
+    zones = get_note(view, node, ZONES)
+    return {
+        name: zone
+        for name, zone in zones.items()
+        if isinstance(name, str) and isinstance(zone, str) and zone
+    }
