@@ -20,7 +20,7 @@ __all__ = ["column_values", "field_dtype", "from_arrow"]
 
 Array = np.ndarray[Any, Any]
 
-_STRINGS: Any = np.dtypes.StringDType(na_object=None)
+STRINGS: np.dtype[Any] = np.dtypes.StringDType(na_object=None)
 
 _NUMBERS = {
     "bool": "?", "int8": "i1", "int16": "i2", "int32": "i4", "int64": "i8", "uint8": "u1",
@@ -205,7 +205,7 @@ def field_dtype(field: Any, what: str, path: str = "") -> np.dtype[Any]:
     if str(kind) in ("string", "large_string", "string_view"):
         if path:
             raise _no_type(name, kind, "text inside a struct is not there yet", what)
-        return np.dtype(_STRINGS)
+        return STRINGS
     if types.is_fixed_size_binary(kind) and kind.byte_width:
         return np.dtype(f"V{kind.byte_width}")
     if _is_binary(kind):
@@ -219,7 +219,9 @@ def field_dtype(field: Any, what: str, path: str = "") -> np.dtype[Any]:
         inner_fields = [kind.field(at) for at in range(kind.num_fields)]
         if len({inner.name for inner in inner_fields}) < len(inner_fields):
             raise _no_type(name, kind, "two of its fields have one name", what)
-        return np.dtype([(inner.name, field_dtype(inner, what, name)) for inner in inner_fields])
+        spec: Any = [(inner.name, field_dtype(inner, what, name)) for inner in inner_fields]
+        rows: np.dtype[Any] = np.dtype(spec)
+        return rows
     for check, why in _REFUSED:
         if getattr(types, check, lambda _: False)(kind):
             raise _no_type(name, kind, why, what)
@@ -251,7 +253,7 @@ def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array
 
     kind = array.type
     if str(kind) in ("string", "large_string", "string_view"):
-        return np.asarray(array.to_numpy(zero_copy_only=False).astype(_STRINGS))
+        return np.asarray(array.to_numpy(zero_copy_only=False).astype(STRINGS))
     if types.is_temporal(kind):
         # NaT is a value of NumPy's dtype, and the only way to say it in Arrow is null.
         return np.asarray(array.to_numpy(zero_copy_only=False))

@@ -15,6 +15,7 @@ import numpy as np
 
 from kist.errors import DTypeError, ShapeError
 from kist.model.cast_values import Array, DType, cast_values
+from kist.model.frames import frame_columns, is_frame
 
 __all__ = ["cast_values", "iter_blocks", "to_records"]
 
@@ -128,7 +129,7 @@ def iter_blocks(
 def _grouped(rows: Iterator[Any], n_rows: int) -> Iterator[tuple[Any, list[Any] | None]]:
     """(block, None) for items that are many rows, (_, rows) for runs of single rows."""
     for item in rows:
-        if (isinstance(item, np.ndarray) and item.ndim == 1) or hasattr(item, "iloc"):
+        if (isinstance(item, np.ndarray) and item.ndim == 1) or is_frame(item):
             yield item, None
         else:
             yield None, [item, *itertools.islice(rows, n_rows - 1)]
@@ -151,11 +152,8 @@ def _columns(data: Any, dtype: DType, what: str) -> tuple[dict[str, Any], int]:
         return _of_dict(data, dtype, what)
     if isinstance(data, list):
         return _of_rows(data, dtype, what)
-    if hasattr(data, "iloc") and hasattr(data, "columns"):  # pandas
-        names = [str(name) for name in data.columns]
-        return {n: data.iloc[:, i].to_numpy() for i, n in enumerate(names)}, len(data)
-    if hasattr(data, "__arrow_c_stream__"):
-        return _of_arrow(data)
+    if is_frame(data):
+        return frame_columns(data, dtype.names or (), what)
     raise DTypeError(
         f"{what}: {type(data).__name__} holds no rows: give a structured array, a tuple or dict"
         " (one row), a list of those, a dict of columns, a DataFrame or an Arrow table"
@@ -247,19 +245,3 @@ def _is_single(value: Any, name: str, dtype: DType) -> bool:
     if field.subdtype is not None:
         return np.ndim(value) <= len(field.shape)
     return False
-
-
-def _of_arrow(data: Any) -> tuple[dict[str, Any], int]:
-    try:
-        import pyarrow as pa
-    except ImportError as error:
-        raise DTypeError("Arrow data need pyarrow: pip install 'kist[arrow]'") from error
-    table = pa.table(data)
-    columns: dict[str, Any] = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if column.null_count:
-            columns[name] = column.to_pylist()  # the None in it is found and named by the cast
-        else:
-            columns[name] = column.to_numpy()
-    return columns, table.num_rows

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kist.engine import View
     from kist.format.schema import Schema
 
-__all__ = ["Incoming", "Target", "adopt", "comes_from", "is_frame", "need"]
+__all__ = ["Incoming", "Target", "adopt", "comes_from", "frame_columns", "is_frame", "need"]
 
 Array = np.ndarray[Any, Any]
 
@@ -136,6 +136,16 @@ def adopt(data: Any, what: str, target: Target | Callable[[], Target] | None = N
     if comes_from(data, "pandas.io.parsers", "TextFileReader"):
         return _first_looked_at(iter(data), what, target)
     return data
+
+
+def frame_columns(data: Any, names: tuple[str, ...], what: str) -> tuple[dict[str, Array], int]:
+    """Return all columns of a frame that is matched to fields of these names, and its length."""
+    incoming = _incoming(data, what, Target(names))
+    parts = list(incoming.blocks(sys.maxsize))
+    if not parts:
+        return {name: np.empty(0, dtype.base) for name, dtype in incoming.fields}, 0
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return columns, len(next(iter(columns.values())))
 
 
 def _first_looked_at(

@@ -27,7 +27,7 @@ from kist.model.table_base import RowSource, read_only
 from kist.model.table_change import delete_rows
 from kist.model.table_check import check_records
 from kist.model.table_fields import Fields, all_fields, field_at, named_fields, parse_path
-from kist.model.table_input import blocks_of, schema_for
+from kist.model.table_input import as_dtype, blocks_of, schema_for
 from kist.model.table_repr import table_html, table_repr
 from kist.model.table_show import stored_bytes, table_info
 from kist.model.table_write import append_blocks, put_new_table
@@ -62,7 +62,8 @@ def create_table(
     data, dtype, fill_value, codec
         As for `Group.create_table`.
     """
-    data = adopt(data, f"create {table._path!r}", None if dtype is None else _target_of(dtype))
+    what = f"create {table._path!r}"
+    data = adopt(data, what, None if dtype is None else partial(_target_of, dtype, what))
     schema, blocks = schema_for(data, dtype, fill_value, codec, table._path)
     put_new_table(txn, table._id, schema)
     if isinstance(data, Incoming):
@@ -70,8 +71,9 @@ def create_table(
     append_blocks(txn, table._state(txn), blocks)
 
 
-def _target_of(dtype: Any) -> Target:
-    return Target(np.dtype(dtype).names or ())
+def _target_of(dtype: Any, what: str) -> Target:
+    """Return what frames are matched to where the user says which dtype a row has."""
+    return Target(as_dtype(dtype, what).names or ())
 
 
 class Table(RowSource, Node):

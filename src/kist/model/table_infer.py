@@ -17,7 +17,7 @@ def dtype_of(data: Any, what: str) -> tuple[np.dtype[Any], Any]:
 
     Parameters
     ----------
-    data : structured array, dict of columns, list of dicts or records, DataFrame, Arrow table
+    data : structured array, dict of columns, list of dicts or records
         Or anything with a structured ``dtype`` and ``blocks()``.
     what : str
         The operation, for messages.
@@ -36,12 +36,6 @@ def dtype_of(data: Any, what: str) -> tuple[np.dtype[Any], Any]:
         return data.dtype, data
     if isinstance(data, Mapping):
         return _of_columns(dict(data), what)
-    if hasattr(data, "iloc") and hasattr(data, "columns"):  # pandas
-        names = [str(name) for name in data.columns]
-        columns = {name: data.iloc[:, at].to_numpy() for at, name in enumerate(names)}
-        return _of_columns(columns, what)
-    if hasattr(data, "__arrow_c_stream__"):
-        return _of_columns(_arrow_columns(data, what), what)
     if isinstance(data, list) and data:
         if isinstance(data[0], np.void) and data[0].dtype.names is not None:
             return data[0].dtype, data
@@ -50,25 +44,6 @@ def dtype_of(data: Any, what: str) -> tuple[np.dtype[Any], Any]:
     raise DTypeError(
         f"{what}: {type(data).__name__} does not say which fields a row has; give dtype="
     )
-
-
-def _arrow_columns(data: Any, what: str) -> dict[str, Any]:
-    try:
-        import pyarrow as pa
-    except ImportError as error:
-        raise DTypeError(f"{what}: Arrow data need pyarrow: pip install 'kist[arrow]'") from error
-    table = pa.table(data)
-    columns = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if column.null_count:
-            raise DTypeError(
-                f"{what}: column {name!r} holds {column.null_count} nulls, and columns cannot "
-                "hold nulls yet; fill them first",
-                column=name,
-            )
-        columns[name] = column.to_numpy()
-    return columns
 
 
 def _of_dicts(rows: list[dict[str, Any]], what: str) -> tuple[np.dtype[Any], Any]:
