@@ -109,14 +109,12 @@ class Exports:
         return Outgoing(state, fields, note, get_zones(view, state.node))
 
     def _narrow(self, state: TableState, fields: Fields, columns: list[str]) -> Fields:
+        narrowed = named_fields(state.schema, columns)
         shown = fields.dtype.names or ()
         for name in columns:
             if name not in shown and name.split(".")[0] not in shown:
-                raise SelectionError(
-                    f"{self._label()} has no column {name!r}; it has "
-                    f"{', '.join(map(repr, shown[:20]))}"
-                )
-        return named_fields(state.schema, columns)
+                raise SelectionError(f"{self._label()} shows no column {name!r}")
+        return narrowed
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> Any:
         """Return the rows as a DataFrame, or one column as a Series.

@@ -157,7 +157,9 @@ def _take_arrow(array: Any, dtype: Any, name: str, what: str) -> Taken:
 
     from kist.model.arrow_in import column_values, field_dtype
 
-    column = pyarrow.chunked_array(array)
+    column = array.__arrow_array__()
+    if not isinstance(column, pyarrow.ChunkedArray):
+        column = pyarrow.chunked_array([column])
     found = field_dtype(pyarrow.field(name, column.type), what)
     zone = getattr(column.type, "tz", None)
 
@@ -219,7 +221,7 @@ def _mixed(array: Array, missing: Any, kind: str, name: str, what: str) -> DType
     row = 0
     wanted = str if any(isinstance(value, str) for value in array[:1000]) else None
     for row, value in enumerate(array):
-        if not missing_at(missing, row) and not (wanted and isinstance(value, wanted)):
+        if not missing[row] and not (wanted and isinstance(value, wanted)):
             break
     shown = f"{type(array[row]).__name__} object {_short(array[row])}"
     nested = isinstance(array[row], list | tuple | dict | set | np.ndarray)
@@ -229,11 +231,6 @@ def _mixed(array: Array, missing: Any, kind: str, name: str, what: str) -> DType
     if why is None:
         why = "only objects that are all str become strings; convert the column, as by .astype(str)"
     return DTypeError(f"{what}: row {row}, column {name!r}: {shown}: {why}", row=row, column=name)
-
-
-def missing_at(missing: Any, row: int) -> bool:
-    """Tell whether a value is missing; pandas gives no mask for columns of arrays."""
-    return bool(missing[row]) if getattr(missing, "ndim", 0) == 1 else False
 
 
 def _short(value: Any) -> str:
