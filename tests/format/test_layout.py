@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kist.format import layout, node
+from kist.format import keystore, layout, node
 from kist.format.layout import FieldTable
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
@@ -19,6 +19,8 @@ TABLES = [
     layout.POINTER,
     layout.TREE_PAGE,
     layout.PAGE_HEAD,
+    layout.BUNDLE_HEAD,
+    keystore.COUNTS,
     node.NODE,
     node.CHILD,
 ]

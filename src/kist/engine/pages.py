@@ -7,7 +7,7 @@ a decoder sees it: the head against the pointer, each sector against the head.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ _heads: OrderedDict[bytes, tuple[PageHead, tuple[Stage, ...]]] = OrderedDict()
 
 
 def build_page(
-    values: Array, recipe: Recipe, *, block_values: int = 8192
+    values: Array, recipe: Recipe, *, block_values: int = 8192, aligned: bool = False
 ) -> tuple[bytes, list[Buffer]]:
     """Encode values as the head and the stored blocks of a page.
 
@@ -48,6 +48,8 @@ def build_page(
         From `kist.codecs.choose`; for `StringDType` from `kist.codecs.stringpages`.
     block_values : int
         Values of a block, which decodes alone; blocks of long strings hold fewer.
+    aligned : bool
+        Whether the blocks shall stand at a multiple of 64 in the file.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def build_page(
     encoded = encoding(values, recipe, block_values=block_values)
     stages = [(s.id, s.params) for s in encoded.stages]
     blocks: list[Buffer] = list(encoded.blocks)
-    head = pack_page_head(stages, encoded.n_values, encoded.block_values, blocks)
+    head = pack_page_head(stages, encoded.n_values, encoded.block_values, blocks, aligned=aligned)
     return head, blocks
 
 
@@ -157,9 +159,23 @@ def _decode(
     start: int,
 ) -> None:
     """Verify sectors, then decode; `data` begins at `at` behind the head."""
+    _verify(pointer, head, data, at, sectors)
+    _decode_verified(pointer, head, stages, data, at, out, start)
+
+
+def _decode_verified(
+    pointer: Pointer,
+    head: PageHead,
+    stages: tuple[Stage, ...],
+    data: memoryview,
+    at: int,
+    out: Array,
+    start: int,
+) -> None:
+    """Decode a run of values out of sectors that are verified."""
     size = head.block_values
     first, last = start // size, (start + len(out) - 1) // size
-    blocks = _verified(pointer, head, data, at, sectors, range(first, last + 1))
+    blocks = _stored_blocks(head, data, at, range(first, last + 1))
     low, high = first * size, min((last + 1) * size, head.n_values)
     whole = (low, high) == (start, start + len(out))
     try:
@@ -181,15 +197,10 @@ def _undecoded(pointer: Pointer, error: CodecError) -> CorruptDataError:
     )
 
 
-def _verified(
-    pointer: Pointer,
-    head: PageHead,
-    data: memoryview,
-    at: int,
-    sectors: range,
-    blocks: range,
-) -> list[memoryview]:
-    """Return stored blocks out of sectors that are verified; `data` begins at `at`."""
+def _verify(
+    pointer: Pointer, head: PageHead, data: memoryview, at: int, sectors: Iterable[int]
+) -> None:
+    """Compare sectors with their sums; `data` begins at `at` behind the head."""
     for sector in sectors:
         a, b = head.sector_span(sector)
         if sum64(data[a - at : b - at]) != head.sums[sector]:
@@ -198,11 +209,66 @@ def _verified(
                 f" {len(head.sums)} fails its checksum; 'kist check' lists all damage",
                 offset=pointer.offset,
             )
+
+
+def _stored_blocks(head: PageHead, data: memoryview, at: int, blocks: range) -> list[memoryview]:
     parts = []
     for block in blocks:
         a = head.ends[block - 1] if block else 0
         parts.append(data[a - at : head.ends[block] - at])
     return parts
+
+
+def read_runs(
+    view: View,
+    pointer: Pointer,
+    runs: Sequence[tuple[int, int]],
+    out: Array,
+    n_values: int,
+) -> None:
+    """Decode several runs of values of one page, one behind the other, into `out`.
+
+    Parameters
+    ----------
+    runs : sequence of (start, stop)
+        Ascending, none empty. Cheapest where they begin and end with blocks.
+    out : ndarray, 1-d
+        As many values as the runs together.
+    n_values : int
+        What the page must hold.
+
+    Notes
+    -----
+    Sectors that lie near each other are read with one system call; each is verified once, and
+    those between that hold nothing of the runs are not.
+    """
+    head, stages = _head(view, pointer)
+    if head.n_values != n_values:
+        raise CorruptDataError(
+            f"page at byte {pointer.offset} holds {head.n_values} values, not {n_values}",
+            offset=pointer.offset,
+        )
+    size = head.block_values
+    groups: list[tuple[int, int, list[tuple[range, int, int]]]] = []
+    for start, stop in runs:
+        _check_bounds(pointer, head, start, stop)
+        sectors = head.sectors_of(start // size, (stop - 1) // size)
+        a, b = head.sector_span(sectors[0])[0], head.sector_span(sectors[-1])[1]
+        if groups and a - groups[-1][1] <= _GAP and b - groups[-1][0] <= _RUN:
+            groups[-1] = groups[-1][0], b, groups[-1][2]
+        else:
+            groups.append((a, b, []))
+        groups[-1][2].append((sectors, start, stop))
+    done, known = 0, -1
+    for a, b, members in groups:
+        data = memoryview(view.reader.read_part(pointer, head.size + a, b - a))
+        for sectors, start, stop in members:
+            fresh = sectors if sectors[0] > known else range(known + 1, sectors.stop)
+            _verify(pointer, head, data, a, fresh)
+            known = max(known, sectors[-1])
+            target = out[done : done + stop - start]
+            _decode_verified(pointer, head, stages, data, a, target, start)
+            done += stop - start
 
 
 def read_pages(view: View, requests: Sequence[Request]) -> None:
@@ -308,7 +374,8 @@ def _take_strings(
         at = head.sector_span(sectors[0])[0]
         stop = head.sector_span(sectors[-1])[1]
         data = memoryview(view.reader.read_part(pointer, head.size + at, stop - at))
-        parts = _verified(pointer, head, data, at, sectors, range(first, last + 1))
+        _verify(pointer, head, data, at, sectors)
+        parts = _stored_blocks(head, data, at, range(first, last + 1))
         wanted = positions[a:b] - first * head.block_values
         try:
             decode_strings(stages, head.n_values, head.block_values, first, parts, out[a:b], wanted)

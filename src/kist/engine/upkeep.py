@@ -10,9 +10,10 @@ from kist.engine.recovery import Chain, read_slots, space_of, walk
 from kist.engine.tree import Node
 from kist.errors import CorruptDataError, FormatError
 from kist.format import keys, layout
+from kist.format.bundle import bundle_damage
 from kist.format.checksum import sum64
 from kist.format.frame import unpack_frame
-from kist.format.layout import FRAME, FRAME_PAGE
+from kist.format.layout import FRAME, FRAME_BUNDLE, FRAME_PAGE
 from kist.format.page import unpack_page_head
 from kist.format.superblock import damaged_supers
 from kist.format.values import (
@@ -252,6 +253,8 @@ def _check_extent(engine: Engine, pointer: Pointer) -> str:
             return "its header is damaged; the body is whole"
         if header.body_sum != pointer.sum or header.offset != pointer.offset:
             return "its header is that of another frame"
+        if header.type == FRAME_BUNDLE:
+            return bundle_damage(body, pointer.head)
         if header.type == FRAME_PAGE:
             head = unpack_page_head(bytes(body[: pointer.head]), pointer.length)
             for sector, expected in enumerate(head.sums):

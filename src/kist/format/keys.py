@@ -7,6 +7,7 @@ neighbours. A range is half-open: (start, stop).
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from kist.errors import CorruptDataError
 
@@ -138,6 +139,40 @@ def items(node: int) -> Range:
 def other_form(node: int, key: str) -> bytes:
     """Which key of a key store is, in Unicode's form NFC, this one, without being it."""
     return _NODE.pack(node, b"Z") + key.encode()
+
+
+def other_forms(node: int) -> Range:
+    """All keys of a key store that are not in Unicode's form NFC."""
+    return _kind(node, b"Z")
+
+
+def chunk(node: int, index: Sequence[int]) -> bytes:
+    """What the keys of all segments of a chunk begin with, by its place in the grid."""
+    return struct.pack(f">Qc{len(index)}Q", node, b"C", *index)
+
+
+def segment(node: int, index: Sequence[int], start: int) -> bytes:
+    """The segment of a chunk that begins at a row of it."""
+    return struct.pack(f">Qc{len(index)}QI", node, b"C", *index, start)
+
+
+def segments(node: int, index: Sequence[int] = ()) -> Range:
+    """All segments of the chunks whose index begins like that."""
+    return prefix_range(chunk(node, index))
+
+
+def chunk_of(key: bytes, ndim: int) -> tuple[tuple[int, ...], int]:
+    """(chunk index, start) in the key of a segment.
+
+    Raises
+    ------
+    CorruptDataError
+        The key has another length.
+    """
+    if len(key) != 13 + 8 * ndim:
+        raise CorruptDataError(f"the key of a segment in {ndim} dimensions has {len(key)} bytes")
+    *index, start = struct.unpack_from(f">{ndim}QI", key, 9)
+    return tuple(index), start
 
 
 def name_of(key: bytes) -> str:

@@ -19,6 +19,7 @@ SUPER_MAGIC: Final = b"\x89KIST\r\n\x1a"  # as PNG: shows 7-bit and line-end dam
 SLOT_MAGIC: Final = b"SLOT"
 COMMIT_MAGIC: Final = b"CMIT"
 PAGE_MAGIC: Final = b"KP"
+BUNDLE_MAGIC: Final = b"KV"
 
 SUPER_OFFSET: Final = 0x0000
 SLOT_OFFSETS: Final = (0x1000, 0x2000)
@@ -64,6 +65,7 @@ FRAME_TREE: Final = b"TREE"
 FRAME_PAGE: Final = b"NPAG"
 FRAME_ROWS: Final = b"ROWS"
 FRAME_BLOB: Final = b"BLOB"
+FRAME_BUNDLE: Final = b"KVAL"
 
 
 class FieldTable:
@@ -182,7 +184,7 @@ RECORD: Final = FieldTable(
 FRAME: Final = FieldTable(
     "Frame header",
     (
-        ("type", "4s", "TREE, NPAG, ROWS or BLOB"),
+        ("type", "4s", "TREE, NPAG, ROWS, BLOB or KVAL"),
         ("version", "H", "1"),
         ("flags", "H", "zero; bits 8 to 15: must be known to read"),
         ("offset", "Q", "file offset of this header"),
@@ -220,5 +222,16 @@ PAGE_HEAD: Final = FieldTable(
         ("n_blocks", "I", "blocks"),
         ("sector_blocks", "I", "blocks of a sector; the last may hold fewer"),
         ("n_sectors", "I", "sectors"),
+    ),
+)
+
+BUNDLE_HEAD: Final = FieldTable(
+    "Bundle head",
+    (
+        ("magic", "2s", "KV"),
+        ("version", "B", "1"),
+        ("reserved0", "x", "zero"),
+        ("n_parts", "I", "parts"),
+        ("value_length", "I", "bytes of the plain value; zero when it is the last part"),
     ),
 )

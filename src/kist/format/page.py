@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 
 from kist.errors import CorruptDataError
 from kist.format.checksum import Buffer, sum64
-from kist.format.layout import PAGE_HEAD, PAGE_MAGIC
+from kist.format.layout import ALIGNMENT, PAGE_HEAD, PAGE_MAGIC
 
 SECTOR_BYTES = 16 * 1024
 MAX_HEAD = 1 << 24
@@ -66,8 +66,14 @@ def pack_page_head(
     n_values: int,
     block_values: int,
     blocks: Sequence[Buffer],
+    *,
+    aligned: bool = False,
 ) -> bytes:
-    """Head for these stored blocks; cuts them into sectors of at least 16 KiB."""
+    """Head for these stored blocks; cuts them into sectors of at least 16 KiB.
+
+    An aligned head is a multiple of 64 bytes long, so that what follows it in the file stands
+    at one.
+    """
     ends = list(accumulate(map(len, blocks)))
     total = ends[-1] if ends else 0
     n_sectors = max(1, total // SECTOR_BYTES)
@@ -82,6 +88,8 @@ def pack_page_head(
     for number, params in stages:
         parts += [_STAGE.pack(number, len(params)), params]
     parts.append(struct.pack(f"<{len(ends)}Q{len(sums)}Q", *ends, *sums))
+    if aligned:
+        parts.append(bytes(-sum(map(len, parts)) % ALIGNMENT))
     return b"".join(parts)
 
 
@@ -107,7 +115,7 @@ def unpack_page_head(data: bytes, body_length: int) -> PageHead:
             stages.append((number, data[at : at + length]))
             at += length
         n_blocks, n_sectors = f["n_blocks"], f["n_sectors"]
-        if 8 * (n_blocks + n_sectors) != len(data) - at:
+        if not 0 <= len(data) - at - 8 * (n_blocks + n_sectors) < ALIGNMENT:
             raise CorruptDataError(f"page head: {n_blocks} blocks, {n_sectors} sectors do not fit")
         numbers = struct.unpack_from(f"<{n_blocks + n_sectors}Q", data, at)
     except struct.error as error:

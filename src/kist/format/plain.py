@@ -22,10 +22,13 @@ from kist.errors import CorruptDataError, DTypeError
 from kist.format.cursor import Cursor, pack_blob, pack_text, pack_varint
 from kist.format.dtypes import is_string_dtype, pack_dtype, unpack_dtype
 
-__all__ = ["MAX_DEPTH", "pack_value", "unpack_value"]
+__all__ = ["LARGE_BYTES", "MAX_DEPTH", "pack_value", "unpack_value"]
 
 MAX_DEPTH: Final = 64
 """Deepest nesting of containers."""
+
+LARGE_BYTES: Final = 4096
+"""Length of a str, bytes or bytearray from which on a key store may take it out of a value."""
 
 MAX_EQUAL_HASHES: Final = 1000
 """Most keys of a set or dict with one hash; honest ones have a handful."""
@@ -35,6 +38,7 @@ _NONE, _FALSE, _TRUE, _INT, _FLOAT, _COMPLEX, _STR, _BYTES = range(8)
 _DATE, _TIME, _DATETIME, _TIMEDELTA, _DECIMAL = range(8, 13)
 _LIST, _TUPLE, _SET, _FROZENSET, _DICT = range(16, 21)
 _SCALAR, _ARRAY, _STRINGS, _BYTEARRAY = range(24, 28)
+_PART = 32
 # Kinds of time zone.
 _NAIVE, _FIXED, _NAMED = range(3)
 
@@ -48,7 +52,19 @@ _OFFSET = struct.Struct("<qI")  # seconds, microseconds east of UTC
 _CONTAINERS: dict[type, int] = {list: _LIST, tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
 
 
-def pack_value(value: Any) -> bytes:
+Take = Callable[[Any], "int | None"]
+
+
+class _Sink(list[bytes]):
+    """Bytes of a value that is being packed, and who takes large parts out of it."""
+
+    __slots__ = ("take",)
+
+    def __init__(self, take: Take | None = None) -> None:
+        self.take = take
+
+
+def pack_value(value: Any, take: Take | None = None) -> bytes:
     """Bytes of a plain value or an array.
 
     Parameters
@@ -57,18 +73,21 @@ def pack_value(value: Any) -> bytes:
         None, bool, int of any size, float, complex, str, bytes, bytearray, date, time, datetime
         (naive, with a fixed offset, or with a zone of `zoneinfo`), timedelta, Decimal, list,
         tuple, set, frozenset, dict, NumPy scalar or array of any dtype except object.
+    take : callable, optional
+        Is offered each array, and each str, bytes and bytearray of `LARGE_BYTES` or more outside
+        of sets; returns the number under which it keeps it elsewhere, or None.
 
     Raises
     ------
     DTypeError
         Anything else; a container that holds itself, or nested deeper than 64 levels.
     """
-    parts: list[bytes] = []
+    parts = _Sink(take)
     _pack(value, parts, 0)
     return b"".join(parts)
 
 
-def _pack(value: Any, parts: list[bytes], depth: int) -> None:
+def _pack(value: Any, parts: _Sink, depth: int) -> None:
     kind = type(value)
     if kind in _CONTAINERS or kind is dict:
         if depth >= MAX_DEPTH:
@@ -92,7 +111,7 @@ def _pack(value: Any, parts: list[bytes], depth: int) -> None:
         )
 
 
-def _pack_container(value: Any, parts: list[bytes], depth: int) -> None:
+def _pack_container(value: Any, parts: _Sink, depth: int) -> None:
     kind = type(value)
     if kind is dict:
         parts += [bytes((_DICT,)), pack_varint(len(value))]
@@ -105,7 +124,7 @@ def _pack_container(value: Any, parts: list[bytes], depth: int) -> None:
         # Sorted by their bytes, so that equal sets have equal bytes.
         packed = []
         for item in value:
-            own: list[bytes] = []
+            own = _Sink()
             _pack(item, own, depth + 1)
             packed.append(b"".join(own))
         parts += sorted(packed)
@@ -154,7 +173,7 @@ def _array_parts(array: np.ndarray[Any, Any]) -> list[bytes]:
     return [pack_blob(dtype), np.ascontiguousarray(array).tobytes()]
 
 
-def _pack_array(array: np.ndarray[Any, Any], parts: list[bytes]) -> None:
+def _pack_array(array: np.ndarray[Any, Any], parts: _Sink) -> None:
     if type(array) not in (np.ndarray, np.memmap, np.recarray):
         raise DTypeError(
             f"{type(array).__name__} is more than an array: store np.asarray(value), and what it"
@@ -165,6 +184,8 @@ def _pack_array(array: np.ndarray[Any, Any], parts: list[bytes]) -> None:
             f"an array of dtype {array.dtype} holds Python objects: give it a dtype that NumPy"
             " can store, such as a number, 'U' or StringDType"
         )
+    if _taken(array, parts):
+        return
     shape = b"".join([pack_varint(array.ndim), *map(pack_varint, array.shape)])
     if is_string_dtype(array.dtype):
         parts += [bytes((_STRINGS,)), shape, pack_blob(pack_dtype(array.dtype))]
@@ -176,15 +197,35 @@ def _pack_array(array: np.ndarray[Any, Any], parts: list[bytes]) -> None:
     parts += [bytes((_ARRAY,)), shape, *_array_parts(array)]
 
 
-_PACKERS: dict[type, Callable[[Any, list[bytes]], None]] = {
+def _taken(value: Any, parts: _Sink) -> bool:
+    number = None if parts.take is None else parts.take(value)
+    if number is None:
+        return False
+    parts += [bytes((_PART,)), pack_varint(number)]
+    return True
+
+
+def _pack_str(value: str, parts: _Sink) -> None:
+    if len(value) < LARGE_BYTES or not _taken(value, parts):
+        parts.append(_TAG_STR + pack_text(value))
+
+
+def _pack_bytes(value: bytes | bytearray, parts: _Sink) -> None:
+    if len(value) < LARGE_BYTES or not _taken(value, parts):
+        tag = _BYTES if type(value) is bytes else _BYTEARRAY
+        parts += [bytes((tag,)), pack_blob(bytes(value))]
+
+
+_TAG_STR = bytes((_STR,))
+_PACKERS: dict[type, Callable[[Any, _Sink], None]] = {
     type(None): lambda v, p: p.append(bytes((_NONE,))),
     bool: lambda v, p: p.append(bytes((_TRUE if v else _FALSE,))),
     int: _pack_int,
     float: lambda v, p: p.append(bytes((_FLOAT,)) + _F64.pack(v)),
     complex: lambda v, p: p.append(bytes((_COMPLEX,)) + _C128.pack(v.real, v.imag)),
-    str: lambda v, p: p.append(bytes((_STR,)) + pack_text(v)),
-    bytes: lambda v, p: p.append(bytes((_BYTES,)) + pack_blob(v)),
-    bytearray: lambda v, p: p.append(bytes((_BYTEARRAY,)) + pack_blob(bytes(v))),
+    str: _pack_str,
+    bytes: _pack_bytes,
+    bytearray: _pack_bytes,
     dt.date: lambda v, p: p.append(bytes((_DATE,)) + _DAY.pack(v.toordinal())),
     dt.time: _pack_time,
     dt.datetime: _pack_datetime,
@@ -195,15 +236,32 @@ _PACKERS: dict[type, Callable[[Any, list[bytes]], None]] = {
 }
 
 
-def unpack_value(data: bytes) -> Any:
+class _PartCursor(Cursor):
+    """A cursor over a value whose large parts stand elsewhere."""
+
+    __slots__ = ("part",)
+
+    def __init__(self, data: bytes, part: Callable[[int], Any]) -> None:
+        super().__init__(data, "plain value")
+        self.part = part
+
+
+def unpack_value(data: bytes, part: Callable[[int], Any] | None = None) -> Any:
     """Value from its bytes.
+
+    Parameters
+    ----------
+    data : bytes
+        From `pack_value`.
+    part : callable, optional
+        Gives what was taken out under a number; it refuses other numbers.
 
     Raises
     ------
     CorruptDataError
         The bytes are no value, or something follows it.
     """
-    cursor = Cursor(data, "plain value")
+    cursor = Cursor(data, "plain value") if part is None else _PartCursor(data, part)
     try:
         value = _unpack(cursor, 0)
     except (ValueError, OverflowError, InvalidOperation, TypeError) as error:
@@ -347,6 +405,12 @@ def _read_strings(cursor: Cursor) -> np.ndarray[Any, Any]:
     return out.reshape(shape)
 
 
+def _read_part(cursor: Cursor) -> Any:
+    if not isinstance(cursor, _PartCursor):
+        raise cursor.corrupt("a part that stands elsewhere, outside of a key store")
+    return cursor.part(cursor.varint())
+
+
 _READERS: dict[int, Callable[[Cursor], Any]] = {
     _NONE: lambda c: None,
     _FALSE: lambda c: False,
@@ -365,4 +429,5 @@ _READERS: dict[int, Callable[[Cursor], Any]] = {
     _SCALAR: _read_scalar,
     _ARRAY: _read_array,
     _STRINGS: _read_strings,
+    _PART: _read_part,
 }

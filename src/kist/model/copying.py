@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kist.errors import CorruptDataError
 from kist.format import keys
+from kist.format.bundle import bundle_damage
 from kist.format.checksum import sum64
-from kist.format.layout import FRAME_BLOB, FRAME_PAGE, FRAME_ROWS
+from kist.format.layout import FRAME_BLOB, FRAME_BUNDLE, FRAME_PAGE, FRAME_ROWS
 from kist.format.node import NodeKind, NodeRecord
 from kist.format.page import unpack_page_head
 from kist.format.values import Pointer, pack_record, unpack_record
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["copy_node"]
 
 _NODE_ID = struct.Struct(">Q")
-_FRAME_TYPES = {b"P": FRAME_PAGE, b"G": FRAME_ROWS, b"U": FRAME_ROWS}
+_FRAME_TYPES = {b"K": FRAME_BUNDLE, b"P": FRAME_PAGE, b"G": FRAME_ROWS, b"U": FRAME_ROWS}
 # Extents are written in runs of about this many bytes: large enough for one write each, small
 # enough that copying a large table takes little memory.
 _RUN_BYTES = 16 << 20
@@ -126,6 +127,11 @@ def _frame(source: View, key: bytes, pointer: Pointer, new: int) -> Frame:
     body = source.reader.read_part(pointer, 0, pointer.length)
     head = body[: pointer.head]
     source.reader.verify(pointer, head)
+    if frame_type == FRAME_BUNDLE:
+        damage = bundle_damage(memoryview(body), pointer.head)
+        if damage:
+            raise CorruptDataError(f"byte {pointer.offset}: {damage}", offset=pointer.offset)
+        return Frame(frame_type, new, column, row, head, (memoryview(body)[pointer.head :],))
     # A damaged sector must not get a place in a second table: verified here as for reading.
     page = unpack_page_head(head, pointer.length)
     rest = memoryview(body)[page.size :]

@@ -18,6 +18,7 @@ from kist.format.node import Child, NodeKind, kind_label
 from kist.model import directory
 from kist.model.attributes import copy_attributes
 from kist.model.completing import completions
+from kist.model.group_keystores import KeyStoreMaker
 from kist.model.handles import make_handle
 from kist.model.node import Node
 from kist.model.paths import join, split
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Group"]
 
 
-class Group(Node):
+class Group(KeyStoreMaker):
     """A node that holds nodes: a mapping of paths to handles.
 
     Paths are relative to the group, or start with ``/`` at the root. Names are sorted by code
@@ -258,8 +259,10 @@ class Group(Node):
         """
         if data is not None:
             _check_rows(data)
-        elif np.dtype(options.get("dtype")).names is None:
-            raise DTypeError(_PLAIN_ARRAY)
+        else:
+            row = row_dtype(options.get("dtype"), f"create {name!r}")
+            if isinstance(row, np.dtype) and row.names is None:
+                raise DTypeError(_PLAIN_ARRAY)
         return self.create_table(name, data, **options)
 
     def open_table(self, name: str) -> Table:
@@ -297,9 +300,9 @@ class Group(Node):
             The table that stands there has another dtype.
         """
         from kist.model.table import Table
-        from kist.model.table_input import as_dtype
+        from kist.model.table_dtype import schema_has
 
-        wanted = as_dtype(dtype, f"require {name!r}")
+        wanted = row_dtype(dtype, f"require {name!r}")
         node = self.get(name)
         if node is None:
             with self._write():
@@ -308,7 +311,7 @@ class Group(Node):
                     node = self.create_table(name, dtype=dtype, **options)
         if not isinstance(node, Table):
             raise NodeExistsError(f"{node._path!r} is a {node.kind}, not a table")
-        if node.dtype != wanted:
+        if not schema_has(node._state().schema, wanted):
             raise DTypeError(f"{node._path!r} has dtype {node.dtype}, not {wanted}")
         return node
 

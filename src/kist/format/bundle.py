@@ -1,0 +1,212 @@
+"""Bundles: one value of a key store in one extent, its large parts as pages that read alone.
+
+The body is a verified head (the plain value, and a table of the parts), then the pages of the
+parts. Each page stands at a multiple of 64 bytes, so that it is read as if it had a frame of its
+own (docs/format.md, "Bundles").
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from kist.errors import CorruptDataError
+from kist.format.checksum import sum64, sum128
+from kist.format.cursor import Cursor, pack_blob, pack_varint
+from kist.format.dtypes import pack_dtype, unpack_dtype
+from kist.format.layout import ALIGNMENT, BUNDLE_HEAD, BUNDLE_MAGIC
+from kist.format.page import MAX_HEAD, unpack_page_head
+from kist.format.values import Pointer
+
+__all__ = ["Bundle", "Part", "PartKind", "bundle_damage", "pack_bundle_head", "unpack_bundle_head"]
+
+MAX_PAGE_BYTES: Final = 64 << 20
+"""What readers accept for the values of one page, so that a page is bounded in memory."""
+
+_PAGE = struct.Struct("<QI16s")  # bytes of the page, bytes of its head, XXH3-128 of that
+_BYTES = np.dtype("u1")
+
+
+class PartKind(enum.IntEnum):
+    """What a part is; the numbers are frozen in the format."""
+
+    VALUE = 0  # the packed plain value itself
+    ARRAY = 1
+    BYTES = 2
+    BYTEARRAY = 3
+    STR = 4
+
+
+class PageEntry(NamedTuple):
+    """Page of a part: bytes of its body and of the head of that, and the sum of the head."""
+
+    length: int
+    head: int
+    sum: bytes
+
+
+@dataclass(slots=True)
+class Part:
+    """A large part of a value.
+
+    Attributes
+    ----------
+    kind : PartKind
+        All but arrays are their bytes, as u1.
+    dtype : dtype
+        Of the values in the pages.
+    shape : tuple of int
+        Of the array; of other parts the number of bytes.
+    page_values : int
+        Values of a page; the last holds the rest.
+    pages : list of PageEntry
+        In the order of the values.
+    first : int
+        Where the first page begins, counted from the begin of the bundle's body.
+    """
+
+    kind: PartKind
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    page_values: int
+    pages: list[PageEntry] = field(default_factory=list)
+    first: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    def pack(self) -> bytes:
+        """Entry of the table of parts."""
+        out = [bytes((self.kind,))]
+        if self.kind == PartKind.ARRAY:
+            out += [pack_blob(pack_dtype(self.dtype)), pack_varint(len(self.shape))]
+        out += [*map(pack_varint, self.shape), pack_varint(self.page_values)]
+        return b"".join([*out, *(_PAGE.pack(*page) for page in self.pages)])
+
+    def places(self) -> Iterator[tuple[int, PageEntry]]:
+        """(first byte in the bundle's body, entry) of each page."""
+        at = self.first
+        for page in self.pages:
+            yield at, page
+            at += aligned(page.length)
+
+    def pointers(self, bundle: Pointer) -> list[Pointer]:
+        """Pointers to the pages, as if each had a frame of its own."""
+        return [
+            Pointer(bundle.offset + at, page.length, page.head, bundle.birth, page.sum)
+            for at, page in self.places()
+        ]
+
+
+class Bundle(NamedTuple):
+    """Head of a bundle: the plain value (empty when it is the last part) and the parts."""
+
+    plain: bytes
+    parts: list[Part]
+
+
+def aligned(length: int) -> int:
+    """`length` rounded up to where a page may begin."""
+    return -(-length // ALIGNMENT) * ALIGNMENT
+
+
+def pack_bundle_head(plain: bytes, parts: list[Part]) -> bytes:
+    """Head of a bundle, padded to where the first page begins."""
+    fixed = BUNDLE_HEAD.pack(
+        magic=BUNDLE_MAGIC, version=1, n_parts=len(parts), value_length=len(plain)
+    )
+    head = b"".join([fixed, plain, *(part.pack() for part in parts)])
+    return head + bytes(aligned(len(head)) - len(head))
+
+
+def unpack_bundle_head(data: bytes, body_length: int) -> Bundle:
+    """Head of a bundle whose body has `body_length` bytes.
+
+    Raises
+    ------
+    CorruptDataError
+        Anything does not add up.
+    """
+    cursor = Cursor(data, "bundle head")
+    fields = BUNDLE_HEAD.unpack(cursor.take(BUNDLE_HEAD.size))
+    if fields["magic"] != BUNDLE_MAGIC or fields["version"] != 1:
+        raise CorruptDataError(f"bundle head begins with {data[:3]!r}")
+    plain = cursor.take(fields["value_length"])
+    if fields["n_parts"] > cursor.left:
+        raise cursor.corrupt(f"{fields['n_parts']} parts announced, {cursor.left} bytes left")
+    parts = []
+    at = len(data)
+    for _ in range(fields["n_parts"]):
+        part = _unpack_part(cursor)
+        part.first = at
+        parts.append(part)
+        at += sum(aligned(page.length) for page in part.pages)
+    last = parts[-1].pages[-1].length if parts and parts[-1].pages else 0
+    if at - aligned(last) + last != body_length or any(cursor.data[cursor.pos :]):
+        raise CorruptDataError(f"bundle of {body_length} bytes: its parts do not add up")
+    if any(part.kind == PartKind.VALUE for part in parts[:-1]) or bool(plain) == any(
+        part.kind == PartKind.VALUE for part in parts
+    ):
+        raise CorruptDataError("bundle head: its value stands nowhere, or twice")
+    return Bundle(plain, parts)
+
+
+def _unpack_part(cursor: Cursor) -> Part:
+    number = cursor.u8()
+    if number not in tuple(PartKind):
+        raise cursor.corrupt(f"a part of kind {number}")
+    dtype = _BYTES
+    shape: tuple[int, ...]
+    if number == PartKind.ARRAY:
+        dtype = unpack_dtype(cursor.blob())
+        ndim = cursor.count()
+        if ndim > 64:
+            raise cursor.corrupt(f"an array of {ndim} dimensions")
+        shape = tuple(cursor.varint() for _ in range(ndim))
+    else:
+        shape = (cursor.varint(),)
+    part = Part(PartKind(number), dtype, shape, cursor.varint())
+    if part.page_values < 1 or part.page_values * max(dtype.itemsize, 1) > MAX_PAGE_BYTES:
+        raise cursor.corrupt(f"pages of {part.page_values} values of {dtype}")
+    n_pages = -(-part.size // part.page_values)
+    if not dtype.itemsize or not n_pages or n_pages * _PAGE.size > cursor.left:
+        raise cursor.corrupt(f"a part of shape {shape} and dtype {dtype} in {n_pages} pages")
+    for _ in range(n_pages):
+        page = PageEntry(*_PAGE.unpack(cursor.take(_PAGE.size)))
+        if page.head > min(page.length, MAX_HEAD):
+            raise cursor.corrupt(f"a page of {page.length} bytes with a head of {page.head}")
+        part.pages.append(page)
+    return part
+
+
+def bundle_damage(body: memoryview, head: int) -> str:
+    """What is wrong with the pages of a bundle whose head is verified, or nothing.
+
+    Raises
+    ------
+    CorruptDataError
+        The head does not add up.
+    """
+    bundle = unpack_bundle_head(bytes(body[:head]), len(body))
+    for number, part in enumerate(bundle.parts):
+        for at, page in part.places():
+            data = body[at : at + page.length]
+            if sum128(data[: page.head]) != page.sum:
+                return f"part {number} of {len(bundle.parts)}: the head of a page is damaged"
+            found = unpack_page_head(bytes(data[: page.head]), page.length)
+            for sector, expected in enumerate(found.sums):
+                start, stop = found.sector_span(sector)
+                if sum64(data[page.head + start : page.head + stop]) != expected:
+                    return (
+                        f"part {number} of {len(bundle.parts)}: sector {sector} of "
+                        f"{len(found.sums)} fails its checksum"
+                    )
+    return ""

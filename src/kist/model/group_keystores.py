@@ -1,0 +1,119 @@
+"""What groups do with key stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from kist.errors import NodeExistsError, NodeNotFoundError
+from kist.format.node import NodeKind
+from kist.model.attributes import copy_attributes
+from kist.model.node import Node
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction
+    from kist.model.keystore import KeyStore
+
+__all__ = ["KeyStoreMaker"]
+
+
+class KeyStoreMaker(Node):
+    """The part of a group that makes and opens key stores."""
+
+    if TYPE_CHECKING:
+
+        def __getitem__(self, path: str) -> Any: ...
+
+        def get(self, path: str, default: Any = None) -> Any: ...
+
+        def _new(self, txn: Transaction, path: str, kind: NodeKind, overwrite: bool) -> Node: ...
+
+    def create_keystore(
+        self,
+        name: str,
+        *,
+        codec: str = "auto",
+        title: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> KeyStore:
+        """Make an empty key store, and the groups on the way to it.
+
+        Parameters
+        ----------
+        name : str
+            Path of the key store.
+        codec : str
+            For arrays and long texts: ``"auto"``, ``"fast"``, ``"balanced"`` and ``"small"``
+            choose from a sample of what is put; else an explicit codec, as for tables.
+        title, attrs : optional
+            Attributes of the key store.
+        overwrite : bool
+            Replace a key store of that name; handles to the old one become stale.
+
+        Raises
+        ------
+        NodeExistsError
+            Something stands there.
+        CodecError
+            There is no such codec.
+
+        Examples
+        --------
+        >>> import kist
+        >>> with kist.open(":memory:") as store:
+        ...     runs = store.create_keystore("runs", title="Runs of June")
+        ...     runs["17"] = {"gain": 2.5}
+        ...     runs
+        <kist.KeyStore '/runs', 1 key: '17'>
+        """
+        from kist.model.keystore import KeyStore, create_keystore
+
+        with self._write() as txn:
+            node = self._new(txn, name, NodeKind.KEYSTORE, overwrite)
+            assert isinstance(node, KeyStore)
+            create_keystore(node, txn, codec)
+            copy_attributes(node, attrs, title)
+        return node
+
+    def open_keystore(self, name: str) -> KeyStore:
+        """Return a key store that must exist.
+
+        Raises
+        ------
+        NodeNotFoundError
+            There is none, or something else stands there.
+        """
+        from kist.model.keystore import KeyStore
+
+        node = self[name]
+        if not isinstance(node, KeyStore):
+            raise NodeNotFoundError(f"{node._path!r} is a {node.kind}, not a key store")
+        return node
+
+    def require_keystore(self, name: str, **options: Any) -> KeyStore:
+        """Return a key store, making it when it is missing.
+
+        Parameters
+        ----------
+        name : str
+            Path of the key store.
+        **options
+            For `create_keystore`; a key store that exists keeps its own.
+
+        Raises
+        ------
+        NodeExistsError
+            Something else stands there.
+        """
+        from kist.model.keystore import KeyStore
+
+        node = self.get(name)
+        if node is None:
+            with self._write():
+                node = self.get(name)  # now nobody else can make it
+                if node is None:
+                    node = self.create_keystore(name, **options)
+        if not isinstance(node, KeyStore):
+            raise NodeExistsError(f"{node._path!r} is a {node.kind}, not a key store")
+        return node

@@ -1,0 +1,160 @@
+"""Reading values of key stores: whole, or opened without loading their arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from kist.engine.pages import read_body, read_page
+from kist.engine.parallel import run
+from kist.errors import CorruptDataError, TooLargeError
+from kist.format.bundle import Bundle, Part, PartKind, unpack_bundle_head
+from kist.format.keystore import FORM_PLAIN
+from kist.format.page import MAX_HEAD
+from kist.format.plain import unpack_value
+from kist.format.values import Pointer, unpack_record
+
+if TYPE_CHECKING:
+    from kist.engine import View
+
+__all__ = ["load", "load_part", "open_bundle", "pointer_of", "unpack", "unpack_many"]
+
+Array = np.ndarray[Any, Any]
+
+READ_WHOLE: Final = 32 << 20
+"""Larger bundles are read page by page, so that their stored bytes are not in memory at once."""
+
+THREAD_BYTES: Final = 256 * 1024
+"""Values of fewer bytes are decoded by the calling thread."""
+
+
+def unpack(view: View, value: bytes) -> Any:
+    """Value of an entry.
+
+    Raises
+    ------
+    CorruptDataError
+        A checksum fails, or the bytes are no value.
+    """
+    if value[:2] == b"\0\0":  # no pointers, form 0
+        return unpack_value(value[2:])
+    return load(view, pointer_of(value))
+
+
+def pointer_of(value: bytes) -> Pointer:
+    """Pointer to the bundle of an entry."""
+    pointers, payload = unpack_record(value)
+    if len(pointers) != 1 or payload[:1] in (b"", bytes((FORM_PLAIN,))):
+        raise CorruptDataError(f"an entry of a key store begins with {value[:4].hex()}")
+    return pointers[0]
+
+
+def unpack_many(view: View, values: Sequence[bytes]) -> list[Any]:
+    """Values of some entries; bundles are read and decoded on threads."""
+    large = [at for at, value in enumerate(values) if value[:2] != b"\0\0"]
+    if len(large) < 2:
+        return [unpack(view, value) for value in values]
+    loaded = iter(run([partial(unpack, view, values[at]) for at in large]))
+    return [unpack_value(value[2:]) if value[:2] == b"\0\0" else next(loaded) for value in values]
+
+
+def open_bundle(view: View, pointer: Pointer, data: memoryview | None = None) -> Bundle:
+    """Verified head of a bundle; `data` begins with it, if it was read."""
+    if pointer.head > MAX_HEAD:
+        raise CorruptDataError(f"bundle head of {pointer.head} bytes", offset=pointer.offset)
+    if data is None:
+        data = memoryview(view.reader.read_part(pointer, 0, pointer.head))
+    raw = bytes(data[: pointer.head])
+    view.reader.verify(pointer, raw)
+    return unpack_bundle_head(raw, pointer.length)
+
+
+def load(view: View, pointer: Pointer) -> Any:
+    """Value of a bundle: one read, decoded on threads."""
+    data: memoryview | None = None
+    if pointer.length <= READ_WHOLE:
+        data = memoryview(view.reader.read_part(pointer, 0, pointer.length))
+    bundle = open_bundle(view, pointer, data)
+    tasks: list[Callable[[], None]] = []
+    arrays = [empty(part) for part in bundle.parts]
+    for part, array in zip(bundle.parts, arrays, strict=True):
+        tasks += _fill(view, pointer, part, data, array)
+    if sum(array.nbytes for array in arrays) >= THREAD_BYTES:
+        run(tasks)
+    else:
+        for task in tasks:
+            task()
+    return assemble(bundle, lambda number: _finished(bundle.parts[number], arrays[number]))
+
+
+def assemble(bundle: Bundle, part: Callable[[int], Any]) -> Any:
+    """Value of a bundle whose parts are made by ``part(number)``, each at most once."""
+    left = set(range(len(bundle.parts)))
+    plain = bundle.plain
+    if not plain:
+        last = len(bundle.parts) - 1
+        left.remove(last)  # the head was refused if it is not the value
+        plain = part(last)
+
+    def take(number: int) -> Any:
+        if number not in left:
+            raise CorruptDataError(f"a value with part {number}, which there is not, or not twice")
+        left.remove(number)
+        return part(number)
+
+    return unpack_value(plain, take)
+
+
+def _fill(
+    view: View, pointer: Pointer, part: Part, data: memoryview | None, array: Array
+) -> Iterator[Callable[[], None]]:
+    """What must be done to fill the memory of a part; `data` is the bundle's body, if read."""
+    flat = array.reshape(-1)
+    places = zip(part.places(), part.pointers(pointer), strict=True)
+    for number, ((at, page), own) in enumerate(places):
+        begin = number * part.page_values
+        out = flat[begin : begin + part.page_values]
+        if data is None:
+            yield partial(read_page, view, own, out)
+        else:
+            yield partial(read_body, view, own, data[at : at + page.length], out)
+
+
+def empty(part: Part, size: int | None = None) -> Array:
+    """Memory for the values of a part; flat memory for `size` of them.
+
+    Raises
+    ------
+    TooLargeError
+        There is not so much.
+    """
+    try:
+        return np.empty(part.shape if size is None else size, part.dtype)
+    except (MemoryError, ValueError) as error:
+        raise TooLargeError(
+            f"{part.size if size is None else size:,} values of {part.dtype} do not fit into memory"
+        ) from error
+
+
+def _finished(part: Part, array: Array) -> Any:
+    if part.kind == PartKind.ARRAY:
+        return array
+    if part.kind == PartKind.BYTEARRAY:
+        return bytearray(array.data)
+    raw = array.tobytes()
+    if part.kind != PartKind.STR:
+        return raw
+    try:
+        return raw.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise CorruptDataError(f"a str is not UTF-8: {error.reason}") from None
+
+
+def load_part(view: View, pointer: Pointer, part: Part) -> Any:
+    """Read one part of a bundle whole."""
+    array = empty(part)
+    run(list(_fill(view, pointer, part, None, array)))
+    return _finished(part, array)

@@ -1,0 +1,276 @@
+"""Values of key stores: split into a plain value and large parts, written as records and bundles.
+
+Choosing how an array is stored costs about a millisecond; writing it may cost less. So each place
+in the values of a key store (the first array of a tuple, say) remembers what it chose last, per
+dtype, as a table's columns do; small arrays use what was chosen, or a codec that suits most.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from kist.codecs.choose import choose, fallback_of, parse_codec
+from kist.codecs.recipe import Recipe
+from kist.codecs.stringpages import choose_strings
+from kist.engine import Frame
+from kist.engine.pages import build_page
+from kist.engine.parallel import run
+from kist.errors import TooLargeError
+from kist.format.bundle import PageEntry, Part, PartKind, aligned, pack_bundle_head
+from kist.format.checksum import sum128
+from kist.format.dtypes import is_string_dtype
+from kist.format.keystore import MAX_PLAIN, pack_bundle_payload
+from kist.format.layout import FRAME_BUNDLE
+from kist.format.page import MAX_HEAD
+from kist.format.plain import pack_value
+from kist.format.values import pack_record
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction
+    from kist.format.checksum import Buffer
+
+__all__ = ["Recipes", "Split", "records_of", "split"]
+
+Array = np.ndarray[Any, Any]
+
+MIN_ARRAY_BYTES: Final = 512
+"""Smaller arrays stand in the plain value: a page of their own would not be smaller."""
+
+PAGE_BYTES: Final = 4 << 20
+"""Values of one page: pages are encoded and decoded on threads, and bound the memory for it."""
+
+BLOCK_VALUES: Final = 8192
+BLOCK_BYTES: Final = 64 * 1024
+
+FEW_VALUES: Final = 2048
+"""Arrays of fewer values are not worth choosing for: encoding them takes 50 us, choosing 1 ms."""
+
+THREAD_VALUES: Final = 32_768
+"""As for pages of tables: threads cost more than they save below."""
+
+DRIFT: Final = 1.3
+REST_BITS: Final = 0.5
+RETRY: Final = 32
+"""Choose anew after so many uses: values that suit better than before are not noticed else."""
+
+_KEPT: Final = 1024
+
+
+class Split(NamedTuple):
+    """A value in parts.
+
+    Attributes
+    ----------
+    plain : bytes
+        The packed value, empty when it is the last part itself.
+    parts : list
+        Of (kind, values): flat arrays, contiguous.
+    shapes : list of tuple of int
+        Of the arrays.
+    nbytes : int
+        Of the value before it is compressed.
+    """
+
+    plain: bytes
+    parts: list[tuple[PartKind, Array]]
+    shapes: list[tuple[int, ...]]
+    nbytes: int
+
+
+def split(value: Any) -> Split:
+    """Take large parts out of a value.
+
+    Raises
+    ------
+    DTypeError
+        It holds something that cannot be stored.
+    """
+    parts: list[tuple[PartKind, Array]] = []
+    shapes: list[tuple[int, ...]] = []
+
+    def add(kind: PartKind, values: Array) -> int:
+        parts.append((kind, np.ascontiguousarray(values).reshape(-1)))
+        shapes.append(values.shape)
+        return len(parts) - 1
+
+    def take(item: Any) -> int | None:
+        if isinstance(item, np.ndarray):
+            return add(PartKind.ARRAY, item) if item.nbytes >= MIN_ARRAY_BYTES else None
+        if isinstance(item, str):
+            raw: Any = item.encode("utf-8", "surrogatepass")
+            return add(PartKind.STR, np.frombuffer(raw, "u1"))
+        kind = PartKind.BYTES if type(item) is bytes else PartKind.BYTEARRAY
+        # A copy of what may change while another thread encodes it.
+        return add(kind, np.frombuffer(bytes(item), "u1"))
+
+    plain = pack_value(value, take)
+    nbytes = len(plain)
+    if parts:
+        nbytes += sum(values.nbytes for _, values in parts)
+        if nbytes <= MAX_PLAIN:
+            whole = pack_value(value)
+            if len(whole) <= MAX_PLAIN:
+                return Split(whole, [], [], len(whole))
+    if len(plain) > MAX_PLAIN:
+        add(PartKind.VALUE, np.frombuffer(plain, "u1"))
+        plain = b""
+    return Split(plain, parts, shapes, nbytes)
+
+
+class _Chosen(NamedTuple):
+    recipe: Recipe
+    bits: float  # stored bits a value
+    uses: int
+
+
+class Recipes:
+    """What the places of one key store chose last; safe for threads, forgotten with the process.
+
+    Parameters
+    ----------
+    store : object
+        Tells the open store from others.
+    node : int
+        Of the key store.
+    codec : str
+        What its creator asked for.
+    """
+
+    def __init__(self, store: bytes, node: int, codec: str) -> None:
+        self.codec = parse_codec(codec)
+        self._place = (store, node, self.codec)
+        self._usual = Recipe(self.codec, (fallback_of(self.codec),))
+        if self.codec == "none":
+            self._usual = choose(np.zeros(1), self.codec)
+
+    def last(self, number: int, dtype: np.dtype[Any]) -> _Chosen | None:
+        """Return what the part of that number used, if its dtype was the same."""
+        return _kept.get((*self._place, number, dtype))
+
+    def keep(self, number: int, dtype: np.dtype[Any], chosen: _Chosen) -> None:
+        """Remember it for the next value."""
+        with _kept_lock:
+            _kept[(*self._place, number, dtype)] = chosen
+            while len(_kept) > _KEPT:
+                _kept.popitem(last=False)
+
+    def encode(self, number: int, values: Array, start: int, stop: int) -> Page:
+        """Encode the values of one page of a part."""
+        values = values[start:stop]
+        dtype, n = values.dtype, stop - start
+        block_values = max(1, min(BLOCK_VALUES, BLOCK_BYTES // dtype.itemsize))
+        if 2 * n < 3 * block_values:
+            block_values = n  # half a block is not worth a call of its own
+        last = self.last(number, dtype)
+        if n < FEW_VALUES and not is_string_dtype(dtype):
+            recipe = self._usual if last is None else last.recipe
+            return build_page(values, recipe, block_values=block_values)
+        if last is None:
+            recipe = self._choose(values)
+            page = build_page(values, recipe, block_values=block_values)
+            self.keep(number, dtype, _Chosen(recipe, _bits(page, n), 0))
+            return page
+        page = build_page(values, last.recipe, block_values=block_values)
+        bits = _bits(page, n)
+        drifted = bits > DRIFT * last.bits and bits > REST_BITS
+        if start or not (drifted or (last.uses >= RETRY and bits > REST_BITS)):
+            self.keep(number, dtype, last._replace(uses=last.uses + 1))
+            return page
+        recipe = self._choose(values)
+        if recipe != last.recipe:
+            again = build_page(values, recipe, block_values=block_values)
+            if _bits(again, n) < bits:
+                self.keep(number, dtype, _Chosen(recipe, _bits(again, n), 0))
+                return again
+        self.keep(number, dtype, _Chosen(last.recipe, bits, 0))
+        return page
+
+    def _choose(self, values: Array) -> Recipe:
+        if is_string_dtype(values.dtype):
+            return choose_strings(values, self.codec)
+        return choose(values, self.codec)
+
+
+Page = tuple[bytes, "list[Buffer]"]
+_kept: OrderedDict[tuple[bytes, int, str, int, np.dtype[Any]], _Chosen] = OrderedDict()
+_kept_lock = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    global _kept_lock
+    _kept_lock = threading.Lock()  # a thread that does not exist here may hold the old one
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _bits(page: Page, n_values: int) -> float:
+    return 8 * (len(page[0]) + sum(map(len, page[1]))) / n_values
+
+
+def _page_values(dtype: np.dtype[Any]) -> int:
+    block_values = max(1, min(BLOCK_VALUES, BLOCK_BYTES // dtype.itemsize))
+    return max(1, PAGE_BYTES // (dtype.itemsize * block_values)) * block_values
+
+
+def records_of(
+    txn: Transaction, node: int, values: Sequence[Split], recipes: Recipes
+) -> list[bytes]:
+    """Write the bundles of some values, as one run, and return the records of all.
+
+    Raises
+    ------
+    StorageError
+        The device refused.
+    TooLargeError
+        One value has more parts than one head can name.
+    """
+    tasks = []
+    most = 0
+    for value in values:
+        for number, (_, flat) in enumerate(value.parts):
+            step = _page_values(flat.dtype)
+            most = max(most, min(step, flat.size))
+            tasks += [
+                partial(recipes.encode, number, flat, at, min(at + step, flat.size))
+                for at in range(0, flat.size, step)
+            ]
+    pages = iter(run(tasks) if most >= THREAD_VALUES else [task() for task in tasks])
+    frames = [_frame(node, value, pages) for value in values if value.parts]
+    pointers = iter(txn.write(frames))
+    return [
+        pack_record(pack_bundle_payload(value.nbytes), (next(pointers),))
+        if value.parts
+        else b"\0\0" + value.plain
+        for value in values
+    ]
+
+
+def _frame(node: int, value: Split, pages: Any) -> Frame:
+    parts: list[Part] = []
+    body: list[Buffer] = []
+    padding = 0
+    for (kind, flat), shape in zip(value.parts, value.shapes, strict=True):
+        step = _page_values(flat.dtype)
+        part = Part(kind, flat.dtype, shape, step)
+        for _ in range(0, flat.size, step):
+            head, blocks = next(pages)
+            length = len(head) + sum(map(len, blocks))
+            part.pages.append(PageEntry(length, len(head), sum128(head)))
+            if padding:
+                body.append(bytes(padding))
+            body += [head, *blocks]
+            padding = aligned(length) - length
+        parts.append(part)
+    head = pack_bundle_head(value.plain, parts)
+    if len(head) > MAX_HEAD:
+        raise TooLargeError(f"a value with {len(parts):,} large parts; store it as several values")
+    return Frame(FRAME_BUNDLE, node, 0, 0, head, body)
