@@ -281,7 +281,7 @@ def test_the_package_holds_nothing_but_lazy_names() -> None:
             assert isinstance(node, ast.Expr)  # the docstring
             kinds.append("docstring")
     assert kinds == [
-        "docstring", "from __future__", "from typing", "__all__", "_HOMES",
+        "docstring", "from __future__", "from typing", "__all__", "__version__", "_HOMES",
         "else __getattr__", "else __dir__",
     ]  # fmt: skip
 
@@ -308,7 +308,7 @@ def test_names_for_type_checkers_are_the_public_names() -> None:
             declared |= {alias.asname or alias.name: node.module for alias in node.names}
         elif isinstance(node, ast.AnnAssign):
             declared[ast.unparse(node.target)] = None
-    assert set(declared) == set(kist.__all__)
+    assert {*declared, "__version__"} == set(kist.__all__)
     homes = lazy_homes()
     assert {name: declared[name] for name in homes} == homes
 

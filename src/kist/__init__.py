@@ -58,6 +58,9 @@ __all__ = [
     "options",
 ]
 
+# As in pyproject.toml; asking the installed distribution would take longer than all else here.
+__version__ = "0.1.0"
+
 # Where the names live that are neither errors nor modules of the package.
 _HOMES = {
     "Column": "kist.model.table",
@@ -117,8 +120,6 @@ if TYPE_CHECKING:
     from kist.model.store import Store, open
     from kist.model.table import Column, Table
     from kist.query import expr
-
-    __version__: str
 else:
 
     def __getattr__(name: str) -> object:
@@ -126,14 +127,9 @@ else:
 
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        if name == "__version__":
-            from importlib.metadata import version
-
-            value = version("kist")
-        elif name == "options":
+        if name == "options":
             return importlib.import_module("kist.options")  # the import binds it
-        else:
-            value = getattr(importlib.import_module(_HOMES.get(name, "kist.errors")), name)
+        value = getattr(importlib.import_module(_HOMES.get(name, "kist.errors")), name)
         globals()[name] = value  # asked once
         return value
 

@@ -1,26 +1,72 @@
-"""Arguments that several verbs take, and opening what they name."""
+"""Arguments that several verbs take, opening what they name, and printing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     import kist
 
-__all__ = ["at_option", "file_argument", "json_option", "node_argument", "open_at", "print_json"]
+__all__ = [
+    "at_option",
+    "examples",
+    "file_argument",
+    "joined",
+    "json_option",
+    "node_argument",
+    "open_at",
+    "place_argument",
+    "print_json",
+    "split_place",
+    "terminal_width",
+    "write",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_PARTS: Final = 1000
+
 file_argument: Callable[[F], F] = click.argument("file", type=click.Path())
-node_argument: Callable[[F], F] = click.argument("node", default="/")
 json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 at_option: Callable[[F], F] = click.option(
     "--at", metavar="VERSION", help="A tag or commit number to read instead of the newest commit."
 )
+
+
+def _place(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, str]:
+    return split_place(value)
+
+
+place_argument: Callable[[F], F] = click.argument("file", callback=_place, metavar="FILE[:PATH]")
+node_argument: Callable[[F], F] = click.argument("node", required=False, metavar="[PATH]")
+
+
+def split_place(text: str) -> tuple[str, str]:
+    """Return (file, path in it) of ``FILE:PATH``.
+
+    The text is cut at the last colon to the left of which there is a file, so that colons in
+    the names of files, of drives and of nodes do no harm. The path is empty when there is none.
+    """
+    at = len(text)
+    while at > 0:
+        if os.path.exists(text[:at]):
+            return text[:at], text[at + 1 :]
+        at = text.rfind(":", 0, at)
+    at = text.find(".kist:") + len(".kist")
+    return (text[:at], text[at + 1 :]) if at >= len(".kist") else (text, "")  # named in the error
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a help text."""
+    return "\b\nExamples:\n" + "\n".join("  " + line for line in lines)
 
 
 def open_at(file: str, at: str | None = None) -> kist.Store:
@@ -32,6 +78,26 @@ def open_at(file: str, at: str | None = None) -> kist.Store:
     return kist.open(file, version=int(at) if at.isdigit() else at)
 
 
+def joined(place: tuple[str, str], node: str | None) -> str:
+    """Return the path of the node that ``FILE:PATH PATH`` names."""
+    path = place[1] or "/"
+    if node is None:
+        return path
+    return node if node.startswith("/") or path == "/" else f"{path.rstrip('/')}/{node}"
+
+
+def terminal_width() -> int | None:
+    """Return the characters of a line of the terminal, None when the output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def write(parts: Iterable[str]) -> None:
+    """Print texts one after the other, many with one call of the system."""
+    several = iter(parts)
+    while some := list(islice(several, _PARTS)):
+        sys.stdout.write("".join(some))
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    write([json.dumps(value, indent=2, ensure_ascii=False), "\n"])

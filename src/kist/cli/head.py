@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from kist.cli.common import at_option, file_argument, open_at
+from kist.cli.common import (
+    at_option,
+    examples,
+    joined,
+    node_argument,
+    open_at,
+    place_argument,
+    terminal_width,
+    write,
+)
+from kist.cli.lines import ANY
 from kist.errors import NodeError
 
 __all__ = ["head"]
 
-_WIDEST = 40
 
-
-@click.command()
-@file_argument
-@click.argument("node")
+@click.command(
+    epilog=examples("kist head lab.kist:market/trades", "kist head -n 3 lab.kist:raw/images")
+)
+@place_argument
+@node_argument
 @click.option("-n", "--rows", default=10, show_default=True, help="How many rows.")
 @click.option("-c", "--columns", help="Only these columns, separated by commas.")
 @at_option
-def head(file: str, node: str, rows: int, columns: str | None, at: str | None) -> None:
-    """Show the first rows of the table NODE of FILE."""
-    with open_at(file, at) as store:
-        table = store[node]
-        if table.kind != "table":
-            raise NodeError(f"{node!r} is a {table.kind}; 'kist ls' lists it")
-        names = list(table.dtype.names) if columns is None else columns.split(",")
+def head(
+    file: tuple[str, str], node: str | None, rows: int, columns: str | None, at: str | None
+) -> None:
+    """Show the first rows of the table at PATH, with their numbers.
+
+    'kist cat' prints all rows, ranges of them, or those of a condition.
+    """
+    with open_at(file[0], at) as store:
+        dataset = store[joined(file, node)]
         n = max(0, rows)
-        data = table[names][:n]
-        lines = [["", *names]]
-        lines += [[str(at), *(_cell(row[name]) for name in names)] for at, row in enumerate(data)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(names) + 1)]
-        for line in lines:
-            click.echo("  ".join(f"{cell:>{w}}" for cell, w in zip(line, widths, strict=True)))
-        left = len(table) - len(data)
-        if left > 0:
-            click.echo(f"... and {left:,} more rows")
+        if dataset.kind == "table":
+            write(_table(dataset, n, columns))
+        else:
+            raise NodeError(f"{dataset.name!r} is a {dataset.kind}; 'kist ls' lists it")
 
 
-def _cell(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
+def _table(table: Any, n: int, columns: str | None) -> Iterator[str]:
+    from kist.cli.cat_table import row_blocks
+    from kist.cli.cells import flat, is_number, texts
+    from kist.cli.lines import aligned
+
+    names = None if columns is None else [name.strip() for name in columns.split(",")]
+    _, first = next(row_blocks(table, names, [slice(0, 0)], None))
+    shown = list(flat(first))
+    blocks = (
+        [list(map(str, rows)), *(texts(column, "plain") for _, column in flat(block))]
+        for rows, block in row_blocks(table, names, [slice(0, n)], None)
+    )
+    right = [True, *(is_number(column.dtype) and column.ndim == 1 for _, column in shown)]
+    yield from aligned(["", *(name for name, _ in shown)], blocks, right, terminal_width() or ANY)
+    left = len(table) - n
+    if left > 0:
+        yield f"... and {left:,} more rows\n"

@@ -4,34 +4,50 @@ from __future__ import annotations
 
 import click
 
-from kist.cli.common import at_option, file_argument, json_option, open_at, print_json
+from kist.cli.common import (
+    at_option,
+    examples,
+    joined,
+    json_option,
+    node_argument,
+    open_at,
+    place_argument,
+    print_json,
+    write,
+)
 
 __all__ = ["info"]
 
 
-@click.command()
-@file_argument
-@click.argument("node", required=False)
-@at_option
+@click.command(
+    epilog=examples(
+        "kist info lab.kist", "kist info lab.kist:raw/images", "kist info lab.kist --json"
+    )
+)
+@place_argument
+@node_argument
 @json_option
-def info(file: str, node: str | None, at: str | None, as_json: bool) -> None:
-    """Show what is known about FILE, or about NODE in it.
+@at_option
+def info(file: tuple[str, str], node: str | None, as_json: bool, at: str | None) -> None:
+    """Show what is known about a store, or about the node at PATH, and its attributes.
 
     With --json the keys are those of `.info` in Python.
     """
-    with open_at(file, at) as store:
-        found = store.info if node is None else store[node].info
+    from kist.model.attributes import glance
+    from kist.model.text import visible
+
+    with open_at(file[0], at) as store:
+        found = store[joined(file, node)]
+        facts = found.info
         if as_json:
-            print_json(found.to_dict())
-        else:
-            click.echo(repr(found))
-            attrs = store.attrs if node is None else store[node].attrs
-            if len(attrs):
-                click.echo("Attributes")
-                for name in attrs:
-                    click.echo(f"    {name}: {_short(attrs[name])}")
-
-
-def _short(value: object) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 100 else text[:96] + " ..."
+            print_json(facts.to_dict())
+            return
+        write([repr(facts), "\n"])
+        shown = glance(found.attrs)
+        if shown:
+            write(
+                [
+                    "Attributes\n",
+                    *(f"    {visible(name)}: {text}\n" for name, text in shown.items()),
+                ]
+            )

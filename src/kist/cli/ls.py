@@ -2,82 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from kist.cli.common import (
     at_option,
-    file_argument,
+    examples,
+    joined,
     json_option,
     node_argument,
     open_at,
+    place_argument,
     print_json,
+    terminal_width,
+    write,
 )
-from kist.errors import FormatError, NodeError
+from kist.errors import NodeError
 
 __all__ = ["ls"]
 
 
-@click.command()
-@file_argument
+@click.command(
+    epilog=examples(
+        "kist ls lab.kist",
+        "kist ls -l lab.kist:raw",
+        "kist ls -r lab.kist --json",
+    )
+)
+@place_argument
 @node_argument
-@click.option("-l", "--long", is_flag=True, help="Also kind, rows, columns and title.")
+@click.option("-l", "--long", is_flag=True, help="Also kind, size and title.")
 @click.option("-r", "--recursive", is_flag=True, help="Also everything below.")
-@at_option
 @json_option
-def ls(file: str, node: str, long: bool, recursive: bool, at: str | None, as_json: bool) -> None:
-    """List the nodes of the group NODE of FILE, by default of the root."""
-    with open_at(file, at) as store:
-        group = store[node]
+@at_option
+def ls(
+    file: tuple[str, str],
+    node: str | None,
+    long: bool,
+    recursive: bool,
+    as_json: bool,
+    at: str | None,
+) -> None:
+    """List the nodes of the group at PATH, by default of the root."""
+    with open_at(file[0], at) as store:
+        group = store[joined(file, node)]
         if group.kind != "group":
-            raise NodeError(f"{node!r} is a {group.kind}; 'kist info' and 'kist head' show it")
-        names: list[str] = []
-        if recursive:
-            group.visit(names.append)
-        else:
-            names = list(group)
+            raise NodeError(f"{group.name!r} is a {group.kind}; 'kist info' and 'kist cat' show it")
         if not long and not as_json:
-            for name in names:
-                click.echo(name)
+            names: list[str] = []
+            if recursive:
+                group.visit(names.append)
+            else:
+                names = list(group)
+            from kist.model.text import visible
+
+            write(visible(name) + "\n" for name in names)
             return
-        rows = [_facts(group, name) for name in names]
+        from kist.model.tree import Tree
+
+        drawn = Tree(group, None if recursive else 1, None).to_dict()
+        nodes = list(_flat(drawn, ""))
         if as_json:
-            print_json(rows)
+            print_json(nodes)
             return
-        widths = [
-            max((len(_cell(row[column])) for row in rows), default=0)
-            for column in ("kind", "rows", "columns", "name")
-        ]
-        for row in rows:
-            click.echo(
-                f"{_cell(row['kind']):<{widths[0]}}  {_cell(row['rows']):>{widths[1]}}  "
-                f"{_cell(row['columns']):>{widths[2]}}  {_cell(row['name']):<{widths[3]}}  "
-                f"{row['title'] or ''}".rstrip()
-            )
+        from kist.cli.lines import ANY, aligned
+
+        columns = list(zip(*map(_line, nodes), strict=True))
+        right = [False, True, False, False]
+        width = terminal_width()
+        lines = aligned([""] * 4, [columns] if columns else [], right, width or ANY, ANY)
+        write(lines)
 
 
-def _facts(group: Any, name: str) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "name": name,
-        "kind": "unreadable",
-        "rows": None,
-        "columns": None,
-        "title": None,
-    }
-    try:
-        node = group[name]
-        facts["kind"] = node.kind
-        facts["title"] = node.title
-        if node.kind == "table":
-            facts["rows"] = len(node)
-            facts["columns"] = len(node.dtype.names)
-    except FormatError as error:  # one damaged node must not hide the others
-        click.echo(f"kist: {error}", err=True)
-    return facts
+def _flat(drawn: dict[str, Any], before: str) -> Iterator[dict[str, Any]]:
+    for node in drawn.get("children", ()):
+        path = before + node["name"]
+        yield {**{name: value for name, value in node.items() if name != "children"}, "name": path}
+        yield from _flat(node, path + "/")
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    return "" if value is None else str(value)
+def _line(node: dict[str, Any]) -> tuple[str, str, str, str]:
+    from kist.model.text import visible
+
+    size = ""
+    if "error" in node:
+        size = "cannot be read"
+    elif "rows" in node:
+        size = f"{node['rows']:,} x {node['columns']:,}"
+    elif "shape" in node:
+        size = " x ".join(f"{n:,}" for n in node["shape"]) or "one value"
+    elif "keys" in node:
+        size = f"{node['keys']:,} keys"
+    return node["kind"], size, visible(node["name"]), node["title"] or ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import signal
+import sys
 import warnings
 from typing import Any, Final
 
@@ -23,6 +25,8 @@ UNREADABLE: Final = 3
 
 # Verb -> what it does. The words stand here so that `kist --help` imports no verb.
 VERBS: Final = {
+    "attrs": "Print the attributes of a node or column.",
+    "cat": "Print a table, an array or the keys of a key store.",
     "check": "Verify every byte of a store.",
     "demo": "Make a small store and name five things to try.",
     "head": "Show the first rows of a table.",
@@ -64,8 +68,6 @@ class _Verbs(click.Group):
             warnings.showwarning = _show_warning
             try:
                 return super().invoke(ctx)
-            except BrokenPipeError:
-                raise  # click ends quietly: `kist ls ... | head`
             except (KistError, OSError) as error:
                 click.echo(f"kist: {_one_line(error)}", err=True)
                 ctx.exit(exit_code(error))
@@ -107,4 +109,11 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; the entry point of ``kist``."""
+    # `kist cat ... | head` ends as other commands do: without a word, by the signal of the pipe.
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # An output that cannot show a letter of a name gets its number, not a traceback.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     cli(prog_name="kist")

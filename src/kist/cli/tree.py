@@ -4,21 +4,59 @@ from __future__ import annotations
 
 import click
 
-from kist.cli.common import at_option, file_argument, node_argument, open_at
+from kist.cli.common import (
+    at_option,
+    examples,
+    joined,
+    json_option,
+    node_argument,
+    open_at,
+    place_argument,
+    print_json,
+    terminal_width,
+    write,
+)
 from kist.errors import NodeError
 
 __all__ = ["tree"]
 
 
-@click.command()
-@file_argument
+@click.command(
+    epilog=examples(
+        "kist tree lab.kist",
+        "kist tree lab.kist:raw --depth 1",
+        "kist tree lab.kist --json",
+    )
+)
+@place_argument
 @node_argument
 @click.option("-d", "--depth", type=click.IntRange(min=0), help="Levels to show.")
+@click.option("--all", "everything", is_flag=True, help="More than 1,000 lines, if there are.")
+@json_option
 @at_option
-def tree(file: str, node: str, depth: int | None, at: str | None) -> None:
-    """Draw what stands below the group NODE of FILE, by default the root."""
-    with open_at(file, at) as store:
-        group = store[node]
+def tree(
+    file: tuple[str, str],
+    node: str | None,
+    depth: int | None,
+    everything: bool,
+    as_json: bool,
+    at: str | None,
+) -> None:
+    """Draw what stands below the group at PATH, by default the root.
+
+    With --json it is all there, however much: nodes with "children".
+    """
+    from kist.model.text import shorten
+    from kist.model.tree import Tree
+
+    with open_at(file[0], at) as store:
+        group = store[joined(file, node)]
         if group.kind != "group":
-            raise NodeError(f"{node!r} is a {group.kind}; 'kist info' shows it")
-        click.echo(str(group.tree(depth)))
+            raise NodeError(f"{group.name!r} is a {group.kind}; 'kist info' and 'kist cat' show it")
+        drawing = Tree(group, depth, None if everything or as_json else 1000)
+        if as_json:
+            print_json(drawing.to_dict())
+            return
+        width = terminal_width()
+        lines = str(drawing).split("\n")
+        write((line if width is None else shorten(line, width)) + "\n" for line in lines)

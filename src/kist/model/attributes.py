@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from kist.engine import Transaction, View
     from kist.model.node import Node
 
-__all__ = ["Attributes", "copy_attributes"]
+__all__ = ["Attributes", "copy_attributes", "glance"]
 
 _MISSING: Any = object()
 _MOST_SHOWN: Final = 50
@@ -187,7 +188,7 @@ class Attributes(MutableMapping[str, Any]):
         more = {"...": f"and {left:,} more"} if left else {}
         return html.details(summary, html.facts({**lines, **more}))
 
-    def _glance(self, view: View) -> tuple[dict[str, str], int]:
+    def _glance(self, view: View, most: int = _MOST_SHOWN) -> tuple[dict[str, str], int]:
         """Return the first attributes in a few words each, and the number of all others.
 
         Values of more than `_LARGEST_SHOWN` bytes are not read.
@@ -195,7 +196,7 @@ class Attributes(MutableMapping[str, Any]):
         shown: dict[str, str] = {}
         left = 0
         for key, value in view.scan(*keys.attributes(self._node._id, self._column)):
-            if len(shown) >= _MOST_SHOWN:
+            if len(shown) >= most:
                 left += 1
                 continue
             size = _size(value)
@@ -251,6 +252,11 @@ def _record(txn: Transaction, payload: bytes, node: int, column: int) -> bytes:
     from kist.engine import Frame
 
     return pack_record(b"", txn.write([Frame(FRAME_BLOB, node, column, 0, payload)]))
+
+
+def glance(attributes: Attributes) -> dict[str, str]:
+    """Return all attributes in a few words each; of large ones, which are not read, the size."""
+    return attributes._glance(attributes._node._view(), sys.maxsize)[0]
 
 
 def copy_attributes(node: Node, values: Mapping[str, Any] | None, title: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kist.engine import Transaction
@@ -98,9 +99,17 @@ class Node:
         if not own:
             self._seen = view.commit_id
 
+    def _listing(self, view: View) -> dict[str, Any]:
+        """Return what a listing says about the node beside kind and title, for programs."""
+        return {}
+
+    def _words(self, listing: Mapping[str, Any]) -> str:
+        """Return the same for people."""
+        return self.kind
+
     def _summary(self, view: View) -> str:
         """Return what one line of a listing says about the node."""
-        return self.kind
+        return self._words(self._listing(view))
 
     # For users
 
@@ -178,10 +187,6 @@ class Node:
         from kist.model.handles import reduce_node
 
         return reduce_node(self)
-
-    def _listing(self, view: View) -> dict[str, Any]:
-        """Return what a listing says about the node beside kind and title, for programs."""
-        return {}
 
     def __repr__(self) -> str:
         head = f"kist.{type(self).__name__} {self._path!r}"

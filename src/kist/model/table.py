@@ -144,14 +144,13 @@ class Table(RowSource, Node):
         """What is known about the table, and dtype, encoding and size of each column."""
         return table_info(self)
 
-    def _summary(self, view: View) -> str:
-        state = self._state(view)
-        n = state.n_rows
-        return f"table of {n:,} row{'' if n == 1 else 's'} x {len(state.schema.columns)} columns"
-
     def _listing(self, view: View) -> dict[str, Any]:
         state = self._state(view)
         return {"rows": state.n_rows, "columns": len(state.schema.columns)}
+
+    def _words(self, listing: Mapping[str, Any]) -> str:
+        n = listing["rows"]
+        return f"table of {n:,} row{'' if n == 1 else 's'} x {listing['columns']} columns"
 
     def _check_records(self, view: View) -> Iterator[str]:
         """Yield what is wrong in the records of the table."""

@@ -107,11 +107,15 @@ class Tree:
         try:
             handle = make_handle(self._group._store, view, entry.node, path)
             title = handle.attrs._title_in(view)
-            summary = handle._summary(view)
-            return _Drawn(entry.name, kind, summary, title, handle._listing(view))
-        except FormatError:
+            facts = handle._listing(view)
+            # Of groups the number of nodes is looked up, everything else says its facts.
+            if entry.kind == NodeKind.GROUP:
+                return _Drawn(entry.name, kind, handle._summary(view), title, facts)
+            return _Drawn(entry.name, kind, handle._words(facts), title, facts)
+        except FormatError as error:
             # A damaged node, or one of a newer kist, must not hide the others.
-            return _Drawn(entry.name, kind, f"({kind} that cannot be read)", None, {})
+            why = {"error": str(error)}
+            return _Drawn(entry.name, kind, f"({kind} that cannot be read)", None, why)
 
     def _left(self) -> str:
         if not self.n_left_out:
