@@ -10,14 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kist.engine import tree as tree_module
+from kist.engine.drafts import TARGET, Draft, DraftNode, apply, extent_bound, place
 from kist.engine.rootcommit import rewriting
-from kist.engine.tree import TARGET, DraftNode, Tree, extent_bound, place
+from kist.engine.tree import Tree
 from kist.errors import CorruptDataError
 from kist.format import layout
 from kist.format.tree import PackedLeaf, pack_tree_page, tree_page_size, unpack_tree_page
 from kist.format.values import Pointer
 
 Batch = dict[bytes, bytes | None]
+
+
+def drafted(tree: Tree, root: bytes | None, batch: Batch, before: Draft | None = None) -> Draft:
+    keys = sorted(batch)
+    return apply(tree, root, keys, [batch[key] for key in keys], before)
 
 
 class Pages:
@@ -31,7 +37,7 @@ class Pages:
         self.tree = Tree(lambda pointer: self.bodies[pointer.offset])
 
     def apply(self, batch: Batch) -> None:
-        draft = self.tree.apply(self.root, sorted(batch.items()))
+        draft = drafted(self.tree, self.root, batch)
         nodes = draft.nodes()
         start = self.end
         for pointer, node, body in place(nodes, start, 1):
@@ -114,13 +120,14 @@ def test_a_page_that_is_replaced_once_stays_replaced_when_the_batch_grows(seed: 
     pages.apply({key(2 * n): b"v" * rng.choice((10, 3000)) for n in range(150)})
     full: Batch = {}
     replaced: dict[bytes, bytes] = {}
+    draft = None
     for _ in range(4):
         start = rng.randrange(300)
         more: Batch = {key(n): None for n in range(start, start + rng.randrange(100))}
         start = rng.randrange(300)
         more |= {key(n): b"w" * 500 for n in range(start, start + rng.randrange(20))}
         full = {**dict(rewriting(pages.tree, pages.root, replaced)), **full, **more}
-        draft = pages.tree.apply(pages.root, sorted(full.items()))
+        draft = drafted(pages.tree, pages.root, full, draft)
         assert replaced.keys() <= draft.replaced.keys()
         replaced = draft.replaced
 
@@ -168,7 +175,7 @@ def test_a_tree_that_leads_back_to_itself_is_refused() -> None:
         lambda: tree.get(pointer, b"b"),
         lambda: list(tree.scan(pointer, b"", b"z")),
         lambda: list(tree.pages(pointer)),
-        lambda: tree.apply(pointer, [(b"b", b"x")]),
+        lambda: drafted(tree, pointer, {b"b": b"x"}),
     ):
         with pytest.raises(CorruptDataError):
             walk()
@@ -187,7 +194,7 @@ def test_one_page_under_many_parents_is_refused_at_once() -> None:
         lambda: list(tree.scan(pointer, b"", b"z")),
         lambda: list(tree.scan(pointer, b"", b"z", True)),
         lambda: list(tree.pages(pointer)),
-        lambda: tree.apply(pointer, [(b"k%03d" % i, b"x") for i in range(100)]),
+        lambda: drafted(tree, pointer, {b"k%03d" % i: b"x" for i in range(100)}),
     ):
         with pytest.raises(CorruptDataError):
             walk()

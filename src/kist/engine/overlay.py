@@ -65,6 +65,11 @@ class Overlay:
         """Set a value, or None to delete."""
         self.values_for(key)[key] = value
 
+    def put_many(self, new: dict[bytes, bytes]) -> None:
+        """Set many values."""
+        self._sorted = None
+        self.values.update(new)
+
     def values_for(self, key: bytes) -> dict[bytes, bytes | None]:
         """Where a key is about to be set: a key that is noted and not set does no harm."""
         if self._sorted is not None and key not in self.values:

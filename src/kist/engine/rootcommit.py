@@ -7,12 +7,16 @@ rounds, as the records concerned are neighbours.
 
 from __future__ import annotations
 
+import gc
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 
+from kist.engine.drafts import DraftNode, apply, extent_bound, place
 from kist.engine.overlay import Overlay
 from kist.engine.space import Space
-from kist.engine.tree import DraftNode, Tree, extent_bound, place
+from kist.engine.tree import Tree
 from kist.engine.view import Reader, State
 from kist.format.checksum import Buffer
 from kist.format.frame import FrameHeader
@@ -20,24 +24,76 @@ from kist.format.layout import FRAME, FRAME_TREE, MAX_KEY
 from kist.format.log import Freed
 from kist.format.values import Pointer, extent_length
 
+KEPT_NODES = 256  # of those that are written at once: a bulk commit must not empty the cache
+_MANY_RECORDS = 20_000
 _ROUNDS = 64
 _SLACK = 2048
 
 
-def batch_of(tree: Tree, root: bytes | None, overlay: Overlay) -> dict[bytes, bytes | None]:
+@contextmanager
+def collector_paused(n: int) -> Iterator[None]:
+    """Keep Python's cyclic collector from visiting lists of many records: it finds nothing.
+
+    Of a commit of a million records it would take a third.
+    """
+    pause = n >= _MANY_RECORDS and gc.isenabled()
+    if pause:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if pause:
+            gc.enable()
+
+
+Batch = tuple[list[bytes], list[bytes | None]]  # ascending keys, and what becomes of them
+
+
+def batch_of(tree: Tree, root: bytes | None, overlay: Overlay) -> Batch:
     """All changes of an overlay as puts and deletes of single keys."""
-    batch: dict[bytes, bytes | None] = {}
-    for start, stop in zip(*overlay.ranges, strict=True):
-        for key, _ in tree.scan(root, start, stop):
-            batch[key] = None
-    batch.update(overlay.values)
-    return batch
+    batch = overlay.values
+    if overlay.ranges[0]:
+        batch = {}
+        for start, stop in zip(*overlay.ranges, strict=True):
+            batch.update(dict.fromkeys(tree.entries(root, start, stop)[0]))
+        batch.update(overlay.values)
+    found = list(batch)
+    keys = sorted(found)
+    if keys == found:  # records that were put in order: as cheap as it looks, by identity
+        return keys, list(batch.values())
+    return keys, list(map(batch.__getitem__, keys))
+
+
+def has(keys: list[bytes], key: bytes) -> bool:
+    """Whether ascending keys contain a key."""
+    at = bisect_left(keys, key)
+    return at < len(keys) and keys[at] == key
+
+
+def with_more(batch: Batch, more: dict[bytes, bytes | None]) -> Batch:
+    """A batch with few changes more, which count where both have a key."""
+    keys, values = batch
+    out: Batch = ([], [])
+    at = 0
+    for key in sorted(more):
+        found = bisect_left(keys, key, at)
+        out[0].extend(keys[at:found])
+        out[1].extend(values[at:found])
+        out[0].append(key)
+        out[1].append(more[key])
+        at = found + (found < len(keys) and keys[found] == key)
+    out[0].extend(keys[at:])
+    out[1].extend(values[at:])
+    return out
 
 
 def rewriting(
     tree: Tree, root: bytes | None, replaced: dict[bytes, bytes]
 ) -> Iterator[tuple[bytes, bytes]]:
-    """A record below each page, so that what was counted as freed is written anew."""
+    """A record below each page that no change touches: what was counted as freed is written anew.
+
+    Changes only become more from round to round, so they touch the others again by themselves.
+    """
     for key in replaced.values():
         if key:
             yield from islice(tree.scan(root, key, b"\xff" * (MAX_KEY + 1)), 1)
@@ -53,16 +109,25 @@ def write_tree(
     Nothing is synced. When this raises, `space` no longer agrees with the file and must be
     loaded afresh.
     """
+    with collector_paused(len(state.overlay.values)):
+        return _write_tree(reader, state, space, uuid, commit)
+
+
+def _write_tree(
+    reader: Reader, state: State, space: Space, uuid: bytes, commit: int
+) -> tuple[Pointer | None, tuple[int, int]]:
     tree, root = reader.tree, state.root_bytes()
     batch = batch_of(tree, root, state.overlay)
     replaced: dict[bytes, bytes] = {}
     run: tuple[int, int] | None = None
+    draft = None
     for _ in range(_ROUNDS):
         changes = dict(space.changes)
-        full = {**batch, **changes}
+        more = dict(changes)
         for key, value in rewriting(tree, root, replaced):
-            full.setdefault(key, value)
-        draft = tree.apply(root, sorted(full.items()))
+            if not has(batch[0], key):
+                more.setdefault(key, value)
+        draft = apply(tree, root, *with_more(batch, more), draft)
         new = {p: k for p, k in draft.replaced.items() if p not in replaced}
         replaced.update(new)
         space.wait(Freed(*Pointer.unpack(p).extent, Pointer.unpack(p).birth, commit) for p in new)
@@ -77,7 +142,8 @@ def write_tree(
     else:
         raise RuntimeError("the free space of the store does not settle")
     written = write_nodes(reader.backend.write, nodes, run[0], uuid, commit)
-    tree.keep(written, nodes)
+    kept = zip(written[-KEPT_NODES:], nodes[-KEPT_NODES:], strict=True)
+    tree.keep((p.pack(), n.written()) for p, n in kept)
     if isinstance(draft.root, DraftNode):
         pointer: Pointer | None = written[-1]
     else:
@@ -134,7 +200,7 @@ def write_side_tree(
     all others.
     """
     tree, root = reader.tree, state.root_bytes()
-    draft = tree.apply(root, sorted(batch_of(tree, root, state.overlay).items()))
+    draft = apply(tree, root, *batch_of(tree, root, state.overlay))
     if not isinstance(draft.root, DraftNode):  # nothing new, or one old page remains
         return Pointer.unpack(draft.root) if draft.root else None, []
     nodes = draft.nodes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from kist.engine.interrupts import hold_interrupts
@@ -17,6 +18,7 @@ from kist.format.frame import FrameHeader, unpack_frame
 from kist.format.layout import (
     FRAME,
     MAX_KEY,
+    MAX_RECORD,
     MAX_VALUE,
     OP_DELETE,
     OP_DELETE_RANGE,
@@ -66,6 +68,10 @@ class Savepoint:
     next_node: int
 
 
+_FIRST_BYTE = itemgetter(0)
+_OP_BYTES = 7  # of an operation in a record, beside its key and value
+
+
 class _Absent:
     """Type of _ABSENT."""
 
@@ -86,7 +92,9 @@ class Transaction(View):
         self._overlay = state.overlay.copy()
         self.closed = False
         self.next_node = state.next_node
-        self.journal: dict[bytes, Op] = {}
+        # Keys that change, with what each adds to a record; ranges under a marker.
+        self.journal: dict[bytes, int] = {}
+        self._ranges: dict[bytes, Op] = {}
         self.journal_bytes = 0
         self.used: list[tuple[int, int]] = []
         self.verify: list[Verify] = []
@@ -113,16 +121,16 @@ class Transaction(View):
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set the value of a key."""
-        _check_sizes(key, value)
+        _check_lengths(len(key), len(key), len(value))
         old = self.get(key)
         new = pointer_bytes(value) if value[:1] != b"\0" else ()
         owns = new or (old is not None and old[:1] != b"\0")
         if not owns and self._undo is None and key not in self.journal:  # most puts
-            op, size = (OP_PUT, key, value), 7 + len(key) + len(value)
+            size = _OP_BYTES + len(key) + len(value)
             values = self._overlay.values_for(key)
             # All or nothing: without a call there is no place for Ctrl-C.
             values[key] = value
-            self.journal[key] = op
+            self.journal[key] = size
             self.journal_bytes += size
             return
         with hold_interrupts():
@@ -132,7 +140,7 @@ class Transaction(View):
         """Set the values of distinct keys: cheaper than one by one where they own extents."""
         checked = []
         for key, value in pairs:
-            _check_sizes(key, value)
+            _check_lengths(len(key), len(key), len(value))
             checked.append((key, value, self.get(key), pointer_bytes(value)))
         with hold_interrupts():  # once for all: it takes as long as putting three records
             for key, value, old, new in checked:
@@ -146,7 +154,58 @@ class Transaction(View):
             self._pop(self._freeing, pointer)
         self._remember(self._overlay.values, key)
         self._overlay.put(key, value)
-        self._note(key, (OP_PUT, key, value))
+        self._note(key, len(key) + len(value))
+
+    def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Set the values of many keys; of a key that comes twice, the later value counts.
+
+        The same as `put` for each, at a third of the time: cheapest where keys ascend, and where
+        none of them is there yet. All of them, or after an error none.
+        """
+        new = dict(items)
+        if not new:
+            return
+        # Nothing here takes a step of Python for each of perhaps a million records.
+        lengths = list(map(len, new))
+        _check_lengths(min(lengths), max(lengths), max(map(len, new.values())))
+        slow = self._owning(new)
+        checked = [(key, new.pop(key), old) for key, old in slow.items()]
+        puts = [(key, value, old, pointer_bytes(value)) for key, value, old in checked]
+        added = sum(map(len, new)) + sum(map(len, new.values())) + _OP_BYTES * len(new)
+        journal, values, undo = self.journal, self._overlay.values, self._undo
+        if added <= MAX_RECORD:
+            sizes = {key: _OP_BYTES + len(key) + len(value) for key, value in new.items()}
+        else:  # this will be a root commit: nobody asks for the exact size again
+            sizes = dict.fromkeys(new, 0)
+        with hold_interrupts():
+            for row in puts:
+                self._put(*row)
+            if undo is not None:
+                undo += [(values, key, values.get(key, _ABSENT)) for key in new]
+                undo += [(journal, key, journal.get(key, _ABSENT)) for key in new]
+            # A key that was noted keeps its place: what was noted since does not touch it.
+            added -= sum(map(journal.__getitem__, journal.keys() & new.keys())) if journal else 0
+            self._overlay.put_many(new)
+            journal.update(sizes)
+            self.journal_bytes += added
+
+    def _owning(self, new: dict[bytes, bytes]) -> dict[bytes, bytes | None]:
+        """Those of new records that own extents now or have owned some, with their old values."""
+        olds: dict[bytes, bytes | None] = {}
+        first, last = min(new), max(new)
+        if next(self.scan(first, last + b"\0"), None) is not None:
+            found = sorted(new)
+            pairs = zip(found, self.get_many(found), strict=True)
+            olds = {key: old for key, old in pairs if old is not None and old[:1] != b"\0"}
+        try:
+            owns = any(map(_FIRST_BYTE, new.values()))
+        except IndexError:  # a value without a count: put as it is, as `put` does
+            owns = True
+        if owns:
+            for key, value in new.items():
+                if value[:1] not in (b"", b"\0") and key not in olds:
+                    olds[key] = self.get(key)
+        return olds
 
     def delete(self, key: bytes) -> None:
         """Delete a key; nothing happens when it is not there."""
@@ -157,7 +216,7 @@ class Transaction(View):
             self._give_up(key, old, ())
             self._remember(self._overlay.values, key)
             self._overlay.put(key, None)
-            self._note(key, (OP_DELETE, key, b""))
+            self._note(key, len(key))
 
     def delete_range(self, start: bytes, stop: bytes) -> None:
         """Delete all keys with start <= key < stop. Reads all of them, for what they own."""
@@ -181,7 +240,9 @@ class Transaction(View):
                 self._forget(key)
             self._overlay.delete_range(start, stop)
             # The marker cannot be a key of the map: those begin with a node id below 2**56.
-            self._note(b"\xff" + start + b"\xff" + stop, (OP_DELETE_RANGE, start, stop))
+            marker = b"\xff" + start + b"\xff" + stop
+            self._ranges[marker] = (OP_DELETE_RANGE, start, stop)
+            self._note(marker, len(start) + len(stop))
 
     def _give_up(self, key: bytes, value: bytes, keep: Sequence[bytes]) -> None:
         for pointer in pointer_bytes(value):
@@ -189,15 +250,13 @@ class Transaction(View):
                 self._pop(self._owned, pointer)
                 self._set(self._freeing, pointer, None)
 
-    def _note(self, key: bytes, op: Op) -> None:
+    def _note(self, key: bytes, size: int) -> None:
         self._forget(key)
-        self._set(self.journal, key, op)
-        self.journal_bytes += 7 + len(op[1]) + len(op[2])
+        self._set(self.journal, key, _OP_BYTES + size)
+        self.journal_bytes += _OP_BYTES + size
 
     def _forget(self, key: bytes) -> None:
-        op = self._pop(self.journal, key)
-        if op is not None:
-            self.journal_bytes -= 7 + len(op[1]) + len(op[2])
+        self.journal_bytes -= self._pop(self.journal, key) or 0
 
     def _remember(self, table: dict[bytes, Any], key: bytes) -> None:
         if self._undo is not None:
@@ -329,6 +388,17 @@ class Transaction(View):
                 out.append(Freed(*pointer.extent, commit, commit))
         return out
 
+    def ops(self) -> list[Op]:
+        """All changes of the map, in an order that gives it."""
+        values, out = self._overlay.values, []
+        for key in self.journal:
+            if key in self._ranges:
+                out.append(self._ranges[key])
+            else:
+                value = values[key]
+                out.append((OP_DELETE, key, b"") if value is None else (OP_PUT, key, value))
+        return out
+
     @property
     def changed(self) -> bool:
         """Whether there is anything to commit."""
@@ -384,11 +454,12 @@ class Transaction(View):
             self._owner.abandon(self)
 
 
-def _check_sizes(key: bytes, value: bytes) -> None:
-    if not 9 <= len(key) <= MAX_KEY:
-        raise ValueError(f"a key has 9 to {MAX_KEY} bytes, not {len(key)}")
-    if len(value) > MAX_VALUE:
-        raise ValueError(f"a value has at most {MAX_VALUE:,} bytes, not {len(value):,}")
+def _check_lengths(shortest: int, longest: int, value: int) -> None:
+    if shortest < 9 or longest > MAX_KEY:
+        found = shortest if shortest < 9 else longest
+        raise ValueError(f"a key has 9 to {MAX_KEY} bytes, not {found}")
+    if value > MAX_VALUE:
+        raise ValueError(f"a value has at most {MAX_VALUE:,} bytes, not {value:,}")
 
 
 Maintain = Callable[[Transaction, frozenset[int]], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kist.engine.overlay import MISSING, Missing, Overlay
@@ -121,6 +121,27 @@ class View:
         if not isinstance(value, Missing):
             return value
         return self.reader.tree.get(self._root, key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Values of ascending keys, None where there is none.
+
+        Cheaper than `get` for each where keys are neighbours.
+
+        Raises
+        ------
+        ValueError
+            The keys do not ascend.
+        """
+        self._check_open()
+        if list(keys) != sorted(keys):
+            raise ValueError("get_many takes its keys in ascending order")
+        overlay = self._overlay
+        if not overlay:
+            return self.reader.tree.get_many(self._root, keys)
+        found: list[bytes | Missing | None] = list(map(overlay.get, keys))
+        below = [key for key, value in zip(keys, found, strict=True) if value is MISSING]
+        values = iter(self.reader.tree.get_many(self._root, below))
+        return [next(values) if isinstance(value, Missing) else value for value in found]
 
     def scan(
         self, start: bytes, stop: bytes, *, reverse: bool = False

@@ -249,7 +249,7 @@ class Writer:
             verify=verify,
             used=txn.used,
             freed=freed,
-            ops=list(txn.journal.values()),
+            ops=txn.ops(),
         )
         data = record.pack(self._engine.uuid)
         if position + len(data) > self._ring.half_end(chain.position) - BLOCK:
