@@ -284,7 +284,8 @@ def test_frames_become_tables(store: Any) -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"x": [1, 2], "y": ["a", "bc"], "z": [0.5, 1.5]})
     store["t"] = frame
-    assert store["t"].dtype == np.dtype([("x", "i8"), ("y", "U2"), ("z", "f8")])
+    assert store["t"].dtype == np.dtype([("x", "i8"), ("y", "O"), ("z", "f8")])
+    assert store["t"]["y"].dtype == np.dtypes.StringDType(na_object=np.nan)
     store["t"].append(frame)
     assert store["t"]["y"][:].tolist() == ["a", "bc"] * 2
 
@@ -292,6 +293,7 @@ def test_frames_become_tables(store: Any) -> None:
 def test_arrow_tables_become_tables(store: Any) -> None:
     pa = pytest.importorskip("pyarrow")
     store["t"] = pa.table({"x": [1, 2], "y": ["a", "bc"]})
-    assert store["t"].dtype == np.dtype([("x", "i8"), ("y", "U2")])
+    assert store["t"].dtype == np.dtype([("x", "i8"), ("y", "O")])
+    assert store["t"]["y"].dtype == np.dtypes.StringDType(na_object=None)
     with pytest.raises(kist.DTypeError, match="nulls"):
         store["u"] = pa.table({"x": [1, None]})

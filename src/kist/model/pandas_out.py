@@ -14,6 +14,7 @@ import numpy as np
 
 from kist.errors import DTypeError
 from kist.model.exports import Exports, Outgoing, read_columns
+from kist.model.frames import need
 from kist.model.table_fields import named_fields
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def to_pandas(source: Exports, view: View, columns: Sequence[str] | None) -> Any
     }
     names = [name for name in paths if name not in levels]
     frame = pandas.DataFrame(
-        {at: data[name] for at, name in enumerate(names)},
+        # As Series with a dtype: pandas would look into objects, and make strings of them.
+        {at: _column(data[name]) for at, name in enumerate(names)},
         index=pandas.RangeIndex(n_rows),
         copy=False,
     )
@@ -66,9 +68,14 @@ def to_pandas(source: Exports, view: View, columns: Sequence[str] | None) -> Any
     return frame
 
 
+def _column(values: Any, **more: Any) -> Any:
+    import pandas
+
+    return pandas.Series(values, dtype=values.dtype, copy=False, **more)
+
+
 def _series(source: Exports, out: Outgoing) -> Any:
     """Return one column as a Series, with the index of the frame."""
-    import pandas
 
     spans, n_rows = source._all_spans(out.state)
     levels = _levels(out)
@@ -82,7 +89,7 @@ def _series(source: Exports, out: Outgoing) -> Any:
     (array,) = read_columns(out.state, out.fields, spans, n_rows)
     name = ".".join(out.fields.stored[0].path)
     index = _index(data, levels, n_rows, source, out)
-    return pandas.Series(_restore(array, name, out), index=index, name=_label_of(name, out))
+    return _column(_restore(array, name, out), index=index, name=_label_of(name, out))
 
 
 def _part(note: Any, *keys: str) -> dict[Any, Any]:
@@ -111,6 +118,8 @@ def _restore(array: Array, name: str, out: Outgoing) -> Any:
         column[:] = list(array)
         return column
     kind = array.dtype.kind
+    if isinstance(wanted, str) and wanted.endswith("[pyarrow]"):
+        return _as_arrow(array, wanted, name)
     if kind == "T":
         return _strings(array, note)
     if kind == "M" and wanted == "date":
@@ -119,7 +128,9 @@ def _restore(array: Array, name: str, out: Outgoing) -> Any:
         array = _times(array, name)
         if kind == "M" and name in out.zones:
             return _zoned(array, out.zones[name], name)
-    if kind in "SUV" and kind != "U":
+    if kind == "U":
+        return _strings(array, {})
+    if kind in "SV":
         return _objects(array.tolist())
     if wanted == "object":
         return array.astype(object)
@@ -128,6 +139,18 @@ def _restore(array: Array, name: str, out: Outgoing) -> Any:
     if isinstance(wanted, str) and wanted[:1] not in ("<", ">"):
         return pandas.array(array, dtype=_dtype(wanted, name))
     return array
+
+
+def _as_arrow(array: Array, wanted: str, name: str) -> Any:
+    """Return values that pandas kept as Arrow."""
+    import pandas
+
+    pa = need("pyarrow", "arrow", f"column {name!r}")
+    if wanted == "string[pyarrow]":  # pandas takes that name for its own strings
+        dtype = pandas.ArrowDtype(pa.string())
+    else:
+        dtype = _dtype(wanted, name)
+    return pandas.arrays.ArrowExtensionArray(pa.array(array).cast(dtype.pyarrow_dtype))
 
 
 def _dtype(text: str, name: str) -> Any:
@@ -261,15 +284,18 @@ def _index(
     if not levels:
         name = called[0] if len(called) == 1 else None
         span = _list(note, "range")
-        start, step = span if len(span) == 2 and all(type(v) is int for v in span) else (0, 1)
+        if len(span) != 2 or not all(type(part) is int for part in span) or not span[1]:
+            span = []
+        start, step = span or (0, 1)
         positions = source._positions(out.state) if span else None
         if positions is not None:
             return pandas.Index(start + step * positions, name=name)
-        return pandas.RangeIndex(start, start + step * n_rows, step or 1, name=name)
+        return pandas.RangeIndex(start, start + step * n_rows, step, name=name)
     called = called if len(called) == len(levels) else [None] * len(levels)
     if len(levels) > 1:
         return pandas.MultiIndex.from_arrays([data[name] for name in levels], names=called)
-    index = pandas.Index(data[levels[0]], name=called[0])
+    level = data[levels[0]]
+    index = pandas.Index(level, dtype=level.dtype, name=called[0])
     freq = note.get("freq")
     if isinstance(freq, str) and hasattr(index, "freq"):
         try:
