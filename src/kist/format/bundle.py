@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -87,7 +88,7 @@ class Part:
         """Entry of the table of parts."""
         out = [bytes((self.kind,))]
         if self.kind == PartKind.ARRAY:
-            out += [pack_blob(pack_dtype(self.dtype)), pack_varint(len(self.shape))]
+            out += [pack_blob(_packed_dtype(self.dtype)), pack_varint(len(self.shape))]
         out += [*map(pack_varint, self.shape), pack_varint(self.page_values)]
         return b"".join([*out, *(_PAGE.pack(*page) for page in self.pages)])
 
@@ -159,6 +160,21 @@ def unpack_bundle_head(data: bytes, body_length: int) -> Bundle:
     return Bundle(plain, parts)
 
 
+# Of bytes, not of dtypes: dtypes that differ can be equal.
+_dtype = lru_cache(maxsize=256)(unpack_dtype)
+
+
+@lru_cache(maxsize=64)
+def _simple(text: str) -> bytes:
+    return pack_dtype(np.dtype(text))
+
+
+def _packed_dtype(dtype: np.dtype[Any]) -> bytes:
+    # Numbers are told apart by three characters.
+    simple = dtype.kind in "biufc" and dtype.itemsize <= 8 and dtype.metadata is None
+    return _simple(dtype.str) if simple else pack_dtype(dtype)
+
+
 def _unpack_part(cursor: Cursor) -> Part:
     number = cursor.u8()
     if number not in tuple(PartKind):
@@ -166,7 +182,7 @@ def _unpack_part(cursor: Cursor) -> Part:
     dtype = _BYTES
     shape: tuple[int, ...]
     if number == PartKind.ARRAY:
-        dtype = unpack_dtype(cursor.blob())
+        dtype = _dtype(cursor.blob())
         ndim = cursor.count()
         if ndim > 64:
             raise cursor.corrupt(f"an array of {ndim} dimensions")

@@ -44,8 +44,8 @@ class KeyStoreMaker(Node):
         name : str
             Path of the key store.
         codec : str
-            For arrays and long texts: ``"auto"``, ``"fast"``, ``"balanced"`` and ``"small"``
-            choose from a sample of what is put; else an explicit codec, as for tables.
+            For arrays and long texts: ``"fast"``, ``"balanced"`` and ``"small"`` choose from a
+            sample of what is put; else an explicit codec, as for tables. ``"auto"`` is ``"fast"``.
         title, attrs : optional
             Attributes of the key store.
         overwrite : bool

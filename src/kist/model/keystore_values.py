@@ -18,6 +18,7 @@ import numpy as np
 
 from kist.codecs.choose import choose, fallback_of, parse_codec
 from kist.codecs.recipe import Recipe
+from kist.codecs.registry import CONSTANT, DECIMAL, DICTIONARY
 from kist.codecs.stringpages import choose_strings
 from kist.engine import Frame
 from kist.engine.pages import build_page
@@ -27,7 +28,7 @@ from kist.format.bundle import PageEntry, Part, PartKind, aligned, pack_bundle_h
 from kist.format.checksum import sum128
 from kist.format.dtypes import is_string_dtype
 from kist.format.keystore import MAX_PLAIN, pack_bundle_payload
-from kist.format.layout import FRAME_BUNDLE
+from kist.format.layout import FRAME_BUNDLE, PAGE_HEAD
 from kist.format.page import MAX_HEAD
 from kist.format.plain import pack_value
 from kist.format.values import pack_record
@@ -46,8 +47,9 @@ MIN_ARRAY_BYTES: Final = 512
 PAGE_BYTES: Final = 4 << 20
 """Values of one page: pages are encoded and decoded on threads, and bound the memory for it."""
 
-BLOCK_VALUES: Final = 8192
-BLOCK_BYTES: Final = 64 * 1024
+BLOCK_VALUES: Final = 16_384
+BLOCK_BYTES: Final = 128 * 1024
+"""Blocks twice as long as those of tables: values are mostly read whole."""
 
 FEW_VALUES: Final = 2048
 """Arrays of fewer values are not worth choosing for: encoding them takes 50 us, choosing 1 ms."""
@@ -57,7 +59,7 @@ THREAD_VALUES: Final = 32_768
 
 DRIFT: Final = 1.3
 REST_BITS: Final = 0.5
-RETRY: Final = 32
+RETRY: Final = 64
 """Choose anew after so many uses: values that suit better than before are not noticed else."""
 
 _KEPT: Final = 1024
@@ -172,24 +174,23 @@ class Recipes:
         if n < FEW_VALUES and not is_string_dtype(dtype):
             recipe = self._usual if last is None else last.recipe
             return build_page(values, recipe, block_values=block_values)
-        if last is None:
-            recipe = self._choose(values)
-            page = build_page(values, recipe, block_values=block_values)
-            self.keep(number, dtype, _Chosen(recipe, _bits(page, n), 0))
-            return page
-        page = build_page(values, last.recipe, block_values=block_values)
-        bits = _bits(page, n)
-        drifted = bits > DRIFT * last.bits and bits > REST_BITS
-        if start or not (drifted or (last.uses >= RETRY and bits > REST_BITS)):
-            self.keep(number, dtype, last._replace(uses=last.uses + 1))
-            return page
+        if last is not None:
+            page = build_page(values, last.recipe, block_values=block_values)
+            bits = _bits(page, n)
+            drifted = bits > REST_BITS and (bits > DRIFT * last.bits or last.uses >= RETRY)
+            if start or not (drifted or _unsuited(page, last.recipe)):
+                self.keep(number, dtype, last._replace(uses=last.uses + 1))
+                return page
         recipe = self._choose(values)
-        if recipe != last.recipe:
+        if last is None or recipe != last.recipe:
             again = build_page(values, recipe, block_values=block_values)
-            if _bits(again, n) < bits:
-                self.keep(number, dtype, _Chosen(recipe, _bits(again, n), 0))
-                return again
-        self.keep(number, dtype, _Chosen(last.recipe, bits, 0))
+            if last is None or _bits(again, n) < bits:
+                page, bits = again, _bits(again, n)
+            else:
+                recipe = last.recipe
+        if _unsuited(page, recipe):
+            recipe = self._usual  # which is what was used: do not try in vain each time
+        self.keep(number, dtype, _Chosen(recipe, bits, 0))
         return page
 
     def _choose(self, values: Array) -> Recipe:
@@ -214,6 +215,13 @@ if hasattr(os, "register_at_fork"):
 
 def _bits(page: Page, n_values: int) -> float:
     return 8 * (len(page[0]) + sum(map(len, page[1]))) / n_values
+
+
+def _unsuited(page: Page, recipe: Recipe) -> bool:
+    """Whether a page could not be stored as its recipe says, and got a codec alone."""
+    first = recipe.steps[0][0]
+    used = int.from_bytes(page[0][PAGE_HEAD.size : PAGE_HEAD.size + 2], "little")
+    return first in (DECIMAL, DICTIONARY) and used not in (first, CONSTANT)
 
 
 def _page_values(dtype: np.dtype[Any]) -> int:
