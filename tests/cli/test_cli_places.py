@@ -159,3 +159,45 @@ def test_help_shows_examples_that_parse() -> None:
     for verb in ("attrs", "cat", "head", "info", "ls", "tree"):
         text = run(verb, "--help")
         assert f"  kist {verb} " in text.split("Examples:")[1]
+
+
+@pytest.fixture
+def runs(path: Path) -> str:
+    """A key store with keys of all types."""
+    with kist.open(path, "w") as store:
+        keys = store.create_keystore("runs")
+        keys.update({"17": "text", 17: np.arange(3), -5: 1.5, b"raw": {"a": (1, 2)}, "a,b": None})
+        keys.update({"many": np.arange(5000), "\x1b": 3})
+    return f"{path}:runs"
+
+
+def test_cat_of_a_key_store_lists_its_keys(runs: str) -> None:
+    keys = ["-5", "17", "b'raw'", "\\x1b", "17", "a,b", "many"]
+    assert run("cat", runs).splitlines() == keys
+    assert json.loads(run("cat", runs, "--json")) == [-5, 17, "raw", "\x1b", "17", "a,b", "many"]
+    assert run("cat", runs, "--csv").splitlines()[5] == '"a,b"'
+    assert run("head", runs, "-n", "2") == "-5\n17\n... and 5 more keys\n"
+    assert run("ls", "-l", runs.removesuffix(":runs")).split() == [
+        "key",
+        "store",
+        "7",
+        "keys",
+        "runs",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("17", "text"), ("-5", 1.5), ("raw", {"a": [1, 2]}), ("b'raw'", {"a": [1, 2]}), ("a,b", None)],
+)
+def test_cat_of_a_key_prints_its_value(runs: str, key: str, value: object) -> None:
+    assert json.loads(run("cat", runs, "--key", key, "--json")) == value
+    assert run("cat", f"{runs}[{key}]", "--json") == run("cat", runs, "--key", key, "--json")
+
+
+def test_cat_of_a_key_prints_text_as_it_is_and_says_when_there_is_none(runs: str) -> None:
+    assert run("cat", runs, "--key", "17") == "text\n"
+    assert json.loads(run("cat", runs, "-k", "many", "--json")) == list(range(5000))
+    for wrong in ("18", "none", "9" * 5000, ""):
+        assert "no key" in run("cat", runs, "--key", wrong, code=2)
+    assert "it takes --key" in run("cat", runs, "--rows", "1", code=2)

@@ -312,3 +312,47 @@ def test_the_history_is_a_list_and_shows_a_table(file: Path) -> None:
         assert "more" in text and len(text.splitlines()) == 52
         assert str(commits[0].id) in check_html(commits)
     assert repr(type(commits)()) == "no commits"
+
+
+def test_a_key_store_shows_its_first_and_last_keys_with_their_values(path: Path) -> None:
+    with kist.open(path, "w") as store:
+        runs = store.create_keystore("runs", title=HOSTILE)
+        assert "0 keys" in repr(runs) and "0 keys" in check_html(runs)
+        runs.update({HOSTILE: HOSTILE, 7: (np.arange(1000.0), {"gain": 2}), b"raw": None})
+        runs["large"] = {"x": np.zeros((1000, 200)), "text": "x" * 5000}
+        runs["z"] = "y" * (1 << 20)
+        for text in (repr(runs), check_html(runs)):
+            assert visible(HOSTILE)[:20] in text
+            assert "5 keys" in text and "array of 1,000 x 200 float64" in text
+            assert "(array of 1,000 float64, {'gain': 2})" in text and "MiB, not shown" in text
+        assert "\x1b" not in repr(runs) + runs._repr_html_()
+        runs.update((at, at) for at in range(100, 200))
+        for text in (repr(runs), check_html(runs)):
+            assert "105 keys" in text and "103" in text and "104" not in text and "'z'" in text
+        assert runs._ipython_key_completions_()[:2] == [7, 100]
+        assert "key store of 105 keys" in str(store.tree())
+        assert runs.info.n_keys == 105 and runs.info.first_key == 7
+        check_html(runs.info)
+        with kist.open(path) as reader:
+            other = reader["runs"]
+            runs["one more"] = 1
+            assert "1 newer commit" in repr(other) and "1 newer commit" in check_html(other)
+        del store["runs"]
+        assert "deleted" in repr(runs) and "deleted" in check_html(runs)
+        assert runs._ipython_key_completions_() == []
+    assert "closed" in repr(runs) and "closed" in check_html(runs)
+
+
+def test_a_damaged_value_of_a_key_store_does_not_hide_the_others(path: Path) -> None:
+    secret = np.random.default_rng(0).bytes(5000)
+    with kist.open(path, "w") as store:
+        runs = store.create_keystore("runs", codec="none")
+        runs["a"] = [secret, np.zeros(3)]
+        runs["b"] = [1, 2]
+    data = path.read_bytes()
+    at = data.find(secret[1000:1100])
+    assert at > 0
+    path.write_bytes(data[:at] + b"?" + data[at + 1 :])
+    with kist.open(path) as store:
+        for text in (repr(store["runs"]), check_html(store["runs"])):
+            assert "(CorruptDataError)" in text and "[1, 2]" in text

@@ -60,7 +60,8 @@ def cat(
     A terminal shows columns cut to its width; other programs get all of each value, with tabs
     between. A table as JSON is a list of objects, an array nested lists: NaN, NaT and missing
     values are null, infinities "Infinity", complex numbers [real, imaginary], times ISO text.
-    PATH[10:20] is short for --rows and --range.
+    PATH[...] is short for --rows, --range
+    and --key.
     """
     if as_csv and as_json:
         raise SelectionError("--csv and --json are two ways to print; take one")
@@ -71,6 +72,23 @@ def cat(
         if dataset.kind == "table":
             _refuse(dataset, given, "columns", "rows", "where")
             write(_table(dataset, columns, _one(rows, index), where, style))
+            return
+        if dataset.kind == "array":
+            from kist.cli.cat_array import array_lines
+
+            _refuse(dataset, given, "range")
+            wanted = _one(box, index)
+            picked = None if wanted is None else parse_axes(wanted)
+            write(array_lines(dataset, picked, style, terminal_width()))
+            return
+        if dataset.kind == "key store":
+            from kist.cli.cat_keystore import key_lines, value_lines
+
+            _refuse(dataset, given, "key")
+            wanted = _one(key, index)
+            write(
+                key_lines(dataset, style) if wanted is None else value_lines(dataset, wanted, style)
+            )
             return
         raise NodeError(
             f"{dataset.name!r} is a {dataset.kind}; 'kist ls' and 'kist tree' show what is in it"

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from kist.cli.cat_table import csv_lines
-from kist.cli.cells import Style, is_number, texts
+from kist.cli.cells import Style, csv_row, is_number, texts
 from kist.cli.lines import aligned
 from kist.cli.pick import Axis, as_slice
 from kist.errors import SelectionError, ShapeError
@@ -168,8 +168,7 @@ def _long_rows(part: _Part, style: Style) -> Iterator[str]:
         for at, piece in part.cut(row).pieces():
             values = texts(piece.read(), style)
             if style == "csv":
-                (line,) = csv_lines([], [[[value] for value in values]])
-                yield (between if at else "") + line[:-1]
+                yield (between if at else "") + csv_row(values)[:-1]
             else:
                 yield (between if at else "") + between.join(values)
         yield "\n"

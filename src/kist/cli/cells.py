@@ -8,9 +8,11 @@ takes to read the same value of their dtype again.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any, Literal
 
@@ -18,7 +20,7 @@ import numpy as np
 
 from kist.model.text import visible
 
-__all__ = ["Style", "flat", "is_number", "texts", "value_json", "value_text"]
+__all__ = ["Style", "csv_row", "flat", "is_number", "texts", "value_json", "value_text"]
 
 Array = np.ndarray[Any, Any]
 Style = Literal["plain", "csv", "json"]
@@ -169,6 +171,13 @@ def value_json(value: Any) -> str:
 
 def _name(name: Any) -> str:
     return value_json(name) if isinstance(name, str) else json.dumps(value_json(name))
+
+
+def csv_row(cells: Sequence[str]) -> str:
+    """Return a line of CSV."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()
 
 
 def value_text(value: Any) -> str:

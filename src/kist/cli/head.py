@@ -1,4 +1,4 @@
-"""``kist head``: the first rows of a table."""
+"""``kist head``: the first rows of a table, elements of an array, keys of a key store."""
 
 from __future__ import annotations
 
@@ -36,13 +36,21 @@ def head(
 ) -> None:
     """Show the first rows of the table at PATH, with their numbers.
 
-    'kist cat' prints all rows, ranges of them, or those of a condition.
+    Of an array the first elements along axis 0, of a key store the first keys. 'kist cat' prints
+    all of it, ranges, or the rows of a condition.
     """
     with open_at(file[0], at) as store:
         dataset = store[joined(file, node)]
         n = max(0, rows)
         if dataset.kind == "table":
             write(_table(dataset, n, columns))
+        elif dataset.kind == "array":
+            write(_array(dataset, n))
+        elif dataset.kind == "key store":
+            from kist.cli.cat_keystore import key_lines
+
+            write(key_lines(dataset, "plain", n))
+            write(_left(len(dataset) - n, "keys"))
         else:
             raise NodeError(f"{dataset.name!r} is a {dataset.kind}; 'kist ls' lists it")
 
@@ -61,6 +69,18 @@ def _table(table: Any, n: int, columns: str | None) -> Iterator[str]:
     )
     right = [True, *(is_number(column.dtype) and column.ndim == 1 for _, column in shown)]
     yield from aligned(["", *(name for name, _ in shown)], blocks, right, terminal_width() or ANY)
-    left = len(table) - n
-    if left > 0:
-        yield f"... and {left:,} more rows\n"
+    yield from _left(len(table) - n, "rows")
+
+
+def _array(array: Any, n: int) -> Iterator[str]:
+    from kist.cli.cat_array import array_lines
+
+    axes: list[Any] = [slice(0, n)] if array.shape else []
+    yield from array_lines(array, axes, "plain", terminal_width())
+    if array.shape:
+        yield from _left(array.shape[0] - n, "along axis 0")
+
+
+def _left(n: int, what: str) -> Iterator[str]:
+    if n > 0:
+        yield f"... and {n:,} more {what}\n"

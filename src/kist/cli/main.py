@@ -29,7 +29,7 @@ VERBS: Final = {
     "cat": "Print a table, an array or the keys of a key store.",
     "check": "Verify every byte of a store.",
     "demo": "Make a small store and name five things to try.",
-    "head": "Show the first rows of a table.",
+    "head": "Show the first rows, elements or keys of a dataset.",
     "info": "Show what is known about a store or a node.",
     "ls": "List the nodes of a group.",
     "tree": "Draw what a store holds.",

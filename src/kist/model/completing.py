@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -12,11 +12,13 @@ from kist.errors import KistError
 
 __all__ = ["MOST", "column_names", "completions"]
 
+T = TypeVar("T")
+
 MOST: Final = 1000
 """Names offered at most."""
 
 
-def completions(names: Callable[[], Iterable[str]]) -> list[str]:
+def completions(names: Callable[[], Iterable[T]]) -> list[T]:
     """Return names, none when the handle cannot be read: pressing a key must not raise."""
     try:
         return list(islice(names(), MOST))
@@ -31,7 +33,7 @@ def column_names(dtype: np.dtype[Any], before: str = "") -> list[str]:
     ['a', 'n', 'n.x', 'n.y']
     """
     found = []
-    fields = dtype.fields or {}
+    fields: Mapping[str, Any] = dtype.fields or {}
     for name in dtype.names or ():
         found.append(before + name)
         found += column_names(fields[name][0].base, f"{before}{name}.")

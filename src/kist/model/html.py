@@ -13,7 +13,17 @@ from typing import Any, Final
 
 from kist.model.text import visible
 
-__all__ = ["details", "document", "element", "facts", "guarded_html", "heading", "table", "text"]
+__all__ = [
+    "details",
+    "document",
+    "element",
+    "facts",
+    "guarded_html",
+    "heading",
+    "pairs",
+    "table",
+    "text",
+]
 
 # Greys that are half transparent are seen on white and on black; nothing else has a colour.
 STYLE: Final = (
@@ -91,9 +101,14 @@ def table(
 
 def facts(values: Mapping[str, Any]) -> str:
     """Return names and texts as a table of two columns; a mapping is a table within."""
+    return pairs(values.items())
+
+
+def pairs(values: Iterable[tuple[str, Any]]) -> str:
+    """Return the same of pairs, whose names may be equal."""
     lines = [
         element("tr", element("th", text(name)) + element("td", _fact(value)))
-        for name, value in values.items()
+        for name, value in values
     ]
     return element("table", element("tbody", "".join(lines)), "kf")
 

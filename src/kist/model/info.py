@@ -153,6 +153,7 @@ def node_info(node: Node) -> Info:
     if found is not None and found.created_ns:
         facts["created"] = utc(found.created_ns)
     facts["n_attributes"] = len(node.attrs)
+    facts |= node._facts(view)
     return Info(f"{node.kind.capitalize()} {facts['name']!r}", facts)
 
 

@@ -99,6 +99,10 @@ class Node:
         if not own:
             self._seen = view.commit_id
 
+    def _facts(self, view: View) -> dict[str, Any]:
+        """Return what `info` says of this kind of node alone."""
+        return {}
+
     def _listing(self, view: View) -> dict[str, Any]:
         """Return what a listing says about the node beside kind and title, for programs."""
         return {}
