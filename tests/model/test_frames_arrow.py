@@ -270,6 +270,44 @@ def test_polars_takes_and_gives_tables(store: Any) -> None:
     assert store["u"]["i"][:].tolist() == [1, 2, 3]
 
 
+def test_text_goes_through_arrow_and_polars(store: Any) -> None:
+    pl = pytest.importorskip("polars")
+    texts = ["a", None, "", "é" * 100, "b\0c", "日本"]
+    kinds = [pa.string(), pa.large_string(), pa.string_view()]
+    table = pa.table({f"s{at}": pa.array(texts, kind) for at, kind in enumerate(kinds)})
+    store["t"] = table
+    assert store["t"]["s0"].dtype == np.dtypes.StringDType(na_object=None)
+    assert store["t"].to_arrow().to_pydict() == table.to_pydict()
+    assert store["t"].to_arrow().schema.field("s0").type == pa.large_string()
+    assert store["t"].to_polars().equals(pl.from_arrow(table))
+    store["t"].append(store["t"].to_polars())
+    assert store["t"]["s1"].to_arrow().to_pylist() == texts * 2
+    assert store["t"].where("s0 == 'a'").to_arrow(["s2"]).to_pydict() == {"s2": ["a", "a"]}
+    store["u"] = np.array([("é", b"\0x"), ("", b""), ("abc", b"abc")], "U3,S3")
+    assert store["u"].to_arrow().to_pydict() == {
+        "f0": ["é", "", "abc"],
+        "f1": [b"\0x", b"", b"abc"],
+    }
+    store["v"] = store["u"].to_arrow()
+    assert store["v"]["f1"][:].tolist() == [b"\0x", b"", b"abc"]
+    store["w"] = np.array([("\ud800",)], [("bad", ">U1")])
+    with pytest.raises(kist.DTypeError, match=r"'bad'.*UTF-8"):
+        store["w"].to_arrow()
+
+
+def test_flights_come_back_equal(shared_data: Path, path: Path) -> None:
+    with pa.memory_map(str(shared_data / "flights-200k.arrow")) as source:
+        table = pa.ipc.open_file(source).read_all()
+    with kist.open(path, "a") as store:
+        store["flights"] = table.to_reader(max_chunksize=50_000)
+        store["flights"].append(table)
+    with kist.open(path) as store:
+        back = pa.table(store["flights"])
+        assert back.equals(pa.concat_tables([table, table]).combine_chunks())
+        late = store["flights"].where("delay > 100").to_arrow()
+        assert late.num_rows == 2 * (table["delay"].to_numpy() > 100).sum()
+
+
 def test_duckdb_queries_tables(store: Any) -> None:
     duckdb = pytest.importorskip("duckdb")
     store["t"] = np.arange(200_000).view([("a", "i8")])

@@ -15,6 +15,7 @@ import kist
 pa = pytest.importorskip("pyarrow")
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
+dateutil = pytest.importorskip("dateutil.tz")  # pandas needs it
 
 
 @pytest.fixture
@@ -58,6 +59,16 @@ PANDAS: dict[str, tuple[Any, str]] = {
     "categorical index": (
         lambda: pd.DataFrame({"a": [1]}, index=pd.CategoricalIndex(["x"], name="bad")),
         "column 'bad' is category",
+    ),
+    "missing label in a level of integers": (
+        lambda: pd.DataFrame(
+            {"v": [1, 2]}, index=pd.MultiIndex([[1], [3]], [[0, -1], [0, 0]], names=["bad", "x"])
+        ),
+        "row 1, index level 'bad': a missing value",
+    ),
+    "zone without a name": (
+        lambda: pd.DataFrame({"bad": ZONED.tz_convert(dateutil.gettz("Asia/Tokyo"))}),
+        "column 'bad': the time zone .*tz_convert",
     ),
     "two columns of one name": (
         lambda: pd.DataFrame([[1, 2]], columns=["bad", "bad"]),
@@ -138,11 +149,12 @@ def test_arrow(store: Any, kind: str) -> None:
     assert list(store) == ["old"]
 
 
+ZONED = pd.date_range("2020", periods=1, tz="Europe/Berlin")
+
+
 def frame(**columns: Any) -> Any:
     return pd.DataFrame(columns)
 
-
-ZONED = pd.date_range("2020", periods=1, tz="Europe/Berlin")
 
 APPENDED: dict[str, tuple[Any, Any, str]] = {
     "missing column": (lambda: frame(a=[1], b=[2]), lambda: frame(a=[1]), "'b' is missing"),

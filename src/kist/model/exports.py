@@ -133,6 +133,17 @@ class Exports:
             pandas is missing.
         ColumnNotFoundError
             There is no such column.
+
+        Examples
+        --------
+        >>> import kist, pandas as pd
+        >>> frame = pd.DataFrame({"price": [1.5, 2.5, 3.5]}, index=["a", "b", "c"])
+        >>> with kist.open(":memory:") as store:
+        ...     store["t"] = frame
+        ...     store["t"].to_pandas().equals(frame), store["t"].where("price > 2").to_pandas()
+        (True,    price
+        b    2.5
+        c    3.5)
         """
         need("pandas", "pandas", "to_pandas")
         from kist.model.pandas_out import to_pandas

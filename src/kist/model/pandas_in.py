@@ -43,6 +43,8 @@ def from_pandas(frame: Any, what: str, target: Target | None = None) -> Incoming
     if not names and not levels:
         raise DTypeError(f"{what}: the DataFrame has no columns, and a table needs one")
     sources = [(name, frame.index.get_level_values(level)) for level, name in levels]
+    for level, name in levels:
+        _refuse_holes(frame.index, level, name, what)
     sources += [(name, frame.iloc[:, at]) for at, name in enumerate(names)]
     taken: dict[str, Taken] = {}
     for name, values in sources:
@@ -202,6 +204,20 @@ def _levels_for(
         f"{what}: the frame has an index, {list(index.names)!r}, for which the table has no "
         "column; drop it by frame.reset_index(drop=True), or name it as a column"
     )
+
+
+def _refuse_holes(index: Any, level: int, name: str, what: str) -> None:
+    """Refuse missing labels among integers, which pandas hands out as floats."""
+    if index.nlevels > 1 and index.levels[level].dtype.kind in "iub":
+        missing = np.asarray(index.codes[level]) < 0
+        if bool(missing.any()):
+            row = int(np.argmax(missing))
+            raise DTypeError(
+                f"{what}: row {row}, index level {name!r}: a missing value, which a column of "
+                f"{index.levels[level].dtype} cannot hold yet; use frame.reset_index()",
+                row=row,
+                column=name,
+            )
 
 
 def _check_zones(taken: dict[str, Taken], target: Target, what: str) -> None:
