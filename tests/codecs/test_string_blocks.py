@@ -222,3 +222,16 @@ def test_numbers_are_not_decoded_by_stages_of_strings() -> None:
     for stages in ([Stage(STRINGS, b"")], [Stage(STRING_DICTIONARY, b""), Stage(16, b"")]):
         with pytest.raises(CodecError, match="for strings"):
             decode(stages, np.dtype("u1"), 2, 2, 0, [b"ab"], np.empty(2, "u1"))
+
+
+@pytest.mark.parametrize("parts", [[b"\xff"], [b"\xc3", b"\xa9"]])
+def test_an_array_of_strings_that_are_none_is_refused(parts: list[bytes]) -> None:
+    values = np.array(["a"], PLAIN)
+    content = content_of(values)
+    with pytest.MonkeyPatch.context() as patch:
+        matrix = np.array(parts).view("u1").reshape(len(parts), 1)
+        patch.setattr("kist.codecs.strings.matrix_of", lambda *_: matrix)
+        patch.setattr("kist.codecs.strings.sizes", lambda _: (np.ones(len(parts), np.int64), None))
+        with pytest.raises(CodecError):
+            content_of(values)
+    assert content.text == b"a"

@@ -131,7 +131,22 @@ def content_of(values: Array, known: tuple[Ints, Bools | None] | None = None) ->
         text = "".join((values if missing is None else values[~missing]).tolist()).encode()
     if len(text) != total:
         raise CodecError(f"{len(values)} strings have {len(text)} bytes, not {total}")
+    if not text.isascii():
+        # Arrays of strings that are none can be made: NumPy 2.4 casts b"\xff" to one.
+        _check_text(np.frombuffer(text, np.uint8), text, np.cumsum(lengths) - lengths, lengths)
     return Content(lengths, missing, text)
+
+
+def _check_text(raw: NDArray[np.uint8], text: bytes, starts: Ints, lengths: Ints) -> Bools:
+    """Refuse strings that are no UTF-8 each; return which bytes go on with a character."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise CodecError(f"strings that are no UTF-8: {error}") from None
+    continues: Bools = (raw & 0xC0) == 0x80
+    if continues[starts[lengths > 0]].any():
+        raise CodecError("a string that begins within a character")
+    return continues
 
 
 def pack_block(content: Content, compressor: int | None = None, level: int = 1) -> bytes:
@@ -274,19 +289,13 @@ def _fill_text(text: NDArray[np.uint8], starts: Ints, lengths: Ints, out: Array)
         out[...] = ""
         return
     raw = text.tobytes()
-    is_ascii = raw.isascii()
-    joined = "" if is_ascii else raw.decode()
-    if not is_ascii:
-        continues = (text & 0xC0) == 0x80
-        if continues[starts[lengths > 0]].any():
-            raise CodecError("a string that begins within a character")
+    continues = None if raw.isascii() else _check_text(text, raw, starts, lengths)
     if width * n <= _LOOSE * total + _NARROW * n and b"\0" not in raw:
         # NumPy reads S as UTF-8 here, which was checked above.
         out[...] = _windows(text, starts, lengths, width)
         return
-    if is_ascii:
-        joined = raw.decode()
-    else:
+    joined = raw.decode()
+    if continues is not None:
         places = np.append(0, np.cumsum(~continues))  # characters before each byte
         starts, lengths = places[starts], places[starts + lengths] - places[starts]
     pairs = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)

@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from kist.format.dtypes import is_string_dtype
 
-__all__ = ["Leaf", "byte_places", "walk_leaves"]
+__all__ = ["STRING_BYTES", "Leaf", "byte_places", "walk_leaves"]
+
+STRING_BYTES: Final = 40
+"""What a string is taken for where memory is planned: 16 bytes that NumPy keeps for each, and a
+short text. Writers count what strings really have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,16 @@ class Leaf:
     def nbytes(self) -> int:
         """Bytes in the packed row."""
         return 0 if self.is_string else self.n_values * self.dtype.itemsize
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether there is anything to store: nothing is of values without width."""
+        return self.is_string or self.nbytes > 0
+
+    @property
+    def memory(self) -> int:
+        """Bytes in memory of the values of a row; of a string a guess."""
+        return STRING_BYTES if self.is_string else self.nbytes
 
 
 def walk_leaves(

@@ -156,6 +156,7 @@ class Schema:
         n_leaves = 0
         for number, (name, base) in enumerate(fields):
             pack_dtype(base)
+            _refuse_inner_strings(name, base)
             columns.append(
                 ColumnSpec(
                     id=number,
@@ -287,6 +288,7 @@ class Schema:
         """Return the next schema, with one more column at the end."""
         dtype = np.dtype(dtype)
         pack_dtype(dtype)
+        _refuse_inner_strings(name, dtype)
         if name in self._positions:
             raise DTypeError(f"there is already a column {name!r}", column=name)
         column = ColumnSpec(
@@ -388,6 +390,17 @@ def _unpack(data: bytes) -> Schema:
 _unpack_short = lru_cache(maxsize=64)(_unpack)
 
 
+def _refuse_inner_strings(name: str, dtype: np.dtype[Any]) -> None:
+    """Refuse `StringDType` anywhere but as a column of its own."""
+    for path, base, shape in walk_leaves(dtype, (name,), ()):
+        if is_string_dtype(base) and (shape or len(path) > 1):
+            raise DTypeError(
+                f"{'.'.join(path)}: StringDType can be a column, not a field or a sub-array inside"
+                " one: give the strings a column of their own, or a fixed width such as 'U20'",
+                column=name,
+            )
+
+
 def _usable(schema: Schema) -> Schema:
     """Return the schema, once NumPy has made both of its dtypes."""
     if len(schema.columns) > MAX_FIELDS:
@@ -414,6 +427,10 @@ def _check(schema: Schema, cursor: Cursor) -> None:
         if column.first_leaf < at:
             raise cursor.corrupt("two leaves with one id")
         at = column.first_leaf + sum(1 for _ in walk_leaves(column.dtype, (), ()))
+        try:
+            _refuse_inner_strings(column.name, column.dtype)
+        except DTypeError as error:
+            raise cursor.corrupt(str(error)) from None
     if at > schema.next_leaf_id:
         raise cursor.corrupt("a leaf id that was never given")
     if _total(columns) > MAX_ITEMSIZE:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kist._kernels.strings import missing_of
 from kist.errors import DTypeError
 
 __all__ = ["largest", "mean", "smallest", "total"]
@@ -73,28 +74,33 @@ def mean(source: Source) -> Any:
 
 
 def smallest(source: Source) -> Any:
-    """Return the smallest value; NaN and NaT win, as in NumPy."""
+    """Return the smallest value; NaN and NaT win, as in NumPy. Missing strings are left out."""
     return _extreme(source, np.minimum, np.argmin, "minimum")
 
 
 def largest(source: Source) -> Any:
-    """Return the largest value; NaN and NaT win, as in NumPy."""
+    """Return the largest value; NaN and NaT win, as in NumPy. Missing strings are left out."""
     return _extreme(source, np.maximum, np.argmax, "maximum")
 
 
 def _extreme(source: Source, ufunc: np.ufunc, position: Callable[[Array], Any], what: str) -> Any:
     dtype, label, blocks = source
-    if dtype.names is not None or dtype.kind not in "biufcmMSU":
+    if dtype.names is not None or dtype.kind not in "biufcmMSUT":
         raise DTypeError(f"{label} has no {what}: it holds {dtype}")
     # Not every NumPy has minimum and maximum of text; all have the place of the smallest.
     by_place = dtype.kind in "SU"
     parts = []
     for block in blocks:
         flat = block.ravel()
+        absent = missing_of(flat) if dtype.kind == "T" else None
+        if absent is not None and absent.any():
+            flat = flat[~absent]
         if flat.size:
             parts.append(flat[position(flat)] if by_place else ufunc.reduce(flat))
     if not parts:
         raise ValueError(f"{label}: no row, so no {what}")
-    found = np.array(parts)
+    found = np.array(parts, dtype if dtype.kind == "T" else None)
     value = found[position(found)] if by_place else ufunc.reduce(found)
+    if dtype.kind == "T":
+        return value
     return np.asarray(value).astype(dtype.newbyteorder("="))[()]

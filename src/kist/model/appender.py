@@ -11,6 +11,7 @@ import numpy as np
 
 from kist.errors import TransactionError
 from kist.model.frames import Target, adopt
+from kist.model.table_batch import Rows, joined
 from kist.model.table_input import as_rows
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Appender:
         self._seconds = float(seconds)
         self._timer = timer
         self._schema = table._state().schema
-        self._waiting: list[Array] = []
+        self._waiting: list[Rows] = []
         self.n_waiting = 0
         self.n_rows = 0
         self._oldest = 0.0
@@ -113,9 +114,7 @@ class Appender:
         with self._lock:
             if not self.n_waiting:
                 return 0
-            rows = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
-            if rows.dtype != self._schema.dtype:  # concatenate drops gaps between fields
-                rows = rows.astype(self._schema.dtype)
+            rows = joined(self._waiting)
             n = self._table._append_array(rows)
             self._waiting.clear()
             self.n_waiting = 0

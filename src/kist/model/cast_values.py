@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from kist._kernels.strings import missing_of
 from kist.errors import DTypeError, KistError, ShapeError
 
-__all__ = ["Array", "DType", "cast_values"]
+__all__ = ["Array", "DType", "cast_values", "is_missing"]
 
 Array = np.ndarray[Any, Any]
 DType = np.dtype[Any]
@@ -48,7 +49,7 @@ def cast_values(
     ShapeError
         The values do not have the shape of the sub-array.
     """
-    cast = _Cast(dtype, column, first_row, what)
+    cast = Cast(dtype, column, first_row, what)
     if dtype.names is not None:
         return cast.structured(values)
     if dtype.subdtype is not None:
@@ -56,18 +57,24 @@ def cast_values(
     return cast.flat(cast.as_array(values))
 
 
-class _Cast:
+class Cast:
     """One cast, with what its messages need."""
 
     def __init__(self, dtype: DType, column: str, first_row: int, what: str) -> None:
         self.dtype, self.column, self.first_row, self.what = dtype, column, first_row, what
         self.per_row = 1
+        self.holders = "columns"
+
+    def place(self, row: int | None = None) -> str:
+        """Return where a value stands, for messages."""
+        column = f"column {self.column!r}"
+        return column if row is None else f"row {row}, {column}"
 
     def fail(self, why: str, bad: Array | None = None, values: Any = None) -> KistError:
         """The error for the first value that is bad."""
         if bad is None or values is None:
             return DTypeError(
-                f"{self.what}: column {self.column!r} ({self.dtype}): {why}; nothing was changed",
+                f"{self.what}: {self.place()} ({self.dtype}): {why}; nothing was changed",
                 column=self.column,
             )
         at = int(np.argmax(bad))
@@ -77,8 +84,7 @@ class _Cast:
         if isinstance(value, (np.datetime64, np.timedelta64)):
             shown = str(value)
         return DTypeError(
-            f"{self.what}: row {row}, column {self.column!r} ({self.dtype}): {shown!r} {why};"
-            " nothing was changed",
+            f"{self.what}: {self.place(row)} ({self.dtype}): {shown!r} {why}; nothing was changed",
             row=row,
             column=self.column,
         )
@@ -92,7 +98,8 @@ class _Cast:
             return values
         rows = list(values) if not isinstance(values, (np.ndarray, list)) else values
         try:
-            return to_records(rows, self.dtype, what=self.what, first_row=self.first_row)
+            found: Array = to_records(rows, self.dtype, what=self.what, first_row=self.first_row)
+            return found
         except DTypeError as error:
             inner = f"{self.column}.{error.column}" if error.column else self.column
             raise DTypeError(
@@ -101,6 +108,8 @@ class _Cast:
 
     def subarray(self, values: Any) -> Array:
         base, shape = self.dtype.base, self.dtype.shape
+        while base.subdtype is not None:  # NumPy keeps sub-arrays of sub-arrays apart
+            base, shape = base.base, shape + base.shape
         if base.names is not None:
             source = np.asarray(values, base)
         else:
@@ -136,11 +145,11 @@ class _Cast:
 
     def _inferred(self, values: Any, target: DType) -> Array:
         """Array of a list of Python objects, without NumPy's silent mixing."""
-        missing = _missing(values)
-        if missing is not None and target.kind != "T":
-            raise self._null(missing)
         if target.kind == "T":
             return self._strings(values, target)
+        missing = _missing(values)
+        if missing is not None:
+            raise self._null(missing)
         if target.kind == "V":
             return self._voids(values, target)
         kinds = {type(v) for v in _leaves(values)}
@@ -172,14 +181,13 @@ class _Cast:
         """The error for one row of Python objects."""
         row += self.first_row
         return DTypeError(
-            f"{self.what}: row {row}, column {self.column!r} ({self.dtype}): {why};"
-            " nothing was changed",
+            f"{self.what}: {self.place(row)} ({self.dtype}): {why}; nothing was changed",
             row=row,
             column=self.column,
         )
 
     def _null(self, row: int) -> KistError:
-        return self._at(row, "a missing value; only StringDType columns hold those yet")
+        return self._at(row, f"a missing value; only StringDType {self.holders} hold those yet")
 
     def _check_large(self, values: Any) -> None:
         """Refuse ints that no binary64 holds, which NumPy would round beside floats."""
@@ -193,13 +201,45 @@ class _Cast:
                     raise self._at(at // self.per_row, f"{value} cannot be held exactly")
 
     def _strings(self, values: Any, target: DType) -> Array:
-        if hasattr(target, "na_object"):
+        values = list(values)
+        if not set(map(type, values)) <= {str}:
             # Frames bring None, NaN or pandas.NA for what is missing, whatever the column says.
-            values = [target.na_object if _is_missing(value) else value for value in values]
-        for row, value in enumerate(values):
-            if not isinstance(value, str) and value is not getattr(target, "na_object", ""):
-                raise self._at(row, f"{value!r} is no str")
-        return np.array(values, target)
+            missing = getattr(target, "na_object", None)
+            for row, value in enumerate(values):
+                if isinstance(value, str):
+                    continue
+                if not is_missing(value):
+                    raise self._at(row, f"{value!r} is no str")
+                if not hasattr(target, "na_object"):
+                    raise self._at(
+                        row,
+                        f"{value!r} is a missing value, and the column has none; make it of"
+                        " StringDType(na_object=None)",
+                    )
+                values[row] = missing
+        objects = np.empty(len(values), object)
+        objects[:] = values
+        return self._encodable(objects, target)
+
+    def _encodable(self, source: Array, target: DType) -> Array:
+        """Cast text to strings of any length, which are UTF-8."""
+        if source.dtype.kind == "S" and not source.tobytes().isascii():
+            # NumPy 2.4 takes a lone byte above 127 for UTF-8.
+            try:
+                return np.array([value.decode() for value in source.tolist()], target)
+            except UnicodeDecodeError as error:
+                raise self.fail(f"{error.object!r} is no text: it is not UTF-8") from None
+        try:
+            return source.astype(target)
+        except (UnicodeError, TypeError, ValueError) as error:
+            for row, value in enumerate(source.tolist()):
+                try:
+                    value.encode()
+                except UnicodeError:
+                    raise self._at(
+                        row // self.per_row, f"{value!r} is no text: it cannot be UTF-8"
+                    ) from None
+            raise self.fail(f"cannot take these values: {error}") from error
 
     def _voids(self, values: Any, target: DType) -> Array:
         out = np.zeros(len(values), target)
@@ -309,6 +349,9 @@ class _Cast:
         dtype, have, want = self.dtype, source.dtype.kind, self.dtype.kind
         if have == "T":
             if want == "T":
+                absent = missing_of(source)
+                if absent is not None and absent.any() and not hasattr(dtype, "na_object"):
+                    raise self._null(int(np.argmax(absent)))
                 return source.astype(dtype)
             missing = np.array([not isinstance(v, str) for v in source.tolist()])
             if missing.any():
@@ -316,7 +359,7 @@ class _Cast:
             source = np.array(source.tolist(), "U") if len(source) else source.astype("U1")
             have = "U"
         if want == "T":
-            return source.astype(dtype)
+            return self._encodable(source, dtype)
         if have == "U" and want == "S":
             source = self._encoded(source.tolist()) if len(source) else source.astype("S1")
         elif have == "S" and want == "U":
@@ -390,7 +433,7 @@ def _missing(values: Any) -> int | None:
     return None
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Whether a value stands for a string that is not there."""
     return (
         value is None

@@ -16,10 +16,17 @@ import numpy as np
 from kist.errors import DTypeError, ShapeError
 from kist.model.cast_values import Array, DType, cast_values
 from kist.model.frames import frame_columns, is_frame
+from kist.model.table_batch import Batch
 
 __all__ = ["cast_values", "iter_blocks", "to_records"]
 
 BLOCK_ROWS = 65_536
+
+FIRST_ROWS = 256
+BLOCK_BYTES = 8 << 20
+"""What a block of rows with strings may have, when they come from an iterator."""
+
+_NO_STRINGS: Mapping[str, DType] = {}
 
 
 def to_records(
@@ -29,7 +36,8 @@ def to_records(
     *,
     what: str = "append",
     first_row: int = 0,
-) -> Array:
+    strings: Mapping[str, DType] = _NO_STRINGS,
+) -> Any:
     """Records of a dtype from anything that holds rows.
 
     Parameters
@@ -45,10 +53,12 @@ def to_records(
         The operation, for messages.
     first_row : int
         Added to row numbers in messages.
+    strings : mapping of str to dtype
+        Columns of strings, which stand as objects in `dtype`.
 
     Returns
     -------
-    ndarray, 1-d, of `dtype`
+    ndarray, 1-d, of `dtype`, or Batch when there are strings
         `data` itself when it is that already.
 
     Raises
@@ -58,7 +68,8 @@ def to_records(
     ShapeError
         Columns have different lengths, or the array is not one-dimensional.
     """
-    if isinstance(data, np.ndarray) and _same(data.dtype, dtype) and data.ndim == 1:
+    same = not strings and isinstance(data, np.ndarray) and _same(data.dtype, dtype)
+    if same and data.ndim == 1:
         return data.view(np.ndarray) if type(data) is not np.ndarray else data
     columns, n_rows = _columns(data, dtype, what)
     names = dtype.names or ()
@@ -68,9 +79,9 @@ def to_records(
         hint = f"; did you mean {near[0]!r}?" if near else f"; it has {_listed(names)}"
         raise DTypeError(f"{what}: the table has no field {extra[0]!r}{hint}", column=str(extra[0]))
     # Zeros, not empty: padding of an aligned dtype would carry stray memory into the file.
-    out = np.zeros(n_rows, dtype)
+    out: Any = np.zeros(n_rows, dtype) if not strings else _empty_batch(dtype, strings, n_rows)
     for name in names:
-        field = dtype[name]
+        field = strings[name] if name in strings else dtype[name]
         if name in columns:
             values = cast_values(columns[name], field, column=name, first_row=first_row, what=what)
             if len(values) != n_rows:
@@ -85,6 +96,12 @@ def to_records(
                 f"{what}: field {name!r} is missing and has no fill_value", column=name
             )
     return out
+
+
+def _empty_batch(dtype: DType, strings: Mapping[str, DType], n_rows: int) -> Batch:
+    names = [name for name in dtype.names or () if name not in strings]
+    fixed = np.zeros(n_rows, np.dtype([(name, dtype[name]) for name in names]))
+    return Batch(fixed, {name: np.empty(n_rows, strings[name]) for name in strings})
 
 
 def _same(a: DType, b: DType) -> bool:
@@ -110,29 +127,34 @@ def iter_blocks(
     *,
     n_rows: int = BLOCK_ROWS,
     what: str = "append",
-) -> Iterator[Array]:
+    strings: Mapping[str, DType] = _NO_STRINGS,
+) -> Iterator[Any]:
     """Records from an iterator of rows, or of blocks of rows, in bounded memory.
 
     Yields
     ------
-    ndarray, 1-d, of `dtype`
+    ndarray, 1-d, of `dtype`, or Batch when there are strings
         At most `n_rows` records; blocks that are structured arrays come as they are.
     """
     done = 0
-    for first, group in _grouped(iter(rows), n_rows):
+    # Rows of long strings are taken fewer at a time, which the first ones tell.
+    size = [n_rows if not strings else min(n_rows, FIRST_ROWS)]
+    for first, group in _grouped(iter(rows), size):
         data: Any = first if group is None else group
-        block = to_records(data, dtype, defaults, what=what, first_row=done)
+        block = to_records(data, dtype, defaults, what=what, first_row=done, strings=strings)
         done += len(block)
+        if strings and len(block):
+            size[0] = max(1, min(n_rows, BLOCK_BYTES * len(block) // (1 + block.nbytes)))
         yield block
 
 
-def _grouped(rows: Iterator[Any], n_rows: int) -> Iterator[tuple[Any, list[Any] | None]]:
+def _grouped(rows: Iterator[Any], n_rows: Sequence[int]) -> Iterator[tuple[Any, list[Any] | None]]:
     """(block, None) for items that are many rows, (_, rows) for runs of single rows."""
     for item in rows:
         if (isinstance(item, np.ndarray) and item.ndim == 1) or is_frame(item):
             yield item, None
         else:
-            yield None, [item, *itertools.islice(rows, n_rows - 1)]
+            yield None, [item, *itertools.islice(rows, n_rows[0] - 1)]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -260,6 +260,8 @@ class Group(KeyStoreMaker):
         if data is not None:
             _check_rows(data)
         else:
+            from kist.model.table_dtype import row_dtype
+
             row = row_dtype(options.get("dtype"), f"create {name!r}")
             if isinstance(row, np.dtype) and row.names is None:
                 raise DTypeError(_PLAIN_ARRAY)
@@ -300,7 +302,7 @@ class Group(KeyStoreMaker):
             The table that stands there has another dtype.
         """
         from kist.model.table import Table
-        from kist.model.table_dtype import schema_has
+        from kist.model.table_dtype import row_dtype, schema_has
 
         wanted = row_dtype(dtype, f"require {name!r}")
         node = self.get(name)

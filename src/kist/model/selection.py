@@ -351,7 +351,8 @@ class Selection(Exports):
             columns = [np.empty(n * leaf.n_values, leaf.dtype) for leaf in leaves]
             read_leaves(state, spans, leaves, columns)
             value = bound.value(dict(zip(bound.columns, columns, strict=True)), n)
-        return as_values(value, schema, fields, (n, *fields.item_shape), fields.label)
+        values: Array = as_values(value, schema, fields, (n, *fields.item_shape), fields.label)
+        return values
 
     def __reduce__(self) -> tuple[Any, ...]:
         shown = self._path, self._names

@@ -24,10 +24,12 @@ from kist.model.positions import as_positions
 from kist.model.row import Row
 from kist.model.selection import Selection
 from kist.model.table_base import RowSource, read_only
+from kist.model.table_batch import Rows
 from kist.model.table_change import delete_rows
 from kist.model.table_check import check_records
+from kist.model.table_dtype import dtype_by_name, row_dtype
 from kist.model.table_fields import Fields, all_fields, field_at, named_fields, parse_path
-from kist.model.table_input import as_dtype, blocks_of, schema_for
+from kist.model.table_input import blocks_of, schema_for
 from kist.model.table_repr import table_html, table_repr
 from kist.model.table_show import stored_bytes, table_info
 from kist.model.table_write import append_blocks, put_new_table
@@ -73,7 +75,7 @@ def create_table(
 
 def _target_of(dtype: Any, what: str) -> Target:
     """Return what frames are matched to where the user says which dtype a row has."""
-    return Target(as_dtype(dtype, what).names or ())
+    return Target(tuple(dtype_by_name(row_dtype(dtype, what))))
 
 
 class Table(RowSource, Node):
@@ -248,7 +250,7 @@ class Table(RowSource, Node):
             )
             return append_blocks(txn, state, blocks_of(rows, state.schema, self._path))
 
-    def _append_array(self, rows: Array) -> int:
+    def _append_array(self, rows: Rows) -> int:
         """Append structured rows of exactly the table's dtype."""
         with self._write() as txn:
             return append_blocks(txn, self._state(txn), (rows,))

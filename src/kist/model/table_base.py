@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from kist.errors import ShapeError, TooLargeError
 from kist.format.schema import Schema
 from kist.model.exports import Exports
 from kist.model.positions import Positions, as_positions
+from kist.model.table_batch import Batch, Rows
 from kist.model.table_change import assign_rows
 from kist.model.table_fields import (
     Fields,
@@ -178,16 +179,19 @@ class RowSource(Exports):
             else:
                 shape = (*positions.shape, *fields.item_shape)
             array = as_values(values, state.schema, fields, shape, self._label())
-            self._put(txn, fields, positions, array.reshape(n, *fields.item_shape))
+            if not isinstance(array, Batch):
+                array = array.reshape(n, *fields.item_shape)
+            self._put(txn, fields, positions, array)
 
-    def _put(self, txn: Transaction, fields: Fields, positions: Positions, values: Array) -> None:
+    def _put(self, txn: Transaction, fields: Fields, positions: Positions, values: Rows) -> None:
         rows, pick = _for_writing(positions)
         if pick is not None:
             values = values[pick]
         if fields.is_structured:
-            columns = records.split(values, fields.leaves)
+            # A batch gives its fields by name, which is all that is asked for.
+            columns = records.split(cast(Array, values), fields.leaves)
         else:
-            columns = [values]
+            columns = [cast(Array, values)]
         table = self._of()
         assign_rows(txn, table._id, table._path, rows, fields.stored, columns)
 

@@ -27,7 +27,7 @@ def check_records(state: TableState) -> Iterator[str]:
     known = {group.first: group for group in groups}
     for leaf in state.schema.leaves:
         name = ".".join(leaf.path)
-        missing = set(paged) if leaf.nbytes else set()
+        missing = set(paged) if leaf.is_stored else set()
         for key, value in state.view.scan(*keys.pages(state.node, leaf.id)):
             first = keys.row_of(key)
             missing.discard(first)

@@ -6,8 +6,8 @@ selections read through the same few functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -43,6 +43,8 @@ class Fields:
         The same leaves as the schema has them.
     label : str
         How messages call it.
+    strings : dict of str to dtype
+        Columns of strings among its fields, which stand as objects in `dtype`.
     """
 
     dtype: np.dtype[Any]
@@ -50,6 +52,7 @@ class Fields:
     leaves: tuple[Leaf, ...]
     stored: tuple[Leaf, ...]
     label: str
+    strings: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
 
     @property
     def is_structured(self) -> bool:
@@ -75,7 +78,13 @@ class Fields:
 def all_fields(schema: Schema) -> Fields:
     """Return all columns of a table."""
     leaves = schema.leaves
-    return _kept(schema, None, lambda: Fields(schema.dtype, (), leaves, leaves, "rows"))
+    return _kept(
+        schema, None, lambda: Fields(schema.dtype, (), leaves, leaves, "rows", _strings(leaves))
+    )
+
+
+def _strings(leaves: Sequence[Leaf]) -> dict[str, np.dtype[Any]]:
+    return {leaf.path[0]: leaf.dtype for leaf in leaves if leaf.is_string}
 
 
 def _kept(schema: Schema, key: object, make: Callable[[], Fields]) -> Fields:
@@ -112,6 +121,8 @@ def _field_at(schema: Schema, path: Path) -> Fields:
             dtype, inner = dtype.subdtype
             shape += inner
     stored = tuple(leaf for leaf in schema.leaves if leaf.path[: len(path)] == path)
+    if len(stored) == 1 and stored[0].is_string:
+        dtype = stored[0].dtype
     leaves = tuple(replace(leaf, path=leaf.path[len(path) :]) for leaf in stored)
     return Fields(dtype, shape, leaves, stored, f"column {'.'.join(path)!r}")
 
@@ -163,13 +174,15 @@ def _named(schema: Schema, names: tuple[str, ...]) -> Fields:
         if len(path) == 1 and schema.dtype.fields is not None:
             title = (*schema.dtype.fields[path[0]], None)[2]
         key = path[0] if len(path) == 1 else name
-        dtypes.append((key if title is None else (title, key), found.dtype, found.item_shape))
+        shown = np.dtype("O") if found.dtype.kind == "T" else found.dtype
+        dtypes.append((key if title is None else (title, key), shown, found.item_shape))
         leaves += [replace(leaf, path=(key, *leaf.path)) for leaf in found.leaves]
         stored += found.stored
     dtype = np.dtype(dtypes)
     if schema.layout is not None and schema.layout.record:
         dtype = np.dtype((np.record, dtype))
-    return Fields(dtype, (), tuple(leaves), tuple(stored), f"columns {', '.join(names)}")
+    label = f"columns {', '.join(names)}"
+    return Fields(dtype, (), tuple(leaves), tuple(stored), label, _strings(leaves))
 
 
 def read_spans(state: TableState, fields: Fields, spans: Sequence[Span], n_rows: int) -> Array:

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from kist.format import keys
+from kist.format.schema import Leaf
+from kist.model.table_batch import Batch
 from kist.model.table_change import (
     PATCH_SHARE,
     drop_group,
@@ -35,7 +37,7 @@ from kist.model.table_pages import Recipes, write_pages
 from kist.model.table_read import as_ordinals, group_spans, read_leaves
 from kist.model.table_records import PatchPart, new_stamp
 from kist.model.table_rows import PackedRows
-from kist.model.table_schema import SchemaFacts
+from kist.model.table_schema import FULL_TIER, GROUP_BYTES, PIECE_ROWS, SchemaFacts
 from kist.model.table_state import TableState, state_of
 from kist.model.table_write import put_pages_group, put_piece, put_tail
 
@@ -60,7 +62,7 @@ FOLD_BYTES: Final = 256 << 20
 """One call goes on folding full row groups up to here: as many rows as appends of half a group
 bring between two checkpoints. Fewer would leave a table of batches of 10,000 rows unfolded."""
 
-MAX_TIER: Final = 255
+MAX_TIER: Final = FULL_TIER - 1
 
 PATCH_GROUPS: Final = 64
 """Most groups whose patches one call folds."""
@@ -93,7 +95,7 @@ def fold_table(txn: Transaction, node: int, path: str) -> bool:
         state = state_of(txn, node, path)
         left -= sum(group.n_rows for group in groups) * state.facts.row_nbytes
         # More only of what has added up to full groups since the last checkpoint.
-        if left <= 0 or not groups or not state.facts.is_full(groups[0].n_rows):
+        if left <= 0 or not groups or not state.facts.is_full(groups[0].n_rows, 0):
             break
     patched = _fold_patches(txn, state, recipes)
     if patched is not None:
@@ -120,7 +122,7 @@ def _next_run(layout: Layout, facts: SchemaFacts) -> _Work | None:
     """Return what should be folded next: the first run from the end that needs it."""
 
     def full(group: Group) -> bool:
-        return group.is_pages and facts.is_full(group.n_rows)
+        return group.is_pages and facts.is_full(group.n_rows, group.record.tier)
 
     groups = layout.groups
     stop = len(groups)
@@ -206,7 +208,8 @@ def _fold_groups(
     first = sources[0].first
     n_rows = sources[-1].first + sources[-1].n_rows - first
     facts = state.facts
-    if facts.are_piece(n_rows) and not any(group.is_pages or group.patches for group in sources):
+    few = facts.are_piece(n_rows) and not facts.strings
+    if few and not any(group.is_pages or group.patches for group in sources):
         return [_join_pieces(txn, state, sources, first, n_rows, work)]
     leaves = state.schema.leaves
     alive = np.zeros(n_rows, bool)
@@ -229,16 +232,28 @@ def _fold_groups(
     for group in sources:
         drop_group(txn, state, group)
     made = []
-    for start in range(0, n_rows, facts.group_rows):
-        stop = min(start + facts.group_rows, n_rows)
+    for start, stop, cut in _cuts(leaves, columns, n_rows, facts.group_rows):
         part = [
             column[start * leaf.n_values : stop * leaf.n_values]
             for column, leaf in zip(columns, leaves, strict=True)
         ]
-        new = _put_group(txn, state, first + start, part, alive[start:stop], work, recipes)
+        new = _put_group(txn, state, first + start, part, alive[start:stop], work, recipes, cut)
         if new is not None:
             made.append(new)
     return made
+
+
+def _cuts(
+    leaves: Sequence[Leaf], columns: Sequence[Array], n_rows: int, group_rows: int
+) -> Iterable[tuple[int, int, bool]]:
+    """Cut rows into row groups; yield (start, stop, whether long strings have decided)."""
+    strings = {
+        str(leaf.id): column for leaf, column in zip(leaves, columns, strict=True) if leaf.is_string
+    }
+    if strings:
+        return Batch(np.zeros(n_rows, np.dtype([])), strings).cuts(group_rows, GROUP_BYTES)
+    starts = range(0, n_rows, group_rows)
+    return [(start, min(start + group_rows, n_rows), False) for start in starts]
 
 
 def _join_pieces(
@@ -276,6 +291,7 @@ def _put_group(
     alive: Array,
     work: _Work,
     recipes: Recipes,
+    cut: bool,
 ) -> Group | None:
     n_rows, n_live = len(alive), int(np.count_nonzero(alive))
     if not n_live:
@@ -283,10 +299,12 @@ def _put_group(
     if n_live < n_rows:
         put_dead(txn, state.node, first, ~alive)
     schema = state.schema
-    if not state.facts.are_piece(n_rows):
+    rows = state.facts.rows.of_columns(columns, n_rows) if n_rows < PIECE_ROWS else None
+    n_bytes = int(rows.sizes.sum()) if isinstance(rows, Batch) else 0
+    if rows is None or not state.facts.are_piece(n_rows, n_bytes):
         write_pages(txn, state.node, first, schema.leaves, columns, recipes)
-        return put_pages_group(txn, state.node, first, schema, n_rows, n_live, work.tier)
-    rows = state.facts.rows.of_columns(columns, n_rows)
+        tier = FULL_TIER if cut else work.tier
+        return put_pages_group(txn, state.node, first, schema, n_rows, n_live, tier)
     return put_piece(txn, state.node, first, schema, rows, work.tier, n_live)
 
 

@@ -5,24 +5,25 @@ The casts themselves, checked value by value, are in `kist.model.casts`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from kist.codecs.choose import parse_codec
 from kist.errors import CodecError, ColumnNotFoundError, DTypeError, ShapeError
-from kist.format.dtypes import is_string_dtype
 from kist.format.plain import pack_value
 from kist.format.schema import Schema
 from kist.model.casts import cast_values, iter_blocks, to_records
 from kist.model.frames import Incoming
+from kist.model.table_batch import Batch, Rows, joined
+from kist.model.table_dtype import RowDtype, dtype_by_name, row_dtype
 from kist.model.table_fields import Fields
 from kist.model.table_infer import dtype_of
 from kist.model.table_records import GROUP_ROWS
 from kist.model.table_schema import facts_of
 
-__all__ = ["as_dtype", "as_rows", "as_values", "blocks_of", "schema_for"]
+__all__ = ["as_rows", "as_values", "blocks_of", "schema_for"]
 
 Array = np.ndarray[Any, Any]
 
@@ -33,7 +34,7 @@ def schema_for(
     fill_value: Mapping[str, Any] | None,
     codec: str | Mapping[str, str],
     label: str,
-) -> tuple[Schema, Iterable[Array]]:
+) -> tuple[Schema, Iterable[Rows]]:
     """Return the schema of a new table, and its first rows in blocks.
 
     Raises
@@ -46,68 +47,36 @@ def schema_for(
         A fill value or a codec for a column that does not exist.
     """
     what = f"create {label!r}"
-    if dtype is None and isinstance(data, Incoming):
-        return _schema_of_frame(data, fill_value, codec, label, what)
+    row: RowDtype
     if dtype is not None:
-        row_dtype = as_dtype(dtype, what)
+        row = row_dtype(dtype, what)
+    elif isinstance(data, Incoming):
+        row = data.fields
     elif data is not None:
-        row_dtype, data = dtype_of(data, what)
+        row, data = dtype_of(data, what)
     else:
         raise DTypeError(f"{what}: give data, or dtype= with the fields of a row")
-    if row_dtype.names is None:
-        raise DTypeError(f"{what}: a table needs named fields, not {row_dtype}")
-    for name in row_dtype.names:
-        if is_string_dtype(row_dtype[name].base):
-            raise DTypeError(
-                f"{what}: column {name!r} is of StringDType, which tables do not hold yet; use a "
-                "fixed width, such as 'U20'",
-                column=name,
-            )
-    _check_codec(codec, row_dtype, what)
+    if isinstance(row, np.dtype) and row.names is None:
+        raise DTypeError(f"{what}: a table needs named fields, not {row}")
+    dtypes = dtype_by_name(row)
+    _check_codec(codec, dtypes, what)
     defaults = {}
     for name, value in (fill_value or {}).items():
-        if name not in row_dtype.names:
+        if name not in dtypes:
             raise ColumnNotFoundError(f"{what}: fill_value for {name!r}, which is no column")
-        cast = cast_values([value], row_dtype[name], column=name, what=f"{what}: fill_value")
+        cast = cast_values([value], dtypes[name], column=name, what=f"{what}: fill_value")
         defaults[name] = pack_value(cast[0])
-    schema = Schema.from_dtype(row_dtype, codec=codec, defaults=defaults)
+    if isinstance(row, np.dtype):
+        schema = Schema.from_dtype(row, codec=codec, defaults=defaults)
+    else:
+        schema = Schema.from_columns(row, codec=codec, defaults=defaults)
     return schema, () if data is None else blocks_of(data, schema, label, what)
 
 
-def _schema_of_frame(
-    data: Incoming,
-    fill_value: Mapping[str, Any] | None,
-    codec: str | Mapping[str, str],
-    label: str,
-    what: str,
-) -> tuple[Schema, Iterable[Array]]:
-    schema = Schema.from_columns(data.fields, codec=codec)
-    _check_codec(codec, schema.dtype, what)
-    if fill_value:
-        defaults = {}
-        for name, value in fill_value.items():
-            if name not in (schema.dtype.names or ()):
-                raise ColumnNotFoundError(f"{what}: fill_value for {name!r}, which is no column")
-            column = schema.columns[schema.index(name)].dtype
-            cast = cast_values([value], column, column=name, what=f"{what}: fill_value")
-            defaults[name] = pack_value(cast[0])
-        schema = Schema.from_columns(data.fields, codec=codec, defaults=defaults)
-    return schema, blocks_of(data, schema, label, what)
-
-
-def as_dtype(dtype: Any, what: str) -> np.dtype[Any]:
-    """Return what NumPy takes for a dtype, or raise `DTypeError`."""
-    try:
-        found: np.dtype[Any] = np.dtype(dtype)
-        return found
-    except (TypeError, ValueError, SyntaxError) as error:
-        raise DTypeError(f"{what}: {dtype!r} is no dtype: {error}") from error
-
-
-def _check_codec(codec: Any, dtype: np.dtype[Any], what: str) -> None:
+def _check_codec(codec: Any, names: Container[str], what: str) -> None:
     if isinstance(codec, Mapping):
         for name in codec:
-            if name not in (dtype.names or ()):
+            if name not in names:
                 raise ColumnNotFoundError(f"{what}: a codec for {name!r}, which is no column")
     for one in codec.values() if isinstance(codec, Mapping) else (codec,):
         try:
@@ -116,7 +85,7 @@ def _check_codec(codec: Any, dtype: np.dtype[Any], what: str) -> None:
             raise CodecError(f"{what}: {error}") from None
 
 
-def blocks_of(data: Any, schema: Schema, label: str, what: str | None = None) -> Iterator[Array]:
+def blocks_of(data: Any, schema: Schema, label: str, what: str | None = None) -> Iterator[Rows]:
     """Cast rows to the dtype of a table, block by block.
 
     Parameters
@@ -126,32 +95,34 @@ def blocks_of(data: Any, schema: Schema, label: str, what: str | None = None) ->
 
     Yields
     ------
-    structured ndarray
+    structured ndarray, or Batch for a table with strings
         Of the table's dtype. An array that has it already comes whole and is not copied.
     """
     dtype = schema.dtype
     what = what or f"append to {label!r}"
     facts = facts_of(schema)
-    defaults = facts.defaults
+    defaults, strings = facts.defaults, facts.strings
     if isinstance(data, np.ndarray):
-        if data.dtype == dtype or data.dtype.names is None or data.ndim != 1:
-            yield to_records(data, dtype, defaults, what=what)
+        if (data.dtype == dtype and not strings) or data.dtype.names is None or data.ndim != 1:
+            yield to_records(data, dtype, defaults, what=what, strings=strings)
             return
         n_rows = facts.group_rows
         for start in range(0, len(data), n_rows):
             part = data[start : start + n_rows]
-            yield to_records(part, dtype, defaults, what=what, first_row=start)
+            yield to_records(part, dtype, defaults, what=what, first_row=start, strings=strings)
     elif isinstance(data, Incoming):
         first = 0
         for block in data.blocks(facts.group_rows):
-            rows = to_records(block, dtype, defaults, what=what, first_row=first)
+            rows = to_records(block, dtype, defaults, what=what, first_row=first, strings=strings)
             first += len(rows)
             yield rows
     elif _is_rows(data):
-        yield to_records(data, dtype, defaults, what=what)
+        yield to_records(data, dtype, defaults, what=what, strings=strings)
     else:
         source = data.blocks(facts.group_rows) if hasattr(data, "blocks") else data
-        yield from iter_blocks(source, dtype, defaults, n_rows=facts.group_rows, what=what)
+        yield from iter_blocks(
+            source, dtype, defaults, n_rows=facts.group_rows, what=what, strings=strings
+        )
 
 
 def _is_rows(data: Any) -> bool:
@@ -169,17 +140,21 @@ def _iterates(data: Any) -> bool:
     return hasattr(data, "__iter__") or hasattr(data, "__next__")
 
 
-def as_rows(data: Any, schema: Schema, label: str) -> Array:
+def as_rows(data: Any, schema: Schema, label: str) -> Rows:
     """Cast one row or several that are all there."""
     if isinstance(data, Incoming):
         parts = list(blocks_of(data, schema, label))
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
-    return to_records(data, schema.dtype, facts_of(schema).defaults, what=f"append to {label!r}")
+        rows: Rows = joined(parts)
+        return rows
+    facts = facts_of(schema)
+    what = f"append to {label!r}"
+    rows = to_records(data, schema.dtype, facts.defaults, what=what, strings=facts.strings)
+    return rows
 
 
 def as_values(
     values: Any, schema: Schema, fields: Fields, shape: tuple[int, ...], label: str
-) -> Array:
+) -> Any:
     """Cast values for an assignment, and stretch one value over all rows.
 
     Parameters
@@ -191,7 +166,7 @@ def as_values(
 
     Returns
     -------
-    ndarray of that shape
+    ndarray of that shape, or Batch of rows with strings
         May be read-only and share memory with `values`.
 
     Raises
@@ -205,13 +180,15 @@ def as_values(
     if fields.is_structured and not fields.item_shape:
         if isinstance(values, np.ndarray) and values.ndim != 1:
             values = values.reshape(-1)
-        array = to_records(values, fields.dtype, what=what)
+        array = to_records(values, fields.dtype, what=what, strings=fields.strings)
     else:
         array = _cast_items(values, fields, label, what)
     rows = shape[: len(shape) - len(fields.item_shape)]
     n_rows = int(np.prod(rows, dtype=np.int64))
     if len(array) not in (1, n_rows):
         raise ShapeError(f"{what}: {len(array)} values for {n_rows} rows; nothing was changed")
+    if isinstance(array, Batch):
+        return array.broadcast(n_rows) if len(array) == 1 else array
     if len(array) == 1:
         return np.broadcast_to(array.reshape(fields.item_shape), shape)
     return array.reshape(shape)

@@ -19,6 +19,7 @@ import numpy as np
 
 from kist.codecs.choose import choose
 from kist.codecs.recipe import Recipe
+from kist.codecs.stringpages import choose_strings
 from kist.engine import Frame
 from kist.engine.pages import build_page
 from kist.engine.parallel import run
@@ -137,7 +138,7 @@ def write_pages(
     """
     tasks = []
     for leaf, values in zip(leaves, columns, strict=True):
-        if leaf.nbytes:  # nothing is stored of values without width
+        if leaf.is_stored:  # nothing is stored of values without width
             last = recipes.last(leaf)
             codec = recipes.codec(leaf)
             tasks.append(partial(_build, leaf, values, last, codec))
@@ -165,7 +166,7 @@ def _build(leaf: Leaf, values: Array, last: Chosen | None, codec: str) -> _Built
         encoded = build_page(values, chosen.recipe, block_values=block_values)
         bits = _bits(encoded, values)
     if chosen is None or (bits > DRIFT * chosen.bits and bits > REST_BITS):
-        recipe = choose(values, codec)
+        recipe = choose_strings(values, codec) if leaf.is_string else choose(values, codec)
         if chosen is None or recipe != chosen.recipe:
             again = build_page(values, recipe, block_values=block_values)
             if encoded is None or _bits(again, values) < bits:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -173,7 +173,7 @@ def read_leaves(
         n = len(ordinals)
         rows = state.piece(group) if not group.is_pages else None
         for leaf, out in zip(leaves, outs, strict=True):
-            if not leaf.nbytes:
+            if not leaf.is_stored:
                 continue  # nothing is stored of values without width
             width = leaf.n_values
             target = out[at * width : (at + n) * width]
@@ -228,6 +228,9 @@ def _pick(state: TableState, span: Span, leaf: Leaf, target: Array) -> None:
     width = leaf.n_values
     first, last = int(ordinals[0]), int(ordinals[-1])
     try:
+        if leaf.is_string:
+            target[...] = take_page(state.view, pointer, leaf.dtype, ordinals)
+            return
         blocks = ordinals // block_rows_of(leaf)
         n_blocks = 1 + int(np.count_nonzero(blocks[1:] != blocks[:-1]))
         if int(blocks[-1] - blocks[0]) + 1 <= DENSE * n_blocks:
@@ -251,7 +254,7 @@ def _apply_patches(
     changed = state.patched_leaves(group)
     n = len(ordinals)
     for leaf, out in zip(leaves, outs, strict=True):
-        if leaf.id not in changed or not leaf.nbytes:
+        if leaf.id not in changed or not leaf.is_stored:
             continue
         target = out.reshape(-1, leaf.n_values)[at : at + n]
         for rows, values in state.patches(group, leaf):
@@ -265,13 +268,15 @@ def _apply_patches(
                 target[places[hits]] = values[hits]
 
 
-def _steps(spans: Sequence[Span], n_rows: int) -> Iterator[tuple[list[Span], int, int]]:
+def _steps(
+    spans: Sequence[Span], n_rows: int, at: int = 0
+) -> Iterator[tuple[list[Span], int, int]]:
     """Yield (spans, first row of the output, rows) for steps of at most `n_rows` rows.
 
     Spans are cut at whole blocks where they can be, so that no block is decoded twice.
     """
     step: list[Span] = []
-    start = used = 0
+    start, used = at, 0
     for group, ordinals, _ in spans:
         low = 0
         while low < len(ordinals):
@@ -302,11 +307,17 @@ def read_records(
     out : structured ndarray, shape (n_rows,)
         Written in place; any strides.
     """
-    width = sum(leaf.nbytes for leaf in leaves) or 1
+    width = sum(leaf.memory for leaf in leaves) or 1
     limit = min(max(JOIN_BYTES // width, 1), GROUP_ROWS)
     size = min(limit, sum(span.n for span in spans))
     buffers = [np.empty(size * leaf.n_values, leaf.dtype) for leaf in leaves]
-    for step, start, rows in _steps(spans, limit):
+    if any(leaf.is_string for leaf in leaves):
+        # Strings have no width to plan with; but those of one row group fit into memory.
+        one_by_one = (_steps([span], limit, span.at) for span in spans)
+        steps: Iterator[tuple[list[Span], int, int]] = chain.from_iterable(one_by_one)
+    else:
+        steps = _steps(spans, limit)
+    for step, start, rows in steps:
         parts = [b[: rows * leaf.n_values] for b, leaf in zip(buffers, leaves, strict=True)]
         read_leaves(state, step, leaves, parts)
         target = out[start : start + rows]

@@ -30,6 +30,9 @@ PIECE_ROWS: Final = 4_096
 PIECE_BYTES: Final = 4 << 20
 """The same for few rows of many bytes."""
 
+FULL_TIER: Final = 255
+"""Tier of a row group that holds few rows because their strings are long."""
+
 BLOCK_BYTES: Final = 512 << 10
 """Most bytes of a block: rows of large sub-arrays make shorter blocks."""
 
@@ -49,7 +52,9 @@ class SchemaFacts:
     columns : dict of str to dtype
         What expressions may name.
     row_nbytes : int
-        Bytes of a row, packed.
+        Bytes of a row, packed; of strings a guess.
+    strings : dict of str to dtype
+        The columns of strings.
     group_rows : int
         Rows of a full row group.
     fields : dict
@@ -66,6 +71,7 @@ class SchemaFacts:
         "row_nbytes",
         "rows",
         "schema",
+        "strings",
     )
 
     def __init__(self, schema: Schema) -> None:
@@ -80,16 +86,23 @@ class SchemaFacts:
             if column.default is not None
         }
         self.fields: dict[object, Any] = {}
-        self.row_nbytes = sum(leaf.nbytes for leaf in schema.leaves)
+        self.strings = {leaf.path[0]: leaf.dtype for leaf in schema.leaves if leaf.is_string}
+        self.row_nbytes = sum(leaf.memory for leaf in schema.leaves)
         self.group_rows = max(1, min(GROUP_ROWS, GROUP_BYTES // max(1, self.row_nbytes)))
 
-    def are_piece(self, n_rows: int) -> bool:
-        """Tell whether so many rows are kept as a piece rather than as pages."""
-        return n_rows < PIECE_ROWS and n_rows * self.row_nbytes < PIECE_BYTES
+    def are_piece(self, n_rows: int, n_bytes: int = 0) -> bool:
+        """Tell whether so many rows are kept as a piece rather than as pages.
 
-    def is_full(self, n_rows: int) -> bool:
+        Parameters
+        ----------
+        n_bytes : int
+            What their strings have.
+        """
+        return n_rows < PIECE_ROWS and n_rows * self.row_nbytes + n_bytes < PIECE_BYTES
+
+    def is_full(self, n_rows: int, tier: int) -> bool:
         """Tell whether so many rows of pages are left alone by folding."""
-        return n_rows * 4 >= self.group_rows * 3
+        return n_rows * 4 >= self.group_rows * 3 or (tier == FULL_TIER and bool(self.strings))
 
 
 def block_rows_of(leaf: Leaf) -> int:

@@ -36,12 +36,12 @@ def stored_bytes(state: TableState, leaves: Sequence[Leaf], pieces: int | None =
     """
     total = 0
     for leaf in leaves:
-        if leaf.nbytes:
+        if leaf.is_stored:
             pages = state.list_pages(leaf)
             total += sum(page[0].length for key, page in pages.items() if key[0] == leaf.id)
-    every = sum(leaf.nbytes for leaf in state.schema.leaves) or 1
+    every = sum(leaf.memory for leaf in state.schema.leaves) or 1
     pieces = _piece_bytes(state) if pieces is None else pieces
-    return total + pieces * sum(leaf.nbytes for leaf in leaves) // every
+    return total + pieces * sum(leaf.memory for leaf in leaves) // every
 
 
 def _piece_bytes(state: TableState) -> int:
@@ -90,9 +90,9 @@ class Sizes:
         if self.exact:
             return stored_bytes(self._state, leaves, self._pieces)
         some = leaves[:: len(leaves) // _SAMPLE + 1]
-        total = sum(self._sampled(leaf) for leaf in some if leaf.nbytes)
+        total = sum(self._sampled(leaf) for leaf in some if leaf.is_stored)
         return (
-            total * sum(leaf.nbytes for leaf in leaves) // (sum(leaf.nbytes for leaf in some) or 1)
+            total * sum(leaf.memory for leaf in leaves) // (sum(leaf.memory for leaf in some) or 1)
         )
 
     def _sampled(self, leaf: Leaf) -> int:
@@ -116,7 +116,7 @@ def _recipe(state: TableState, leaf: Leaf) -> str:
     """Return how the last page of a leaf is encoded."""
     found = next(state.view.scan(*keys.pages(state.node, leaf.id), reverse=True), None)
     if found is None:
-        return IN_PIECES if leaf.nbytes and state.n_rows else "-"
+        return IN_PIECES if leaf.is_stored and state.n_rows else "-"
     _, payload = unpack_record(found[1])
     try:
         return Recipe.unpack(PageRecord.unpack(payload).recipe).describe()

@@ -21,6 +21,7 @@ from kist.format import keys
 from kist.format.schema import Leaf, Schema
 from kist.format.values import Pointer, unpack_record
 from kist.indexes.statistics import Bounds
+from kist.model.table_batch import Batch, Rows, freeze
 from kist.model.table_layout import RECENT, Body, Group, Layout, Patch, layout_of, read_tail
 from kist.model.table_records import OUTSIDE, PageRecord, Tail, unpack_dead, unpack_patch
 from kist.model.table_rows import PackedRows
@@ -105,10 +106,10 @@ def located(error: CorruptDataError, path: str, column: str, row: int) -> Corrup
     )
 
 
-def keep_piece(group: Group, dtype: np.dtype[Any], rows: Array) -> None:
+def keep_piece(group: Group, dtype: np.dtype[Any], rows: Rows) -> None:
     """Keep the rows of a piece that was just made, as `TableState.piece` gives them."""
     # A copy: the rows may be the user's own, who may change them.
-    kept = np.frombuffer(rows.tobytes(), dtype)
+    kept = freeze(rows.copy()) if isinstance(rows, Batch) else np.frombuffer(rows.tobytes(), dtype)
     RECENT.put(group.body, "rows", kept, kept.nbytes + 200)
 
 
@@ -226,24 +227,23 @@ class TableState:
             found = known.bounds[leaf.id] = Bounds.from_packed(packed, leaf.dtype)
         return found
 
-    def piece(self, group: Group) -> Array:
+    def piece(self, group: Group) -> Any:
         """Return all rows of a piece, deleted ones too, patches not applied.
 
         Returns
         -------
-        structured ndarray, shape (n_rows,), dtype ``facts.rows.dtype``
+        structured ndarray, shape (n_rows,), dtype ``facts.rows.dtype``, or Batch
             Shared and read-only.
         """
         body = group.body
         assert body is not None
 
-        def make() -> tuple[Array, int]:
+        def make() -> tuple[Any, int]:
             try:
                 rows = self.facts.rows.decode(self._piece_data(group, body), group.n_rows)
             except CorruptDataError as error:
                 raise located(error, self.path, "*", group.first) from error
-            rows.flags.writeable = False
-            return rows, rows.nbytes + 200
+            return freeze(rows), rows.nbytes + 200
 
         return RECENT.get(body, "rows", make)
 

@@ -23,6 +23,7 @@ from kist.format import keys
 from kist.format.layout import FRAME_BLOB, FRAME_ROWS, MAX_INLINE
 from kist.format.schema import Schema
 from kist.format.values import pack_record
+from kist.model.table_batch import Batch, Rows, joined
 from kist.model.table_layout import Group, Layout, known, remember
 from kist.model.table_pages import Recipes, write_pages
 from kist.model.table_records import (
@@ -35,7 +36,7 @@ from kist.model.table_records import (
     Tail,
     new_stamp,
 )
-from kist.model.table_schema import facts_of
+from kist.model.table_schema import FULL_TIER, GROUP_BYTES, facts_of
 from kist.model.table_state import TableState, keep_piece
 
 if TYPE_CHECKING:
@@ -77,13 +78,13 @@ def put_tail(txn: Transaction, node: int, tail: Tail) -> None:
 
 
 def put_piece(
-    txn: Transaction, node: int, first: int, schema: Schema, rows: Array, tier: int, n_live: int
+    txn: Transaction, node: int, first: int, schema: Schema, rows: Rows, tier: int, n_live: int
 ) -> Group:
     """Put rows as a piece that begins at row id `first`; return its group.
 
     Parameters
     ----------
-    rows : structured ndarray
+    rows : structured ndarray or Batch
         Packed leaves: the bytes of ``facts_of(schema).rows.dtype``. At least one row.
     """
     data = facts_of(schema).rows.encode(rows)
@@ -127,8 +128,11 @@ class _Appending:
         self._recipes: Recipes | None = None
         self._columns: Columns | None = None
 
-    def add(self, rows: Array) -> None:
+    def add(self, rows: Rows) -> None:
         """Add structured rows of the table's dtype."""
+        if isinstance(rows, Batch):
+            self._add_batch(rows)
+            return
         for start in range(0, len(rows), self.facts.group_rows):
             part = rows[start : start + self.facts.group_rows]
             if self.facts.are_piece(len(part)):
@@ -137,9 +141,22 @@ class _Appending:
                 self._add_pages(part)
             self.next_row += len(part)
 
-    def _add_piece(self, rows: Array) -> None:
+    def _add_batch(self, rows: Batch) -> None:
+        facts = self.facts
+        for start, stop, cut in rows.cuts(facts.group_rows, GROUP_BYTES):
+            part = rows[start:stop]
+            if facts.are_piece(len(part), int(part.sizes.sum())):
+                self._add_piece(part)
+            else:
+                self._add_pages(part, FULL_TIER if cut else 0)
+            self.next_row += len(part)
+
+    def _add_piece(self, rows: Rows) -> None:
         schema = self.schema
-        if schema.is_flat:
+        flat: Rows
+        if isinstance(rows, Batch):
+            flat = self.facts.rows.of_columns(rows.columns(schema.leaves), len(rows))
+        elif schema.is_flat:
             flat = np.ascontiguousarray(rows)
         else:
             dtype = facts_of(schema).rows.dtype
@@ -148,17 +165,20 @@ class _Appending:
         self.groups.append(put_piece(self.txn, self.node, self.next_row, schema, flat, 0, n))
         self.n_loose += 1
 
-    def _add_pages(self, rows: Array) -> None:
+    def _add_pages(self, rows: Rows, tier: int = 0) -> None:
         schema, n = self.schema, len(rows)
         if self._recipes is None:
             self._recipes = Recipes(self.txn, self.node, schema, self.before.stamp)
         leaves = schema.leaves
-        if self._columns is None or self._columns.room < n:
-            self._columns = Columns(schema, n)
         # Encoded blocks may be views of these columns; they are written before the next group.
-        columns = self._columns.split(rows)
+        if isinstance(rows, Batch):
+            columns = rows.columns(leaves)
+        else:
+            if self._columns is None or self._columns.room < n:
+                self._columns = Columns(schema, n)
+            columns = self._columns.split(rows)
         write_pages(self.txn, self.node, self.next_row, leaves, columns, self._recipes)
-        group = put_pages_group(self.txn, self.node, self.next_row, schema, n, n, 0)
+        group = put_pages_group(self.txn, self.node, self.next_row, schema, n, n, tier)
         self.groups.append(group)
 
     def finish(self) -> int:
@@ -220,14 +240,14 @@ class Columns:
         ]
 
 
-def append_blocks(txn: Transaction, state: TableState, blocks: Iterable[Array]) -> int:
+def append_blocks(txn: Transaction, state: TableState, blocks: Iterable[Rows]) -> int:
     """Append blocks of structured rows, of exactly the table's dtype; return their number.
 
     Parameters
     ----------
     state : TableState
         The table as `txn` shows it.
-    blocks : iterable of structured ndarray
+    blocks : iterable of structured ndarray, or of Batch
         Taken one at a time. Short ones are joined to row groups, so that
         memory stays at two of them.
 
@@ -246,10 +266,13 @@ def append_blocks(txn: Transaction, state: TableState, blocks: Iterable[Array]) 
     return n
 
 
-def by_group(parts: Iterable[Array], group_rows: int) -> Iterator[Array]:
-    """Join short blocks into blocks of `group_rows` rows; long ones come as they are."""
-    waiting: list[Array] = []
-    n = 0
+def by_group(parts: Iterable[Rows], group_rows: int) -> Iterator[Rows]:
+    """Join short blocks into blocks of `group_rows` rows; long ones come as they are.
+
+    Blocks of long strings are not kept waiting for more than `GROUP_BYTES` of them.
+    """
+    waiting: list[Rows] = []
+    n = n_bytes = 0
     for part in parts:
         if not waiting and len(part) >= group_rows:
             whole = len(part) - len(part) % group_rows
@@ -257,22 +280,15 @@ def by_group(parts: Iterable[Array], group_rows: int) -> Iterator[Array]:
             part = part[whole:]
         while n + len(part) >= group_rows:
             cut = group_rows - n
-            yield _joined([*waiting, part[:cut]])
-            waiting, n, part = [], 0, part[cut:]
+            yield joined([*waiting, part[:cut]])
+            waiting, n, n_bytes, part = [], 0, 0, part[cut:]
         if len(part):
             waiting.append(part)
             n += len(part)
+        if len(part) and isinstance(part, Batch):
+            n_bytes += int(part.sizes.sum())
+            if n_bytes > GROUP_BYTES:
+                yield joined(waiting)
+                waiting, n, n_bytes = [], 0, 0
     if waiting:
-        yield _joined(waiting)
-
-
-def _joined(parts: list[Array]) -> Array:
-    if len(parts) == 1:
-        return parts[0]
-    # NumPy drops gaps between fields when it joins arrays, and we count on their bytes.
-    out = np.empty(sum(map(len, parts)), parts[0].dtype)
-    at = 0
-    for part in parts:
-        out[at : at + len(part)] = part
-        at += len(part)
-    return out
+        yield joined(waiting)

@@ -1,0 +1,151 @@
+"""Rows of a table that has columns of strings, as they pass through writing.
+
+NumPy has no structured dtype with `StringDType` fields. A `Batch` stands for an array of one: it
+has a length, gives a field by its name and part of the rows by a slice, and that is all that
+splitting rows into columns asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kist._kernels import records
+from kist._kernels.strings import sizes
+from kist.format.leaves import Leaf
+
+__all__ = ["Batch", "Rows", "freeze", "joined"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Batch:
+    """Some rows: the fields of fixed width in a structured array, each string field in its own.
+
+    Attributes
+    ----------
+    fixed : structured ndarray, shape (n,)
+        Perhaps without any field.
+    strings : dict of str to ndarray of StringDType, shape (n,)
+    """
+
+    __slots__ = ("_sizes", "fixed", "strings")
+
+    def __init__(self, fixed: Array, strings: Mapping[str, Array]) -> None:
+        self.fixed = fixed
+        self.strings = dict(strings)
+        self._sizes: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.fixed)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a field by name, or a batch of some of the rows."""
+        if isinstance(index, str):
+            found = self.strings.get(index)
+            return self.fixed[index] if found is None else found
+        part = Batch(self.fixed[index], {n: values[index] for n, values in self.strings.items()})
+        if self._sizes is not None:
+            part._sizes = self._sizes[index]
+        return part
+
+    def __setitem__(self, name: str, values: Any) -> None:
+        """Give a field new values, one for each row or one for all."""
+        if name not in self.strings:
+            self.fixed[name] = values
+        elif isinstance(values, np.ndarray):
+            self.strings[name] = values
+        else:
+            self.strings[name][...] = values
+        self._sizes = None
+
+    @property
+    def sizes(self) -> Array:
+        """Bytes of the strings of each row, int64 of shape (n,)."""
+        if self._sizes is None:
+            self._sizes = sum(
+                (sizes(values)[0] for values in self.strings.values()),
+                np.zeros(len(self), np.int64),
+            )
+        return self._sizes
+
+    def columns(self, leaves: Sequence[Leaf]) -> list[Array]:
+        """Return one flat array per leaf; those of strings are the arrays of the batch."""
+        fixed = [leaf for leaf in leaves if not leaf.is_string]
+        split = iter(records.split(self.fixed, fixed))
+        return [
+            np.ascontiguousarray(self.strings[leaf.path[0]])
+            if leaf.is_string
+            else next(split).reshape(-1)
+            for leaf in leaves
+        ]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return int(self.fixed.nbytes + 16 * len(self.strings) * len(self) + self.sizes.sum())
+
+    def copy(self) -> Batch:
+        """Return a batch with its own memory."""
+        return Batch(self.fixed.copy(), {n: values.copy() for n, values in self.strings.items()})
+
+    def broadcast(self, n: int) -> Batch:
+        """Return the only row as `n` rows."""
+        return Batch(
+            np.broadcast_to(self.fixed, (n,)),
+            {name: np.broadcast_to(values, (n,)) for name, values in self.strings.items()},
+        )
+
+    def cuts(self, n_rows: int, n_bytes: int) -> Iterator[tuple[int, int, bool]]:
+        """Cut the rows into parts; yield (start, stop, whether the bytes have decided).
+
+        Parameters
+        ----------
+        n_rows, n_bytes : int
+            Most rows and most bytes of strings of a part; one row at least.
+        """
+        ends = np.cumsum(self.sizes)
+        start = 0
+        while start < len(ends):
+            before = int(ends[start - 1]) if start else 0
+            enough = int(ends.searchsorted(before + n_bytes, "right"))
+            stop = min(start + n_rows, max(enough, start + 1))
+            yield start, stop, stop < min(start + n_rows, len(ends))
+            start = stop
+
+
+Rows = Array | Batch
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Return rows as one structured array, or one batch."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    if isinstance(first, Batch):
+        fixed = joined([part.fixed for part in parts])
+        names = first.strings
+        strings = {name: np.concatenate([part.strings[name] for part in parts]) for name in names}
+        batch = Batch(fixed, strings)
+        if all(part._sizes is not None for part in parts):
+            batch._sizes = np.concatenate([part.sizes for part in parts])
+        return batch
+    # NumPy drops gaps between fields when it joins arrays, and we count on their bytes.
+    out = np.empty(sum(map(len, parts)), first.dtype)
+    at = 0
+    for part in parts:
+        out[at : at + len(part)] = part
+        at += len(part)
+    return out
+
+
+def freeze(rows: Any) -> Any:
+    """Return rows, no longer writable."""
+    if isinstance(rows, Batch):
+        for values in (rows.fixed, *rows.strings.values()):
+            values.flags.writeable = False
+    else:
+        rows.flags.writeable = False
+    return rows
