@@ -14,6 +14,7 @@ from typing import Any
 
 from kist.engine import Engine, Frame, Transaction, View
 from kist.format import keys
+from kist.format.layout import UNSYNCED_FULL
 from kist.format.values import pack_record, unpack_record
 from kist.testing.crash import Case, Session
 
@@ -116,8 +117,18 @@ def small_extents(session: Session) -> None:
 
 def large_extents(session: Session) -> None:
     """Extents that are synced before the record, and the size between the two ways."""
-    for i, size in enumerate((65_536, 65_536 - 128, 70_000, 140_000, 100)):
+    border = UNSYNCED_FULL
+    for i, size in enumerate((border, border - 128, border + 5000, border - 4000, 100)):
         commit(session, lambda txn, i=i, size=size: put(txn, i % 3, b"x", [blob(i, size)]))
+
+
+def megabytes(session: Session) -> None:
+    """Extents of 200 KB to 1 MB that share the sync of their commit; writers that die there."""
+    for i, size in enumerate((200_000, 1_000_000, 1 << 20, 300_000, 600_000, 250_000)):
+        blobs = [blob(i, size), blob(-i, 40_000)][: 1 + i % 2]
+        commit(session, lambda txn, i=i, blobs=blobs: put(txn, i % 3, b"%d" % i, blobs))
+        if i % 2:
+            session.reopen(kill=i != 3)
 
 
 def churn(session: Session) -> None:
@@ -277,6 +288,8 @@ CASES = {
     "small puts": case(small_puts),
     "small extents": case(small_extents),
     "large extents": case(large_extents),
+    "megabytes": case(megabytes),
+    "relaxed, megabytes": case(megabytes, "relaxed"),
     "churn": case(churn),
     "bulk": case(bulk),
     "ranges": case(ranges),

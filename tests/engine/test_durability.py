@@ -38,8 +38,8 @@ def opened(recorder: Recorder, durability: Durability) -> Engine:
     return Engine.open_backend(recorder.backend(), "r+", durability=durability)
 
 
-@pytest.mark.parametrize("size", [0, 100, 60_000])
-def test_full_syncs_once_for_a_small_commit(recorder: Recorder, size: int) -> None:
+@pytest.mark.parametrize("size", [0, 100, 60_000, 1 << 20])
+def test_full_syncs_once_for_a_commit_of_up_to_a_megabyte(recorder: Recorder, size: int) -> None:
     engine = opened(recorder, "full")
     assert syncs_of(engine, 10, size) == 10
     engine.close()
@@ -47,7 +47,7 @@ def test_full_syncs_once_for_a_small_commit(recorder: Recorder, size: int) -> No
 
 def test_full_syncs_large_extents_before_the_record(recorder: Recorder) -> None:
     engine = opened(recorder, "full")
-    assert syncs_of(engine, 1, 100_000) == 2
+    assert syncs_of(engine, 1, layout.UNSYNCED_FULL) == 2
     kinds = ["data" if e.offset >= layout.DATA_OFFSET else e.kind for e in recorder.log[-4:]]
     assert kinds == ["data", "sync", "write", "sync"]
     engine.close()

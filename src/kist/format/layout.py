@@ -36,7 +36,8 @@ MAX_POINTERS: Final = 255
 MAX_RECORD: Final = 32 * 1024  # bytes of a small commit; larger ones become root commits
 MAX_TREE_PAGE: Final = 1 << 20  # bytes a reader accepts for one tree page
 MAX_TREE_DEPTH: Final = 16
-UNSYNCED_FULL: Final = 64 * 1024  # extent bytes that may share the one sync of a commit
+# Extent bytes that may share the one sync of a commit: a megabyte of values with its heads.
+UNSYNCED_FULL: Final = (1 << 20) + (64 << 10)
 UNSYNCED_RELAXED: Final = 4 << 20
 # What readers accept: whatever names more was made to hurt. File systems end at 2**63 bytes, and
 # the bytes that stand for commits in locks end with them.
