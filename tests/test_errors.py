@@ -57,6 +57,7 @@ CLASSES = {
     for name, value in vars(errors).items()
     if inspect.isclass(value) and value.__module__ == errors.__name__
 }
+STORAGE = [c for c in CLASSES.values() if issubclass(c, errors.StorageError)]
 ERRORS = [c for c in CLASSES.values() if issubclass(c, errors.KistError)]
 
 # Values for the optional attributes, each unlike its default.
@@ -137,3 +138,19 @@ def test_warnings_are_no_errors() -> None:
         import warnings
 
         warnings.warn("slow", errors.PerformanceWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize("error", STORAGE, ids=lambda c: c.__name__)
+def test_the_number_and_the_file_of_a_storage_error_survive_pickling(
+    error: type[errors.StorageError],
+) -> None:
+    raised = error("no space left")
+    raised.errno, raised.filename, raised.filename2 = 28, "a.kist", "b.kist"
+    raised.add_note("while copying")
+    for found in (pickle.loads(pickle.dumps(raised)), copy.copy(raised)):
+        assert type(found) is error
+        assert str(found) == "no space left"
+        assert (found.errno, found.filename, found.filename2) == (28, "a.kist", "b.kist")
+        assert found.__notes__ == ["while copying"]
+    plain = pickle.loads(pickle.dumps(error("plain")))
+    assert (plain.errno, plain.filename, plain.filename2) == (None, None, None)

@@ -52,7 +52,8 @@ class KistError(Exception):
 
 def _rebuild(cls: type[KistError], args: tuple[Any, ...], state: dict[str, Any]) -> KistError:
     error = cls(*args)
-    error.__dict__.update(state)
+    for name, value in state.items():
+        setattr(error, name, value)
     return error
 
 
@@ -88,7 +89,20 @@ class CorruptDataError(FormatError):
 
 
 class StorageError(KistError, OSError):
-    """The device, the path or the mode does not allow it."""
+    """The device, the path or the mode does not allow it.
+
+    Attributes
+    ----------
+    errno : int or None
+        Number of the system's error, where there was one.
+    filename, filename2 : str or None
+        The files concerned.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError keeps these beside the dictionary of the object.
+        system = {name: getattr(self, name) for name in ("errno", "filename", "filename2")}
+        return (_rebuild, (type(self), self.args, system | self.__dict__))
 
 
 class StoreNotFoundError(StorageError, FileNotFoundError):
