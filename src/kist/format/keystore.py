@@ -96,6 +96,8 @@ def pack_key(key: object) -> bytes:
     if isinstance(key, str):
         try:
             raw = key.encode()
+            if 0 < len(raw) <= MAX_KEY_BYTES:
+                return b"\x50" + raw
         except UnicodeEncodeError:
             raise NodeNameError(
                 f"{key!r} is no key: it holds half of a surrogate pair, which is no character"

@@ -39,6 +39,7 @@ _DATE, _TIME, _DATETIME, _TIMEDELTA, _DECIMAL = range(8, 13)
 _LIST, _TUPLE, _SET, _FROZENSET, _DICT = range(16, 21)
 _SCALAR, _ARRAY, _STRINGS, _BYTEARRAY = range(24, 28)
 _PART = 32
+_TAG: Final = tuple(bytes((tag,)) for tag in range(33))
 # Kinds of time zone.
 _NAIVE, _FIXED, _NAMED = range(3)
 
@@ -82,6 +83,9 @@ def pack_value(value: Any, take: Take | None = None) -> bytes:
     DTypeError
         Anything else; a container that holds itself, or nested deeper than 64 levels.
     """
+    scalar = _SCALARS.get(type(value))
+    if scalar is not None:
+        return scalar(value)
     parts = _Sink(take)
     _pack(value, parts, 0)
     return b"".join(parts)
@@ -133,9 +137,9 @@ def _pack_container(value: Any, parts: _Sink, depth: int) -> None:
             _pack(item, parts, depth + 1)
 
 
-def _pack_int(value: int, parts: list[bytes]) -> None:
+def _pack_int(value: int) -> bytes:
     size = (value.bit_length() + 8) // 8
-    parts += [bytes((_INT,)), pack_blob(value.to_bytes(size, "little", signed=True))]
+    return _TAG[_INT] + pack_varint(size) + value.to_bytes(size, "little", signed=True)
 
 
 def _pack_zone(zone: dt.tzinfo | None, value: Any, parts: list[bytes]) -> None:
@@ -207,7 +211,7 @@ def _taken(value: Any, parts: _Sink) -> bool:
 
 def _pack_str(value: str, parts: _Sink) -> None:
     if len(value) < LARGE_BYTES or not _taken(value, parts):
-        parts.append(_TAG_STR + pack_text(value))
+        parts.append(_TAG[_STR] + pack_text(value))
 
 
 def _pack_bytes(value: bytes | bytearray, parts: _Sink) -> None:
@@ -216,12 +220,19 @@ def _pack_bytes(value: bytes | bytearray, parts: _Sink) -> None:
         parts += [bytes((tag,)), pack_blob(bytes(value))]
 
 
-_TAG_STR = bytes((_STR,))
-_PACKERS: dict[type, Callable[[Any, _Sink], None]] = {
-    type(None): lambda v, p: p.append(bytes((_NONE,))),
-    bool: lambda v, p: p.append(bytes((_TRUE if v else _FALSE,))),
+def _appending(pack: Callable[[Any], bytes]) -> Callable[[Any, _Sink], None]:
+    return lambda value, parts: parts.append(pack(value))
+
+
+# Without a sink: what a million small values are made of.
+_SCALARS: dict[type, Callable[[Any], bytes]] = {
+    type(None): lambda v: _TAG[_NONE],
+    bool: lambda v: _TAG[_TRUE if v else _FALSE],
     int: _pack_int,
-    float: lambda v, p: p.append(bytes((_FLOAT,)) + _F64.pack(v)),
+    float: lambda v: _TAG[_FLOAT] + _F64.pack(v),
+}
+_PACKERS: dict[type, Callable[[Any, _Sink], None]] = {
+    **{kind: _appending(scalar) for kind, scalar in _SCALARS.items()},
     complex: lambda v, p: p.append(bytes((_COMPLEX,)) + _C128.pack(v.real, v.imag)),
     str: _pack_str,
     bytes: _pack_bytes,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kist.errors import FormatError
 from kist.format import keys
+from kist.format.keystore import unpack_key
 from kist.format.node import NodeKind, kind_label
 from kist.model import directory
 
@@ -26,7 +27,8 @@ class Problem:
     Attributes
     ----------
     where : str
-        Part of the file: ``slot``, ``log``, ``tree``, ``extent``, ``space``, ``node``.
+        Part of the file: ``slot``, ``log``, ``tree``, ``extent``, ``space``, ``node``,
+        ``table``, ``key store``.
     message : str
         What is wrong.
     node : str or None
@@ -102,7 +104,7 @@ def check_store(store: Store, progress: Callable[[int, int], None] | None) -> Ch
         damaged = any(problem.where in ("tree", "slot", "log") for problem in found)
         try:
             problems += _check_nodes(view)
-            problems += _check_tables(store, view)
+            problems += _check_datasets(store, view)
         except FormatError as error:
             if not damaged:
                 problems.append(Problem("node", str(error), getattr(error, "node", None)))
@@ -123,7 +125,17 @@ def _located(view: View, problem: EngineProblem) -> Problem:
                 node += f", attribute {keys.name_of(problem.key)!r}"
             elif kind == b"P":
                 node += f", leaf {keys.leaf_of(problem.key)}, row {keys.row_of(problem.key)}"
+            elif kind == b"K":
+                node += f", key {_key_of(problem.key)}"
     return Problem(problem.where, problem.message, node, problem.offset)
+
+
+def _key_of(key: bytes) -> str:
+    packed = key[len(keys.items(0)[0]) :]
+    try:
+        return repr(unpack_key(packed))
+    except FormatError:
+        return packed.hex()
 
 
 def _check_nodes(view: View) -> Iterator[Problem]:
@@ -158,17 +170,20 @@ def _check_nodes(view: View) -> Iterator[Problem]:
         number += 1
 
 
-def _check_tables(store: Store, view: View) -> Iterator[Problem]:
+def _check_datasets(store: Store, view: View) -> Iterator[Problem]:
     from kist.model.handles import make_handle
+    from kist.model.keystore import KeyStore
     from kist.model.table import Table
 
     for path, entry in directory.walk(view, keys.ROOT, "/"):
-        if entry.kind != NodeKind.TABLE:
+        if entry.kind not in (NodeKind.TABLE, NodeKind.KEYSTORE):
             continue
+        where = kind_label(entry.kind)
         try:
-            table = make_handle(store, view, entry.node, path)
-            if isinstance(table, Table):  # else the two records differ, which is known by now
-                for message in table._check_records(view):
-                    yield Problem("table", message, path)
+            dataset = make_handle(store, view, entry.node, path)
+            # Else the two records differ, which is known by now.
+            if isinstance(dataset, Table | KeyStore) and dataset._kind == entry.kind:
+                for message in dataset._check_records(view):
+                    yield Problem(where, message, path)
         except FormatError as error:
-            yield Problem("table", str(error), path, getattr(error, "offset", None))
+            yield Problem(where, str(error), path, getattr(error, "offset", None))

@@ -64,10 +64,11 @@ class KeyStoreMaker(Node):
         >>> with kist.open(":memory:") as store:
         ...     runs = store.create_keystore("runs", title="Runs of June")
         ...     runs["17"] = {"gain": 2.5}
-        ...     runs
-        <kist.KeyStore '/runs', 1 key: '17'>
+        ...     runs.title, len(runs)
+        ('Runs of June', 1)
         """
-        from kist.model.keystore import KeyStore, create_keystore
+        from kist.model.keystore import KeyStore
+        from kist.model.keystore_write import create_keystore
 
         with self._write() as txn:
             node = self._new(txn, name, NodeKind.KEYSTORE, overwrite)

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from collections.abc import MutableMapping as MutableMappingBase
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from kist.codecs.choose import parse_codec
 from kist.errors import CorruptDataError, DTypeError, KeyNotFoundError, NodeNameError
 from kist.format import keys
-from kist.format.keystore import (
-    Counts,
-    Key,
-    pack_key,
-    pack_limit,
-    unpack_key,
-)
+from kist.format.keystore import Counts, Key, pack_key, pack_limit, unpack_key
 from kist.format.node import NodeKind
 from kist.model.completing import completions
+from kist.model.keystore_check import check_keystore
 from kist.model.keystore_open import open_value
 from kist.model.keystore_read import unpack, unpack_many
 from kist.model.keystore_repr import keystore_html, keystore_repr
@@ -26,13 +20,9 @@ from kist.model.keystore_write import Change
 from kist.model.node import Node
 
 if TYPE_CHECKING:
-    from kist.engine import Transaction, View
+    from kist.engine import View
 
-__all__ = ["KeyStore", "create_keystore"]
-
-AUTO: Final = "fast"
-"""Values are read whole and at once, so that their decoding is waited for. With the demo of arrays of
-times and readings "balanced" is a fifth smaller and takes twice as long to read."""
+__all__ = ["KeyStore"]
 
 _MISSING: Any = object()
 
@@ -99,17 +89,14 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
         return self._value(view, key, value)
 
     def _no_key(self, view: View, key: object) -> KeyNotFoundError:
-        message = f"{self._path!r} has no key {key!r}"
-        other: object = None
+        other: object = str(key)
         if isinstance(key, str):
             other = int(key) if key.isdecimal() and len(key) < 20 else key.encode(errors="replace")
         elif isinstance(key, bytes):
             other = key.decode(errors="replace")
-        else:
-            other = str(key)
-        if self._found(view, other) is not None:
-            message += f"; it has {other!r}, which is another type"
-        return KeyNotFoundError(message)
+        there = self._found(view, other) is not None
+        hint = f"; it has {other!r}, which is another type" if there else ""
+        return KeyNotFoundError(f"{self._path!r} has no key {key!r}{hint}")
 
     def get(self, key: Key, default: Any = None) -> Any:
         """Return the value of a key, or `default` when there is none."""
@@ -387,6 +374,10 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
             "codec": counts.codec,
         }
 
+    def _check_records(self, view: View) -> Iterator[str]:
+        """Sentences about what is wrong with the key store in a view."""
+        return check_keystore(self, view)
+
     def _listing(self, view: View) -> dict[str, Any]:
         return {"keys": self._counts(view).n_keys}
 
@@ -402,15 +393,3 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
 
     def _repr_html_(self) -> str:
         return keystore_html(self)
-
-
-def create_keystore(node: KeyStore, txn: Transaction, codec: str) -> None:
-    """Put the first records of a new key store; the caller holds the transaction.
-
-    Raises
-    ------
-    CodecError
-        There is no such codec.
-    """
-    name = AUTO if codec == "auto" else parse_codec(codec)
-    txn.put(keys.bounds(node._id), Counts(0, 0, 0, name).pack())

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from kist.engine import Transaction
     from kist.format.checksum import Buffer
 
-__all__ = ["Recipes", "Split", "records_of", "split"]
+__all__ = ["Recipes", "Split", "split", "write_bundles"]
 
 Array = np.ndarray[Any, Any]
 
@@ -229,10 +229,10 @@ def _page_values(dtype: np.dtype[Any]) -> int:
     return max(1, PAGE_BYTES // (dtype.itemsize * block_values)) * block_values
 
 
-def records_of(
+def write_bundles(
     txn: Transaction, node: int, values: Sequence[Split], recipes: Recipes
 ) -> list[bytes]:
-    """Write the bundles of some values, as one run, and return the records of all.
+    """Write the bundles of some values that have parts, as one run, and return their records.
 
     Raises
     ------
@@ -252,13 +252,10 @@ def records_of(
                 for at in range(0, flat.size, step)
             ]
     pages = iter(run(tasks) if most >= THREAD_VALUES else [task() for task in tasks])
-    frames = [_frame(node, value, pages) for value in values if value.parts]
-    pointers = iter(txn.write(frames))
+    pointers = txn.write([_frame(node, value, pages) for value in values])
     return [
-        pack_record(pack_bundle_payload(value.nbytes), (next(pointers),))
-        if value.parts
-        else b"\0\0" + value.plain
-        for value in values
+        pack_record(pack_bundle_payload(value.nbytes), (pointer,))
+        for value, pointer in zip(values, pointers, strict=True)
     ]
 
 
