@@ -419,3 +419,14 @@ def test_an_output_of_few_letters_is_no_error(file: str) -> None:
         check=True,
     )
     assert b"\\u2514" in done.stdout
+
+
+def test_strings_of_any_length_are_printed_whole(path: Path) -> None:
+    words = np.array(["a,b", None, "", "y" * 10_000], np.dtypes.StringDType(na_object=None))
+    with kist.open(path, "w") as store:
+        store.create_table("t", {"a": np.arange(4), "s": words})
+    place = f"{path}:t"
+    assert [row["s"] for row in json.loads(run("cat", place, "--json"))] == words.tolist()
+    back = list(csv.reader(io.StringIO(run("cat", place, "--csv"))))
+    assert [row[1] for row in back[1:]] == ["a,b", "", "", "y" * 10_000]
+    assert run("cat", place, "-c", "s").splitlines()[2] == "None"

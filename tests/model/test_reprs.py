@@ -356,3 +356,14 @@ def test_a_damaged_value_of_a_key_store_does_not_hide_the_others(path: Path) -> 
     with kist.open(path) as store:
         for text in (repr(store["runs"]), check_html(store["runs"])):
             assert "(CorruptDataError)" in text and "[1, 2]" in text
+
+
+def test_strings_of_any_length_are_shown_in_part() -> None:
+    dtype = np.dtypes.StringDType(na_object=None)
+    with kist.open(":memory:") as store:
+        words = np.array([HOSTILE, None, "y" * 100_000], dtype)
+        table = store.create_table("t", {"a": np.arange(3), "s": words})
+        for handle in (table, table["s"], table.where("a >= 0")):
+            for text in (repr(handle), check_html(handle)):
+                assert visible(HOSTILE)[:10] in text and "None" in text and "yyy..." in text
+                assert len(text) < 2000

@@ -218,7 +218,7 @@ def _values(state: TableState, fields: Fields) -> tuple[list[int], list[str]]:
 def _column_notes(column: Column, state: TableState, fields: Fields) -> list[str]:
     return [
         f"{state.n_rows:,} x {_dtype(fields)}",
-        recipes(state, fields.stored),
+        _brief(recipes(state, fields.stored)),
         _size(state, fields.stored, fields.row_nbytes),
         newer(column.table._store, state.view),
     ]
