@@ -21,7 +21,7 @@ SHORT = 256
 
 def dtype_json(dtype: np.dtype[Any]) -> Any:
     """A dtype."""
-    if dtype.kind == "T":
+    if dtype.kind in "TO":
         return "StringDType"
     if dtype.subdtype is not None:
         return {"base": dtype_json(dtype.base), "shape": list(dtype.shape)}
@@ -152,6 +152,8 @@ def items_json(values: Array) -> list[Any]:
 
 def leaf_json(values: Array, path: tuple[str, ...], full: bool) -> dict[str, Any]:
     """One leaf of a table."""
+    if values.dtype.kind == "O":
+        return strings_json(values, path, full)
     result: dict[str, Any] = {
         "path": list(path),
         "dtype": values.dtype.str,
@@ -165,6 +167,32 @@ def leaf_json(values: Array, path: tuple[str, ...], full: bool) -> dict[str, Any
         result["first"] = items_json(values[:3])
         result["last"] = items_json(values[-3:])
     return result
+
+
+def strings_json(values: Array, path: tuple[str, ...], full: bool) -> dict[str, Any]:
+    """A leaf of strings of any length; null is a missing one."""
+    items = [item if isinstance(item, str) else None for item in values.tolist()]
+    digest = hashlib.sha256()
+    for item in items:
+        raw = b"" if item is None else item.encode()
+        digest.update(struct.pack("<BI", item is not None, len(raw)) + raw)
+    result: dict[str, Any] = {
+        "path": list(path), "dtype": "StringDType", "shape": [], "sha256": digest.hexdigest()
+    }  # fmt: skip
+    few = len(values) <= FEW
+    if full or few:
+        result["values"] = items
+    if full or not few:
+        result["first"], result["last"] = items[:3], items[-3:]
+    return result
+
+
+def missing_json(dtype: Any) -> Any:
+    """The missing value of a StringDType."""
+    if not hasattr(dtype, "na_object"):
+        return {"missing": False, "coerce": dtype.coerce}
+    value = dtype.na_object if isinstance(dtype.na_object, str) else repr(dtype.na_object)
+    return {"missing": value, "coerce": dtype.coerce}
 
 
 def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
@@ -187,6 +215,13 @@ def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
             for name in leaf.path:
                 values = values[name]
             result["leaves"].append(leaf_json(np.asarray(values), leaf.path, full))
+        strings = {
+            leaf.path[0]: missing_json(leaf.dtype)
+            for leaf in view.schema(path).leaves.values()
+            if leaf.kind == 11
+        }
+        if strings:
+            result["strings"] = strings
         columns = view.column_attributes(path)
         if columns:
             result["column_attributes"] = {

@@ -12,9 +12,9 @@ import xxhash
 from kist_types import Array, Cursor, Damage, Leaf, Unknown
 
 CONSTANT, RUNS, DICTIONARY, REFERENCE, DELTA, ZIGZAG, DECIMAL = range(1, 8)
-PLAIN, BLOSC2, PCODEC = 16, 17, 18
-CODECS = frozenset({CONSTANT, RUNS, PLAIN, BLOSC2, PCODEC})
-ENCODINGS = frozenset({DICTIONARY, REFERENCE, DELTA, ZIGZAG, DECIMAL})
+PLAIN, BLOSC2, PCODEC, STRINGS, STRING_DICTIONARY = 16, 17, 18, 19, 20
+CODECS = frozenset({CONSTANT, RUNS, PLAIN, BLOSC2, PCODEC, STRINGS})
+ENCODINGS = frozenset({DICTIONARY, REFERENCE, DELTA, ZIGZAG, DECIMAL, STRING_DICTIONARY})
 
 Form = np.dtype[Any]
 
@@ -28,8 +28,6 @@ def form_of(leaf: Leaf) -> Form:
         return leaf.dtype.newbyteorder("<")
     if kind in (6, 7):
         return np.dtype("<i8")
-    if kind == 11:
-        raise Unknown("pages of StringDType")
     return np.dtype(f"V{itemsize}")
 
 
@@ -134,6 +132,8 @@ class Page:
     def decode(self, form: Form) -> Array:
         """All values of the page in the given form."""
         self.verify()
+        if {STRINGS, STRING_DICTIONARY} & {ident for ident, _ in self.stages}:
+            raise Damage("page: stages of strings for values of fixed width")
         if form.itemsize == 0:
             if self.stored or [ident for ident, _ in self.stages] != [PLAIN]:
                 raise Damage("page of empty items")

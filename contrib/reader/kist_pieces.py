@@ -13,8 +13,6 @@ DELTA, ZIGZAG = 16, 32
 def words_of(leaf: Leaf) -> tuple[str, int] | None:
     """Type and number of the words of one value; None if the dtype has none."""
     kind, size = leaf.kind, leaf.dtype.itemsize
-    if kind == 11:
-        raise Unknown("pieces of StringDType")
     if kind == 1:
         return "u1", 1
     if kind in (6, 7) or (kind in (2, 3) and size == 8):

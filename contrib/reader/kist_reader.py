@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 from kist_pages import Page, form_of, from_little
-from kist_pieces import read_ordinals, read_piece
+from kist_pieces import read_ordinals
 from kist_store import Entry, Pointer, Store
+from kist_strings import read_page, read_rows
 from kist_types import (
     Array,
     Cursor,
@@ -193,9 +194,7 @@ class View:
                 if len(group.entry.pointers) != 1:
                     raise Damage("row group: pointers")
                 data = self.store.whole(group.entry.pointers[0])
-            rows, arrays = read_piece(data, leaves)
-            if rows != group.rows:
-                raise Damage("row group: rows of the piece")
+            arrays = read_rows(data, leaves, group.rows)
             columns = {leaf.id: array for leaf, array in zip(leaves, arrays, strict=True)}
         self._patch(node, schema, group, columns)
         live = self._live(node, group)
@@ -219,6 +218,8 @@ class View:
         noted = Cursor(entry.payload, "page record").get("Q")
         if page.n_values != group.rows * leaf.values or noted != page.n_values:
             raise Damage(f"leaf {leaf.id}: number of values")
+        if leaf.kind == 11:
+            return read_page(page, leaf)
         values = from_little(page.decode(form_of(leaf)), leaf)
         return values.reshape(group.rows, leaf.values)
 
@@ -245,9 +246,8 @@ class View:
                     raise Damage("patch: a leaf that the schema does not have")
                 if len(ordinals) and ordinals[-1] >= group.rows:
                     raise Damage("patch: ordinal outside the group")
-                rows, arrays = read_piece(piece, [schema.leaves[ident] for ident in ids])
-                if rows != len(ordinals):
-                    raise Damage("patch: number of rows")
+                chosen = [schema.leaves[ident] for ident in ids]
+                arrays = read_rows(piece, chosen, len(ordinals))
                 for ident, array in zip(ids, arrays, strict=True):
                     values = columns[ident] = columns[ident].copy()
                     values[ordinals] = array

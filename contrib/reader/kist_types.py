@@ -222,6 +222,8 @@ def _string(cursor: Cursor) -> Described:
 def _subarray(cursor: Cursor, depth: int) -> Described:
     shape = cursor.all(f"{cursor.get('B')}I")
     base = _node(cursor, depth - 1)
+    if any(leaf.kind == 11 for leaf in base.leaves):
+        raise Damage("dtype: a sub-array of StringDType")
     try:
         dtype = np.dtype((base.dtype, shape))
     except ValueError as error:
@@ -242,6 +244,8 @@ def _structured(cursor: Cursor, flags: int, depth: int) -> Described:
         name = cursor.text()
         title = cursor.text() if titled else None
         parts.append((name, _node(cursor, depth - 1), offset, title))
+    if any(leaf.kind == 11 for _, part, _, _ in parts for leaf in part.leaves):
+        raise Damage("dtype: a field of StringDType")
     return assemble(parts, itemsize, bool(flags & 1), bool(flags & 2))
 
 
@@ -253,7 +257,8 @@ def assemble(
         raise Damage("dtype of 2^31 bytes or more")
     spec: dict[str, Any] = {
         "names": [part[0] for part in parts],
-        "formats": [part[1].dtype for part in parts],
+        # Strings of any length stand as objects in records of NumPy.
+        "formats": ["O" if part[1].dtype.kind == "T" else part[1].dtype for part in parts],
         "offsets": [part[2] for part in parts],
         "itemsize": itemsize,
     }
@@ -446,7 +451,8 @@ def read_schema(data: bytes) -> Schema:
     at, places = 0, []
     for column in columns:
         places.append(at)
-        at += column.described.dtype.itemsize
+        # A string of any length is an object in a record: 8 bytes.
+        at += 8 if column.described.dtype.kind == "T" else column.described.dtype.itemsize
     whole = assemble(
         [
             (column.name, column.described, place, column.title)

@@ -35,6 +35,8 @@ class Table:
     rows: Array
     attrs: Mapping[str, Any] = field(default_factory=dict)
     column_attrs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    strings: Mapping[str, Any] = field(default_factory=dict)
+    """The dtypes of columns of strings, which are object fields of `rows`."""
 
 
 @dataclass
@@ -54,7 +56,8 @@ def content_of(group: Any) -> Group:
         else:
             columns = {column: dict(node[column].attrs) for column in node.columns}
             columns = {column: attrs for column, attrs in columns.items() if attrs}
-            children[name] = Table(node[:], dict(node.attrs), columns)
+            strings = {c: node[c].dtype for c in node.columns if node[c].dtype.kind == "T"}
+            children[name] = Table(node[:], dict(node.attrs), columns, strings)
     return Group(children, dict(group.attrs))
 
 
@@ -74,6 +77,8 @@ def describe(node: Group | Table) -> Json:
         "dtype": describe_dtype(node.rows.dtype),
         "leaves": [describe_leaf(*leaf) for leaf in leaves_of(node.rows)],
     }
+    if node.strings:
+        found["strings"] = {name: describe_strings(dtype) for name, dtype in node.strings.items()}
     if node.column_attrs:
         found["column_attributes"] = {
             column: {name: describe_value(attrs[name]) for name in sorted(attrs)}
@@ -87,6 +92,8 @@ def describe_dtype(dtype: np.dtype[Any]) -> Any:
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return {"base": describe_dtype(base), "shape": list(shape)}
+    if dtype.kind == "O":
+        return "StringDType"
     if dtype.names is None:
         return dtype.str
     fields = []
@@ -115,7 +122,8 @@ def leaves_of(rows: Array, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 def describe_leaf(path: tuple[str, ...], values: Array) -> Json:
     """Return one leaf of a table."""
     n = len(values)
-    found: Json = {"path": list(path), "dtype": values.dtype.str, "shape": list(values.shape[1:])}
+    name = "StringDType" if values.dtype.kind == "O" else values.dtype.str
+    found: Json = {"path": list(path), "dtype": name, "shape": list(values.shape[1:])}
     found["sha256"] = hashlib.sha256(raw(values)).hexdigest()
     if n <= MOST_VALUES:
         found["values"] = [describe_item(value) for value in values]
@@ -125,8 +133,23 @@ def describe_leaf(path: tuple[str, ...], values: Array) -> Json:
     return found
 
 
+def describe_strings(dtype: Any) -> Json:
+    """Return what a StringDType is beside that."""
+    missing: Any = False
+    if hasattr(dtype, "na_object"):
+        missing = dtype.na_object if isinstance(dtype.na_object, str) else repr(dtype.na_object)
+    return {"missing": missing, "coerce": dtype.coerce}
+
+
 def raw(values: Array) -> bytes:
-    """Return the values in the byte order of their dtype; padding of long doubles as zeros."""
+    """Return the values in the byte order of their dtype; padding of long doubles as zeros.
+
+    A string is a u8 1, a u32 with its bytes, and its UTF-8; a missing one is five zeros.
+    """
+    if values.dtype.kind == "O":
+        texts = [item.encode() if isinstance(item, str) else None for item in values.tolist()]
+        heads = [struct.pack("<BI", text is not None, len(text or b"")) for text in texts]
+        return b"".join(head + (text or b"") for head, text in zip(heads, texts, strict=True))
     if not values.dtype.itemsize:  # NumPy would make S1 of S0
         return b""
     values = np.ascontiguousarray(values)
@@ -145,6 +168,8 @@ def describe_item(value: Any) -> Any:
     """Return one value of a leaf, for people; `sha256` is what is exact."""
     if isinstance(value, np.ndarray) and value.ndim:
         return [describe_item(item) for item in value]
+    if value is None or (type(value) is float and value != value):  # a missing string
+        return None
     value = np.asarray(value)
     kind = value.dtype.kind
     if kind == "b":

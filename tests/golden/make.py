@@ -487,6 +487,69 @@ def versions(path: Path) -> tuple[Group, list[tuple[str, int, Group]]]:
     )
 
 
+STRINGS: dict[str, Any] = {
+    "id": np.dtype("i4"),
+    "plain": np.dtypes.StringDType(),
+    "none": np.dtypes.StringDType(na_object=None, coerce=False),
+    "nan": np.dtypes.StringDType(na_object=np.nan),
+    "text": np.dtypes.StringDType(na_object="n/a"),
+    "few": np.dtypes.StringDType(na_object=None),
+}
+
+
+def strings_of(n: int) -> dict[str, list[Any]]:
+    """Columns of strings: different ones, missing ones, NULs, and few that come again."""
+    words = ["", "a", "häß", "日本語", "🐍", "nul\0inside", "nul at the end\0", "x" * 300]
+    return {
+        "id": list(range(n)),
+        "plain": [
+            words[i % 61] if i % 61 < len(words) else f"row {i * 7919 % n}" for i in range(n)
+        ],
+        "none": [None if i % 5 == 2 else f"{i:x}" for i in range(n)],
+        "nan": [np.nan if i % 3 else words[i % 5] for i in range(n)],
+        "text": ["n/a" if i % 4 else str(i // 4) for i in range(n)],
+        "few": [None if i % 10 == 9 else f"station {i * i % 37}" for i in range(n)],
+    }
+
+
+@maker
+def strings(path: Path) -> Group:
+    """Columns of strings of any length: pieces, pages with and without dictionary, patches."""
+    n = 9_000
+    columns = strings_of(n)
+    long = {"s": ["short"] * 3 + [f"long {i} " * 20_000 for i in range(9)] + ["short"] * 4_200}
+    with kist.open(path, "x") as store:
+        table = store.create_table("t", dtype=STRINGS)
+        for start, stop in ((0, 1), (1, 40), (40, 8_700), (8_700, 9_000)):
+            part = {name: values[start:stop] for name, values in columns.items()}
+            table.append(part)
+        for at, value in ((3, "patched"), (500, "patched ✓"), (8_900, "")):
+            table["plain"][at] = columns["plain"][at] = value
+        table["none"][600:605] = columns["none"][600:605] = ["p", None, "q", None, None]
+        table["few"][1_000:3_000] = columns["few"][1_000:3_000] = [None, "again"] * 1_000
+        gone = [0, 5, 700, 701, 8_950]
+        table.delete(gone)
+        few = store.create_table("only", dtype={"s": STRINGS["none"]})
+        few.append([("one",), (None,)])
+        store.create_table("long", {"s": np.array(long["s"], STRINGS["plain"])})
+        store.create_table("empty", dtype={"s": STRINGS["plain"], "i": "i2"})
+    rows = np.empty(n, [(name, "O" if name != "id" else "i4") for name in STRINGS])
+    for name in STRINGS:
+        rows[name] = columns[name]
+    of = {name: dtype for name, dtype in STRINGS.items() if name != "id"}
+    objects = np.dtype([("s", "O")])
+    return Group(
+        {
+            "t": Table(np.delete(rows, gone), strings=of),
+            "only": Table(np.array([("one",), (None,)], objects), strings={"s": STRINGS["none"]}),
+            "long": Table(
+                np.array([(s,) for s in long["s"]], objects), strings={"s": STRINGS["plain"]}
+            ),
+            "empty": Table(np.zeros(0, [("s", "O"), ("i", "i2")]), strings={"s": STRINGS["plain"]}),
+        }
+    )
+
+
 # Making them
 
 
