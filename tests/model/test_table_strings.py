@@ -396,7 +396,8 @@ def test_extremes_leave_missing_strings_out(store: Any) -> None:
         table["s"].max()
 
 
-def test_long_strings_make_short_row_groups(store: Any) -> None:
+def test_long_strings_make_short_row_groups(store: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(table_schema, "PIECE_BYTES", 1000)
     table = store.create_table("t", dtype={"s": PLAIN})
     table.append({"s": ["x" * 400] * 60})
     groups = table._state().layout.groups
@@ -405,7 +406,12 @@ def test_long_strings_make_short_row_groups(store: Any) -> None:
         for i in range(30):
             table.append((f"{i}" * 300,))
     assert table["s"][:].tolist() == ["x" * 400] * 60 + [f"{i}" * 300 for i in range(30)]
-    assert max(len(block) for block in table.blocks()) <= 64
+    sizes = [sum(map(len, block["s"])) for block in table.blocks()]
+    assert max(sizes) <= 2 * 1500 < sum(sizes)
+    assert [len(block) for block in table.blocks(50)] == [50, 40]
+    hits = table.where("s != 'x'")
+    assert max(sum(map(len, block["s"])) for block in hits.blocks()) <= 2 * 1500
+    assert [len(block) for block in hits.blocks(50)] == [50, 40]
     assert store.check().ok
 
 

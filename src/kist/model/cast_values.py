@@ -139,6 +139,9 @@ class Cast:
             if np.ma.getmaskarray(source).any():
                 raise self.fail("has masked values; nullable columns are not there yet")
             source = source.data
+        objects = source.dtype.kind == "O"
+        if objects and target.kind == "T" and set(map(type, source.ravel().tolist())) <= {str}:
+            return self._encodable(source, target)
         if source.dtype.kind == "O":
             source = self._inferred(source.tolist(), target)
         return source

@@ -37,7 +37,7 @@ from kist.model.table_query import (
 )
 from kist.model.table_read import Span, read_leaves
 from kist.model.table_repr import selection_html, selection_repr
-from kist.model.table_schema import facts_of
+from kist.model.table_schema import FULL_TIER, facts_of
 from kist.model.table_state import TableState, state_of
 from kist.query import Bound, Expr, as_expr, parse
 
@@ -221,13 +221,13 @@ class Selection(Exports):
         All come from the state that the table had at the first block.
         """
         size = block_rows(self._state().schema, n_rows)
-        return self._iter_blocks(size)
+        return self._iter_blocks(size, fewer=n_rows is None)
 
-    def _iter_blocks(self, size: int) -> Iterator[Array]:
+    def _iter_blocks(self, size: int, *, fewer: bool) -> Iterator[Array]:
         with self._table._hold() as view:
             state = self._state(view)
             fields = self._fields(state.schema)
-            for spans in _batches(self._found(state), size):
+            for spans in _batches(self._found(state), size, fewer=fewer):
                 out = read_spans(state, fields, spans, spans[-1].at + spans[-1].n)
                 yield out if self._path is not None else read_only(out)
 
@@ -250,7 +250,7 @@ class Selection(Exports):
         return self._spans(state)
 
     def _span_blocks(self, state: TableState, size: int) -> Iterator[tuple[Sequence[Span], int]]:
-        for spans in _batches(self._found(state), size):
+        for spans in _batches(self._found(state), size, fewer=True):
             yield spans, spans[-1].at + spans[-1].n
 
     def _positions(self, state: TableState) -> Array:
@@ -400,8 +400,8 @@ def _limit(index: Any) -> int | None:
     return None
 
 
-def _batches(found: Iterator[list[Found]], size: int) -> Iterator[list[Span]]:
-    """Cut what is found into runs of `size` rows."""
+def _batches(found: Iterator[list[Found]], size: int, *, fewer: bool) -> Iterator[list[Span]]:
+    """Cut what is found into runs of `size` rows, or of fewer where strings are long."""
     spans: list[Span] = []
     n = 0
     for some in found:
@@ -411,7 +411,8 @@ def _batches(found: Iterator[list[Found]], size: int) -> Iterator[list[Span]]:
                 take = min(len(hit.ordinals) - low, size - n)
                 spans.append(Span(hit.group, hit.ordinals[low : low + take], n))
                 n, low = n + take, low + take
-                if n == size:
+                long = fewer and hit.group.record.tier == FULL_TIER
+                if n == size or (long and low == len(hit.ordinals)):
                     yield spans
                     spans, n = [], 0
     if spans:

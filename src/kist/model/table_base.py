@@ -21,6 +21,7 @@ from kist.model.table_fields import (
     iter_blocks,
     read_fields,
     read_spans,
+    row_blocks,
 )
 from kist.model.table_input import as_values
 from kist.model.table_read import Span, plan
@@ -137,7 +138,8 @@ class RowSource(Exports):
         def blocks() -> Iterator[Array]:
             with self._of()._hold() as view:
                 state = self._state(view)
-                yield from iter_blocks(state, self._fields(state.schema), rows)
+                fields = self._fields(state.schema)
+                yield from iter_blocks(state, fields, rows, fewer=n_rows is None)
 
         return blocks()
 
@@ -153,8 +155,7 @@ class RowSource(Exports):
         return plan(state, range(state.n_rows)), state.n_rows
 
     def _span_blocks(self, state: TableState, size: int) -> Iterator[tuple[Sequence[Span], int]]:
-        for start in range(0, state.n_rows, size):
-            rows = range(start, min(start + size, state.n_rows))
+        for rows in row_blocks(state, size, fewer=True):
             yield plan(state, rows), len(rows)
 
     def __bool__(self) -> bool:

@@ -16,7 +16,7 @@ from kist.errors import ColumnNotFoundError, SelectionError
 from kist.format.schema import Leaf, Schema
 from kist.model.positions import Positions
 from kist.model.table_read import Span, plan, read_leaves, read_records
-from kist.model.table_schema import facts_of
+from kist.model.table_schema import FULL_TIER, facts_of
 from kist.model.table_state import TableState
 
 __all__ = ["Fields", "all_fields", "field_at", "named_fields", "read_fields", "read_spans"]
@@ -234,8 +234,29 @@ def block_rows(schema: Schema, n_rows: int | None) -> int:
     return int(n_rows)
 
 
-def iter_blocks(state: TableState, fields: Fields, n_rows: int) -> Iterator[Array]:
-    """Read all rows, `n_rows` at a time."""
-    for start in range(0, state.n_rows, n_rows):
-        rows = range(start, min(start + n_rows, state.n_rows))
+def row_blocks(state: TableState, n_rows: int, *, fewer: bool) -> Iterator[range]:
+    """Cut all rows into ranges of `n_rows` rows, the last one shorter.
+
+    Parameters
+    ----------
+    fewer : bool
+        A range may also end with a row group that is short because its strings are long.
+    """
+    start = 0
+    if fewer and state.facts.strings:
+        layout = state.layout
+        for group, stop in zip(layout.groups, layout.starts[1:].tolist(), strict=True):
+            if group.record.tier == FULL_TIER:
+                yield from _ranges(start, stop, n_rows)
+                start = stop
+    yield from _ranges(start, state.n_rows, n_rows)
+
+
+def _ranges(start: int, stop: int, n_rows: int) -> Iterator[range]:
+    return (range(low, min(low + n_rows, stop)) for low in range(start, stop, n_rows))
+
+
+def iter_blocks(state: TableState, fields: Fields, n_rows: int, *, fewer: bool) -> Iterator[Array]:
+    """Read all rows, in arrays as `row_blocks` cuts them."""
+    for rows in row_blocks(state, n_rows, fewer=fewer):
         yield read_spans(state, fields, plan(state, rows), len(rows))

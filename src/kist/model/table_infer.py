@@ -138,20 +138,21 @@ def _are_texts(values: list[Any]) -> bool:
 
 
 def _strings(array: Array, values: list[Any], name: str, what: str) -> Array:
-    """Return text with missing values in between as strings of any length."""
+    """Return text with missing values, which are among `values`, as strings of any length."""
     missing = [value for value in values if not isinstance(value, str)]
     dtype: Any = np.dtypes.StringDType()
     if missing:
         is_nan = all(isinstance(value, float) for value in missing)
         dtype = np.dtypes.StringDType(na_object=np.nan if is_nan else None)
-    return cast_values(values, dtype, column=name, what=what).reshape(array.shape)
+    cast = cast_values(array.ravel(), dtype, column=name, what=what)
+    return cast.reshape(array.shape)
 
 
 def _from_objects(array: np.ndarray[Any, Any], name: str, what: str) -> np.ndarray[Any, Any]:
     values = array.ravel().tolist()
-    kinds = {type(value) for value in values}
-    if any(issubclass(kind, str) for kind in kinds) and _are_texts(values):
-        return _strings(array, values, name, what)
+    kinds = set(map(type, values))
+    if any(issubclass(kind, str) for kind in kinds) and (kinds <= {str} or _are_texts(values)):
+        return _strings(array, [] if kinds <= {str} else values, name, what)
     if kinds <= {bytes}:
         return array.astype(np.bytes_)
     if kinds <= {bool} or kinds <= {int} or kinds <= {int, float}:
