@@ -205,6 +205,10 @@ def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
         names = [p[len(above) :] for p in view.nodes if p != "/" and p.startswith(above)]
         children = sorted(name for name in names if "/" not in name)
         result["children"] = {name: node_json(view, above + name, full) for name in children}
+    if node.kind == "key store":
+        result["items"] = [
+            [value_json(key, full), value_json(value, full)] for key, value in view.keystore(path)
+        ]
     if node.kind == "table":
         rows = view.table(path)
         result["n_rows"] = len(rows)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from kist_keystore import Key, read_entry, read_key
 from kist_pages import Page, form_of, from_little
 from kist_pieces import read_ordinals
 from kist_store import Entry, Pointer, Store
@@ -277,6 +278,18 @@ class View:
             raise Damage("row group: number of live rows")
         return live
 
+    def keystore(self, path: str) -> Iterator[tuple[Key, Any]]:
+        """The keys and values of a key store, in order."""
+        node = self.nodes[path]
+        if node.kind != "key store":
+            raise Unknown(f"{path} is a {node.kind}")
+        bounds = self._of(node.id, "B").get(b"")
+        entries = self._of(node.id, "K")
+        if bounds is None or Cursor(bounds.payload, "counts").all("QQQ")[0] != len(entries):
+            raise Damage(f"{path}: number of keys")
+        for packed, entry in sorted(entries.items()):
+            yield read_key(packed), read_entry(self.store, entry)
+
     def pointers(self) -> Iterator[tuple[str, Pointer]]:
         """All extents that the records of the map own, with the kinds of the records."""
         for (_, kind), entries in self.records.items():
@@ -286,7 +299,7 @@ class View:
 
     def verify(self) -> None:
         """Verify the frames of all records, and decode all that they hold."""
-        types = {"A": b"BLOB", "G": b"ROWS", "P": b"NPAG", "S": b"BLOB", "U": b"ROWS", "X": b"BLOB"}
+        types = {"A": b"BLOB", "G": b"ROWS", "K": b"KVAL", "P": b"NPAG", "S": b"BLOB", "U": b"ROWS", "X": b"BLOB"}
         for kind, pointer in self.pointers():
             self.store.check_frame(pointer, (types[kind],) if kind in types else ())
         for path, node in self.nodes.items():
@@ -295,6 +308,9 @@ class View:
                 self.attributes(path, column)
             if node.kind == "table":
                 self.table(path)
+            if node.kind == "key store":
+                for _ in self.keystore(path):
+                    pass
 
 
 @dataclass(frozen=True)
@@ -388,6 +404,9 @@ def show(reader: Reader) -> None:
             rows = reader.table(path)
             print(f"    {len(rows)} rows of {rows.dtype}")
             print("    " + str(rows[:5]).replace("\n", "\n    "))
+        if node.kind == "key store":
+            for key, _ in itertools.islice(reader.keystore(path), 5):
+                print(f"    key {key!r}")
     for name, (_, shown) in sorted(reader.tags.items()):
         print(f"tag {name}: commit {shown}")
     for commit, version in sorted(reader.versions.items()):

@@ -6,6 +6,7 @@ import datetime
 import math
 import struct
 import zoneinfo
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
@@ -32,8 +33,11 @@ class Unknown(KistError):
 class Cursor:
     """Reads a byte string from front to back and refuses to read beyond its end."""
 
-    def __init__(self, data: bytes | memoryview, what: str) -> None:
+    def __init__(
+        self, data: bytes | memoryview, what: str, part: Callable[[int], Any] | None = None
+    ) -> None:
         self.data = bytes(data)
+        self.part = part  # what stands elsewhere, by its number
         self.at = 0
         self.what = what
 
@@ -281,9 +285,9 @@ def assemble(
     return Described(dtype, tuple(leaves))
 
 
-def read_value(data: bytes) -> Any:
-    """The Python value that *data* packs."""
-    cursor = Cursor(data, "value")
+def read_value(data: bytes, part: Callable[[int], Any] | None = None) -> Any:
+    """The Python value that *data* packs; *part* gives the parts of a bundle."""
+    cursor = Cursor(data, "value", part)
     try:
         value = _value(cursor, MAX_DEPTH)
     except (OverflowError, InvalidOperation, zoneinfo.ZoneInfoNotFoundError) as error:
@@ -337,6 +341,8 @@ def _value(cursor: Cursor, depth: int) -> Any:
             return Decimal(cursor.text())
         case 27:
             return bytearray(cursor.blob())
+        case 32 if cursor.part is not None:
+            return cursor.part(cursor.varint())
     raise Unknown(f"value of tag {tag}")
 
 

@@ -40,19 +40,29 @@ class Table:
 
 
 @dataclass
+class KeyStore:
+    """Keys and values in order, and attributes."""
+
+    items: Sequence[tuple[Any, Any]]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class Group:
     """Names of what stands below, and attributes."""
 
-    children: Mapping[str, Group | Table] = field(default_factory=dict)
+    children: Mapping[str, Group | Table | KeyStore] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def content_of(group: Any) -> Group:
     """Return what an open store, or a group of it, holds."""
-    children: dict[str, Group | Table] = {}
+    children: dict[str, Group | Table | KeyStore] = {}
     for name, node in group.items():
         if node.kind == "group":
             children[name] = content_of(node)
+        elif node.kind == "key store":
+            children[name] = KeyStore(list(node.items()), dict(node.attrs))
         else:
             columns = {column: dict(node[column].attrs) for column in node.columns}
             columns = {column: attrs for column, attrs in columns.items() if attrs}
@@ -64,12 +74,15 @@ def content_of(group: Any) -> Group:
 # As JSON
 
 
-def describe(node: Group | Table) -> Json:
+def describe(node: Group | Table | KeyStore) -> Json:
     """Return a node and everything below it as JSON."""
     attributes = {name: describe_value(node.attrs[name]) for name in sorted(node.attrs)}
     if isinstance(node, Group):
         children = {name: describe(node.children[name]) for name in sorted(node.children)}
         return {"kind": "group", "attributes": attributes, "children": children}
+    if isinstance(node, KeyStore):
+        items = [[describe_value(key), describe_value(value)] for key, value in node.items]
+        return {"kind": "key store", "attributes": attributes, "items": items}
     found: Json = {
         "kind": "table",
         "attributes": attributes,

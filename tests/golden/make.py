@@ -27,7 +27,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from content import Array, Group, Table, content_of, describe, describe_versions, dumps
+from content import Array, Group, KeyStore, Table, content_of, describe, describe_versions, dumps
 
 import kist
 
@@ -548,6 +548,66 @@ def strings(path: Path) -> Group:
             "empty": Table(np.zeros(0, [("s", "O"), ("i", "i2")]), strings={"s": STRINGS["plain"]}),
         }
     )
+
+
+def stored_values() -> dict[Any, Any]:
+    """Values of a key store by key, in the order of the keys."""
+    many = noise(20_000, 3)
+    return {
+        -(2**128): "least",
+        -300: None,
+        -1: True,
+        0: 0,
+        5: 2**70,
+        256: 1.5,
+        2**128 - 1: (1, 2),
+        b"\0": b"short",
+        b"raw": bytes(range(256)) * 20,
+        b"\xff": bytearray(b"abc" * 2_000),
+        "o\u0308": "not in form NFC",
+        "array": np.arange(10, dtype=">i2"),
+        "big-endian": (many % 1_000).astype(">u4").reshape(100, 200),
+        "complex": many[:1_000].astype("c16").reshape(10, 1, 100),
+        "empty": np.zeros((0, 3)),
+        "large": many % 30_000 * 7,
+        "list": ["p" * 1_500, "q" * 1_500, ["r" * 1_500]],
+        "nested": {"x": (many[:5_000] / 8, [many[:100], "t" * 5_000]), "n": [None, {1, 2}], 3: ()},
+        "ones": np.ones((300, 7), bool),
+        "records": np.array([(i, f"r{i}") for i in range(60)], [("a", ">i4"), ("b", "<U3")]),
+        "scalar": np.float32(0.5),
+        "strings": np.array([f"{i:x}" * (i % 5) for i in range(500)], np.dtypes.StringDType()),
+        "times": (many[:700]).astype("M8[s]"),
+        "x" * 1_000: "longest",
+        "\u00e9": "beyond ASCII",
+    }
+
+
+@maker
+def keystore(path: Path) -> Group:
+    """Key stores: keys of every type in order, values in records and in bundles."""
+    values = stored_values()
+    with kist.open(path, "x") as store:
+        runs = store.create_keystore("runs", title="Runs", attrs={"unit": "V"})
+        runs.update(values)
+        runs["gone"] = np.arange(1_000)
+        runs[5] = "replaced"
+        runs[5] = values[5]
+        del runs["gone"]
+        plain = store.create_keystore("g/plain", codec="none")
+        plain["a"] = np.arange(1_000.0)
+        small = store.create_keystore("g/small", codec="small")
+        small["a"] = np.round(np.arange(30_000) % 977 / 8, 3)
+        store.create_keystore("empty")
+    ordered = sorted((k for k in values if isinstance(k, int)), key=int)
+    ordered += sorted(k for k in values if isinstance(k, bytes))
+    ordered += sorted((k for k in values if isinstance(k, str)), key=str.encode)
+    below = {
+        "plain": KeyStore([("a", np.arange(1_000.0))]),
+        "small": KeyStore([("a", np.round(np.arange(30_000) % 977 / 8, 3))]),
+    }
+    pairs = [(key, values[key]) for key in ordered]
+    attrs = {"TITLE": "Runs", "unit": "V"}
+    return Group({"runs": KeyStore(pairs, attrs), "g": Group(below), "empty": KeyStore([])})
 
 
 # Making them
