@@ -26,6 +26,17 @@ def test_a_killed_writer_loses_nothing_that_it_answered_for(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("durability", "kills"), [("full", 16), ("relaxed", 8)])
+def test_programs_over_all_objects_survive_kills(
+    tmp_path: Path, durability: str, kills: int
+) -> None:
+    report = run_kills(
+        tmp_path, kills, seed=2, durability=durability, program="objects", most_steps=20
+    )
+    assert report.failures == [], str(report)
+    assert (report.kills, report.acknowledged > 0) == (kills, True)
+
+
 def store_after(path: Path, steps: int) -> Model:
     model = Model()
     with kist.open(path, "x") as store:
@@ -45,7 +56,7 @@ def test_the_model_is_what_the_steps_do(path: Path) -> None:
 
 
 def judge(path: Path, at: int) -> Any:
-    found = kill._Judge(None, path.parent, random.Random(0), "full", 10)  # type: ignore[arg-type]
+    found = kill._Judge(None, path.parent, random.Random(0), "full", 10, "rows")  # type: ignore[arg-type]
     model = Model()
     while model.step < at:
         model = model.next()

@@ -7,6 +7,7 @@
 - `faults`       `FaultyBackend`: fails at the N-th call
 - `images`       `crash_states`: what a crash may leave of a recorded file
 - `crash`        `check_crashes`: opens all of these, and the long run on the command line
+- `programs`     `World`: random programs over all objects, beside a model of NumPy
 - `kill`         `run_kills`: kills writing processes, and looks at what they leave
 
 Nothing here is imported by kist itself. `strategies` and `storage` need pytest and hypothesis.

@@ -16,6 +16,10 @@ run, in a temporary directory::
 
     python -m kist.testing.kill --kills 1000
     python -m kist.testing.kill --kills 1000 --durability relaxed --seed 3
+    python -m kist.testing.kill --kills 1000 --program objects
+
+The program ``objects`` takes the steps of `kist.testing.programs` instead: arrays, tables, key
+stores and attributes, made, changed, moved and deleted.
 """
 
 from __future__ import annotations
@@ -29,14 +33,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 import kist
+from kist.testing import programs
 
 __all__ = ["DTYPE", "Model", "Report", "run_kills", "take_step"]
 
@@ -123,6 +128,32 @@ def take_step(store: kist.Store, step: int) -> None:
         table.append(_rows(step, 600 if kind == 7 else 10))
 
 
+class Program(NamedTuple):
+    """What writers do. A model has ``step``, ``next()`` and ``is_shown_by(store)``."""
+
+    first: Callable[[], Any]
+    """The model of a store before the first step."""
+    prepare: Callable[[kist.Store], object]
+    """Makes a new store ready for the first step, in one commit at most."""
+    is_ready: Callable[[kist.Store], bool]
+    """Whether that was done."""
+    take: Callable[[kist.Store, Any], None]
+    """Does to a store what ``next()`` does to the model."""
+
+
+PROGRAMS = {
+    "rows": Program(
+        Model,
+        lambda store: store.require_table("rows", dtype=DTYPE),
+        lambda store: "rows" in store,
+        lambda store, model: take_step(store, model.step + 1),
+    ),
+    "objects": Program(
+        lambda: programs.World(0), lambda store: None, lambda store: True, programs.take_step
+    ),
+}
+
+
 @dataclass
 class Report:
     """What came of a run.
@@ -162,6 +193,7 @@ def run_kills(
     seed: int = 0,
     durability: str = "full",
     most_steps: int = 60,
+    program: str = "rows",
 ) -> Report:
     """Kill writers of a store, and look at it after each.
 
@@ -177,6 +209,8 @@ def run_kills(
         Of the writers.
     most_steps : int
         A writer is killed after at most so many answers.
+    program : {"rows", "objects"}
+        What they do.
 
     Returns
     -------
@@ -185,7 +219,7 @@ def run_kills(
     """
     nursery = _Nursery()
     try:
-        judge = _Judge(nursery, Path(folder), random.Random(seed), durability, most_steps)
+        judge = _Judge(nursery, Path(folder), random.Random(seed), durability, most_steps, program)
         while judge.report.kills < kills and not judge.report.failures:
             judge.life_of_a_store(min(FRESH_EVERY, kills - judge.report.kills))
         return judge.report
@@ -210,14 +244,16 @@ class _Judge:
         rng: random.Random,
         durability: str,
         most_steps: int,
+        program: str = "rows",
     ) -> None:
         self.nursery = nursery
         self.folder = folder
         self.rng = rng
         self.durability = durability
         self.most_steps = most_steps
+        self.name, self.program = program, PROGRAMS[program]
         self.report = Report()
-        self.model: Model | None = None  # None: no finished store yet
+        self.model: Any = None  # None: no finished store yet
 
     def life_of_a_store(self, kills: int) -> None:
         """Make a store, kill its writers, remove it."""
@@ -231,7 +267,7 @@ class _Judge:
                 if self.model is None:
                     continue
                 if reader is None:
-                    reader = _Reader(path)
+                    reader = _Reader(path, self.name)
                 reader.look()
                 if self.rng.random() < 0.3:
                     reader.refresh()
@@ -249,7 +285,7 @@ class _Judge:
         answers = self.rng.choice((0, 0, 1, 2, self.rng.randrange(self.most_steps)))
         turns = self.rng.choice((0, 1000, 10_000, 40_000, 160_000))
         step = 0 if self.model is None else self.model.step
-        writer = self.nursery.writer(path, step, self.durability)
+        writer = self.nursery.writer(path, step, self.durability, self.name)
         seen = _STARTED
         for _ in range(answers + 1):
             line = self.nursery.answer()
@@ -267,12 +303,12 @@ class _Judge:
     def _judge(self, path: Path, seen: int) -> None:
         before = self.model
         if before is None:
-            store = _open_new(path)
+            store = _open_new(path, self.program)
             if store is None:
                 _demand(seen == _STARTED, f"step {seen} was acknowledged, and the store is gone")
                 self.report.unborn += 1
                 return
-            before = Model()
+            before = self.program.first()
         else:
             store = kist.open(path)
         with store:
@@ -283,7 +319,7 @@ class _Judge:
             found = self._go_on(path, found)
         self.model = found
 
-    def _found(self, store: kist.Store, model: Model, acknowledged: int) -> Model:
+    def _found(self, store: kist.Store, model: Any, acknowledged: int) -> Any:
         """Return the model that the store shows: all that was acknowledged, or one step more."""
         self.report.acknowledged += acknowledged - model.step
         while model.step < acknowledged:
@@ -291,19 +327,18 @@ class _Judge:
         if model.is_shown_by(store):
             return model
         model = model.next()
-        n = len(store["rows"])
         _demand(
             model.is_shown_by(store),
-            f"step {acknowledged} was acknowledged; the {n} rows that are there are neither those "
-            "of that step nor those of the one after it",
+            f"step {acknowledged} was acknowledged; what is there is neither the content after "
+            "that step nor that after the next one",
         )
         self.report.in_flight += 1
         return model
 
-    def _go_on(self, path: Path, model: Model) -> Model:
+    def _go_on(self, path: Path, model: Any) -> Any:
         with kist.open(path, "r+", timeout=0, durability=self.durability) as store:  # type: ignore[arg-type]
             try:
-                take_step(store, model.step + 1)
+                self.program.take(store, model)
             except kist.StoreLockedError as error:
                 raise _BrokenError(f"a lock is left: {error}") from error
             model = model.next()
@@ -317,13 +352,13 @@ def _check(store: kist.Store) -> None:
     _demand(not problems, f"check: {problems[:1]}")
 
 
-def _open_new(path: Path) -> kist.Store | None:
-    """Open a store of which it is not sure that it was finished, with its table."""
+def _open_new(path: Path, program: Program) -> kist.Store | None:
+    """Open a store of which it is not sure that it was finished."""
     try:
         store = kist.open(path)
     except (kist.StoreNotFoundError, kist.NotAStoreError):
         return None
-    if "rows" in store:
+    if program.is_ready(store):
         return store
     store.close()
     return None
@@ -365,16 +400,16 @@ class _Nursery(_Process):
     def __init__(self) -> None:
         super().__init__("--nursery")
 
-    def writer(self, path: Path, step: int, durability: str) -> int:
+    def writer(self, path: Path, step: int, durability: str, program: str) -> int:
         """Start a writer; return its process id."""
-        return int(self.ask(f"{step} {durability} {path}\n".encode()))
+        return int(self.ask(f"{step} {durability} {program} {path}\n".encode()))
 
 
 class _Reader(_Process):
     """A process that reads one snapshot again and again."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("--read", str(path))
+    def __init__(self, path: Path, program: str) -> None:
+        super().__init__("--read", str(path), "--program", program)
         self._seen = self.ask(b"look\n")
 
     def look(self) -> None:
@@ -395,38 +430,69 @@ def _say(number: int) -> None:
 
 
 def _raise_writers(orders: IO[bytes]) -> None:
-    with kist.open(":memory:") as store:  # loads all modules
-        store.create_table("rows", dtype=DTYPE)
-        take_step(store, 1)
+    for program in PROGRAMS.values():
+        with kist.open(":memory:") as store:  # loads all modules
+            program.prepare(store)
+            program.take(store, program.first())
     for order in orders:
-        step, durability, path = order.decode().rstrip("\n").split(" ", 2)
+        step, durability, name, path = order.decode().rstrip("\n").split(" ", 3)
         child = os.fork()
         if child == 0:
             _say(os.getpid())
-            _write(path, int(step), durability)  # until it is killed, or raises
+            _write(path, int(step), durability, PROGRAMS[name])  # until it is killed, or raises
         _, status = os.waitpid(child, 0)
         os.write(1, b"dead %d\n" % (os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0))
 
 
-def _write(path: str, step: int, durability: str) -> None:
+def _write(path: str, step: int, durability: str, program: Program) -> None:
+    model = program.first()
+    while model.step < step:
+        model = model.next()
     _say(_STARTED)
     store = kist.open(path, "a", durability=durability)  # type: ignore[arg-type]
-    store.require_table("rows", dtype=DTYPE)
+    program.prepare(store)
     while True:
-        _say(step)
-        step += 1
-        take_step(store, step)
+        _say(model.step)
+        program.take(store, model)
+        model = model.next()
 
 
-def _read(path: str, questions: IO[bytes], answers: IO[bytes]) -> None:
+def _fingerprint(store: kist.Store, program: str) -> str:
+    seen = hashlib.blake2b(digest_size=16)
+    with store.read():
+        if program == "rows":
+            seen.update(store["rows"][:].tobytes())
+            seen.update(str(store.attrs.get("step")).encode())
+        else:
+            store.visititems(lambda path, node: seen.update(_content(path, node)))  # gives None
+    return seen.hexdigest()
+
+
+def _content(path: str, node: Any) -> bytes:
+    parts = [path.encode(), _bytes(dict(node.attrs))]
+    if node.kind == "key store":
+        parts.append(_bytes(dict(node.items())))
+    elif not isinstance(node, kist.Group):
+        parts.append(_bytes(node[...] if node.kind == "array" else node[:]))
+    return b"\n".join(parts)
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, np.ndarray):
+        return value.tobytes()  # repr leaves out the middle
+    if isinstance(value, dict):
+        return b"\n".join(repr(key).encode() + _bytes(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return b"\n".join(map(_bytes, value))
+    return repr(value).encode()
+
+
+def _read(path: str, program: str, questions: IO[bytes], answers: IO[bytes]) -> None:
     with kist.open(path) as store:
         for question in questions:
             if question == b"refresh\n":
                 store.refresh()
-            with store.read():
-                seen = hashlib.blake2b(store["rows"][:].tobytes(), digest_size=16)
-                seen.update(str(store.attrs.get("step")).encode())
-            answers.write(f"{store.commit_id} {seen.hexdigest()}\n".encode())
+            answers.write(f"{store.commit_id} {_fingerprint(store, program)}\n".encode())
             answers.flush()
 
 
@@ -436,6 +502,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=200, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--durability", choices=("full", "relaxed", "none"), default="full")
+    parser.add_argument("--program", choices=tuple(PROGRAMS), default="rows")
     parser.add_argument("--folder", help="where to make the stores")
     parser.add_argument("--nursery", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--read", help=argparse.SUPPRESS)
@@ -444,11 +511,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _raise_writers(sys.stdin.buffer)
         return 0
     if options.read:
-        _read(options.read, sys.stdin.buffer, sys.stdout.buffer)
+        _read(options.read, options.program, sys.stdin.buffer, sys.stdout.buffer)
         return 0
     started = time.monotonic()
     folder = tempfile.mkdtemp(dir=options.folder)
-    report = run_kills(folder, options.kills, seed=options.seed, durability=options.durability)
+    report = run_kills(
+        folder,
+        options.kills,
+        seed=options.seed,
+        durability=options.durability,
+        program=options.program,
+    )
     print(
         f"{options.durability}, seed {options.seed}, {time.monotonic() - started:.0f} s: {report}"
     )
