@@ -86,7 +86,7 @@ def small_groups() -> Any:
         for module in (table_schema, table_fold):
             patch.setattr(module, "PIECE_ROWS", 16)
         for module in (table_write, table_fold):
-            patch.setattr(module, "GROUP_BYTES", 1500)
+            patch.setattr(module, "TEXT_BYTES", 1500)
         patch.setattr(casts, "FIRST_ROWS", 3)
         patch.setattr(casts, "BLOCK_BYTES", 2000)
         patch.setattr(table_fold, "FAN_IN", 3)

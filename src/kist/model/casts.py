@@ -22,7 +22,7 @@ __all__ = ["cast_values", "iter_blocks", "to_records"]
 
 BLOCK_ROWS = 65_536
 
-FIRST_ROWS = 256
+FIRST_ROWS = 64
 BLOCK_BYTES = 8 << 20
 """What a block of rows with strings may have, when they come from an iterator."""
 

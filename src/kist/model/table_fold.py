@@ -37,7 +37,7 @@ from kist.model.table_pages import Recipes, write_pages
 from kist.model.table_read import as_ordinals, group_spans, read_leaves
 from kist.model.table_records import PatchPart, new_stamp
 from kist.model.table_rows import PackedRows
-from kist.model.table_schema import FULL_TIER, GROUP_BYTES, PIECE_ROWS, SchemaFacts
+from kist.model.table_schema import FULL_TIER, PIECE_ROWS, TEXT_BYTES, SchemaFacts
 from kist.model.table_state import TableState, state_of
 from kist.model.table_write import put_pages_group, put_piece, put_tail
 
@@ -79,7 +79,8 @@ def maintain_tables(txn: Transaction, node_ids: Iterable[int]) -> None:
     two row groups if that is more, and `FOLD_BYTES` at most, whatever has added up.
     """
     for node in sorted(node_ids):
-        if txn.get(keys.schema(node)) is not None:
+        # Arrays have a schema too, and bounds.
+        if txn.get(keys.schema(node)) is not None and txn.get(keys.bounds(node)) is None:
             fold_table(txn, node, f"table {node}")
 
 
@@ -251,7 +252,7 @@ def _cuts(
         str(leaf.id): column for leaf, column in zip(leaves, columns, strict=True) if leaf.is_string
     }
     if strings:
-        return Batch(np.zeros(n_rows, np.dtype([])), strings).cuts(group_rows, GROUP_BYTES)
+        return Batch(np.zeros(n_rows, np.dtype([])), strings).cuts(group_rows, TEXT_BYTES)
     starts = range(0, n_rows, group_rows)
     return [(start, min(start + group_rows, n_rows), False) for start in starts]
 

@@ -24,6 +24,10 @@ _KEPT: Final = 1024
 GROUP_BYTES: Final = 32 << 20
 """Most bytes of a row group in memory: rows of more than 512 bytes make shorter groups."""
 
+TEXT_BYTES: Final = 16 << 20
+"""Most bytes of the strings of a row group. Half of the above: they stand in memory twice or three
+times while they are encoded."""
+
 PIECE_ROWS: Final = 4_096
 """From here on rows are worth a page per column: half a block, where codecs begin to work."""
 

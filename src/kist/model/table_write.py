@@ -36,7 +36,7 @@ from kist.model.table_records import (
     Tail,
     new_stamp,
 )
-from kist.model.table_schema import FULL_TIER, GROUP_BYTES, facts_of
+from kist.model.table_schema import FULL_TIER, TEXT_BYTES, facts_of
 from kist.model.table_state import TableState, keep_piece
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class _Appending:
 
     def _add_batch(self, rows: Batch) -> None:
         facts = self.facts
-        for start, stop, cut in rows.cuts(facts.group_rows, GROUP_BYTES):
+        for start, stop, cut in rows.cuts(facts.group_rows, TEXT_BYTES):
             part = rows[start:stop]
             if facts.are_piece(len(part), int(part.sizes.sum())):
                 self._add_piece(part)
@@ -269,7 +269,7 @@ def append_blocks(txn: Transaction, state: TableState, blocks: Iterable[Rows]) -
 def by_group(parts: Iterable[Rows], group_rows: int) -> Iterator[Rows]:
     """Join short blocks into blocks of `group_rows` rows; long ones come as they are.
 
-    Blocks of long strings are not kept waiting for more than `GROUP_BYTES` of them.
+    Blocks of long strings are not kept waiting for more than `TEXT_BYTES` of them.
     """
     waiting: list[Rows] = []
     n = n_bytes = 0
@@ -287,7 +287,7 @@ def by_group(parts: Iterable[Rows], group_rows: int) -> Iterator[Rows]:
             n += len(part)
         if len(part) and isinstance(part, Batch):
             n_bytes += int(part.sizes.sum())
-            if n_bytes > GROUP_BYTES:
+            if n_bytes > TEXT_BYTES:
                 yield joined(waiting)
                 waiting, n, n_bytes = [], 0, 0
     if waiting:
