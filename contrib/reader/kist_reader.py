@@ -299,7 +299,15 @@ class View:
 
     def verify(self) -> None:
         """Verify the frames of all records, and decode all that they hold."""
-        types = {"A": b"BLOB", "G": b"ROWS", "K": b"KVAL", "P": b"NPAG", "S": b"BLOB", "U": b"ROWS", "X": b"BLOB"}
+        types = {
+            "A": b"BLOB",
+            "G": b"ROWS",
+            "K": b"KVAL",
+            "P": b"NPAG",
+            "S": b"BLOB",
+            "U": b"ROWS",
+            "X": b"BLOB",
+        }
         for kind, pointer in self.pointers():
             self.store.check_frame(pointer, (types[kind],) if kind in types else ())
         for path, node in self.nodes.items():
