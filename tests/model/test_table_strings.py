@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kist
+from kist.format.schema import Schema
 from kist.model import (
     casts,
     table_change,
@@ -20,6 +21,7 @@ from kist.model import (
     table_write,
 )
 from kist.model.table_layout import forget
+from kist.model.table_rows import PackedRows
 
 PLAIN: Any = np.dtypes.StringDType()
 NONE: Any = np.dtypes.StringDType(na_object=None)
@@ -424,3 +426,26 @@ def test_pages_are_skipped_by_the_bounds_of_their_strings(store: Any, monkeypatc
     monkeypatch.setattr(table_query, "_search", lambda *a: read.append(a[2]) or search(*a))
     assert table.where("s == '0100'").count() == 1
     assert len(read) == 1
+
+
+@settings(max_examples=150)
+@given(st.integers(0, 10**6), st.integers(0, 255), st.integers(-3, 3))
+def test_damaged_rows_with_strings_raise_or_give_rows(at: int, byte: int, more: int) -> None:
+    schema = Schema.from_columns([("a", np.dtype("i4")), ("s", PLAIN), ("m", NONE)])
+    packed = PackedRows(schema.leaves)
+    columns = [np.arange(3), np.array(["a", "ä", ""], PLAIN), np.array([None, "x", "y"], NONE)]
+    data = packed.encode(packed.of_columns(columns, 3))
+    assert packed.decode(data, 3)["f2"].tolist() == [None, "x", "y"]
+    for wrong in (data[:more] if more < 0 else data + bytes(more), data):
+        if wrong != data:
+            with pytest.raises(kist.CorruptDataError):
+                packed.decode(wrong, 3)
+    with pytest.raises(kist.CorruptDataError):
+        packed.decode(data, 4)
+    damaged = bytearray(data)
+    damaged[at % len(data)] = byte
+    try:
+        rows = packed.decode(bytes(damaged), 3)
+    except kist.CorruptDataError:
+        return
+    assert len(rows) == len(rows["f1"].tolist()) == 3
