@@ -8,8 +8,9 @@ import numpy as np
 
 from kist._kernels.strings import missing_of
 from kist.errors import DTypeError, KistError, ShapeError
+from kist.model.cast_items import first_missing, inexact, is_missing, leaves, outside
 
-__all__ = ["Array", "DType", "cast_values", "is_missing"]
+__all__ = ["Array", "DType", "cast_values"]
 
 Array = np.ndarray[Any, Any]
 DType = np.dtype[Any]
@@ -150,12 +151,12 @@ class Cast:
         """Array of a list of Python objects, without NumPy's silent mixing."""
         if target.kind == "T":
             return self._strings(values, target)
-        missing = _missing(values)
+        missing = first_missing(values)
         if missing is not None:
             raise self._null(missing)
         if target.kind == "V":
             return self._voids(values, target)
-        kinds = {type(v) for v in _leaves(values)}
+        kinds = {type(v) for v in leaves(values)}
         if target.kind in "Mm" and kinds and not any(issubclass(k, np.generic) for k in kinds):
             return self._times(values, target)
         if any(issubclass(k, (str, bytes)) for k in kinds) and target.kind in _NUMBERS:
@@ -194,7 +195,7 @@ class Cast:
 
     def _check_large(self, values: Any) -> None:
         """Refuse ints that no binary64 holds, which NumPy would round beside floats."""
-        for at, value in enumerate(_leaves(values)):
+        for at, value in enumerate(leaves(values)):
             if type(value) is int and not -(2**53) <= value <= 2**53:
                 try:
                     exact = int(float(value)) == value
@@ -254,7 +255,7 @@ class Cast:
         return out
 
     def _times(self, values: Any, target: DType) -> Array:
-        if any(getattr(value, "tzinfo", None) is not None for value in _leaves(values)):
+        if any(getattr(value, "tzinfo", None) is not None for value in leaves(values)):
             raise self.fail("takes no time zones: convert to UTC and drop tzinfo")
         try:
             return np.array(values, dtype=target.kind + "8")  # the finest unit that appears
@@ -263,7 +264,7 @@ class Cast:
 
     def _encoded(self, values: Any) -> Array:
         try:
-            return np.array([v.encode("ascii") for v in _leaves(values)], "S").reshape(
+            return np.array([v.encode("ascii") for v in leaves(values)], "S").reshape(
                 np.shape(values)
             )
         except UnicodeEncodeError as error:
@@ -273,7 +274,7 @@ class Cast:
 
     def _integers(self, values: Any) -> Array:
         """int64 or uint64 array of Python ints; larger ones are out of range anyway."""
-        flat = list(_leaves(values))
+        flat = list(leaves(values))
         info = np.iinfo(self.dtype.base)
         for at, value in enumerate(flat):
             if value != int(value) or not info.min <= int(value) <= info.max:
@@ -329,7 +330,7 @@ class Cast:
                 bad = (
                     (source < low) | (source >= high)
                     if have == "f"
-                    else _outside(source, int(info.min), int(info.max))
+                    else outside(source, int(info.min), int(info.max))
                 )
             if bad.any():
                 raise self.fail(f"is outside {info.min} .. {info.max}", bad, source)
@@ -339,7 +340,7 @@ class Cast:
         with np.errstate(over="ignore", invalid="ignore"):
             out = source.astype(dtype)
         if have in "iu":
-            lossy = _inexact(source, out)
+            lossy = inexact(source, out)
             if lossy is not None and lossy.any():
                 raise self.fail("cannot be held exactly", lossy, source)
         elif have in "fc":
@@ -388,58 +389,3 @@ class Cast:
             unit = np.datetime_data(dtype)[0]
             raise self.fail(f"would lose precision or overflow in unit {unit!r}", bad, source)
         return out
-
-
-def _outside(source: Array, low: int, high: int) -> Array:
-    if source.dtype.kind == "b":
-        return np.zeros(len(source), bool)
-    have = np.iinfo(source.dtype)
-    bad = np.zeros(len(source), bool)
-    if int(have.min) < low:
-        bad |= source < max(low, int(have.min))
-    if int(have.max) > high:
-        bad |= source > high
-    return bad
-
-
-def _inexact(source: Array, out: Array) -> Array | None:
-    """Which integers a float dtype cannot hold; None when it holds all."""
-    real = out.real.dtype
-    exact = 1 << (np.finfo(real).nmant + 1)
-    have = np.iinfo(source.dtype)
-    if int(have.max) <= exact and int(have.min) >= -exact:
-        return None
-    large = (source > exact) | (source < -exact if source.dtype.kind == "i" else False)
-    at = np.flatnonzero(large)
-    bad = np.zeros(len(source), bool)
-    for i in at.tolist():  # rare: only integers beyond what the mantissa holds
-        value = out.real[i]
-        bad[i] = not np.isfinite(value) or int(value) != int(source[i])
-    return bad
-
-
-def _leaves(values: Any) -> Any:
-    for value in values:
-        if isinstance(value, (list, tuple, np.ndarray)):
-            yield from _leaves(value)
-        else:
-            yield value
-
-
-def _missing(values: Any) -> int | None:
-    """Row of the first None or pandas.NA, if any."""
-    for row, value in enumerate(values):
-        if value is None or type(value).__name__ == "NAType":
-            return row
-        if isinstance(value, (list, tuple)) and _missing(value) is not None:
-            return row
-    return None
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value stands for a string that is not there."""
-    return (
-        value is None
-        or type(value).__name__ == "NAType"
-        or (isinstance(value, float) and value != value)
-    )

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from kist.errors import DTypeError, ShapeError
-from kist.model.cast_values import Array, cast_values, is_missing
+from kist.model.cast_items import is_missing
+from kist.model.cast_values import Array, cast_values
 from kist.model.table_dtype import RowDtype
 
 __all__ = ["dtype_of"]
