@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "Array",
     "CodecError",
     "Column",
     "ColumnNotFoundError",
@@ -20,6 +21,7 @@ __all__ = [
     "FormatError",
     "Group",
     "KeyNotFoundError",
+    "KeyStore",
     "KistError",
     "KistWarning",
     "NodeError",
@@ -63,8 +65,10 @@ __version__ = "0.1.0"
 
 # Where the names live that are neither errors nor modules of the package.
 _HOMES = {
+    "Array": "kist.model.array",
     "Column": "kist.model.table",
     "Group": "kist.model.group",
+    "KeyStore": "kist.model.keystore",
     "Row": "kist.model.selection",
     "Selection": "kist.model.selection",
     "Store": "kist.model.store",
@@ -115,7 +119,9 @@ if TYPE_CHECKING:
         UnsupportedVersionError,
         WrongSecretError,
     )
+    from kist.model.array import Array
     from kist.model.group import Group
+    from kist.model.keystore import KeyStore
     from kist.model.selection import Row, Selection
     from kist.model.store import Store, open
     from kist.model.table import Column, Table

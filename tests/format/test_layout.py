@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kist.format import keystore, layout, node
+from kist.format import array, keystore, layout, node
 from kist.format.layout import FieldTable
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
@@ -21,6 +21,8 @@ TABLES = [
     layout.PAGE_HEAD,
     layout.BUNDLE_HEAD,
     keystore.COUNTS,
+    array.ARRAY,
+    array.SEGMENT,
     node.NODE,
     node.CHILD,
 ]

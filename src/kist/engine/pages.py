@@ -211,6 +211,21 @@ def _verify(
             )
 
 
+def verify_page(pointer: Pointer, head: PageHead, data: memoryview) -> None:
+    """Compare all sectors of a page with their sums; `data` is what follows the head.
+
+    Raises
+    ------
+    CorruptDataError
+        One fails, or the file ends before the page does.
+    """
+    if len(data) != pointer.length - head.size:
+        raise CorruptDataError(
+            f"byte {pointer.offset}: the file ends within a page", offset=pointer.offset
+        )
+    _verify(pointer, head, data, 0, range(len(head.sums)))
+
+
 def _stored_blocks(head: PageHead, data: memoryview, at: int, blocks: range) -> list[memoryview]:
     parts = []
     for block in blocks:

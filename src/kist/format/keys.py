@@ -175,6 +175,16 @@ def chunk_of(key: bytes, ndim: int) -> tuple[tuple[int, ...], int]:
     return tuple(index), start
 
 
+def chunk_place(key: bytes) -> str:
+    """Place of a segment, for messages, of an array with any number of axes."""
+    ndim = (len(key) - 13) // 8
+    try:
+        index, start = chunk_of(key, ndim)
+    except (CorruptDataError, struct.error):
+        return key[9:].hex()
+    return f"{index}, row {start}" if start else f"{index}"
+
+
 def name_of(key: bytes) -> str:
     """Name in the key of a child or an attribute."""
     return key[9:].decode() if key[8:9] == b"D" else key[13:].decode()

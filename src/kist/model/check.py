@@ -123,6 +123,8 @@ def _located(view: View, problem: EngineProblem) -> Problem:
             kind = keys.kind_of(problem.key)
             if kind == b"A":
                 node += f", attribute {keys.name_of(problem.key)!r}"
+            elif kind == b"C":
+                node += f", chunk {keys.chunk_place(problem.key)}"
             elif kind == b"P":
                 node += f", leaf {keys.leaf_of(problem.key)}, row {keys.row_of(problem.key)}"
             elif kind == b"K":
@@ -187,3 +189,16 @@ def _check_datasets(store: Store, view: View) -> Iterator[Problem]:
                     yield Problem(where, message, path)
         except FormatError as error:
             yield Problem(where, str(error), path, getattr(error, "offset", None))
+
+
+def _check_array(store: Store, view: View, path: str, node: int) -> Iterator[Problem]:
+    from kist.model.array import Array
+    from kist.model.handles import make_handle
+
+    try:
+        array = make_handle(store, view, node, path)
+        if isinstance(array, Array):
+            for message in array._check_records(view):
+                yield Problem("array", message, path)
+    except FormatError as error:
+        yield Problem("array", str(error), path, getattr(error, "offset", None))

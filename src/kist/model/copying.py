@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["copy_node"]
 
 _NODE_ID = struct.Struct(">Q")
-_FRAME_TYPES = {b"K": FRAME_BUNDLE, b"P": FRAME_PAGE, b"G": FRAME_ROWS, b"U": FRAME_ROWS}
+_FRAME_TYPES = {
+    b"K": FRAME_BUNDLE,
+    b"P": FRAME_PAGE,
+    b"C": FRAME_PAGE,
+    b"G": FRAME_ROWS,
+    b"U": FRAME_ROWS,
+}
 # Extents are written in runs of about this many bytes: large enough for one write each, small
 # enough that copying a large table takes little memory.
 _RUN_BYTES = 16 << 20

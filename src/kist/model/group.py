@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kist.errors import (
     DTypeError,
     NodeError,
@@ -18,6 +16,7 @@ from kist.format.node import Child, NodeKind, kind_label
 from kist.model import directory
 from kist.model.attributes import copy_attributes
 from kist.model.completing import completions
+from kist.model.group_arrays import ArrayMaker, is_rows
 from kist.model.group_keystores import KeyStoreMaker
 from kist.model.handles import make_handle
 from kist.model.node import Node
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Group"]
 
 
-class Group(KeyStoreMaker):
+class Group(ArrayMaker, KeyStoreMaker):
     """A node that holds nodes: a mapping of paths to handles.
 
     Paths are relative to the group, or start with ``/`` at the root. Names are sorted by code
@@ -222,7 +221,9 @@ class Group(KeyStoreMaker):
             Rows: a structured array, a list of tuples, a dict of columns, a DataFrame, an Arrow
             table, or any iterator together with `dtype`, which is read in blocks.
         dtype : dtype, optional
-            Structured dtype of a row. Without data the table is empty.
+            Structured dtype of a row. Without data the table is empty. With columns of strings of
+            any length, which NumPy allows in no structured dtype: a dict of names and dtypes, or a
+            list of pairs, as in ``{"id": "i8", "name": np.dtypes.StringDType()}``.
         fill_value : dict, optional
             Column -> value of fields that later rows leave out.
         codec : str or dict
@@ -248,24 +249,6 @@ class Group(KeyStoreMaker):
             create_table(table, txn, data, dtype=dtype, fill_value=fill_value, codec=codec)
             copy_attributes(table, attrs, title)
         return table
-
-    def create_dataset(self, name: str, data: Any = None, **options: Any) -> Table:
-        """Make a table; h5py's name for it.
-
-        Raises
-        ------
-        DTypeError
-            The data or the dtype are those of a plain array.
-        """
-        if data is not None:
-            _check_rows(data)
-        else:
-            from kist.model.table_dtype import row_dtype
-
-            row = row_dtype(options.get("dtype"), f"create {name!r}")
-            if isinstance(row, np.dtype) and row.names is None:
-                raise DTypeError(_PLAIN_ARRAY)
-        return self.create_table(name, data, **options)
 
     def open_table(self, name: str) -> Table:
         """Return a table that must exist.
@@ -318,9 +301,22 @@ class Group(KeyStoreMaker):
         return node
 
     def __setitem__(self, path: str, data: Any) -> None:
-        """Make a table of the data, replacing a table of that name in the same commit."""
-        _check_rows(data)
-        self.create_table(path, data, overwrite=True)
+        """Make a dataset of the data, replacing one of its kind and name in the same commit.
+
+        A one-dimensional structured array, a DataFrame or an Arrow table becomes a table; other
+        arrays, scalars and lists become arrays.
+
+        Raises
+        ------
+        NodeExistsError
+            Something of another kind stands there.
+        DTypeError
+            The data cannot be stored.
+        """
+        if is_rows(data):
+            self.create_table(path, data, overwrite=True)
+        else:
+            self.create_array(path, data, overwrite=True)
 
     # Changing
 
@@ -451,29 +447,3 @@ class _Items(ItemsView[str, Any]):
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         return iter(self._mapping._handles())
-
-
-_PLAIN_ARRAY = (
-    "plain arrays are not part of this version of kist: store a structured array (a table of one "
-    "column: np.rec.fromarrays([x], names='x')), or a small array as an attribute: attrs['x'] = x"
-)
-
-
-def _check_rows(data: Any) -> None:
-    """Raise `DTypeError` for what cannot become a table by assignment."""
-    if isinstance(data, Node):
-        raise DTypeError("to copy a node use copy(source, target); to copy rows, assign table[:]")
-    if isinstance(data, Mapping):
-        raise DTypeError(
-            "a dict cannot be assigned: make a group (create_group) with a node for each key, or "
-            "a table of columns with create_table(name, data)"
-        )
-    if isinstance(data, np.ndarray):
-        if data.dtype.names is None:
-            raise DTypeError(f"{data.dtype} array of shape {data.shape}: {_PLAIN_ARRAY}")
-        if data.ndim != 1:
-            raise DTypeError(
-                f"a structured array of {data.ndim} dimensions: a table has one; use .ravel()"
-            )
-    elif np.isscalar(data) or data is None or isinstance(data, list | tuple | np.void):
-        raise DTypeError(f"a {type(data).__name__}: {_PLAIN_ARRAY}")

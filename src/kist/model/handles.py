@@ -52,6 +52,10 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
         from kist.model.table import Table
 
         return Table(store, node, found.created_ns, where)
+    if found.kind == NodeKind.ARRAY:
+        from kist.model.array import Array
+
+        return Array(store, node, found.created_ns, where)
     if found.kind == NodeKind.KEYSTORE:
         from kist.model.keystore import KeyStore
 

@@ -96,6 +96,21 @@ class StorageBackend(ABC):
         """
 
     @abstractmethod
+    def map(self, offset: int, n: int, commit: int) -> tuple[Readable, int]:
+        """Return read-only memory that shows bytes of the file, and where they begin in it.
+
+        Parameters
+        ----------
+        commit : int
+            Stays pinned until the memory is let go, also when the backend is closed. The caller
+            has pinned it already.
+
+        Notes
+        -----
+        There may be fewer bytes than `n` where the file ends.
+        """
+
+    @abstractmethod
     def write(self, offset: int, buffers: Sequence[Readable]) -> None:
         """Write `buffers`, one behind the other, at `offset`; the file grows as needed.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 import stat
 import threading
@@ -202,6 +203,23 @@ class FileBackend(StorageBackend):
         self.stats.reads += 1
         self.stats.read_bytes += got
         return got
+
+    def map(self, offset: int, n: int, commit: int) -> tuple[Readable, int]:
+        _check_offset(offset)
+        skip = offset % mmap.ALLOCATIONGRANULARITY
+        try:
+            fd = self.locks.pinned(commit)
+            try:
+                n = max(0, min(n, os.fstat(fd).st_size - offset))
+                # The map keeps a duplicate of the descriptor, and so the pin, until it goes.
+                found = mmap.mmap(fd, n + skip, access=mmap.ACCESS_READ, offset=offset - skip)
+            finally:
+                os.close(fd)
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and not isinstance(error, StorageError):
+                raise self._failed(f"map {n} bytes at {offset}", error) from None
+            raise
+        return found, skip
 
     def _again_or_raise(self, operation: str, error: OSError) -> None:
         """Open the file again if that is all that is wrong, which happens after a fork."""

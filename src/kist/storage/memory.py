@@ -166,6 +166,10 @@ class MemoryBackend(StorageBackend):
         array.reshape(-1).view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
         return len(data)
 
+    def map(self, offset: int, n: int, commit: int) -> tuple[Readable, int]:
+        # A copy: a bytearray that others look at could not grow any more.
+        return self.read(offset, n), 0
+
     def write(self, offset: int, buffers: Sequence[Readable]) -> None:
         if offset < 0:
             raise ValueError(f"cannot write at {offset}")

@@ -184,10 +184,25 @@ class FileLocks(CountedPins):
             return  # and no writer exists on this system, see FileBackend
         if self._pin_fd < 0:
             self._pin_fd = self._open_again()
+        self._lock_pin(self._pin_fd, commit, kind)
+
+    def _lock_pin(self, fd: int, commit: int, kind: int) -> None:
+        if _SETLK is None or not HAVE_OFD:
+            return
         try:
-            fcntl.fcntl(self._pin_fd, _SETLK, _flock(kind, PIN_BASE + commit, 1))
+            fcntl.fcntl(fd, _SETLK, _flock(kind, PIN_BASE + commit, 1))
         except OSError as error:
             raise self._failed(error) from None
+
+    def pinned(self, commit: int) -> int:
+        """Return a new descriptor that pins a commit until its last duplicate is closed."""
+        fd = self._open_again()
+        try:
+            self._lock_pin(fd, commit, fcntl.F_RDLCK)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     def _open_again(self) -> int:
         """Open a second description of the same inode, whatever stands at the path by now."""

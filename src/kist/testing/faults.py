@@ -115,6 +115,12 @@ class FaultyBackend(StorageBackend):
             raise self._error(fault, "read")
         return self.inner.read_into(offset, buffer)
 
+    def map(self, offset: int, n: int, commit: int) -> tuple[Readable, int]:
+        fault = self._due("read")
+        if fault:
+            raise self._error(fault, "map")
+        return self.inner.map(offset, n, commit)
+
     def write(self, offset: int, buffers: Sequence[Readable]) -> None:
         fault = self._due("write")
         if fault is None:

@@ -1,0 +1,238 @@
+"""One array in one view: its schema, its bounds, and the segments that hold its values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from kist.engine import Frame
+from kist.errors import CorruptDataError, StaleHandleError
+from kist.format import keys
+from kist.format.array import ArraySchema, SegmentRecord, pack_bounds, unpack_bounds
+from kist.format.layout import FRAME_BLOB, MAX_INLINE
+from kist.format.values import Pointer, pack_record, unpack_record
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction, View
+
+__all__ = ["ArrayState", "Chunks", "Segment", "array_state", "new_array", "put_bounds"]
+
+Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+
+SCAN_COST: Final = 30
+"""Looking for the first record of a range costs about as much as reading 30 that follow it."""
+
+
+class Segment(NamedTuple):
+    """A stored slab of a chunk.
+
+    Attributes
+    ----------
+    start : int
+        Row of the chunk (along axis 0) at which it begins; 0 without axes.
+    record : SegmentRecord
+        Its shapes and what it was encoded with.
+    pointer : Pointer or None
+        Of its page; None where the values stand in the record.
+    """
+
+    start: int
+    record: SegmentRecord
+    pointer: Pointer | None
+
+    @property
+    def rows(self) -> int:
+        """Rows that count."""
+        return self.record.valid[0] if self.record.valid else 1
+
+    @property
+    def stop(self) -> int:
+        """First row of the chunk behind it."""
+        return self.start + self.rows
+
+    @property
+    def nbytes_stored(self) -> int:
+        """Bytes of its page, or of the values in the record."""
+        if self.pointer is not None:
+            return self.pointer.length
+        return len(self.record.data or b"")
+
+
+Chunks = dict[Shape, list[Segment]]
+
+
+class ArrayState:
+    """An array as one view shows it.
+
+    Attributes
+    ----------
+    view : View
+        Snapshot or transaction.
+    node : int
+        Node id.
+    path : str
+        Path of the array, for messages.
+    schema : ArraySchema
+        What does not change.
+    shape : tuple of int
+        The bounds.
+    """
+
+    __slots__ = ("node", "path", "schema", "shape", "view")
+
+    def __init__(self, view: View, node: int, path: str, schema: ArraySchema, shape: Shape) -> None:
+        self.view = view
+        self.node = node
+        self.path = path
+        self.schema = schema
+        self.shape = shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values."""
+        return self.schema.dtype
+
+    @property
+    def grid(self) -> Shape:
+        """Chunks along each axis."""
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.schema.chunks, strict=True))
+
+    def region(self, index: Sequence[int]) -> Shape:
+        """Shape of a chunk within the bounds."""
+        return tuple(
+            min(c, n - k * c) for k, c, n in zip(index, self.schema.chunks, self.shape, strict=True)
+        )
+
+    def segments(self, index: Sequence[int]) -> list[Segment]:
+        """Segments of one chunk, in order of their rows."""
+        found = self.view.scan(*keys.segments(self.node, index))
+        return [self.segment_of(key, value)[1] for key, value in found]
+
+    def all_segments(self, first: int = 0) -> Iterator[tuple[Shape, Segment]]:
+        """Yield (chunk index, segment) of all chunks from one along axis 0 on."""
+        start, stop = keys.segments(self.node)
+        if first:
+            start = keys.chunk(self.node, (first,))
+        for key, value in self.view.scan(start, stop):
+            yield self.segment_of(key, value)
+
+    def segment_of(self, key: bytes, value: bytes) -> tuple[Shape, Segment]:
+        schema = self.schema
+        index, start = keys.chunk_of(key, schema.ndim)
+        pointers, payload = unpack_record(value)
+        try:
+            record = SegmentRecord.unpack(payload, schema.ndim)
+            self._check(index, start, record, len(pointers))
+        except CorruptDataError as error:
+            raise located(error, self.path, index) from None
+        return index, Segment(start, record, pointers[0] if pointers else None)
+
+    def _check(self, index: Shape, start: int, record: SegmentRecord, n_pointers: int) -> None:
+        chunks, stored = self.schema.chunks, record.stored
+        if n_pointers != (record.data is None):
+            raise CorruptDataError(f"a segment with {n_pointers} pages")
+        if not chunks:
+            if start:
+                raise CorruptDataError(f"a segment at row {start} of a single value")
+            return
+        if start + stored[0] > chunks[0] or any(
+            n > c for n, c in zip(stored[1:], chunks[1:], strict=True)
+        ):
+            raise CorruptDataError(
+                f"a segment of shape {stored} at row {start} of a chunk of shape {chunks}"
+            )
+        for k, c, n, size in zip(index, chunks, record.valid, self.shape, strict=True):
+            if k * c + start + n > size:
+                raise CorruptDataError(
+                    f"a segment of shape {record.valid} at row {start} leads beyond the shape "
+                    f"{self.shape}"
+                )
+            start = 0  # counts along axis 0 only
+
+    def chunks_within(self, low: Shape, high: Shape) -> Chunks:
+        """Return the chunks with an index from `low` to `high` (inclusive) that are stored.
+
+        Notes
+        -----
+        The map is read range by range, or once from first to last where that costs less.
+        """
+        out: Chunks = {}
+        for start, stop in self._ranges(low, high):
+            values = zip(*self.view.entries(start, stop), strict=True)
+            for key, value in values:
+                index = keys.chunk_of(key, self.schema.ndim)[0]
+                if all(a <= k <= b for a, k, b in zip(low, index, high, strict=True)):
+                    out.setdefault(index, []).append(self.segment_of(key, value)[1])
+        return out
+
+    def _ranges(self, low: Shape, high: Shape) -> Iterator[keys.Range]:
+        grid = self.grid
+        # Chunks whose index differs only in the axes from `cut` on are neighbours in the map.
+        cut = len(grid)
+        while cut and low[cut - 1] == 0 and high[cut - 1] == grid[cut - 1] - 1:
+            cut -= 1
+        cut = max(cut - 1, 0)
+        n_ranges = math.prod(b - a + 1 for a, b in zip(low[:cut], high[:cut], strict=True))
+        wanted = math.prod(b - a + 1 for a, b in zip(low, high, strict=True))
+        strides = [math.prod(grid[k + 1 :]) for k in range(len(grid))]
+        between = sum((b - a) * s for a, b, s in zip(low, high, strides, strict=True)) + 1
+        if n_ranges == 1 or between - wanted < SCAN_COST * n_ranges:
+            yield (
+                keys.chunk(self.node, low),
+                keys.segments(self.node, high)[1],
+            )
+            return
+        for index in product(
+            *(range(a, b + 1) for a, b in zip(low[:cut], high[:cut], strict=True))
+        ):
+            yield (
+                keys.chunk(self.node, (*index, low[cut])),
+                keys.segments(self.node, (*index, high[cut]))[1],
+            )
+
+
+def array_state(view: View, node: int, path: str) -> ArrayState:
+    """Return an array as a view shows it. Two look-ups in the map."""
+    value = view.get(keys.schema(node))
+    bounds = view.get(keys.bounds(node))
+    if value is None or bounds is None:
+        raise StaleHandleError(
+            f"the array {path!r} was deleted or replaced; open it again by its name"
+        )
+    pointers, payload = unpack_record(value)
+    if pointers:
+        payload = bytes(view.read(pointers[0]))
+    schema = ArraySchema.unpack(payload)
+    return ArrayState(
+        view, node, path, schema, unpack_bounds(unpack_record(bounds)[1], schema.ndim)
+    )
+
+
+def new_array(
+    txn: Transaction, node: int, path: str, schema: ArraySchema, shape: Shape
+) -> ArrayState:
+    """Put schema and bounds of an array without values."""
+    packed = schema.pack()
+    if len(packed) > MAX_INLINE:  # a structured dtype of many fields
+        (pointer,) = txn.write([Frame(FRAME_BLOB, node, 0, 0, packed)])
+        txn.put(keys.schema(node), pack_record(b"", (pointer,)))
+    else:
+        txn.put(keys.schema(node), pack_record(packed))
+    put_bounds(txn, node, shape)
+    return ArrayState(txn, node, path, schema, shape)
+
+
+def put_bounds(txn: Transaction, node: int, shape: Shape) -> None:
+    """Put the shape of an array."""
+    txn.put(keys.bounds(node), pack_record(pack_bounds(shape)))
+
+
+def located(error: CorruptDataError, path: str, index: Sequence[int]) -> CorruptDataError:
+    """Return the error with the chunk that it belongs to."""
+    shown = tuple(index)
+    return CorruptDataError(f"{path!r} chunk {shown}: {error}", offset=error.offset, node=path)

@@ -1,0 +1,254 @@
+"""What groups do with arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kist.errors import DTypeError, NodeExistsError, NodeNotFoundError, ShapeError
+from kist.format.node import NodeKind
+from kist.model.attributes import copy_attributes
+from kist.model.frames import is_frame
+from kist.model.node import Node
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction
+    from kist.model.array import Array
+    from kist.model.table import Table
+
+__all__ = ["ArrayMaker", "is_rows"]
+
+
+class ArrayMaker(Node):
+    """The part of a group that makes and opens arrays."""
+
+    if TYPE_CHECKING:
+
+        def __getitem__(self, path: str) -> Any: ...
+
+        def get(self, path: str, default: Any = None) -> Any: ...
+
+        create_table: Callable[..., Table]
+
+        def _new(self, txn: Transaction, path: str, kind: NodeKind, overwrite: bool) -> Node: ...
+
+    def create_array(
+        self,
+        name: str,
+        data: Any = None,
+        *,
+        shape: Any = None,
+        dtype: Any = None,
+        chunks: Any = "auto",
+        fill_value: Any = 0,
+        codec: str = "auto",
+        title: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Array:
+        """Make an array, and the groups on the way to it, in one commit.
+
+        Parameters
+        ----------
+        name : str
+            Path of the array.
+        data : array-like, optional
+            An array, a scalar, nested lists. What can be sliced and is not in memory, such as an
+            h5py dataset, is read part by part. Without data all elements show `fill_value`.
+        shape : int or tuple of int, optional
+            Of an array without data; with data it must be theirs.
+        dtype : dtype, optional
+            Of the elements; by default that of the data, without data ``float64``.
+        chunks : "auto", int or tuple of int
+            Shape of the chunks. By default about 1 MiB, as near to a cube as may be; uncompressed
+            data in C order of up to 1 GiB become one chunk.
+        fill_value : scalar
+            What elements show that were never written.
+        codec : str
+            ``"auto"`` chooses from a sample; ``"fast"``, ``"balanced"``, ``"small"``, or an
+            explicit codec; ``"none"`` allows `Array.mmap`.
+        title, attrs : optional
+            Attributes of the array.
+        overwrite : bool
+            Replace an array of that name; handles to the old one become stale.
+
+        Raises
+        ------
+        NodeExistsError
+            Something stands there.
+        DTypeError
+            The dtype cannot be stored, or the data do not fit it.
+        ShapeError
+            Shape, chunks and data do not fit each other, or there are more than 64 axes.
+        TooLargeError
+            A chunk would have more than 1 GiB.
+
+        Examples
+        --------
+        >>> import kist
+        >>> with kist.open(":memory:") as store:
+        ...     volume = store.create_array("v", shape=(2000, 2000, 2000), dtype="f4")
+        ...     volume[10, 20:22, 30] = 1
+        ...     float(volume[10].sum()), volume.chunks, volume.nbytes_stored < 1_000_000
+        (2.0, (64, 64, 64), True)
+        """
+        from kist.model.array import Array
+        from kist.model.array_create import create
+
+        with self._write() as txn:
+            array = self._new(txn, name, NodeKind.ARRAY, overwrite)
+            assert isinstance(array, Array)
+            create(
+                txn,
+                array._id,
+                array._path,
+                data,
+                shape=shape,
+                dtype=dtype,
+                chunks=chunks,
+                fill_value=fill_value,
+                codec=codec,
+            )
+            copy_attributes(array, attrs, title)
+        return array
+
+    def open_array(self, name: str) -> Array:
+        """Return an array that must exist.
+
+        Raises
+        ------
+        NodeNotFoundError
+            There is none, or something else stands there.
+        """
+        from kist.model.array import Array
+
+        node = self[name]
+        if not isinstance(node, Array):
+            raise NodeNotFoundError(f"{node._path!r} is a {node.kind}, not an array")
+        return node
+
+    def require_array(
+        self, name: str, shape: Any, dtype: Any, *, exact: bool = False, **options: Any
+    ) -> Array:
+        """Return an array of this shape and dtype, making it when it is missing.
+
+        Parameters
+        ----------
+        name : str
+            Path of the array.
+        shape, dtype
+            What it must have.
+        exact : bool
+            Whether the dtype must be the same; otherwise one to which `dtype` can be cast safely is
+            taken too, as in h5py.
+        **options
+            For `create_array`; an array that exists keeps its own.
+
+        Raises
+        ------
+        NodeExistsError
+            Something else stands there.
+        ShapeError, DTypeError
+            The array that stands there has another shape or dtype.
+        """
+        from kist.model.array import Array
+        from kist.model.array_grid import as_shape
+        from kist.model.array_input import as_array_dtype
+
+        wanted = as_array_dtype(dtype, f"require {name!r}")
+        bounds = as_shape(shape)
+        node = self.get(name)
+        if node is None:
+            with self._write():
+                node = self.get(name)  # now nobody else can make it
+                if node is None:
+                    node = self.create_array(name, shape=bounds, dtype=wanted, **options)
+        if not isinstance(node, Array):
+            raise NodeExistsError(f"{node._path!r} is a {node.kind}, not an array")
+        state = node._state()
+        if state.shape != bounds:
+            raise ShapeError(f"{node._path!r} has shape {state.shape}, not {bounds}")
+        if state.dtype != wanted and (exact or not np.can_cast(wanted, state.dtype)):
+            raise DTypeError(f"{node._path!r} has dtype {state.dtype}, not {wanted}")
+        return node
+
+    def create_dataset(
+        self, name: str, shape: Any = None, dtype: Any = None, data: Any = None, **options: Any
+    ) -> Array | Table:
+        """Make an array or a table, under h5py's name and with its order of arguments.
+
+        Parameters
+        ----------
+        name : str
+            Path of the dataset.
+        shape : int or tuple of int, optional
+            Of an array without data. Anything else in its place is the data.
+        dtype : dtype, optional
+            Of the elements, or, if it has fields and there is no shape, of the rows of a table.
+        data : optional
+            As for an assignment to a name.
+        **options
+            For `create_array` or `create_table`; ``fillvalue`` and ``maxshape`` as in h5py, the
+            latter without effect, because every array can be resized.
+
+        Raises
+        ------
+        TypeError
+            Another option of h5py.
+        """
+        if data is None and not _is_shape(shape):
+            shape, data = None, shape
+        options.pop("maxshape", None)
+        if "fillvalue" in options:
+            options["fill_value"] = options.pop("fillvalue")
+        unknown = options.keys() & _OPTIONS_OF_H5PY
+        if unknown:
+            raise TypeError(
+                f"create_dataset: kist has no option {min(unknown)!r}: codec= chooses the "
+                "compression, and everything has a checksum"
+            )
+        if is_rows(data) if data is not None else shape is None and _has_fields(dtype, name):
+            return self.create_table(name, data, dtype=dtype, **options)
+        return self.create_array(name, data, shape=shape, dtype=dtype, **options)
+
+
+_OPTIONS_OF_H5PY = frozenset({"compression", "compression_opts", "shuffle", "fletcher32"})
+
+
+def _is_shape(shape: Any) -> bool:
+    if isinstance(shape, tuple):
+        return all(hasattr(size, "__index__") and np.ndim(size) == 0 for size in shape)
+    return shape is None or isinstance(shape, int | np.integer)
+
+
+def _has_fields(dtype: Any, name: str) -> bool:
+    if dtype is None:
+        return False
+    from kist.model.table_dtype import row_dtype
+
+    found = row_dtype(dtype, f"create {name!r}")
+    return not isinstance(found, np.dtype) or found.names is not None
+
+
+def is_rows(data: Any) -> bool:
+    """Tell whether data become a table by assignment, rather than an array.
+
+    Raises
+    ------
+    DTypeError
+        They become neither.
+    """
+    if isinstance(data, Node):
+        raise DTypeError("to copy a node use copy(source, target); to copy values, assign node[:]")
+    if isinstance(data, Mapping):
+        raise DTypeError(
+            "a dict cannot be assigned: make a group (create_group) with a node for each key, a "
+            "key store (create_keystore), or a table of columns with create_table(name, data)"
+        )
+    if data is None:
+        raise DTypeError("None cannot be assigned; del store[name] deletes a node")
+    if isinstance(data, np.ndarray):
+        return data.dtype.names is not None and data.ndim == 1
+    return is_frame(data) or hasattr(data, "__next__") or hasattr(type(data), "__arrow_c_stream__")

@@ -1,0 +1,99 @@
+"""Encoding the values of one page: with the recipe of the page before, or with a new one.
+
+A recipe is chosen from a sample of the first page and used for the pages that follow, in later
+writes too: the record of the last page names it. It is chosen again when a page comes out more
+than `DRIFT` times larger than the page it was chosen for; an encoding that does not fit new
+values shows in that too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from kist.codecs.choose import choose
+from kist.codecs.recipe import Recipe
+from kist.codecs.stringpages import choose_strings
+from kist.engine.pages import build_page
+from kist.errors import CodecError
+from kist.format.dtypes import is_string_dtype
+
+__all__ = ["DRIFT", "REST_BITS", "Chosen", "Page", "build"]
+
+Array = np.ndarray[Any, Any]
+
+DRIFT: Final = 1.3
+"""A page this much larger than expected has its recipe chosen again; random walks stay below."""
+
+REST_BITS: Final = 0.5
+"""Pages below this many bits a value are as good as constant: no reason to choose again."""
+
+
+class Chosen(NamedTuple):
+    """A recipe, the stored bits a value that it was chosen for, and its bytes."""
+
+    recipe: Recipe
+    bits: float
+    packed: bytes
+
+    @classmethod
+    def of(cls, packed: bytes, bits: float) -> Chosen | None:
+        """Return the choice that a record names, None when only a newer kist knows it."""
+        try:
+            return cls(Recipe.unpack(packed), bits, packed)
+        except CodecError:
+            return None  # choose among what is known here
+
+
+class Page(NamedTuple):
+    """A page in stored form, and what it was encoded with."""
+
+    chosen: Chosen
+    head: bytes
+    parts: list[Any]
+
+
+def build(
+    values: Array,
+    last: Chosen | None,
+    codec: str,
+    block_values: int,
+    *,
+    aligned: bool = False,
+) -> Page:
+    """Encode one page.
+
+    Parameters
+    ----------
+    values : ndarray, 1-d
+        At least one. The page may show them: write it out before they change.
+    last : Chosen or None
+        What the page before used.
+    codec : str
+        What the user asked for: a preset, or an explicit choice.
+    block_values, aligned
+        As for `kist.engine.pages.build_page`.
+    """
+    chosen = last
+    encoded, bits = None, 0.0
+    if chosen is not None:
+        encoded = build_page(values, chosen.recipe, block_values=block_values, aligned=aligned)
+        bits = _bits(encoded, values)
+    if chosen is None or (bits > DRIFT * chosen.bits and bits > REST_BITS):
+        strings = is_string_dtype(values.dtype)
+        recipe = choose_strings(values, codec) if strings else choose(values, codec)
+        if chosen is None or recipe != chosen.recipe:
+            again = build_page(values, recipe, block_values=block_values, aligned=aligned)
+            if encoded is None or _bits(again, values) < bits:
+                encoded, bits = again, _bits(again, values)
+            elif chosen is not None:
+                recipe = chosen.recipe
+        chosen = Chosen(recipe, bits, recipe.pack())
+    assert encoded is not None
+    return Page(chosen, *encoded)
+
+
+def _bits(encoded: tuple[bytes, list[Any]], values: Array) -> float:
+    head, parts = encoded
+    return 8 * (len(head) + sum(map(len, parts))) / len(values)
