@@ -188,7 +188,9 @@ def _pick(array: Array, where: Box | Points) -> Array:
         slice(start, start + step * count, step) for start, count, step in zip(*box, strict=True)
     ]
     if isinstance(where, Box):
-        return array[(*slices, ...)]  # which is an array also of no dimensions
+        key: Any = (*slices, ...)  # with ... it is an array also of no dimensions
+        found: Array = array[key]
+        return found
     others = [axis for axis in range(array.ndim) if axis not in where.axes]
     moved = array.transpose([*where.axes, *others])
     return moved[tuple(where.coords)][(slice(None), *(slices[axis] for axis in others))]
