@@ -40,6 +40,7 @@ STYLE: Final = (
     ".kist tbody th{font-weight:400;opacity:.7}"
     ".kist tbody tr:hover{background:rgba(128,128,128,.12)}"
     ".kist .kf td,.kist .kf th{text-align:left;vertical-align:top;white-space:pre-wrap}"
+    ".kist pre{background:none;color:inherit;margin:4px 0}"
     ".kist ul{list-style:none;margin:0;padding-left:18px;"
     "border-left:1px solid rgba(128,128,128,.3)}"
     ".kist li{margin:0}"
@@ -117,6 +118,11 @@ def _fact(value: Any) -> str:
     if isinstance(value, Mapping):
         return facts(value)
     return "<br>".join(text(line) for line in str(value).split("\n"))
+
+
+def preformatted(value: str) -> str:
+    """Return text with its line ends and blanks, in letters of one width."""
+    return element("pre", "\n".join(text(line) for line in value.split("\n")))
 
 
 def details(summary: str, body: str, is_open: bool = False) -> str:

@@ -19,7 +19,7 @@ from kist.model.table_fields import Fields, field_at, parse_path, read_fields, r
 from kist.model.table_query import cut, spans_of
 from kist.model.table_show import IN_PIECES, Sizes, recipes
 from kist.model.table_state import TableState
-from kist.model.text import cell, format_bytes, guarded, newer, ratio, shorten, visible
+from kist.model.text import brief, cell, format_bytes, guarded, newer, ratio, shorten, visible
 
 if TYPE_CHECKING:
     from kist.model.column import Column, Columns
@@ -42,7 +42,6 @@ Array = np.ndarray[Any, Any]
 Head = tuple[str, str, list[str]]
 Path = tuple[str, ...]
 
-_SHORTER: Final = {"reference": "ref", "dictionary": "dict"}
 _SEARCHED_ROWS: Final = 1 << 20
 """A selection of a table of so many rows is counted for its repr; in a longer one only the first
 groups are searched."""
@@ -61,14 +60,7 @@ def _dtype(fields: Fields) -> str:
 
 
 def _brief(encoding: str) -> str:
-    """Return how a column is encoded in fewer letters; `info` has them all."""
-    if encoding == IN_PIECES:
-        return "pieces"
-    words = [
-        _SHORTER.get(word, word.removeprefix("blosc2-").split("+")[0])
-        for word in encoding.split(" ")
-    ]
-    return " ".join(words[:-1] if len(words) > 1 and words[-1] == "none" else words)
+    return "pieces" if encoding == IN_PIECES else brief(encoding)
 
 
 def _notes(state: TableState, shown: Sequence[Fields]) -> list[tuple[str, list[str]]]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kist.model.store import Store
 
 __all__ = [
+    "brief",
     "cell",
     "format_bytes",
     "guarded",
@@ -22,6 +23,7 @@ __all__ = [
     "width",
 ]
 
+_SHORTER: Final = {"reference": "ref", "dictionary": "dict"}
 CELL: Final = 24
 """Characters of one value in a repr."""
 
@@ -100,6 +102,19 @@ def ratio(memory: int, stored: int) -> str:
         return "-"
     times = memory / stored
     return f"{times:.2f}x" if times < 2 else f"{times:.1f}x" if times < 100 else f"{times:,.0f}x"
+
+
+def brief(encoding: str) -> str:
+    """Return how values are encoded in fewer letters; `info` has them all.
+
+    >>> brief("decimal(2) reference blosc2-zstd+bitshuffle"), brief("dictionary none")
+    ('decimal(2) ref zstd', 'dict')
+    """
+    words = [
+        _SHORTER.get(word, word.removeprefix("blosc2-").split("+")[0])
+        for word in encoding.split(" ")
+    ]
+    return " ".join(words[:-1] if len(words) > 1 and words[-1] == "none" else words)
 
 
 def format_bytes(n: int) -> str:
