@@ -30,15 +30,14 @@ ENTRY = re.compile(r"^(\S[^\n]*)\n((?:[ ]{4}[^\n]*\n|\n)+)", re.MULTILINE)
 
 
 def _signature(name: str, thing: Any) -> str:
+    # Annotations are in the source; the docstring says what a parameter means.
     try:
-        text = str(inspect.signature(thing))
+        parameters = inspect.signature(thing).parameters.values()
     except (TypeError, ValueError):
         return name
-    text = re.sub(r"\(self(, )?", "(", text)
-    # Annotations are in the source; the docstring says what a parameter means.
-    parameters = inspect.signature(thing).parameters.values()
     bare = [p.replace(annotation=inspect.Parameter.empty) for p in parameters if p.name != "self"]
-    return f"{name}{inspect.Signature(bare)}".replace("'", '"')
+    text = f"{name}{inspect.Signature(bare)}".replace("'", '"')
+    return re.sub(r"<object object at 0x[0-9a-f]+>", "...", text)  # a mark for "not given"
 
 
 def _section(title: str, body: str) -> list[str]:
