@@ -430,3 +430,70 @@ def test_strings_of_any_length_are_printed_whole(path: Path) -> None:
     back = list(csv.reader(io.StringIO(run("cat", place, "--csv"))))
     assert [row[1] for row in back[1:]] == ["a,b", "", "", "y" * 10_000]
     assert run("cat", place, "-c", "s").splitlines()[2] == "None"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Arrays of several ranks."""
+    path = tmp_path_factory.mktemp("arrays") / "t.kist"
+    with kist.open(path, "w") as store:
+        store.create_array("raw", IMAGES, chunks=(2, 8, 5))
+        store["one"] = np.float32(0.1)
+        store["times"] = np.arange("2026-01", "2026-04", dtype="M8[M]")
+        store.create_array("long", shape=(10**6, 10**6), dtype="f4")
+    return str(path)
+
+
+IMAGES = np.random.default_rng(0).normal(size=(7, 20, 9))
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [
+        (":", np.s_[:]), ("3", np.s_[3]), ("-1,::-3", np.s_[-1, ::-3]),
+        ("1:3,5:2", np.s_[1:3, 5:2]),
+        ("6:0:-2,:,0:9:4", np.s_[6:0:-2, :, 0:9:4]), ("1,2,3", np.s_[1, 2, 3]),
+    ],
+)  # fmt: skip
+def test_json_and_csv_of_an_array_are_its_elements(images: str, text: str, index: Any) -> None:
+    wanted = IMAGES[index]
+    found = run("cat", f"{images}:raw", f"--range={text}", "--json")
+    assert json.loads(found) == wanted.tolist()
+    assert run("cat", f"{images}:raw[{text}]", "--json") == found
+    if wanted.ndim in (1, 2):
+        lines = csv.reader(io.StringIO(run("cat", f"{images}:raw[{text}]", "--csv")))
+        back = np.array([[float(cell) for cell in line] for line in lines])
+        assert np.array_equal(back.reshape(wanted.shape), wanted)
+
+
+def test_arrays_of_other_dtypes_are_printed(images: str) -> None:
+    assert run("cat", f"{images}:one") == "0.1\n"
+    assert json.loads(run("cat", f"{images}:times", "--json")) == ["2026-01", "2026-02", "2026-03"]
+    assert json.loads(run("cat", f"{images}:long[-1,-2:]", "--json")) == [0.0, 0.0]
+    assert run("head", f"{images}:times", "-n", "1") == "2026-01\n... and 2 more along axis 0\n"
+    assert run("head", f"{images}:one") == "0.1\n"
+    assert run("ls", "-l", images).splitlines()[-1].split() == [
+        "array",
+        "3",
+        "datetime64[M]",
+        "times",
+    ]
+    assert json.loads(run("ls", "--json", images))[2]["shape"] == [7, 20, 9]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{file}:raw", "--csv"], "CSV has rows and columns"),
+        (["{file}:raw", "--range", "7"], "out of range on axis 0"),
+        (["{file}:raw", "--range", "0,0,0,0"], "4 ranges"),
+        (["{file}:one", "--range", "0"], "1 ranges"),
+        (["{file}:raw", "--where", "x > 1"], "no --where; it takes --range"),
+        (["{file}:raw[0]", "--range", "0"], "give one"),
+    ],
+)
+def test_parts_that_an_array_lacks_are_one_line(
+    images: str, arguments: list[str], words: str
+) -> None:
+    output = run("cat", *[a.format(file=images) for a in arguments], code=2)
+    assert words in output and output.startswith("kist: ") and output.count("\n") == 1

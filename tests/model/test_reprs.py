@@ -52,7 +52,7 @@ def check_html(value: Any) -> str:
     checker = Checker(value._repr_html_())
     assert checker.seen <= {
         "div", "span", "code", "style", "table", "thead", "tbody", "tr", "th", "td", "details",
-        "summary", "ul", "li", "br",
+        "summary", "ul", "li", "br", "pre",
     }  # fmt: skip
     return " ".join(checker.words.split())
 
@@ -367,3 +367,66 @@ def test_strings_of_any_length_are_shown_in_part() -> None:
             for text in (repr(handle), check_html(handle)):
                 assert visible(HOSTILE)[:10] in text and "None" in text and "yyy..." in text
                 assert len(text) < 2000
+
+
+def test_an_array_shows_what_it_is_and_its_corners(path: Path) -> None:
+    values = (np.arange(40 * 300 * 200) % 251).astype("u2").reshape(40, 300, 200)
+    with kist.open(path, "w") as store:
+        image = store.create_array("image", values, chunks=(8, 100, 200), title=HOSTILE)
+        image.attrs["camera"] = HOSTILE
+        for text in (repr(image), check_html(image)):
+            assert visible(HOSTILE)[:20] in text
+            assert "40 x 300 x 200 uint16" in text and "chunks 8 x 100 x 200" in text
+            assert "4.6 MiB in " in text and "x)" in text and "zstd" in text
+            assert "..." in text and "200 201 202 ... 146 147 148" in text
+            assert len(text.splitlines()) < 20
+        assert "array of 40 x 300 x 200 uint16" in str(store.tree())
+        with kist.open(path) as reader:
+            other = reader["image"]
+            image[0] = 1
+            assert "1 newer commit" in repr(other) and "1 newer commit" in check_html(other)
+        del store["image"]
+        assert "deleted" in repr(image) and "deleted" in check_html(image)
+    assert "closed" in repr(image) and "closed" in check_html(image)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.float32(3.5), np.zeros((0, 4)), np.arange(7), np.array([[HOSTILE, "<b>"]]),
+        np.array([[(1, 2.5)]], "i4,f8"), np.array(["<b>", "\x1b"], np.dtypes.StringDType()),
+        np.zeros((2,) * 12), np.array("2026", "M8[Y]"),
+    ],
+    ids=lambda v: f"{v.dtype}{v.shape}"[:20],
+)  # fmt: skip
+def test_any_array_has_a_repr(values: Any) -> None:
+    with kist.open(":memory:") as store:
+        store["x"] = values
+        text = repr(store["x"])
+        assert text.startswith("<kist.Array '/x', ") and "\x1b" not in text
+        assert "Error" not in text + check_html(store["x"])
+        check_html(store["x"].info)
+
+
+def test_a_huge_array_is_shown_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kist.model.array_show._COUNTED", 3)
+    with kist.open(":memory:") as store:
+        huge = store.create_array("huge", shape=(10**9, 10**6), dtype="f8")
+        assert "7,276.0 TiB in memory" in repr(huge)
+        assert "nothing stored" in repr(huge)
+        store["x"] = np.random.default_rng(0).random(600_000)
+        assert "more than" in repr(store["x"])
+        store.create_array("items", shape=(3, 3), dtype="V8000000")
+        assert len(repr(store["items"])) < 500
+
+
+def test_damaged_elements_of_an_array_do_not_hide_what_it_is(path: Path) -> None:
+    with kist.open(path, "w") as store:
+        store["x"] = np.random.default_rng(0).random((300, 1000))
+    data = bytearray(path.read_bytes())
+    for at in range(len(data) // 4, len(data) * 3 // 4, 1000):
+        data[at] ^= 1
+    path.write_bytes(data)
+    with kist.open(path) as store:
+        for text in (repr(store["x"]), check_html(store["x"])):
+            assert "300 x 1,000 float64" in text and "CorruptDataError" in text

@@ -84,7 +84,7 @@ def _flat(drawn: dict[str, Any], before: str) -> Iterator[dict[str, Any]]:
 
 
 def _line(node: dict[str, Any]) -> tuple[str, str, str, str]:
-    from kist.model.text import visible
+    from kist.model.text import shorten, visible
 
     size = ""
     if "error" in node:
@@ -92,7 +92,8 @@ def _line(node: dict[str, Any]) -> tuple[str, str, str, str]:
     elif "rows" in node:
         size = f"{node['rows']:,} x {node['columns']:,}"
     elif "shape" in node:
-        size = " x ".join(f"{n:,}" for n in node["shape"]) or "one value"
+        size = " x ".join(f"{n:,}" for n in node["shape"]) or "one"
+        size += " " + shorten(node["dtype"], 24)
     elif "keys" in node:
         size = f"{node['keys']:,} keys"
     return node["kind"], size, visible(node["name"]), node["title"] or ""

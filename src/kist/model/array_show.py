@@ -143,7 +143,7 @@ def _values(state: ArrayState) -> str:
         max_line_width=80,
     )
     lines = [shorten(visible(line), 80) for line in text.split("\n")]
-    return "\n".join([*lines[:12], "..."] if len(lines) > 13 else lines)
+    return "\n".join([*lines[:8], "...", *lines[-4:]] if len(lines) > 13 else lines)
 
 
 def array_repr(array: Array) -> str:
