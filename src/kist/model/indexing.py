@@ -268,7 +268,12 @@ def _basic(items: Index, shape: Shape) -> Selection | None:
             if ellipsis:
                 raise two_ellipses()
             ellipsis = True
-            used = sum(1 for other in items if other is not None and other is not Ellipsis)
+            used = 0
+            for other in items:
+                if type(other) is slice or type(other) is int:
+                    used += 1
+                elif other is not None and other is not Ellipsis:
+                    return None  # a mask takes as many axes as it has
             if used > ndim:
                 break
             stop = axis + ndim - used
