@@ -7,12 +7,13 @@ their names. Nothing in it is trusted beyond that.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.errors import DTypeError
+from kist.errors import DTypeError, KistError
 from kist.model.exports import Exports, Outgoing, read_columns
 from kist.model.frames import need
 from kist.model.table_fields import named_fields
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["to_pandas"]
 
 Array = np.ndarray[Any, Any]
+
+_INTEGER = re.compile("-?[0-9]+")
+_MOST = (1 << 63) - 1
 
 _UNITS = ("s", "ms", "us", "ns")
 _COARSE = ("Y", "M", "W", "D", "h", "m")
@@ -109,6 +113,19 @@ def _list(note: Mapping[Any, Any], key: str) -> list[Any]:
 
 def _restore(array: Array, name: str, out: Outgoing) -> Any:
     """Return the values of a column as pandas had them, or as it likes them."""
+    try:
+        return _restored(array, name, out)
+    except (ArithmeticError, LookupError, NotImplementedError, TypeError, ValueError) as error:
+        if isinstance(error, KistError):
+            raise
+        raise DTypeError(
+            f"column {name!r} cannot be given to pandas as its note says: {error}; read it as an "
+            "array",
+            column=name,
+        ) from error
+
+
+def _restored(array: Array, name: str, out: Outgoing) -> Any:
     import pandas
 
     note = _part(out.pandas, "dtypes", name)
@@ -137,7 +154,10 @@ def _restore(array: Array, name: str, out: Outgoing) -> Any:
     if not array.dtype.isnative and wanted != array.dtype.str:
         array = array.astype(array.dtype.newbyteorder("="))
     if isinstance(wanted, str) and wanted[:1] not in ("<", ">"):
-        return pandas.array(array, dtype=_dtype(wanted, name))
+        dtype = _dtype(wanted, name)
+        # One that pandas has beside NumPy's, for the same values: others cast, and may be large.
+        if getattr(dtype, "numpy_dtype", None) == array.dtype:
+            return pandas.array(array, dtype=dtype)
     return array
 
 
@@ -189,8 +209,6 @@ def _strings(array: Array, note: Mapping[Any, Any]) -> Any:
             # Kept by a pandas with other ways to hold strings, or one that had pyarrow.
             dtype = pandas.StringDtype("python")
         return pandas.array(objects, dtype=dtype)
-    if isinstance(wanted, str):
-        return pandas.array(objects, dtype=_dtype(wanted, ""))
     # pandas 3 has a dtype of its own for strings, and gives it to new columns.
     return pandas.array(objects, dtype="str") if _major() >= 3 else objects
 
@@ -221,6 +239,8 @@ def _zoned(array: Array, zone: str, name: str) -> Any:
     import pandas
 
     unit = np.datetime_data(array.dtype)[0]
+    if zone.startswith("dateutil/"):  # pandas would open any file of that name
+        raise DTypeError(f"column {name!r}: no time zone {zone!r}", column=name)
     utc = pandas.DatetimeIndex(array).tz_localize("UTC")
     return utc.tz_convert(_dtype(f"datetime64[{unit}, {zone}]", name).tz).array
 
@@ -232,8 +252,17 @@ def _label_of(name: str, out: Outgoing) -> Any:
     note = _part(out.pandas, "columns")
     span = note.get("range")
     if span is not None:
-        return int(name) if name.lstrip("-").isdigit() else name
-    return _part(note, "labels").get(name, name)
+        return int(name) if _INTEGER.fullmatch(name) else name
+    return _hashable(_part(note, "labels").get(name, name), name)
+
+
+def _hashable(value: Any, other: Any = None) -> Any:
+    """Return what may be a label or a name in pandas, else `other`."""
+    try:
+        hash(value)
+    except TypeError:
+        return other
+    return value
 
 
 def _labels(names: list[str], out: Outgoing) -> Any:
@@ -242,7 +271,7 @@ def _labels(names: list[str], out: Outgoing) -> Any:
 
     note = _part(out.pandas, "columns")
     labels = [_label_of(name, out) for name in names]
-    called = _list(note, "names")
+    called = [_hashable(name) for name in _list(note, "names")]
     if note.get("range") is not None and all(type(label) is int for label in labels):
         steps = {b - a for a, b in itertools.pairwise(labels)}
         if len(steps) <= 1 and 0 not in steps:
@@ -252,7 +281,10 @@ def _labels(names: list[str], out: Outgoing) -> Any:
                 start, start + step * len(labels), step, name=called[0] if called else None
             )
     if _list(note, "levels") and all(isinstance(label, tuple) for label in labels):
-        multi = pandas.MultiIndex.from_tuples(labels)
+        try:
+            multi = pandas.MultiIndex.from_tuples(labels)
+        except (TypeError, ValueError):
+            return pandas.Index(names)  # no columns, or labels of several lengths
         if len(called) == multi.nlevels:
             multi.names = called
         return multi
@@ -260,8 +292,10 @@ def _labels(names: list[str], out: Outgoing) -> Any:
     wanted = note.get("dtype")
     if isinstance(wanted, str) and str(index.dtype) != wanted:
         try:
-            index = index.astype(wanted)
-        except (TypeError, ValueError):
+            dtype = pandas.api.types.pandas_dtype(wanted)
+            if getattr(dtype, "kind", "O") not in "SUV":  # which have any size
+                index = index.astype(dtype)
+        except (ArithmeticError, NotImplementedError, TypeError, ValueError):
             return index  # columns came that are not of that kind
     return index
 
@@ -280,11 +314,16 @@ def _index(
     import pandas
 
     note = _part(out.pandas, "index")
-    called = _list(note, "names")
+    called = [_hashable(name) for name in _list(note, "names")]
     if not levels:
         name = called[0] if len(called) == 1 else None
         span = _list(note, "range")
-        if len(span) != 2 or not all(type(part) is int for part in span) or not span[1]:
+        if (
+            len(span) != 2
+            or not all(type(part) is int for part in span)
+            or not span[1]
+            or abs(span[0]) + abs(span[1]) * (n_rows + 1) > _MOST
+        ):
             span = []
         start, step = span or (0, 1)
         positions = source._positions(out.state) if span else None
@@ -300,6 +339,6 @@ def _index(
     if isinstance(freq, str) and hasattr(index, "freq"):
         try:
             index.freq = freq
-        except ValueError:
+        except (ArithmeticError, TypeError, ValueError):
             return index  # rows came or went: no regular steps any more
     return index
