@@ -144,8 +144,11 @@ def _check_text(raw: NDArray[np.uint8], text: bytes, starts: Ints, lengths: Ints
     except UnicodeDecodeError as error:
         raise CodecError(f"strings that are no UTF-8: {error}") from None
     continues: Bools = (raw & 0xC0) == 0x80
-    if continues[starts[lengths > 0]].any():
-        raise CodecError("a string that begins within a character")
+    some = lengths > 0
+    ends = (starts + lengths)[some]
+    # The end too: of some strings of a block, the next one need not be among those looked at.
+    if continues[starts[some]].any() or continues[ends[ends < len(raw)]].any():
+        raise CodecError("a string that begins or ends within a character")
     return continues
 
 

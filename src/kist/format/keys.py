@@ -186,8 +186,17 @@ def chunk_place(key: bytes) -> str:
 
 
 def name_of(key: bytes) -> str:
-    """Name in the key of a child or an attribute."""
-    return key[9:].decode() if key[8:9] == b"D" else key[13:].decode()
+    """Name in the key of a child or an attribute.
+
+    Raises
+    ------
+    CorruptDataError
+        It is not UTF-8.
+    """
+    try:
+        return key[9:].decode() if key[8:9] == b"D" else key[13:].decode()
+    except UnicodeDecodeError as error:
+        raise CorruptDataError(f"a name in the key {key.hex()} is not UTF-8: {error}") from None
 
 
 def node_of(key: bytes) -> int:
@@ -201,8 +210,17 @@ def kind_of(key: bytes) -> bytes:
 
 
 def row_of(key: bytes) -> int:
-    """Row id in the key of a row group, page, deletion set or patch (there: of its group)."""
-    return int(_Q.unpack_from(key, 13 if key[8:9] == b"P" else 9)[0])
+    """Row id in the key of a row group, page, deletion set or patch (there: of its group).
+
+    Raises
+    ------
+    CorruptDataError
+        The key is too short.
+    """
+    try:
+        return int(_Q.unpack_from(key, 13 if key[8:9] == b"P" else 9)[0])
+    except struct.error:
+        raise CorruptDataError(f"the key {key.hex()} of a table is cut off") from None
 
 
 def leaf_of(key: bytes) -> int:
@@ -211,8 +229,17 @@ def leaf_of(key: bytes) -> int:
 
 
 def patch_of(key: bytes) -> tuple[int, int]:
-    """(row id of the group, sequence) in the key of a patch."""
-    row, seq = _QQ.unpack_from(key, 9)
+    """(row id of the group, sequence) in the key of a patch.
+
+    Raises
+    ------
+    CorruptDataError
+        The key is too short.
+    """
+    try:
+        row, seq = _QQ.unpack_from(key, 9)
+    except struct.error:
+        raise CorruptDataError(f"the key {key.hex()} is cut off") from None
     return int(row), int(seq)
 
 

@@ -42,6 +42,7 @@ FORM_BUNDLE: Final = 1
 
 _NEGATIVE, _POSITIVE, _BYTES, _STR = 0x1F, 0x20, 0x40, 0x50
 _MOST = 16  # bytes of an int
+_MAX_COUNT: Final = (1 << 64) - 1
 _SIZE: Final = struct.Struct("<BQ")  # form, bytes of the value before it is compressed
 
 COUNTS: Final = FieldTable(
@@ -63,8 +64,9 @@ class Counts(NamedTuple):
     codec: str
 
     def pack(self) -> bytes:
-        """Value of the record."""
-        return pack_record(COUNTS.struct.pack(*self[:3]) + self.codec.encode())
+        """Value of the record; numbers that a damaged one has led astray are cut to what fits."""
+        numbers = [min(max(number, 0), _MAX_COUNT) for number in self[:3]]
+        return pack_record(COUNTS.struct.pack(*numbers) + self.codec.encode())
 
     @classmethod
     def unpack(cls, value: bytes | None) -> Counts:

@@ -120,16 +120,23 @@ def _located(view: View, problem: EngineProblem) -> Problem:
                 node = directory.path_of(view, number) or f"node {number}"
             except FormatError:
                 node = f"node {number}"
-            kind = keys.kind_of(problem.key)
-            if kind == b"A":
-                node += f", attribute {keys.name_of(problem.key)!r}"
-            elif kind == b"C":
-                node += f", chunk {keys.chunk_place(problem.key)}"
-            elif kind == b"P":
-                node += f", leaf {keys.leaf_of(problem.key)}, row {keys.row_of(problem.key)}"
-            elif kind == b"K":
-                node += f", key {_key_of(problem.key)}"
+            try:
+                node += _part_of(problem.key)
+            except FormatError:
+                node += f", record {problem.key.hex()}"
     return Problem(problem.where, problem.message, node, problem.offset)
+
+
+def _part_of(key: bytes) -> str:
+    """Name what a record is of its node."""
+    kind = keys.kind_of(key)
+    if kind == b"A":
+        return f", attribute {keys.name_of(key)!r}"
+    if kind == b"C":
+        return f", chunk {keys.chunk_place(key)}"
+    if kind == b"P":
+        return f", leaf {keys.leaf_of(key)}, row {keys.row_of(key)}"
+    return f", key {_key_of(key)}" if kind == b"K" else ""
 
 
 def _key_of(key: bytes) -> str:

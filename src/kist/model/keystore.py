@@ -239,7 +239,12 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
         if default is not _MISSING and key not in self:
             return default
         with self._write() as txn:
-            value = self[key]
+            found = self._found(txn, key)
+            if found is None:  # another thread may have been faster
+                if default is _MISSING:
+                    raise self._no_key(txn, key)
+                return default
+            value = self._value(txn, key, found)
             Change(self).remove(txn, key)
         return value
 
@@ -285,7 +290,13 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
     # In order
 
     def __len__(self) -> int:
-        return self._counts(self._view()).n_keys
+        view = self._view()
+        n_keys = self._counts(view).n_keys
+        # list(keys) takes memory for so many. A key takes more than 8 bytes of the file, unless
+        # it is on its way there.
+        if n_keys > view.state.end // 8 + len(view._overlay.values):
+            raise CorruptDataError(f"{self._path!r}: counts {n_keys} keys", node=self._path)
+        return n_keys
 
     def __iter__(self) -> Iterator[Any]:
         return scan(self, "keys")

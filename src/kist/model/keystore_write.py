@@ -146,10 +146,7 @@ class Change:
             form = unicodedata.normalize("NFC", text)
             if form != text:
                 txn.delete(keys.other_form(self._id, form))
-        # Never below zero, also where a damaged file counts wrong.
-        counts = Counts(
-            max(n_keys - 1, 0), max(nbytes - before[0], 0), max(stored - before[1], 0), codec
-        )
+        counts = Counts(n_keys - 1, nbytes - before[0], stored - before[1], codec)
         txn.put(keys.bounds(self._id), counts.pack())
         return True
 

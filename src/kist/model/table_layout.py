@@ -253,7 +253,9 @@ def forget() -> None:
 def known(node: int, tail: Tail) -> Layout | None:
     """Return the layout of a tail if it is kept."""
     with _layouts_lock:
-        return _layouts.get((node, tail.stamp))
+        layout = _layouts.get((node, tail.stamp))
+    # The stamp says it all, unless the file was made on purpose.
+    return layout if layout is not None and layout.tail == tail else None
 
 
 def layout_of(view: View, node: int, tail: Tail) -> Layout:
