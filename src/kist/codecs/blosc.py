@@ -194,8 +194,9 @@ class Blosc2:
     def describe(self, options: Options) -> str:
         """Compressor and filters, such as ``blosc2-zstd+shuffle``."""
         compressor, level, narrow, wide = options
-        text = f"{self.name}-{COMPRESSOR_NAMES[compressor]}"
-        names = [FILTER_NAMES[f] for f in dict.fromkeys((wide, narrow)) if f]
+        # From a record of a file: any numbers.
+        text = f"{self.name}-{COMPRESSOR_NAMES.get(compressor, compressor)}"
+        names = [str(FILTER_NAMES.get(f, f)) for f in dict.fromkeys((wide, narrow)) if f]
         return "+".join([text, *names]) + (f"({level})" if level != 1 else "")
 
 

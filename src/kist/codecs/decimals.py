@@ -100,7 +100,13 @@ class LoadedDecimals:
         from_scaled_integers(source, self.exponent, target)
         if self.items is None:
             return
-        bits = target.view(self.items.dtype)
+        every = target.view(self.items.dtype)
+        for part, where in span.runs():
+            self._restore(every[where], part)
+
+    def _restore(self, bits: NDArray[Any], span: Span) -> None:
+        """Put the exceptions of consecutive blocks back."""
+        assert self.items is not None
         if self.positions is not None:
             first, last = np.searchsorted(self.positions, (span.start, span.stop))
             mine = self.positions[first:last] - np.uint32(span.start)

@@ -72,5 +72,4 @@ class LoadedDelta:
     def decode(self, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
         """One running sum for each order, within each block, in place."""
         for starts in self.starts[::-1]:
-            mine = starts[span.first_block : span.first_block + span.n_blocks]
-            undo_block_differences(source, mine, self.block_values)
+            undo_block_differences(source, starts[span.blocks], self.block_values)

@@ -26,6 +26,7 @@ from kist.codecs.stage import (
     Encoded,
     LoadedCodec,
     LoadedEncoding,
+    Scattered,
     Shape,
     Span,
     Stage,
@@ -102,11 +103,11 @@ def decode(
     dtype: np.dtype[Any],
     n_values: int,
     block_values: int,
-    first_block: int,
+    which: int | Sequence[int],
     blocks: Sequence[Block],
     out: NDArray[Any],
 ) -> None:
-    """Decode consecutive blocks of a page into `out`.
+    """Decode blocks of a page into `out`, one behind the other.
 
     Parameters
     ----------
@@ -114,8 +115,9 @@ def decode(
         As `encode` gave them for the page.
     dtype : dtype
         Of the values that were encoded, in any byte order.
-    first_block : int
-        Number of ``blocks[0]`` in the page.
+    which : int or sequence of int
+        Number of ``blocks[0]`` in the page, when the others follow it; or the numbers of all of
+        them, ascending.
     out : ndarray, 1-d
         Exactly the values of these blocks; `dtype`, in any byte order and with any strides.
         Contiguous little-endian arrays are written to without a copy.
@@ -131,9 +133,12 @@ def decode(
     if n_values < 0 or block_values < 1:
         raise CodecError(f"no page: {n_values} values, {block_values} in a block")
     shape = Shape(n_values, block_values)
-    span = _span(shape, first_block, len(blocks))
-    if out.ndim != 1 or out.size != span.stop - span.start:
-        raise CodecError(f"{span.stop - span.start} values do not fit into shape {out.shape}")
+    if isinstance(which, int):
+        span = _span(shape, which, len(blocks))
+    else:
+        span = _scattered(shape, which, len(blocks))
+    if out.ndim != 1 or out.size != span.size:
+        raise CodecError(f"{span.size} values do not fit into shape {out.shape}")
     form = form_of(dtype)
     if form_of(out.dtype) != form or out.dtype.kind != dtype.kind:
         raise CodecError(f"a page of {dtype} cannot be decoded into {out.dtype}")
@@ -169,6 +174,21 @@ def _span(shape: Shape, first_block: int, n_blocks: int) -> Span:
         )
     start = min(first_block * block_values, n_values)
     return Span(first_block, n_blocks, start, min(start + n_blocks * block_values, n_values))
+
+
+def _scattered(shape: Shape, which: Sequence[int], n_blocks: int) -> Span:
+    if n_blocks != len(which):
+        raise CodecError(f"{n_blocks} blocks, {len(which)} numbers of blocks")
+    if not n_blocks:
+        return _span(shape, 0, 0)
+    numbers = np.asarray(which, np.int64)
+    if which[0] < 0 or which[-1] >= shape.n_blocks or (numbers[1:] <= numbers[:-1]).any():
+        raise CodecError(f"blocks {which[0]} to {which[-1]} of a page of {shape.n_blocks}")
+    if which[-1] - which[0] == n_blocks - 1:
+        return _span(shape, which[0], n_blocks)
+    size = shape.block_values
+    stop = min((which[-1] + 1) * size, shape.n_values)
+    return Scattered(which[0], n_blocks, which[0] * size, stop, numbers, size)
 
 
 @lru_cache(maxsize=_LOADED_PAGES)

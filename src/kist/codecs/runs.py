@@ -74,6 +74,10 @@ class LoadedRuns:
     def decode(self, blocks: Sequence[Block], target: NDArray[Any], span: Span) -> None:
         """Repeat each run's item as often as it occurs in the span."""
         require_empty(blocks, Runs.name)
+        for part, where in span.runs():
+            self._repeat(target[where], part)
+
+    def _repeat(self, target: NDArray[Any], span: Span) -> None:
         first, last = np.searchsorted(self.ends, (span.start, span.stop - 1), side="right")
         inside = self.ends[first : last + 1].astype(np.int64)
         inside[-1] = span.stop

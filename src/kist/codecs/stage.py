@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,6 +69,52 @@ class Span:
     n_blocks: int
     start: int
     stop: int
+
+    @property
+    def size(self) -> int:
+        """Values of these blocks."""
+        return self.stop - self.start
+
+    @property
+    def blocks(self) -> slice | NDArray[np.int64]:
+        """Index of these blocks in an array that has one item for each block of the page."""
+        return slice(self.first_block, self.first_block + self.n_blocks)
+
+    def runs(self) -> Iterator[tuple[Span, slice]]:
+        """Yield consecutive blocks, and where their values stand in those of the span."""
+        yield self, slice(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Scattered(Span):
+    """Ascending blocks of a page that do not follow each other; `size` values altogether.
+
+    `start` and `stop` are those of the first and the last block.
+    """
+
+    numbers: NDArray[np.int64]
+    block_values: int
+
+    @property
+    def size(self) -> int:
+        """Values of these blocks: only the last block of a page is shorter."""
+        last = self.stop - int(self.numbers[-1]) * self.block_values
+        return (len(self.numbers) - 1) * self.block_values + last
+
+    @property
+    def blocks(self) -> slice | NDArray[np.int64]:
+        """Index of these blocks in an array that has one item for each block of the page."""
+        return self.numbers
+
+    def runs(self) -> Iterator[tuple[Span, slice]]:
+        """Yield consecutive blocks, and where their values stand in those of the span."""
+        cuts = (np.flatnonzero(np.diff(self.numbers) != 1) + 1).tolist()
+        for a, b in pairwise([0, *cuts, len(self.numbers)]):
+            first = int(self.numbers[a])
+            start = first * self.block_values
+            stop = min(start + (b - a) * self.block_values, self.stop)
+            at = a * self.block_values
+            yield Span(first, b - a, start, stop), slice(at, at + stop - start)
 
 
 class LoadedEncoding(Protocol):
