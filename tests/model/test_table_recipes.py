@@ -128,3 +128,17 @@ def test_rows_with_a_stride_and_swapped_durations_become_pages() -> None:
         for name in dtype.names or ():
             # Whatever NumPy makes of equal durations: the values are those that were given.
             assert found[name][10_000:].tobytes() == swapped[name].astype(dtype[name]).tobytes()
+
+
+def test_data_that_become_compressible_are_noticed() -> None:
+    rng = np.random.default_rng(4)
+    n = 65_536
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", dtype=[("v", "f8")])
+        table.append({"v": rng.random(2 * n)})
+        noise = table.nbytes_stored
+        steady = np.round(np.cumsum(rng.normal(size=n)), 2)
+        for _ in range(16):
+            table.append({"v": steady})
+        assert table.nbytes_stored - noise < 0.8 * 16 * n * 8
+        assert (table["v"][-n:] == steady).all()

@@ -131,16 +131,20 @@ def fallback_of(preset: str) -> tuple[int, ...]:
     return (BLOSC2, compressor, _FALLBACK_LEVEL, NO_FILTER, SHUFFLE)
 
 
-def choose(sample: NDArray[Any], preset: str = DEFAULT) -> Recipe:
+def choose(sample: NDArray[Any], preset: str = DEFAULT, *, block: int | None = None) -> Recipe:
     """The recipe for values like these.
 
     Parameters
     ----------
     sample : ndarray, 1-d
-        A column, a page of it, or some of its values in their order. Two stretches of 2,048
-        values are looked at.
+        A column, a page of it, or some of its values in their order. Two stretches are looked
+        at.
     preset : str
         See `parse_codec`.
+    block : int, optional
+        Values of a block of an n-d array. It repeats itself from plane to plane only, so that
+        whole blocks are looked at; and single blocks are what is read most, so that LZ4 is tried
+        beside Zstd.
 
     Raises
     ------
@@ -152,7 +156,7 @@ def choose(sample: NDArray[Any], preset: str = DEFAULT) -> Recipe:
     About a millisecond; much less for strings and narrow integers.
     """
     name = parse_codec(preset)
-    form, block_values = _picked(sample)
+    form, block_values = _picked(sample, block or _WINDOW)
     if name not in _PRESETS:
         return Recipe(name, (_explicit(name),))
     settings = _PRESETS[name]
@@ -171,20 +175,26 @@ def choose(sample: NDArray[Any], preset: str = DEFAULT) -> Recipe:
     # The other codecs only for what looks best with the usual one.
     trials.sort(key=lambda t: t[0])
     for _, steps, rest, base_ns in trials[:2]:
-        for step in _other_codecs(rest, settings, best[0]):
+        for step in _other_codecs(rest, settings, best[0], block is not None):
             price, codec_step = _price(rest, step, settings, block_values)
             if price + base_ns < best[0]:
                 best = (price + base_ns, (*steps, codec_step))
     return Recipe(name, best[1])
 
 
-def _picked(sample: NDArray[Any]) -> tuple[NDArray[Any], int]:
+def _picked(sample: NDArray[Any], window: int) -> tuple[NDArray[Any], int]:
     """The stretches that are looked at, in their form, and their length as a block."""
     n = sample.size
-    if sample.ndim == 1 and n > 4 * _WINDOW:
+    if sample.ndim == 1 and n > 4 * window:
         starts = (n // 4, (3 * n) // 4)
-        parts = [to_form(sample[at : at + _WINDOW]) for at in starts]
-        return np.concatenate(parts) if parts[0].itemsize else parts[0], _WINDOW
+        if window > _WINDOW:  # those are blocks: look at whole ones
+            starts = (starts[0] // window * window, starts[1] // window * window)
+        parts = [to_form(sample[at : at + window]) for at in starts]
+        if window > _WINDOW and parts[0].dtype.kind in "iu":
+            # Blocks of images differ in their level: a reference needs the width of all of them.
+            whole = to_form(sample)
+            parts[0] = np.concatenate([[whole.min(), whole.max()], parts[0][2:]], dtype=whole.dtype)
+        return np.concatenate(parts) if parts[0].itemsize else parts[0], window
     return to_form(sample), max(n, 1)
 
 
@@ -299,7 +309,9 @@ def _main_codec(rest: NDArray[Any], settings: _Preset) -> tuple[int, ...]:
     return (BLOSC2, settings.compressor, settings.level, narrow, SHUFFLE)
 
 
-def _other_codecs(rest: NDArray[Any], settings: _Preset, best: float) -> Iterator[tuple[int, ...]]:
+def _other_codecs(
+    rest: NDArray[Any], settings: _Preset, best: float, is_array: bool
+) -> Iterator[tuple[int, ...]]:
     yield (PLAIN,)
     if np.count_nonzero(changes(rest)) <= rest.size // 256:
         yield (RUNS,)
@@ -312,6 +324,9 @@ def _other_codecs(rest: NDArray[Any], settings: _Preset, best: float) -> Iterato
             step = (*main[:2], level, *filters)
             if step != main:
                 yield step
+    if is_array and settings.compressor == ZSTD:
+        yield (BLOSC2, LZ4, 1, BITSHUFFLE, SHUFFLE)
+        yield (BLOSC2, LZ4, 1, BITSHUFFLE, BITSHUFFLE)
     # Trying pcodec is dear: its own work must leave room for a gain.
     room = best > 2 * (_PCODEC_NS[0] / 2 + _PCODEC_NS[1])
     if settings.pcodec is not None and suits(rest.dtype) and room:

@@ -54,6 +54,9 @@ SLAB_BYTES: Final = 32 << 20
 BATCH_BYTES: Final = 16 << 20
 """Raw bytes of chunks that are encoded before they are written."""
 
+MOST_SAMPLED: Final = 16_384
+"""Values of a block that are looked at to choose a recipe."""
+
 _LAST_RECORDS: Final = 64
 """So many of the last records are looked at for the recipe of a page: an array that grows by
 single rows ends in segments that have none."""
@@ -400,7 +403,10 @@ def _encode(state: ArrayState, job: Job, last: Chosen | None) -> _Made:
     grid = block_grid(job.shape, schema.blocks)
     flat = in_blocks(values, grid)
     aligned = grid.is_runs and schema.codec == "none"
-    return _Made(None, build(flat, last, schema.codec, grid.block_values, aligned=aligned))
+    # Blocks that are cubes repeat themselves from plane to plane.
+    block = None if grid.is_runs else min(grid.block_values, MOST_SAMPLED)
+    page = build(flat, last, schema.codec, grid.block_values, aligned=aligned, block=block)
+    return _Made(None, page)
 
 
 def _is_fill(values: Array, fill: Array) -> bool:

@@ -3,7 +3,8 @@
 A recipe is chosen from a sample of the first page and used for the pages that follow, in later
 writes too: the record of the last page names it. It is chosen again when a page comes out more
 than `DRIFT` times larger than the page it was chosen for; an encoding that does not fit new
-values shows in that too.
+values shows in that too. Where nothing has shrunk the values, pages cannot get larger, so there
+it is tried again from time to time.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ DRIFT: Final = 1.3
 
 REST_BITS: Final = 0.5
 """Pages below this many bits a value are as good as constant: no reason to choose again."""
+
+
+RAW_SHARE: Final = 0.95
+"""Pages that keep more than this share of their bytes are as good as not compressed."""
+
+LOOK_EVERY: Final = 8
+"""Of so many pages that nothing shrinks, one has its recipe chosen again."""
 
 
 class Chosen(NamedTuple):
@@ -61,6 +69,8 @@ def build(
     block_values: int,
     *,
     aligned: bool = False,
+    block: int | None = None,
+    number: int = 0,
 ) -> Page:
     """Encode one page.
 
@@ -74,15 +84,22 @@ def build(
         What the user asked for: a preset, or an explicit choice.
     block_values, aligned
         As for `kist.engine.pages.build_page`.
+    block : int, optional
+        As for `kist.codecs.choose.choose`.
+    number : int
+        Of the page among its neighbours.
     """
     chosen = last
     encoded, bits = None, 0.0
     if chosen is not None:
         encoded = build_page(values, chosen.recipe, block_values=block_values, aligned=aligned)
         bits = _bits(encoded, values)
-    if chosen is None or (bits > DRIFT * chosen.bits and bits > REST_BITS):
+    if chosen is None or _has_drifted(bits, chosen, values.itemsize, number):
         strings = is_string_dtype(values.dtype)
-        recipe = choose_strings(values, codec) if strings else choose(values, codec)
+        if strings:
+            recipe = choose_strings(values, codec)
+        else:
+            recipe = choose(values, codec, block=block)
         if chosen is None or recipe != chosen.recipe:
             again = build_page(values, recipe, block_values=block_values, aligned=aligned)
             if encoded is None or _bits(again, values) < bits:
@@ -92,6 +109,12 @@ def build(
         chosen = Chosen(recipe, bits, recipe.pack())
     assert encoded is not None
     return Page(chosen, *encoded)
+
+
+def _has_drifted(bits: float, chosen: Chosen, itemsize: int, number: int) -> bool:
+    if bits > RAW_SHARE * 8 * itemsize:
+        return bits > DRIFT * chosen.bits or number % LOOK_EVERY == LOOK_EVERY - 1
+    return bits > DRIFT * chosen.bits and bits > REST_BITS
 
 
 def _bits(encoded: tuple[bytes, list[Any]], values: Array) -> float:

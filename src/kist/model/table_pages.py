@@ -1,9 +1,8 @@
 """Writing row groups as pages: choosing recipes, encoding columns in parallel, one run per group.
 
 A recipe is chosen once per leaf from a sample of the first page and used for the pages that
-follow, in later appends too: the last page's record names it. It is chosen again when a page
-comes out more than `DRIFT` times larger than the page it was chosen for; an encoding that does
-not fit new values shows in that too.
+follow, in later appends too: the last page's record names it. `page_build` says when it is chosen
+again.
 """
 
 from __future__ import annotations
@@ -17,19 +16,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from kist.codecs.choose import choose
-from kist.codecs.recipe import Recipe
-from kist.codecs.stringpages import choose_strings
 from kist.engine import Frame
-from kist.engine.pages import build_page
 from kist.engine.parallel import run
-from kist.errors import CodecError
 from kist.format import keys
 from kist.format.layout import FRAME_PAGE
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
 from kist.indexes.statistics import compute
-from kist.model.table_records import PageRecord
+from kist.model.page_build import Chosen, Page, build
+from kist.model.table_records import GROUP_ROWS, PageRecord
 from kist.model.table_schema import block_rows_of
 
 if TYPE_CHECKING:
@@ -39,26 +34,11 @@ __all__ = ["Recipes", "write_pages"]
 
 Array = np.ndarray[Any, Any]
 
-DRIFT: Final = 1.3
-"""A page this much larger than expected has its recipe chosen again; random walks stay below."""
-
-REST_BITS: Final = 0.5
-"""Pages below this many bits a value are as good as constant: no reason to choose again."""
-
-
 THREAD_VALUES: Final = 32_768
 """Pages of fewer values are encoded in the calling thread. Measured with 50 columns on two cores:
 two threads take 1.1 to 1.4 times as long below 16,000 rows, 0.8 times from 49,000 on."""
 
 _KEPT_TABLES: Final = 64
-
-
-class Chosen(NamedTuple):
-    """A recipe, the stored bits a value that it was chosen for, and its bytes."""
-
-    recipe: Recipe
-    bits: float
-    packed: bytes
 
 
 class Recipes:
@@ -91,10 +71,7 @@ class Recipes:
             chosen = None
             if found is not None:
                 record = PageRecord.unpack(unpack_record(found[1])[1])
-                try:
-                    chosen = Chosen(Recipe.unpack(record.recipe), record.bits, record.recipe)
-                except CodecError:
-                    chosen = None  # a newer kist chose it: choose among what is known here
+                chosen = Chosen.of(record.recipe, record.bits)
             self._chosen[leaf.id] = chosen
         return self._chosen[leaf.id]
 
@@ -109,9 +86,7 @@ class Recipes:
 
 class _Built(NamedTuple):
     leaf: Leaf
-    chosen: Chosen
-    head: bytes
-    parts: list[Any]
+    page: Page
     record: PageRecord
 
 
@@ -141,54 +116,36 @@ def write_pages(
         if leaf.is_stored:  # nothing is stored of values without width
             last = recipes.last(leaf)
             codec = recipes.codec(leaf)
-            tasks.append(partial(_build, leaf, values, last, codec))
+            tasks.append(partial(_build, leaf, values, last, codec, first))
     # NumPy lets the interpreter go for a few microseconds at a time in short columns: threads
     # then wait for each other more than they work.
     alone = max(map(len, columns), default=0) < THREAD_VALUES
     built = [task() for task in tasks] if alone else run(tasks)
-    frames = [Frame(FRAME_PAGE, node, page.leaf.id, first, page.head, page.parts) for page in built]
+    frames = [
+        Frame(FRAME_PAGE, node, own.leaf.id, first, own.page.head, own.page.parts) for own in built
+    ]
     records = []
-    for page, pointer in zip(built, txn.write(frames), strict=True):
-        recipes.use(page.leaf, page.chosen)
-        key = keys.page(node, page.leaf.id, first)
-        records.append((key, pack_record(page.record.pack(), (pointer,))))
+    for own, pointer in zip(built, txn.write(frames), strict=True):
+        recipes.use(own.leaf, own.page.chosen)
+        key = keys.page(node, own.leaf.id, first)
+        records.append((key, pack_record(own.record.pack(), (pointer,))))
     txn.put_all(records)
 
 
-def _build(leaf: Leaf, values: Array, last: Chosen | None, codec: str) -> _Built:
+def _build(leaf: Leaf, values: Array, last: Chosen | None, codec: str, first: int) -> _Built:
     block_values = block_rows_of(leaf) * leaf.n_values
     if 2 * len(values) < 3 * block_values:
         # A rest of less than half a block is not worth a call of the codec of its own.
         block_values = len(values)
-    chosen = last
-    encoded, bits = None, 0.0
-    if chosen is not None:
-        encoded = build_page(values, chosen.recipe, block_values=block_values)
-        bits = _bits(encoded, values)
-    if chosen is None or (bits > DRIFT * chosen.bits and bits > REST_BITS):
-        recipe = choose_strings(values, codec) if leaf.is_string else choose(values, codec)
-        if chosen is None or recipe != chosen.recipe:
-            again = build_page(values, recipe, block_values=block_values)
-            if encoded is None or _bits(again, values) < bits:
-                encoded, bits = again, _bits(again, values)
-            elif chosen is not None:
-                recipe = chosen.recipe
-        chosen = Chosen(recipe, bits, recipe.pack())
-    assert encoded is not None
-    head, parts = encoded
+    page = build(values, last, codec, block_values, number=first // GROUP_ROWS)
     statistics = compute(values) if leaf.n_values == 1 else None
     record = PageRecord(
         len(values),
-        chosen.bits,
-        chosen.packed,
+        page.chosen.bits,
+        page.chosen.packed,
         statistics.pack() if statistics is not None else b"",
     )
-    return _Built(leaf, chosen, head, parts, record)
-
-
-def _bits(encoded: tuple[bytes, list[Any]], values: Array) -> float:
-    head, parts = encoded
-    return 8 * (len(head) + sum(map(len, parts))) / len(values)
+    return _Built(leaf, page, record)
 
 
 _kept: OrderedDict[tuple[int, bytes], dict[int, Chosen | None]] = OrderedDict()
