@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -88,7 +86,11 @@ def joined(place: tuple[str, str], node: str | None) -> str:
 
 def terminal_width() -> int | None:
     """Return the characters of a line of the terminal, None when the output is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 def write(parts: Iterable[str]) -> None:
@@ -100,4 +102,6 @@ def write(parts: Iterable[str]) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
+    import json
+
     write([json.dumps(value, indent=2, ensure_ascii=False), "\n"])
