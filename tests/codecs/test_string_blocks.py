@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kist.codecs import stringpages
 from kist.codecs.recipe import Recipe
 from kist.codecs.registry import STRING_DICTIONARY, STRINGS
 from kist.codecs.stage import Stage
@@ -197,6 +198,18 @@ def test_a_string_that_begins_within_a_character_is_refused() -> None:
         fill(open_block(pack_block(content._replace(lengths=lengths)), 40), np.empty(40, PLAIN))
 
 
+@pytest.mark.parametrize("where", [[0] * 20 + [2] * 20, [2, 0]])
+def test_a_string_that_ends_within_a_character_is_refused_without_the_next_one(
+    where: list[int],
+) -> None:
+    # As items of a dictionary: which of them are looked at is up to the numbers.
+    content = content_of(np.array(["ä"] * 40, PLAIN))
+    lengths = np.array([3] * 26 + [2])
+    block = open_block(pack_block(content._replace(lengths=lengths)), 27)
+    with pytest.raises(CodecError, match=r"within a character|UTF-8"):
+        fill(block, np.empty(len(where), PLAIN), np.array(where))
+
+
 def test_stages_that_are_not_for_strings_are_refused() -> None:
     values, page = small_page()
     for stages in ([Stage(16, b"")], [Stage(STRINGS, b""), Stage(16, b"")], []):
@@ -214,6 +227,15 @@ def test_a_number_outside_the_string_dictionary_is_refused() -> None:
     for bad in (b"", struct.pack("<I", 70_000), params[:-1]):
         with pytest.raises(CodecError):
             decode_page([Stage(STRING_DICTIONARY, bad), Stage(16, b"")], 2, 2, [b"\0\0"])
+
+
+def test_items_far_longer_than_writers_make_them_are_not_kept() -> None:
+    items = np.array(["x" * (1 << 20), "y"], PLAIN)
+    params = struct.pack("<I", 2) + pack_block(content_of(items))
+    stages = [Stage(STRING_DICTIONARY, params), Stage(16, b"")]
+    before = stringpages._kept_items.cache_info().currsize
+    assert decode_page(stages, 2, 2, [b"\1\0"]).tolist() == ["y", "x" * (1 << 20)]
+    assert stringpages._kept_items.cache_info().currsize == before
 
 
 def test_numbers_are_not_decoded_by_stages_of_strings() -> None:

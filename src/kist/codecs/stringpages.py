@@ -24,6 +24,7 @@ from kist.codecs.recipe import Recipe
 from kist.codecs.registry import STRING_DICTIONARY, STRINGS
 from kist.codecs.stage import Block, Encoded, Stage
 from kist.codecs.strings import (
+    BLOCK_HEAD,
     StringBlock,
     content_of,
     fill,
@@ -52,6 +53,7 @@ _CHOICE: Final = 16_384
 """Values that are encoded both ways to compare."""
 _COUNT: Final = struct.Struct("<I")
 _LOADED: Final = 256
+_KEPT_BYTES: Final = 1 << 19  # of items and their lengths
 
 # (compressor, level) of the presets and of the explicit choices; those that are for numbers only
 # get Zstd.
@@ -280,12 +282,16 @@ def _part(where: slice | Ints, start: int, stop: int) -> slice | Ints:
     return where[low:high] - start
 
 
-@lru_cache(maxsize=_LOADED)
 def _items(params: bytes) -> StringBlock:
     """Return the items of a dictionary and a missing one behind them, checked.
 
-    Single blocks use them many times.
+    Single blocks use them many times. Those that no writer of kist makes are not kept.
     """
+    _, size = BLOCK_HEAD.unpack_from(params.ljust(_COUNT.size + BLOCK_HEAD.size), _COUNT.size)
+    return (_kept_items if size <= _KEPT_BYTES else _open_items)(params)
+
+
+def _open_items(params: bytes) -> StringBlock:
     if len(params) < _COUNT.size:
         raise CodecError("the parameters of a string dictionary are cut off")
     (count,) = _COUNT.unpack_from(params)
@@ -297,3 +303,6 @@ def _items(params: bytes) -> StringBlock:
     return StringBlock(
         np.append(starts, 0), np.append(lengths, 0), np.arange(count + 1) == count, text
     )
+
+
+_kept_items = lru_cache(maxsize=_LOADED)(_open_items)

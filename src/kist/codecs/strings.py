@@ -29,6 +29,7 @@ from kist.codecs.stage import Block, Options, Shape
 from kist.errors import CodecError
 
 __all__ = [
+    "BLOCK_HEAD",
     "MAX_CONTENT",
     "StringDictionary",
     "Strings",
@@ -51,7 +52,7 @@ MAX_CONTENT: Final = 1 << 28
 SMALL: Final = 8192
 """Contents up to here go through LZ4 unless told otherwise, as the bodies of pieces do."""
 
-_HEAD: Final = struct.Struct("<BI")
+BLOCK_HEAD: Final = struct.Struct("<BI")
 _CODEC, _MISSING, _WIDTH, _KNOWN = 0x03, 0x04, 0x30, 0x37
 _STORED, _LZ4, _ZSTD = 0, 1, 2
 _CODES: Final = {LZ4: _LZ4, ZSTD: _ZSTD}
@@ -187,7 +188,7 @@ def pack_block(content: Content, compressor: int | None = None, level: int = 1) 
         if len(chunk) < size:
             flags |= _CODES[compressor]
             body = chunk
-    return _HEAD.pack(flags, size) + body
+    return BLOCK_HEAD.pack(flags, size) + body
 
 
 class StringBlock(NamedTuple):
@@ -216,9 +217,9 @@ def open_block(block: Block, n_values: int) -> StringBlock:
     CodecError
         It is no such block. No more than `MAX_CONTENT` is allocated.
     """
-    if len(block) < _HEAD.size:
+    if len(block) < BLOCK_HEAD.size:
         raise CodecError(f"a block of strings of {len(block)} bytes is cut off")
-    flags, size = _HEAD.unpack_from(block)
+    flags, size = BLOCK_HEAD.unpack_from(block)
     code = flags & _CODEC
     width = 1 << ((flags & _WIDTH) >> 4)
     if flags & ~_KNOWN or code > _ZSTD or width > 4:
@@ -227,7 +228,7 @@ def open_block(block: Block, n_values: int) -> StringBlock:
     at_text = at_lengths + width * n_values
     if not at_text <= size <= MAX_CONTENT:
         raise CodecError(f"a block of {n_values} strings in {size} bytes")
-    body = memoryview(block)[_HEAD.size :]
+    body = memoryview(block)[BLOCK_HEAD.size :]
     if code == _STORED:
         content = np.frombuffer(body, np.uint8)
         if len(content) != size:
