@@ -12,10 +12,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from kist._kernels.scratch import scratch
 from kist.codecs.pipeline import decode, encode
 from kist.codecs.recipe import Recipe
+from kist.codecs.registry import PLAIN
 from kist.codecs.stage import Stage
 from kist.codecs.stringpages import decode_strings, encode_strings
+from kist.codecs.values import is_stored_order
 from kist.engine.parallel import run
 from kist.engine.view import View
 from kist.errors import CodecError, CorruptDataError
@@ -25,7 +28,8 @@ from kist.format.page import MAX_HEAD, PageHead, pack_page_head, unpack_page_hea
 from kist.format.values import Pointer, extent_length
 
 Array = npt.NDArray[np.generic]
-Request = tuple[Pointer, Array, int]  # pointer, where the values go, first value
+# Pointer, where the values go, first value, values that the page must hold.
+Request = tuple[Pointer, Array, int, int]
 
 # Reads whose gap is smaller than this are one system call: a gap of this size costs what a
 # call costs (about 10 us at 10 GB/s from the page cache).
@@ -90,13 +94,15 @@ def _head(
     return found
 
 
-def read_page(view: View, pointer: Pointer, out: Array, start: int = 0) -> None:
+def read_page(view: View, pointer: Pointer, out: Array, start: int, n_values: int) -> None:
     """Decode the values ``start .. start + len(out)`` of a page into `out`.
 
     Parameters
     ----------
     out : ndarray, 1-d
         Of the dtype of the column; any byte order, contiguous or not.
+    n_values : int
+        What the page must hold: else one value could cost the memory of any number.
 
     Raises
     ------
@@ -110,6 +116,7 @@ def read_page(view: View, pointer: Pointer, out: Array, start: int = 0) -> None:
     if len(out) == 0:
         return
     head, stages = _head(view, pointer)
+    _check_size(pointer, head, n_values)
     _check_bounds(pointer, head, start, start + len(out))
     first = start // head.block_values
     last = (start + len(out) - 1) // head.block_values
@@ -132,12 +139,16 @@ def read_body(view: View, pointer: Pointer, body: memoryview, out: Array) -> Non
     view.reader.verify(pointer, raw)
     head = unpack_page_head(bytes(raw), pointer.length)
     stages = tuple(Stage(number, params) for number, params in head.stages)
-    if len(out) != head.n_values:
+    _check_size(pointer, head, len(out))
+    _decode(pointer, head, stages, body[head.size :], 0, range(len(head.sums)), out, 0)
+
+
+def _check_size(pointer: Pointer, head: PageHead, n_values: int) -> None:
+    if head.n_values != n_values:
         raise CorruptDataError(
-            f"page at byte {pointer.offset} holds {head.n_values} values, not {len(out)}",
+            f"page at byte {pointer.offset} holds {head.n_values} values, not {n_values}",
             offset=pointer.offset,
         )
-    _decode(pointer, head, stages, body[head.size :], 0, range(len(head.sums)), out, 0)
 
 
 def _check_bounds(pointer: Pointer, head: PageHead, start: int, stop: int) -> None:
@@ -201,12 +212,15 @@ def _verify(
     pointer: Pointer, head: PageHead, data: memoryview, at: int, sectors: Iterable[int]
 ) -> None:
     """Compare sectors with their sums; `data` begins at `at` behind the head."""
+    ends, sums, size = head.ends, head.sums, head.sector_blocks
     for sector in sectors:
-        a, b = head.sector_span(sector)
-        if sum64(data[a - at : b - at]) != head.sums[sector]:
+        first = sector * size
+        a = ends[first - 1] if first else 0
+        b = ends[min(first + size, len(ends)) - 1]
+        if sum64(data[a - at : b - at]) != sums[sector]:
             raise CorruptDataError(
                 f"byte {pointer.offset + FRAME.size + head.size + a}: sector {sector} of"
-                f" {len(head.sums)} fails its checksum; 'kist check' lists all damage",
+                f" {len(sums)} fails its checksum; 'kist check' lists all damage",
                 offset=pointer.offset,
             )
 
@@ -238,19 +252,26 @@ def read_runs(
     view: View,
     pointer: Pointer,
     runs: Sequence[tuple[int, int]],
-    out: Array,
+    dtype: np.dtype[np.generic],
     n_values: int,
-) -> None:
-    """Decode several runs of values of one page, one behind the other, into `out`.
+    out: Array | None = None,
+) -> Array:
+    """Return several runs of values of one page, one behind the other.
 
     Parameters
     ----------
     runs : sequence of (start, stop)
         Ascending, none empty. Cheapest where they begin and end with blocks.
-    out : ndarray, 1-d
-        As many values as the runs together.
     n_values : int
         What the page must hold.
+    out : ndarray, 1-d, of `dtype`, optional
+        As many values as the runs together.
+
+    Returns
+    -------
+    ndarray, 1-d, of `dtype`
+        `out` if given. Else memory of this thread, valid until its next call, or read-only bytes
+        as they were stored.
 
     Notes
     -----
@@ -258,32 +279,72 @@ def read_runs(
     those between that hold nothing of the runs are not.
     """
     head, stages = _head(view, pointer)
-    if head.n_values != n_values:
-        raise CorruptDataError(
-            f"page at byte {pointer.offset} holds {head.n_values} values, not {n_values}",
-            offset=pointer.offset,
-        )
-    size = head.block_values
+    _check_size(pointer, head, n_values)
+    size, ends = head.block_values, head.ends
+    width = _plain_width(head, stages, dtype)
     groups: list[tuple[int, int, list[tuple[range, int, int]]]] = []
+    begin = end = total = 0
     for start, stop in runs:
         _check_bounds(pointer, head, start, stop)
+        total += stop - start
         sectors = head.sectors_of(start // size, (stop - 1) // size)
-        a, b = head.sector_span(sectors[0])[0], head.sector_span(sectors[-1])[1]
-        if groups and a - groups[-1][1] <= _GAP and b - groups[-1][0] <= _RUN:
-            groups[-1] = groups[-1][0], b, groups[-1][2]
+        first = sectors[0] * head.sector_blocks
+        last = min(sectors.stop * head.sector_blocks, len(ends)) - 1
+        a, b = ends[first - 1] if first else 0, ends[last]
+        if groups and a - end <= _GAP and b - begin <= _RUN:
+            groups[-1][2].append((sectors, start, stop))
+            groups[-1] = begin, b, groups[-1][2]
         else:
-            groups.append((a, b, []))
-        groups[-1][2].append((sectors, start, stop))
+            begin = a
+            groups.append((a, b, [(sectors, start, stop)]))
+        end = b
+    if out is None and (len(runs) > 1 or not width):
+        out = np.empty(total, dtype) if dtype.kind == "T" else scratch("runs", total, dtype)
     done, known = 0, -1
+    aligned = all(a % size == 0 and (b % size == 0 or b == n_values) for a, b in runs)
+    together = aligned and dtype.kind != "T"  # one call of the decoder for all blocks
+    numbers: list[int] = []
+    blocks: list[memoryview] = []
     for a, b, members in groups:
         data = memoryview(view.reader.read_part(pointer, head.size + a, b - a))
         for sectors, start, stop in members:
             fresh = sectors if sectors[0] > known else range(known + 1, sectors.stop)
             _verify(pointer, head, data, a, fresh)
             known = max(known, sectors[-1])
-            target = out[done : done + stop - start]
-            _decode_verified(pointer, head, stages, data, a, target, start)
+            if width:
+                raw = np.frombuffer(data[start * width - a : stop * width - a], dtype)
+                if out is None:
+                    return raw
+                out[done : done + stop - start] = raw
+            elif together:
+                mine = range(start // size, -(-stop // size))
+                numbers += mine
+                blocks += _stored_blocks(head, data, a, mine)
+            elif out is not None:
+                target = out[done : done + stop - start]
+                _decode_verified(pointer, head, stages, data, a, target, start)
             done += stop - start
+    if out is None:
+        out = np.empty(0, dtype)  # of no runs
+    if numbers:
+        try:
+            decode(stages, dtype, n_values, size, numbers, blocks, out)
+        except CodecError as error:
+            raise _undecoded(pointer, error) from error
+    return out
+
+
+def _plain_width(head: PageHead, stages: tuple[Stage, ...], dtype: np.dtype[np.generic]) -> int:
+    """Return the bytes of a value if a page holds them as they stand in memory, else 0."""
+    width = dtype.itemsize
+    if [stage.id for stage in stages] != [PLAIN] or dtype.kind in "bT":
+        return 0  # the bytes of bools are looked at
+    if not width or not is_stored_order(dtype):
+        return 0
+    size, n = head.block_values, head.n_values
+    # Blocks of other lengths are what the decoder refuses.
+    regular = range(size * width, n * width, size * width)
+    return width if head.ends == (*regular, n * width) else 0
 
 
 def read_pages(view: View, requests: Sequence[Request]) -> None:
@@ -325,13 +386,13 @@ def _read_run(view: View, requests: list[Request]) -> None:
         read_page(view, *requests[0])
         return
     first, last = requests[0][0], requests[-1][0]
-    for pointer, _, _ in requests:
+    for pointer, _, _, _ in requests:
         view.reader.check_range(pointer)
     begin = first.offset
     data = memoryview(
         view.reader.backend.read(begin, last.offset + FRAME.size + last.length - begin)
     )
-    for pointer, out, start in requests:
+    for pointer, out, start, n_values in requests:
         at = pointer.offset + FRAME.size - begin
         body = data[at : at + pointer.length]
         if len(body) != pointer.length:
@@ -339,16 +400,22 @@ def _read_run(view: View, requests: list[Request]) -> None:
                 f"byte {pointer.offset}: the file ends within a page", offset=pointer.offset
             )
         head, stages = _head(view, pointer, body[: pointer.head])
+        _check_size(pointer, head, n_values)
         _check_bounds(pointer, head, start, start + len(out))
         blocks = start // head.block_values, (start + len(out) - 1) // head.block_values
         _decode(pointer, head, stages, body[head.size :], 0, head.sectors_of(*blocks), out, start)
 
 
 def take_page(
-    view: View, pointer: Pointer, dtype: np.dtype[np.generic], positions: npt.NDArray[np.int64]
+    view: View,
+    pointer: Pointer,
+    dtype: np.dtype[np.generic],
+    positions: npt.NDArray[np.int64],
+    n_values: int,
 ) -> Array:
-    """Values at ascending positions of a page; decodes only the blocks that hold them."""
+    """Values at ascending positions of a page of so many values; decodes the blocks with them."""
     head = page_head(view, pointer)
+    _check_size(pointer, head, n_values)
     out = np.empty(len(positions), dtype)
     if not len(positions):
         return out
@@ -361,14 +428,14 @@ def take_page(
     if len(positions) * 4 > head.n_values or len(head.ends) == 1:
         low, high = int(blocks[0]) * size, min((int(blocks[-1]) + 1) * size, head.n_values)
         whole = np.empty(high - low, dtype)
-        read_page(view, pointer, whole, low)
+        read_page(view, pointer, whole, low, n_values)
         np.take(whole, positions - low, out=out)
         return out
     cuts = np.flatnonzero(np.diff(blocks)) + 1
     for a, b in zip([0, *cuts.tolist()], [*cuts.tolist(), len(positions)], strict=True):
         low = int(blocks[a]) * size
         block = np.empty(min(low + size, head.n_values) - low, dtype)
-        read_page(view, pointer, block, low)
+        read_page(view, pointer, block, low, n_values)
         out[a:b] = block[positions[a:b] - low]
     return out
 

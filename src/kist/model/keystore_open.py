@@ -175,9 +175,9 @@ class StoredArray:
         step = self._part.page_values
         for page in range(start // step, -(-(start + size) // step)):
             low, high = max(start, page * step), min(start + size, (page + 1) * step)
-            read_page(
-                view, self._pointers[page], out[low - start : high - start], low - page * step
-            )
+            held = min(step, self.size - page * step)
+            part = out[low - start : high - start]
+            read_page(view, self._pointers[page], part, low - page * step, held)
         return out
 
 

@@ -118,7 +118,7 @@ def _fill(
         begin = number * part.page_values
         out = flat[begin : begin + part.page_values]
         if data is None:
-            yield partial(read_page, view, own, out)
+            yield partial(read_page, view, own, out, 0, len(out))
         else:
             yield partial(read_body, view, own, data[at : at + page.length], out)
 

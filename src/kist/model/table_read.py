@@ -29,7 +29,7 @@ from kist.model.table_state import TableState, located
 __all__ = ["Span", "as_ordinals", "as_run", "group_spans", "plan", "read_leaves", "read_records"]
 
 Array = np.ndarray[Any, Any]
-Request = tuple[Pointer, Array, int]
+Request = tuple[Pointer, Array, int, int]
 
 DENSE: Final = 2
 """Blocks are decoded one by one when fewer than one in `DENSE` of those between the first and the
@@ -183,7 +183,8 @@ def read_leaves(
             elif isinstance(ordinals, range):
                 pointer, _ = state.page(leaf, group)
                 few = n * PART < group.n_rows
-                (parts if few else requests).append((pointer, target, ordinals.start * width))
+                request = (pointer, target, ordinals.start * width, group.n_rows * width)
+                (parts if few else requests).append(request)
                 named[pointer.offset] = leaf, group
             else:
                 picks.append((span, leaf, target))
@@ -226,23 +227,24 @@ def _pick(state: TableState, span: Span, leaf: Leaf, target: Array) -> None:
     ordinals = as_ordinals(span.ordinals)
     pointer, _ = state.page(leaf, span.group)
     width = leaf.n_values
+    n_values = span.group.n_rows * width
     first, last = int(ordinals[0]), int(ordinals[-1])
     try:
         if leaf.is_string:
-            target[...] = take_page(state.view, pointer, leaf.dtype, ordinals)
+            target[...] = take_page(state.view, pointer, leaf.dtype, ordinals, n_values)
             return
         blocks = ordinals // block_rows_of(leaf)
         n_blocks = 1 + int(np.count_nonzero(blocks[1:] != blocks[:-1]))
         if int(blocks[-1] - blocks[0]) + 1 <= DENSE * n_blocks:
             run_of = np.empty((last - first + 1) * width, leaf.dtype)
-            read_page(state.view, pointer, run_of, first * width)
+            read_page(state.view, pointer, run_of, first * width, n_values)
             picked = target.reshape(-1, width)
             np.take(run_of.reshape(-1, width), ordinals - first, axis=0, out=picked, mode="clip")
         else:
             places = ordinals
             if width > 1:
                 places = (ordinals[:, None] * width + np.arange(width)).ravel()
-            target[...] = take_page(state.view, pointer, leaf.dtype, places)
+            target[...] = take_page(state.view, pointer, leaf.dtype, places, n_values)
     except CorruptDataError as error:
         raise located(error, state.path, ".".join(leaf.path), span.group.first) from error
 
