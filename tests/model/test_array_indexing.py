@@ -48,7 +48,7 @@ def assert_same(found: Any, expected: Any) -> None:
 
 @contextlib.contextmanager
 def small_pages() -> Iterator[None]:
-    """Blocks, slabs and tasks of some values, so that small arrays have all that large ones have."""
+    """Blocks and slabs of some values, so that small arrays have all that large ones have."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(array_grid, "CHUNK_BYTES", 1024)
         patch.setattr(array_grid, "BLOCK_BYTES", 64)
@@ -258,6 +258,16 @@ def test_pages_of_many_blocks_are_read_and_written_in_part(seed: int) -> None:
             key = [slice(None)] * ndim
             key[axis] = slice(int(rng.integers(shape[axis])), None, int(rng.integers(1, 40)))
             assert_same(twin.kist[tuple(key)], twin.numpy[tuple(key)])
+
+
+@pytest.mark.parametrize("n_bytes", [32 << 10, (32 << 10) + 1, 40_000, 64 << 10, (64 << 10) + 1])
+@pytest.mark.parametrize("ndim", [1, 2, 3, 4])
+def test_chunks_of_about_one_block_are_made(n_bytes: int, ndim: int) -> None:
+    side = max(2, round(n_bytes ** (1 / ndim)))
+    for chunks in ((side,) * ndim, (1,) * (ndim - 1) + (n_bytes,)):
+        blocks = array_grid.choose_blocks(chunks, 1)
+        assert all(1 <= block <= chunk for block, chunk in zip(blocks, chunks, strict=True))
+        assert math.prod(blocks) <= 64 << 10
 
 
 @pytest.mark.parametrize("key", [False, (..., False), (True, False), (None, False)])

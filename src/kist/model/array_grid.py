@@ -96,7 +96,11 @@ def choose_blocks(chunks: Shape, item_bytes: int) -> Shape:
     else:
         # All axes equal, unless that leads too far from 32 KiB.
         side = 1
-        while math.prod(min(2 * side, c) for c in chunks) * item_bytes <= 2 * BLOCK_BYTES:
+        longest = max(chunks)
+        while (
+            side < longest
+            and math.prod(min(2 * side, c) for c in chunks) * item_bytes <= 2 * BLOCK_BYTES
+        ):
             side *= 2
         equal = [min(side, c) for c in chunks]
         if math.prod(equal) * item_bytes >= BLOCK_BYTES // 4:

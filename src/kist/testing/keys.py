@@ -63,7 +63,7 @@ def random_key(rng: np.random.Generator, shape: Shape, *, mistakes: float = 0.05
         elif kind == "int":
             number = int(rng.integers(-size, max(size, 1)))
             number += (rng.random() < mistakes) * size
-            form: Any = [int, int, np.int16, np.uint8, np.array][rng.integers(5)]
+            form: Any = [int, int, np.int64, np.uint32, np.array][rng.integers(5)]
             items.append(form(number) if number >= 0 else number)
         elif kind == "slice":
             items.append(_slice(rng, size))
@@ -112,7 +112,9 @@ def _integers(rng: np.random.Generator, size: int, common: Shape) -> Any:
     else:
         array = rng.integers(-size, top, n)
     array = array.reshape(shape)
-    dtype = ["i8", "i8", "u1", "i2", ">i4", "u8"][rng.integers(6)]
+    dtype = ["i8", "i8", "u8", "u4" if size > 255 else "u1", ">i4", "i4" if size > 127 else "i1"][
+        rng.integers(6)
+    ]
     array = (array % top if dtype[0] == "u" else array).astype(dtype)
     chance = rng.random()
     if chance < 0.25:
