@@ -173,8 +173,9 @@ def _filled(
     fill = state.schema.fill_value()
     if out is None:
         if missing and not any(state.schema.fill):
-            return np.zeros(box.count, state.dtype)  # costs nothing until it is written to
-        out = np.empty(box.count, state.dtype)
+            # Costs nothing until it is written to.
+            return empty_array(box.count, state.dtype, zeros=True)
+        out = empty_array(box.count, state.dtype)
     if missing > FEW_MISSING:
         out[...] = fill
     elif missing:
@@ -403,7 +404,7 @@ def _read_chunk_points(
             for first, place in ((low, 0), (count, 1))
         ]
         step = _merged([1] * len(axes), axes, steps, rest)
-        raw = np.empty(where[1], state.dtype)
+        raw = empty_array(where[1], state.dtype)
         read_chunk(state, index, segments, where[0], where[1], step, raw)
         front = np.moveaxis(raw, list(axes), range(len(axes)))
         out[rows[mine]] = front[tuple(c - a for c, a in zip(own, low, strict=True))]

@@ -123,6 +123,9 @@ class GroupRecord(NamedTuple):
         return cls(kind, tier, version, n_rows, n_live, data)
 
 
+_MOST_ROWS = (1 << 63) - 1
+
+
 class Tail(NamedTuple):
     """Payload of the tail record.
 
@@ -152,7 +155,12 @@ class Tail(NamedTuple):
         """Tail from a payload; raises `CorruptDataError` for anything else."""
         if len(payload) != _TAIL_RECORD.size or payload[0] != _TAIL:
             raise CorruptDataError(f"the tail record of a table has {len(payload)} bytes")
-        return cls(*_TAIL_RECORD.unpack(payload)[1:])
+        tail = cls(*_TAIL_RECORD.unpack(payload)[1:])
+        if tail.n_live > min(tail.next_row, _MOST_ROWS):
+            raise CorruptDataError(
+                f"the tail of a table counts {tail.n_live} rows of {tail.next_row} row ids"
+            )
+        return tail
 
 
 def new_stamp() -> bytes:
