@@ -6,7 +6,6 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Va
 from typing import TYPE_CHECKING, Any
 
 from kist.errors import (
-    DTypeError,
     NodeError,
     NodeExistsError,
     NodeNotFoundError,
@@ -18,6 +17,7 @@ from kist.model.attributes import copy_attributes
 from kist.model.completing import completions
 from kist.model.group_arrays import ArrayMaker, is_rows
 from kist.model.group_keystores import KeyStoreMaker
+from kist.model.group_tables import TableMaker
 from kist.model.handles import make_handle
 from kist.model.node import Node
 from kist.model.paths import join, split
@@ -25,13 +25,12 @@ from kist.model.tree import group_html, group_repr
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
-    from kist.model.table import Table
     from kist.model.tree import Tree
 
 __all__ = ["Group"]
 
 
-class Group(ArrayMaker, KeyStoreMaker):
+class Group(ArrayMaker, KeyStoreMaker, TableMaker):
     """A node that holds nodes: a mapping of paths to handles.
 
     Paths are relative to the group, or start with ``/`` at the root. Names are sorted by code
@@ -176,10 +175,7 @@ class Group(ArrayMaker, KeyStoreMaker):
         NodeNotFoundError
             There is none, or something else stands there.
         """
-        node = self[name]
-        if not isinstance(node, Group):
-            raise NodeNotFoundError(f"{node._path!r} is a {node.kind}, not a group")
-        return node
+        return self._open_as(Group, name)
 
     def require_group(self, name: str) -> Group:
         """Return a group, making it when it is missing.
@@ -189,116 +185,7 @@ class Group(ArrayMaker, KeyStoreMaker):
         NodeExistsError
             Something else stands there.
         """
-        node = self.get(name)
-        if node is None:
-            with self._write():
-                node = self.get(name)  # now nobody else can make it
-                if node is None:
-                    node = self.create_group(name)
-        if not isinstance(node, Group):
-            raise NodeExistsError(f"{node._path!r} is a {node.kind}, not a group")
-        return node
-
-    def create_table(
-        self,
-        name: str,
-        data: Any = None,
-        *,
-        dtype: Any = None,
-        fill_value: Mapping[str, Any] | None = None,
-        codec: Any = "auto",
-        title: str | None = None,
-        attrs: Mapping[str, Any] | None = None,
-        overwrite: bool = False,
-    ) -> Table:
-        """Make a table, and the groups on the way to it, in one commit.
-
-        Parameters
-        ----------
-        name : str
-            Path of the table.
-        data : optional
-            Rows: a structured array, a list of tuples, a dict of columns, a DataFrame, an Arrow
-            table, or any iterator together with `dtype`, which is read in blocks.
-        dtype : dtype, optional
-            Structured dtype of a row. Without data the table is empty. With columns of strings of
-            any length, which NumPy allows in no structured dtype: a dict of names and dtypes, or a
-            list of pairs, as in ``{"id": "i8", "name": np.dtypes.StringDType()}``.
-        fill_value : dict, optional
-            Column -> value of fields that later rows leave out.
-        codec : str or dict
-            ``"auto"`` chooses per column from a sample; ``"fast"``, ``"balanced"``, ``"small"``,
-            an explicit codec, or a dict of them by column.
-        title, attrs : optional
-            Attributes of the table.
-        overwrite : bool
-            Replace a table of that name; handles to the old one become stale.
-
-        Raises
-        ------
-        NodeExistsError
-            Something stands there.
-        DTypeError
-            The dtype cannot be stored, or the data do not fit it.
-        """
-        from kist.model.table import Table, create_table
-
-        with self._write() as txn:
-            table = self._new(txn, name, NodeKind.TABLE, overwrite)
-            assert isinstance(table, Table)
-            create_table(table, txn, data, dtype=dtype, fill_value=fill_value, codec=codec)
-            copy_attributes(table, attrs, title)
-        return table
-
-    def open_table(self, name: str) -> Table:
-        """Return a table that must exist.
-
-        Raises
-        ------
-        NodeNotFoundError
-            There is none, or something else stands there.
-        """
-        from kist.model.table import Table
-
-        node = self[name]
-        if not isinstance(node, Table):
-            raise NodeNotFoundError(f"{node._path!r} is a {node.kind}, not a table")
-        return node
-
-    def require_table(self, name: str, *, dtype: Any, **options: Any) -> Table:
-        """Return a table of this dtype, making it when it is missing.
-
-        Parameters
-        ----------
-        name : str
-            Path of the table.
-        dtype : dtype
-            What the rows must be.
-        **options
-            For `create_table`; a table that exists keeps its own.
-
-        Raises
-        ------
-        NodeExistsError
-            Something else stands there.
-        DTypeError
-            The table that stands there has another dtype.
-        """
-        from kist.model.table import Table
-        from kist.model.table_dtype import row_dtype, schema_has
-
-        wanted = row_dtype(dtype, f"require {name!r}")
-        node = self.get(name)
-        if node is None:
-            with self._write():
-                node = self.get(name)  # now nobody else can make it
-                if node is None:
-                    node = self.create_table(name, dtype=dtype, **options)
-        if not isinstance(node, Table):
-            raise NodeExistsError(f"{node._path!r} is a {node.kind}, not a table")
-        if not schema_has(node._state().schema, wanted):
-            raise DTypeError(f"{node._path!r} has dtype {node.dtype}, not {wanted}")
-        return node
+        return self._require_as(Group, name, lambda: self.create_group(name))
 
     def __setitem__(self, path: str, data: Any) -> None:
         """Make a dataset of the data, replacing one of its kind and name in the same commit.

@@ -7,32 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.errors import DTypeError, NodeExistsError, NodeNotFoundError, ShapeError
+from kist.errors import DTypeError, ShapeError
 from kist.format.node import NodeKind
 from kist.model.attributes import copy_attributes
 from kist.model.frames import is_frame
+from kist.model.group_maker import Maker
 from kist.model.node import Node
 
 if TYPE_CHECKING:
-    from kist.engine import Transaction
     from kist.model.array import Array
     from kist.model.table import Table
 
 __all__ = ["ArrayMaker", "is_rows"]
 
 
-class ArrayMaker(Node):
+class ArrayMaker(Maker):
     """The part of a group that makes and opens arrays."""
 
     if TYPE_CHECKING:
-
-        def __getitem__(self, path: str) -> Any: ...
-
-        def get(self, path: str, default: Any = None) -> Any: ...
-
-        create_table: Callable[..., Table]
-
-        def _new(self, txn: Transaction, path: str, kind: NodeKind, overwrite: bool) -> Node: ...
+        create_table: Callable[..., Table]  # of `TableMaker`
 
     def create_array(
         self,
@@ -124,10 +117,7 @@ class ArrayMaker(Node):
         """
         from kist.model.array import Array
 
-        node = self[name]
-        if not isinstance(node, Array):
-            raise NodeNotFoundError(f"{node._path!r} is a {node.kind}, not an array")
-        return node
+        return self._open_as(Array, name)
 
     def require_array(
         self, name: str, shape: Any, dtype: Any, *, exact: bool = False, **options: Any
@@ -159,14 +149,9 @@ class ArrayMaker(Node):
 
         wanted = as_array_dtype(dtype, f"require {name!r}")
         bounds = as_shape(shape)
-        node = self.get(name)
-        if node is None:
-            with self._write():
-                node = self.get(name)  # now nobody else can make it
-                if node is None:
-                    node = self.create_array(name, shape=bounds, dtype=wanted, **options)
-        if not isinstance(node, Array):
-            raise NodeExistsError(f"{node._path!r} is a {node.kind}, not an array")
+        node = self._require_as(
+            Array, name, lambda: self.create_array(name, shape=bounds, dtype=wanted, **options)
+        )
         state = node._state()
         if state.shape != bounds:
             raise ShapeError(f"{node._path!r} has shape {state.shape}, not {bounds}")

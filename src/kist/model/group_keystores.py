@@ -5,28 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kist.errors import NodeExistsError, NodeNotFoundError
 from kist.format.node import NodeKind
 from kist.model.attributes import copy_attributes
-from kist.model.node import Node
+from kist.model.group_maker import Maker
 
 if TYPE_CHECKING:
-    from kist.engine import Transaction
     from kist.model.keystore import KeyStore
 
 __all__ = ["KeyStoreMaker"]
 
 
-class KeyStoreMaker(Node):
+class KeyStoreMaker(Maker):
     """The part of a group that makes and opens key stores."""
-
-    if TYPE_CHECKING:
-
-        def __getitem__(self, path: str) -> Any: ...
-
-        def get(self, path: str, default: Any = None) -> Any: ...
-
-        def _new(self, txn: Transaction, path: str, kind: NodeKind, overwrite: bool) -> Node: ...
 
     def create_keystore(
         self,
@@ -87,10 +77,7 @@ class KeyStoreMaker(Node):
         """
         from kist.model.keystore import KeyStore
 
-        node = self[name]
-        if not isinstance(node, KeyStore):
-            raise NodeNotFoundError(f"{node._path!r} is a {node.kind}, not a key store")
-        return node
+        return self._open_as(KeyStore, name)
 
     def require_keystore(self, name: str, **options: Any) -> KeyStore:
         """Return a key store, making it when it is missing.
@@ -109,12 +96,4 @@ class KeyStoreMaker(Node):
         """
         from kist.model.keystore import KeyStore
 
-        node = self.get(name)
-        if node is None:
-            with self._write():
-                node = self.get(name)  # now nobody else can make it
-                if node is None:
-                    node = self.create_keystore(name, **options)
-        if not isinstance(node, KeyStore):
-            raise NodeExistsError(f"{node._path!r} is a {node.kind}, not a key store")
-        return node
+        return self._require_as(KeyStore, name, lambda: self.create_keystore(name, **options))

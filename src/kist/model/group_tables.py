@@ -1,0 +1,113 @@
+"""What groups do with tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from kist.errors import DTypeError
+from kist.format.node import NodeKind
+from kist.model.attributes import copy_attributes
+from kist.model.group_maker import Maker
+
+if TYPE_CHECKING:
+    from kist.model.table import Table
+
+__all__ = ["TableMaker"]
+
+
+class TableMaker(Maker):
+    """The part of a group that makes and opens tables."""
+
+    def create_table(
+        self,
+        name: str,
+        data: Any = None,
+        *,
+        dtype: Any = None,
+        fill_value: Mapping[str, Any] | None = None,
+        codec: Any = "auto",
+        title: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Table:
+        """Make a table, and the groups on the way to it, in one commit.
+
+        Parameters
+        ----------
+        name : str
+            Path of the table.
+        data : optional
+            Rows: a structured array, a list of tuples, a dict of columns, a DataFrame, an Arrow
+            table, or any iterator together with `dtype`, which is read in blocks.
+        dtype : dtype, optional
+            Structured dtype of a row. Without data the table is empty. With columns of strings of
+            any length, which NumPy allows in no structured dtype: a dict of names and dtypes, or a
+            list of pairs, as in ``{"id": "i8", "name": np.dtypes.StringDType()}``.
+        fill_value : dict, optional
+            Column -> value of fields that later rows leave out.
+        codec : str or dict
+            ``"auto"`` chooses per column from a sample; ``"fast"``, ``"balanced"``, ``"small"``,
+            an explicit codec, or a dict of them by column.
+        title, attrs : optional
+            Attributes of the table.
+        overwrite : bool
+            Replace a table of that name; handles to the old one become stale.
+
+        Raises
+        ------
+        NodeExistsError
+            Something stands there.
+        DTypeError
+            The dtype cannot be stored, or the data do not fit it.
+        """
+        from kist.model.table import Table, create_table
+
+        with self._write() as txn:
+            table = self._new(txn, name, NodeKind.TABLE, overwrite)
+            assert isinstance(table, Table)
+            create_table(table, txn, data, dtype=dtype, fill_value=fill_value, codec=codec)
+            copy_attributes(table, attrs, title)
+        return table
+
+    def open_table(self, name: str) -> Table:
+        """Return a table that must exist.
+
+        Raises
+        ------
+        NodeNotFoundError
+            There is none, or something else stands there.
+        """
+        from kist.model.table import Table
+
+        return self._open_as(Table, name)
+
+    def require_table(self, name: str, *, dtype: Any, **options: Any) -> Table:
+        """Return a table of this dtype, making it when it is missing.
+
+        Parameters
+        ----------
+        name : str
+            Path of the table.
+        dtype : dtype
+            What the rows must be.
+        **options
+            For `create_table`; a table that exists keeps its own.
+
+        Raises
+        ------
+        NodeExistsError
+            Something else stands there.
+        DTypeError
+            The table that stands there has another dtype.
+        """
+        from kist.model.table import Table
+        from kist.model.table_dtype import row_dtype, schema_has
+
+        wanted = row_dtype(dtype, f"require {name!r}")
+        node = self._require_as(
+            Table, name, lambda: self.create_table(name, dtype=dtype, **options)
+        )
+        if not schema_has(node._state().schema, wanted):
+            raise DTypeError(f"{node._path!r} has dtype {node.dtype}, not {wanted}")
+        return node
