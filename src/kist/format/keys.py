@@ -161,27 +161,26 @@ def segments(node: int, index: Sequence[int] = ()) -> Range:
     return prefix_range(chunk(node, index))
 
 
-def chunk_of(key: bytes, ndim: int) -> tuple[tuple[int, ...], int]:
-    """(chunk index, start) in the key of a segment.
+def chunk_of(rest: bytes, ndim: int) -> tuple[tuple[int, ...], int]:
+    """(chunk index, start) from what follows the kind in the key of a segment.
 
     Raises
     ------
     CorruptDataError
         The key has another length.
     """
-    if len(key) != 13 + 8 * ndim:
-        raise CorruptDataError(f"the key of a segment in {ndim} dimensions has {len(key)} bytes")
-    *index, start = struct.unpack_from(f">{ndim}QI", key, 9)
+    if len(rest) != 4 + 8 * ndim:
+        raise CorruptDataError(f"the key of a segment in {ndim} axes has {9 + len(rest)} bytes")
+    *index, start = struct.unpack(f">{ndim}QI", rest)
     return tuple(index), start
 
 
 def chunk_place(key: bytes) -> str:
     """Place of a segment, for messages, of an array with any number of axes."""
-    ndim = (len(key) - 13) // 8
-    try:
-        index, start = chunk_of(key, ndim)
-    except (CorruptDataError, struct.error):
+    ndim, odd = divmod(len(key) - 13, 8)
+    if odd or ndim < 0:
         return key[9:].hex()
+    index, start = chunk_of(key[9:], ndim)
     return f"{index}, row {start}" if start else f"{index}"
 
 

@@ -76,28 +76,24 @@ def _append_jobs(state: ArrayState, at: int, values: Array) -> Iterator[Job]:
                     ),
                 )
             ]
-            old = state.segments(index) if first else []
             for a, b in slabs(rows, size):
                 x, y = max(a, first), min(b, stop)
                 if x < y:
-                    yield _append_job(state, index, part[x - first : y - first], (a, b), x, old)
+                    yield _append_job(state, index, part[x - first : y - first], (a, b), x)
 
 
 def _append_job(
-    state: ArrayState,
-    index: Shape,
-    values: Array,
-    slab: tuple[int, int],
-    at: int,
-    old: Sequence[Segment],
+    state: ArrayState, index: Shape, values: Array, slab: tuple[int, int], at: int
 ) -> Job:
     stop = at + len(values)
-    mine = [segment for segment in old if slab[0] <= segment.start < at]
-    start = _merged_from(mine, at, stop, slab[1])
-    drop = [segment.start for segment in mine if segment.start >= start]
+    old: list[Segment] = []
+    if at > slab[0]:
+        old = _merged(state.segments_before(index, slab[0], at), at, stop, slab[1])
+    start = old[0].start if old else at
     shape = (stop - start, *values.shape[1:])
-    if start == at:
-        return Job(index, at, shape, partial(np.asarray, values), drop)
+    if not old:
+        return Job(index, at, shape, partial(np.asarray, values), ())
+    drop = [segment.start for segment in old]
     return Job(index, start, shape, partial(_joined, state, index, start, at, old, values), drop)
 
 
@@ -121,8 +117,15 @@ def _tier(rows: int) -> int:
     return (rows.bit_length() - 1) // 4
 
 
-def _merged_from(segments: Sequence[Segment], at: int, stop: int, end: int) -> int:
-    """Return where the segment begins that holds the rows ``at .. stop`` once they are added.
+def _merged(segments: Iterator[Segment], at: int, stop: int, end: int) -> list[Segment]:
+    """Return the segments that become one with the rows ``at .. stop`` that are added.
+
+    Parameters
+    ----------
+    segments : iterator of Segment
+        From the last one backwards; no more are looked at than needed.
+    end : int
+        Where the slab is full: then all of it becomes one.
 
     Notes
     -----
@@ -130,21 +133,22 @@ def _merged_from(segments: Sequence[Segment], at: int, stop: int, end: int) -> i
     together they make one of the next. So tiers never rise from one segment to the next, and
     every merge brings each of its rows into a higher tier.
     """
-    start, i = at, len(segments)
-    if stop == end and segments:
-        return segments[0].start
-    while i:
+    if stop == end:
+        return list(segments)[::-1]
+    merged: list[Segment] = []
+    equal: list[Segment] = []
+    start = at
+    for segment in segments:
         tier = _tier(stop - start)
-        j = i
-        while j and _tier(segments[j - 1].rows) < tier:
-            j -= 1
-        if j == i:
-            while j and _tier(segments[j - 1].rows) <= tier:
-                j -= 1
-            if j == i or stop - segments[j].start < TIER ** (tier + 1):
-                break
-        start, i = segments[j].start, j
-    return start
+        own = _tier(segment.rows)
+        if own > tier:
+            break
+        equal.append(segment)
+        if (own < tier and len(equal) == 1) or stop - segment.start >= TIER ** (tier + 1):
+            merged += equal
+            equal = []
+            start = segment.start
+    return merged[::-1]
 
 
 def resize(txn: Transaction, state: ArrayState, shape: Shape) -> ArrayState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,6 +24,9 @@ __all__ = ["ArrayState", "Chunks", "Segment", "array_state", "new_array", "put_b
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
+
+_KEPT_SEGMENTS: Final = 4096
+"""Records of segments that are kept unpacked: up to about 2 KiB each."""
 
 SCAN_COST: Final = 30
 """Looking for the first record of a range costs about as much as reading 30 that follow it."""
@@ -113,6 +117,12 @@ class ArrayState:
         found = self.view.scan(*keys.segments(self.node, index))
         return [self.segment_of(key, value)[1] for key, value in found]
 
+    def segments_before(self, index: Sequence[int], first: int, stop: int) -> Iterator[Segment]:
+        """Yield the segments of one chunk that begin at rows ``first .. stop``, backwards."""
+        low, high = (keys.segment(self.node, index, row) for row in (first, stop))
+        for key, value in self.view.scan(low, high, reverse=True):
+            yield self.segment_of(key, value)[1]
+
     def all_segments(self, first: int = 0) -> Iterator[tuple[Shape, Segment]]:
         """Yield (chunk index, segment) of all chunks from one along axis 0 on."""
         start, stop = keys.segments(self.node)
@@ -122,37 +132,33 @@ class ArrayState:
             yield self.segment_of(key, value)
 
     def segment_of(self, key: bytes, value: bytes) -> tuple[Shape, Segment]:
-        schema = self.schema
-        index, start = keys.chunk_of(key, schema.ndim)
-        pointers, payload = unpack_record(value)
-        try:
-            record = SegmentRecord.unpack(payload, schema.ndim)
-            self._check(index, start, record, len(pointers))
-        except CorruptDataError as error:
-            raise located(error, self.path, index) from None
-        return index, Segment(start, record, pointers[0] if pointers else None)
+        """Return (chunk index, segment) of a record.
 
-    def _check(self, index: Shape, start: int, record: SegmentRecord, n_pointers: int) -> None:
-        chunks, stored = self.schema.chunks, record.stored
-        if n_pointers != (record.data is None):
-            raise CorruptDataError(f"a segment with {n_pointers} pages")
-        if not chunks:
-            if start:
-                raise CorruptDataError(f"a segment at row {start} of a single value")
-            return
-        if start + stored[0] > chunks[0] or any(
-            n > c for n, c in zip(stored[1:], chunks[1:], strict=True)
-        ):
+        Raises
+        ------
+        CorruptDataError
+            The record is none, or leads beyond its chunk or the bounds.
+        """
+        try:
+            found = _unpack(key[9:], value, self.schema.chunks)
+        except CorruptDataError as error:
+            place = keys.chunk_place(key)
             raise CorruptDataError(
-                f"a segment of shape {stored} at row {start} of a chunk of shape {chunks}"
-            )
-        for k, c, n, size in zip(index, chunks, record.valid, self.shape, strict=True):
-            if k * c + start + n > size:
+                f"{self.path!r} chunk {place}: {error}", offset=error.offset, node=self.path
+            ) from None
+        index, segment = found
+        at = segment.start  # counts along axis 0 only
+        for k, c, n, size in zip(
+            index, self.schema.chunks, segment.record.valid, self.shape, strict=True
+        ):
+            if k * c + at + n > size:
                 raise CorruptDataError(
-                    f"a segment of shape {record.valid} at row {start} leads beyond the shape "
-                    f"{self.shape}"
+                    f"{self.path!r} chunk {index}: a segment of shape {segment.record.valid} at "
+                    f"row {segment.start} leads beyond the shape {self.shape}",
+                    node=self.path,
                 )
-            start = 0  # counts along axis 0 only
+            at = 0
+        return found
 
     def chunks_within(self, low: Shape, high: Shape) -> Chunks:
         """Return the chunks with an index from `low` to `high` (inclusive) that are stored.
@@ -165,7 +171,7 @@ class ArrayState:
         for start, stop in self._ranges(low, high):
             values = zip(*self.view.entries(start, stop), strict=True)
             for key, value in values:
-                index = keys.chunk_of(key, self.schema.ndim)[0]
+                index = keys.chunk_of(key[9:], self.schema.ndim)[0]
                 if all(a <= k <= b for a, k, b in zip(low, index, high, strict=True)):
                     out.setdefault(index, []).append(self.segment_of(key, value)[1])
         return out
@@ -194,6 +200,27 @@ class ArrayState:
                 keys.chunk(self.node, (*index, low[cut])),
                 keys.segments(self.node, (*index, high[cut]))[1],
             )
+
+
+@lru_cache(maxsize=_KEPT_SEGMENTS)
+def _unpack(rest: bytes, value: bytes, chunks: Shape) -> tuple[Shape, Segment]:
+    """Return (chunk index, segment) from what follows kind ``C`` in a key, and the value.
+
+    Those that an array which grows by single rows ends in are looked at again and again.
+    """
+    index, start = keys.chunk_of(rest, len(chunks))
+    pointers, payload = unpack_record(value)
+    record = SegmentRecord.unpack(payload, len(chunks))
+    if len(pointers) != (record.data is None):
+        raise CorruptDataError(f"a segment with {len(pointers)} pages")
+    stored = record.stored
+    if start and not chunks:
+        raise CorruptDataError(f"a segment at row {start} of a single value")
+    if chunks and (start + stored[0] > chunks[0] or any(map(int.__gt__, stored[1:], chunks[1:]))):
+        raise CorruptDataError(
+            f"a segment of shape {stored} at row {start} of a chunk of shape {chunks}"
+        )
+    return index, Segment(start, record, pointers[0] if pointers else None)
 
 
 def array_state(view: View, node: int, path: str) -> ArrayState:
