@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,12 @@ def index_arrays(where: Box | Points, shape: Shape) -> tuple[Any, ...]:
     return tuple(grid)
 
 
+def fetch(array: np.ndarray, where: Box | Points) -> np.ndarray:
+    return array[(*index_arrays(where, array.shape), ...)].copy()
+
+
 def read(array: np.ndarray, selection: Selection) -> np.ndarray:
-    raw = array[(*index_arrays(selection.where, array.shape), ...)].copy()
+    raw = fetch(array, selection.where)
     assert raw.shape == selection.layout
     return raw
 
@@ -126,6 +131,7 @@ def test_any_key_reads_what_numpy_reads(case: tuple[np.ndarray, Any]) -> None:
     assert selection.is_empty == (np.size(expected) == 0)
     raw = read(array, selection)
     assert_same(selection.finish(raw), expected)
+    assert_same(selection.read(partial(fetch, array)), expected)
     if not selection.is_empty:
         np.testing.assert_array_equal(selection.spread(selection.finish(raw)), raw)
 
@@ -355,6 +361,33 @@ def test_only_axes_that_need_them_get_coordinates(
     assert {len(coords) for coords in selection.where.coords} == {n}
     assert selection.layout == layout
     assert_same(selection.finish(read(array, selection)), array[key])
+
+
+@pytest.mark.parametrize(
+    ("key", "box"),
+    [
+        (np.arange(100) % 3 < 1.5, Box((0, 0, 0), (100, 50, 7), (1, 1, 1))),
+        ((slice(None), [9, 4, 4, 5]), Box((0, 4, 0), (100, 6, 7), (1, 1, 1))),
+        (([9, 4, 5], slice(4, None, 9), [1, 2, 0]), Box((4, 4, 0), (6, 6, 3), (1, 9, 1))),
+        (np.arange(35_000).reshape(100, 50, 7) % 7 > 4.5, Box((0, 0, 5), (100, 50, 2), (1, 1, 1))),
+        ((slice(None), [0, 24, 25]), None),
+        (([0, 9, 3], [40, 1, 2], [0, 3, 1]), None),
+    ],
+)
+def test_points_that_stand_closely_are_read_as_the_box_that_holds_them(
+    key: Any, box: Box | None
+) -> None:
+    array = np.arange(35_000).reshape(100, 50, 7)
+    asked: list[Box | Points] = []
+
+    def ask(where: Box | Points) -> np.ndarray:
+        asked.append(where)
+        return fetch(array, where)
+
+    selection = parse(key, array.shape)
+    assert isinstance(selection.where, Points)
+    assert_same(selection.read(ask), array[key])
+    assert asked == [selection.where if box is None else box]
 
 
 def test_the_key_is_never_changed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -170,7 +171,7 @@ class Array(Node):
         """
         state = self._state()
         selection = parse(key, state.shape)
-        return selection.finish(read(state, selection.where))
+        return selection.read(partial(read, state))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumPyArray:
         if copy is False:

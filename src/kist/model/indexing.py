@@ -12,6 +12,8 @@ run, ``np.ix_`` of ranges, an int beside an array.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +40,10 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 # Of int, slice, None and Ellipsis: what NumPy's basic indexing takes.
 Index = tuple[Any, ...]
+
+DENSE = 8
+"""Points are read as the box that holds them if it has at most so many elements for each: then
+nearly all blocks hold one, and a plain copy costs less than bringing each point to its place."""
 
 _ALL = slice(None)
 _FLIP = slice(None, None, -1)
@@ -115,6 +121,35 @@ class Selection:
     def is_empty(self) -> bool:
         """Whether nothing is selected; then nothing must be written, even where `where` is 0-d."""
         return 0 in self.shape
+
+    def read(self, fetch: Callable[[Box | Points], Array]) -> Any:
+        """Return what NumPy would give for the key, from a store.
+
+        Parameters
+        ----------
+        fetch : callable
+            Gives what stands at a box or at points, in their layout. It is called once, for
+            `where` or, where points stand closely, for a box that holds them all.
+
+        Returns
+        -------
+        ndarray, shape ``shape``, or NumPy scalar
+            As from `finish`.
+        """
+        where = self.where
+        if not isinstance(where, Points):
+            return self.finish(fetch(where))
+        low = [int(coords.min()) for coords in where.coords]
+        lengths = [int(c.max()) - a + 1 for c, a in zip(where.coords, low, strict=True)]
+        if prod(lengths) > DENSE * len(where.coords[0]):
+            return self.finish(fetch(where))
+        start, count = list(where.box.start), list(where.box.count)
+        for axis, a, n in zip(where.axes, low, lengths, strict=True):
+            start[axis], count[axis] = a, n
+        raw = fetch(Box(tuple(start), tuple(count), where.box.step))
+        front = np.moveaxis(raw, where.axes, range(len(low)))
+        cut = [c - a if a else c for c, a in zip(where.coords, low, strict=True)]
+        return self.finish(front[tuple(cut)])
 
     def finish(self, raw: Array) -> Any:
         """Return what NumPy would give for the key.
