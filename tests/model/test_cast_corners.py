@@ -61,7 +61,7 @@ def test_missing_strings_are_whatever_the_column_says(na_object):
 
 
 def test_missing_strings_need_a_column_that_knows_them():
-    with pytest.raises(DTypeError, match="row 1.*None is a missing value"):
+    with pytest.raises(DTypeError, match=r"row 1.*None is a missing value"):
         cast_values(["a", None], np.dtypes.StringDType(), column="s")
 
 
