@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 from kist.engine import creation, history, recovery, upkeep
+from kist.engine.glance import Glance
 from kist.engine.history import CommitInfo
 from kist.engine.interrupts import hold_interrupts
 from kist.engine.pins import Pins
@@ -31,8 +32,8 @@ from kist.errors import (
     StoreLockedError,
     TransactionClosedError,
 )
-from kist.format import keys, layout
-from kist.format.superblock import Slot
+from kist.format import keys, layout, superblock
+from kist.format.superblock import Slot, Super
 from kist.format.values import KeptVersion
 from kist.storage.base import StorageBackend
 
@@ -109,6 +110,7 @@ class Engine:
         self._newest: Snapshot | None = None
         self._empty_first = empty_first
         self._slots_raw = b""
+        self._glance: Glance | None = None  # how the file looks while nothing is newer
         _engines.add(self)
 
     def _tell_damage(self) -> None:
@@ -184,23 +186,36 @@ class Engine:
             raise StoreClosedError(f"{self.path}: the store is closed")
 
     def refresh(self) -> int:
-        """Move to the newest commit; returns its id. A few small reads when nothing changed."""
+        """Move to the newest commit; returns its id. Two small reads when nothing changed."""
         self._check_open()
+        glance = self._glance
+        if glance is not None and glance.holds():
+            return self.commit
         with self._lock:
             if self._writing:
                 return self.commit  # the writer is this process: nobody else can commit
+            self._glance = None
             if self._inherited:
                 self._reload()
                 self._inherited = False
-            while self._follow_one():
-                pass
-            raw = recovery.slot_bytes(self.backend)
-            if raw != self._slots_raw:
-                self.slots = recovery.slots_of(raw, self.uuid)
-                if any(self.slots):
-                    self._follow_slots(recovery.newest_slot(self.slots, self.path))
-                self._slots_raw = raw
+            self._glance = self._look()
             return self.commit
+
+    def _look(self) -> Glance | None:
+        """Follow the log and the slots to their end; returns what tells that nothing is newer."""
+        while True:
+            glance = Glance(self.ring, self.chain)
+            if self._follow_one(glance):
+                continue
+            if glance.slots == self._slots_raw:
+                whole = None not in self.slots and glance.settled(self.ring, self.chain.last)
+                return glance if whole else None
+            self.slots = recovery.slots_of(glance.slots, self.uuid)
+            if any(self.slots):
+                self._follow_slots(recovery.newest_slot(self.slots, self.path))
+            else:
+                self._check_same_store()
+            self._slots_raw = glance.slots
 
     def _follow_slots(self, newest: Slot) -> None:
         chain = self.chain
@@ -214,9 +229,9 @@ class Engine:
         oldest = oldest_commit(self.slots)
         chain.seen = [r for r in chain.seen if r.commit > oldest]
 
-    def _follow_one(self) -> bool:
+    def _follow_one(self, glance: Glance) -> bool:
         chain = self.chain
-        if not recovery.may_follow(self.ring, chain):
+        if not glance.followers(chain.last) and not recovery.goes_on_elsewhere(self.ring, chain):
             return False
         record, mark = recovery.next_record(
             self.ring, chain.position, chain.last, chain.state.commit
@@ -228,10 +243,18 @@ class Engine:
         self._newest = None
         return True
 
+    def _check_same_store(self) -> None:
+        """Raise when no slot is one of this store because the file holds another one."""
+        head = self.backend.read(0, layout.HEAD_BYTES)
+        self._check_uuid(superblock.unpack_super(head, self.path))
+
+    def _check_uuid(self, found: Super) -> None:
+        if found.uuid != self.uuid:
+            raise StaleHandleError(f"{self.path}: another store stands there now; open it again")
+
     def _reload(self) -> None:
         loaded = recovery.load(self.backend, self.path)
-        if loaded.super.uuid != self.uuid:
-            raise StaleHandleError(f"{self.path}: another store stands there now; open it again")
+        self._check_uuid(loaded.super)
         self.slots, self.chain = loaded.slots, loaded.chain
 
     def newer(self, commit: int) -> int:
@@ -250,11 +273,13 @@ class Engine:
     def newest(self) -> Snapshot:
         """Snapshot of the newest commit; the same object while nothing changes."""
         self.refresh()
-        with self._lock:
-            newest = self._newest
-            if newest is None or newest.commit != self.commit or not newest.pinned:
-                newest = self._newest = self._pinned(None)
-            return newest
+        newest = self._newest
+        if newest is None or newest.commit != self.commit or not newest.pinned:
+            with self._lock:
+                newest = self._newest
+                if newest is None or newest.commit != self.commit or not newest.pinned:
+                    newest = self._newest = self._pinned(None)
+        return newest
 
     def snapshot(self, version: int | str | None = None) -> Snapshot:
         """Pinned snapshot of the newest commit, of a commit id, or of a tag.
@@ -520,6 +545,7 @@ def _after_fork_in_child() -> None:
         engine._writing = False
         engine._transaction = None
         engine._inherited = True
+        engine._glance = None
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

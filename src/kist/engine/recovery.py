@@ -183,18 +183,12 @@ def _read_record(
     return unpack_record_at(data, 0, position, ring.uuid)
 
 
-def may_follow(ring: Ring, chain: Chain) -> bool:
-    """Whether a record or a mark may stand behind a chain: one small read that mostly says no."""
-    position, last = chain.position, chain.last
-    near, far = -(-position // 64) * 64, -(-position // layout.BLOCK) * layout.BLOCK
-    data = ring.backend.read(near, far + layout.RECORD.size - near)
-    for at in (_PARENT_AT, _PARENT_AT + far - near):
-        if data[at : at + 16] == last:
-            return True
+def goes_on_elsewhere(ring: Ring, chain: Chain) -> bool:
+    """Whether something at the start of the other half names the end of a chain."""
     if chain.records:
         return False  # only a root record is followed by one in the other half
-    place = ring.other_half(position) + _PARENT_AT
-    return ring.backend.read(place, 16) == last
+    place = ring.other_half(chain.position) + _PARENT_AT
+    return ring.backend.read(place, 16) == chain.last
 
 
 def next_record(

@@ -1,0 +1,85 @@
+"""Whether a file may hold a newer commit than one that is known: two small reads.
+
+Every read through a handle that shows the newest commit asks this first. The answer "no" must be
+right whoever wrote in the meantime, and however often. Let N be the commit that is known. What
+makes another one newer is its record N + 1 in the log, whose header names the sum of N as its
+parent. There are three places for it (docs/format.md, "Finding the newest commit"):
+
+- Behind N, in the half that N's record lies in, at the next multiple of 64 (``relaxed`` and
+  ``none``) or of 4096 (``full``, and every root record). Both headers are in the piece of the
+  log that is read here.
+- At the start of the other half. It goes there only when N is a root record and a slot names the
+  place. Either that slot was known when N was, and N's place *is* the start of that half; or it
+  has been written since, and the slots have changed.
+- Nowhere any more: the half was begun anew and has run over the place. Before a half is begun
+  anew, a slot that says so is written, so the slots have changed.
+
+Bulk commits, checkpoints, compaction, tags and the next step of a writer that took over after a
+crash are all records of this chain. Another store in the same file has other slots. A file that
+another one replaces under its path is another file: this one stays what it is.
+
+So if neither the piece nor the slots have changed since somebody looked thoroughly and found
+nothing, there is nothing. Two things make that hold when others write at the same time:
+
+- The bytes that are remembered are read *before* the thorough look. A record that came later has
+  changed them.
+- A record may be seen half written: its header is there, and will not change any more when the
+  rest arrives. So bytes in which something names N as its parent are not remembered, unless it
+  is a whole mark, which an orderly close leaves there.
+
+A slot that is damaged proves nothing: as long as one is, nothing is remembered.
+
+And the log is read before the slots: a record that stood in the piece and was run over before
+the first read has changed the slots before the second.
+"""
+
+from __future__ import annotations
+
+from kist.engine.recovery import Chain, Ring, slot_bytes
+from kist.format import layout
+from kist.format.log import unpack_record_at
+from kist.storage.base import StorageBackend
+
+_PARENT_AT = layout.RECORD.offset("parent")
+_MARK_BYTES = layout.RECORD.size + 4  # its message is empty
+
+
+class Glance:
+    """The bytes of which some change before a newer commit is there.
+
+    Attributes
+    ----------
+    slots : bytes
+        Both slots as they stand.
+    """
+
+    __slots__ = ("_at", "_backend", "_log", "_n", "_near", "slots")
+
+    def __init__(self, ring: Ring, chain: Chain) -> None:
+        position, end = chain.position, ring.half_end(chain.position)
+        near, far = -(-position // 64) * 64, -(-position // layout.BLOCK) * layout.BLOCK
+        self._backend: StorageBackend = ring.backend
+        self._near = near
+        self._at = [place - near for place in dict.fromkeys((near, far)) if place < end]
+        self._n = max(0, min(far + _MARK_BYTES, end) - near)
+        self._log = ring.backend.read(near, self._n)
+        self.slots = slot_bytes(ring.backend)
+
+    def holds(self) -> bool:
+        """Whether the file still shows these bytes."""
+        backend = self._backend
+        return backend.read(self._near, self._n) == self._log and slot_bytes(backend) == self.slots
+
+    def followers(self, last: bytes) -> list[int]:
+        """Where in the log something begins that names `last` as its parent."""
+        log = self._log
+        begun = [at for at in self._at if log.startswith(layout.COMMIT_MAGIC, at)]
+        return [at for at in begun if log.startswith(last, at + _PARENT_AT)]
+
+    def settled(self, ring: Ring, last: bytes) -> bool:
+        """Whether these bytes tell all: what follows, if anything, is a whole mark."""
+        for at in self.followers(last):
+            record = unpack_record_at(self._log, at, self._near + at, ring.uuid)
+            if record is None or record.kind != layout.COMMIT_MARK:
+                return False
+        return True
