@@ -13,7 +13,8 @@ import numpy as np
 from kist_types import Array, KistError
 
 if TYPE_CHECKING:
-    from kist_reader import Reader, View
+    from kist_arrays import ArraySchema
+from kist_reader import Reader, View
 
 FEW = 40
 SHORT = 256
@@ -195,6 +196,35 @@ def missing_json(dtype: Any) -> Any:
     return {"missing": value, "coerce": dtype.coerce}
 
 
+def array_json(values: Array, schema: ArraySchema, full: bool) -> dict[str, Any]:
+    """The elements of an array, its shapes and its fill value."""
+    leaves = schema.described.leaves
+    flat = values.reshape(-1)
+    fill = np.empty(1, values.dtype)
+    fill[0] = schema.fill
+
+    def described(items: Array) -> list[dict[str, Any]]:
+        out = []
+        for leaf in leaves:
+            part: Any = items
+            for name in leaf.path:
+                part = part[name]
+            part = np.asarray(part)
+            out.append(leaf_json(part.astype("O") if leaf.kind == 11 else part, leaf.path, full))
+        return out
+
+    result = {
+        "shape": list(values.shape),
+        "chunks": list(schema.chunk),
+        "dtype": "StringDType" if schema.is_string else dtype_json(values.dtype),
+        "fill_value": described(fill),
+        "leaves": described(flat),
+    }
+    if schema.is_string:
+        result["strings"] = missing_json(values.dtype)
+    return result
+
+
 def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
     """A node and everything below it."""
     node = view.nodes[path]
@@ -209,6 +239,8 @@ def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
         result["items"] = [
             [value_json(key, full), value_json(value, full)] for key, value in view.keystore(path)
         ]
+    if node.kind == "array":
+        result |= array_json(view.array(path), view.array_schema(path), full)
     if node.kind == "table":
         rows = view.table(path)
         result["n_rows"] = len(rows)

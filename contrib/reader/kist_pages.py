@@ -97,7 +97,9 @@ class Page:
         self.stages = [(cursor.get("H"), cursor.take(cursor.get("I"))) for _ in range(n_stages)]
         self.ends = [int(end) for end in cursor.array("<u8", self.n_blocks)]
         self.sums = [int(item) for item in cursor.array("<u8", self.n_sectors)]
-        cursor.end()
+        padding = cursor.rest()
+        if len(padding) >= 64 or any(padding):
+            raise Damage("page head: bytes behind the sums")
         self.stored = body[head:]
         for number, per, parts in (
             (self.n_values, self.block_values, self.n_blocks),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from kist_arrays import ArraySchema, read_array, read_array_schema
 from kist_keystore import Key, read_entry, read_key
 from kist_pages import Page, form_of, from_little
 from kist_pieces import read_ordinals
@@ -290,6 +291,25 @@ class View:
         for packed, entry in sorted(entries.items()):
             yield read_key(packed), read_entry(self.store, entry)
 
+    def array_schema(self, path: str) -> ArraySchema:
+        """The schema of an array."""
+        node = self.nodes[path]
+        if node.kind != "array":
+            raise Unknown(f"{path} is a {node.kind}")
+        entry = self._of(node.id, "S").get(b"")
+        if entry is None:
+            raise Damage(f"{path}: no schema")
+        return read_array_schema(self.store.payload(entry, "array schema"))
+
+    def array(self, path: str) -> Array:
+        """All elements of an array."""
+        schema = self.array_schema(path)
+        node = self.nodes[path].id
+        bounds = self._of(node, "B").get(b"")
+        if bounds is None:
+            raise Damage(f"{path}: no bounds")
+        return read_array(self.store, schema, bounds.payload, self._of(node, "C"))
+
     def pointers(self) -> Iterator[tuple[str, Pointer]]:
         """All extents that the records of the map own, with the kinds of the records."""
         for (_, kind), entries in self.records.items():
@@ -301,6 +321,7 @@ class View:
         """Verify the frames of all records, and decode all that they hold."""
         types = {
             "A": b"BLOB",
+            "C": b"NPAG",
             "G": b"ROWS",
             "K": b"KVAL",
             "P": b"NPAG",
@@ -316,6 +337,8 @@ class View:
                 self.attributes(path, column)
             if node.kind == "table":
                 self.table(path)
+            if node.kind == "array":
+                self.array(path)
             if node.kind == "key store":
                 for _ in self.keystore(path):
                     pass

@@ -48,21 +48,35 @@ class KeyStore:
 
 
 @dataclass
+class NdArray:
+    """Elements, shape of the chunks, fill value (0-d, of the dtype), and attributes."""
+
+    values: Array
+    chunks: tuple[int, ...]
+    fill: Array
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class Group:
     """Names of what stands below, and attributes."""
 
-    children: Mapping[str, Group | Table | KeyStore] = field(default_factory=dict)
+    children: Mapping[str, Group | Table | KeyStore | NdArray] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def content_of(group: Any) -> Group:
     """Return what an open store, or a group of it, holds."""
-    children: dict[str, Group | Table | KeyStore] = {}
+    children: dict[str, Group | Table | KeyStore | NdArray] = {}
     for name, node in group.items():
         if node.kind == "group":
             children[name] = content_of(node)
         elif node.kind == "key store":
             children[name] = KeyStore(list(node.items()), dict(node.attrs))
+        elif node.kind == "array":
+            fill = np.empty((), node.dtype)
+            fill[()] = node.fill_value
+            children[name] = NdArray(node[...], node.chunks, fill, dict(node.attrs))
         else:
             columns = {column: dict(node[column].attrs) for column in node.columns}
             columns = {column: attrs for column, attrs in columns.items() if attrs}
@@ -74,7 +88,7 @@ def content_of(group: Any) -> Group:
 # As JSON
 
 
-def describe(node: Group | Table | KeyStore) -> Json:
+def describe(node: Group | Table | KeyStore | NdArray) -> Json:
     """Return a node and everything below it as JSON."""
     attributes = {name: describe_value(node.attrs[name]) for name in sorted(node.attrs)}
     if isinstance(node, Group):
@@ -83,6 +97,8 @@ def describe(node: Group | Table | KeyStore) -> Json:
     if isinstance(node, KeyStore):
         items = [[describe_value(key), describe_value(value)] for key, value in node.items]
         return {"kind": "key store", "attributes": attributes, "items": items}
+    if isinstance(node, NdArray):
+        return _described_nd(node, attributes)
     found: Json = {
         "kind": "table",
         "attributes": attributes,
@@ -97,6 +113,27 @@ def describe(node: Group | Table | KeyStore) -> Json:
             column: {name: describe_value(attrs[name]) for name in sorted(attrs)}
             for column, attrs in sorted(node.column_attrs.items())
         }
+    return found
+
+
+def _described_nd(node: NdArray, attributes: Json) -> Json:
+    dtype = node.values.dtype
+    text = dtype.kind == "T"
+    values, fill = (
+        part.reshape(-1).astype("O") if text else part.reshape(-1)
+        for part in (node.values, node.fill)
+    )
+    found: Json = {
+        "kind": "array",
+        "attributes": attributes,
+        "shape": list(node.values.shape),
+        "chunks": list(node.chunks),
+        "dtype": "StringDType" if text else describe_dtype(dtype),
+        "fill_value": [describe_leaf(*leaf) for leaf in leaves_of(fill)],
+        "leaves": [describe_leaf(*leaf) for leaf in leaves_of(values)],
+    }
+    if text:
+        found["strings"] = describe_strings(dtype)
     return found
 
 

@@ -27,7 +27,17 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from content import Array, Group, KeyStore, Table, content_of, describe, describe_versions, dumps
+from content import (
+    Array,
+    Group,
+    KeyStore,
+    NdArray,
+    Table,
+    content_of,
+    describe,
+    describe_versions,
+    dumps,
+)
 
 import kist
 
@@ -608,6 +618,76 @@ def keystore(path: Path) -> Group:
     pairs = [(key, values[key]) for key in ordered]
     attrs = {"TITLE": "Runs", "unit": "V"}
     return Group({"runs": KeyStore(pairs, attrs), "g": Group(below), "empty": KeyStore([])})
+
+
+@maker
+def arrays(path: Path) -> Group:
+    """Arrays: chunks in blocks and in C order, segments of appends, shrunk, grown, fill values."""
+    waves = np.round(np.sin(ramp(24 * 40 * 45).reshape(24, 40, 45) / 900), 3).astype("f4")
+    image = (noise(130 * 90, 5) % 4_000).astype(">u2").reshape(130, 90)
+    line = np.cumsum(noise(12_000, 6) % 7 - 3)
+    records = np.zeros((3, 4), [("a", ">i4"), ("b", "<f4", 2), ("s", "S3")])
+    records["a"], records["b"], records["s"] = ramp(12).reshape(3, 4), 0.5, b"xy"
+    missing = np.dtypes.StringDType(na_object=None)
+    names = np.array([f"n {i % 7}" * (i % 4) for i in range(2_000)], missing).reshape(50, 40)
+    names[::9, 3] = None
+    texts = np.array([[f"text {i} {j} é" * 9 for j in range(8)] for i in range(90)], missing)
+    flags = noise(6_000, 7).reshape(20, 15, 20) % 3 == 0
+    with kist.open(path, "x") as store:
+        store.create_array("waves", waves, chunks=(16, 24, 40), title="Waves", attrs={"unit": "m"})
+        store.create_array("g/image", image, codec="zstd")
+        store.create_array("g/auto", line)
+        mapped = store.create_array("mapped", waves[:3], codec="none")
+        assert mapped.mmap().flags.aligned
+        store.create_array("records", records, fill_value=records[1, 1])
+        store.create_array("names", names, chunks=(16, 16), fill_value=None)
+        store.create_array("texts", texts)
+        store.create_array("flags", flags, chunks=(7, 7, 7))
+        store["scalar"] = np.float64(2.5)
+        store["nothing"] = np.zeros((0, 3), "M8[D]")
+        store.create_array("void", shape=(2, 2), dtype="V0")
+        store.create_array("absent", shape=(10**3, 7), dtype="c8", fill_value=1 - 2j)
+        grown = store.create_array("grown", shape=(0, 5), dtype="i8", chunks=(600, 3))
+        for start, stop in ((0, 1), (1, 20), (20, 300), (300, 301), (301, 302), (302, 1_000)):
+            grown.append(ramp(5 * (stop - start), 5 * start).reshape(-1, 5))
+        for row in range(1_000, 1_020):
+            grown.append(ramp(5, 5 * row))
+        cut = store.create_array("cut", image, chunks=(50, 40), fill_value=7)
+        cut.resize((120, 60))
+        cut.resize((125, 70))
+        cut[3:5, 65:] = 9
+        cut[50:100, :40] = 7
+    after = np.full((125, 70), 7, ">u2")
+    after[:120, :60] = image[:120, :60]
+    after[3:5, 65:] = 9
+    after[50:100, :40] = 7
+    zero = {name: np.zeros((), name) for name in ("f4", ">u2", "i8", "?", "f8", "M8[D]")}
+    nothing = np.ndarray((2, 2), "V0", b"")
+    complexes = np.full((10**3, 7), 1 - 2j, "c8")
+    empty = np.empty((), missing)
+    empty[()] = None
+    return Group(
+        {
+            "waves": NdArray(waves, (16, 24, 40), zero["f4"], {"TITLE": "Waves", "unit": "m"}),
+            "g": Group(
+                {
+                    "image": NdArray(image, (4096, 90), zero[">u2"]),
+                    "auto": NdArray(line, (131_072,), zero["i8"]),
+                }
+            ),
+            "mapped": NdArray(waves[:3], (145, 40, 45), zero["f4"]),
+            "records": NdArray(records, (16_384, 4), records[1, 1:2].reshape(())),
+            "names": NdArray(names, (16, 16), empty),
+            "texts": NdArray(texts, (8_192, 8), np.array("", missing)),
+            "flags": NdArray(flags, (7, 7, 7), zero["?"]),
+            "scalar": NdArray(np.array(2.5), (), zero["f8"]),
+            "nothing": NdArray(np.zeros((0, 3), "M8[D]"), (32_768, 3), zero["M8[D]"]),
+            "void": NdArray(nothing, (524_288, 2), np.ndarray((), "V0", b"")),
+            "absent": NdArray(complexes, (16_384, 7), np.array(1 - 2j, "c8")),
+            "grown": NdArray(ramp(5_100).reshape(-1, 5), (600, 3), zero["i8"]),
+            "cut": NdArray(after, (50, 40), np.array(7, ">u2")),
+        }
+    )
 
 
 # Making them

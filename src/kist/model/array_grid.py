@@ -84,8 +84,9 @@ def choose_chunks(shape: Shape, item_bytes: int) -> Shape:
     """
     limits = [size or MAX_AXIS for size in shape]
     out = _near_cube(limits, CHUNK_BYTES // item_bytes)
-    while shape and 2 * math.prod(out) * item_bytes <= CHUNK_BYTES:
-        out[0] *= 2
+    rows = CHUNK_BYTES // (math.prod(out[1:]) * item_bytes)
+    if shape and rows >= 2 * out[0]:
+        out[0] = 1 << (rows.bit_length() - 1)
     return tuple(out)
 
 

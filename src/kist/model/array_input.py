@@ -176,7 +176,8 @@ def as_item(value: Any, dtype: DType, path: str) -> Array:
     """
     if not dtype.itemsize:
         return np.ndarray((), dtype, b"")
-    if value is None or (type(value) is int and value == 0):
+    missing = value is None and getattr(dtype, "na_object", "") is not None
+    if missing or (type(value) is int and value == 0):
         return np.zeros((), dtype)
     item = cast_array(value, dtype, path, "fill_value")
     if item.size != 1:
