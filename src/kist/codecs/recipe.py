@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from kist._kernels.decimals import MAX_EXPONENT
+from kist.codecs.delta import MAX_ORDER
 from kist.codecs.registry import CODECS, ENCODINGS
 from kist.errors import CodecError
 
@@ -17,6 +19,18 @@ MAX_STEPS = 8
 # Numbers of options that each stage takes, at least and at most.
 _OPTIONS = {1: (0, 0), 2: (0, 0), 3: (0, 0), 4: (0, 1), 5: (1, 1), 6: (0, 0), 7: (2, 2)}
 _OPTIONS |= {16: (0, 0), 17: (4, 4), 18: (1, 1), 19: (2, 2), 20: (0, 0)}
+
+
+# Least and greatest of the options: recipes stand in files, and what they say is done when values
+# are added.
+_RANGES = {
+    4: ((0, (1 << 63) - 1),),
+    5: ((1, MAX_ORDER),),
+    7: ((0, MAX_EXPONENT), (4, 8)),
+    17: ((0, 5), (0, 9), (0, 2), (0, 2)),
+    18: ((0, 12),),
+    19: ((0, 5), (0, 9)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +55,8 @@ class Recipe:
             known = CODECS if place == len(steps) - 1 else ENCODINGS
             low, high = _OPTIONS.get(number, (1, 0))
             good = good and number in known and low <= len(options) <= high
-            good = good and all(0 <= o < 1 << 64 for o in options)
+            ranges = _RANGES.get(number, ())
+            good = good and all(a <= o <= b for o, (a, b) in zip(options, ranges, strict=False))
         if not good:
             raise CodecError(f"no recipe: {steps!r} for {self.preset!r}")
 

@@ -37,7 +37,7 @@ class Reference:
             return None
         low, high = integer_range(values)
         step = options[0] if options else 1
-        if step > 1:
+        if 1 < step < 1 << (8 * values.itemsize - 1):
             # All are base + a multiple? Floor division by a scalar multiplies: it is cheap.
             bits = values.view(unsigned(values.itemsize))
             distance = bits - np.array(low, values.dtype).view(bits.dtype)

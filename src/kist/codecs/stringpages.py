@@ -130,6 +130,7 @@ def encode_strings(values: Array, recipe: Recipe, *, block_values: int) -> Encod
             )
             stages = (Stage(STRING_DICTIONARY, params), *encoded.stages)
             return Encoded(stages, encoded.blocks, len(values), block_values)
+    if first[0] != STRINGS:
         first = (STRINGS, *_LEVELS.get(recipe.preset.partition("+")[0], _OTHERS))
     _, compressor, level = first
     blocks: list[Block] = []
