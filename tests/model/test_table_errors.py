@@ -205,3 +205,13 @@ def test_aggregates_refuse_what_they_cannot_do(table: Any) -> None:
         table["a"].sum(axis=0)
     with pytest.raises(ValueError, match="no row"):
         table.where("a > 1000")["a"].min()
+
+
+def test_columns_that_are_the_same_text_in_two_unicode_forms_are_refused() -> None:
+    with kist.open(":memory:") as store:
+        with pytest.raises(kist.DTypeError, match="same text in two Unicode forms") as caught:
+            store.create_table("t", {"\u00e9": [1], "e\u0301": [2]})
+        assert caught.value.column == "e\u0301"
+        assert "t" not in store
+        store.create_table("t", {"e\u0301": [1]})
+        assert store["t"].colnames == ("e\u0301",)

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.errors import SelectionError
+from kist.errors import DTypeError, SelectionError
 from kist.format.node import NodeKind
 from kist.format.schema import Schema
 from kist.model.appender import Appender
@@ -67,10 +68,24 @@ def create_table(
     what = f"create {table._path!r}"
     data = adopt(data, what, None if dtype is None else partial(_target_of, dtype, what))
     schema, blocks = schema_for(data, dtype, fill_value, codec, table._path)
+    _check_names([column.name for column in schema.columns], what)
     put_new_table(txn, table._id, schema)
     if isinstance(data, Incoming):
         put_notes(txn, table._id, data.notes)
     append_blocks(txn, table._state(txn), blocks)
+
+
+def _check_names(names: list[str], what: str) -> None:
+    """Refuse columns whose names look the same, as groups do with their nodes."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise DTypeError(
+                f"{what}: the columns {other!a} and {name!a} are the same text in two Unicode "
+                "forms; rename one",
+                column=name,
+            )
 
 
 def _target_of(dtype: Any, what: str) -> Target:
