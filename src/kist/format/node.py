@@ -14,7 +14,7 @@ from kist.errors import CorruptDataError, ReadOnlyError, UnsupportedVersionError
 from kist.format.layout import KNOWN_READ_FEATURES, KNOWN_WRITE_FEATURES, FieldTable
 from kist.format.values import pack_record, unpack_record
 
-__all__ = ["CHILD", "MAX_NAME", "NODE", "Child", "NodeKind", "NodeRecord"]
+__all__ = ["CHILD", "MAX_NAME", "NODE", "Child", "NodeKind", "NodeRecord", "a_kind"]
 
 MAX_NAME: Final = 255
 """Longest name of a node or attribute, in bytes of UTF-8, as on most file systems."""
@@ -54,6 +54,12 @@ class NodeKind(enum.IntEnum):
     def label(self) -> str:
         """The kind in words."""
         return "key store" if self is NodeKind.KEYSTORE else self.name.lower()
+
+
+def a_kind(kind: int) -> str:
+    """Return the kind in words, with its article."""
+    label = kind_label(kind)
+    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"
 
 
 def kind_label(kind: int) -> str:

@@ -13,6 +13,7 @@ from kist.engine.mapped import map_page
 from kist.errors import CodecError, CorruptDataError, DTypeError, ShapeError, TransactionError
 from kist.format.dtypes import is_string_dtype
 from kist.model.array_grid import BlockGrid
+from kist.model.array_read import place
 from kist.model.array_segment import empty_array, inline_values
 from kist.model.array_state import ArrayState, Segment, located
 from kist.storage.base import view_of
@@ -62,8 +63,7 @@ def _mapped(state: ArrayState) -> np.ndarray[Any, Any]:
     if len(segments) > 1 or segment.record.valid != shape or not _in_order(state, segment):
         raise ShapeError(f"{name} was changed since it was made and is stored in parts; {_ANEW}")
     if segment.pointer is None:
-        values = inline_values(segment, dtype)
-        return values[tuple(map(slice, shape))]
+        return inline_values(segment, dtype)[place(map(slice, shape))]
     try:
         buffer, at = map_page(state.view, segment.pointer)
     except CodecError as error:

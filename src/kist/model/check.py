@@ -180,32 +180,20 @@ def _check_nodes(view: View) -> Iterator[Problem]:
 
 
 def _check_datasets(store: Store, view: View) -> Iterator[Problem]:
+    from kist.model.array import Array
     from kist.model.handles import make_handle
     from kist.model.keystore import KeyStore
     from kist.model.table import Table
 
     for path, entry in directory.walk(view, keys.ROOT, "/"):
-        if entry.kind not in (NodeKind.TABLE, NodeKind.KEYSTORE):
+        if entry.kind not in (NodeKind.TABLE, NodeKind.ARRAY, NodeKind.KEYSTORE):
             continue
         where = kind_label(entry.kind)
         try:
             dataset = make_handle(store, view, entry.node, path)
             # Else the two records differ, which is known by now.
-            if isinstance(dataset, Table | KeyStore) and dataset._kind == entry.kind:
+            if isinstance(dataset, Table | Array | KeyStore) and dataset._kind == entry.kind:
                 for message in dataset._check_records(view):
                     yield Problem(where, message, path)
         except FormatError as error:
             yield Problem(where, str(error), path, getattr(error, "offset", None))
-
-
-def _check_array(store: Store, view: View, path: str, node: int) -> Iterator[Problem]:
-    from kist.model.array import Array
-    from kist.model.handles import make_handle
-
-    try:
-        array = make_handle(store, view, node, path)
-        if isinstance(array, Array):
-            for message in array._check_records(view):
-                yield Problem("array", message, path)
-    except FormatError as error:
-        yield Problem("array", str(error), path, getattr(error, "offset", None))

@@ -20,7 +20,7 @@ from kist.errors import (
     NodeNotFoundError,
 )
 from kist.format import keys
-from kist.format.node import CHILD, Child, NodeKind, NodeRecord, kind_label
+from kist.format.node import CHILD, Child, NodeKind, NodeRecord, a_kind, kind_label
 from kist.model.paths import join, nfc
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def find(view: View, group: int, names: tuple[str, ...], base: str) -> Child:
     for name in names:
         if entry.kind != NodeKind.GROUP:
             raise NodeNotFoundError(
-                f"{join(path, name)!r} does not exist: {path!r} is a {kind_label(entry.kind)}, "
+                f"{join(path, name)!r} does not exist: {path!r} is {a_kind(entry.kind)}, "
                 "and paths do not descend into it"
             )
         below = child(view, entry.node, name)
@@ -235,7 +235,7 @@ def require_groups(
             group = add(txn, group, name, NodeKind.GROUP, path)
         elif entry.kind != NodeKind.GROUP:
             raise NodeExistsError(
-                f"{join(path, name)!r} is a {kind_label(entry.kind)}, nothing can stand below it"
+                f"{join(path, name)!r} is {a_kind(entry.kind)}, nothing can stand below it"
             )
         else:
             group = entry.node

@@ -11,7 +11,7 @@ from kist.errors import (
     NodeNotFoundError,
 )
 from kist.format import keys
-from kist.format.node import Child, NodeKind, kind_label
+from kist.format.node import Child, NodeKind, a_kind
 from kist.model import directory
 from kist.model.attributes import copy_attributes
 from kist.model.completing import completions
@@ -142,8 +142,8 @@ class Group(ArrayMaker, KeyStoreMaker, TableMaker):
         if old is not None and overwrite:
             if old.kind != kind or kind == NodeKind.GROUP:
                 raise NodeExistsError(
-                    f"{join(base, name)!r} is a {kind_label(old.kind)}, which a "
-                    f"{kind_label(kind)} does not replace; delete it first"
+                    f"{join(base, name)!r} is {a_kind(old.kind)}, which "
+                    f"{a_kind(kind)} does not replace; delete it first"
                 )
             directory.remove(txn, group, old)
         node = directory.add(txn, group, name, kind, base)

@@ -14,7 +14,7 @@ from kist.errors import (
     UnsupportedVersionError,
 )
 from kist.format import keys
-from kist.format.node import NodeKind, kind_label
+from kist.format.node import NodeKind, a_kind
 from kist.model import directory
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
 
         return KeyStore(store, node, found.created_ns, where)
     raise UnsupportedVersionError(
-        f"{where!r} is a {kind_label(found.kind)}, which this kist cannot read; use a newer kist"
+        f"{where!r} is {a_kind(found.kind)}, which this kist cannot read; use a newer kist"
     )
 
 
