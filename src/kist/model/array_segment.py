@@ -53,6 +53,8 @@ def empty_array(shape: Shape, dtype: np.dtype[Any], *, zeros: bool = False) -> A
     try:
         if not dtype.itemsize:
             return np.ndarray(shape, dtype, b"")
+        if dtype.kind in "mM" and not zeros:
+            return np.ndarray(shape, dtype)  # np.empty forgets the order of times without a unit
         return np.zeros(shape, dtype) if zeros else np.empty(shape, dtype)
     except (MemoryError, ValueError) as error:
         raise TooLargeError(

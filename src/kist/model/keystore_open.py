@@ -122,7 +122,9 @@ class StoredArray:
         if self._memory is not None:
             return _pick(self._memory, found.where).reshape(found.layout).copy()
         if found.is_empty:
-            return np.empty(found.layout, self.dtype)
+            kind = self.dtype.kind  # np.empty forgets the byte order of times without a unit
+            make = np.ndarray if kind in "mM" else np.empty
+            return make(found.layout, self.dtype)
         box = found.where if isinstance(found.where, Box) else found.where.box
         if not self.shape:
             return self._values(0, 1).reshape(())

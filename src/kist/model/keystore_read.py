@@ -132,7 +132,13 @@ def empty(part: Part, size: int | None = None) -> Array:
         There is not so much.
     """
     try:
-        return np.empty(part.shape if size is None else size, part.dtype)
+        shape = part.shape if size is None else (size,)
+        # np.empty forgets the byte order of times without a unit.
+        return (
+            np.ndarray(shape, part.dtype)
+            if part.dtype.kind in "mM"
+            else np.empty(shape, part.dtype)
+        )
     except (MemoryError, ValueError) as error:
         raise TooLargeError(
             f"{part.size if size is None else size:,} values of {part.dtype} do not fit into memory"
