@@ -48,7 +48,7 @@ pytest.importorskip("pyarrow")
 SLOW = 5.0
 """Seconds of the processor, so that a busy machine makes no difference."""
 
-SEEDS = 160
+SEEDS = 110
 MEMORY = 96 << 20
 """Far above what the store below needs whole; a page of it is far smaller."""
 
