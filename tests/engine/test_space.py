@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kist.engine.space import Space, load_space
 from kist.engine.writer import joined
+from kist.errors import CorruptDataError
 from kist.format import keys
 from kist.format.layout import DATA_OFFSET
 from kist.format.log import Freed, Record
+from kist.format.values import pack_free
 
 UNIT = 64
 
@@ -185,3 +188,15 @@ def test_the_rest_of_a_run_is_free_when_loaded() -> None:
     again = model.loaded([], model.space.end, (DATA_OFFSET + 6 * UNIT, 4 * UNIT))
     assert again.free_extents() == [(DATA_OFFSET + 6 * UNIT, 4 * UNIT)]
     assert list(again.changes) == [keys.free(DATA_OFFSET + 6 * UNIT)]
+
+
+@pytest.mark.parametrize("offset", [64, DATA_OFFSET + 4096, 1 << 40])
+def test_free_space_outside_the_used_part_is_damage(offset: int) -> None:
+    entries = [(keys.free(offset), pack_free(4096))]
+
+    def scan(start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+        return [e for e in entries if start <= e[0] < stop]
+
+    end = DATA_OFFSET + 8000
+    with pytest.raises(CorruptDataError, match=str(offset)):
+        load_space(scan, end, (end, 0), [], end)

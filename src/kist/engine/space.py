@@ -277,10 +277,11 @@ def load_space(
             free.append((keys.row_of(key), unpack_free(value)))
     except struct.error as error:
         raise CorruptDataError(f"a record of free space has another key: {error}") from error
-    for offset, length in [*free, *[(w.offset, w.length) for w in waiting]]:
-        if not DATA_OFFSET <= offset <= offset + length <= MAX_OFFSET:
-            raise CorruptDataError(f"free space at byte {offset} cannot be: {length} bytes")
     space = Space(max(root_end, DATA_OFFSET))
+    for offset, length in [*free, *[(w.offset, w.length) for w in waiting]]:
+        # Writing beyond the end would make a file of any size.
+        if not DATA_OFFSET <= offset <= offset + length <= min(space.end, MAX_OFFSET):
+            raise CorruptDataError(f"free space at byte {offset} cannot be: {length} bytes")
     space.load(free, waiting)
     space.give(*spare)
     for record in records:
