@@ -69,3 +69,8 @@ def test_records_of_an_equal_dtype_are_not_copied():
     fields = [("a", "i4"), ("b", "S3")]
     rows = np.zeros(3, fields)
     assert to_records(rows, np.dtype(fields)) is rows
+
+
+def test_objects_that_are_no_numbers_are_refused():
+    with pytest.raises(DTypeError, match="takes numbers"):
+        cast_values([1.0, object()], np.dtype("f8"), column="v")

@@ -176,7 +176,10 @@ class Cast:
         if source.dtype.kind == "O" and target.kind in "iu":
             return self._integers(values)
         if source.dtype.kind == "O" and target.kind in "fc":
-            return np.array(values, target)
+            try:
+                return np.array(values, target)  # numbers of other libraries, such as Decimal
+            except (TypeError, ValueError) as error:
+                raise self.fail(f"takes numbers: {error}") from error
         if source.dtype.kind == "f" and target.kind in "iu" and kinds <= {int}:
             return self._integers(values)  # NumPy made floats of large ints
         return source
