@@ -90,7 +90,12 @@ class Twin:
         found = list(txn.scan(*keys.whole_node(NODE)))
         assert txn.get_many(names) == [txn.get(name) for name in names]
         assert dict(found) == {k: v for k, v in zip(names, txn.get_many(names), strict=True) if v}
-        return found, sorted(txn.freed(9)), txn.journal_bytes, sorted(txn.ops()), txn.changed
+        return found, sorted(txn.freed(9)), txn.changed
+
+    def journal(self) -> Any:
+        """What the record would hold; None when it is too much for one."""
+        fits = self.txn.journal_bytes <= layout.MAX_RECORD
+        return (self.txn.journal_bytes, sorted(self.txn.ops())) if fits else None
 
 
 @given(steps=st.lists(STEP, max_size=14))
@@ -100,6 +105,8 @@ def test_many_puts_are_the_same_as_puts(steps: list[tuple[Any, ...]]) -> None:
         for twin in twins:
             twin.step(*step)
         assert twins[0].shown() == twins[1].shown()
+        journals = [twin.journal() for twin in twins]
+        assert None in journals or journals[0] == journals[1]
     contents = []
     for twin in twins:
         twin.txn.commit()
@@ -162,4 +169,86 @@ def test_records_for_many_leaves_are_put_and_read_over_each_other() -> None:
         for names in ([key(n) for n in range(30_005)], [key(n) for n in range(0, 30_005, 97)]):
             assert view.get_many(names) == [expected.get(name) for name in names]
     assert not list(engine.check())
+    engine.close()
+
+
+BULK_STEP = st.one_of(
+    st.tuples(st.just("bulk"), NUMBERS, st.sampled_from([1, 300, 700])),
+    st.tuples(st.just("put"), NUMBERS, st.sampled_from([1, 3000])),
+    st.tuples(st.just("delete"), NUMBERS, st.just(0)),
+    st.tuples(st.just("range"), NUMBERS, st.integers(0, 300)),
+    st.tuples(st.just("savepoint"), st.just(0), st.just(0)),
+    st.tuples(st.just("back"), st.integers(0, 5), st.just(0)),
+)
+
+
+@given(
+    before=st.lists(BULK_STEP, max_size=3),
+    steps=st.lists(BULK_STEP, max_size=14),
+    read=st.booleans(),
+)
+def test_transactions_too_large_for_a_record_keep_what_a_dict_keeps(
+    before: list[tuple[str, int, int]], steps: list[tuple[str, int, int]], read: bool
+) -> None:
+    file = MemoryFile()
+    engine = Engine.open_backend(MemoryBackend(file), "a", durability="none")
+    expected: dict[bytes, bytes] = {}
+    for number, program in enumerate((before, steps)):
+        txn = engine.begin()
+        points: list[tuple[Any, dict[bytes, bytes]]] = []
+        for name, first, size in program:
+            if name in ("bulk", "put"):
+                n = size if name == "bulk" else 1
+                value = b"\0%d" % number * (99 if name == "bulk" else size)
+                new = {key(first + i): value for i in range(n)}
+                (txn.put_many(new.items()) if name == "bulk" else txn.put(key(first), value))
+                expected.update(new)
+            elif name == "delete":
+                txn.delete(key(first))
+                expected.pop(key(first), None)
+            elif name == "range":
+                txn.delete_range(key(first), key(first + size))
+                for i in range(first, first + size):
+                    expected.pop(key(i), None)
+            elif name == "savepoint":
+                points.append((txn.savepoint(), expected.copy()))
+            elif first < len(points):
+                del points[first + 1 :]
+                txn.rollback_to(points[first][0])
+                expected = points[first][1].copy()
+            if read:
+                assert list(txn.scan(*keys.whole_node(NODE))) == sorted(expected.items())
+        txn.commit()
+        again = Engine.open_backend(MemoryBackend(file), "r")
+        assert list(again.newest().scan(*keys.whole_node(NODE))) == sorted(expected.items())
+        again.close()
+    engine.close()
+
+
+def test_a_journal_too_large_for_a_record_is_not_kept_key_by_key() -> None:
+    engine = Engine.open_backend(MemoryBackend(MemoryFile()), "a")
+    txn = engine.begin()
+    point = txn.savepoint()
+    txn.put_many((key(n), b"\0" * 50) for n in range(5000))
+    for n in range(5000, 9000):
+        txn.put(key(n), b"\0" * 50)
+    assert len(txn.journal) < 1000
+    assert txn.journal_bytes > layout.MAX_RECORD
+    txn.rollback_to(point)
+    assert not txn.changed
+    assert txn.journal_bytes == 0
+    txn.put(key(1), b"\0")
+    txn.commit()
+    assert engine.newest().get(key(5)) is None
+    engine.close()
+
+
+def test_a_journal_stays_too_large_when_what_filled_it_is_deleted() -> None:
+    engine = Engine.open_backend(MemoryBackend(MemoryFile()), "a")
+    txn = engine.begin()
+    for n in range(100):
+        txn.put(key(n), b"\0" * 1000)
+    txn.delete_range(key(0), key(99))
+    txn.commit()
+    assert [k for k, _ in engine.newest().scan(*keys.whole_node(NODE))] == [key(99)]
     engine.close()

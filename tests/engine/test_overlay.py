@@ -66,3 +66,22 @@ def test_deleted_ranges_can_be_put_back(ops: list[tuple[int, bytes, bytes]]) -> 
     overlay.apply(op for op in ops if op[0] == OP_DELETE_RANGE)
     overlay.ranges = before
     check(overlay, dict.fromkeys(ALL[3:9]))
+
+
+BATCH = st.dictionaries(KEYS, st.binary(max_size=2), max_size=10)
+
+
+@given(batches=st.lists(BATCH, max_size=6), looks=st.lists(st.integers(0, 5)), ops=OPS)
+def test_many_puts_keep_the_keys_in_order(
+    batches: list[dict[bytes, bytes]], looks: list[int], ops: list[tuple[int, bytes, bytes]]
+) -> None:
+    overlay = Overlay()
+    overlay.apply(ops)
+    expected = {key: overlay.get(key) for key in ALL}
+    for number, batch in enumerate(batches):
+        overlay.put_many(batch)
+        expected.update(batch)
+        if number in looks:
+            assert overlay.keys_in(b"", b"\xff") == sorted(overlay.values)
+    assert overlay.keys_in(b"", b"\xff") == sorted(overlay.values)
+    assert overlay.get_many(ALL) == [overlay.get(key) for key in ALL] == list(expected.values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,12 @@ from kist.codecs.bloscchunk import (
     SHUFFLE,
     ZSTD,
     BloscParams,
+    are_chunks,
     check_chunk,
 )
 from kist.codecs.fields import FieldReader
 from kist.codecs.libblosc import backend
-from kist.codecs.stage import Block, Options, Shape, Span
+from kist.codecs.stage import Block, Options, Shape, Span, StoredBlocks
 from kist.errors import CodecError
 
 __all__ = [
@@ -51,6 +53,12 @@ __all__ = [
     "decompress_blocks",
     "decompress_into",
 ]
+
+_MANY = 4
+"""Blocks from which on their headers are checked together."""
+
+_QUICK = 16 << 10
+"""Bytes that LZ4 decodes in about 5 us; to take the GIL again from another thread takes longer."""
 
 _MAX_BLOCK = 1 << 30  # well below Blosc2's own limit of 2 GiB
 
@@ -101,25 +109,58 @@ def decompress_blocks(
         decode. `out` may then hold anything.
     """
     flat = out.view(np.uint8).reshape(-1)
-    chosen = backend()
     total = flat.size
     _check_sizes(total, block_nbytes, params)
     if len(blocks) != -(-total // block_nbytes):
         raise CodecError(
             f"{len(blocks)} blocks of {block_nbytes} bytes cannot fill {total} bytes exactly"
         )
+    if isinstance(blocks, StoredBlocks) and len(blocks) >= _MANY:
+        _decompress_stored(blocks, flat, block_nbytes, params)
+        return
     start = 0
     for block in blocks:
         stop = min(start + block_nbytes, total)
-        size = stop - start
-        if len(block) < size:
-            check_chunk(block, size, params)
-            chosen.decompress(block, flat[start:stop])
-        elif len(block) == size:
-            flat[start:stop] = np.frombuffer(block, np.uint8)
-        else:
-            raise CodecError(f"a block of {size} bytes is stored in {len(block)}, which is longer")
+        _decompress_block(block, flat[start:stop], params)
         start = stop
+
+
+def _decompress_stored(
+    blocks: StoredBlocks, out: NDArray[np.uint8], block_nbytes: int, params: BloscParams
+) -> None:
+    """Decode blocks of one buffer with little work for each: a call takes about 5 us."""
+    data = np.frombuffer(blocks.data, np.uint8)
+    edges = np.array([blocks.starts, blocks.stops], np.int64)
+    starts, lengths = edges[0], edges[1] - edges[0]
+    n = len(starts)
+    last = out.size - (n - 1) * block_nbytes
+    if (
+        last == block_nbytes
+        and lengths.max() < block_nbytes
+        and edges[1].max() <= data.size
+        and are_chunks(data, starts, lengths, block_nbytes, params)
+    ):
+        places = range(0, out.size, block_nbytes)
+        sizes = repeat(block_nbytes, n)
+        columns = blocks.starts, lengths.tolist(), places, sizes
+        is_quick = params.compressor == LZ4 and block_nbytes <= _QUICK
+        backend().decompress_many(data, zip(*columns, strict=True), out, is_quick)
+        return
+    for at, block in enumerate(blocks):
+        start = at * block_nbytes
+        stop = min(start + block_nbytes, out.size)
+        _decompress_block(block, out[start:stop], params)
+
+
+def _decompress_block(block: Block, out: NDArray[np.uint8], params: BloscParams) -> None:
+    size = out.size
+    if len(block) < size:
+        check_chunk(block, size, params)
+        backend().decompress(block, out)
+    elif len(block) == size:
+        out[:] = np.frombuffer(block, np.uint8)
+    else:
+        raise CodecError(f"a block of {size} bytes is stored in {len(block)}, which is longer")
 
 
 def compress(data: bytes | memoryview | NDArray[Any], params: BloscParams) -> bytes:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kist.codecs.stage import Block
 from kist.errors import CodecError
 
@@ -104,3 +107,46 @@ def check_chunk(chunk: Block, size: int, params: BloscParams) -> None:
             f"({COMPRESSOR_NAMES[params.compressor]}, {FILTER_NAMES[params.filter]}): header "
             f"{bytes(chunk[:OVERHEAD]).hex()}"
         )
+
+
+# Bytes of a header that `are_chunks` knows beforehand: all but the version of the compressor, one
+# flag and the length of Blosc2's own blocks.
+_KNOWN = np.ones(OVERHEAD, np.uint8) * 0xFF
+_KNOWN[1] = _KNOWN[8:12] = 0
+_KNOWN[2] = 0xFF ^ _NOT_SPLIT
+_KNOWN_WORDS = _KNOWN.view("<u8")
+
+
+def are_chunks(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    size: int,
+    params: BloscParams,
+) -> bool:
+    """Tell whether all these are chunks of blocks of `size` bytes as `check_chunk` accepts them.
+
+    False if in doubt, as for chunks that stand for zeros.
+
+    Parameters
+    ----------
+    data : ndarray of uint8, 1-d
+        Holds the chunks, all of them whole.
+    """
+    if not len(starts):
+        return True
+    if lengths.min() < OVERHEAD:
+        return False
+    headers = data[starts[:, None] + _HEADER_PLACES]
+    one = _HEADER.pack(
+        _VERSION, 0, _EXTENDED | _FORMAT_OF[params.compressor] << 5, params.typesize, size, 0, 0,
+        FILTER_BYTES[params.filter], params.compressor, 0, NO_META, 0, 0,
+    )  # fmt: skip
+    expected = np.frombuffer(one * len(starts), "<i4").reshape(-1, 8).copy()
+    expected[:, 3] = lengths
+    differ = (headers.view("<u8") ^ expected.view("<u8")) & _KNOWN_WORDS
+    inner = headers.view("<i4")[:, 2]
+    return not differ.any() and bool(inner.min() > 0 and inner.max() <= size)
+
+
+_HEADER_PLACES = np.arange(OVERHEAD)

@@ -14,6 +14,7 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,6 +54,19 @@ class Backend(Protocol):
 
     def decompress(self, chunk: Block, out: NDArray[np.uint8]) -> None:
         """Decode a chunk whose header was checked into `out`; `CodecError` if it fails."""
+
+    def decompress_many(
+        self,
+        data: NDArray[np.uint8],
+        pieces: Iterable[tuple[int, int, int, int]],
+        out: NDArray[np.uint8],
+        is_quick: bool,
+    ) -> None:
+        """Decode chunks of one buffer: (start, bytes, place in `out`, bytes there) of each.
+
+        Quick ones are decoded without releasing the GIL: threads that do nothing else would wait
+        for each other longer than they work.
+        """
 
 
 class _CParams(ctypes.Structure):
@@ -113,7 +127,9 @@ class Library:
         signature = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32) * 2
         self._compress = lib.blosc2_compress_ctx
         self._decompress = lib.blosc2_decompress_ctx
-        for call in (self._compress, self._decompress):
+        # The same, holding the GIL.
+        self._decompress_held = ctypes.PyDLL(str(path)).blosc2_decompress_ctx
+        for call in (self._compress, self._decompress, self._decompress_held):
             call.argtypes = signature[:5]
             call.restype = ctypes.c_int
         self._new_compressor = lib.blosc2_create_cctx
@@ -190,17 +206,34 @@ class Library:
             blocks.append(_kept(ctypes.string_at(scratch, max(length, 0)), block, params))
         return blocks
 
-    def decompress(self, chunk: Block, out: NDArray[np.uint8]) -> None:
+    def _context(self) -> int:
         thread = self._thread
         context = thread.decompressor
         if context is None:
             wanted = _DParams(nthreads=1, typesize=8)
             context = _Context(self._new_decompressor(wanted), self._free)
             thread.decompressor = context
+        return context.pointer
+
+    def decompress(self, chunk: Block, out: NDArray[np.uint8]) -> None:
         source: Any = chunk if isinstance(chunk, bytes) else _address(np.frombuffer(chunk, "u1"))
-        got = self._decompress(context.pointer, source, len(chunk), _address(out), out.size)
+        got = self._decompress(self._context(), source, len(chunk), _address(out), out.size)
         if got != out.size:
             raise CodecError(f"Blosc2 could not decode a chunk of {len(chunk)} bytes (code {got})")
+
+    def decompress_many(
+        self,
+        data: NDArray[np.uint8],
+        pieces: Iterable[tuple[int, int, int, int]],
+        out: NDArray[np.uint8],
+        is_quick: bool,
+    ) -> None:
+        context = self._context()
+        source, target = _address(data), _address(out)
+        call = self._decompress_held if is_quick else self._decompress
+        for start, length, place, size in pieces:
+            if call(context, source + start, length, target + place, size) != size:
+                raise CodecError(f"Blosc2 could not decode a chunk of {length} bytes")
 
 
 class Package:
@@ -243,6 +276,16 @@ class Package:
             raise CodecError(f"Blosc2 could not decode a chunk: {error}") from error
         if isinstance(got, int) and got != out.size:
             raise CodecError(f"Blosc2 could not decode a chunk of {len(chunk)} bytes (code {got})")
+
+    def decompress_many(
+        self,
+        data: NDArray[np.uint8],
+        pieces: Iterable[tuple[int, int, int, int]],
+        out: NDArray[np.uint8],
+        is_quick: bool,
+    ) -> None:
+        for start, length, place, size in pieces:
+            self.decompress(data[start : start + length].data, out[place : place + size])
 
 
 def _kept(chunk: bytes, block: memoryview, params: BloscParams) -> Block:

@@ -5,13 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 Block = bytes | memoryview
 Options = tuple[int, ...]
+
+
+class StoredBlocks(Sequence[Block]):
+    """Blocks as they stand in one buffer, in any distance from each other.
+
+    Attributes
+    ----------
+    data : bytes or memoryview
+        Holds all of them.
+    starts, stops : list of int
+        Where each block begins and ends in `data`.
+    """
+
+    __slots__ = ("data", "starts", "stops")
+
+    def __init__(self, data: Block, starts: list[int], stops: list[int]) -> None:
+        self.data = data
+        self.starts = starts
+        self.stops = stops
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, index: int) -> Block: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> StoredBlocks: ...
+
+    def __getitem__(self, index: int | slice) -> Block | StoredBlocks:
+        if isinstance(index, slice):
+            return StoredBlocks(self.data, self.starts[index], self.stops[index])
+        return self.data[self.starts[index] : self.stops[index]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, compress, repeat
 from operator import add
@@ -254,17 +254,16 @@ def _cut(
 
 
 def place(
-    nodes: Sequence[DraftNode], offset: int, birth: int
-) -> list[tuple[Pointer, DraftNode, bytes]]:
+    nodes: Iterable[DraftNode], offset: int, birth: int
+) -> Iterator[tuple[Pointer, DraftNode, bytes]]:
     """Give each new page its place, from `offset` on, and its bytes.
 
-    Returns
-    -------
-    list of (pointer, node, body)
+    Yields
+    ------
+    tuple of (pointer, node, body)
         In order of the file. Parents come behind their children, whose sums they hold.
     """
     placed: dict[int, bytes] = {}
-    out: list[tuple[Pointer, DraftNode, bytes]] = []
     for node in nodes:
         if node.level:
             node.children = [c if isinstance(c, bytes) else placed[id(c)] for c in node.children]
@@ -272,9 +271,8 @@ def place(
         body = pack_tree_page(node.level, node.keys, values)
         pointer = Pointer(offset, len(body), len(body), birth, sum128(body))
         placed[id(node)] = pointer.pack()
-        out.append((pointer, node, body))
+        yield pointer, node, body
         offset += extent_length(len(body))
-    return out
 
 
 def extent_bound(nodes: Sequence[DraftNode]) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 from kist.format.layout import OP_DELETE, OP_PUT
 from kist.format.log import Op
@@ -57,6 +58,12 @@ class Overlay:
                 return None
         return value
 
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | Missing | None]:
+        """The same for each of some keys."""
+        if self.ranges[0]:
+            return list(map(self.get, keys))
+        return list(map(self.values.get, keys, repeat(MISSING)))
+
     def covered(self, key: bytes) -> bool:
         """Whether the tree's entry of this key no longer counts."""
         return self.get(key) is not MISSING
@@ -67,7 +74,12 @@ class Overlay:
 
     def put_many(self, new: dict[bytes, bytes]) -> None:
         """Set many values."""
-        self._sorted = None
+        if self._sorted is not None:
+            fresh = sorted([key for key in new if key not in self.values])
+            behind = not self._sorted or not fresh or fresh[0] > self._sorted[-1]
+            self._sorted += fresh
+            if not behind:
+                self._sorted.sort()  # of two runs: a merge
         self.values.update(new)
 
     def values_for(self, key: bytes) -> dict[bytes, bytes | None]:
@@ -92,6 +104,10 @@ class Overlay:
             [*starts[:first], start, *starts[last:]],
             [*stops[:first], stop, *stops[last:]],
         )
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.values, self.ranges, self._sorted = {}, ([], []), None
 
     def keys_changed(self) -> None:
         """Take notice that `values` was changed from outside."""

@@ -16,7 +16,7 @@ from kist._kernels.scratch import scratch
 from kist.codecs.pipeline import decode, encode
 from kist.codecs.recipe import Recipe
 from kist.codecs.registry import PLAIN
-from kist.codecs.stage import Stage
+from kist.codecs.stage import Block, Stage, StoredBlocks
 from kist.codecs.stringpages import decode_strings, encode_strings
 from kist.codecs.values import is_stored_order
 from kist.engine.parallel import run
@@ -240,12 +240,10 @@ def verify_page(pointer: Pointer, head: PageHead, data: memoryview) -> None:
     _verify(pointer, head, data, 0, range(len(head.sums)))
 
 
-def _stored_blocks(head: PageHead, data: memoryview, at: int, blocks: range) -> list[memoryview]:
-    parts = []
-    for block in blocks:
-        a = head.ends[block - 1] if block else 0
-        parts.append(data[a - at : head.ends[block] - at])
-    return parts
+def _stored_blocks(head: PageHead, data: memoryview, at: int, blocks: range) -> StoredBlocks:
+    edges = [end - at for end in head.ends[blocks.start : blocks.stop]]
+    first = (head.ends[blocks.start - 1] if blocks.start else 0) - at
+    return StoredBlocks(data, [first, *edges[:-1]], edges)
 
 
 def read_runs(
@@ -304,7 +302,7 @@ def read_runs(
     aligned = all(a % size == 0 and (b % size == 0 or b == n_values) for a, b in runs)
     together = aligned and dtype.kind != "T"  # one call of the decoder for all blocks
     numbers: list[int] = []
-    blocks: list[memoryview] = []
+    blocks: list[StoredBlocks] = []
     for a, b, members in groups:
         data = memoryview(view.reader.read_part(pointer, head.size + a, b - a))
         for sectors, start, stop in members:
@@ -319,7 +317,7 @@ def read_runs(
             elif together:
                 mine = range(start // size, -(-stop // size))
                 numbers += mine
-                blocks += _stored_blocks(head, data, a, mine)
+                blocks.append(_stored_blocks(head, data, a, mine))
             elif out is not None:
                 target = out[done : done + stop - start]
                 _decode_verified(pointer, head, stages, data, a, target, start)
@@ -328,10 +326,22 @@ def read_runs(
         out = np.empty(0, dtype)  # of no runs
     if numbers:
         try:
-            decode(stages, dtype, n_values, size, numbers, blocks, out)
+            which = numbers[0] if len(runs) == 1 else numbers
+            decode(stages, dtype, n_values, size, which, _joined(blocks), out)
         except CodecError as error:
             raise _undecoded(pointer, error) from error
     return out
+
+
+def _joined(parts: list[StoredBlocks]) -> Sequence[Block]:
+    """Return blocks as one sequence; of one buffer if they stand in one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if all(part.data is first.data for part in parts):
+        starts = [start for part in parts for start in part.starts]
+        return StoredBlocks(first.data, starts, [stop for part in parts for stop in part.stops])
+    return [block for part in parts for block in part]
 
 
 def _plain_width(head: PageHead, stages: tuple[Stage, ...], dtype: np.dtype[np.generic]) -> int:

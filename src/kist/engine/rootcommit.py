@@ -8,6 +8,8 @@ rounds, as the records concerned are neighbours.
 from __future__ import annotations
 
 import gc
+import os
+import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,23 +29,58 @@ from kist.format.values import Pointer, extent_length
 KEPT_NODES = 256  # of those that are written at once: a bulk commit must not empty the cache
 _MANY_RECORDS = 20_000
 _ROUNDS = 64
+_WRITE_BYTES = 8 << 20  # of pages that are in memory at once
 _SLACK = 2048
+
+
+class _Pause:
+    """The collector's pause. Threads that commit to several stores at once share one."""
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._lock = threading.Lock()
+
+    def begin(self) -> bool:
+        """Begin it; false where a program runs without the collector, as it shall go on doing."""
+        with self._lock:
+            if not self._users and not gc.isenabled():
+                return False
+            self._users += 1
+            gc.disable()
+            return True
+
+    def end(self) -> None:
+        """End it, if nobody else needs it."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                gc.enable()
+
+    def after_fork_in_child(self) -> None:
+        """The threads that paused it do not exist here."""
+        self._lock = threading.Lock()
+        if self._users:
+            self._users = 0
+            gc.enable()
+
+
+_pause = _Pause()
+os.register_at_fork(after_in_child=_pause.after_fork_in_child)
 
 
 @contextmanager
 def collector_paused(n: int) -> Iterator[None]:
     """Keep Python's cyclic collector from visiting lists of many records: it finds nothing.
 
-    Of a commit of a million records it would take a third.
+    Of a commit of a million records it would take a third. Interrupts are held meanwhile (see
+    `kist.engine.interrupts`), so none arrives between the pause and the block that ends it.
     """
-    pause = n >= _MANY_RECORDS and gc.isenabled()
-    if pause:
-        gc.disable()
+    paused = n >= _MANY_RECORDS and _pause.begin()
     try:
         yield
     finally:
-        if pause:
-            gc.enable()
+        if paused:
+            _pause.end()
 
 
 Batch = tuple[list[bytes], list[bytes | None]]  # ascending keys, and what becomes of them
@@ -70,21 +107,16 @@ def has(keys: list[bytes], key: bytes) -> bool:
     return at < len(keys) and keys[at] == key
 
 
-def with_more(batch: Batch, more: dict[bytes, bytes | None]) -> Batch:
-    """A batch with few changes more, which count where both have a key."""
+def put_more(batch: Batch, more: dict[bytes, bytes | None]) -> None:
+    """Put few changes more into a batch, which count where both have a key."""
     keys, values = batch
-    out: Batch = ([], [])
-    at = 0
-    for key in sorted(more):
-        found = bisect_left(keys, key, at)
-        out[0].extend(keys[at:found])
-        out[1].extend(values[at:found])
-        out[0].append(key)
-        out[1].append(more[key])
-        at = found + (found < len(keys) and keys[found] == key)
-    out[0].extend(keys[at:])
-    out[1].extend(values[at:])
-    return out
+    for key, value in more.items():
+        at = bisect_left(keys, key)
+        if at < len(keys) and keys[at] == key:
+            values[at] = value
+        else:
+            keys.insert(at, key)
+            values.insert(at, value)
 
 
 def rewriting(
@@ -107,7 +139,8 @@ def write_tree(
     Notes
     -----
     Nothing is synced. When this raises, `space` no longer agrees with the file and must be
-    loaded afresh.
+    loaded afresh. The overlay of the state is empty afterwards: of a million records, its
+    dictionary alone would hold forty megabytes while the pages are made.
     """
     with collector_paused(len(state.overlay.values)):
         return _write_tree(reader, state, space, uuid, commit)
@@ -118,16 +151,16 @@ def _write_tree(
 ) -> tuple[Pointer | None, tuple[int, int]]:
     tree, root = reader.tree, state.root_bytes()
     batch = batch_of(tree, root, state.overlay)
+    state.overlay.clear()
     replaced: dict[bytes, bytes] = {}
     run: tuple[int, int] | None = None
     draft = None
     for _ in range(_ROUNDS):
         changes = dict(space.changes)
-        more = dict(changes)
-        for key, value in rewriting(tree, root, replaced):
-            if not has(batch[0], key):
-                more.setdefault(key, value)
-        draft = apply(tree, root, *with_more(batch, more), draft)
+        # They stay from round to round, in which they only become more.
+        put_more(batch, {k: v for k, v in rewriting(tree, root, replaced) if not has(batch[0], k)})
+        put_more(batch, changes)
+        draft = apply(tree, root, *batch, draft)
         new = {p: k for p, k in draft.replaced.items() if p not in replaced}
         replaced.update(new)
         space.wait(Freed(*Pointer.unpack(p).extent, Pointer.unpack(p).birth, commit) for p in new)
@@ -160,9 +193,10 @@ def write_nodes(
     uuid: bytes,
     birth: int,
 ) -> list[Pointer]:
-    """Write tree pages one behind the other from `offset` on, with one call."""
+    """Write tree pages one behind the other from `offset` on, some MB with each call."""
     buffers: list[Buffer] = []
     pointers = []
+    size = 0
     for pointer, node, body in place(nodes, offset, birth):
         header = FrameHeader(
             FRAME_TREE,
@@ -181,6 +215,10 @@ def write_nodes(
         if padding:
             buffers.append(bytes(padding))
         pointers.append(pointer)
+        size += pointer.extent[1]
+        if size >= _WRITE_BYTES:
+            write(offset, buffers)
+            offset, size, buffers = offset + size, 0, []
     if buffers:
         write(offset, buffers)
     return pointers

@@ -69,6 +69,10 @@ class Savepoint:
 
 
 _FIRST_BYTE = itemgetter(0)
+# In a journal: there are changes beside those noted. Too many to be a record, so that nobody
+# will ask which; a million notes would take forty megabytes. No key of the map is so short.
+_BULK = b""
+_TOO_LARGE = MAX_RECORD + 1
 _OP_BYTES = 7  # of an operation in a record, beside its key and value
 
 
@@ -92,7 +96,9 @@ class Transaction(View):
         self._overlay = state.overlay.copy()
         self.closed = False
         self.next_node = state.next_node
-        # Keys that change, with what each adds to a record; ranges under a marker.
+        # Keys that change, with what each adds to a record; ranges under a marker. Once they are
+        # too much for a record there is _BULK, which only a savepoint before it takes away again,
+        # and later changes are not noted.
         self.journal: dict[bytes, int] = {}
         self._ranges: dict[bytes, Op] = {}
         self.journal_bytes = 0
@@ -103,9 +109,10 @@ class Transaction(View):
         self._owned: dict[bytes, bytes] = {}
         self._written: list[Pointer] = []
         self._lives: list[Freed] = []
-        # (dictionary, key, what was there) of each change since the first savepoint. A savepoint
-        # is a position in this list: copies would make a transaction of many steps quadratic.
-        self._undo: list[tuple[dict[bytes, Any], bytes, Any]] | None = None
+        # (dictionary, key, what was there) of each change since the first savepoint; of many
+        # at once: (dictionary, keys, what was there of them). A savepoint is a position in this
+        # list: copies would make a transaction of many steps quadratic.
+        self._undo: list[tuple[dict[bytes, Any], bytes | list[bytes], Any]] | None = None
         self._undo_ranges: list[tuple[int, Ranges]] = []  # (position, what they were then)
 
     @property
@@ -130,8 +137,12 @@ class Transaction(View):
             values = self._overlay.values_for(key)
             # All or nothing: without a call there is no place for Ctrl-C.
             values[key] = value
-            self.journal[key] = size
-            self.journal_bytes += size
+            if self.journal_bytes + size <= MAX_RECORD:
+                self.journal[key] = size
+                self.journal_bytes += size
+            elif _BULK not in self.journal:
+                self.journal[_BULK] = _TOO_LARGE
+                self.journal_bytes += _TOO_LARGE
             return
         with hold_interrupts():
             self._put(key, value, old, new)
@@ -173,21 +184,23 @@ class Transaction(View):
         puts = [(key, value, old, pointer_bytes(value)) for key, value, old in checked]
         added = sum(map(len, new)) + sum(map(len, new.values())) + _OP_BYTES * len(new)
         journal, values, undo = self.journal, self._overlay.values, self._undo
-        if added <= MAX_RECORD:
-            sizes = {key: _OP_BYTES + len(key) + len(value) for key, value in new.items()}
-        else:  # this will be a root commit: nobody asks for the exact size again
-            sizes = dict.fromkeys(new, 0)
+        noted = self.journal_bytes + added <= MAX_RECORD
+        sizes = {key: _OP_BYTES + len(key) + len(value) for key, value in new.items() if noted}
         with hold_interrupts():
             for row in puts:
                 self._put(*row)
             if undo is not None:
-                undo += [(values, key, values.get(key, _ABSENT)) for key in new]
-                undo += [(journal, key, journal.get(key, _ABSENT)) for key in new]
-            # A key that was noted keeps its place: what was noted since does not touch it.
-            added -= sum(map(journal.__getitem__, journal.keys() & new.keys())) if journal else 0
+                olds = {key: values[key] for key in values.keys() & new.keys()}
+                undo.append((values, list(new), olds))
+                undo += [(journal, key, journal.get(key, _ABSENT)) for key in sizes]
             self._overlay.put_many(new)
-            journal.update(sizes)
-            self.journal_bytes += added
+            if noted:
+                # A key that was noted keeps its place: what was noted since does not touch it.
+                added -= sum(map(journal.__getitem__, journal.keys() & new.keys()))
+                journal.update(sizes)
+                self.journal_bytes += added
+            else:
+                self._note_bulk()
 
     def _owning(self, new: dict[bytes, bytes]) -> dict[bytes, bytes | None]:
         """Those of new records that own extents now or have owned some, with their old values."""
@@ -251,9 +264,20 @@ class Transaction(View):
                 self._set(self._freeing, pointer, None)
 
     def _note(self, key: bytes, size: int) -> None:
+        if _BULK in self.journal:
+            return
         self._forget(key)
+        if self.journal_bytes + _OP_BYTES + size > MAX_RECORD:
+            self._note_bulk()
+            return
         self._set(self.journal, key, _OP_BYTES + size)
         self.journal_bytes += _OP_BYTES + size
+
+    def _note_bulk(self) -> None:
+        # With this the journal is too large for a record, also if all keys in it are forgotten.
+        if _BULK not in self.journal:
+            self._set(self.journal, _BULK, _TOO_LARGE)
+            self.journal_bytes += _TOO_LARGE
 
     def _forget(self, key: bytes) -> None:
         self.journal_bytes -= self._pop(self.journal, key) or 0
@@ -389,7 +413,7 @@ class Transaction(View):
         return out
 
     def ops(self) -> list[Op]:
-        """All changes of the map, in an order that gives it."""
+        """All changes of the map, in an order that gives it; of a journal that fits a record."""
         values, out = self._overlay.values, []
         for key in self.journal:
             if key in self._ranges:
@@ -425,7 +449,11 @@ class Transaction(View):
         with hold_interrupts():
             while len(undo) > point.undo:
                 table, key, old = undo.pop()
-                if old is _ABSENT:
+                if isinstance(key, list):
+                    for one in key:
+                        table.pop(one, None)
+                    table.update(old)
+                elif old is _ABSENT:
                     table.pop(key, None)
                 else:
                     table[key] = old
@@ -434,6 +462,10 @@ class Transaction(View):
             self._overlay.keys_changed()
             self.journal_bytes = point.journal_bytes
             self.next_node = point.next_node
+
+    def forget_savepoints(self) -> None:
+        """Let go of what it takes to go back: the outcome is all or nothing from here on."""
+        self._undo, self._undo_ranges = None, []
 
     def commit(self, message: str = "") -> int:
         """Make all changes durable and visible together; returns the commit id.

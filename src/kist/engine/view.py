@@ -138,7 +138,7 @@ class View:
         overlay = self._overlay
         if not overlay:
             return self.reader.tree.get_many(self._root, keys)
-        found: list[bytes | Missing | None] = list(map(overlay.get, keys))
+        found = overlay.get_many(keys)
         below = [key for key, value in zip(keys, found, strict=True) if value is MISSING]
         values = iter(self.reader.tree.get_many(self._root, below))
         return [next(values) if isinstance(value, Missing) else value for value in found]

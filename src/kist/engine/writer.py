@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 # Extents that wait for reuse make a checkpoint due: a file that is overwritten all the time
 # stays small. Two checkpoints pass before space comes back, so about three times this.
 WAITING_LIMIT = 1 << 19
+# A commit that frees as much is the checkpoint itself, with two syncs for both instead of three.
+# Nothing is folded then, as folding is never part of a user's commit; so every now and then the
+# next transaction begins with a checkpoint after all.
+FOLD_EVERY = 16
 # A half with less room than this makes the next transaction begin with a checkpoint: a block
 # for the root record, and one more for a last small commit.
 RESERVE = 2 * BLOCK
@@ -67,6 +71,9 @@ class Writer:
         self._synced_at = time.monotonic()
         self._unsynced_bytes = 0
         self._directory_synced = False
+        # Nodes that commits have changed which were checkpoints without folding, and how many.
+        self._unfolded: frozenset[int] = frozenset()
+        self._without_folding = 0
         self._flushing = threading.Lock()
 
     @property
@@ -211,15 +218,24 @@ class Writer:
     # Small commits
 
     def commit(self, txn: Transaction, message: str) -> None:
-        """Commit a transaction, by a record of changes or by a new tree."""
+        """Commit a transaction, by a record of changes or by a new tree.
+
+        If it frees so much that the next one would begin with a checkpoint, it is one.
+        """
         freed = txn.freed(self._chain.state.commit + 1)
         size = txn.journal_bytes + 32 * (len(freed) + len(txn.used) + len(txn.verify)) + 4096
         small = not self._engine.retain and size <= layout.MAX_RECORD
-        if small and self._commit_small(txn, message, freed):
-            return
         space = self.space
+        waiting = space.fresh_bytes + sum(f.length for f in freed)
+        switch = small and waiting >= WAITING_LIMIT and self._without_folding < FOLD_EVERY
+        if small and not switch and self._commit_small(txn, message, freed):
+            return
+        if switch:
+            self._unfolded |= nodes_of(txn.overlay)
+            self._without_folding += 1
         space.wait(freed)
-        self._root_commit(self._state_with(txn), 0, message, switch=False)
+        txn.forget_savepoints()
+        self._root_commit(self._state_with(txn), 0, message, switch=switch)
 
     def _state_with(self, txn: Transaction) -> State:
         state = self._chain.state
@@ -345,7 +361,7 @@ class Writer:
         if engine.maintain is not None:
             point = txn.savepoint()
             try:
-                engine.maintain(txn, nodes_of(state.overlay))
+                engine.maintain(txn, nodes_of(state.overlay) | self._unfolded)
             except KistError as error:
                 # One damaged table must not keep the others from being written.
                 txn.rollback_to(point)
@@ -356,6 +372,7 @@ class Writer:
         if trim:
             self.space.trim()
         self._root_commit(self._state_with(txn), layout.FLAG_MAINTENANCE, "", switch=True)
+        self._unfolded, self._without_folding = frozenset(), 0
         if trim and engine.backend.size() > engine.state.end:
             # Free: neither slot, no pin and no kept version needs what is cut off.
             engine.backend.resize(engine.state.end)

@@ -63,7 +63,8 @@ def _mapped(state: ArrayState) -> np.ndarray[Any, Any]:
     if len(segments) > 1 or segment.record.valid != shape or not _in_order(state, segment):
         raise ShapeError(f"{name} was changed since it was made and is stored in parts; {_ANEW}")
     if segment.pointer is None:
-        return inline_values(segment, dtype)[place(map(slice, shape))]
+        found: np.ndarray[Any, Any] = inline_values(segment, dtype)[place(map(slice, shape))]
+        return found
     try:
         buffer, at = map_page(state.view, segment.pointer)
     except CodecError as error:

@@ -8,7 +8,6 @@ segments, `array_write` makes them.
 from __future__ import annotations
 
 import math
-from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +22,7 @@ from kist.errors import CodecError, CorruptDataError, TooLargeError
 from kist.format.array import ArraySchema
 from kist.format.dtypes import is_string_dtype
 from kist.format.values import Pointer
+from kist.model.array_blocks import block_counts, copy_values, halve, plan_blocks, runs_of
 from kist.model.array_grid import BlockGrid, block_grid, c_strides
 from kist.model.array_state import Segment
 
@@ -121,7 +121,7 @@ def in_blocks(values: Array, grid: BlockGrid) -> Array:
     order = [*range(0, 2 * ndim, 2), *range(1, 2 * ndim, 2)]
     out = np.empty((*counts, *block), values.dtype)
     back = np.argsort(order)
-    _copy(values.reshape(split), out.transpose(back))
+    copy_values(values.reshape(split), out.transpose(back))
     return out.reshape(-1)
 
 
@@ -256,130 +256,15 @@ def _read_blocks(
     view: View, pointer: Pointer, grid: BlockGrid, start: Ints, count: Ints, step: Ints, out: Array
 ) -> None:
     """Decode the blocks that hold the elements, and copy these out of them."""
-    block = grid.block
-    # Blocks along each axis: all from the first to the last, or one for each element.
-    firsts = [a // b for a, b in zip(start, block, strict=True)]
-    sparse = [d > b and n > 1 for d, b, n in zip(step, block, count, strict=True)]
-    counts = tuple(
-        n if thin else (a + (n - 1) * d) // b - first + 1
-        for a, n, d, b, first, thin in zip(start, count, step, block, firsts, sparse, strict=True)
-    )
-    total = math.prod(counts) * grid.block_values
-    if total * out.itemsize > STEP_BYTES and math.prod(counts) > 1:
-        axis = next(k for k, n in enumerate(counts) if n > 1)
-        # At the end of a block, so that none is decoded twice.
-        at = (count[axis] + 1) // 2
-        if not sparse[axis]:
-            edge = (firsts[axis] + counts[axis] // 2) * block[axis]
-            at = -((start[axis] - edge) // step[axis])
+    counts = block_counts(grid, start, count, step)
+    n_blocks = math.prod(counts)
+    if n_blocks > 1 and n_blocks * grid.block_values * out.itemsize > STEP_BYTES:
+        axis, at = halve(grid, start, count, step, counts)
         for a, n, part in _halves(start, count, step, out, axis, at):
             _read_blocks(view, pointer, grid, a, n, step, part)
         return
-    numbers = np.zeros((1,) * len(count), np.int64)
-    for axis, (n, stride) in enumerate(zip(counts, grid.block_strides, strict=True)):
-        if sparse[axis]:
-            places = (start[axis] + step[axis] * np.arange(n)) // block[axis]
-        else:
-            places = np.arange(firsts[axis], firsts[axis] + n)
-        shape = [1] * len(count)
-        shape[axis] = n
-        numbers = numbers + (places * stride).reshape(shape)
-    raw = read_runs(view, pointer, _runs(numbers.reshape(-1), grid), out.dtype, grid.n_values)
-    blocks = raw.reshape(*counts, *block)
-    if all(d == 1 or n == 1 for d, n in zip(step, count, strict=True)):
-        offset = tuple(a - first * b for a, first, b in zip(start, firsts, block, strict=True))
-        _copy_blocks(blocks, block, offset, count, out)
-        return
-    ndim = len(count)
-    order = [part for axis in range(ndim) for part in (axis, ndim + axis)]
-    natural = blocks.transpose(order).reshape([n * b for n, b in zip(counts, block, strict=True)])
-    if any(sparse):
-        places_in = [
-            np.arange(n) * b + (a + d * np.arange(n)) % b
-            if thin
-            else a - first * b + d * np.arange(n)
-            for a, n, d, b, first, thin in zip(
-                start, count, step, block, firsts, sparse, strict=True
-            )
-        ]
-        out[...] = natural[np.ix_(*places_in)]
-    else:
-        offset = tuple(a - first * b for a, first, b in zip(start, firsts, block, strict=True))
-        out[...] = natural[_slices(offset, count, step)]
-
-
-def _runs(numbers: Array, grid: BlockGrid) -> list[tuple[int, int]]:
-    """Return runs of values of ascending block numbers."""
-    size = grid.block_values
-    cuts = (np.flatnonzero(numbers[1:] - numbers[:-1] != 1) + 1).tolist()
-    ends = [*cuts, len(numbers)]
-    firsts = numbers[[0, *cuts]].tolist()
-    runs = []
-    at = 0
-    for first, end in zip(firsts, ends, strict=True):
-        runs.append((first * size, min((first + end - at) * size, grid.n_values)))
-        at = end
-    return runs
-
-
-def _copy_blocks(blocks: Array, block: Shape, offset: Ints, count: Ints, out: Array) -> None:
-    """Copy a box out of blocks: whole ones at once, those that it cuts apart.
-
-    Parameters
-    ----------
-    blocks : ndarray, shape (*blocks along each axis, *block)
-        What was decoded.
-    offset : tuple of int
-        Where the box begins in the first block.
-    """
-    ndim = len(block)
-    pieces = [_axis_pieces(a, n, b) for a, n, b in zip(offset, count, block, strict=True)]
-    order = [part for axis in range(ndim) for part in (axis, ndim + axis)]
-    for piece in product(*pieces):
-        source = blocks[tuple(p[0] for p in piece) + tuple(p[1] for p in piece)]
-        target = out[tuple(p[2] for p in piece)]
-        split = [
-            part for p, n in zip(piece, target.shape, strict=True) for part in (p[3], n // p[3])
-        ]
-        _copy(source.transpose(order), target.reshape(split))
-
-
-def _copy(source: Array, target: Array) -> None:
-    """Copy values of one dtype; rows that are contiguous in both as one item each."""
-    n, size = source.shape[-1], source.itemsize
-    if n > 1 and source.strides[-1] == target.strides[-1] == size and not source.dtype.hasobject:
-        # NumPy takes twice as long for 16 numbers in its inner loop as for their 64 bytes.
-        wide = np.dtype(f"V{n * size}")
-        source, target = source.view(wide), target.view(wide)
-    target[...] = source
-
-
-def _axis_pieces(offset: int, n: int, b: int) -> list[tuple[slice, slice, slice, int]]:
-    """Return (blocks, part of each, place in the output, number of blocks) along one axis."""
-    out = []
-    done = 0
-    at = offset
-    while done < n:
-        first, inside = divmod(at, b)
-        whole = (n - done) // b if inside == 0 else 0
-        if whole:
-            length = whole * b
-            out.append(
-                (slice(first, first + whole), slice(0, b), slice(done, done + length), whole)
-            )
-        else:
-            length = min(b - inside, n - done)
-            out.append(
-                (
-                    slice(first, first + 1),
-                    slice(inside, inside + length),
-                    slice(done, done + length),
-                    1,
-                )
-            )
-        done += length
-        at += length
-    return out
+    plan = plan_blocks(grid, start, count, step, counts)
+    plan.place(read_runs(view, pointer, plan.runs, out.dtype, grid.n_values), out)
 
 
 # Scattered elements
@@ -420,7 +305,7 @@ def gather(view: View, segment: Segment, schema: ArraySchema, coords: list[Array
     out = np.empty(n, schema.dtype)
     most = max(1, STEP_BYTES // (size * schema.dtype.itemsize))
     for at in range(0, len(wanted), most):
-        runs = _runs(wanted[at : at + most], grid)
+        runs = runs_of(wanted[at : at + most], grid)
         raw = read_runs(view, segment.pointer, runs, schema.dtype, grid.n_values)
         if len(wanted) <= most:
             out[...] = raw[rank * size + inside]

@@ -37,6 +37,7 @@ __all__ = [
     "count",
     "find",
     "first_children",
+    "has_rows",
     "move",
     "path_of",
     "paths_below",
@@ -60,6 +61,12 @@ def record(view: View, node: int) -> NodeRecord | None:
     if value is None:
         return NodeRecord(NodeKind.GROUP, 0, "", 0) if node == keys.ROOT else None
     return NodeRecord.unpack(value)
+
+
+def has_rows(view: View, node: int) -> bool:
+    """Tell whether there is a node that is a table, from the records that only tables have."""
+    # Arrays have a schema too, and bounds.
+    return view.get(keys.schema(node)) is not None and view.get(keys.bounds(node)) is None
 
 
 def child(view: View, group: int, name: str) -> Child | None:

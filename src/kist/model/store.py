@@ -19,6 +19,7 @@ from kist.errors import (
 )
 from kist.format import keys
 from kist.format.layout import FORMAT_VERSION
+from kist.model.directory import has_rows
 from kist.model.group import Group
 from kist.model.history import History, Tags, commit_of
 from kist.model.info import Info, store_info
@@ -173,10 +174,12 @@ def open(
 
 
 def _maintain(txn: EngineTransaction, nodes: frozenset[int]) -> None:
-    # Imported when the first checkpoint comes: opening a store need not wait for it.
-    from kist.model.table_fold import maintain_tables
+    tables = [node for node in nodes if has_rows(txn, node)]
+    if tables:
+        # Imported when there is something to fold: it takes a tenth of a second.
+        from kist.model.table_fold import maintain_tables
 
-    maintain_tables(txn, nodes)
+        maintain_tables(txn, tables)
 
 
 class Store(Group):

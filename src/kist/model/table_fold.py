@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from kist.format import keys
 from kist.format.schema import Leaf
+from kist.model.directory import has_rows
 from kist.model.table_batch import Batch
 from kist.model.table_change import (
     PATCH_SHARE,
@@ -79,8 +79,7 @@ def maintain_tables(txn: Transaction, node_ids: Iterable[int]) -> None:
     two row groups if that is more, and `FOLD_BYTES` at most, whatever has added up.
     """
     for node in sorted(node_ids):
-        # Arrays have a schema too, and bounds.
-        if txn.get(keys.schema(node)) is not None and txn.get(keys.bounds(node)) is None:
+        if has_rows(txn, node):
             fold_table(txn, node, f"table {node}")
 
 
