@@ -11,6 +11,7 @@ Low level, one file per way of storing:
 - `dictionary`, `decimals`, `delta`, `zigzag`, `reference`: arrays into narrower arrays;
 - `plain`, `blosc`, `pco`: arrays into bytes; `bloscchunk` checks the headers of Blosc2's
   chunks, `libblosc` calls its C library;
+- `strings`: blocks of strings of any length;
 - `registry`: which id means which of these.
 
 Medium level:
@@ -21,7 +22,7 @@ Medium level:
 High level:
 
 - `choose`: the recipe for a column, from a sample of it;
-- `pipeline`: a page through its stages, both ways.
+- `pipeline`: a page through its stages, both ways; `stringpages`: the same for strings.
 
 The bytes are described in docs/format.md, "Encodings and codecs".
 """

@@ -2,14 +2,15 @@
 
 Low to high:
 
-- `overlay`: changes since the root. `tree`: the copy-on-write tree.
+- `overlay`: changes since the root. `tree`: the copy-on-write tree; `drafts`: the next one.
 - `space`: free and waiting bytes.
 - `view`: states, snapshots, verified reads. `recovery`: from bytes to the newest whole commit.
 - `glance`: is there a newer commit.
 - `transaction`: one set of changes. `rootcommit`: writing a new tree. `interrupts`: Ctrl-C held.
 - `writer`: commits and checkpoints. `history`: versions and tags. `upkeep`: use, check, compact.
 - `creation`: making and finding stores. `engine`: the open store.
-- `pages`: column pages, encoded and decoded. `parallel`: threads.
+- `pages`: column pages, encoded and decoded; `mapped`: as they lie in the file. `parallel`:
+  threads.
 """
 
 from __future__ import annotations
