@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -56,9 +55,6 @@ __all__ = [
 
 _MANY = 4
 """Blocks from which on their headers are checked together."""
-
-_QUICK = 16 << 10
-"""Bytes that LZ4 decodes in about 5 us; to take the GIL again from another thread takes longer."""
 
 _MAX_BLOCK = 1 << 30  # well below Blosc2's own limit of 2 GiB
 
@@ -129,22 +125,13 @@ def _decompress_stored(
     blocks: StoredBlocks, out: NDArray[np.uint8], block_nbytes: int, params: BloscParams
 ) -> None:
     """Decode blocks of one buffer with little work for each: a call takes about 5 us."""
-    data = np.frombuffer(blocks.data, np.uint8)
-    edges = np.array([blocks.starts, blocks.stops], np.int64)
-    starts, lengths = edges[0], edges[1] - edges[0]
-    n = len(starts)
-    last = out.size - (n - 1) * block_nbytes
+    starts, stops, data = blocks.starts, blocks.stops, blocks.data
     if (
-        last == block_nbytes
-        and lengths.max() < block_nbytes
-        and edges[1].max() <= data.size
-        and are_chunks(data, starts, lengths, block_nbytes, params)
+        out.size == len(starts) * block_nbytes
+        and stops[-1] <= len(data)
+        and are_chunks(data, starts, stops, block_nbytes, params)
     ):
-        places = range(0, out.size, block_nbytes)
-        sizes = repeat(block_nbytes, n)
-        columns = blocks.starts, lengths.tolist(), places, sizes
-        is_quick = params.compressor == LZ4 and block_nbytes <= _QUICK
-        backend().decompress_many(data, zip(*columns, strict=True), out, is_quick)
+        backend().decompress_many(data, starts, stops, out, block_nbytes)
         return
     for at, block in enumerate(blocks):
         start = at * block_nbytes

@@ -9,9 +9,6 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kist.codecs.stage import Block
 from kist.errors import CodecError
 
@@ -109,44 +106,25 @@ def check_chunk(chunk: Block, size: int, params: BloscParams) -> None:
         )
 
 
-# Bytes of a header that `are_chunks` knows beforehand: all but the version of the compressor, one
-# flag and the length of Blosc2's own blocks.
-_KNOWN = np.ones(OVERHEAD, np.uint8) * 0xFF
-_KNOWN[1] = _KNOWN[8:12] = 0
-_KNOWN[2] = 0xFF ^ _NOT_SPLIT
-_KNOWN_WORDS = _KNOWN.view("<u8")
-
-
-def are_chunks(
-    data: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    size: int,
-    params: BloscParams,
-) -> bool:
+def are_chunks(data: bytes, starts: list[int], stops: list[int], size: int, p: BloscParams) -> bool:
     """Tell whether all these are chunks of blocks of `size` bytes as `check_chunk` accepts them.
 
-    False if in doubt, as for chunks that stand for zeros.
-
-    Parameters
-    ----------
-    data : ndarray of uint8, 1-d
-        Holds the chunks, all of them whole.
+    False if in doubt, as for chunks that stand for zeros, and for blocks that did not shrink.
+    Compares bytes, which takes a third of the time.
     """
-    if not len(starts):
-        return True
-    if lengths.min() < OVERHEAD:
-        return False
-    headers = data[starts[:, None] + _HEADER_PLACES]
-    one = _HEADER.pack(
-        _VERSION, 0, _EXTENDED | _FORMAT_OF[params.compressor] << 5, params.typesize, size, 0, 0,
-        FILTER_BYTES[params.filter], params.compressor, 0, NO_META, 0, 0,
-    )  # fmt: skip
-    expected = np.frombuffer(one * len(starts), "<i4").reshape(-1, 8).copy()
-    expected[:, 3] = lengths
-    differ = (headers.view("<u8") ^ expected.view("<u8")) & _KNOWN_WORDS
-    inner = headers.view("<i4")[:, 2]
-    return not differ.any() and bool(inner.min() > 0 and inner.max() <= size)
-
-
-_HEADER_PLACES = np.arange(OVERHEAD)
+    flags = _EXTENDED | _FORMAT_OF[p.compressor] << 5
+    both = (flags, flags | _NOT_SPLIT)
+    sizes = struct.pack("<Bi", p.typesize, size)
+    rest = FILTER_BYTES[p.filter] + bytes((p.compressor, 0)) + NO_META + bytes(2)
+    for start, stop in zip(starts, stops, strict=True):
+        if not (
+            OVERHEAD <= stop - start < size
+            and data[start + 16 : start + OVERHEAD] == rest
+            and data[start + 3 : start + 8] == sizes
+            and data[start + 12 : start + 16] == (stop - start).to_bytes(4, "little")
+            and data[start] == _VERSION
+            and data[start + 2] in both
+            and 0 < int.from_bytes(data[start + 8 : start + 12], "little", signed=True) <= size
+        ):
+            return False
+    return True

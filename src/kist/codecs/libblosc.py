@@ -14,7 +14,6 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,16 +56,13 @@ class Backend(Protocol):
 
     def decompress_many(
         self,
-        data: NDArray[np.uint8],
-        pieces: Iterable[tuple[int, int, int, int]],
+        data: bytes,
+        starts: list[int],
+        stops: list[int],
         out: NDArray[np.uint8],
-        is_quick: bool,
+        block_nbytes: int,
     ) -> None:
-        """Decode chunks of one buffer: (start, bytes, place in `out`, bytes there) of each.
-
-        Quick ones are decoded without releasing the GIL: threads that do nothing else would wait
-        for each other longer than they work.
-        """
+        """Decode chunks that stand in one buffer into blocks one behind the other."""
 
 
 class _CParams(ctypes.Structure):
@@ -127,9 +123,7 @@ class Library:
         signature = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32) * 2
         self._compress = lib.blosc2_compress_ctx
         self._decompress = lib.blosc2_decompress_ctx
-        # The same, holding the GIL.
-        self._decompress_held = ctypes.PyDLL(str(path)).blosc2_decompress_ctx
-        for call in (self._compress, self._decompress, self._decompress_held):
+        for call in (self._compress, self._decompress):
             call.argtypes = signature[:5]
             call.restype = ctypes.c_int
         self._new_compressor = lib.blosc2_create_cctx
@@ -194,12 +188,14 @@ class Library:
         scratch, compress = thread.scratch_address, self._compress
         source, total = _address(data), data.size
         blocks: list[Block] = []
+        known, context = 0, 0
         for start in range(0, total, block_nbytes):
             size = min(block_nbytes, total - start)
             if size <= OVERHEAD:
                 length = 0
             else:
-                context = self._compressor(params, size)
+                if size != known:
+                    known, context = size, self._compressor(params, size)
                 # One byte less than the values: what does not shrink comes back as 0.
                 length = compress(context, source + start, size, scratch, size - 1)
             block = data[start : start + size].data
@@ -223,17 +219,19 @@ class Library:
 
     def decompress_many(
         self,
-        data: NDArray[np.uint8],
-        pieces: Iterable[tuple[int, int, int, int]],
+        data: bytes,
+        starts: list[int],
+        stops: list[int],
         out: NDArray[np.uint8],
-        is_quick: bool,
+        block_nbytes: int,
     ) -> None:
-        context = self._context()
-        source, target = _address(data), _address(out)
-        call = self._decompress_held if is_quick else self._decompress
-        for start, length, place, size in pieces:
-            if call(context, source + start, length, target + place, size) != size:
-                raise CodecError(f"Blosc2 could not decode a chunk of {length} bytes")
+        context, call = self._context(), self._decompress
+        source, target = _address(np.frombuffer(data, np.uint8)), _address(out)
+        for start, stop in zip(starts, stops, strict=True):
+            got = call(context, source + start, stop - start, target, block_nbytes)
+            if got != block_nbytes:
+                raise CodecError(f"Blosc2 could not decode a chunk of {stop - start} bytes")
+            target += block_nbytes
 
 
 class Package:
@@ -279,13 +277,15 @@ class Package:
 
     def decompress_many(
         self,
-        data: NDArray[np.uint8],
-        pieces: Iterable[tuple[int, int, int, int]],
+        data: bytes,
+        starts: list[int],
+        stops: list[int],
         out: NDArray[np.uint8],
-        is_quick: bool,
+        block_nbytes: int,
     ) -> None:
-        for start, length, place, size in pieces:
-            self.decompress(data[start : start + length].data, out[place : place + size])
+        for at, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            place = at * block_nbytes
+            self.decompress(data[start:stop], out[place : place + block_nbytes])
 
 
 def _kept(chunk: bytes, block: memoryview, params: BloscParams) -> Block:

@@ -103,7 +103,7 @@ def decode(
     dtype: np.dtype[Any],
     n_values: int,
     block_values: int,
-    which: int | Sequence[int],
+    which: int | Sequence[int] | NDArray[np.int64],
     blocks: Sequence[Block],
     out: NDArray[Any],
 ) -> None:
@@ -176,19 +176,20 @@ def _span(shape: Shape, first_block: int, n_blocks: int) -> Span:
     return Span(first_block, n_blocks, start, min(start + n_blocks * block_values, n_values))
 
 
-def _scattered(shape: Shape, which: Sequence[int], n_blocks: int) -> Span:
+def _scattered(shape: Shape, which: Sequence[int] | NDArray[np.int64], n_blocks: int) -> Span:
     if n_blocks != len(which):
         raise CodecError(f"{n_blocks} blocks, {len(which)} numbers of blocks")
     if not n_blocks:
         return _span(shape, 0, 0)
     numbers = np.asarray(which, np.int64)
-    if which[0] < 0 or which[-1] >= shape.n_blocks or (numbers[1:] <= numbers[:-1]).any():
-        raise CodecError(f"blocks {which[0]} to {which[-1]} of a page of {shape.n_blocks}")
-    if which[-1] - which[0] == n_blocks - 1:
-        return _span(shape, which[0], n_blocks)
+    first, last = int(numbers[0]), int(numbers[-1])
+    if first < 0 or last >= shape.n_blocks or (numbers[1:] <= numbers[:-1]).any():
+        raise CodecError(f"blocks {first} to {last} of a page of {shape.n_blocks}")
+    if last - first == n_blocks - 1:
+        return _span(shape, first, n_blocks)
     size = shape.block_values
-    stop = min((which[-1] + 1) * size, shape.n_values)
-    return Scattered(which[0], n_blocks, which[0] * size, stop, numbers, size)
+    stop = min((last + 1) * size, shape.n_values)
+    return Scattered(first, n_blocks, first * size, stop, numbers, size)
 
 
 @lru_cache(maxsize=_LOADED_PAGES)

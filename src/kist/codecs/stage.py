@@ -19,7 +19,7 @@ class StoredBlocks(Sequence[Block]):
 
     Attributes
     ----------
-    data : bytes or memoryview
+    data : bytes
         Holds all of them.
     starts, stops : list of int
         Where each block begins and ends in `data`.
@@ -27,7 +27,7 @@ class StoredBlocks(Sequence[Block]):
 
     __slots__ = ("data", "starts", "stops")
 
-    def __init__(self, data: Block, starts: list[int], stops: list[int]) -> None:
+    def __init__(self, data: bytes, starts: list[int], stops: list[int]) -> None:
         self.data = data
         self.starts = starts
         self.stops = stops

@@ -16,7 +16,7 @@ from kist._kernels.scratch import scratch
 from kist.codecs.pipeline import decode, encode
 from kist.codecs.recipe import Recipe
 from kist.codecs.registry import PLAIN
-from kist.codecs.stage import Block, Stage, StoredBlocks
+from kist.codecs.stage import Stage
 from kist.codecs.stringpages import decode_strings, encode_strings
 from kist.codecs.values import is_stored_order
 from kist.engine.parallel import run
@@ -33,8 +33,8 @@ Request = tuple[Pointer, Array, int, int]
 
 # Reads whose gap is smaller than this are one system call: a gap of this size costs what a
 # call costs (about 10 us at 10 GB/s from the page cache).
-_GAP = 64 * 1024
-_RUN = 8 << 20
+READ_GAP = 64 * 1024
+READ_RUN = 8 << 20
 _CACHED_HEADS = 4096
 _heads: OrderedDict[bytes, tuple[PageHead, tuple[Stage, ...]]] = OrderedDict()
 
@@ -70,12 +70,13 @@ def build_page(
 
 def page_head(view: View, pointer: Pointer) -> PageHead:
     """Verified head of a page; the last 4,096 are kept."""
-    return _head(view, pointer)[0]
+    return load_head(view, pointer)[0]
 
 
-def _head(
+def load_head(
     view: View, pointer: Pointer, data: memoryview | None = None
 ) -> tuple[PageHead, tuple[Stage, ...]]:
+    """Return the head of a page, from its bytes if they are at hand."""
     key = pointer.sum + pointer.length.to_bytes(8, "little")
     found = _heads.get(key)
     if found is None:
@@ -115,8 +116,8 @@ def read_page(view: View, pointer: Pointer, out: Array, start: int, n_values: in
     """
     if len(out) == 0:
         return
-    head, stages = _head(view, pointer)
-    _check_size(pointer, head, n_values)
+    head, stages = load_head(view, pointer)
+    check_size(pointer, head, n_values)
     _check_bounds(pointer, head, start, start + len(out))
     first = start // head.block_values
     last = (start + len(out) - 1) // head.block_values
@@ -139,11 +140,11 @@ def read_body(view: View, pointer: Pointer, body: memoryview, out: Array) -> Non
     view.reader.verify(pointer, raw)
     head = unpack_page_head(bytes(raw), pointer.length)
     stages = tuple(Stage(number, params) for number, params in head.stages)
-    _check_size(pointer, head, len(out))
+    check_size(pointer, head, len(out))
     _decode(pointer, head, stages, body[head.size :], 0, range(len(head.sums)), out, 0)
 
 
-def _check_size(pointer: Pointer, head: PageHead, n_values: int) -> None:
+def check_size(pointer: Pointer, head: PageHead, n_values: int) -> None:
     if head.n_values != n_values:
         raise CorruptDataError(
             f"page at byte {pointer.offset} holds {head.n_values} values, not {n_values}",
@@ -170,7 +171,7 @@ def _decode(
     start: int,
 ) -> None:
     """Verify sectors, then decode; `data` begins at `at` behind the head."""
-    _verify(pointer, head, data, at, sectors)
+    verify_sectors(pointer, head, data, at, sectors)
     _decode_verified(pointer, head, stages, data, at, out, start)
 
 
@@ -197,18 +198,18 @@ def _decode_verified(
         target = out if whole else np.empty(high - low, out.dtype)
         decode(stages, out.dtype, head.n_values, size, first, blocks, target)
     except CodecError as error:
-        raise _undecoded(pointer, error) from error
+        raise undecoded(pointer, error) from error
     if not whole:
         out[:] = target[start - low : start - low + len(out)]
 
 
-def _undecoded(pointer: Pointer, error: CodecError) -> CorruptDataError:
+def undecoded(pointer: Pointer, error: CodecError) -> CorruptDataError:
     return CorruptDataError(
         f"page at byte {pointer.offset} does not decode: {error}", offset=pointer.offset
     )
 
 
-def _verify(
+def verify_sectors(
     pointer: Pointer, head: PageHead, data: memoryview, at: int, sectors: Iterable[int]
 ) -> None:
     """Compare sectors with their sums; `data` begins at `at` behind the head."""
@@ -237,13 +238,15 @@ def verify_page(pointer: Pointer, head: PageHead, data: memoryview) -> None:
         raise CorruptDataError(
             f"byte {pointer.offset}: the file ends within a page", offset=pointer.offset
         )
-    _verify(pointer, head, data, 0, range(len(head.sums)))
+    verify_sectors(pointer, head, data, 0, range(len(head.sums)))
 
 
-def _stored_blocks(head: PageHead, data: memoryview, at: int, blocks: range) -> StoredBlocks:
-    edges = [end - at for end in head.ends[blocks.start : blocks.stop]]
-    first = (head.ends[blocks.start - 1] if blocks.start else 0) - at
-    return StoredBlocks(data, [first, *edges[:-1]], edges)
+def _stored_blocks(head: PageHead, data: memoryview, at: int, blocks: range) -> list[memoryview]:
+    parts = []
+    for block in blocks:
+        a = head.ends[block - 1] if block else 0
+        parts.append(data[a - at : head.ends[block] - at])
+    return parts
 
 
 def read_runs(
@@ -259,7 +262,7 @@ def read_runs(
     Parameters
     ----------
     runs : sequence of (start, stop)
-        Ascending, none empty. Cheapest where they begin and end with blocks.
+        Ascending, none empty.
     n_values : int
         What the page must hold.
     out : ndarray, 1-d, of `dtype`, optional
@@ -276,10 +279,10 @@ def read_runs(
     Sectors that lie near each other are read with one system call; each is verified once, and
     those between that hold nothing of the runs are not.
     """
-    head, stages = _head(view, pointer)
-    _check_size(pointer, head, n_values)
+    head, stages = load_head(view, pointer)
+    check_size(pointer, head, n_values)
     size, ends = head.block_values, head.ends
-    width = _plain_width(head, stages, dtype)
+    width = plain_width(head, stages, dtype)
     groups: list[tuple[int, int, list[tuple[range, int, int]]]] = []
     begin = end = total = 0
     for start, stop in runs:
@@ -289,7 +292,7 @@ def read_runs(
         first = sectors[0] * head.sector_blocks
         last = min(sectors.stop * head.sector_blocks, len(ends)) - 1
         a, b = ends[first - 1] if first else 0, ends[last]
-        if groups and a - end <= _GAP and b - begin <= _RUN:
+        if groups and a - end <= READ_GAP and b - begin <= READ_RUN:
             groups[-1][2].append((sectors, start, stop))
             groups[-1] = begin, b, groups[-1][2]
         else:
@@ -299,52 +302,27 @@ def read_runs(
     if out is None and (len(runs) > 1 or not width):
         out = np.empty(total, dtype) if dtype.kind == "T" else scratch("runs", total, dtype)
     done, known = 0, -1
-    aligned = all(a % size == 0 and (b % size == 0 or b == n_values) for a, b in runs)
-    together = aligned and dtype.kind != "T"  # one call of the decoder for all blocks
-    numbers: list[int] = []
-    blocks: list[StoredBlocks] = []
     for a, b, members in groups:
         data = memoryview(view.reader.read_part(pointer, head.size + a, b - a))
         for sectors, start, stop in members:
             fresh = sectors if sectors[0] > known else range(known + 1, sectors.stop)
-            _verify(pointer, head, data, a, fresh)
+            verify_sectors(pointer, head, data, a, fresh)
             known = max(known, sectors[-1])
             if width:
                 raw = np.frombuffer(data[start * width - a : stop * width - a], dtype)
                 if out is None:
                     return raw
                 out[done : done + stop - start] = raw
-            elif together:
-                mine = range(start // size, -(-stop // size))
-                numbers += mine
-                blocks.append(_stored_blocks(head, data, a, mine))
             elif out is not None:
                 target = out[done : done + stop - start]
                 _decode_verified(pointer, head, stages, data, a, target, start)
             done += stop - start
     if out is None:
         out = np.empty(0, dtype)  # of no runs
-    if numbers:
-        try:
-            which = numbers[0] if len(runs) == 1 else numbers
-            decode(stages, dtype, n_values, size, which, _joined(blocks), out)
-        except CodecError as error:
-            raise _undecoded(pointer, error) from error
     return out
 
 
-def _joined(parts: list[StoredBlocks]) -> Sequence[Block]:
-    """Return blocks as one sequence; of one buffer if they stand in one."""
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    if all(part.data is first.data for part in parts):
-        starts = [start for part in parts for start in part.starts]
-        return StoredBlocks(first.data, starts, [stop for part in parts for stop in part.stops])
-    return [block for part in parts for block in part]
-
-
-def _plain_width(head: PageHead, stages: tuple[Stage, ...], dtype: np.dtype[np.generic]) -> int:
+def plain_width(head: PageHead, stages: tuple[Stage, ...], dtype: np.dtype[np.generic]) -> int:
     """Return the bytes of a value if a page holds them as they stand in memory, else 0."""
     width = dtype.itemsize
     if [stage.id for stage in stages] != [PLAIN] or dtype.kind in "bT":
@@ -375,7 +353,7 @@ def read_pages(view: View, requests: Sequence[Request]) -> None:
     for request in order:
         pointer = request[0]
         stop = pointer.offset + extent_length(pointer.length)
-        if runs and pointer.offset - end <= _GAP and stop - runs[-1][0][0].offset <= _RUN:
+        if runs and pointer.offset - end <= READ_GAP and stop - runs[-1][0][0].offset <= READ_RUN:
             runs[-1].append(request)
         else:
             runs.append([request])
@@ -409,8 +387,8 @@ def _read_run(view: View, requests: list[Request]) -> None:
             raise CorruptDataError(
                 f"byte {pointer.offset}: the file ends within a page", offset=pointer.offset
             )
-        head, stages = _head(view, pointer, body[: pointer.head])
-        _check_size(pointer, head, n_values)
+        head, stages = load_head(view, pointer, body[: pointer.head])
+        check_size(pointer, head, n_values)
         _check_bounds(pointer, head, start, start + len(out))
         blocks = start // head.block_values, (start + len(out) - 1) // head.block_values
         _decode(pointer, head, stages, body[head.size :], 0, head.sectors_of(*blocks), out, start)
@@ -425,7 +403,7 @@ def take_page(
 ) -> Array:
     """Values at ascending positions of a page of so many values; decodes the blocks with them."""
     head = page_head(view, pointer)
-    _check_size(pointer, head, n_values)
+    check_size(pointer, head, n_values)
     out = np.empty(len(positions), dtype)
     if not len(positions):
         return out
@@ -458,7 +436,7 @@ def _take_strings(
     blocks: npt.NDArray[np.int64],
 ) -> None:
     """Make the strings at some positions, and no others of their blocks."""
-    head, stages = _head(view, pointer)
+    head, stages = load_head(view, pointer)
     cuts = (np.flatnonzero(np.diff(blocks) > 1) + 1).tolist()
     for a, b in zip([0, *cuts], [*cuts, len(positions)], strict=True):
         first, last = int(blocks[a]), int(blocks[b - 1])
@@ -466,10 +444,10 @@ def _take_strings(
         at = head.sector_span(sectors[0])[0]
         stop = head.sector_span(sectors[-1])[1]
         data = memoryview(view.reader.read_part(pointer, head.size + at, stop - at))
-        _verify(pointer, head, data, at, sectors)
+        verify_sectors(pointer, head, data, at, sectors)
         parts = _stored_blocks(head, data, at, range(first, last + 1))
         wanted = positions[a:b] - first * head.block_values
         try:
             decode_strings(stages, head.n_values, head.block_values, first, parts, out[a:b], wanted)
         except CodecError as error:
-            raise _undecoded(pointer, error) from error
+            raise undecoded(pointer, error) from error

@@ -38,8 +38,10 @@ class BlockPlan(NamedTuple):
 
     Attributes
     ----------
+    numbers : list of int
+        Of the blocks in the page, ascending.
     runs : list of (start, stop)
-        Values of the page: runs of blocks that follow each other.
+        The same as runs of values.
     shape : tuple of int
         Of the decoded values: blocks along each axis, then the shape of a block.
     pieces : list
@@ -48,6 +50,7 @@ class BlockPlan(NamedTuple):
         For other steps: index of the elements in the blocks put together.
     """
 
+    numbers: list[int]
     runs: list[tuple[int, int]]
     shape: Shape
     pieces: list[_Piece]
@@ -118,7 +121,8 @@ def _plan(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) 
         shape = [1] * ndim
         shape[axis] = n
         numbers = numbers + (places * stride).reshape(shape)
-    runs = runs_of(numbers.reshape(-1), grid)
+    numbers = numbers.reshape(-1)
+    runs = runs_of(numbers, grid)
     offset = tuple(a % b for a, b in zip(start, block, strict=True))
     pieces: list[_Piece] = []
     picks: tuple[Any, ...] | None = None
@@ -141,7 +145,7 @@ def _plan(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) 
         picks = tuple(
             slice(a, a + (n - 1) * d + 1, d) for a, n, d in zip(offset, count, step, strict=True)
         )
-    return BlockPlan(runs, (*counts, *block), pieces, picks)
+    return BlockPlan(numbers.tolist(), runs, (*counts, *block), pieces, picks)
 
 
 def runs_of(numbers: Array, grid: BlockGrid) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ no segment covers becomes the fill value.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise, product
 from typing import Any, Final
@@ -110,18 +110,23 @@ def _read_box(state: ArrayState, box: Box, out: Array | None) -> Array:
     lengths = state.schema.chunks
     low, high = box_chunks(box, lengths)
     chunks = state.chunks_within(low, high)
+    # What lies in a chunk along an axis is the same for all chunks with that index along it.
+    along = [
+        {k: axis_part(k, c, a, n, d) for k in {index[axis] for index in chunks}}
+        for axis, (c, a, n, d) in enumerate(zip(lengths, *box, strict=True))
+    ]
     parts = {}
     for index in chunks:
-        axes = [axis_part(k, c, *along) for k, c, *along in zip(index, lengths, *box, strict=True)]
+        axes = [places[k] for places, k in zip(along, index, strict=True)]
         if all(axis[1] for axis in axes):
             parts[index] = axes
     out = _filled(state, box, parts, out)
     tasks: list[Task] = []
     for index, axes in parts.items():
-        start = tuple(axis[0] for axis in axes)
-        count = tuple(axis[1] for axis in axes)
-        target = out[place(slice(at, at + n) for _, n, at in axes)]
-        for cut in _tasks(start, count, box.step, target, lengths):
+        start = tuple([axis[0] for axis in axes])
+        count = tuple([axis[1] for axis in axes])
+        target = out[place([slice(at, at + n) for _, n, at in axes])]
+        for cut in _tasks(start, count, box.step, target):
             tasks.append(partial(read_chunk, state, index, chunks[index], *cut))
     _run(tasks, out.nbytes)
     return out
@@ -136,27 +141,30 @@ def _run(tasks: list[Task], nbytes: int) -> None:
 
 
 def _tasks(
-    start: Shape, count: Shape, step: Shape, out: Array, lengths: Shape
-) -> Iterator[tuple[Shape, Shape, Shape, Array]]:
+    start: Shape, count: Shape, step: Shape, out: Array
+) -> list[tuple[Shape, Shape, Shape, Array]]:
     """Cut a large part of a chunk along its first axis that is longer than 1."""
     if out.nbytes <= TASK_BYTES:
-        yield start, count, step, out
-        return
+        return [(start, count, step, out)]
     axis = next(k for k, n in enumerate(count) if n > 1)
     size = max(1, TASK_BYTES * count[axis] // out.nbytes)
     if size * step[axis] >= 16:
         # Powers of two: blocks end there, and none is decoded twice.
         size = max(1, (1 << ((size * step[axis]).bit_length() - 1)) // step[axis])
+    cuts = []
     for at in range(0, count[axis], size):
         n = min(size, count[axis] - at)
         where = (slice(None),) * axis + (slice(at, at + n),)
         first = start[axis] + at * step[axis]
-        yield (
-            (*start[:axis], first, *start[axis + 1 :]),
-            (*count[:axis], n, *count[axis + 1 :]),
-            step,
-            out[where],
+        cuts.append(
+            (
+                (*start[:axis], first, *start[axis + 1 :]),
+                (*count[:axis], n, *count[axis + 1 :]),
+                step,
+                out[where],
+            )
         )
+    return cuts
 
 
 def _filled(
@@ -214,6 +222,14 @@ def read_chunk(
     start, count, step : tuple of int
         As of a `Box`, counted from the first corner of the chunk.
     """
+    if len(segments) == 1 and not segments[0].start:
+        valid = segments[0].record.valid
+        if all(a + (n - 1) * d < m for a, n, d, m in zip(start, count, step, valid, strict=True)):
+            try:
+                read_segment(state.view, segments[0], state.schema, start, count, step, out)
+            except CorruptDataError as error:
+                raise located(error, state.path, index) from error
+            return
     plan = []
     covered, end = 0, 0
     for segment in segments:

@@ -17,6 +17,7 @@ from kist.codecs.registry import PLAIN
 from kist.codecs.stage import Stage
 from kist.codecs.values import to_form
 from kist.engine import View
+from kist.engine.blocks import read_blocks
 from kist.engine.pages import read_runs
 from kist.errors import CodecError, CorruptDataError, TooLargeError
 from kist.format.array import ArraySchema
@@ -264,7 +265,10 @@ def _read_blocks(
             _read_blocks(view, pointer, grid, a, n, step, part)
         return
     plan = plan_blocks(grid, start, count, step, counts)
-    plan.place(read_runs(view, pointer, plan.runs, out.dtype, grid.n_values), out)
+    raw = read_blocks(
+        view, pointer, plan.numbers, plan.runs, out.dtype, grid.n_values, grid.block_values
+    )
+    plan.place(raw, out)
 
 
 # Scattered elements
@@ -306,7 +310,8 @@ def gather(view: View, segment: Segment, schema: ArraySchema, coords: list[Array
     most = max(1, STEP_BYTES // (size * schema.dtype.itemsize))
     for at in range(0, len(wanted), most):
         runs = runs_of(wanted[at : at + most], grid)
-        raw = read_runs(view, segment.pointer, runs, schema.dtype, grid.n_values)
+        some = wanted[at : at + most].tolist()
+        raw = read_blocks(view, segment.pointer, some, runs, schema.dtype, grid.n_values, size)
         if len(wanted) <= most:
             out[...] = raw[rank * size + inside]
         else:
