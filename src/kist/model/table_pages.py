@@ -137,7 +137,9 @@ def _build(leaf: Leaf, values: Array, last: Chosen | None, codec: str, first: in
     if 2 * len(values) < 3 * block_values:
         # A rest of less than half a block is not worth a call of the codec of its own.
         block_values = len(values)
-    page = build(values, last, codec, block_values, number=first // GROUP_ROWS)
+    # Small pages are folded into full ones later: those are worth a second look.
+    number = first // GROUP_ROWS if len(values) >= GROUP_ROWS else 0
+    page = build(values, last, codec, block_values, number=number)
     statistics = compute(values) if leaf.n_values == 1 else None
     record = PageRecord(
         len(values),
