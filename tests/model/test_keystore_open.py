@@ -215,3 +215,18 @@ def test_check_holds_counts_and_notes_against_the_keys(path: Path) -> None:
                     txn.rollback_to(point)
                 assert block.id is None
         assert store.check().ok
+
+
+def test_a_value_above_max_load_is_opened_not_loaded() -> None:
+    with kist.open(":memory:") as store:
+        runs = store.create_keystore("runs")
+        runs["x"] = np.zeros(100_000)  # takes next to nothing in the file
+        kist.options.max_load = 700_000
+        try:
+            with pytest.raises(kist.TooLargeError, match="open"):
+                runs["x"]
+            assert (runs.open("x")[5:8] == 0).all()
+            assert store.check().ok
+        finally:
+            kist.options.reset()
+        assert runs["x"].shape == (100_000,)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from kist import options
 from kist.engine.pages import read_body, read_page
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError, TooLargeError
@@ -73,11 +74,24 @@ def open_bundle(view: View, pointer: Pointer, data: memoryview | None = None) ->
 
 
 def load(view: View, pointer: Pointer) -> Any:
-    """Value of a bundle: one read, decoded on threads."""
+    """Value of a bundle: one read, decoded on threads.
+
+    Raises
+    ------
+    TooLargeError
+        It takes more memory than `kist.options.max_load`.
+    """
     data: memoryview | None = None
     if pointer.length <= READ_WHOLE:
         data = memoryview(view.reader.read_part(pointer, 0, pointer.length))
     bundle = open_bundle(view, pointer, data)
+    # A few kilobytes of a hostile file can claim any number of equal values.
+    total = sum(part.size * part.dtype.itemsize for part in bundle.parts)
+    if total > options.max_load:
+        raise TooLargeError(
+            f"the value takes {total:,} bytes, more than kist.options.max_load = "
+            f"{options.max_load:,}; read parts of it through open(key), or raise the limit"
+        )
     tasks: list[Callable[[], None]] = []
     arrays = [empty(part) for part in bundle.parts]
     for part, array in zip(bundle.parts, arrays, strict=True):
