@@ -65,14 +65,14 @@ __version__ = "0.1.0"
 
 # Where the names live that are neither errors nor modules of the package.
 _HOMES = {
-    "Array": "kist.model.array",
-    "Column": "kist.model.table",
+    "Array": "kist.model.arrays.array",
+    "Column": "kist.model.tables.table",
     "Group": "kist.model.group",
-    "KeyStore": "kist.model.keystore",
-    "Row": "kist.model.selection",
-    "Selection": "kist.model.selection",
+    "KeyStore": "kist.model.keystores.keystore",
+    "Row": "kist.model.tables.selection",
+    "Selection": "kist.model.tables.selection",
     "Store": "kist.model.store",
-    "Table": "kist.model.table",
+    "Table": "kist.model.tables.table",
     "expr": "kist.query",
     "open": "kist.model.store",
 }
@@ -119,12 +119,12 @@ if TYPE_CHECKING:
         UnsupportedVersionError,
         WrongSecretError,
     )
-    from kist.model.array import Array
+    from kist.model.arrays.array import Array
     from kist.model.group import Group
-    from kist.model.keystore import KeyStore
-    from kist.model.selection import Row, Selection
+    from kist.model.keystores.keystore import KeyStore
     from kist.model.store import Store, open
-    from kist.model.table import Column, Table
+    from kist.model.tables.selection import Row, Selection
+    from kist.model.tables.table import Column, Table
     from kist.query import expr
 else:
 

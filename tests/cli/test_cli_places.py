@@ -149,7 +149,7 @@ def test_listing_names_reads_no_dataset(file: str) -> None:
         "import sys; from kist.cli.main import cli\n"
         f"try: cli(['ls', {file!r}])\n"
         "except SystemExit: pass\n"
-        "names = ('blosc2', 'pcodec', 'kist.model.table', 'kist.codecs', 'asyncio')\n"
+        "names = ('blosc2', 'pcodec', 'kist.model.tables.table', 'kist.codecs', 'asyncio')\n"
         "assert not [n for n in names if n in sys.modules]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

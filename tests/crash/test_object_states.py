@@ -19,7 +19,7 @@ import pytest
 import kist
 from kist.engine import creation, writer
 from kist.errors import CommitUnknownError, KistError, StorageError
-from kist.model import keystore_write
+from kist.model.keystores import write as keystore_write
 from kist.storage import MemoryBackend
 from kist.testing.crash import Case, Report, Session, check_crashes
 from kist.testing.faults import Fault, FaultyBackend

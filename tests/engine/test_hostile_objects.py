@@ -37,7 +37,7 @@ from kist.format.page import pack_page_head, unpack_page_head
 from kist.format.plain import pack_value, unpack_value
 from kist.format.tree import pack_tree_page, unpack_tree_page
 from kist.format.values import Pointer, pack_record, unpack_record
-from kist.model.keystore import KeyStore
+from kist.model.keystores.keystore import KeyStore
 from kist.model.session import Session
 from kist.model.store import Store, _maintain
 from kist.storage import MemoryBackend, MemoryFile

@@ -16,7 +16,11 @@ from hypothesis import strategies as st
 
 import kist
 from kist.errors import SelectionError, ShapeError
-from kist.model import array_grid, array_read, array_segment, array_state, array_write
+from kist.model.arrays import grid as array_grid
+from kist.model.arrays import read as array_read
+from kist.model.arrays import segment as array_segment
+from kist.model.arrays import state as array_state
+from kist.model.arrays import write as array_write
 from kist.testing.keys import random_key
 
 Shape = tuple[int, ...]

@@ -18,9 +18,10 @@ import kist
 from kist.format import keys
 from kist.format.array import SegmentRecord
 from kist.format.values import pack_record, unpack_record
-from kist.model import array_grid, array_write
-from kist.model.array_grid import BlockGrid, choose_blocks, choose_chunks
-from kist.model.array_segment import in_blocks
+from kist.model.arrays import grid as array_grid
+from kist.model.arrays import write as array_write
+from kist.model.arrays.grid import BlockGrid, choose_blocks, choose_chunks
+from kist.model.arrays.segment import in_blocks
 
 Array = np.ndarray[Any, Any]
 SHAPES = st.lists(st.integers(1, 9), min_size=0, max_size=4).map(tuple)
@@ -185,8 +186,8 @@ class Sliceable:
 def test_data_that_are_sliceable_are_read_part_by_part(
     store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kist.model.array_create.SLAB_BYTES", 4096)
-    monkeypatch.setattr("kist.model.array_create.slabs_of.__defaults__", (4096,))
+    monkeypatch.setattr("kist.model.arrays.create.SLAB_BYTES", 4096)
+    monkeypatch.setattr("kist.model.arrays.create.slabs_of.__defaults__", (4096,))
     x = ramp(50, 40, 3)
     source = Sliceable(x)
     store.create_array("x", source, chunks=(7, 9, 2))

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kist
-from kist.model import arrow_out, table_write
+from kist.model.frames import arrow_out
+from kist.model.tables import write as table_write
 from kist.testing.strategies import random_array
 
 pa = pytest.importorskip("pyarrow")

@@ -14,7 +14,7 @@ import kist
 from kist.format import keys
 from kist.format.keystore import Counts
 from kist.format.values import unpack_record
-from kist.model.keystore_check import check_keystore
+from kist.model.keystores.check import check_keystore
 from kist.storage.file import FileBackend
 
 ENDS = st.none() | st.integers(-9, 9)

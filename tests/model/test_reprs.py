@@ -149,7 +149,7 @@ def test_a_selection_shows_its_first_and_last_hits(file: Path) -> None:
 def test_a_selection_of_a_very_long_table_is_not_counted(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kist.model.table_repr._SEARCHED_ROWS", 1000)
+    monkeypatch.setattr("kist.model.tables.repr._SEARCHED_ROWS", 1000)
     with kist.open(file) as store:
         for hits in (store["long"].where("x >= 0"), store["long"].where("x >= 0")["y"]):
             assert "not counted" in repr(hits) and "not counted" in check_html(hits)
@@ -162,7 +162,7 @@ def test_the_ratio_of_a_very_long_table_is_a_sample(
 ) -> None:
     with kist.open(file) as store:
         exact = repr(store["long"])
-        monkeypatch.setattr("kist.model.table_show._COUNTED_PAGES", 1)
+        monkeypatch.setattr("kist.model.tables.show._COUNTED_PAGES", 1)
         about = repr(store["long"])
     assert "about " in about and "~" in about and "about" not in exact
     ratios = [
@@ -409,7 +409,7 @@ def test_any_array_has_a_repr(values: Any) -> None:
 
 
 def test_a_huge_array_is_shown_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kist.model.array_show._COUNTED", 3)
+    monkeypatch.setattr("kist.model.arrays.show._COUNTED", 3)
     with kist.open(":memory:") as store:
         huge = store.create_array("huge", shape=(10**9, 10**6), dtype="f8")
         assert "7,276.0 TiB in memory" in repr(huge)

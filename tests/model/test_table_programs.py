@@ -13,7 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kist
-from kist.model import table_change, table_fold, table_read, table_schema, table_write
+from kist.model.tables import change as table_change
+from kist.model.tables import fold as table_fold
+from kist.model.tables import read as table_read
+from kist.model.tables import schema as table_schema
+from kist.model.tables import write as table_write
 from kist.testing.strategies import random_array, structured_dtypes
 
 Array = np.ndarray[Any, Any]

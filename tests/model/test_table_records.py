@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kist.errors import CorruptDataError
-from kist.model.table_records import (
+from kist.model.tables.records import (
     GROUP_ROWS,
     INLINE,
     PAGES,

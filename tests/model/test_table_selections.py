@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kist
-from kist.model import table_query, table_read
-from kist.model.table import Table
+from kist.model.tables import query as table_query
+from kist.model.tables import read as table_read
+from kist.model.tables.table import Table
 
 Array = np.ndarray[Any, Any]
 

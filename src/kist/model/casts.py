@@ -15,8 +15,8 @@ import numpy as np
 
 from kist.errors import DTypeError, ShapeError
 from kist.model.cast_values import Array, DType, cast_values
-from kist.model.frames import frame_columns, is_frame
-from kist.model.table_batch import Batch
+from kist.model.frames.incoming import frame_columns, is_frame
+from kist.model.tables.batch import Batch
 
 __all__ = ["cast_values", "iter_blocks", "to_records"]
 

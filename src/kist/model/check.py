@@ -180,10 +180,10 @@ def _check_nodes(view: View) -> Iterator[Problem]:
 
 
 def _check_datasets(store: Store, view: View) -> Iterator[Problem]:
-    from kist.model.array import Array
+    from kist.model.arrays.array import Array
     from kist.model.handles import make_handle
-    from kist.model.keystore import KeyStore
-    from kist.model.table import Table
+    from kist.model.keystores.keystore import KeyStore
+    from kist.model.tables.table import Table
 
     for path, entry in directory.walk(view, keys.ROOT, "/"):
         if entry.kind not in (NodeKind.TABLE, NodeKind.ARRAY, NodeKind.KEYSTORE):

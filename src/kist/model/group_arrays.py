@@ -10,13 +10,13 @@ import numpy as np
 from kist.errors import DTypeError, ShapeError
 from kist.format.node import NodeKind
 from kist.model.attributes import copy_attributes
-from kist.model.frames import is_frame
+from kist.model.frames.incoming import is_frame
 from kist.model.group_maker import Maker
 from kist.model.node import Node
 
 if TYPE_CHECKING:
-    from kist.model.array import Array
-    from kist.model.table import Table
+    from kist.model.arrays.array import Array
+    from kist.model.tables.table import Table
 
 __all__ = ["ArrayMaker", "is_rows"]
 
@@ -87,8 +87,8 @@ class ArrayMaker(Maker):
         ...     float(volume[10].sum()), volume.chunks, volume.nbytes_stored < 1_000_000
         (2.0, (64, 64, 64), True)
         """
-        from kist.model.array import Array
-        from kist.model.array_create import create
+        from kist.model.arrays.array import Array
+        from kist.model.arrays.create import create
 
         with self._write() as txn:
             array = self._new(txn, name, NodeKind.ARRAY, overwrite)
@@ -115,7 +115,7 @@ class ArrayMaker(Maker):
         NodeNotFoundError
             There is none, or something else stands there.
         """
-        from kist.model.array import Array
+        from kist.model.arrays.array import Array
 
         return self._open_as(Array, name)
 
@@ -143,9 +143,9 @@ class ArrayMaker(Maker):
         ShapeError, DTypeError
             The array that stands there has another shape or dtype.
         """
-        from kist.model.array import Array
-        from kist.model.array_grid import as_shape
-        from kist.model.array_input import as_array_dtype
+        from kist.model.arrays.array import Array
+        from kist.model.arrays.grid import as_shape
+        from kist.model.arrays.input import as_array_dtype
 
         wanted = as_array_dtype(dtype, f"require {name!r}")
         bounds = as_shape(shape)
@@ -211,7 +211,7 @@ def _is_shape(shape: Any) -> bool:
 def _has_fields(dtype: Any, name: str) -> bool:
     if dtype is None:
         return False
-    from kist.model.table_dtype import row_dtype
+    from kist.model.tables.dtype import row_dtype
 
     found = row_dtype(dtype, f"create {name!r}")
     return not isinstance(found, np.dtype) or found.names is not None

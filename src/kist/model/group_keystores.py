@@ -10,7 +10,7 @@ from kist.model.attributes import copy_attributes
 from kist.model.group_maker import Maker
 
 if TYPE_CHECKING:
-    from kist.model.keystore import KeyStore
+    from kist.model.keystores.keystore import KeyStore
 
 __all__ = ["KeyStoreMaker"]
 
@@ -57,8 +57,8 @@ class KeyStoreMaker(Maker):
         ...     runs.title, len(runs)
         ('Runs of June', 1)
         """
-        from kist.model.keystore import KeyStore
-        from kist.model.keystore_write import create_keystore
+        from kist.model.keystores.keystore import KeyStore
+        from kist.model.keystores.write import create_keystore
 
         with self._write() as txn:
             node = self._new(txn, name, NodeKind.KEYSTORE, overwrite)
@@ -75,7 +75,7 @@ class KeyStoreMaker(Maker):
         NodeNotFoundError
             There is none, or something else stands there.
         """
-        from kist.model.keystore import KeyStore
+        from kist.model.keystores.keystore import KeyStore
 
         return self._open_as(KeyStore, name)
 
@@ -94,6 +94,6 @@ class KeyStoreMaker(Maker):
         NodeExistsError
             Something else stands there.
         """
-        from kist.model.keystore import KeyStore
+        from kist.model.keystores.keystore import KeyStore
 
         return self._require_as(KeyStore, name, lambda: self.create_keystore(name, **options))

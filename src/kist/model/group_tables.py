@@ -11,7 +11,7 @@ from kist.model.attributes import copy_attributes
 from kist.model.group_maker import Maker
 
 if TYPE_CHECKING:
-    from kist.model.table import Table
+    from kist.model.tables.table import Table
 
 __all__ = ["TableMaker"]
 
@@ -61,7 +61,7 @@ class TableMaker(Maker):
         DTypeError
             The dtype cannot be stored, or the data do not fit it.
         """
-        from kist.model.table import Table, create_table
+        from kist.model.tables.table import Table, create_table
 
         with self._write() as txn:
             table = self._new(txn, name, NodeKind.TABLE, overwrite)
@@ -78,7 +78,7 @@ class TableMaker(Maker):
         NodeNotFoundError
             There is none, or something else stands there.
         """
-        from kist.model.table import Table
+        from kist.model.tables.table import Table
 
         return self._open_as(Table, name)
 
@@ -101,8 +101,8 @@ class TableMaker(Maker):
         DTypeError
             The table that stands there has another dtype.
         """
-        from kist.model.table import Table
-        from kist.model.table_dtype import row_dtype, schema_has
+        from kist.model.tables.dtype import row_dtype, schema_has
+        from kist.model.tables.table import Table
 
         wanted = row_dtype(dtype, f"require {name!r}")
         node = self._require_as(

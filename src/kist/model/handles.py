@@ -49,15 +49,15 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
 
         return Group(store, node, found.created_ns, where)
     if found.kind == NodeKind.TABLE:
-        from kist.model.table import Table
+        from kist.model.tables.table import Table
 
         return Table(store, node, found.created_ns, where)
     if found.kind == NodeKind.ARRAY:
-        from kist.model.array import Array
+        from kist.model.arrays.array import Array
 
         return Array(store, node, found.created_ns, where)
     if found.kind == NodeKind.KEYSTORE:
-        from kist.model.keystore import KeyStore
+        from kist.model.keystores.keystore import KeyStore
 
         return KeyStore(store, node, found.created_ns, where)
     raise UnsupportedVersionError(

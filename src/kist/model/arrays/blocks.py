@@ -1,0 +1,181 @@
+"""Which blocks of a segment hold a selection, and how its elements are copied out of them.
+
+A plane through an array selects the same part of most chunks that it meets: plans are kept.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from itertools import product
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from kist.model.arrays.grid import BlockGrid
+
+__all__ = ["BlockPlan", "copy_values", "plan_blocks", "runs_of"]
+
+Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+Ints = tuple[int, ...]
+
+_KEPT: Final = 256
+_KEPT_BLOCKS: Final = 1024
+"""Plans for more blocks are not kept: they take more memory, and less of the time."""
+
+
+class _Piece(NamedTuple):
+    """A box of blocks of which the same part is copied."""
+
+    source: tuple[slice, ...]  # of the blocks, and within each of them
+    target: tuple[slice, ...]
+    split: tuple[int, ...]  # shape of the target, with one axis more for each: blocks, elements
+
+
+class BlockPlan(NamedTuple):
+    """What to decode, and where it goes.
+
+    Attributes
+    ----------
+    numbers : list of int
+        Of the blocks in the page, ascending.
+    runs : list of (start, stop)
+        The same as runs of values.
+    shape : tuple of int
+        Of the decoded values: blocks along each axis, then the shape of a block.
+    pieces : list
+        For steps of 1: whole blocks together, those that the selection cuts apart.
+    picks : tuple or None
+        For other steps: index of the elements in the blocks put together.
+    """
+
+    numbers: list[int]
+    runs: list[tuple[int, int]]
+    shape: Shape
+    pieces: list[_Piece]
+    picks: tuple[Any, ...] | None
+
+    def place(self, raw: Array, out: Array) -> None:
+        """Copy the elements from the decoded values into `out`."""
+        blocks = raw.reshape(self.shape)
+        ndim = len(self.shape) // 2
+        order = [part for axis in range(ndim) for part in (axis, ndim + axis)]
+        if self.picks is not None:
+            lengths = [n * b for n, b in zip(self.shape[:ndim], self.shape[ndim:], strict=True)]
+            out[...] = blocks.transpose(order).reshape(lengths)[self.picks]
+            return
+        for source, target, split in self.pieces:
+            copy_values(blocks[source].transpose(order), out[target].reshape(split))
+
+
+def copy_values(source: Array, target: Array) -> None:
+    """Copy values of one dtype; rows that are contiguous in both as one item each."""
+    n, size = source.shape[-1], source.itemsize
+    if n > 1 and source.strides[-1] == target.strides[-1] == size and not source.dtype.hasobject:
+        # NumPy takes twice as long for 16 numbers in its inner loop as for their 64 bytes.
+        wide = np.dtype(f"V{n * size}")
+        source, target = source.view(wide), target.view(wide)
+    target[...] = source
+
+
+def block_counts(grid: BlockGrid, start: Ints, count: Ints, step: Ints) -> Shape:
+    """Return how many blocks along each axis hold elements.
+
+    All from the first to the last; where steps are longer than blocks, one for each element.
+    """
+    return tuple(
+        n if n == 1 or d > b else (a + (n - 1) * d) // b - a // b + 1
+        for a, n, d, b in zip(start, count, step, grid.block, strict=True)
+    )
+
+
+def halve(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) -> tuple[int, int]:
+    """Return along which axis, and after how many elements, a selection is cut in two.
+
+    At the end of a block, so that none is decoded twice.
+    """
+    axis = next(k for k, n in enumerate(counts) if n > 1)
+    a, d, b = start[axis], step[axis], grid.block[axis]
+    if d > b:
+        return axis, (count[axis] + 1) // 2
+    edge = (a // b + counts[axis] // 2) * b
+    return axis, -((a - edge) // d)
+
+
+def plan_blocks(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) -> BlockPlan:
+    """Return the plan for elements at equal distances along each axis."""
+    make = _plan if math.prod(counts) <= _KEPT_BLOCKS else _plan.__wrapped__
+    return make(grid, start, count, step, counts)
+
+
+@lru_cache(maxsize=_KEPT)
+def _plan(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) -> BlockPlan:
+    ndim, block = len(count), grid.block
+    numbers = np.zeros((1,) * ndim, np.int64)
+    for axis, (n, stride) in enumerate(zip(counts, grid.block_strides, strict=True)):
+        if step[axis] > block[axis] and count[axis] > 1:
+            places = (start[axis] + step[axis] * np.arange(n)) // block[axis]
+        else:
+            places = np.arange(n) + start[axis] // block[axis]
+        shape = [1] * ndim
+        shape[axis] = n
+        numbers = numbers + (places * stride).reshape(shape)
+    numbers = numbers.reshape(-1)
+    runs = runs_of(numbers, grid)
+    offset = tuple(a % b for a, b in zip(start, block, strict=True))
+    pieces: list[_Piece] = []
+    picks: tuple[Any, ...] | None = None
+    if all(d == 1 or n == 1 for d, n in zip(step, count, strict=True)):
+        axes = [_axis_pieces(a, n, b) for a, n, b in zip(offset, count, block, strict=True)]
+        for parts in product(*axes):
+            source = (*(p[0] for p in parts), *(p[1] for p in parts))
+            split = tuple(size for p in parts for size in (p[3], p[4]))
+            pieces.append(_Piece(source, tuple(p[2] for p in parts), split))
+    elif any(d > b and n > 1 for d, b, n in zip(step, block, count, strict=True)):
+        picks = np.ix_(
+            *(
+                np.arange(n) * b + (a + d * np.arange(n)) % b
+                if d > b and n > 1
+                else a % b + d * np.arange(n)
+                for a, n, d, b in zip(start, count, step, block, strict=True)
+            )
+        )
+    else:
+        picks = tuple(
+            slice(a, a + (n - 1) * d + 1, d) for a, n, d in zip(offset, count, step, strict=True)
+        )
+    return BlockPlan(numbers.tolist(), runs, (*counts, *block), pieces, picks)
+
+
+def runs_of(numbers: Array, grid: BlockGrid) -> list[tuple[int, int]]:
+    """Return runs of values of ascending block numbers."""
+    size = grid.block_values
+    cuts = (np.flatnonzero(numbers[1:] - numbers[:-1] != 1) + 1).tolist()
+    ends = [*cuts, len(numbers)]
+    firsts = numbers[[0, *cuts]].tolist()
+    runs = []
+    at = 0
+    for first, end in zip(firsts, ends, strict=True):
+        runs.append((first * size, min((first + end - at) * size, grid.n_values)))
+        at = end
+    return runs
+
+
+def _axis_pieces(offset: int, n: int, b: int) -> list[tuple[slice, slice, slice, int, int]]:
+    """Return (blocks, part of each, place in the output, blocks, elements) along one axis."""
+    out = []
+    done = 0
+    at = offset
+    while done < n:
+        first, inside = divmod(at, b)
+        whole = (n - done) // b if inside == 0 else 0
+        if whole:
+            length, m = b, whole
+        else:
+            length, m = min(b - inside, n - done), 1
+        place = slice(done, done + m * length)
+        out.append((slice(first, first + m), slice(inside, inside + length), place, m, length))
+        done += m * length
+        at += m * length
+    return out

@@ -1,0 +1,204 @@
+"""The geometry of arrays: chunks of a regular grid, blocks within a chunk. No storage.
+
+Shapes are chosen here: about 1 MiB a chunk and 32 KiB a block, both near a cube, so that planes
+along any axis decode the same number of bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Any, Final
+
+from kist.errors import ShapeError, TooLargeError
+from kist.format.array import MAX_AXIS, MAX_CHUNK_BYTES, MAX_NDIM
+from kist.model.arrays.input import as_size
+
+__all__ = ["BlockGrid", "as_chunks", "as_shape", "block_grid", "choose_blocks", "choose_chunks"]
+
+Shape = tuple[int, ...]
+
+CHUNK_BYTES: Final = 1 << 20
+"""Raw bytes of an automatic chunk. A plane of a cube of 512 reads 64 of them; a chunk is one
+page, and costs about 100 us beside its bytes."""
+BLOCK_BYTES: Final = 32 << 10
+"""Raw bytes of a block of one axis; with several axes 8 to 64 KiB, so that they can be equal."""
+MAX_BLOCKS: Final = 1 << 14
+"""Most blocks of a chunk: the head of its page takes 16 bytes for each."""
+
+
+def as_shape(shape: Any) -> Shape:
+    """Return a shape as given by a user: an int, or a sequence of ints.
+
+    Raises
+    ------
+    ShapeError
+        It has more than 64 axes, or one of an impossible length.
+    """
+    sizes = [shape] if hasattr(shape, "__index__") else list(shape)
+    if len(sizes) > MAX_NDIM:
+        raise ShapeError(f"a shape of {len(sizes)} axes; arrays have at most {MAX_NDIM}")
+    out = tuple(as_size(size, f"axis {axis}") for axis, size in enumerate(sizes))
+    if any(size > MAX_AXIS for size in out):
+        raise ShapeError(f"an axis of {max(out)} is longer than the {MAX_AXIS} that files can hold")
+    return out
+
+
+def as_chunks(chunks: Any, shape: Shape, item_bytes: int) -> Shape:
+    """Return the chunk shape that a user asked for.
+
+    Raises
+    ------
+    ShapeError
+        It has another number of axes than `shape`, or an axis below 1.
+    TooLargeError
+        A chunk would have more than 1 GiB.
+    """
+    if isinstance(chunks, str):
+        raise ShapeError(f"chunks={chunks!r}: give 'auto', a length, or one length for each axis")
+    sizes = [chunks] * len(shape) if hasattr(chunks, "__index__") else list(chunks)
+    if len(sizes) != len(shape):
+        raise ShapeError(f"chunks {tuple(sizes)} for an array of {len(shape)} axes")
+    out = tuple(as_size(size, f"chunks, axis {axis}") for axis, size in enumerate(sizes))
+    if 0 in out:
+        raise ShapeError(f"chunks {out}: each length is at least 1")
+    if math.prod(out) * item_bytes > MAX_CHUNK_BYTES:
+        raise TooLargeError(
+            f"chunks of shape {out} take {math.prod(out) * item_bytes:,} bytes each; a chunk has "
+            f"at most {MAX_CHUNK_BYTES >> 30} GiB, 'auto' makes them about 1 MiB"
+        )
+    return out
+
+
+def choose_chunks(shape: Shape, item_bytes: int) -> Shape:
+    """Return the shape of automatic chunks.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the array. An axis of length 0 counts as long; so does axis 0 where all others are
+        short, because arrays grow along it.
+    item_bytes : int
+        Bytes of a value.
+    """
+    limits = [size or MAX_AXIS for size in shape]
+    out = _near_cube(limits, CHUNK_BYTES // item_bytes)
+    rows = CHUNK_BYTES // (math.prod(out[1:]) * item_bytes)
+    if shape and rows >= 2 * out[0]:
+        out[0] = 1 << (rows.bit_length() - 1)
+    return tuple(out)
+
+
+def choose_blocks(chunks: Shape, item_bytes: int) -> Shape:
+    """Return the shape of the blocks of such chunks."""
+    if len(chunks) < 2 or math.prod(chunks) * item_bytes <= BLOCK_BYTES:
+        target = BLOCK_BYTES // item_bytes
+    else:
+        # All axes equal, unless that leads too far from 32 KiB.
+        side = 1
+        longest = max(chunks)
+        while (
+            side < longest
+            and math.prod(min(2 * side, c) for c in chunks) * item_bytes <= 2 * BLOCK_BYTES
+        ):
+            side *= 2
+        equal = [min(side, c) for c in chunks]
+        if math.prod(equal) * item_bytes >= BLOCK_BYTES // 4:
+            return _fewer(equal, chunks)
+        target = BLOCK_BYTES // item_bytes
+    return _fewer(_near_cube(chunks, target), chunks)
+
+
+def choose_runs(chunks: Shape, item_bytes: int) -> Shape:
+    """Return the block shape for chunks in C order: ``(1, ..., 1, k, all, ..., all)``."""
+    target = max(BLOCK_BYTES, math.prod(chunks) * item_bytes // 4096) // item_bytes
+    out = [1] * len(chunks)
+    for axis in reversed(range(len(chunks))):
+        out[axis] = max(1, min(chunks[axis], target))
+        target //= out[axis]
+        if out[axis] < chunks[axis]:
+            break
+    return tuple(out)
+
+
+def _near_cube(limits: Sequence[int], n: int) -> list[int]:
+    """Double the shortest axis, of equal ones the last, while there are at most `n` values."""
+    out = [1] * len(limits)
+    total = 1
+    while True:
+        free = [(out[k], -k) for k in range(len(out)) if out[k] < limits[k]]
+        if not free:
+            return out
+        axis = -min(free)[1]
+        longer = min(2 * out[axis], limits[axis])
+        if total // out[axis] * longer > n:
+            return out
+        total = total // out[axis] * longer
+        out[axis] = longer
+
+
+def _fewer(blocks: list[int], chunks: Shape) -> Shape:
+    """Make blocks of huge chunks larger, so that there are not too many."""
+    while math.prod(-(-c // b) for c, b in zip(chunks, blocks, strict=True)) > MAX_BLOCKS:
+        _, axis = max((c / b, k) for k, (c, b) in enumerate(zip(chunks, blocks, strict=True)))
+        blocks[axis] = min(2 * blocks[axis], chunks[axis])
+    return tuple(blocks)
+
+
+class BlockGrid:
+    """How the values of one segment stand in its page.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the segment.
+    block : tuple of int
+        Shape of a block: cut to the segment's, and shorter where as many blocks of equal length
+        do.
+    counts : tuple of int
+        Blocks along each axis.
+    is_runs : bool
+        Whether the page holds the values in C order: the block is ``(1, ..., 1, k, all, ...,
+        all)``. Nothing is padded then, and the last block is shorter.
+    block_values, n_values : int
+        Values of a block, and of the page.
+    """
+
+    def __init__(self, shape: Shape, blocks: Shape) -> None:
+        self.shape = shape
+        block = tuple(map(min, blocks, shape))
+        self.counts = tuple(-(-n // b) for n, b in zip(shape, block, strict=True))
+        cut = next((k for k, b in enumerate(block) if b > 1), 0)
+        self.is_runs = block[cut + 1 :] == shape[cut + 1 :]
+        if not self.is_runs:
+            # 36 values are three blocks of 12, and not of 16 with 12 values of padding.
+            block = tuple(-(-n // m) for n, m in zip(shape, self.counts, strict=True))
+        self.block = block
+        self.block_values = math.prod(block)
+        n_blocks = math.prod(self.counts)
+        self.n_values = math.prod(shape) if self.is_runs else n_blocks * self.block_values
+
+    @cached_property
+    def strides(self) -> Shape:
+        """Values from one element to the next along each axis, in C order of `shape`."""
+        return c_strides(self.shape)
+
+    @cached_property
+    def block_strides(self) -> Shape:
+        """Blocks from one to the next along each axis."""
+        return c_strides(self.counts)
+
+
+def c_strides(shape: Shape) -> Shape:
+    """Return the distance of neighbours along each axis, in elements of a C-ordered array."""
+    out = []
+    step = 1
+    for size in reversed(shape):
+        out.append(step)
+        step *= size
+    return tuple(reversed(out))
+
+
+# Nearly all chunks of an array have one shape.
+block_grid = lru_cache(maxsize=256)(BlockGrid)

@@ -1,0 +1,286 @@
+"""Arrow data as columns of a table: tables, batches, streams, and whatever speaks Arrow.
+
+A stream is read batch by batch, so that memory stays bounded. Numbers and times become NumPy
+arrays over Arrow's own memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from kist.errors import DTypeError
+from kist.format.dtypes import is_string_dtype
+from kist.model.frames.incoming import Incoming, Target, comes_from, need
+from kist.model.frames.notes import ZONES
+
+__all__ = ["column_values", "field_dtype", "from_arrow"]
+
+Array = np.ndarray[Any, Any]
+
+STRINGS: np.dtype[Any] = np.dtypes.StringDType(na_object=None)
+
+_NUMBERS = {
+    "bool": "?", "int8": "i1", "int16": "i2", "int32": "i4", "int64": "i8", "uint8": "u1",
+    "uint16": "u2", "uint32": "u4", "uint64": "u8", "halffloat": "f2", "float": "f4",
+    "double": "f8", "date32[day]": "M8[D]", "date64[ms]": "M8[ms]",
+}  # fmt: skip
+"""Arrow's names of types, and the dtypes of their columns."""
+
+_REFUSED = (
+    ("is_dictionary", "categorical columns are not there yet; cast it to the type of its values"),
+    ("is_list", "ragged columns are not there yet; cast it to fixed_size_list if all are as long"),
+    ("is_large_list", "ragged columns are not there yet; cast it to fixed_size_list"),
+    ("is_list_view", "ragged columns are not there yet; cast it to fixed_size_list"),
+    ("is_map", "nested columns are not there yet; store the parts in a table of their own"),
+    ("is_union", "a column holds one type; split it"),
+    ("is_decimal", "decimals cannot be kept yet; cast it to float64, or to integers"),
+    ("is_time", "times of day cannot be kept yet; cast it to a duration since midnight"),
+    ("is_null", "it has no type; cast it to one"),
+    ("is_run_end_encoded", "decode it first, as by pyarrow.compute.run_end_decode"),
+)
+
+
+def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
+    """Return Arrow data as fields, blocks and notes.
+
+    Parameters
+    ----------
+    data
+        What has ``__arrow_c_stream__`` or ``__arrow_c_array__``, of a struct for each row.
+    what : str
+        The operation, for messages.
+    target : Target, optional
+        What it is appended to.
+
+    Raises
+    ------
+    DTypeError
+        A column that a table cannot keep, by name; or nulls in what is not text.
+    ImportError
+        pyarrow is missing.
+    """
+    pa = need("pyarrow", "arrow", what)
+    _refuse_objects(data, what)
+    reader = _reader(pa, data, what)
+    names = list(reader.schema.names)
+    for name in names:
+        if not name:
+            raise DTypeError(f"{what}: a column has no name; give it one")
+        if names.count(name) > 1:
+            raise DTypeError(f"{what}: two columns are called {name!r}", column=name)
+    if not names:
+        raise DTypeError(f"{what}: there are no columns, and a table needs one")
+    widths = {}
+    if target is None and any(_is_binary(field.type) for field in reader.schema):
+        if isinstance(data, pa.RecordBatchReader):
+            raise _binary(next(f.name for f in reader.schema if _is_binary(f.type)), what)
+        table = reader.read_all()
+        widths = {
+            field.name: _width(table.column(field.name), field.name, what)
+            for field in table.schema
+            if _is_binary(field.type)
+        }
+        reader = table.to_reader()
+    fields = []
+    zones: dict[str, str] = {}
+    for field in reader.schema:
+        if _is_binary(field.type):
+            dtype = np.dtype(f"S{widths.get(field.name) or 1}")
+        else:
+            dtype = field_dtype(field, what)
+        fields.append((field.name, dtype))
+        _find_zones(field, field.name, zones)
+    if target is not None:
+        for name, dtype in fields:
+            if dtype.kind == "M" and name in target.names:
+                _check_zone(name, name in zones, target, what)
+
+    def blocks(n_rows: int) -> Iterator[dict[str, Array]]:
+        done = 0
+        for batch in reader:
+            for start in range(0, batch.num_rows, n_rows):
+                part = batch.slice(start, n_rows)
+                yield {
+                    name: column_values(part.column(at), name, what, done)
+                    for at, name in enumerate(names)
+                }
+                done += part.num_rows
+
+    return Incoming(fields, blocks, {ZONES: zones} if target is None else {})
+
+
+def _reader(pa: Any, data: Any, what: str) -> Any:
+    try:
+        if not hasattr(type(data), "__arrow_c_stream__"):
+            data = pa.record_batch(data)
+        return pa.RecordBatchReader.from_stream(data)
+    except (pa.ArrowInvalid, TypeError) as error:
+        raise DTypeError(
+            f"{what}: {type(data).__name__} is no table of Arrow columns ({error}); give a table, "
+            "record batch or DataFrame"
+        ) from error
+
+
+def _refuse_objects(data: Any, what: str) -> None:
+    # polars exports Python objects as their addresses.
+    if comes_from(data, "polars", "DataFrame"):
+        for name, dtype in data.schema.items():
+            if type(dtype).__name__ == "Object" or getattr(dtype, "__name__", "") == "Object":
+                raise DTypeError(
+                    f"{what}: column {name!r} holds Python objects, which cannot be kept; "
+                    "convert it to text or numbers",
+                    column=name,
+                )
+
+
+def _check_zone(name: str, zoned: bool, target: Target, what: str) -> None:
+    if zoned != (name in target.zones):
+        has, lacks = ("data", "table") if zoned else ("table", "data")
+        raise DTypeError(
+            f"{what}: column {name!r} has a time zone in the {has}, not in the {lacks}; "
+            "cast it; nothing was changed",
+            column=name,
+        )
+
+
+def _find_zones(field: Any, path: str, zones: dict[str, str]) -> None:
+    zone = getattr(field.type, "tz", None)
+    if zone:
+        zones[path] = zone
+    for at in range(field.type.num_fields):
+        inner = field.type.field(at)
+        _find_zones(inner, f"{path}.{inner.name}", zones)
+
+
+# Types
+
+
+def _is_binary(kind: Any) -> bool:
+    return str(kind) in ("binary", "large_binary", "binary_view")
+
+
+def _width(column: Any, name: str, what: str) -> int:
+    """Return the bytes of the longest value, for an 'S' that keeps all of them."""
+    values = [value for chunk in column.chunks for value in chunk.to_pylist() if value]
+    for value in values:
+        if value.endswith(b"\0"):
+            raise DTypeError(
+                f"{what}: column {name!r}: {value!r} ends with a zero byte, which a column of "
+                "bytes cannot keep; cast it to fixed_size_binary if all are as long",
+                column=name,
+            )
+    return max(map(len, values), default=1)
+
+
+def _binary(name: str, what: str) -> DTypeError:
+    return DTypeError(
+        f"{what}: column {name!r} holds bytes of any length, and a stream does not say how long "
+        "they get; cast it to fixed_size_binary, or give dtype= with an 'S' of enough bytes",
+        column=name,
+    )
+
+
+def field_dtype(field: Any, what: str, path: str = "") -> np.dtype[Any]:
+    """Return the dtype of the column for an Arrow field.
+
+    Raises
+    ------
+    DTypeError
+        There is none; says what to do.
+    """
+    import pyarrow.types as types
+
+    kind = field.type
+    name = f"{path}.{field.name}" if path else field.name
+    known = _NUMBERS.get(str(kind))
+    if known is not None:
+        return np.dtype(known)
+    if types.is_timestamp(kind):
+        return np.dtype(f"M8[{kind.unit}]")
+    if types.is_duration(kind):
+        return np.dtype(f"m8[{kind.unit}]")
+    if str(kind) in ("string", "large_string", "string_view"):
+        if path:
+            raise _no_type(name, kind, "text inside a struct is not there yet", what)
+        return STRINGS
+    if types.is_fixed_size_binary(kind) and kind.byte_width:
+        return np.dtype(f"V{kind.byte_width}")
+    if _is_binary(kind):
+        raise _binary(name, what)
+    if types.is_fixed_size_list(kind):
+        inner = field_dtype(kind.value_field.with_name(field.name), what, path)
+        if is_string_dtype(inner):
+            raise _no_type(name, kind, "lists of text are not there yet", what)
+        return np.dtype((inner.base, (kind.list_size, *inner.shape)))
+    if types.is_struct(kind) and kind.num_fields:
+        inner_fields = [kind.field(at) for at in range(kind.num_fields)]
+        if len({inner.name for inner in inner_fields}) < len(inner_fields):
+            raise _no_type(name, kind, "two of its fields have one name", what)
+        spec: Any = [(inner.name, field_dtype(inner, what, name)) for inner in inner_fields]
+        rows: np.dtype[Any] = np.dtype(spec)
+        return rows
+    for check, why in _REFUSED:
+        if getattr(types, check, lambda _: False)(kind):
+            raise _no_type(name, kind, why, what)
+    raise _no_type(name, kind, "tables have no such type; cast it to another", what)
+
+
+def _no_type(name: str, kind: Any, why: str, what: str) -> DTypeError:
+    return DTypeError(f"{what}: column {name!r} is {kind}: {why}", column=name)
+
+
+# Values
+
+
+def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array:
+    """Return an Arrow array as a NumPy array of the dtype that `field_dtype` says.
+
+    Returns
+    -------
+    ndarray, shape (n, ...)
+        Over Arrow's memory where the layouts agree; may be read-only. NaT stands for null times.
+
+    Raises
+    ------
+    DTypeError
+        A null in what is neither text nor time.
+    """
+    import pyarrow as pa
+    import pyarrow.types as types
+
+    kind = array.type
+    if str(kind) in ("string", "large_string", "string_view"):
+        return np.asarray(array.to_numpy(zero_copy_only=False).astype(STRINGS))
+    if types.is_temporal(kind):
+        # NaT is a value of NumPy's dtype, and the only way to say it in Arrow is null.
+        return np.asarray(array.to_numpy(zero_copy_only=False))
+    if array.null_count:
+        row = first_row + int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
+        raise DTypeError(
+            f"{what}: row {row}, column {name!r} ({kind}): one of {array.null_count} nulls; only "
+            "columns of strings hold those yet: fill them first, as by fill_null(...); nothing was "
+            "changed",
+            row=row,
+            column=name,
+        )
+    if _is_binary(kind):
+        objects: Array = array.to_numpy(zero_copy_only=False)
+        return objects
+    if types.is_fixed_size_binary(kind):
+        width = kind.byte_width
+        data = array.buffers()[1]
+        start = array.offset * width
+        raw = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+        return raw[start : start + len(array) * width].view(f"V{width}")
+    if types.is_fixed_size_list(kind):
+        flat = column_values(array.flatten(), name, what, first_row)
+        return flat.reshape(len(array), kind.list_size, *flat.shape[1:])
+    if isinstance(array, pa.StructArray):
+        rows = np.zeros(len(array), field_dtype(pa.field(name, kind), what))
+        for at, inner in enumerate(rows.dtype.names or ()):
+            rows[inner] = column_values(array.field(at), f"{name}.{inner}", what, first_row)
+        return rows
+    return np.asarray(array.to_numpy(zero_copy_only=False))

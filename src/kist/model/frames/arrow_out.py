@@ -1,0 +1,271 @@
+"""Rows of a table as Arrow record batches, block by block.
+
+Numbers and times are handed over in the memory into which they were decoded. NaT, and the missing
+strings of a `StringDType`, become nulls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kist.errors import DTypeError
+from kist.format.schema import Leaf
+from kist.model.frames.exports import Exports, Outgoing, read_columns
+from kist.model.frames.incoming import need
+from kist.model.tables.fields import Fields, block_rows
+
+if TYPE_CHECKING:
+    from kist.engine import View
+    from kist.model.session import Held
+
+__all__ = ["record_batches", "to_reader"]
+
+Array = np.ndarray[Any, Any]
+
+_NUMBERS = {
+    "?": "bool_", "i1": "int8", "i2": "int16", "i4": "int32", "i8": "int64", "u1": "uint8",
+    "u2": "uint16", "u4": "uint32", "u8": "uint64", "f2": "float16", "f4": "float32",
+    "f8": "float64",
+}  # fmt: skip
+_UNITS = ("s", "ms", "us", "ns")
+_NAT = np.iinfo(np.int64).min
+
+
+def to_reader(source: Exports, held: Held) -> Any:
+    """Return a RecordBatchReader over the rows; it keeps the snapshot until it is read or dropped.
+
+    Parameters
+    ----------
+    source : table, selection, columns or column
+    held : Held
+        What is read; released at the end.
+    """
+    pa = need("pyarrow", "arrow", "Arrow data")
+    out = source._outgoing(held.view, None)
+    builder = _Builder(pa, out)
+    return pa.RecordBatchReader.from_batches(
+        builder.schema, _batches(builder, source, held, block_rows(out.state.schema, None))
+    )
+
+
+def record_batches(
+    source: Exports, view: View, columns: Sequence[str] | None
+) -> tuple[Any, list[Any]]:
+    """Return the Arrow schema and all rows as record batches."""
+    pa = need("pyarrow", "arrow", "to_arrow")
+    out = source._outgoing(view, columns)
+    builder = _Builder(pa, out)
+    spans, n_rows = source._all_spans(out.state)
+    size = block_rows(out.state.schema, None)
+    if n_rows <= size:
+        arrays = read_columns(out.state, out.fields, spans, n_rows)
+        return builder.schema, [builder.batch(arrays, n_rows)]
+    return builder.schema, [
+        builder.batch(read_columns(out.state, out.fields, some, n), n)
+        for some, n in source._span_blocks(out.state, size)
+    ]
+
+
+def _batches(builder: _Builder, source: Exports, held: Held, size: int) -> Iterator[Any]:
+    out = builder.out
+    with held:
+        for spans, n_rows in source._span_blocks(out.state, size):
+            yield builder.batch(read_columns(out.state, out.fields, spans, n_rows), n_rows)
+
+
+class _Builder:
+    """Makes record batches of one schema."""
+
+    def __init__(self, pa: Any, out: Outgoing) -> None:
+        self.pa = pa
+        self.out = out
+        self.leaves: dict[tuple[str, ...], int] = {
+            leaf.path: at for at, leaf in enumerate(out.fields.leaves)
+        }
+        self.columns = list(_columns(out.fields))
+        self.schema = pa.schema(
+            [(name, self.type_of(dtype, path)) for name, dtype, path in self.columns]
+        )
+
+    def batch(self, arrays: list[Array], n_rows: int) -> Any:
+        """Return a record batch of one array per leaf."""
+        flat = [array.reshape(-1) for array in arrays]
+        columns = [self.array_of(flat, dtype, path, n_rows) for _, dtype, path in self.columns]
+        return self.pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    # Types
+
+    def type_of(self, dtype: np.dtype[Any], path: tuple[str, ...]) -> Any:
+        pa = self.pa
+        if dtype.subdtype is not None:
+            base, shape = dtype.subdtype
+            kind = self.type_of(base, path)
+            for size in reversed(shape):
+                kind = pa.list_(kind, size)
+            return kind
+        if dtype.names is not None:
+            return pa.struct(
+                [(name, self.type_of(dtype[name], (*path, name))) for name in dtype.names]
+            )
+        leaf = self.leaf(path)
+        if leaf.is_string:
+            return pa.large_string()
+        return self._scalar(leaf.dtype, path, leaf)
+
+    def leaf(self, path: tuple[str, ...]) -> Leaf:
+        return self.out.fields.stored[self.leaves[path]]
+
+    def _scalar(self, dtype: np.dtype[Any], path: tuple[str, ...], leaf: Leaf) -> Any:
+        pa = self.pa
+        code = dtype.str[1:]
+        if dtype.kind == "b":
+            return pa.bool_()
+        if code in _NUMBERS:
+            return getattr(pa, _NUMBERS[code])()
+        if dtype.kind in "Mm":
+            return self._time(dtype, leaf)
+        if dtype.kind == "S":
+            return pa.binary()
+        if dtype.kind == "U":
+            return pa.string()
+        if dtype.kind == "V" and dtype.itemsize:
+            return pa.binary(dtype.itemsize)
+        if dtype.kind == "c":
+            why = "Arrow has no complex numbers; leave it out by columns=, or store real and imag"
+        else:
+            why = "Arrow has no type for it; leave it out by columns="
+        raise _refused(leaf, dtype, why)
+
+    def _time(self, dtype: np.dtype[Any], leaf: Leaf) -> Any:
+        pa = self.pa
+        unit = arrow_unit(dtype)
+        if unit is None:
+            raise _refused(leaf, dtype, "Arrow has no such unit; read it as an array")
+        if dtype.kind == "m":
+            return pa.duration(unit)
+        if unit == "D":
+            return pa.date32()
+        return pa.timestamp(unit, self.out.zones.get(".".join(leaf.path)))
+
+    # Values
+
+    def array_of(
+        self, flat: list[Array], dtype: np.dtype[Any], path: tuple[str, ...], n_items: int
+    ) -> Any:
+        """Return the Arrow array of one field; `n_items` counts its items in the block."""
+        pa = self.pa
+        if dtype.subdtype is not None:
+            base, shape = dtype.subdtype
+            counts = [n_items]
+            for size in shape:
+                counts.append(counts[-1] * size)
+            array = self.array_of(flat, base, path, counts[-1])
+            for count, size in zip(reversed(counts[:-1]), reversed(shape), strict=True):
+                kind = pa.list_(array.type, size)
+                array = pa.Array.from_buffers(kind, count, [None], children=[array])
+            return array
+        if dtype.names is not None:
+            children = [
+                self.array_of(flat, dtype[name], (*path, name), n_items) for name in dtype.names
+            ]
+            kind = pa.struct(
+                [(name, child.type) for name, child in zip(dtype.names, children, strict=True)]
+            )
+            return pa.Array.from_buffers(kind, n_items, [None], children=children)
+        leaf = self.leaf(path)
+        values = flat[self.leaves[path]]
+        if leaf.is_string:
+            return pa.array(values, type=pa.large_string())
+        return self._of_values(values, self._scalar(leaf.dtype, path, leaf), leaf)
+
+    def _of_values(self, values: Array, kind: Any, leaf: Leaf) -> Any:
+        pa = self.pa
+        code, n = values.dtype.kind, len(values)
+        if code == "S":
+            return _binary(pa, kind, values)
+        if code == "U":
+            return _binary(pa, kind, _encoded(values, leaf))
+        if not values.dtype.isnative:
+            values = values.astype(values.dtype.newbyteorder("="))
+        valid = None
+        if code == "b":
+            values = np.packbits(values, bitorder="little")
+        elif code in "Mm":
+            values, missing = _ticks(values, leaf)
+            if missing.any():
+                valid = pa.py_buffer(np.packbits(~missing, bitorder="little"))
+        return pa.Array.from_buffers(kind, n, [valid, pa.py_buffer(values)])
+
+
+def _columns(fields: Fields) -> Iterator[tuple[str, np.dtype[Any], tuple[str, ...]]]:
+    """Yield (name, dtype, path) of each Arrow column."""
+    if fields.is_structured and not fields.item_shape:
+        for name in fields.dtype.names or ():
+            yield name, fields.dtype[name], (name,)
+    else:
+        depth = len(fields.stored[0].path) - len(fields.leaves[0].path)
+        dtype = np.dtype((fields.dtype, fields.item_shape)) if fields.item_shape else fields.dtype
+        yield ".".join(fields.stored[0].path[:depth]), dtype, ()
+
+
+def _refused(leaf: Leaf, dtype: np.dtype[Any], why: str) -> DTypeError:
+    name = ".".join(leaf.path)
+    return DTypeError(f"to Arrow: column {name!r} is {dtype}: {why}", column=name)
+
+
+def arrow_unit(dtype: np.dtype[Any]) -> str | None:
+    """Return the unit that Arrow keeps times of a dtype in, ``"D"`` for days; None without one."""
+    unit, count = np.datetime_data(dtype)
+    if unit in _UNITS:
+        return unit
+    if dtype.kind == "M":
+        return "D" if unit == "D" and count == 1 else "s" if unit in "YMWDhm" else None
+    return "s" if unit in "WDhm" else None
+
+
+def _ticks(values: Array, leaf: Leaf) -> tuple[Array, Array]:
+    """Return times as Arrow counts them, and which are missing."""
+    unit = arrow_unit(values.dtype)
+    missing = np.isnat(values)
+    ticks = values.astype(f"{values.dtype.kind}8[{unit}]", copy=False)
+    if ticks.dtype != values.dtype and bool((ticks.astype(values.dtype) != values)[~missing].any()):
+        raise _refused(leaf, values.dtype, "a value is out of the range of Arrow's seconds")
+    counts = ticks.view(np.int64)
+    if unit != "D":
+        return counts, missing
+    days = counts.astype(np.int32)
+    if bool((days != counts)[~missing].any()):
+        raise _refused(leaf, values.dtype, "a day is out of the range of Arrow's dates")
+    return days, missing
+
+
+def _encoded(values: Array, leaf: Leaf) -> Array:
+    """Return text of fixed width as UTF-8."""
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    if not values.size or not values.dtype.itemsize:
+        return np.zeros(len(values), "S1")
+    codes = np.ascontiguousarray(values).view(np.uint32)
+    if codes.max() < 128:
+        return codes.astype(np.uint8).view(f"S{values.dtype.itemsize // 4}")
+    try:
+        return np.strings.encode(values, "utf-8")
+    except UnicodeEncodeError as error:
+        raise _refused(leaf, values.dtype, f"{error.object!r} is no text in UTF-8") from error
+
+
+def _binary(pa: Any, kind: Any, values: Array) -> Any:
+    """Return an Arrow array of bytes without the zeros that fill them up."""
+    n, width = len(values), values.dtype.itemsize
+    lengths = np.strings.str_len(values) if width else np.zeros(n, np.int64)
+    ends = np.zeros(n + 1, np.int32)
+    np.cumsum(lengths, out=ends[1:])
+    if width and n:
+        raw = np.ascontiguousarray(values).view(np.uint8).reshape(n, width)
+        data = raw[np.arange(width) < lengths[:, None]]
+    else:
+        data = np.empty(0, np.uint8)
+    return pa.Array.from_buffers(kind, n, [None, pa.py_buffer(ends), pa.py_buffer(data)])

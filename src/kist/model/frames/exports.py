@@ -1,0 +1,218 @@
+"""Ways out of tables: pandas, polars, Arrow, NumPy.
+
+What is read is decoded column by column, without making rows of it. The libraries are imported
+when they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from kist.errors import SelectionError
+from kist.model.frames.incoming import need
+from kist.model.frames.notes import PANDAS, get_note, get_zones
+from kist.model.tables.fields import Fields, named_fields, read_spans
+from kist.model.tables.read import Span, read_leaves
+
+if TYPE_CHECKING:
+    from kist.engine import View
+    from kist.format.schema import Schema
+    from kist.model.tables.state import TableState
+    from kist.model.tables.table import Table
+
+__all__ = ["Exports", "Outgoing", "read_columns"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Outgoing(NamedTuple):
+    """What one call reads, and what it belongs to.
+
+    Attributes
+    ----------
+    state : TableState
+        The table at one time.
+    fields : Fields
+        What is shown of it.
+    pandas : dict
+        Note for `to_pandas`.
+    zones : dict
+        Time zones by column.
+    """
+
+    state: TableState
+    fields: Fields
+    pandas: dict[Any, Any]
+    zones: dict[str, str]
+
+
+def read_columns(
+    state: TableState, fields: Fields, spans: Sequence[Span], n_rows: int
+) -> list[Array]:
+    """Read rows as one new array per leaf, shape ``(n_rows, *leaf.shape)``."""
+    # Not np.empty, which makes 'S1' of 'S0'.
+    outs = [np.ndarray(n_rows * leaf.n_values, leaf.dtype) for leaf in fields.stored]
+    if spans:
+        read_leaves(state, spans, fields.stored, outs)
+    return [out.reshape(n_rows, *leaf.shape) for out, leaf in zip(outs, fields.stored, strict=True)]
+
+
+class Exports:
+    """Mixin of what holds rows of a table."""
+
+    __slots__ = ()
+
+    # The classes say what they show, and where its rows are.
+
+    def _of(self) -> Table:
+        raise TypeError(f"{type(self).__name__} belongs to no table")
+
+    def _fields(self, schema: Schema) -> Fields:
+        raise TypeError(f"{type(self).__name__} shows no fields")
+
+    def _label(self) -> str:
+        raise TypeError(f"{type(self).__name__} has no name")
+
+    def _state(self, view: View | None = None) -> TableState:
+        raise TypeError(f"{type(self).__name__} has no rows")
+
+    def _all_spans(self, state: TableState) -> tuple[Sequence[Span], int]:
+        """Return where the rows are, and how many."""
+        raise TypeError(f"{type(self).__name__} has no rows")
+
+    def _span_blocks(self, state: TableState, size: int) -> Iterator[tuple[Sequence[Span], int]]:
+        """Yield the same in blocks of `size` rows."""
+        raise TypeError(f"{type(self).__name__} has no rows")
+
+    def _positions(self, state: TableState) -> Array | None:
+        """Return the positions of the rows in the table; None when all are there."""
+        return None
+
+    def _is_part(self) -> bool:
+        """Tell whether this is one column, perhaps with fields in it, rather than rows."""
+        return False
+
+    # What is asked for
+
+    def _outgoing(self, view: View, columns: Sequence[str] | None) -> Outgoing:
+        state = self._state(view)
+        fields = self._fields(state.schema)
+        note = get_note(view, state.node, PANDAS)
+        if columns is not None:
+            if isinstance(columns, str) or self._is_part():
+                more = "" if isinstance(columns, str) else "; this is one column"
+                raise SelectionError(f"{self._label()}: columns= is a list of names{more}")
+            fields = self._narrow(state, fields, list(columns))
+        return Outgoing(state, fields, note, get_zones(view, state.node))
+
+    def _narrow(self, state: TableState, fields: Fields, columns: list[str]) -> Fields:
+        narrowed = named_fields(state.schema, columns)
+        shown = fields.dtype.names or ()
+        for name in columns:
+            if name not in shown and name.split(".")[0] not in shown:
+                raise SelectionError(f"{self._label()} shows no column {name!r}")
+        return narrowed
+
+    def to_pandas(self, columns: Sequence[str] | None = None) -> Any:
+        """Return the rows as a DataFrame, or one column as a Series.
+
+        A table that was made from a DataFrame gives an equal one: index, labels, column order,
+        dtypes and time zones. The rows of a selection keep their labels.
+
+        Parameters
+        ----------
+        columns : list of str, optional
+            Only these, in this order; the index comes along.
+
+        Raises
+        ------
+        ImportError
+            pandas is missing.
+        ColumnNotFoundError
+            There is no such column.
+
+        Examples
+        --------
+        >>> import kist, pandas as pd
+        >>> frame = pd.DataFrame({"price": [1.5, 2.5, 3.5]}, index=["a", "b", "c"])
+        >>> with kist.open(":memory:") as store:
+        ...     store["t"] = frame
+        ...     store["t"].to_pandas().equals(frame), store["t"].where("price > 2").to_pandas()
+        (True,    price
+        b    2.5
+        c    3.5)
+        """
+        need("pandas", "pandas", "to_pandas")
+        from kist.model.frames.pandas_out import to_pandas
+
+        with self._of()._hold() as view:
+            return to_pandas(self, view, columns)
+
+    def to_polars(self, columns: Sequence[str] | None = None) -> Any:
+        """Return the rows as a polars DataFrame, or one column as a polars Series.
+
+        Parameters
+        ----------
+        columns : list of str, optional
+            Only these, in this order.
+
+        Raises
+        ------
+        ImportError
+            polars or pyarrow is missing.
+        DTypeError
+            A column has a dtype that Arrow lacks, such as complex numbers.
+        """
+        polars = need("polars", "polars", "to_polars")
+        need("pyarrow", "polars", "to_polars")
+        return polars.from_arrow(self.to_arrow(columns))
+
+    def to_arrow(self, columns: Sequence[str] | None = None) -> Any:
+        """Return the rows as a pyarrow Table, or one column as a ChunkedArray.
+
+        Numbers and times stand in the memory into which they were decoded. NaT and missing
+        strings are nulls; ``S`` is binary, ``U`` utf8, `StringDType` large_utf8.
+
+        Parameters
+        ----------
+        columns : list of str, optional
+            Only these, in this order.
+
+        Raises
+        ------
+        ImportError
+            pyarrow is missing.
+        DTypeError
+            A column has a dtype that Arrow lacks, such as complex numbers.
+        """
+        pa = need("pyarrow", "arrow", "to_arrow")
+        from kist.model.frames.arrow_out import record_batches
+
+        with self._of()._hold() as view:
+            schema, batches = record_batches(self, view, columns)
+            table = pa.Table.from_batches(batches, schema)
+            if self._is_part():
+                return table.column(0) if table.num_columns == 1 else table
+            return table
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """Return a stream of record batches, as the Arrow PyCapsule interface asks for it.
+
+        The rows are those of now; they are decoded as the stream is read, a row group at a time.
+        A single column is a stream of one column.
+        """
+        from kist.model.frames.arrow_out import to_reader
+
+        reader = to_reader(self, self._of()._hold())
+        return reader.__arrow_c_stream__(requested_schema)
+
+    def to_numpy(self) -> Array:
+        """Return all rows in one new array, structured unless this is one column."""
+        with self._of()._hold() as view:
+            state = self._state(view)
+            fields = self._fields(state.schema)
+            spans, n_rows = self._all_spans(state)
+            return read_spans(state, fields, spans, n_rows)

@@ -1,0 +1,7 @@
+"""Key stores: values of any plain type by key, in the order of the keys.
+
+- What users touch: `keystore`.
+- What is stored: `values` (a value as a record or as a bundle of pages).
+- One verb each: `write`, `read`, `open`, `scan`, `check`.
+- How they look: `repr`.
+"""

@@ -1,0 +1,193 @@
+"""Changing key stores: batches of entries, their counts, and the other Unicode forms of keys."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING, Any, Final
+
+from kist.codecs.choose import parse_codec
+from kist.errors import NodeExistsError, NodeNameError
+from kist.format import keys
+from kist.format.keystore import (
+    MAX_KEY_BYTES,
+    Counts,
+    pack_key,
+    sizes_of,
+)
+from kist.format.plain import pack_value
+from kist.format.values import pack_record, unpack_record
+from kist.model.keystores.values import Recipes, Split, split, write_bundles
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction
+    from kist.model.keystores.keystore import KeyStore
+
+__all__ = ["Change", "create_keystore"]
+
+AUTO: Final = "fast"
+"""Values are read whole and at once, and somebody waits. With arrays of times and readings
+"balanced" is a sixth smaller and takes twice as long to read."""
+
+_KEY: Final = 9  # where the packed key begins in a key of the map
+_STR: Final = 0x50
+_SCALARS: Final = frozenset({type(None), bool, int, float, complex})
+
+_SHORT: Final = 1000  # characters of a str that surely stands in its record
+
+_BATCH_KEYS: Final = 65_536
+_BATCH_BYTES: Final = 16 << 20
+"""Of values: large enough that one write and all threads are worth it, small in memory."""
+
+
+class Change:
+    """Entries on their way into a key store.
+
+    Parameters
+    ----------
+    store : KeyStore
+        Where they go.
+    """
+
+    def __init__(self, store: KeyStore) -> None:
+        self._store = store
+        self._id = store._id
+        self._prefix = keys.items(store._id)[0]
+        # The record of a key, or the value whose bundle is to be written.
+        self._waiting: dict[bytes, bytes | Split] = {}
+        self._size = 0
+
+    def add(self, key: object, value: Any) -> bool:
+        """Take one entry; returns whether it is time to write.
+
+        Raises
+        ------
+        DTypeError, NodeNameError
+            The key or the value cannot be stored.
+        """
+        kind = type(value)
+        if kind in _SCALARS or (kind is str and len(value) < _SHORT):
+            self._waiting[self._prefix + pack_key(key)] = b"\0\0" + pack_value(value)
+            if kind is str:
+                self._size += len(value)
+        else:
+            found = split(value)
+            entry = found if found.parts else b"\0\0" + found.plain
+            self._waiting[self._prefix + pack_key(key)] = entry
+            self._size += found.nbytes
+        return len(self._waiting) >= _BATCH_KEYS or self._size >= _BATCH_BYTES
+
+    def write(self, txn: Transaction) -> None:
+        """Put the entries and the counts.
+
+        Raises
+        ------
+        NodeExistsError
+            A key is the same text as another one, in another Unicode form.
+        """
+        waiting, self._waiting, self._size = self._waiting, {}, 0
+        if not waiting:
+            return
+        n_keys, nbytes, stored, codec = self._store._counts(txn)
+        large = {key: value for key, value in waiting.items() if isinstance(value, Split)}
+        if large:
+            recipes = Recipes(self._store.store.uuid, self._id, codec)
+            written = write_bundles(txn, self._id, list(large.values()), recipes)
+            records: dict[bytes, bytes] = {**waiting, **dict(zip(large, written, strict=True))}  # type: ignore[dict-item]
+        else:
+            records = waiting  # type: ignore[assignment]
+        ordered = sorted(records)
+        others: dict[bytes, bytes] = {}
+        for key, old in zip(ordered, self._olds(txn, ordered), strict=True):
+            if old is not None:
+                before = sizes_of(key, old)
+                nbytes -= before[0]
+                stored -= before[1]
+                continue
+            n_keys += 1
+            if not key.isascii() and key[_KEY] == _STR and not key[_KEY:].isascii():
+                self._check_form(txn, records, others, key[_KEY + 1 :].decode())
+        if large:
+            sizes = [sizes_of(key, records[key]) for key in ordered]
+            nbytes += sum([size for size, _ in sizes])
+            stored += sum([size for _, size in sizes])
+        else:
+            size = sum(map(len, records.values()))
+            nbytes += size - 2 * len(records)
+            stored += size + sum(map(len, records))
+        if len(ordered) == 1:
+            txn.put(ordered[0], records[ordered[0]])
+        else:
+            txn.put_many([(key, records[key]) for key in ordered])
+        for key, record in others.items():
+            txn.put(key, record)
+        txn.put(keys.bounds(self._id), Counts(n_keys, nbytes, stored, codec).pack())
+
+    def _olds(self, txn: Transaction, ordered: list[bytes]) -> list[bytes | None]:
+        """What stands under some keys; one look where there is nothing between them."""
+        if next(txn.scan(ordered[0], ordered[-1] + b"\0"), None) is None:
+            return [None] * len(ordered)
+        return txn.get_many(ordered)
+
+    def remove(self, txn: Transaction, key: object) -> bool:
+        """Delete one key; returns whether it was there."""
+        try:
+            packed = pack_key(key)
+        except NodeNameError:
+            return False
+        own = keys.item(self._id, packed)
+        old = txn.get(own)
+        if old is None:
+            return False
+        before = sizes_of(own, old)
+        n_keys, nbytes, stored, codec = self._store._counts(txn)
+        txn.delete(own)
+        if packed[0] == _STR and not packed.isascii():
+            text = packed[1:].decode()
+            form = unicodedata.normalize("NFC", text)
+            if form != text:
+                txn.delete(keys.other_form(self._id, form))
+        counts = Counts(n_keys - 1, nbytes - before[0], stored - before[1], codec)
+        txn.put(keys.bounds(self._id), counts.pack())
+        return True
+
+    def _check_form(
+        self, txn: Transaction, new: dict[bytes, bytes], others: dict[bytes, bytes], text: str
+    ) -> None:
+        """Refuse a new key that looks like another; note one that is not in form NFC.
+
+        `new` are the records that are about to be put, `others` the notes beside them.
+        """
+        form = unicodedata.normalize("NFC", text)
+        noted = keys.other_form(self._id, form)
+        if len(form.encode()) > MAX_KEY_BYTES:
+            raise NodeNameError(
+                f"a key of {len(form.encode()):,} bytes in Unicode's form NFC ({text[:40]!a} ...); "
+                f"keys have at most {MAX_KEY_BYTES:,}"
+            )
+        other = others.get(noted) or txn.get(noted)
+        same = None
+        if other is not None:
+            same = unpack_record(other)[1].decode("utf-8", "replace")
+        elif form != text:
+            key = keys.item(self._id, b"\x50" + form.encode())
+            if key in new or txn.get(key) is not None:
+                same = form
+        if same is not None and same != text:
+            raise NodeExistsError(
+                f"the key {text!a} would stand beside {same!a} in {self._store._path!r}, which is "
+                "the same text in another Unicode form; use that key"
+            )
+        if form != text:
+            others[noted] = pack_record(text.encode())
+
+
+def create_keystore(node: KeyStore, txn: Transaction, codec: str) -> None:
+    """Put the first records of a new key store; the caller holds the transaction.
+
+    Raises
+    ------
+    CodecError
+        There is no such codec.
+    """
+    name = AUTO if codec == "auto" else parse_codec(codec)
+    txn.put(keys.bounds(node._id), Counts(0, 0, 0, name).pack())

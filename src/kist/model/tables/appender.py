@@ -1,0 +1,156 @@
+"""Appending rows that come one by one: collected, and committed in batches."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kist.errors import TransactionError
+from kist.model.frames.incoming import Target, adopt
+from kist.model.tables.batch import Rows, joined
+from kist.model.tables.input import as_rows
+
+if TYPE_CHECKING:
+    from kist.model.tables.table import Table
+
+__all__ = ["Appender"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Appender:
+    """Takes rows and commits them when enough have come, or when the oldest has waited enough.
+
+    Comes from `Table.appender`. Calling it adds one row or several; what has not been committed
+    when the process dies is lost, at most `rows` rows or what came in `seconds`. Leaving the
+    ``with`` block commits the rest; leaving it by an exception does too, for they were measured.
+
+    Attributes
+    ----------
+    n_rows : int
+        Rows added so far.
+    n_waiting : int
+        Rows that are not committed yet.
+
+    Examples
+    --------
+    >>> import kist, numpy as np
+    >>> with kist.open(":memory:") as store:
+    ...     table = store.create_table("t", dtype="i4,f8")
+    ...     with table.appender(rows=100) as add:
+    ...         for i in range(250):
+    ...             add((i, i / 2))
+    ...     len(table), add.n_rows
+    (250, 250)
+    """
+
+    def __init__(self, table: Table, rows: int, seconds: float, timer: bool) -> None:
+        if isinstance(rows, bool) or not hasattr(rows, "__index__"):
+            raise TypeError(f"rows is an int, not {type(rows).__name__}")
+        if rows < 1:
+            raise ValueError(f"a batch has at least one row, not {rows}")
+        if not seconds > 0:
+            raise ValueError(f"seconds is above 0, not {seconds}")
+        self._table = table
+        self._rows = int(rows)
+        self._seconds = float(seconds)
+        self._timer = timer
+        self._schema = table._state().schema
+        self._waiting: list[Rows] = []
+        self.n_waiting = 0
+        self.n_rows = 0
+        self._oldest = 0.0
+        self._entered = False
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> Appender:
+        self._table.store._session.check_writable()  # not after an hour of rows
+        self._entered = True
+        if self._timer:
+            self._thread = threading.Thread(target=self._tick, name="kist-appender", daemon=True)
+            self._thread.start()
+        return self
+
+    def __call__(self, rows: Any) -> None:
+        """Add one row or several, as `Table.append` takes them.
+
+        Raises
+        ------
+        DTypeError
+            They do not fit; none of them is added, earlier rows stay.
+        """
+        if not self._entered:
+            raise TransactionError("an appender is used in a with block, so that its end commits")
+        self._raise_from_timer()
+        given = adopt(rows, f"append to {self._table._path!r}", self._target)
+        array = as_rows(given, self._schema, self._table._path)
+        if isinstance(rows, np.ndarray):
+            array = array.copy()  # a loop may fill the same array again
+        with self._lock:
+            if not len(array):
+                return
+            if not self.n_waiting:
+                self._oldest = time.monotonic()
+            self._waiting.append(array)
+            self.n_waiting += len(array)
+            self.n_rows += len(array)
+            if self.n_waiting >= self._rows or time.monotonic() - self._oldest >= self._seconds:
+                self.flush()
+
+    add = __call__
+
+    def _target(self) -> Target:
+        return Target.of(self._table._view(), self._table._id, self._schema)
+
+    def flush(self) -> int:
+        """Commit what waits; return its number of rows."""
+        with self._lock:
+            if not self.n_waiting:
+                return 0
+            rows = joined(self._waiting)
+            n = self._table._append_array(rows)
+            self._waiting.clear()
+            self.n_waiting = 0
+            return n
+
+    def _tick(self) -> None:
+        # Wakes four times in `seconds`: a row waits for at most a quarter longer.
+        while not self._stop.wait(self._seconds / 4):
+            with self._lock:
+                if self.n_waiting and time.monotonic() - self._oldest >= self._seconds:
+                    try:
+                        self.flush()
+                    except BaseException as error:
+                        self._error = error  # raised where the next row is added
+                        return
+
+    def _raise_from_timer(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._entered = False
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._raise_from_timer()
+        self.flush()
+
+    def __repr__(self) -> str:
+        return (
+            f"<kist.Appender of {self._table._path!r}, {self.n_rows:,} rows added, "
+            f"{self.n_waiting:,} not committed yet>"
+        )

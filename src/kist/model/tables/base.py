@@ -1,0 +1,208 @@
+"""What tables, columns and groups of columns have in common: rows that can be read and assigned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from kist import options
+from kist._kernels import records
+from kist.errors import ShapeError, TooLargeError
+from kist.format.schema import Schema
+from kist.model.frames.exports import Exports
+from kist.model.positions import Positions, as_positions
+from kist.model.tables.batch import Batch, Rows
+from kist.model.tables.change import assign_rows
+from kist.model.tables.fields import (
+    Fields,
+    block_rows,
+    iter_blocks,
+    read_fields,
+    read_spans,
+    row_blocks,
+)
+from kist.model.tables.input import as_values
+from kist.model.tables.read import Span, plan
+from kist.model.tables.state import TableState, state_of
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction, View
+    from kist.model.tables.table import Table
+
+__all__ = ["RowSource", "read_only", "to_array"]
+
+Array = np.ndarray[Any, Any]
+
+
+def read_only(array: Array) -> Array:
+    """Return the array, no longer writable: it is a copy, and writing to it would be lost."""
+    array.flags.writeable = False
+    return array
+
+
+def to_array(array: Array, dtype: Any, copy: bool | None, what: str) -> Array:
+    """Finish an ``__array__`` call as NumPy 2 asks for it."""
+    if copy is False:
+        raise ValueError(f"{what} cannot become an array without a copy")
+    return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def check_load(nbytes: int, what: str) -> None:
+    """Raise `TooLargeError` when so many bytes would be loaded without being asked for."""
+    if nbytes > options.max_load:
+        raise TooLargeError(
+            f"{what} takes {nbytes:,} bytes, more than kist.options.max_load = "
+            f"{options.max_load:,}; read it in slices or blocks(), or raise the limit"
+        )
+
+
+class RowSource(Exports):
+    """Rows of a table, or part of them; reads from one snapshot at each call."""
+
+    __slots__ = ()
+
+    # Each class below says which table it belongs to, and which fields it shows.
+
+    def _of(self) -> Table:
+        raise TypeError(f"{type(self).__name__} belongs to no table")
+
+    def _fields(self, schema: Schema) -> Fields:
+        raise TypeError(f"{type(self).__name__} shows no fields")
+
+    def _label(self) -> str:
+        """Return how messages call it."""
+        raise TypeError(f"{type(self).__name__} has no name")
+
+    def _state(self, view: View | None = None) -> TableState:
+        table = self._of()
+        return state_of(table._view() if view is None else view, table._id, table._path)
+
+    def _now(self) -> tuple[TableState, Fields]:
+        state = self._state()
+        return state, self._fields(state.schema)
+
+    # Size
+
+    def __len__(self) -> int:
+        return self._state().n_rows
+
+    @property
+    def nrows(self) -> int:
+        """Number of rows; PyTables' name for ``len``."""
+        return len(self)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of one row."""
+        return self._now()[1].dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of rows, then the shape of a sub-array field."""
+        state, fields = self._now()
+        return (state.n_rows, *fields.item_shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of items, as in NumPy."""
+        return int(np.prod(self.shape, dtype=object))
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one item in memory."""
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all rows take in memory."""
+        state, fields = self._now()
+        return state.n_rows * fields.row_nbytes
+
+    # Reading
+
+    def _read(self, index: Any) -> Array:
+        state, fields = self._now()
+        return read_fields(state, fields, as_positions(index, state.n_rows, self._label()))
+
+    def _blocks(self, n_rows: int | None) -> Iterator[Array]:
+        # Checked here, not when the first block is asked for.
+        rows = block_rows(self._state().schema, n_rows)
+
+        def blocks() -> Iterator[Array]:
+            with self._of()._hold() as view:
+                state = self._state(view)
+                fields = self._fields(state.schema)
+                yield from iter_blocks(state, fields, rows, fewer=n_rows is None)
+
+        return blocks()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        state, fields = self._now()
+        check_load(state.n_rows * fields.row_nbytes, self._label())
+        rows = range(state.n_rows)
+        return to_array(
+            read_spans(state, fields, plan(state, rows), state.n_rows), dtype, copy, self._label()
+        )
+
+    def _all_spans(self, state: TableState) -> tuple[Sequence[Span], int]:
+        return plan(state, range(state.n_rows)), state.n_rows
+
+    def _span_blocks(self, state: TableState, size: int) -> Iterator[tuple[Sequence[Span], int]]:
+        for rows in row_blocks(state, size, fewer=True):
+            yield plan(state, rows), len(rows)
+
+    def __bool__(self) -> bool:
+        n_rows = len(self)
+        if n_rows > 1:
+            raise ShapeError(
+                f"{self._label()} has {n_rows} rows and is neither true nor false; use len()"
+            )
+        return n_rows == 1
+
+    # Changing
+
+    def _assign(self, index: Any, values: Any) -> None:
+        table = self._of()
+        with table._write() as txn:
+            state = self._state(txn)
+            fields = self._fields(state.schema)
+            positions = as_positions(index, state.n_rows, self._label())
+            n = len(positions.rows)
+            if positions.is_single and fields.is_structured:
+                shape = fields.item_shape
+            else:
+                shape = (*positions.shape, *fields.item_shape)
+            array = as_values(values, state.schema, fields, shape, self._label())
+            if not isinstance(array, Batch):
+                array = array.reshape(n, *fields.item_shape)
+            self._put(txn, fields, positions, array)
+
+    def _put(self, txn: Transaction, fields: Fields, positions: Positions, values: Rows) -> None:
+        rows, pick = _for_writing(positions)
+        if pick is not None:
+            values = values[pick]
+        if fields.is_structured:
+            # A batch gives its fields by name, which is all that is asked for.
+            columns = records.split(cast(Array, values), fields.leaves)
+        else:
+            columns = [cast(Array, values)]
+        table = self._of()
+        assign_rows(txn, table._id, table._path, rows, fields.stored, columns)
+
+
+def _for_writing(positions: Positions) -> tuple[range | Array, Array | slice | None]:
+    """Return ascending rows, each once, and which of the values each gets: the last one given."""
+    rows = positions.rows
+    if isinstance(rows, range):
+        return (rows, None) if rows.step > 0 else (rows[::-1], slice(None, None, -1))
+    if len(rows) < 2 or bool((rows[1:] > rows[:-1]).all()):
+        return rows, None
+    unique, first = np.unique(rows[::-1], return_index=True)
+    return unique, len(rows) - 1 - first

@@ -1,0 +1,242 @@
+"""Changing rows in place: assignments as patches or new pages, deletions as sets of rows.
+
+Few rows of a group are changed by a *patch*: their ordinals and the new values of the touched
+leaves, in one record. From one row in `PATCH_SHARE` on, the touched pages (or the piece) are
+written anew with all patches applied. Deleted rows stay where they are and are named by the
+group's ``X`` record; a group without live rows goes with everything that belongs to it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from kist.engine import Frame
+from kist.format import keys
+from kist.format.layout import FRAME_BLOB, FRAME_ROWS, MAX_INLINE
+from kist.format.schema import Leaf
+from kist.format.values import pack_record
+from kist.model.tables.layout import Group, Patch, pack_patch_head, remember
+from kist.model.tables.pages import Recipes, write_pages
+from kist.model.tables.read import Span, as_ordinals, plan, read_leaves
+from kist.model.tables.records import (
+    INLINE,
+    OUTSIDE,
+    PAGES,
+    PatchPart,
+    new_stamp,
+    pack_dead,
+    pack_patch,
+)
+from kist.model.tables.rows import PackedRows
+from kist.model.tables.state import TableState, state_of
+from kist.model.tables.write import put_piece, put_tail
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction
+
+__all__ = ["assign_rows", "delete_rows", "drop_group", "put_dead", "put_patch", "rewrite_leaves"]
+
+Array = np.ndarray[Any, Any]
+
+PATCH_SHARE: Final = 16
+"""Writing a page again costs about as much as reading 16 patches of a sixteenth of its rows."""
+
+
+def assign_rows(
+    txn: Transaction,
+    node: int,
+    path: str,
+    rows: range | Array,
+    leaves: Sequence[Leaf],
+    columns: Sequence[Array],
+) -> None:
+    """Give some leaves of some rows new values.
+
+    Parameters
+    ----------
+    rows : range or ndarray of int64
+        Positions, strictly ascending.
+    leaves : sequence of Leaf
+        Which leaves.
+    columns : sequence of ndarray
+        Their values, one array per leaf, shape ``(len(rows), *leaf.shape)``.
+    """
+    if not len(rows) or not leaves:
+        return
+    state = state_of(txn, node, path)
+    recipes = Recipes(txn, node, state.schema, state.tail.stamp)
+    # Patches name their leaves in ascending order, in whichever order they were assigned.
+    order = sorted(range(len(leaves)), key=lambda i: leaves[i].id)
+    leaves, columns = [leaves[i] for i in order], [columns[i] for i in order]
+    changed: dict[int, Group] = {}
+    for span in plan(state, rows):
+        values = [column[span.at : span.at + span.n] for column in columns]
+        changed[span.group.first] = _assign(txn, state, span, leaves, values, recipes)
+    _finish(txn, state, changed, 0)
+
+
+def _assign(
+    txn: Transaction,
+    state: TableState,
+    span: Span,
+    leaves: Sequence[Leaf],
+    values: Sequence[Array],
+    recipes: Recipes,
+) -> Group:
+    group = span.group
+    if span.n * PATCH_SHARE < group.n_rows:
+        ordinals = as_ordinals(span.ordinals)
+        packed = PackedRows(leaves)
+        data = packed.encode(packed.of_columns(values, span.n))
+        part = PatchPart(tuple(leaf.id for leaf in leaves), ordinals, data)
+        patch = put_patch(txn, state.node, group, 0, [part])
+        return group.with_patches((*group.patches, patch))
+    return rewrite_leaves(txn, state, group, recipes, (span.ordinals, leaves, values))
+
+
+def put_patch(
+    txn: Transaction, node: int, group: Group, tier: int, parts: Sequence[PatchPart]
+) -> Patch:
+    """Put a patch behind the patches of a group; return it."""
+    seq = group.patches[-1].seq + 1 if group.patches else 0
+    n_rows = sum(len(part.ordinals) for part in parts)
+    head = pack_patch_head(tier, n_rows)
+    data = pack_patch(parts)
+    key = keys.patch(node, group.first, seq)
+    if len(head) + len(data) <= MAX_INLINE:
+        txn.put(key, pack_record(head + data))
+        return Patch(seq, tier, n_rows, data)
+    (pointer,) = txn.write([Frame(FRAME_ROWS, node, 0, group.first, data)])
+    txn.put(key, pack_record(head, (pointer,)))
+    return Patch(seq, tier, n_rows, None)
+
+
+def _where(ordinals: range | Array) -> slice | Array:
+    return slice(ordinals.start, ordinals.stop) if isinstance(ordinals, range) else ordinals
+
+
+Change = tuple[range | Array, Sequence[Leaf], Sequence[Array]]
+
+
+def rewrite_leaves(
+    txn: Transaction,
+    state: TableState,
+    group: Group,
+    recipes: Recipes,
+    change: Change | None = None,
+) -> Group:
+    """Write the patched and the changed leaves of a group anew; return it without patches.
+
+    Parameters
+    ----------
+    change : (ordinals, leaves, values), optional
+        New values, applied over all patches.
+    """
+    touched = state.patched_leaves(group)
+    if change is not None:
+        touched |= {leaf.id for leaf in change[1]}
+    every = state.schema.leaves
+    leaves = [leaf for leaf in every if leaf.id in touched] if group.is_pages else list(every)
+    columns = [np.empty(group.n_rows * leaf.n_values, leaf.dtype) for leaf in leaves]
+    read_leaves(state, [Span(group, range(group.n_rows), 0)], leaves, columns)
+    if change is not None:
+        ordinals, changed, values = change
+        where = _where(ordinals)
+        target = {leaf.id: column for leaf, column in zip(leaves, columns, strict=True)}
+        for leaf, column in zip(changed, values, strict=True):
+            target[leaf.id].reshape(group.n_rows, *leaf.shape)[where] = column
+    drop_patches(txn, state.node, group)
+    if group.is_pages:
+        write_pages(txn, state.node, group.first, leaves, columns, recipes)
+        return group.with_patches(())
+    rows = state.facts.rows.of_columns(columns, group.n_rows)
+    tier = group.record.tier
+    return put_piece(txn, state.node, group.first, state.schema, rows, tier, group.n_live)
+
+
+def delete_rows(txn: Transaction, node: int, path: str, rows: range | Array) -> int:
+    """Delete rows; return their number.
+
+    Parameters
+    ----------
+    rows : range or ndarray of int64
+        Positions, strictly ascending.
+    """
+    if not len(rows):
+        return 0
+    state = state_of(txn, node, path)
+    changed: dict[int, Group | None] = {}
+    for span in plan(state, rows):
+        group = span.group
+        n_live = group.n_live - span.n
+        if n_live == 0:
+            drop_group(txn, state, group)
+            changed[group.first] = None
+            continue
+        before = state.dead(group)
+        dead = np.zeros(group.n_rows, bool) if before is None else before.copy()
+        dead[_where(span.ordinals)] = True
+        put_dead(txn, node, group.first, dead)
+        changed[group.first] = put_live(txn, state, group, n_live)
+    _finish(txn, state, changed, len(rows))
+    return len(rows)
+
+
+def put_dead(txn: Transaction, node: int, first: int, dead: Array) -> None:
+    """Put the set of deleted rows of a group."""
+    payload = pack_dead(dead)
+    if len(payload) > MAX_INLINE:
+        (pointer,) = txn.write([Frame(FRAME_BLOB, node, 0, first, payload)])
+        txn.put(keys.deletion(node, first), pack_record(b"", (pointer,)))
+    else:
+        txn.put(keys.deletion(node, first), pack_record(payload))
+
+
+def put_live(txn: Transaction, state: TableState, group: Group, n_live: int) -> Group:
+    """Put the record of a group with another count of live rows; return the group."""
+    after = group.with_live(n_live)
+    key = keys.group(state.node, group.first)
+    kind = group.record.kind
+    if kind in (PAGES, INLINE):
+        txn.put(key, pack_record(after.record.pack()))
+    else:
+        assert kind == OUTSIDE
+        pointers = state.pointers(key)
+        txn.put(key, pack_record(after.record.pack(), pointers))
+    return after
+
+
+def drop_patches(txn: Transaction, node: int, group: Group) -> None:
+    """Delete the patches of a group."""
+    for patch in group.patches:
+        txn.delete(keys.patch(node, group.first, patch.seq))
+
+
+def drop_group(txn: Transaction, state: TableState, group: Group) -> None:
+    """Delete a group and everything that belongs to it; the engine frees its extents."""
+    node, first = state.node, group.first
+    txn.delete(keys.group(node, first))
+    if group.is_pages:
+        for leaf in state.schema.leaves:
+            txn.delete(keys.page(node, leaf.id, first))
+    if group.n_live < group.n_rows:
+        txn.delete(keys.deletion(node, first))
+    drop_patches(txn, node, group)
+
+
+def _finish(txn: Transaction, state: TableState, changed: dict[int, Any], n_deleted: int) -> None:
+    """Put the tail after changes within groups, and remember the new layout."""
+    tail = state.tail._replace(n_live=state.tail.n_live - n_deleted, stamp=new_stamp())
+    put_tail(txn, state.node, tail)
+    layout = state.layout
+    groups = layout.groups
+    start = bisect_left(groups, min(changed), key=attrgetter("first"))
+    stop = bisect_right(groups, max(changed), key=attrgetter("first"))
+    after = [changed.get(group.first, group) for group in groups[start:stop]]
+    new = layout.replaced(tail, start, stop, [group for group in after if group is not None])
+    remember(state.node, new)

@@ -1,0 +1,65 @@
+"""Holding the records of a table against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kist.errors import FormatError
+from kist.format import keys
+from kist.format.values import unpack_record
+from kist.model.tables.records import PageRecord
+from kist.model.tables.state import TableState
+
+__all__ = ["check_records"]
+
+
+def check_records(state: TableState) -> Iterator[str]:
+    """Yield a message for everything in the records of a table that does not fit.
+
+    Reads all records, pieces, patches and sets of deleted rows, and no page.
+    """
+    try:
+        groups = state.layout.groups
+    except FormatError as error:
+        yield str(error)
+        return
+    paged = {group.first: group for group in groups if group.is_pages}
+    known = {group.first: group for group in groups}
+    for leaf in state.schema.leaves:
+        name = ".".join(leaf.path)
+        missing = set(paged) if leaf.is_stored else set()
+        for key, value in state.view.scan(*keys.pages(state.node, leaf.id)):
+            first = keys.row_of(key)
+            missing.discard(first)
+            if first not in paged:
+                yield f"column {name!r}: a page at row id {first}, where no row group begins"
+                continue
+            try:
+                record = PageRecord.unpack(unpack_record(value)[1])
+            except FormatError as error:
+                yield f"column {name!r}, page of row id {first}: {error}"
+                continue
+            expected = paged[first].n_rows * leaf.n_values
+            if record.n_values != expected:
+                yield (
+                    f"column {name!r}, page of row id {first}: {record.n_values} values, "
+                    f"expected {expected}"
+                )
+        for first in sorted(missing):
+            yield f"column {name!r} lacks the page of row id {first}"
+    for start, stop, what in (
+        (*keys.patches(state.node), "a patch"),
+        (*keys.deletions(state.node), "deleted rows"),
+    ):
+        for key, _ in state.view.scan(start, stop):
+            if keys.row_of(key) not in known:
+                yield f"{what} at row id {keys.row_of(key)}, where no row group begins"
+    for group in groups:
+        try:
+            state.dead(group)
+            if not group.is_pages:
+                state.piece(group)
+            for leaf in state.schema.leaves:
+                state.patches(group, leaf)
+        except FormatError as error:
+            yield f"row group at row id {group.first}: {error}"

@@ -1,0 +1,258 @@
+"""Columns: one field of a table, or some of them, read without the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kist.format.schema import Schema
+from kist.model.attributes import Attributes
+from kist.model.completing import column_names, completions
+from kist.model.tables import aggregates
+from kist.model.tables.base import RowSource, read_only
+from kist.model.tables.fields import Fields, field_at, named_fields
+from kist.model.tables.repr import column_html, column_repr, columns_html, columns_repr
+from kist.model.tables.row import Row
+from kist.model.tables.show import column_info, stored_bytes
+from kist.query import Expr, Operators, column
+
+if TYPE_CHECKING:
+    from kist.model.info import Info
+    from kist.model.tables.table import Table
+
+__all__ = ["Column", "Columns"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Column(Operators, RowSource):
+    """One column of a table: read and assigned like a NumPy array, compared to build conditions.
+
+    Comes from ``table["price"]``; ``table["n.a"]`` and ``table["n"]["a"]`` are field ``a`` of the
+    structured column ``n``. Reading gives new, writable arrays.
+
+    Examples
+    --------
+    >>> import kist, numpy as np
+    >>> with kist.open(":memory:") as store:
+    ...     store["t"] = np.array([(1, 2.5), (2, 3.5), (3, 4.5)], [("a", "i4"), ("b", "f8")])
+    ...     t = store["t"]
+    ...     t["b"][1:], t["b"][-1], t[t["a"] > 1]["b"].sum()
+    (array([3.5, 4.5]), np.float64(4.5), np.float64(8.0))
+    """
+
+    __slots__ = ("_path", "_table")
+
+    def __init__(self, table: Table, path: tuple[str, ...]) -> None:
+        self._table = table
+        self._path = path
+
+    def _of(self) -> Table:
+        return self._table
+
+    def _fields(self, schema: Schema) -> Fields:
+        return field_at(schema, self._path)
+
+    def _is_part(self) -> bool:
+        return True
+
+    def _label(self) -> str:
+        return f"column {self.name!r} of {self._table._path!r}"
+
+    def __kist_expr__(self) -> Expr:
+        return column(self.name, self._table)
+
+    @property
+    def name(self) -> str:
+        """Name of the column, with dots between the names of nested fields."""
+        return ".".join(self._path)
+
+    @property
+    def table(self) -> Table:
+        """Table that it belongs to."""
+        return self._table
+
+    @property
+    def title(self) -> str | None:
+        """NumPy's title of the field."""
+        schema = self._state().schema
+        return schema.columns[schema.index(self._path[0])].title if len(self._path) == 1 else None
+
+    @property
+    def attrs(self) -> Attributes:
+        """Small named values that belong to the column."""
+        schema = self._state().schema
+        # 0 are the attributes of the table itself.
+        return Attributes(self._table, schema.columns[schema.index(self._path[0])].id + 1)
+
+    @property
+    def nbytes_stored(self) -> int:
+        """Bytes that the column takes in the file; of small pieces its share by width."""
+        state, fields = self._now()
+        return stored_bytes(state, fields.stored)
+
+    @property
+    def ratio(self) -> float:
+        """Bytes in memory by bytes in the file."""
+        return self.nbytes / max(1, self.nbytes_stored)
+
+    @property
+    def info(self) -> Info:
+        """Dtype, encoding and sizes."""
+        return column_info(self)
+
+    def is_same(self, other: object) -> bool:
+        """Tell whether `other` is the same column of the same table."""
+        return (
+            isinstance(other, Column)
+            and self._path == other._path
+            and self._table.is_same(other._table)
+        )
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return values by row, as NumPy does, or a field of a structured column.
+
+        Raises
+        ------
+        SelectionError
+            A row is out of range, or the index is none.
+        ColumnNotFoundError
+            There is no such field.
+        """
+        if isinstance(index, str):
+            path = (*self._path, *index.split("."))
+            field_at(self._state().schema, path)
+            return Column(self._table, path)
+        if isinstance(index, tuple) and len(index) > 1 and index[0] is not Ellipsis:
+            rows, *rest = index  # further axes of sub-arrays
+            first = self._read(rows)
+            at = 0 if isinstance(rows, int | np.integer) else 1
+            return first[(slice(None),) * at + tuple(rest)]
+        values = self._read(index)
+        return values[()] if values.ndim == 0 else values
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        """Give rows of the column new values, cast by value; one value may stand for all.
+
+        Raises
+        ------
+        SelectionError
+            A row is out of range, or the index is none.
+        DTypeError
+            A value would lose something.
+        ShapeError
+            The number of values does not fit.
+        """
+        if isinstance(index, str):
+            self[index][:] = values
+        else:
+            self._assign(index, values)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for block in self._blocks(None):
+            yield from block
+
+    def blocks(self, n_rows: int | None = None) -> Iterator[Array]:
+        """Iterate over the values in arrays of `n_rows` rows, all of one snapshot."""
+        return self._blocks(n_rows)
+
+    def sum(self, axis: None = None, dtype: None = None, out: None = None) -> Any:
+        """Return the sum of all values, of NumPy's dtype for it."""
+        return aggregates.total(self._dtype_and_blocks(axis, dtype, out))
+
+    def mean(self, axis: None = None, dtype: None = None, out: None = None) -> Any:
+        """Return the mean of all values; nan when there is none."""
+        return aggregates.mean(self._dtype_and_blocks(axis, dtype, out))
+
+    def min(self, axis: None = None, out: None = None) -> Any:
+        """Return the smallest value; raises `ValueError` when there is none."""
+        return aggregates.smallest(self._dtype_and_blocks(axis, None, out))
+
+    def max(self, axis: None = None, out: None = None) -> Any:
+        """Return the largest value; raises `ValueError` when there is none."""
+        return aggregates.largest(self._dtype_and_blocks(axis, None, out))
+
+    def _dtype_and_blocks(
+        self, axis: object, dtype: object, out: object
+    ) -> tuple[np.dtype[Any], str, Iterator[Array]]:
+        if axis is not None or dtype is not None or out is not None:
+            raise TypeError("this takes no axis, dtype or out; read the column into an array first")
+        return self.dtype, self._label(), self._blocks(None)
+
+    def __bool__(self) -> bool:  # type: ignore[override]
+        return RowSource.__bool__(self)
+
+    def __contains__(self, value: object) -> bool:  # type: ignore[override]
+        return any(bool(np.any(block == value)) for block in self._blocks(None))
+
+    def __repr__(self) -> str:
+        return column_repr(self)
+
+    def _repr_html_(self) -> str:
+        return column_html(self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return completions(lambda: column_names(self._now()[1].dtype))
+
+
+class Columns(RowSource):
+    """Some columns of a table, structured when read. Comes from ``table[["time", "price"]]``."""
+
+    __slots__ = ("_names", "_table")
+
+    def __init__(self, table: Table, names: Sequence[str]) -> None:
+        self._table = table
+        self._names = tuple(names)
+
+    def _of(self) -> Table:
+        return self._table
+
+    def _fields(self, schema: Schema) -> Fields:
+        return named_fields(schema, self._names)
+
+    def _label(self) -> str:
+        return f"columns {', '.join(self._names)} of {self._table._path!r}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns, in the order asked for."""
+        return self._names
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return rows of these columns, one of them by name, or fewer by a list of names."""
+        if isinstance(index, str) or (
+            isinstance(index, list) and index and all(isinstance(name, str) for name in index)
+        ):
+            names = [index] if isinstance(index, str) else index
+            named_fields(self._state().schema, names)
+            missing = [name for name in names if name.split(".")[0] not in self._names]
+            if missing:
+                from kist.errors import ColumnNotFoundError
+
+                raise ColumnNotFoundError(f"{missing[0]!r} is not among {', '.join(self._names)}")
+            return self._table[index]
+        return read_only(self._read(index))[()]
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        """Give rows new values in these columns; the others stay."""
+        self._assign(index, values)
+
+    def __iter__(self) -> Iterator[Row]:
+        for block in self.blocks():
+            for at in range(len(block)):
+                yield Row(block, at)
+
+    def blocks(self, n_rows: int | None = None) -> Iterator[Array]:
+        """Iterate over structured arrays of `n_rows` rows, all of one snapshot."""
+        return (read_only(block) for block in self._blocks(n_rows))
+
+    def __repr__(self) -> str:
+        return columns_repr(self)
+
+    def _repr_html_(self) -> str:
+        return columns_html(self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return completions(lambda: column_names(self._now()[1].dtype))

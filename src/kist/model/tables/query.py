@@ -1,0 +1,211 @@
+"""Finding the rows of a condition: pages by their statistics, then values, conjunct by conjunct.
+
+Statistics decide first, for all groups at once, from the records of the condition's columns
+alone: where no row can match nothing is read, where every row must match neither. In the other
+groups the cheapest part of the condition is evaluated on whole pages, and each further part only
+on the blocks where rows are left. Pieces have no statistics and are small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from kist import options
+from kist.engine.parallel import run
+from kist.errors import QueryError
+from kist.format.schema import Leaf
+from kist.model.tables.layout import Group
+from kist.model.tables.read import Span, as_ordinals, as_run, group_spans, read_leaves
+from kist.model.tables.state import TableState
+from kist.query import Bound
+
+__all__ = ["Found", "check_sources", "cut", "find_rows", "positions_of", "spans_of"]
+
+Array = np.ndarray[Any, Any]
+
+FEW: Final = 8
+"""Below one row in `FEW` the next part of a condition reads the blocks of those rows only."""
+
+GROUPS_AT_ONCE: Final = 8
+"""Groups per thread between two looks at whether enough rows were found."""
+
+
+class Found(NamedTuple):
+    """Rows of one group where a condition holds.
+
+    Attributes
+    ----------
+    place : int
+        Of the group in the layout.
+    group : Group
+        The group.
+    ordinals : range or ndarray of int64
+        Its rows, ascending; at least one.
+    """
+
+    place: int
+    group: Group
+    ordinals: range | Array
+
+
+def find_rows(state: TableState, bound: Bound, limit: int | None = None) -> Iterator[list[Found]]:
+    """Find the rows of a condition, in the order of the table.
+
+    Parameters
+    ----------
+    limit : int, optional
+        Stop once so many rows were found; a few more may come.
+
+    Yields
+    ------
+    list of Found
+        Of some neighbouring groups.
+    """
+    layout = state.layout
+    if not layout.n_groups:
+        return
+    parts = [bound.conjuncts[i] for i in bound.order]
+    names = {name: state.facts.by_name[name] for name in bound.columns}
+    bounds = {name: state.bounds(leaf) for name, leaf in names.items()}
+    may = np.ones(layout.n_groups, bool)
+    sure = []
+    for part in parts:
+        can, must = part.prune({name: bounds[name] for name in part.columns}, layout.n_groups)
+        may &= can
+        sure.append(must)
+    candidates = np.flatnonzero(may).tolist()
+    n_found = 0
+    step = GROUPS_AT_ONCE * options.n_threads
+    for start in range(0, len(candidates), step):
+        tasks = []
+        for index in candidates[start : start + step]:
+            left = [part for part, must in zip(parts, sure, strict=True) if not must[index]]
+            tasks.append(partial(_search, state, names, index, left))
+        found = [hit for hit in run(tasks) if hit is not None]
+        if found:
+            n_found += sum(len(hit.ordinals) for hit in found)
+            yield found
+        if limit is not None and n_found >= limit:
+            return
+
+
+def _search(
+    state: TableState, names: Mapping[str, Leaf], index: int, parts: Sequence[Bound]
+) -> Found | None:
+    """Return the rows of one group where all parts hold, None when there is none."""
+    group = state.layout.group(index)
+    ordinals = group_spans(state, group).ordinals
+    if not parts:
+        return Found(index, group, ordinals)
+    every = range(group.n_rows)
+    # Deleted rows are evaluated too: reading around them would cost more.
+    left: range | Array = every
+    whole: dict[str, Array] = {}
+    for part in parts:
+        missing = [name for name in part.columns if name not in whole]
+        if missing and len(left) * FEW < group.n_rows:
+            columns = {name: whole[name][_where(left)] for name in part.columns if name in whole}
+            columns |= _read(state, names, missing, group, left)
+            kept = as_ordinals(left)[part.evaluate(columns, len(left))]
+        else:
+            whole |= _read(state, names, missing, group, every)
+            mask = part.evaluate(whole, group.n_rows)
+            kept = np.flatnonzero(mask)
+            if left is not every:
+                kept = as_ordinals(left)[mask[_where(left)]]
+        if not len(kept):
+            return None
+        left = as_run(kept)
+    if len(ordinals) < group.n_rows:
+        dead = state.dead(group)
+        kept = as_ordinals(left)
+        if dead is not None:
+            kept = kept[~dead[kept]]
+        if not len(kept):
+            return None
+        left = as_run(kept)
+    return Found(index, group, left)
+
+
+def _read(
+    state: TableState,
+    names: Mapping[str, Leaf],
+    wanted: Sequence[str],
+    group: Group,
+    ordinals: range | Array,
+) -> dict[str, Array]:
+    """Return columns of some rows of a group."""
+    leaves = [names[name] for name in wanted]
+    columns = [np.empty(len(ordinals) * leaf.n_values, leaf.dtype) for leaf in leaves]
+    read_leaves(state, [Span(group, ordinals, 0)], leaves, columns)
+    return dict(zip(wanted, columns, strict=True))
+
+
+def _where(ordinals: range | Array) -> slice | Array:
+    return slice(ordinals.start, ordinals.stop) if isinstance(ordinals, range) else ordinals
+
+
+def positions_of(state: TableState, found: Found) -> Array:
+    """Return the positions in the table of rows that were found."""
+    start = int(state.layout.starts[found.place])
+    live = state.live(found.group)
+    ordinals = as_ordinals(found.ordinals)
+    return start + (ordinals if live is None else live.searchsorted(ordinals))
+
+
+def spans_of(found: Iterable[Sequence[Found]]) -> tuple[list[Span], int]:
+    """Return the rows that were found one after the other, and their number."""
+    spans, n = [], 0
+    for some in found:
+        for hit in some:
+            spans.append(Span(hit.group, hit.ordinals, n))
+            n += len(hit.ordinals)
+    return spans, n
+
+
+def cut(spans: Sequence[Span], rows: range | Array) -> list[Span]:
+    """Return the spans of some of the rows of `spans`.
+
+    Parameters
+    ----------
+    spans : sequence of Span
+        Rows one after the other, each span where the one before ends.
+    rows : range or ndarray
+        Which of all these rows, ascending, each once.
+    """
+    if not len(rows) or not spans:
+        return []
+    starts = np.array([span.at for span in spans] + [spans[-1].at + spans[-1].n])
+    if isinstance(rows, range) and rows.step != 1:
+        rows = np.arange(rows.start, rows.stop, rows.step)
+    out = []
+    if isinstance(rows, range):
+        first = int(starts.searchsorted(rows[0], "right")) - 1
+        last = int(starts.searchsorted(rows[-1], "right")) - 1
+        for index in range(first, last + 1):
+            span = spans[index]
+            low, high = max(rows.start - span.at, 0), min(rows.stop - span.at, span.n)
+            at = span.at + low - rows.start
+            out.append(Span(span.group, span.ordinals[low:high], at))
+        return out
+    edges = rows.searchsorted(starts)
+    for span, a, b in zip(spans, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        if b > a:
+            chosen = as_ordinals(span.ordinals)[rows[a:b] - span.at]
+            out.append(Span(span.group, as_run(chosen), a))
+    return out
+
+
+def check_sources(expression: Any, table: Any) -> None:
+    """Raise `QueryError` when an expression names a column of another table."""
+    for part in expression.walk():
+        source = getattr(part, "source", None)
+        if source is not None and not source.is_same(table):
+            raise QueryError(
+                f"{part!r} is a column of {source._path!r}, and the condition is for "
+                f"{table._path!r}; take both from one table"
+            )

@@ -1,0 +1,184 @@
+"""What tables and columns say about themselves: sizes and encodings. Reprs: `repr`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from kist.codecs.recipe import Recipe
+from kist.errors import CodecError, CorruptDataError
+from kist.format import keys
+from kist.format.schema import Leaf
+from kist.format.values import Pointer, unpack_record
+from kist.model.info import Info, node_info
+from kist.model.tables.layout import Group
+from kist.model.tables.records import GROUP_RECORD_BYTES, PageRecord
+from kist.model.tables.state import TableState
+
+if TYPE_CHECKING:
+    from kist.model.tables.column import Column
+    from kist.model.tables.table import Table
+
+__all__ = ["IN_PIECES", "Sizes", "column_info", "recipes", "stored_bytes", "table_info"]
+
+IN_PIECES: Final = "small pieces only"
+"""Encoding of a column that has no pages yet."""
+_COUNTED_PAGES: Final = 4096
+"""Up to so many pages are looked at for the size in a repr; of more a sample is taken."""
+_SAMPLE: Final = 16
+
+
+def stored_bytes(state: TableState, leaves: Sequence[Leaf], pieces: int | None = None) -> int:
+    """Return the bytes that leaves take in the file; of pieces their share by width.
+
+    `pieces` are the bytes of all pieces, where these have been counted before.
+    """
+    total = 0
+    for leaf in leaves:
+        if leaf.is_stored:
+            pages = state.list_pages(leaf)
+            total += sum(page[0].length for key, page in pages.items() if key[0] == leaf.id)
+    every = sum(leaf.memory for leaf in state.schema.leaves) or 1
+    pieces = _piece_bytes(state) if pieces is None else pieces
+    return total + pieces * sum(leaf.memory for leaf in leaves) // every
+
+
+def _piece_bytes(state: TableState) -> int:
+    total = 0
+    for group in state.layout.groups:
+        if group.body is not None:
+            total += len(group.body.data) or _outside_bytes(state, group)
+        for patch in group.patches:
+            if patch.inline is not None:
+                total += len(patch.inline)
+            else:
+                key = keys.patch(state.node, group.first, patch.seq)
+                total += sum(pointer.length for pointer in state.pointers(key))
+        total += GROUP_RECORD_BYTES
+    return total
+
+
+def _outside_bytes(state: TableState, group: Group) -> int:
+    key = keys.group(state.node, group.first)
+    return sum(pointer.length for pointer in state.pointers(key))
+
+
+class Sizes:
+    """Bytes that columns take in the file, at bounded cost: exact for all but very long tables.
+
+    Parameters
+    ----------
+    state : TableState
+        The table.
+    n_leaves : int
+        How many leaves will be asked for.
+
+    Attributes
+    ----------
+    exact : bool
+        Whether every page was looked at.
+    """
+
+    def __init__(self, state: TableState, n_leaves: int) -> None:
+        self._state = state
+        self.exact = state.layout.n_groups * n_leaves <= _COUNTED_PAGES
+        self._pieces = _piece_bytes(state) if self.exact else 0
+
+    def of(self, leaves: Sequence[Leaf]) -> int:
+        """Return the bytes of some leaves."""
+        if self.exact:
+            return stored_bytes(self._state, leaves, self._pieces)
+        some = leaves[:: len(leaves) // _SAMPLE + 1]
+        total = sum(self._sampled(leaf) for leaf in some if leaf.is_stored)
+        return (
+            total * sum(leaf.memory for leaf in leaves) // (sum(leaf.memory for leaf in some) or 1)
+        )
+
+    def _sampled(self, leaf: Leaf) -> int:
+        """Return the bytes of a leaf as far as its first and last pages are like the others."""
+        start, stop = keys.pages(self._state.node, leaf.id)
+        view = self._state.view
+        found = [*islice(view.scan(start, stop), _SAMPLE)]
+        found += islice(view.scan(start, stop, reverse=True), _SAMPLE)
+        lengths = [_pointer(value).length for _, value in found]
+        return sum(lengths) * self._state.layout.n_groups // (len(lengths) or 1)
+
+
+def _pointer(value: bytes) -> Pointer:
+    pointers, _ = unpack_record(value)
+    if len(pointers) != 1:
+        raise CorruptDataError(f"a page record with {len(pointers)} pointers")
+    return pointers[0]
+
+
+def _recipe(state: TableState, leaf: Leaf) -> str:
+    """Return how the last page of a leaf is encoded."""
+    found = next(state.view.scan(*keys.pages(state.node, leaf.id), reverse=True), None)
+    if found is None:
+        return IN_PIECES if leaf.is_stored and state.n_rows else "-"
+    _, payload = unpack_record(found[1])
+    try:
+        return Recipe.unpack(PageRecord.unpack(payload).recipe).describe()
+    except CodecError:
+        return "chosen by a newer kist"
+
+
+def recipes(state: TableState, leaves: Sequence[Leaf]) -> str:
+    """Return how the last pages of leaves are encoded, each way once."""
+    return "; ".join(dict.fromkeys(_recipe(state, leaf) for leaf in leaves))
+
+
+def table_info(table: Table) -> Info:
+    """Return what is known about a table, column by column."""
+    state = table._state()
+    schema = state.schema
+    groups = state.layout.groups
+    columns = {}
+    for column in schema.columns:
+        leaves = schema.leaves_of(column.name)
+        stored = stored_bytes(state, leaves)
+        nbytes = state.n_rows * column.dtype.itemsize
+        columns[column.name] = {
+            "dtype": str(column.dtype),
+            "codec": column.codec,
+            "encoding": recipes(state, leaves),
+            "stored_bytes": stored,
+            "ratio": nbytes / max(1, stored),
+        }
+    nbytes = state.n_rows * schema.dtype.itemsize
+    stored = stored_bytes(state, schema.leaves)
+    facts = {
+        **node_info(table),
+        "n_rows": state.n_rows,
+        "n_columns": len(schema.columns),
+        "memory_bytes": nbytes,
+        "stored_bytes": stored,
+        "ratio": nbytes / max(1, stored),
+        "row_groups": sum(1 for group in groups if group.is_pages),
+        "pieces": sum(1 for group in groups if not group.is_pages),
+        "patches": sum(len(group.patches) for group in groups),
+        "deleted_rows": sum(group.n_rows - group.n_live for group in groups),
+        "columns": columns,
+    }
+    return Info(f"Table {facts['name']!r}", facts)
+
+
+def column_info(column: Column) -> Info:
+    """Return what is known about one column."""
+    state, fields = column._now()
+    stored = stored_bytes(state, fields.stored)
+    nbytes = state.n_rows * fields.row_nbytes
+    facts = {
+        "name": column.name,
+        "table": column.table._path,
+        "title": column.title,
+        "dtype": str(fields.dtype),
+        "shape": (state.n_rows, *fields.item_shape),
+        "encoding": recipes(state, fields.stored),
+        "memory_bytes": nbytes,
+        "stored_bytes": stored,
+        "ratio": nbytes / max(1, stored),
+        "n_attributes": len(column.attrs),
+    }
+    return Info(f"Column {column.name!r}", facts)

@@ -1,0 +1,338 @@
+"""Tables: rows of named fields, stored by column.
+
+`Table` is what users hold; `create_table` fills a node that the group has just made.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kist.errors import DTypeError, SelectionError
+from kist.format.node import NodeKind
+from kist.format.schema import Schema
+from kist.model.completing import column_names, completions
+from kist.model.frames.incoming import Incoming, Target, adopt
+from kist.model.frames.notes import put_notes
+from kist.model.node import Node
+from kist.model.positions import as_positions
+from kist.model.tables.appender import Appender
+from kist.model.tables.base import RowSource, read_only
+from kist.model.tables.batch import Rows
+from kist.model.tables.change import delete_rows
+from kist.model.tables.check import check_records
+from kist.model.tables.column import Column, Columns
+from kist.model.tables.dtype import dtype_by_name, row_dtype
+from kist.model.tables.fields import Fields, all_fields, field_at, named_fields, parse_path
+from kist.model.tables.input import blocks_of, schema_for
+from kist.model.tables.repr import table_html, table_repr
+from kist.model.tables.row import Row
+from kist.model.tables.selection import Selection
+from kist.model.tables.show import stored_bytes, table_info
+from kist.model.tables.write import append_blocks, put_new_table
+from kist.query import Expr, Operators, as_expr
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction, View
+    from kist.model.info import Info
+
+__all__ = ["Column", "Columns", "Table", "create_table"]
+
+Array = np.ndarray[Any, Any]
+
+
+def create_table(
+    table: Table,
+    txn: Transaction,
+    data: Any = None,
+    *,
+    dtype: Any = None,
+    fill_value: Mapping[str, Any] | None = None,
+    codec: str | Mapping[str, str] = "auto",
+) -> None:
+    """Put schema and rows of a table whose node was made in this transaction.
+
+    Parameters
+    ----------
+    table : Table
+        Handle of the new node.
+    txn : Transaction
+        Open; the caller commits, or rolls back when this raises.
+    data, dtype, fill_value, codec
+        As for `Group.create_table`.
+    """
+    what = f"create {table._path!r}"
+    data = adopt(data, what, None if dtype is None else partial(_target_of, dtype, what))
+    schema, blocks = schema_for(data, dtype, fill_value, codec, table._path)
+    _check_names([column.name for column in schema.columns], what)
+    put_new_table(txn, table._id, schema)
+    if isinstance(data, Incoming):
+        put_notes(txn, table._id, data.notes)
+    append_blocks(txn, table._state(txn), blocks)
+
+
+def _check_names(names: list[str], what: str) -> None:
+    """Refuse columns whose names look the same, as groups do with their nodes."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise DTypeError(
+                f"{what}: the columns {other!a} and {name!a} are the same text in two Unicode "
+                "forms; rename one",
+                column=name,
+            )
+
+
+def _target_of(dtype: Any, what: str) -> Target:
+    """Return what frames are matched to where the user says which dtype a row has."""
+    return Target(tuple(dtype_by_name(row_dtype(dtype, what))))
+
+
+class Table(RowSource, Node):
+    """A table: rows of named fields, kept in the order in which they were appended.
+
+    Rows are indexed as in NumPy. A name gives a `Column`, a list of names `Columns`, a condition
+    a `Selection`, all of them lazy. Structured results are read-only copies: assign to the table
+    to change it.
+
+    Examples
+    --------
+    >>> import kist, numpy as np
+    >>> with kist.open(":memory:") as store:
+    ...     store["t"] = np.array([(1, 2.5), (2, 3.5)], [("a", "i4"), ("b", "f8")])
+    ...     t = store["t"]
+    ...     t.append((3, 4.5)), t.append([(4, 5.5), (5, 6.5)])
+    ...     t[0] = (10, 0.5)
+    ...     t["b"][1:3] = 0.25
+    ...     t.delete(3)
+    ...     t[:]
+    (1, 2)
+    1
+    array([(10, 0.5 ), ( 2, 0.25), ( 3, 0.25), ( 5, 6.5 )],
+          dtype=[('a', '<i4'), ('b', '<f8')])
+    """
+
+    kind = "table"
+    _kind = NodeKind.TABLE
+
+    def _of(self) -> Table:
+        return self
+
+    def _fields(self, schema: Schema) -> Fields:
+        return all_fields(schema)
+
+    def _label(self) -> str:
+        return repr(self._path)
+
+    # About the table
+
+    @property
+    def colnames(self) -> tuple[str, ...]:
+        """Names of the columns; PyTables' name for `columns`."""
+        return self.columns
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(column.name for column in self._state().schema.columns)
+
+    def keys(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return self.columns
+
+    @property
+    def nbytes_stored(self) -> int:
+        """Bytes that the rows take in the file."""
+        state = self._state()
+        return stored_bytes(state, state.schema.leaves)
+
+    @property
+    def ratio(self) -> float:
+        """Bytes in memory by bytes in the file."""
+        return self.nbytes / max(1, self.nbytes_stored)
+
+    @property
+    def info(self) -> Info:
+        """What is known about the table, and dtype, encoding and size of each column."""
+        return table_info(self)
+
+    def _listing(self, view: View) -> dict[str, Any]:
+        state = self._state(view)
+        return {"rows": state.n_rows, "columns": len(state.schema.columns)}
+
+    def _words(self, listing: Mapping[str, Any]) -> str:
+        n = listing["rows"]
+        return f"table of {n:,} row{'' if n == 1 else 's'} x {listing['columns']} columns"
+
+    def _check_records(self, view: View) -> Iterator[str]:
+        """Yield what is wrong in the records of the table."""
+        yield from check_records(self._state(view))
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is a column of that name."""
+        if not isinstance(name, str):
+            raise TypeError("`in` looks for the name of a column; use where() to look for rows")
+        dtype = self._state().schema.dtype
+        return name in (dtype.fields or {})
+
+    # Reading
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return rows, a column by name, columns by a list of names, or a selection.
+
+        Raises
+        ------
+        SelectionError
+            A row is out of range, a mask has another length, or the index is none.
+        ColumnNotFoundError
+            There is no such column.
+        QueryError
+            The condition does not fit the columns.
+        """
+        if isinstance(index, str):
+            schema = self._state().schema
+            path = parse_path(schema, index)
+            field_at(schema, path)
+            return Column(self, path)
+        if isinstance(index, list) and index and all(isinstance(name, str) for name in index):
+            named_fields(self._state().schema, index)
+            return Columns(self, index)
+        if isinstance(index, Operators):
+            return Selection(self, as_expr(index), {})
+        return read_only(self._read(index))[()]
+
+    def blocks(self, n_rows: int | None = None) -> Iterator[Array]:
+        """Iterate over structured arrays of `n_rows` rows, the last one shorter.
+
+        All come from the state that the table had at the first block. Without `n_rows` a block
+        has 65,536 rows, or fewer when those take more than 32 MiB.
+        """
+        return (read_only(block) for block in self._blocks(n_rows))
+
+    def __iter__(self) -> Iterator[Row]:
+        for block in self.blocks():
+            for at in range(len(block)):
+                yield Row(block, at)
+
+    def where(
+        self, expression: str | Expr, params: Mapping[str, Any] | None = None, /, **more: Any
+    ) -> Selection:
+        """Return the rows where a condition holds; nothing is read yet.
+
+        Parameters
+        ----------
+        expression : str or expression
+            ``"(price > limit) & (sym == 'AAPL')"``, or what ``table["price"] > 100`` builds.
+        params, **more
+            Values of the names that are not columns.
+
+        Raises
+        ------
+        QueryError
+            An unknown name or function, or dtypes that do not fit; points at the place.
+        """
+        if not isinstance(expression, str):
+            expression = as_expr(expression)
+        return Selection(self, expression, {**(params or {}), **more})
+
+    # Changing
+
+    def append(self, data: Any) -> int:
+        """Add rows at the end, and return their number.
+
+        Parameters
+        ----------
+        data
+            A tuple, a dict of scalars or an `np.void` is one row. A structured array, a list of
+            rows, a dict of columns, a DataFrame, an Arrow table or an iterator of rows or of
+            structured arrays are several; an iterator is read in blocks. Fields are matched by
+            name, tuples by position.
+
+        Raises
+        ------
+        DTypeError
+            A field is missing or unknown, or a value would lose something; nothing is added.
+        """
+        with self._write() as txn:
+            state = self._state(txn)
+            rows = adopt(
+                data, f"append to {self._path!r}", partial(Target.of, txn, self._id, state.schema)
+            )
+            return append_blocks(txn, state, blocks_of(rows, state.schema, self._path))
+
+    def _append_array(self, rows: Rows) -> int:
+        """Append structured rows of exactly the table's dtype."""
+        with self._write() as txn:
+            return append_blocks(txn, self._state(txn), (rows,))
+
+    def appender(
+        self, rows: int = 10_000, seconds: float = 1.0, *, timer: bool = False
+    ) -> Appender:
+        """Return a context manager that takes rows one by one and commits them in batches.
+
+        Parameters
+        ----------
+        rows : int
+            Commit when so many rows wait.
+        seconds : float
+            Commit when a row comes and the first that waits has waited for so long.
+        timer : bool
+            Let a thread look at the time, for rows that come slowly.
+        """
+        return Appender(self, rows, seconds, timer)
+
+    def delete(self, index: Any) -> int:
+        """Delete rows by position, and return their number; later rows move up.
+
+        Raises
+        ------
+        SelectionError
+            A row is out of range, or the index is none. Nothing is deleted.
+        """
+        if isinstance(index, Operators):
+            selection: Selection = self[index]
+            return selection.delete()
+        with self._write() as txn:
+            state = self._state(txn)
+            rows, _ = as_positions(index, state.n_rows, self._label()).ascending()
+            return delete_rows(txn, self._id, self._path, rows)
+
+    def __delitem__(self, index: Any) -> None:
+        if isinstance(index, str):
+            raise SelectionError(f"del table[{index!r}] deletes no column; delete() deletes rows")
+        self.delete(index)
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        """Give rows new values: ``t[0] = row``, ``t[[1, 3]] = rows``, ``t["a"] = values``.
+
+        Raises
+        ------
+        SelectionError
+            A row is out of range, or the index is none.
+        DTypeError
+            A value would lose something, or a field is missing. Nothing is changed.
+        ShapeError
+            The number of rows does not fit.
+        """
+        if isinstance(index, Operators):
+            raise SelectionError("to change the rows of a condition use where(...).update({...})")
+        if isinstance(index, str) or (
+            isinstance(index, list) and index and isinstance(index[0], str)
+        ):
+            self[index][:] = values
+        else:
+            self._assign(index, values)
+
+    def __repr__(self) -> str:
+        return table_repr(self)
+
+    def _repr_html_(self) -> str:
+        return table_html(self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return completions(lambda: column_names(self.dtype))
