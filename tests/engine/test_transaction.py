@@ -86,6 +86,28 @@ def test_many_records_put_at_once_are_as_if_put_one_by_one(engine: Engine, savep
     assert change(True) == change(False)
 
 
+def test_records_put_as_new_are_as_if_put_one_by_one(engine: Engine) -> None:
+    def change(as_new: bool) -> tuple[object, ...]:
+        txn = engine.begin()
+        point = txn.savepoint()
+        owned = txn.write([Frame(b"BLOB", NODE, 0, n, b"x" * 100) for n in range(4)])
+        pairs = [(keys.group(NODE, n), pack_record(b"z", [p])) for n, p in enumerate(owned)]
+        if as_new:
+            txn.put_new(pairs)
+        else:
+            for key, value in pairs:
+                txn.put(key, value)
+        found = txn.journal.copy(), txn.journal_bytes, txn.overlay.values.copy(), txn.freed(1)
+        txn.rollback_to(point)
+        found = *found, txn.journal.copy(), txn.journal_bytes, txn.overlay.values.copy()
+        txn.rollback()
+        with pytest.raises(TransactionClosedError):
+            txn.put_new(pairs)
+        return found
+
+    assert change(True) == change(False)
+
+
 def test_nothing_is_put_when_one_of_many_records_is_refused(engine: Engine) -> None:
     txn = engine.begin()
     good = (keys.group(NODE, 0), b"\0")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kist.errors import CorruptDataError, ShapeError
-from kist.indexes.statistics import Bounds, Statistics, bound_dtype, compute
+from kist.indexes.statistics import Bounds, Statistics, bound_dtype, compute, compute_rows
 from kist.indexes.text import round_up
 
 NUMBERS = ["?", "i1", "u1", "<i2", ">i4", "<u8", ">i8", "<f2", ">f4", "<f8", ">f8", "g"]
@@ -172,6 +172,22 @@ def test_records_of_the_wrong_length_or_with_unknown_flags_are_damage() -> None:
             Statistics.unpack(damaged, np.dtype("f8"))
     with pytest.raises(CorruptDataError):
         Bounds.from_packed([record, record[:-1], record + b"\0"], np.dtype("f8"))
+
+
+@given(
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=5).flatmap(
+        lambda shape: hnp.arrays(
+            st.sampled_from(
+                ["u1", "i1", "<i4", ">i4", "i8", "u8", "f2", "f4", "f8", ">f8", "?", "S3"]
+            ),
+            shape,
+        )
+    )
+)
+def test_rows_of_a_matrix_are_described_as_if_alone(matrix: np.ndarray) -> None:
+    alone = [compute(row) for row in matrix]
+    together = compute_rows(matrix)
+    assert [s and s.pack() for s in together] == [s and s.pack() for s in alone]
 
 
 def test_record_is_the_same_bytes_for_ever() -> None:

@@ -102,9 +102,9 @@ def test_many_rows_come_from_an_iterator_a_row_group_at_a_time(
         for given in range(1, n + 1):
             yield given, given / 4, b"x"
 
-    def writing(*args: Any) -> None:
+    def writing(*args: Any, **options: Any) -> None:
         seen.append(given)
-        write_pages(*args)
+        write_pages(*args, **options)
 
     monkeypatch.setattr(table_write, "write_pages", writing)
     table = store.create_table("t", rows(), dtype=DTYPE)

@@ -157,6 +157,18 @@ class Transaction(View):
             for key, value, old, new in checked:
                 self._put(key, value, old, new)
 
+    def put_new(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Set the values of distinct keys that are known not to be there: nothing is looked up.
+
+        A key that is there after all would leave its extents without an owner, until `compact`.
+        """
+        self._check_open()
+        for key, value in pairs:
+            _check_lengths(len(key), len(key), len(value))
+        with hold_interrupts():
+            for key, value in pairs:
+                self._put(key, value, None, pointer_bytes(value))
+
     def _put(self, key: bytes, value: bytes, old: bytes | None, new: Sequence[bytes]) -> None:
         if old is not None:
             self._give_up(key, old, new)

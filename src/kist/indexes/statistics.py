@@ -33,7 +33,7 @@ import numpy as np
 from kist.errors import CorruptDataError, ShapeError
 from kist.indexes.text import TEXT_BOUND, round_up, text_ends
 
-__all__ = ["Bounds", "Statistics", "bound_dtype", "compute"]
+__all__ = ["Bounds", "Statistics", "bound_dtype", "compute", "compute_rows"]
 
 HAS_BOUNDS = 1  # lo and hi hold
 LO_EXACT = 2  # lo is a value of the page
@@ -44,6 +44,10 @@ EMPTY = 32  # nothing to bound
 _ALL_FLAGS = 63
 
 _HEAD = struct.Struct("<BII")
+_PAIRS = {
+    np.dtype(code).str[1:]: struct.Struct(f"<2{code}") for code in "bBhHiIqQefd"
+}  # two bounds; made by NumPy they take five times as long
+_BY_ROWS = frozenset(map(np.dtype, "bBhHiIqQfd"))
 _NAT = np.iinfo(np.int64).min
 
 
@@ -123,10 +127,12 @@ class Statistics:
         if stored.kind == "S":
             pair = np.array([self.lo, self.hi], dtype=stored)
             return head + bytes(pair)
-        pair = np.array([self.lo, self.hi])
-        if pair.dtype.kind in "mM":
-            pair = pair.view("i8")
-        return head + bytes(pair.astype(stored))
+        lo, hi = self.lo, self.hi
+        if self.dtype.kind in "mM":
+            lo, hi = lo.view("i8"), hi.view("i8")
+        elif self.dtype.kind == "b":
+            lo, hi = int(lo), int(hi)
+        return head + _PAIRS[stored.str[1:]].pack(lo, hi)
 
     @classmethod
     def unpack(cls, data: bytes, dtype: np.dtype[Any]) -> Statistics:
@@ -300,6 +306,30 @@ def compute(
         lo, hi = values.min(), values.max()
         return Statistics(dtype, lo, hi, 0, n_null, True, True, not n_null and bool(lo == hi))
     return _text_statistics(values, dtype, n_null)
+
+
+def compute_rows(matrix: np.ndarray[Any, Any]) -> list[Statistics | None]:
+    """Return the statistics of each row of a matrix: columns of one dtype, at a third of the time.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (n_columns, n)
+        At least one value a row.
+    """
+    dtype = matrix.dtype
+    if dtype not in _BY_ROWS:
+        return [compute(row) for row in matrix]
+    los, his = np.minimum.reduce(matrix, axis=1), np.maximum.reduce(matrix, axis=1)
+    if dtype.kind == "f":
+        los, his = los + dtype.type(0), his + dtype.type(0)
+    equal = (los == his).tolist()
+    found: list[Statistics | None] = []
+    for row, lo, hi, constant in zip(matrix, los, his, equal, strict=True):
+        if lo == lo and hi == hi:
+            found.append(Statistics(dtype, lo, hi, 0, 0, True, True, constant))
+        else:
+            found.append(compute(row))
+    return found
 
 
 def _string_nulls(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -22,7 +22,7 @@ from kist.format import keys
 from kist.format.layout import FRAME_PAGE
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
-from kist.indexes.statistics import compute
+from kist.indexes.statistics import Statistics, compute, compute_rows
 from kist.model.page_build import Chosen, Page, build
 from kist.model.tables.records import GROUP_ROWS, PageRecord
 from kist.model.tables.schema import block_rows_of
@@ -97,6 +97,9 @@ def write_pages(
     leaves: Sequence[Leaf],
     columns: Sequence[Array],
     recipes: Recipes,
+    *,
+    matrices: Mapping[int, Array] | None = None,
+    is_new: bool = False,
 ) -> None:
     """Write one page per leaf for the row group that begins at `first`, and put its records.
 
@@ -106,20 +109,27 @@ def write_pages(
         All leaves of the table for a new group, or those that get new pages.
     columns : sequence of ndarray
         One flat contiguous array per leaf: rows times values a row.
+    matrices : mapping of int to ndarray, shape (n_columns, n_rows), optional
+        Where columns are rows of one matrix, these by the place of the first of them.
+    is_new : bool
+        There is no group at `first` yet.
 
     Notes
     -----
     One run of file space per call. What the records named before is freed by the engine.
     """
+    # NumPy lets the interpreter go for a few microseconds at a time in short columns: threads
+    # then wait for each other more than they work. What is common to columns is done at once.
+    alone = max(map(len, columns), default=0) < THREAD_VALUES
+    known: dict[int, Statistics | None] = {}
+    for place, matrix in (matrices or {}).items() if alone else ():
+        known |= enumerate(compute_rows(matrix), place)
     tasks = []
-    for leaf, values in zip(leaves, columns, strict=True):
+    for place, (leaf, values) in enumerate(zip(leaves, columns, strict=True)):
         if leaf.is_stored:  # nothing is stored of values without width
             last = recipes.last(leaf)
             codec = recipes.codec(leaf)
-            tasks.append(partial(_build, leaf, values, last, codec, first))
-    # NumPy lets the interpreter go for a few microseconds at a time in short columns: threads
-    # then wait for each other more than they work.
-    alone = max(map(len, columns), default=0) < THREAD_VALUES
+            tasks.append(partial(_build, leaf, values, last, codec, first, known.get(place)))
     built = [task() for task in tasks] if alone else run(tasks)
     frames = [
         Frame(FRAME_PAGE, node, own.leaf.id, first, own.page.head, own.page.parts) for own in built
@@ -129,10 +139,17 @@ def write_pages(
         recipes.use(own.leaf, own.page.chosen)
         key = keys.page(node, own.leaf.id, first)
         records.append((key, pack_record(own.record.pack(), (pointer,))))
-    txn.put_all(records)
+    (txn.put_new if is_new else txn.put_all)(records)
 
 
-def _build(leaf: Leaf, values: Array, last: Chosen | None, codec: str, first: int) -> _Built:
+def _build(
+    leaf: Leaf,
+    values: Array,
+    last: Chosen | None,
+    codec: str,
+    first: int,
+    statistics: Statistics | None,
+) -> _Built:
     block_values = block_rows_of(leaf) * leaf.n_values
     if 2 * len(values) < 3 * block_values:
         # A rest of less than half a block is not worth a call of the codec of its own.
@@ -140,7 +157,8 @@ def _build(leaf: Leaf, values: Array, last: Chosen | None, codec: str, first: in
     # Small pages are folded into full ones later: those are worth a second look.
     number = first // GROUP_ROWS if len(values) >= GROUP_ROWS else 0
     page = build(values, last, codec, block_values, number=number)
-    statistics = compute(values) if leaf.n_values == 1 else None
+    if statistics is None and leaf.n_values == 1:
+        statistics = compute(values)
     record = PageRecord(
         len(values),
         page.chosen.bits,

@@ -171,13 +171,24 @@ class _Appending:
             self._recipes = Recipes(self.txn, self.node, schema, self.before.stamp)
         leaves = schema.leaves
         # Encoded blocks may be views of these columns; they are written before the next group.
+        matrices = None
         if isinstance(rows, Batch):
             columns = rows.columns(leaves)
         else:
             if self._columns is None or self._columns.room < n:
                 self._columns = Columns(schema, n)
             columns = self._columns.split(rows)
-        write_pages(self.txn, self.node, self.next_row, leaves, columns, self._recipes)
+            matrices = self._columns.matrices(n)
+        write_pages(
+            self.txn,
+            self.node,
+            self.next_row,
+            leaves,
+            columns,
+            self._recipes,
+            matrices=matrices,
+            is_new=True,
+        )
         group = put_pages_group(self.txn, self.node, self.next_row, schema, n, n, tier)
         self.groups.append(group)
 
@@ -238,6 +249,13 @@ class Columns:
             column[: len(rows) * leaf.n_values]
             for column, leaf in zip(self._columns, self._leaves, strict=True)
         ]
+
+    def matrices(self, n_rows: int) -> dict[int, Array]:
+        """Return columns of one dtype together, by the number of the first leaf."""
+        return {
+            first: matrix[:, :n_rows]
+            for (first, _, _), matrix in zip(self._runs, self._matrices, strict=True)
+        }
 
 
 def append_blocks(txn: Transaction, state: TableState, blocks: Iterable[Rows]) -> int:
