@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from kist.codecs import blosc, libblosc
 from kist.codecs.blosc import BloscParams, compress, decompress_into
+from kist.codecs.bloscchunk import joined
+from kist.codecs.stage import StoredBlocks
 from kist.errors import CodecError
 
 
@@ -146,3 +148,71 @@ def test_impossible_parameters_are_refused():
     ):
         with pytest.raises(CodecError):
             BloscParams(*bad)
+
+
+def stored(blocks, gap: int = 0) -> StoredBlocks:
+    """The same blocks in one buffer, behind room, with other bytes between them."""
+    room = StoredBlocks.room_for(len(blocks))
+    parts = [bytes([7]) * room]
+    starts, stops = [], []
+    for block in blocks:
+        starts.append(sum(map(len, parts)))
+        parts += [bytes(block), bytes([9]) * gap]
+        stops.append(starts[-1] + len(block))
+    return StoredBlocks(np.frombuffer(bytearray(b"".join(parts)), np.uint8), starts, stops)
+
+
+@given(
+    st.integers(0, 35),
+    st.lists(st.sampled_from("zrcx"), min_size=2, max_size=9),
+    st.sampled_from([0, 0, 17]),
+)
+def test_blocks_decoded_by_one_call_are_as_if_decoded_one_by_one(code, kinds, gap):
+    # Zeros, random bytes that do not shrink, and what does; the last block is a short one.
+    p = params(code)
+    size = 60 * p.typesize
+    rng = np.random.default_rng(len(kinds) + code)
+    made = {
+        "z": lambda: np.zeros(size, np.uint8),
+        "r": lambda: rng.integers(0, 256, size).astype(np.uint8),
+        "c": lambda: (np.arange(size) // 40 % 256).astype(np.uint8),
+        "x": lambda: np.full(size, rng.integers(256), np.uint8),
+    }
+    data = np.concatenate([made[kind]() for kind in kinds])[: -size // 2 // p.typesize * p.typesize]
+    blocks = blosc.compress_blocks(data, size, p)
+    for given_blocks in (blocks, [memoryview(b) for b in blocks], stored(blocks, gap)):
+        out = np.full(data.size + 16, 7, np.uint8)
+        blosc.decompress_blocks(given_blocks, out[8:-8], size, p)
+        assert out[8:-8].tobytes() == data.tobytes()
+        assert set(out[:8].tobytes() + out[-8:].tobytes()) == {7}
+
+
+def test_blocks_that_shrank_are_joined_and_others_are_not():
+    p = BloscParams(blosc.LZ4, 5, blosc.SHUFFLE, 4)
+    values = (np.arange(4000, dtype="<u4") // 7).view(np.uint8)
+    blocks = blosc.compress_blocks(values, 4000, p)
+    found = joined(blocks, 4000, p)
+    assert found is not None
+    assert joined(stored(blocks), 4000, p) is not None
+    zeros = bytes(blosc.compress(np.zeros(4000, np.uint8), p))
+    assert joined([blocks[0], zeros], 4000, p) is not None
+    assert joined([zeros, zeros], 4000, p) is None  # nothing to take the header from
+    assert joined([blocks[0], values[:4000].data], 4000, p) is None
+    assert joined([blocks[0], blocks[0][:-1]], 4000, p) is None
+
+
+@given(st.integers(0, 35), st.integers(0, 3), st.integers(0, 255))
+def test_a_changed_header_among_many_is_refused_or_changes_nothing(place, which, value):
+    p = BloscParams(blosc.LZ4, 5, blosc.SHUFFLE, 4)
+    data = (np.arange(4000, dtype="<u4") // 7).view(np.uint8)
+    blocks = [bytearray(b) for b in blosc.compress_blocks(data, 4000, p)]
+    blocks[which][place] = value
+    for given_blocks in ([bytes(b) for b in blocks], stored(blocks)):
+        out = np.full(data.size + 16, 7, np.uint8)
+        try:
+            blosc.decompress_blocks(given_blocks, out[8:-8], 4000, p)
+        except CodecError:
+            continue
+        finally:
+            assert set(out[:8].tobytes() + out[-8:].tobytes()) == {7}
+        assert out[8:-8].tobytes() == data.tobytes()

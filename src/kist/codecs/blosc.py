@@ -26,12 +26,12 @@ from kist.codecs.bloscchunk import (
     SHUFFLE,
     ZSTD,
     BloscParams,
-    are_chunks,
     check_chunk,
+    joined,
 )
 from kist.codecs.fields import FieldReader
 from kist.codecs.libblosc import backend
-from kist.codecs.stage import Block, Options, Shape, Span, StoredBlocks
+from kist.codecs.stage import Block, Options, Shape, Span
 from kist.errors import CodecError
 
 __all__ = [
@@ -53,8 +53,8 @@ __all__ = [
     "decompress_into",
 ]
 
-_MANY = 4
-"""Blocks from which on their headers are checked together."""
+_MANY = 2
+"""Blocks from which on they are decoded together."""
 
 _MAX_BLOCK = 1 << 30  # well below Blosc2's own limit of 2 GiB
 
@@ -111,32 +111,17 @@ def decompress_blocks(
         raise CodecError(
             f"{len(blocks)} blocks of {block_nbytes} bytes cannot fill {total} bytes exactly"
         )
-    if isinstance(blocks, StoredBlocks) and len(blocks) >= _MANY:
-        _decompress_stored(blocks, flat, block_nbytes, params)
-        return
-    start = 0
-    for block in blocks:
-        stop = min(start + block_nbytes, total)
-        _decompress_block(block, flat[start:stop], params)
-        start = stop
-
-
-def _decompress_stored(
-    blocks: StoredBlocks, out: NDArray[np.uint8], block_nbytes: int, params: BloscParams
-) -> None:
-    """Decode blocks of one buffer with little work for each: a call takes about 5 us."""
-    starts, stops, data = blocks.starts, blocks.stops, blocks.data
-    if (
-        out.size == len(starts) * block_nbytes
-        and stops[-1] <= len(data)
-        and are_chunks(data, starts, stops, block_nbytes, params)
-    ):
-        backend().decompress_many(data, starts, stops, out, block_nbytes)
-        return
-    for at, block in enumerate(blocks):
+    n = total // block_nbytes  # the last block may be shorter
+    done = 0
+    if n >= _MANY:
+        whole = blocks if n == len(blocks) else blocks[:n]
+        chunk = joined(whole, block_nbytes, params)
+        if chunk is not None:
+            backend().decompress(chunk, flat[: n * block_nbytes])
+            done = n
+    for at in range(done, len(blocks)):
         start = at * block_nbytes
-        stop = min(start + block_nbytes, out.size)
-        _decompress_block(block, out[start:stop], params)
+        _decompress_block(blocks[at], flat[start : min(start + block_nbytes, total)], params)
 
 
 def _decompress_block(block: Block, out: NDArray[np.uint8], params: BloscParams) -> None:

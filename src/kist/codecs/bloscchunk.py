@@ -7,9 +7,13 @@ what the page says: Blosc2 trusts the length in the header, not the length of th
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from kist.codecs.stage import Block
+import numpy as np
+
+from kist.codecs.stage import Block, StoredBlocks
 from kist.errors import CodecError
 
 LZ4 = 1
@@ -36,6 +40,9 @@ _NOT_SPLIT = 0x10
 _FORMAT_OF = {LZ4: 1, ZSTD: 4}  # the compressor as the upper three flag bits tell it
 _ZEROS = 0x10  # in the last flag byte: the chunk is a header that stands for zeros
 OVERHEAD = 32
+_BEGIN = OVERHEAD + 4  # behind the header stands where each block begins: the streams of the first
+_FIRST = _BEGIN.to_bytes(4, "little")
+_MAX_CHUNK = (1 << 31) - 33  # BLOSC2_MAX_BUFFERSIZE
 NO_META = bytes(6)
 FILTER_BYTES = {code: bytes((0, 0, 0, 0, 0, code)) for code in FILTER_NAMES}
 
@@ -106,25 +113,72 @@ def check_chunk(chunk: Block, size: int, params: BloscParams) -> None:
         )
 
 
-def are_chunks(data: bytes, starts: list[int], stops: list[int], size: int, p: BloscParams) -> bool:
-    """Tell whether all these are chunks of blocks of `size` bytes as `check_chunk` accepts them.
+def joined(blocks: Sequence[Block], size: int, params: BloscParams) -> Block | None:
+    """Return one chunk that decodes to all these blocks, one behind the other.
 
-    False if in doubt, as for chunks that stand for zeros, and for blocks that did not shrink.
-    Compares bytes, which takes a third of the time.
+    A chunk names where each of its blocks begins, so the streams of chunks of one block each need
+    only stand behind a new header. One call of the decoder for all takes half the time of one
+    each (measured with blocks of 16 KiB), and the interpreter is let go once.
+
+    Parameters
+    ----------
+    blocks : sequence of bytes or memoryview
+        At least one. In `StoredBlocks` the header is written into the room before them.
+    size : int
+        Bytes of each block when decoded.
+
+    Returns
+    -------
+    bytes, memoryview or None
+        None where a block is not a chunk as `check_chunk` wants it, or did not shrink.
     """
-    flags = _EXTENDED | _FORMAT_OF[p.compressor] << 5
-    both = (flags, flags | _NOT_SPLIT)
-    sizes = struct.pack("<Bi", p.typesize, size)
-    rest = FILTER_BYTES[p.filter] + bytes((p.compressor, 0)) + NO_META + bytes(2)
-    for start, stop in zip(starts, stops, strict=True):
-        if not (
-            OVERHEAD <= stop - start < size
-            and data[start + 16 : start + OVERHEAD] == rest
-            and data[start + 3 : start + 8] == sizes
-            and data[start + 12 : start + 16] == (stop - start).to_bytes(4, "little")
-            and data[start] == _VERSION
-            and data[start + 2] in both
-            and 0 < int.from_bytes(data[start + 8 : start + 12], "little", signed=True) <= size
-        ):
-            return False
+    lengths = list(map(len, blocks))
+    if min(lengths) < OVERHEAD or max(lengths) >= size:
+        return None
+    heads = [bytes(block[:_BEGIN]) for block in blocks]
+    # What is the same in all of them is checked once: all but the length, and where zeros stand.
+    first = max(heads, key=len)
+    try:
+        check_chunk(blocks[heads.index(first)], size, params)
+    except CodecError:
+        return None
+    if first[8:12] != first[4:8] or first[OVERHEAD:] != _FIRST:
+        return None
+    begin, end = first[:12], first[16:]
+    zeros = set()
+    for at, (head, length) in enumerate(zip(heads, lengths, strict=True)):
+        if head != begin + length.to_bytes(4, "little") + end:
+            if length != OVERHEAD or not _stands_for_zeros(head, size, params):
+                return None
+            zeros.add(at)
+    # Behind the header, where blocks begin, and one block of streams of length 0, which are zeros.
+    n = len(blocks)
+    top = OVERHEAD + 4 * n + 4 * params.typesize
+    room = blocks.starts[0] - top if isinstance(blocks, StoredBlocks) else -1
+    streams: list[Block] = []
+    if isinstance(blocks, StoredBlocks) and room >= 0:
+        places = [start + _BEGIN - room for start in blocks.starts]
+        total = blocks.starts[-1] + lengths[-1] - room
+    else:
+        streams = [block[_BEGIN:] for block in blocks]
+        places = list(accumulate(map(len, streams), initial=top))
+        total = places.pop()
+    for at in zeros:
+        places[at] = OVERHEAD + 4 * n
+    if max(total, n * size) > _MAX_CHUNK:
+        return None
+    header = first[:4] + struct.pack("<iii", n * size, size, total) + first[16:OVERHEAD]
+    before = header + struct.pack(f"<{n}i", *places) + bytes(4 * params.typesize)
+    if isinstance(blocks, StoredBlocks) and room >= 0:
+        chunk = blocks.buffer[room : room + total]
+        chunk[:top] = np.frombuffer(before, np.uint8)
+        return chunk.data
+    return b"".join((before, *streams))
+
+
+def _stands_for_zeros(chunk: bytes, size: int, params: BloscParams) -> bool:
+    try:
+        check_chunk(chunk, size, params)
+    except CodecError:
+        return False
     return True

@@ -54,16 +54,6 @@ class Backend(Protocol):
     def decompress(self, chunk: Block, out: NDArray[np.uint8]) -> None:
         """Decode a chunk whose header was checked into `out`; `CodecError` if it fails."""
 
-    def decompress_many(
-        self,
-        data: bytes,
-        starts: list[int],
-        stops: list[int],
-        out: NDArray[np.uint8],
-        block_nbytes: int,
-    ) -> None:
-        """Decode chunks that stand in one buffer into blocks one behind the other."""
-
 
 class _CParams(ctypes.Structure):
     # blosc2_cparams of blosc2.h. `reserved` keeps calls sound when later versions append
@@ -217,22 +207,6 @@ class Library:
         if got != out.size:
             raise CodecError(f"Blosc2 could not decode a chunk of {len(chunk)} bytes (code {got})")
 
-    def decompress_many(
-        self,
-        data: bytes,
-        starts: list[int],
-        stops: list[int],
-        out: NDArray[np.uint8],
-        block_nbytes: int,
-    ) -> None:
-        context, call = self._context(), self._decompress
-        source, target = _address(np.frombuffer(data, np.uint8)), _address(out)
-        for start, stop in zip(starts, stops, strict=True):
-            got = call(context, source + start, stop - start, target, block_nbytes)
-            if got != block_nbytes:
-                raise CodecError(f"Blosc2 could not decode a chunk of {stop - start} bytes")
-            target += block_nbytes
-
 
 class Package:
     """The same through the ``blosc2`` package, where its library cannot be called directly."""
@@ -274,18 +248,6 @@ class Package:
             raise CodecError(f"Blosc2 could not decode a chunk: {error}") from error
         if isinstance(got, int) and got != out.size:
             raise CodecError(f"Blosc2 could not decode a chunk of {len(chunk)} bytes (code {got})")
-
-    def decompress_many(
-        self,
-        data: bytes,
-        starts: list[int],
-        stops: list[int],
-        out: NDArray[np.uint8],
-        block_nbytes: int,
-    ) -> None:
-        for at, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-            place = at * block_nbytes
-            self.decompress(data[start:stop], out[place : place + block_nbytes])
 
 
 def _kept(chunk: bytes, block: memoryview, params: BloscParams) -> Block:

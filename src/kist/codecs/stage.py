@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol, overload
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,37 +14,27 @@ Block = bytes | memoryview
 Options = tuple[int, ...]
 
 
-class StoredBlocks(Sequence[Block]):
-    """Blocks as they stand in one buffer, in any distance from each other.
+class StoredBlocks(list[Block]):
+    """Blocks as they stand in one buffer that may be written to, behind room for a codec.
 
-    Attributes
+    Parameters
     ----------
-    data : bytes
-        Holds all of them.
+    buffer : ndarray of uint8
+        Holds all of them, behind `room_for` bytes of anything.
     starts, stops : list of int
-        Where each block begins and ends in `data`.
+        Where each block begins and ends in `buffer`, ascending.
     """
 
-    __slots__ = ("data", "starts", "stops")
-
-    def __init__(self, data: bytes, starts: list[int], stops: list[int]) -> None:
-        self.data = data
+    def __init__(self, buffer: NDArray[np.uint8], starts: list[int], stops: list[int]) -> None:
+        data = buffer.data
+        super().__init__([data[a:b] for a, b in zip(starts, stops, strict=True)])
+        self.buffer = buffer
         self.starts = starts
-        self.stops = stops
 
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    @overload
-    def __getitem__(self, index: int) -> Block: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> StoredBlocks: ...
-
-    def __getitem__(self, index: int | slice) -> Block | StoredBlocks:
-        if isinstance(index, slice):
-            return StoredBlocks(self.data, self.starts[index], self.stops[index])
-        return self.data[self.starts[index] : self.stops[index]]
+    @staticmethod
+    def room_for(n_blocks: int) -> int:
+        """Bytes before the first block in which a codec can join `n_blocks` without a copy."""
+        return 1088 + 4 * n_blocks
 
 
 @dataclass(frozen=True, slots=True)

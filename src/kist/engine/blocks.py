@@ -6,7 +6,8 @@ each: a plane through a chunk of an array takes a few values of many blocks.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from bisect import bisect_left
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ __all__ = ["read_blocks"]
 
 _FEW = 6
 """Fewer blocks take less time one by one."""
+
+_BYTES = np.dtype(np.uint8)
 
 Array = npt.NDArray[np.generic]
 
@@ -77,16 +80,27 @@ def read_blocks(
     ):
         return read_runs(view, pointer, runs, dtype, n_values)
     # Without NumPy, whose calls take longer than these loops.
-    ends, per = head.ends, head.sector_blocks
-    sectors = sorted({number // per for number in numbers})
-    a = ends[sectors[0] * per - 1] if sectors[0] else 0
-    b = ends[min(sectors[-1] * per + per, len(ends)) - 1]
-    if b - a > READ_RUN or _has_gap(ends, per, sectors):
+    per = head.sector_blocks
+    edges = (0, *head.ends)
+    spans = _spans(edges, per, sorted({number // per for number in numbers}))
+    total = sum(b - a for _, a, b in spans)
+    if total > READ_RUN:
         return read_runs(view, pointer, runs, dtype, n_values)
-    data = view.reader.read_part(pointer, head.size + a, b - a)
-    verify_sectors(pointer, head, memoryview(data), a, sectors)
-    starts = [(ends[number - 1] if number else 0) - a for number in numbers]
-    blocks = StoredBlocks(data, starts, [ends[number] - a for number in numbers])
+    at = StoredBlocks.room_for(len(numbers))
+    data = scratch("stored", at + total, _BYTES)
+    starts: list[int] = []
+    stops: list[int] = []
+    done = 0
+    for sectors, a, b in spans:
+        part = data[at : at + b - a]
+        view.reader.read_part_into(pointer, head.size + a, part)
+        verify_sectors(pointer, head, part.data, a, sectors)
+        end = bisect_left(numbers, (sectors[-1] + 1) * per, done)
+        shift = at - a
+        starts += [edges[number] + shift for number in numbers[done:end]]
+        stops += [edges[number + 1] + shift for number in numbers[done:end]]
+        done, at = end, at + b - a
+    blocks = StoredBlocks(data, starts, stops)
     last = min((numbers[-1] + 1) * block_values, n_values) - numbers[-1] * block_values
     out = scratch("runs", (len(numbers) - 1) * block_values + last, dtype)
     try:
@@ -97,8 +111,23 @@ def read_blocks(
     return out
 
 
-def _has_gap(ends: tuple[int, ...], per: int, sectors: list[int]) -> bool:
-    """Tell whether so much lies between sectors that it should not be read."""
-    if sectors[-1] - sectors[0] + 1 == len(sectors):
-        return False
-    return any(ends[d * per - 1] - ends[c * per + per - 1] > READ_GAP for c, d in pairwise(sectors))
+def _spans(edges: Sequence[int], per: int, sectors: list[int]) -> list[tuple[list[int], int, int]]:
+    """Return (sectors, first byte, end) of what is read with one call each.
+
+    Parameters
+    ----------
+    edges : sequence of int
+        Where blocks begin, and the end of the last.
+    per : int
+        Blocks of a sector.
+    """
+    spans: list[tuple[list[int], int, int]] = []
+    for sector in sectors:
+        a, b = edges[sector * per], edges[min(sector * per + per, len(edges) - 1)]
+        if spans and a - spans[-1][2] <= READ_GAP:
+            members, begin, _ = spans[-1]
+            members.append(sector)
+            spans[-1] = members, begin, b
+        else:
+            spans.append(([sector], a, b))
+    return spans

@@ -6,6 +6,9 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kist.engine.overlay import MISSING, Missing, Overlay
 from kist.engine.tree import Tree
 from kist.errors import CorruptDataError, StoreClosedError
@@ -58,12 +61,14 @@ class Reader:
         self.check_range(pointer)
         data = self.backend.read(pointer.offset + FRAME.size + start, length)
         if len(data) != length:
-            raise CorruptDataError(
-                f"byte {pointer.offset}: the file ends within a frame of {pointer.length} bytes;"
-                " 'kist check' lists all damage",
-                offset=pointer.offset,
-            )
+            raise _cut_off(pointer)
         return data
+
+    def read_part_into(self, pointer: Pointer, start: int, out: NDArray[np.uint8]) -> None:
+        """Fill `out` with bytes of a body, not verified: the caller knows their sum."""
+        self.check_range(pointer)
+        if self.backend.read_into(pointer.offset + FRAME.size + start, out) != len(out):
+            raise _cut_off(pointer)
 
     def check_range(self, pointer: Pointer) -> None:
         """Refuse a pointer that cannot lead to a frame."""
@@ -84,6 +89,14 @@ class Reader:
                 " 'kist check' lists all damage",
                 offset=pointer.offset,
             )
+
+
+def _cut_off(pointer: Pointer) -> CorruptDataError:
+    return CorruptDataError(
+        f"byte {pointer.offset}: the file ends within a frame of {pointer.length} bytes;"
+        " 'kist check' lists all damage",
+        offset=pointer.offset,
+    )
 
 
 class View:

@@ -6,6 +6,7 @@ A plane through an array selects the same part of most chunks that it meets: pla
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Any, Final, NamedTuple
@@ -20,6 +21,7 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 Ints = tuple[int, ...]
 
+_FEW: Final = 64
 _KEPT: Final = 256
 _KEPT_BLOCKS: Final = 1024
 """Plans for more blocks are not kept: they take more memory, and less of the time."""
@@ -112,16 +114,20 @@ def plan_blocks(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: S
 @lru_cache(maxsize=_KEPT)
 def _plan(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) -> BlockPlan:
     ndim, block = len(count), grid.block
-    numbers = np.zeros((1,) * ndim, np.int64)
+    along = []
     for axis, (n, stride) in enumerate(zip(counts, grid.block_strides, strict=True)):
-        if step[axis] > block[axis] and count[axis] > 1:
-            places = (start[axis] + step[axis] * np.arange(n)) // block[axis]
+        first, d, b = start[axis], step[axis], block[axis]
+        if d > b and count[axis] > 1:
+            along.append([(first + d * k) // b * stride for k in range(n)])
         else:
-            places = np.arange(n) + start[axis] // block[axis]
-        shape = [1] * ndim
-        shape[axis] = n
-        numbers = numbers + (places * stride).reshape(shape)
-    numbers = numbers.reshape(-1)
+            along.append([(first // b + k) * stride for k in range(n)])
+    if math.prod(counts) <= _FEW:  # NumPy's calls take longer than a few sums
+        numbers = [sum(places) for places in product(*along)]
+    else:
+        grown = np.zeros((1,) * ndim, np.int64)
+        for axis, places in enumerate(along):
+            grown = grown + np.array(places).reshape([-1 if k == axis else 1 for k in range(ndim)])
+        numbers = grown.reshape(-1).tolist()
     runs = runs_of(numbers, grid)
     offset = tuple(a % b for a, b in zip(start, block, strict=True))
     pieces: list[_Piece] = []
@@ -145,20 +151,20 @@ def _plan(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) 
         picks = tuple(
             slice(a, a + (n - 1) * d + 1, d) for a, n, d in zip(offset, count, step, strict=True)
         )
-    return BlockPlan(numbers.tolist(), runs, (*counts, *block), pieces, picks)
+    return BlockPlan(numbers, runs, (*counts, *block), pieces, picks)
 
 
-def runs_of(numbers: Array, grid: BlockGrid) -> list[tuple[int, int]]:
+def runs_of(numbers: Sequence[int], grid: BlockGrid) -> list[tuple[int, int]]:
     """Return runs of values of ascending block numbers."""
-    size = grid.block_values
-    cuts = (np.flatnonzero(numbers[1:] - numbers[:-1] != 1) + 1).tolist()
-    ends = [*cuts, len(numbers)]
-    firsts = numbers[[0, *cuts]].tolist()
+    size, total = grid.block_values, grid.n_values
     runs = []
-    at = 0
-    for first, end in zip(firsts, ends, strict=True):
-        runs.append((first * size, min((first + end - at) * size, grid.n_values)))
-        at = end
+    first = last = numbers[0]
+    for number in numbers[1:]:
+        if number != last + 1:
+            runs.append((first * size, min((last + 1) * size, total)))
+            first = number
+        last = number
+    runs.append((first * size, min((last + 1) * size, total)))
     return runs
 
 

@@ -309,8 +309,8 @@ def gather(view: View, segment: Segment, schema: ArraySchema, coords: list[Array
     out = np.empty(n, schema.dtype)
     most = max(1, STEP_BYTES // (size * schema.dtype.itemsize))
     for at in range(0, len(wanted), most):
-        runs = runs_of(wanted[at : at + most], grid)
         some = wanted[at : at + most].tolist()
+        runs = runs_of(some, grid)
         raw = read_blocks(view, segment.pointer, some, runs, schema.dtype, grid.n_values, size)
         if len(wanted) <= most:
             out[...] = raw[rank * size + inside]
