@@ -33,6 +33,7 @@ __all__ = [
     "QueryError",
     "ReadOnlyError",
     "Row",
+    "SalvageReport",
     "SecretError",
     "Selection",
     "SelectionError",
@@ -58,6 +59,7 @@ __all__ = [
     "expr",
     "open",
     "options",
+    "salvage",
 ]
 
 # As in pyproject.toml; asking the installed distribution would take longer than all else here.
@@ -70,11 +72,13 @@ _HOMES = {
     "Group": "kist.model.group",
     "KeyStore": "kist.model.keystores.keystore",
     "Row": "kist.model.tables.selection",
+    "SalvageReport": "kist.model.salvage.report",
     "Selection": "kist.model.tables.selection",
     "Store": "kist.model.store",
     "Table": "kist.model.tables.table",
     "expr": "kist.query",
     "open": "kist.model.store",
+    "salvage": "kist.model.salvage.run",
 }
 
 if TYPE_CHECKING:
@@ -122,6 +126,8 @@ if TYPE_CHECKING:
     from kist.model.arrays.array import Array
     from kist.model.group import Group
     from kist.model.keystores.keystore import KeyStore
+    from kist.model.salvage.report import SalvageReport
+    from kist.model.salvage.run import salvage
     from kist.model.store import Store, open
     from kist.model.tables.selection import Row, Selection
     from kist.model.tables.table import Column, Table

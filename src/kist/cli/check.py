@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from kist.cli.common import file_argument, json_option, open_at, print_json
+from kist.cli.common import file_argument, json_option, open_at, print_json, progress_shown
 
 __all__ = ["check"]
 
@@ -20,7 +20,8 @@ def check(file: str, as_json: bool) -> None:
     Lists all damage, and ends with exit code 1 when there is any.
     """
     with open_at(file) as store:
-        report = store.check()
+        with progress_shown("check") as progress:
+            report = store.check(progress)
         if as_json:
             print_json(report.to_dict())
         else:

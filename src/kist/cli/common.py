@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,6 +25,7 @@ __all__ = [
     "open_at",
     "place_argument",
     "print_json",
+    "progress_shown",
     "split_place",
     "terminal_width",
     "write",
@@ -105,3 +108,26 @@ def print_json(value: Any) -> None:
     import json
 
     write([json.dumps(value, indent=2, ensure_ascii=False), "\n"])
+
+
+@contextlib.contextmanager
+def progress_shown(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Give something that shows progress on a terminal, from half a second on; else None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    told = time.monotonic() + 0.3
+    shown = False
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told, shown
+        if time.monotonic() - told > 0.2:
+            told, shown = time.monotonic(), True
+            percent = 100 * min(done, total) // max(total, 1)
+            click.echo(f"\r{what}: {percent} % of {total / 1e6:,.0f} MB", err=True, nl=False)
+
+    try:
+        yield tell
+    finally:
+        if shown:
+            click.echo("\r" + " " * 40 + "\r", err=True, nl=False)

@@ -32,6 +32,7 @@ VERBS: Final = {
     "head": "Show the first rows, elements or keys of a dataset.",
     "info": "Show what is known about a store or a node.",
     "ls": "List the nodes of a group.",
+    "salvage": "Save what is whole of a broken store into a new one.",
     "tree": "Draw what a store holds.",
 }
 

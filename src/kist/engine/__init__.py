@@ -9,6 +9,8 @@ Low to high:
 - `transaction`: one set of changes. `rootcommit`: writing a new tree. `interrupts`: Ctrl-C held.
 - `writer`: commits and checkpoints. `history`: versions and tags. `upkeep`: use, check, compact.
 - `creation`: making and finding stores. `engine`: the open store.
+- `salvage`: the newest state of a broken file; `candidates`: which there may be; `survivors`: what
+  is left of a tree; `scan`: frames without pointers.
 - `pages`: column pages, encoded and decoded; `mapped`: as they lie in the file. `parallel`:
   threads.
 """

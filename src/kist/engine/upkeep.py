@@ -7,14 +7,10 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from kist.engine.recovery import Chain, read_slots, space_of, walk
+from kist.engine.scan import extent_damage
 from kist.engine.tree import Node
 from kist.errors import CorruptDataError, FormatError
 from kist.format import keys, layout
-from kist.format.bundle import bundle_damage
-from kist.format.checksum import sum64
-from kist.format.frame import unpack_frame
-from kist.format.layout import FRAME, FRAME_BUNDLE, FRAME_PAGE
-from kist.format.page import unpack_page_head
 from kist.format.superblock import damaged_supers
 from kist.format.values import (
     KeptVersion,
@@ -183,7 +179,7 @@ def _check_extents(
                 continue
             verified.add(packed)
             pointer = Pointer.unpack(packed)
-            message = _check_extent(engine, pointer)
+            message = extent_damage(engine.reader, pointer)
             if message:
                 yield Problem("extent", pointer.offset, message, key)
             done += pointer.length
@@ -238,32 +234,6 @@ def _check_map(
 def _add(extents: dict[int, int], pointer: Pointer) -> None:
     offset, length = pointer.extent
     extents[offset] = length
-
-
-def _check_extent(engine: Engine, pointer: Pointer) -> str:
-    """What is wrong with an extent, or nothing: header, head and sectors are read."""
-    try:
-        engine.reader.check_range(pointer)
-        data = engine.backend.read(pointer.offset, FRAME.size + pointer.length)
-        header, body = unpack_frame(data), memoryview(data)[FRAME.size :]
-        if len(body) != pointer.length:
-            return "the file ends within it"
-        engine.reader.verify(pointer, body[: pointer.head])
-        if header is None:
-            return "its header is damaged; the body is whole"
-        if header.body_sum != pointer.sum or header.offset != pointer.offset:
-            return "its header is that of another frame"
-        if header.type == FRAME_BUNDLE:
-            return bundle_damage(body, pointer.head)
-        if header.type == FRAME_PAGE:
-            head = unpack_page_head(bytes(body[: pointer.head]), pointer.length)
-            for sector, expected in enumerate(head.sums):
-                start, stop = head.sector_span(sector)
-                if sum64(body[head.size + start : head.size + stop]) != expected:
-                    return f"sector {sector} of {len(head.sums)} fails its checksum"
-    except CorruptDataError as error:
-        return str(error)
-    return ""
 
 
 def _check_space(engine: Engine, chain: Chain, extents: dict[int, int]) -> Iterator[Problem]:

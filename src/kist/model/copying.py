@@ -20,7 +20,7 @@ from kist.model.paths import join
 if TYPE_CHECKING:
     from kist.engine import Frame, Transaction, View
 
-__all__ = ["copy_node"]
+__all__ = ["copied_frame", "copy_node"]
 
 _NODE_ID = struct.Struct(">Q")
 _FRAME_TYPES = {
@@ -107,7 +107,9 @@ def _copy_records(source: View, txn: Transaction, node: int, new: int) -> None:
         if not pointers:
             txn.put(prefix + key[8:], value)
             continue
-        waiting.append((prefix + key[8:], payload, [_frame(source, key, p, new) for p in pointers]))
+        waiting.append(
+            (prefix + key[8:], payload, [copied_frame(source, key, p, new) for p in pointers])
+        )
         size += sum(p.length for p in pointers)
         if size >= _RUN_BYTES:
             _put_all(txn, waiting)
@@ -121,7 +123,14 @@ def _put_all(txn: Transaction, entries: list[tuple[bytes, bytes, list[Frame]]]) 
         txn.put(key, pack_record(payload, [next(pointers) for _ in frames]))
 
 
-def _frame(source: View, key: bytes, pointer: Pointer, new: int) -> Frame:
+def copied_frame(source: View, key: bytes, pointer: Pointer, new: int) -> Frame:
+    """Return the extent of a record as a frame of node `new`; every byte of it is verified.
+
+    Raises
+    ------
+    CorruptDataError
+        A checksum does not match.
+    """
     from kist.engine import Frame
 
     kind = keys.kind_of(key)

@@ -1,0 +1,249 @@
+"""Saving a table: row groups keep their place, and what is missing in them becomes zeros.
+
+A row group whose record is there keeps all its rows, so that positions mean what they meant. Of
+its pages, those that are whole are copied. Where it is not known which of its rows were deleted,
+or which were given other values later, none of what its pages hold can be shown in the table:
+they go to ``lost+found``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kist.engine.pages import read_page
+from kist.errors import FormatError
+from kist.format import keys
+from kist.format.schema import Leaf, Schema
+from kist.format.values import pack_record, unpack_record
+from kist.model.salvage.rescue import Rescue, Writer
+from kist.model.tables.pages import Recipes, write_pages
+from kist.model.tables.records import (
+    PAGES,
+    TAIL_ROW,
+    GroupRecord,
+    Tail,
+    new_stamp,
+    unpack_dead,
+    unpack_patch,
+)
+from kist.model.tables.schema import facts_of, schema_from
+
+if TYPE_CHECKING:
+    from kist.model.group import Group
+
+__all__ = ["rescue_table"]
+
+Array = np.ndarray[Any, Any]
+
+
+def rescue_table(rescue: Rescue, writer: Writer, node: int, path: str) -> bool:
+    """Copy what is whole of a table; returns whether there is a table at all."""
+    packed = rescue.payload(keys.schema(node))
+    if packed is None:
+        return False
+    try:
+        schema = schema_from(b"\0" + packed)
+    except FormatError:
+        return False
+    _Table(rescue, writer, node, path, schema).copy()
+    return True
+
+
+class _Table:
+    """One table on its way."""
+
+    def __init__(
+        self, rescue: Rescue, writer: Writer, node: int, path: str, schema: Schema
+    ) -> None:
+        self.rescue = rescue
+        self.view = rescue.view
+        self.writer = writer
+        self.node = node
+        self.path = path
+        self.schema = schema
+        self.leaves = [leaf for leaf in schema.leaves if leaf.is_stored]
+        self.row = 0  # position in the new table
+        self.end = 0  # row id behind the last group
+
+    def copy(self) -> None:
+        """Copy schema, groups and tail."""
+        node, writer = self.node, self.writer
+        value = self.view.get(keys.schema(node))
+        assert value is not None
+        writer.copy(keys.schema(node), value)
+        gaps: list[tuple[int, int, int]] = []  # row ids, and where in the table they would be
+        for first, record, value in self._groups():
+            gaps.append((self.end, first, self.row))
+            self._copy_group(first, record, value)
+            self.end = first + record.n_rows
+            self.row += record.n_live
+        gaps.append((self.end, TAIL_ROW, self.row))
+        tail = self._tail()
+        if tail is None or tail.n_live != self.row:
+            self._lost_groups(gaps, tail)
+        next_row = max(self.end, tail.next_row if tail is not None else 0)
+        loose = tail.n_loose if tail is not None else 0
+        new = Tail(next_row, self.row, loose, new_stamp())
+        writer.flush()
+        writer.txn.put(keys.group(writer.new, TAIL_ROW), pack_record(new.pack()))
+
+    def _tail(self) -> Tail | None:
+        payload = self.rescue.payload(keys.group(self.node, TAIL_ROW))
+        if payload is not None:
+            with suppress(FormatError):
+                return Tail.unpack(payload)
+        return None
+
+    def _groups(self) -> Iterator[tuple[int, GroupRecord, bytes]]:
+        for key, value in self.rescue.scan(keys.groups(self.node)):
+            try:
+                first = keys.row_of(key)
+                if first == TAIL_ROW:
+                    continue
+                record = GroupRecord.unpack(unpack_record(value)[1])
+            except FormatError as error:
+                self.rescue.lose(self.path, f"a row group is missing: {error}")
+                continue
+            if first < self.end:
+                self.rescue.lose(self.path, f"a row group at row id {first} overlaps another")
+                continue
+            yield first, record, value
+
+    def _lost_groups(self, gaps: list[tuple[int, int, int]], tail: Tail | None) -> None:
+        n = f"{tail.n_live - self.row:,}" if tail is not None else "an unknown number of"
+        places = []
+        for start, stop, row in gaps:
+            stop = min(stop, tail.next_row) if tail is not None and stop == TAIL_ROW else stop
+            span = keys.group(self.node, start), keys.group(self.node, stop)
+            if start < stop and self.rescue.remains.is_lost(span):
+                place = f"before row {row:,}" if row < self.row else f"behind row {row - 1:,}"
+                places.append(f"{place} (row ids {start:,} to {stop - 1:,})")
+        where = ": " + ", ".join(places) if places else ""
+        self.rescue.lose(self.path, f"{n} rows are missing{where}; later rows have moved up")
+
+    # One group
+
+    def _copy_group(self, first: int, record: GroupRecord, value: bytes) -> None:
+        patches = list(self.rescue.scan(keys.patches(self.node, first)))
+        wrong = self._unsure(first, record, patches)
+        if wrong:
+            self._put_aside(first, record, value, wrong)
+            self._put_zeros(first, record, f"{wrong}; its pages are in lost+found")
+            return
+        if record.kind != PAGES:
+            wrong = self.writer.copy(keys.group(self.node, first), value)
+            if wrong:
+                self._put_zeros(first, record, wrong)
+                return
+        else:
+            self._copy_pages(first, record)
+            self.writer.copy(keys.group(self.node, first), value)
+        dead = keys.deletion(self.node, first)
+        found = self.view.get(dead)
+        if found is not None:
+            patches.append((dead, found))
+        for key, patch in patches:
+            self.writer.copy(key, patch)
+
+    def _unsure(self, first: int, record: GroupRecord, patches: list[tuple[bytes, bytes]]) -> str:
+        """Say why it is not known which rows of a group count, or which values."""
+        remains = self.rescue.remains
+        if remains.is_lost(keys.patches(self.node, first)):
+            return "later values of these rows may be lost"
+        try:
+            for _, value in patches:
+                pointers, payload = unpack_record(value)
+                unpack_patch(bytes(self.view.read(pointers[0])) if pointers else payload[5:])
+        except FormatError as error:
+            return f"later values of these rows are lost: {error}"
+        if record.n_live == record.n_rows:
+            return ""
+        payload_ = self.rescue.payload(keys.deletion(self.node, first))
+        if payload_ is None:
+            return "which of these rows were deleted is lost"
+        try:
+            dead = unpack_dead(payload_, record.n_rows)
+        except FormatError as error:
+            return f"which of these rows were deleted is lost: {error}"
+        if record.n_rows - int(np.count_nonzero(dead)) != record.n_live:
+            return "which of these rows were deleted is not known"
+        return ""
+
+    def _copy_pages(self, first: int, record: GroupRecord) -> None:
+        for leaf in self.leaves:
+            key = keys.page(self.node, leaf.id, first)
+            value = self.view.get(key)
+            wrong = "its record is lost" if value is None else self.writer.copy(key, value)
+            if wrong:
+                self._zero_page(leaf, first, record.n_rows)
+                self._lose(leaf, record.n_live, wrong)
+
+    def _put_zeros(self, first: int, record: GroupRecord, wrong: str) -> None:
+        """Put a group in which every live row is zeros."""
+        n = record.n_live
+        for leaf in self.leaves:
+            self._zero_page(leaf, first, n)
+        group = GroupRecord(PAGES, record.tier, record.version, n, n)
+        key = keys.group(self.writer.new, first)
+        self.writer.txn.put(key, pack_record(group.pack()))
+        self._lose(None, n, wrong)
+
+    def _zero_page(self, leaf: Leaf, first: int, n_rows: int) -> None:
+        txn, new = self.writer.txn, self.writer.new
+        zeros = np.zeros(n_rows * leaf.n_values, leaf.dtype)
+        write_pages(txn, new, first, [leaf], [zeros], Recipes(txn, new, self.schema, b""))
+
+    def _lose(self, leaf: Leaf | None, n_live: int, wrong: str) -> None:
+        rows = self.row, self.row + n_live
+        what = "all columns" if leaf is None else f"column {'.'.join(leaf.path)!r}"
+        self.rescue.lose(
+            self.path,
+            f"{what}, rows {rows[0]:,} to {rows[1] - 1:,}: zeros stand for what is lost: {wrong}",
+            column=None if leaf is None else ".".join(leaf.path),
+            rows=rows,
+        )
+
+    # Beside the table
+
+    def _put_aside(self, first: int, record: GroupRecord, value: bytes, wrong: str) -> None:
+        """Put what the pages of a group hold into lost+found, each column an array."""
+        group = self.rescue.lost_and_found()
+        name = f"{self.path.strip('/').replace('/', '-')[:100]}-node-{self.node}"
+        table = group.require_group(name).create_group(f"row-id-{first}")
+        table.attrs.update(
+            {"table": self.path, "row_id": first, "rows": record.n_rows, "why": wrong}
+        )
+        table.attrs["position"] = [self.row, self.row + record.n_live]
+        if record.kind == PAGES:
+            for leaf in self.leaves:
+                self._page_aside(table, leaf, first, record.n_rows)
+        else:
+            with suppress(FormatError):
+                pointers, _ = unpack_record(value)
+                data = bytes(self.view.read(pointers[0])) if pointers else record.data
+                rows = facts_of(self.schema).rows.decode(data, record.n_rows)
+                for leaf in self.leaves:
+                    values = np.asarray(rows[f"f{leaf.id}"])
+                    _put_array(table, leaf, values.reshape(record.n_rows, *leaf.shape))
+        self.rescue.found(table.name)
+
+    def _page_aside(self, table: Group, leaf: Leaf, first: int, n_rows: int) -> None:
+        value = self.view.get(keys.page(self.node, leaf.id, first))
+        if value is None:
+            return
+        values = np.empty(n_rows * leaf.n_values, leaf.dtype)
+        try:
+            (pointer,) = unpack_record(value)[0]
+            read_page(self.view, pointer, values, 0, len(values))
+        except (FormatError, ValueError):
+            return  # not whole either: the report says so of the rows in the table
+        _put_array(table, leaf, values.reshape(n_rows, *leaf.shape))
+
+
+def _put_array(table: Group, leaf: Leaf, values: Array) -> None:
+    name = ".".join(leaf.path).replace("/", "-")[:200] or "column"
+    table.create_array(f"{leaf.id}-{name}", values)

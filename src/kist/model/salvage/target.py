@@ -1,0 +1,46 @@
+"""A file that appears under its name when all is in it, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+
+from kist.errors import StoreExistsError
+from kist.storage import FileBackend
+
+__all__ = ["new_file"]
+
+
+@contextlib.contextmanager
+def new_file(out: str) -> Iterator[str]:
+    """Give a path beside `out` to write a store to; it gets its name when the block ends well.
+
+    Raises
+    ------
+    StoreExistsError
+        Something stands under that name, before or after.
+    """
+    if os.path.lexists(out):
+        raise StoreExistsError(f"{out!r}: there is already a file; salvage makes a new one")
+    work = f"{out}.{secrets.token_hex(4)}.part"
+    try:
+        yield work
+        try:
+            os.link(work, out)  # unlike a rename, never over another file
+        except FileExistsError:
+            raise StoreExistsError(f"{out!r}: somebody has made this file meanwhile") from None
+        except OSError:  # a file system without links
+            if os.path.lexists(out):
+                raise StoreExistsError(f"{out!r}: somebody has made this file meanwhile") from None
+            os.rename(work, out)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(work)
+    backend = FileBackend(out, writable=True)
+    try:
+        backend.sync()
+        backend.sync_directory()
+    finally:
+        backend.close()
