@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from kist._kernels.scratch import KEPT_BYTES, scratch
 from kist.model.arrays.grid import BlockGrid
 
 __all__ = ["BlockPlan", "copy_values", "plan_blocks", "runs_of"]
@@ -22,6 +23,7 @@ Shape = tuple[int, ...]
 Ints = tuple[int, ...]
 
 _FEW: Final = 64
+_MANY_PIECES: Final = 6
 _KEPT: Final = 256
 _KEPT_BLOCKS: Final = 1024
 """Plans for more blocks are not kept: they take more memory, and less of the time."""
@@ -48,6 +50,8 @@ class BlockPlan(NamedTuple):
         Of the decoded values: blocks along each axis, then the shape of a block.
     pieces : list
         For steps of 1: whole blocks together, those that the selection cuts apart.
+    inside : tuple of slice
+        For steps of 1: the selection in the blocks put together.
     picks : tuple or None
         For other steps: index of the elements in the blocks put together.
     """
@@ -56,6 +60,7 @@ class BlockPlan(NamedTuple):
     runs: list[tuple[int, int]]
     shape: Shape
     pieces: list[_Piece]
+    inside: tuple[slice, ...]
     picks: tuple[Any, ...] | None
 
     def place(self, raw: Array, out: Array) -> None:
@@ -66,6 +71,18 @@ class BlockPlan(NamedTuple):
         if self.picks is not None:
             lengths = [n * b for n, b in zip(self.shape[:ndim], self.shape[ndim:], strict=True)]
             out[...] = blocks.transpose(order).reshape(lengths)[self.picks]
+            return
+        if (
+            len(self.pieces) > _MANY_PIECES
+            and blocks.nbytes <= KEPT_BYTES
+            and not blocks.dtype.hasobject
+        ):
+            # One copy of all blocks and one of the box take less time than many small ones.
+            counts, block = self.shape[:ndim], self.shape[ndim:]
+            pairs = list(zip(counts, block, strict=True))
+            whole = scratch("blocks", blocks.size, blocks.dtype)
+            copy_values(blocks.transpose(order), whole.reshape([n for pair in pairs for n in pair]))
+            copy_values(whole.reshape([n * b for n, b in pairs])[self.inside], out)
             return
         for source, target, split in self.pieces:
             copy_values(blocks[source].transpose(order), out[target].reshape(split))
@@ -151,7 +168,8 @@ def _plan(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) 
         picks = tuple(
             slice(a, a + (n - 1) * d + 1, d) for a, n, d in zip(offset, count, step, strict=True)
         )
-    return BlockPlan(numbers, runs, (*counts, *block), pieces, picks)
+    inside = tuple(slice(a, a + n) for a, n in zip(offset, count, strict=True))
+    return BlockPlan(numbers, runs, (*counts, *block), pieces, inside, picks)
 
 
 def runs_of(numbers: Sequence[int], grid: BlockGrid) -> list[tuple[int, int]]:
