@@ -12,6 +12,7 @@ and Arrow on their way in and out. Beside them, in the order in which one meets 
 - For several: `indexing`, `index_items` and `positions`: what a key denotes. `casts`,
   `cast_values`, `cast_items`: values checked one by one. `page_build`: one page, encoded with a
   kept or a new recipe.
-- What things say about themselves: `info`, `tree`, `preview`, `text`, `html`, `completing`;
-  `check`.
+- What things say about themselves: `info`, `tree`, `preview`, `text`, `html`, `completing`.
+- Damage: `check` finds it, `damage` is what reading around it shares, `salvage` (a package) saves
+  what is whole into a new file.
 """

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from kist.model.arrays.read import read, whole_box
 from kist.model.arrays.show import array_facts, array_html, array_repr, stored_bytes
 from kist.model.arrays.state import ArrayState, array_state
 from kist.model.arrays.write import write
+from kist.model.damage import check_errors, warn_of_damage
 from kist.model.indexing import parse
 from kist.model.node import Node
 
@@ -172,6 +173,39 @@ class Array(Node):
         state = self._state()
         selection = parse(key, state.shape)
         return selection.read(partial(read, state))
+
+    def read(self, key: Any = ..., *, errors: Literal["raise", "mask"] = "raise") -> Any:
+        """Return elements as ``[key]`` does, or around damage.
+
+        Parameters
+        ----------
+        key
+            What NumPy takes; all elements by default.
+        errors : {"raise", "mask"}
+            ``mask``: elements in pages that are damaged are masked, and a `DamageWarning` names
+            their chunks.
+
+        Returns
+        -------
+        ndarray, or MaskedArray
+            With ``errors="mask"`` always the latter; the fill value under the mask.
+
+        Raises
+        ------
+        SelectionError
+            The key selects beyond the shape, or is none.
+        CorruptDataError
+            Something is damaged; with ``mask``, something that is no page: `kist.salvage` goes on
+            from there.
+        """
+        if check_errors(errors) == "raise":
+            return self[key]
+        from kist.model.arrays.masked import read_masked
+
+        state = self._state()
+        found, told = read_masked(state, parse(key, state.shape))
+        warn_of_damage(repr(self._path), told)
+        return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumPyArray:
         if copy is False:

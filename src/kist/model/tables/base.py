@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from kist import options
 from kist._kernels import records
 from kist.errors import ShapeError, TooLargeError
 from kist.format.schema import Schema
+from kist.model.damage import check_errors, warn_of_damage
 from kist.model.frames.exports import Exports
 from kist.model.positions import Positions, as_positions
 from kist.model.tables.batch import Batch, Rows
@@ -126,6 +127,46 @@ class RowSource(Exports):
         return state.n_rows * fields.row_nbytes
 
     # Reading
+
+    def read(self, index: Any = slice(None), *, errors: Literal["raise", "mask"] = "raise") -> Any:
+        """Read rows as ``[index]`` does, or around damage.
+
+        Parameters
+        ----------
+        index : int, slice, sequence of int or of bool
+            Which rows; all by default.
+        errors : {"raise", "mask"}
+            ``mask``: what stands in pages that are damaged is masked, and a `DamageWarning` says
+            which rows of which columns. A page is a column of up to 65,536 rows.
+
+        Returns
+        -------
+        ndarray, or MaskedArray
+            With ``errors="mask"`` always the latter, of the same shape; zeros under the mask.
+
+        Raises
+        ------
+        CorruptDataError
+            Something is damaged; with ``mask``, something that is no page: `kist.salvage` goes on
+            from there.
+
+        Examples
+        --------
+        >>> import kist, numpy as np
+        >>> with kist.open(":memory:") as store:
+        ...     store["t"] = np.array([(1, 2.5), (2, 3.5)], [("a", "i4"), ("b", "f8")])
+        ...     store["t"]["a"].read(errors="mask").sum()
+        np.int64(3)
+        """
+        if check_errors(errors) == "raise":
+            values = self._read(index)
+            return (values if self._is_part() else read_only(values))[()]
+        from kist.model.tables.masked import read_masked
+
+        state, fields = self._now()
+        found, told = read_masked(state, fields, as_positions(index, state.n_rows, self._label()))
+        warn_of_damage(self._label(), told)
+        return found
 
     def _read(self, index: Any) -> Array:
         state, fields = self._now()
