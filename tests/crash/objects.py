@@ -1,101 +1,19 @@
 """Key stores, tables of strings and arrays as workloads for the crash checker.
 
 ``CASES`` is what ``python -m kist.testing.crash tests/crash/objects.py`` runs; the tests beside
-this file run a share. Every value of every object is read in every state.
+this file run a share.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from crash_stores import case
 
-import kist
-from kist.testing.crash import Case, Session
+from kist.testing.crash import Session
 
 STRINGS: Any = np.dtypes.StringDType(na_object=None)
-
-
-def load_job() -> Any:
-    path = Path(__file__).with_name("main_job.py")
-    spec = importlib.util.spec_from_file_location("objects_main_job", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-job = load_job()
-OpenStore = job.OpenStore
-
-
-def packed(value: Any) -> Any:
-    """Return a value as something that can be compared."""
-    if isinstance(value, np.ndarray):
-        data = str(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
-        return "array", str(value.dtype), value.shape, job.digest(data)
-    if isinstance(value, list | tuple):
-        return type(value).__name__, *map(packed, value)
-    if isinstance(value, dict):
-        return {key: packed(one) for key, one in value.items()}
-    return type(value).__name__, value
-
-
-def shown(store: kist.Store) -> dict[str, Any]:
-    """Everything that can be read of one commit."""
-    found: dict[str, Any] = {}
-
-    def visit(path: str, node: Any) -> None:
-        contents: Any = None
-        if node.kind == "key store":
-            contents = {key: packed(value) for key, value in node.items()}
-            assert len(contents) == len(node)
-        elif node.kind == "table":
-            contents = [packed(node[name][:]) for name in node.colnames]
-        elif node.kind == "array":
-            contents = packed(node[...])
-        found[path] = node.kind, contents
-
-    store.visititems(visit)
-    return found
-
-
-def read_state(opened: Any) -> Any:
-    with opened.store.read():
-        newest = shown(opened.store)
-    tagged = {}
-    for tag in opened.store.tags:
-        with opened.version(tag) as store:
-            tagged[tag] = shown(store)
-    return newest, tagged
-
-
-def probe(opened: Any, acknowledged: Callable[[], None]) -> None:
-    """Go on after a crash: a key store and an array, changed, folded and removed."""
-    store = opened.store
-    values = np.arange(3000, dtype="<i4")
-    # A crash during recovery leaves the objects of an earlier probe.
-    name = next(n for n in map("probe{}".format, range(10)) if n not in store)
-    runs = store.create_keystore(f"{name}/runs")
-    acknowledged()
-    runs.update({"a": values + 1, "b": 5})
-    acknowledged()
-    array = store.create_array(f"{name}/array", data=values)
-    acknowledged()
-    array.append(values[:9])
-    acknowledged()
-    opened.engine.checkpoint()
-    assert runs["a"].tolist() == (values + 1).tolist()
-    assert list(runs) == ["a", "b"]
-    assert array[-10:].tolist() == [2999, *range(9)]
-    del store[name]
-    acknowledged()
 
 
 def value_of(n: int, size: int) -> Any:
@@ -225,11 +143,6 @@ def arrays(session: Session) -> None:
     session.acknowledged()
     store.compact()
     session.acknowledged()
-
-
-def case(workload: Callable[[Session], None], durability: str = "full", **more: Any) -> Case:
-    opener = partial(OpenStore, durability=durability, **more)
-    return Case(workload, read_state, opener, probe, durability)
 
 
 CASES = {

@@ -103,6 +103,44 @@ def test_a_file_whose_name_was_never_synced_may_be_gone() -> None:
     assert [s.at for s in gone] == [3]
 
 
+def replaced(*, synced: bool = True, folder: bool = True) -> RecordingBackend:
+    """A new file of the two bytes "ab" takes the name of one that holds "old"."""
+    backend = RecordingBackend()
+    backend.sync_directory()  # of the name that it has first
+    backend.write(0, [b"ab"])
+    if synced:
+        backend.sync()
+    backend.recorder.rename(b"old")
+    if folder:
+        backend.sync_directory()
+    backend.note("acknowledged")
+    return backend
+
+
+def test_a_name_leads_to_the_old_file_until_the_folder_is_synced() -> None:
+    backend = replaced()
+    assert images(backend) == {b"old", b"ab"}
+    assert {s.image for s in crash_states(backend.log) if s.at <= 4} == {b"old"}
+    assert {s.image for s in crash_states(backend.log) if s.at > 5} == {b"ab"}
+
+
+def test_a_rename_without_its_folder_or_before_its_bytes_is_a_risk() -> None:
+    late = {s.image for s in crash_states(replaced(folder=False).log) if s.at > 4}
+    assert late == {b"old", b"ab"}
+    torn = images(replaced(synced=False))
+    assert {b"old", b"ab", b""} <= torn
+
+
+def test_prefixes_come_beside_the_limit() -> None:
+    steps = [step for i in range(20) for step in ((i, b"x"), (i + 1, b"y"), "sync")]
+    log = recorded(*steps).log
+    few = list(crash_states(log, limit=3, prefixes=True))
+    found = {s.image for s in few}
+    assert {b"x" * i + b"x" for i in range(20)} <= found
+    assert {b"x" * i + b"xy" for i in range(20)} <= found
+    assert len(few) == 43
+
+
 def test_what_a_failed_sync_should_have_covered_stays_uncertain() -> None:
     log = recorded((0, b"...."), "sync", (0, b"a"), "fail", (1, b"b"), "sync", "said").log
     late = {s.image for s in crash_states(log) if s.at == len(log)}

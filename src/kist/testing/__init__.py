@@ -3,10 +3,11 @@
 - `strategies`   hypothesis strategies for dtypes and arrays
 - `keys`         `random_key`: indices of n-d arrays, of every kind
 - `storage`      `StorageContract`: what every backend must do, as a suite to subclass
-- `recording`    `RecordingBackend`: memory that logs writes and syncs
+- `recording`    `RecordingBackend`: memory that logs writes, syncs and renames
 - `faults`       `FaultyBackend`: fails at the N-th call
 - `images`       `crash_states`: what a crash may leave of a recorded file
 - `crash`        `check_crashes`: opens all of these, and the long run on the command line
+- `judging`      what may be shown after a crash
 - `programs`     `World`: random programs over all objects, beside a model of NumPy
 - `kill`         `run_kills`: kills writing processes, and looks at what they leave
 

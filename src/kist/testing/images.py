@@ -5,6 +5,9 @@ everything later: each write may be there or not, whatever its order; there in p
 or 4,096 bytes, or with any of its blocks missing; its length may be there without its bytes,
 or its bytes without the length. What a *failed* sync should have covered stays uncertain for
 ever, whatever later syncs say, until it is written again.
+
+A name is durable with the next sync of its folder. Until then the file may be gone; after a rename
+its name may still lead to what stood there before, whatever of the new file was synced.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ class CrashState(NamedTuple):
     description : str
         Where in the log, and what is missing.
     image : bytes or None
-        Content of the file; None when the file's name was lost.
+        What the file's name leads to; None when there is no such name.
     at : int
         The crash came before event `at` of the log was complete.
     """
@@ -56,6 +59,7 @@ class _Recipe(NamedTuple):
     kept: tuple[tuple[int, tuple[Range, ...]], ...]
     length: int | None = None  # of the file, where it does not follow from the writes
     junk: bool = False  # fresh space reads as junk, not as zeros
+    prefix: bool = False  # all that was done up to there, and nothing else
 
 
 class _Point(NamedTuple):
@@ -68,7 +72,12 @@ class _Point(NamedTuple):
 
 
 def crash_states(
-    log: Sequence[Event], *, seed: int = 0, limit: int | None = None, initial: bytes = b""
+    log: Sequence[Event],
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    initial: bytes = b"",
+    prefixes: bool = False,
 ) -> Iterator[CrashState]:
     """Yield what crashes during the recorded work may leave on the disk.
 
@@ -82,6 +91,8 @@ def crash_states(
         Most states to yield, spread evenly over the log; by default all that are made.
     initial : bytes
         Content of the file, and durable, before the log begins; empty: there was no file.
+    prefixes : bool
+        Yield the file after each write in any case, beside `limit` other states.
 
     Yields
     ------
@@ -90,38 +101,46 @@ def crash_states(
     """
     rng = random.Random(seed)
     by_point: list[list[_Recipe]] = []
+    chosen: list[_Recipe] = []
     lengths = _lengths(log, initial)
     for point in _points(log):
         made = list(_recipes(log, point, lengths, rng))
+        if prefixes:
+            chosen += [recipe for recipe in made if recipe.prefix]
+            made = [recipe for recipe in made if not recipe.prefix]
         rng.shuffle(made)
         by_point.append(made)
-    chosen = sorted(_spread(by_point, limit), key=lambda recipe: recipe.at)
+    chosen += _spread(by_point, limit)
+    chosen.sort(key=lambda recipe: recipe.at)
     yield from _images(log, chosen, initial)
 
 
 def _points(log: Sequence[Event]) -> Iterator[_Point]:
-    """Yield a point after each write, and before each sync, each note and the end."""
+    """Yield a point before each sync, each note and the end, if there is anything new."""
     limbo: list[int] = []  # of failed syncs: uncertain for good
     pending: list[int] = []
     fresh: list[int] = []
+    renamed = False
     synced = 0
     for index, event in enumerate(log):
         if event.kind in ("write", "resize"):
             pending.append(index)
             fresh.append(index)
             continue
-        if event.kind == "directory sync":
+        if event.kind in ("rename", "directory sync"):
+            renamed = renamed or event.kind == "rename"
             continue
-        if fresh or (limbo and event.kind == "note"):
+        if fresh or renamed or (limbo and event.kind == "note"):
             yield _Point(index, (*limbo, *pending), tuple(fresh), synced)
             fresh = []
+            renamed = False
         if event.kind == "sync":
             pending = []
             synced = index
         elif event.kind == "failed sync":
             limbo += pending
             pending = []
-    if pending or limbo or (log and log[-1].kind == "note"):
+    if pending or limbo or renamed or (log and log[-1].kind == "note"):
         yield _Point(len(log), (*limbo, *pending), tuple(fresh), synced)
 
 
@@ -155,12 +174,13 @@ def _recipes(
     # without any of its new writes, is the last one of the point before.
     for event in point.fresh:
         before = [e for e in unsynced if e < event]
-        yield subset(f"after event {event}", [*before, event])._replace(at=event + 1)
+        whole_prefix = subset(f"after event {event}", [*before, event])
+        yield whole_prefix._replace(at=event + 1, prefix=True)
         for name, ranges in _tears(log[event], rng):
             kept = (*map(whole, before), (event, ranges))
             yield _Recipe(f"event {event} {name}", event + 1, kept)
     if not unsynced:
-        yield subset("nothing unsynced", ())
+        yield subset("nothing unsynced", (), prefix=True)
         return
 
     # Out of order: any of the unsynced writes may be missing.
@@ -255,7 +275,10 @@ def _images(
     certain: list[int] = []  # synced, but behind something uncertain: not in base yet
     limbo: set[int] = set()
     pending: list[int] = []
-    named = bool(initial)
+    renamed = next((i for i, event in enumerate(log) if event.kind == "rename"), -1)
+    before: bytes | None = log[renamed].note if renamed >= 0 else None
+    named = bool(initial) and renamed < 0
+    shown = -1  # where what the name led to before was yielded last
     done = 0
     for recipe in recipes:
         while done < recipe.at:
@@ -273,10 +296,15 @@ def _images(
                 limbo |= set(pending)
                 pending = []
             elif event.kind == "directory sync":
-                named = True
+                named = named or done > renamed
             elif event.kind == "note" and not named:
-                yield CrashState(f"event {done}: the file's name lost", None, done + 1)
+                yield CrashState(f"event {done}: the file's name lost", before, done + 1)
             done += 1
+        if recipe.at <= renamed:
+            if recipe.at > shown:
+                yield CrashState(f"event {recipe.at}: before the rename", before, recipe.at)
+                shown = recipe.at
+            continue
         image = bytearray(base)
         kept = dict(recipe.kept)
         for i in sorted({*certain, *kept}):

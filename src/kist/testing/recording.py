@@ -1,4 +1,4 @@
-"""A backend in memory that remembers every write, and where the syncs were."""
+"""A backend in memory that remembers every write, sync and rename, in order."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "Recorder", "RecordingBackend"]
 
-Kind = Literal["write", "resize", "sync", "failed sync", "directory sync", "note"]
+Kind = Literal["write", "resize", "sync", "failed sync", "rename", "directory sync", "note"]
 
 
 class Event(NamedTuple):
     """One entry of a log.
 
     ``offset`` is that of a write, or the new length for a resize; ``data`` the bytes written;
-    ``note`` what the program under test said.
+    ``note`` what the program under test said, or for a
+    rename the bytes that the name led to before, or None.
     """
 
     kind: Kind
@@ -50,6 +51,16 @@ class Recorder:
     def note(self, note: Any) -> None:
         """Put a mark of the program under test into the log, such as an acknowledged state."""
         self.log.append(Event("note", note=note))
+
+    def rename(self, before: bytes | None) -> None:
+        """Log that the file got the name by which it is opened; until now it had another.
+
+        Parameters
+        ----------
+        before : bytes or None
+            Content of the file that had the name so far, durable; None when there was none.
+        """
+        self.log.append(Event("rename", note=before))
 
 
 class RecordingBackend(MemoryBackend):

@@ -1,83 +1,26 @@
-"""Key stores, tables of strings and arrays: crashed and failing at every call, they stay whole.
+"""Key stores, tables of strings and arrays: whatever fails at any call, they stay whole.
 
-objects.py holds the workloads; what the engine does is judged in the tests beside this one.
+objects.py holds the workloads; crashes are judged in test_store_states.py, and what the engine
+does when something fails in test_faults.py.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
-import importlib.util
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import objects
 import pytest
+from crash_stores import OpenStore, empty_store, probe, read_state
 
-import kist
-from kist.engine import creation, writer
 from kist.errors import CommitUnknownError, KistError, StorageError
 from kist.model.keystores import write as keystore_write
-from kist.storage import MemoryBackend
-from kist.testing.crash import Case, Report, Session, check_crashes
 from kist.testing.faults import Fault, FaultyBackend
 from kist.testing.recording import Recorder
 
-
-def load_objects() -> Any:
-    # pytest imports tests without putting their folder on the path.
-    path = Path(__file__).with_name("objects.py")
-    spec = importlib.util.spec_from_file_location("crash_objects", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-job = load_objects()
-CASES: dict[str, Case] = job.CASES
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Values of a few thousand elements gain nothing from threads."""
-    kist.options.n_threads = 1
-    yield
-    kist.options.reset()
-
-
-@functools.cache
-def empty_store() -> bytes:
-    backend = MemoryBackend()
-    creation.create(backend)
-    return backend.read(0, backend.size())
-
-
-def check(case: Case, **more: Any) -> Report:
-    def begun(session: Session) -> None:
-        session.acknowledged()  # the empty store
-        case.workload(session)
-
-    options: dict[str, Any] = {"limit": 24, "deep": 0.02, "durability": case.durability}
-    return check_crashes(
-        begun,
-        case.read_state,
-        case.open_engine,
-        **{"probe": case.probe, "initial": empty_store(), **options, **more},
-    )
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_crash_leaves_every_object_as_of_the_last_commit_or_the_one_in_flight(name: str) -> None:
-    report = check(CASES[name])
-    assert report.failures == [], str(report)
-    assert report.states >= 24
-
-
-# Faults
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Faulty:
@@ -85,7 +28,7 @@ class Faulty:
 
     def __init__(self, recorder: Recorder, fault: Fault | None) -> None:
         self.faulty = FaultyBackend(recorder.backend(), [fault] if fault else [])
-        self.engine = job.OpenStore(self.faulty, "r+")
+        self.engine = OpenStore(self.faulty, "r+")
         self.states: list[Any] = []
         self.acknowledged()
 
@@ -93,7 +36,7 @@ class Faulty:
         # Looking must not fail: a read that does is a fault of its own.
         faults, self.faulty.faults = self.faulty.faults, ()
         calls = self.faulty.calls.copy()
-        self.states.append(job.read_state(self.engine))
+        self.states.append(read_state(self.engine))
         self.faulty.faults, self.faulty.calls = faults, calls
 
     def reopen(self, *, kill: bool = False) -> None:
@@ -101,9 +44,9 @@ class Faulty:
 
 
 WORKLOADS = {
-    "key churn": job.key_churn,
-    "string tables": job.string_tables,
-    "arrays": job.arrays,
+    "key churn": objects.key_churn,
+    "string tables": objects.string_tables,
+    "arrays": objects.arrays,
 }
 FAULTS = {
     "disk full within a write": Fault("write", 1, errno.ENOSPC, share=0.5),
@@ -140,14 +83,14 @@ def failures(name: str, fault: Fault) -> list[str]:
     allowed = expected[done - 1 : done + either]
     wrong = []
     session.faulty.faults = ()
-    if raised is not None and job.read_state(session.engine) not in allowed:
+    if raised is not None and read_state(session.engine) not in allowed:
         wrong.append(f"the handle shows another state after {raised!r}")
     session.engine.close()
-    again = job.OpenStore(recorder.backend(), "r+")
-    if job.read_state(again) not in allowed:
+    again = OpenStore(recorder.backend(), "r+")
+    if read_state(again) not in allowed:
         wrong.append(f"another state after {raised!r}")
     wrong += [str(problem) for problem in again.check()]
-    job.probe(again, lambda: None)
+    probe(again, lambda: None)
     wrong += [f"after more commits: {problem}" for problem in again.check()]
     again.close()
     return wrong
@@ -178,8 +121,3 @@ def test_a_count_of_keys_in_a_commit_of_its_own_is_noticed(monkeypatch: pytest.M
     monkeypatch.setattr(keystore_write.Change, "write", write)
     with pytest.raises(AssertionError):
         clean_run.__wrapped__("key churn")
-
-
-def test_records_that_are_not_synced_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer.Writer, "_sync_record", lambda self, record: None)
-    assert check(CASES["key churn"], deep=0, limit=80).failures
