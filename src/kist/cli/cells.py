@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kist.model.text import visible
+from kist.model.text import said, visible
 
 __all__ = ["Style", "csv_row", "flat", "is_number", "texts", "value_json", "value_text"]
 
@@ -150,7 +150,10 @@ def value_json(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return texts(value[None], "json")[0]
     if isinstance(value, int):
-        return str(value)
+        try:
+            return str(value)
+        except ValueError:  # more digits than Python writes
+            return f'"{value:#x}"'
     if isinstance(value, float | complex):
         return texts(np.array([value]), "json")[0]
     if isinstance(value, str):
@@ -186,4 +189,4 @@ def value_text(value: Any) -> str:
         return value
     if isinstance(value, np.ndarray):
         return np.array2string(value, separator=", ", threshold=1000)
-    return repr(value)
+    return said(value)

@@ -99,6 +99,11 @@ def terminal_width() -> int | None:
 def write(parts: Iterable[str]) -> None:
     """Print texts one after the other, many with one call of the system."""
     several = iter(parts)
+    if sys.stdout.isatty():
+        # Where it would be obeyed: a file may hold sequences that rename the window, or worse.
+        from kist.model.text import shown
+
+        several = map(shown, several)
     while some := list(islice(several, _PARTS)):
         sys.stdout.write("".join(some))
 

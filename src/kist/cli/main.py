@@ -75,7 +75,9 @@ class _Verbs(click.Group):
 
 
 def _one_line(error: object) -> str:
-    return " ".join(str(error).split())
+    from kist.model.text import visible
+
+    return visible(" ".join(str(error).split()))
 
 
 def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:

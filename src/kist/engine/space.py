@@ -10,6 +10,7 @@ import struct
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from kist.errors import CorruptDataError
 from kist.format import keys
@@ -62,10 +63,13 @@ class Space:
     # Loading
 
     def load(self, free: Iterable[Extent], waiting: Iterable[Waiting]) -> None:
-        """Fill from the map; notes no changes."""
+        """Fill from the map; notes no changes, and raises `CorruptDataError` for overlaps."""
         for offset, length in free:
             self._lengths[offset] = length
         self._offsets = sorted(self._lengths)
+        for offset, after in pairwise(self._offsets):
+            if offset + self._lengths[offset] > after:
+                raise CorruptDataError("free space overlaps", offset=after)
         self._by_length = sorted((n, o) for o, n in self._lengths.items())
         self._waiting = {w.offset: w for w in waiting}
         self._waiting_offsets = sorted(self._waiting)
@@ -165,22 +169,31 @@ class Space:
         self._note(keys.waiting(w.freed, w.offset), None)
 
     def give(self, offset: int, length: int) -> None:
-        """Make a range free, joined with its neighbours."""
+        """Make a range free, joined with its neighbours.
+
+        Raises
+        ------
+        CorruptDataError
+            Some of it is free already: the file names it twice.
+        """
         if length <= 0:
             return
         at = bisect_left(self._offsets, offset)
+        stop = self._offsets[at - 1] + self._lengths[self._offsets[at - 1]] if at else 0
+        if stop > offset or (at < len(self._offsets) and self._offsets[at] < offset + length):
+            raise CorruptDataError(f"{length} bytes of space are free twice", offset=offset)
         if at < len(self._offsets) and self._offsets[at] == offset + length:
             length += self._remove(self._offsets[at])
-        if at > 0:
-            before = self._offsets[at - 1]
-            if before + self._lengths[before] == offset:
-                length += self._remove(before)
-                offset = before
+        if at > 0 and stop == offset:
+            offset = self._offsets[at - 1]
+            length += self._remove(offset)
         self._insert(offset, length)
 
     def wait(self, freed: Iterable[Freed]) -> None:
         """Extents that a commit freed wait from now on."""
         for f in freed:
+            if f.offset in self._waiting:
+                raise CorruptDataError("an extent was freed twice", offset=f.offset)
             w = self._waiting[f.offset] = Waiting(*f)
             self._young.append(w)
             insort(self._waiting_offsets, f.offset)

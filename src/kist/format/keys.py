@@ -199,8 +199,17 @@ def name_of(key: bytes) -> str:
 
 
 def node_of(key: bytes) -> int:
-    """Node id of any key."""
-    return int(_Q.unpack_from(key)[0])
+    """Node id of any key.
+
+    Raises
+    ------
+    CorruptDataError
+        The key is too short.
+    """
+    try:
+        return int(_Q.unpack_from(key)[0])
+    except struct.error:
+        raise CorruptDataError(f"the key {key.hex()} has no node id") from None
 
 
 def kind_of(key: bytes) -> bytes:

@@ -33,6 +33,10 @@ LARGE_BYTES: Final = 4096
 MAX_EQUAL_HASHES: Final = 1000
 """Most keys of a set or dict with one hash; honest ones have a handful."""
 
+MAX_EMPTY: Final = 1 << 20
+"""Most values of an array whose dtype has no bytes: a few bytes of a file must not stand for more
+than can be looked at."""
+
 # Tags, frozen: an id names one encoding for ever.
 _NONE, _FALSE, _TRUE, _INT, _FLOAT, _COMPLEX, _STR, _BYTES = range(8)
 _DATE, _TIME, _DATETIME, _TIMEDELTA, _DECIMAL = range(8, 13)
@@ -187,6 +191,11 @@ def _pack_array(array: np.ndarray[Any, Any], parts: _Sink) -> None:
         raise DTypeError(
             f"an array of dtype {array.dtype} holds Python objects: give it a dtype that NumPy"
             " can store, such as a number, 'U' or StringDType"
+        )
+    if not array.itemsize and array.size > MAX_EMPTY:
+        raise DTypeError(
+            f"an array of {array.size} values without bytes (dtype {array.dtype}) holds nothing"
+            f" but its shape; at most {MAX_EMPTY} are stored"
         )
     if _taken(array, parts):
         return
@@ -384,6 +393,8 @@ def _read_scalar(cursor: Cursor) -> Any:
 def _items(cursor: Cursor, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """Return the next items as an array with its own memory."""
     raw = bytearray(cursor.take(math.prod(shape) * dtype.itemsize))
+    if not dtype.itemsize and math.prod(shape) > MAX_EMPTY:
+        raise cursor.corrupt(f"{math.prod(shape)} values of no bytes")
     # Not np.zeros or np.empty, which make 'S1' of 'S0' and allocate whatever the shape says.
     return np.ndarray(shape, dtype, buffer=raw)
 

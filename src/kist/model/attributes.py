@@ -14,7 +14,7 @@ from kist.format.values import MAX_INLINE, pack_record, unpack_record
 from kist.model import html
 from kist.model.completing import completions
 from kist.model.paths import check_name
-from kist.model.text import cell, format_bytes, guarded, visible
+from kist.model.text import cell, format_bytes, guarded, said, visible
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
@@ -275,6 +275,6 @@ def _size(value: bytes) -> int:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = said(value)
     first = text.splitlines()[0] if text else ""
     return visible(text if len(text) <= 70 and text == first else first[:66] + " ...")

@@ -11,6 +11,7 @@ from kist.format import keys
 from kist.format.keystore import unpack_key
 from kist.format.node import NodeKind, kind_label
 from kist.model import directory
+from kist.model.text import visible
 
 if TYPE_CHECKING:
     from kist.engine import Problem as EngineProblem
@@ -46,7 +47,7 @@ class Problem:
         place = [self.where, *([repr(self.node)] if self.node else [])]
         if self.offset is not None:
             place.append(f"byte {self.offset}")
-        return f"{', '.join(place)}: {self.message}"
+        return visible(f"{', '.join(place)}: {self.message}")
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,8 @@ def _check_nodes(view: View) -> Iterator[Problem]:
         if number not in known:
             yield Problem("node", "records of a node that no group lists", f"node {number}")
         number += 1
+        if number >> 64:
+            return  # a hostile file may name the last one that there can be
 
 
 def _check_datasets(store: Store, view: View) -> Iterator[Problem]:

@@ -39,6 +39,7 @@ __all__ = [
     "first_children",
     "has_rows",
     "move",
+    "once",
     "path_of",
     "paths_below",
     "record",
@@ -110,6 +111,7 @@ def count(view: View, group: int, most: int = COUNTED) -> tuple[int, bool]:
 def paths_below(view: View, group: int) -> Iterator[str]:
     """Names in a group, then paths in the groups within it; lazy, wide before deep."""
     level = [("", group)]
+    seen = {group}
     while level:
         below = []
         for before, at in level:
@@ -117,8 +119,23 @@ def paths_below(view: View, group: int) -> Iterator[str]:
                 entry = Child.unpack(keys.name_of(key), value)
                 yield before + entry.name
                 if entry.kind == NodeKind.GROUP:
+                    once(seen, entry.node, before + entry.name)
                     below.append((f"{before}{entry.name}/", entry.node))
         level = below
+
+
+def once(seen: set[int], group: int, path: str) -> None:
+    """Note that a group was met.
+
+    Raises
+    ------
+    CorruptDataError
+        It was met before. In a hostile file, groups of two names each that lead to the next would
+        be as many as there are paths: two to the power of their depth.
+    """
+    if group in seen:
+        raise CorruptDataError(f"the group {path!r} is listed in two places", node=path)
+    seen.add(group)
 
 
 def child_names(view: View, group: int) -> list[str]:
@@ -185,6 +202,7 @@ def path_of(view: View, node: int) -> str | None:
 def walk(view: View, group: int, base: str) -> Iterator[tuple[str, Child]]:
     """All nodes below a group, each group before its children, as (path, entry)."""
     stack = [(base, iter(children(view, group)))]
+    seen = {group}
     while stack:
         path, entries = stack[-1]
         entry = next(entries, None)
@@ -196,6 +214,7 @@ def walk(view: View, group: int, base: str) -> Iterator[tuple[str, Child]]:
         if entry.kind == NodeKind.GROUP:
             if len(stack) > MAX_DEPTH:
                 raise CorruptDataError(f"groups nest more than {MAX_DEPTH} deep", node=below)
+            once(seen, entry.node, below)
             stack.append((below, iter(children(view, entry.node))))
 
 

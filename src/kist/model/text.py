@@ -18,7 +18,9 @@ __all__ = [
     "newer",
     "pad",
     "ratio",
+    "said",
     "shorten",
+    "shown",
     "visible",
     "width",
 ]
@@ -50,6 +52,14 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join([c if c.isprintable() else c.encode("unicode_escape").decode() for c in text])
+
+
+def shown(text: str) -> str:
+    """Return the same, but keep ends of lines and tabs: a text as a terminal may show it."""
+    if text.isprintable():
+        return text
+    lines = (map(visible, line.split("\t")) for line in text.split("\n"))
+    return "\n".join(map("\t".join, lines))
 
 
 def width(text: str) -> int:
@@ -85,11 +95,22 @@ def pad(text: str, columns: int, left: bool = False) -> str:
     return text + blanks if left else blanks + text
 
 
+def said(value: Any, write: Callable[[Any], str] = repr) -> str:
+    """Return what Python writes for a value, or that it writes nothing for it.
+
+    It refuses ints of more than 4,300 digits, which a file may hold.
+    """
+    try:
+        return write(value)
+    except ValueError as error:
+        return f"({type(value).__name__}: {error})"
+
+
 def cell(value: Any, most: int = CELL) -> str:
     """Return a value in a few characters."""
     if isinstance(value, str | bytes) and len(value) > 4 * most:
         value = value[: 4 * most]  # more is not shown
-    return shorten(visible(str(value)), most)
+    return shorten(visible(said(value, str)), most)
 
 
 def ratio(memory: int, stored: int) -> str:

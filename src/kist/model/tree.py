@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from kist.errors import FormatError
+from kist.errors import CorruptDataError, FormatError
 from kist.format.node import NodeKind, kind_label
 from kist.model import directory, html
 from kist.model.handles import make_handle
@@ -41,7 +41,8 @@ class _Drawn:
 
     @property
     def note(self) -> str:
-        text = "" if self.kind == "group" else f"  {self.summary}"
+        plain = self.kind == "group" and "error" not in self.facts
+        text = "" if plain else f"  {self.summary}"
         return f"{text}  {self.title!r}" if self.title is not None else text
 
 
@@ -69,6 +70,7 @@ class Tree:
         self._more = False
         self._room = most
         self._group = group
+        self._seen = {group._id}
         with group._hold() as view:
             path = group._base(view)
             title = group.attrs._title_in(view)
@@ -98,13 +100,17 @@ class Tree:
             self._take()
             drawn = self._draw(view, entry, join(path, entry.name))
             into.children.append(drawn)
-            if entry.kind == NodeKind.GROUP:
+            if entry.kind == NodeKind.GROUP and "error" not in drawn.facts:
                 below = None if depth is None else depth - 1
                 self._fill(drawn, view, entry.node, join(path, entry.name), below)
 
     def _draw(self, view: View, entry: Child, path: str) -> _Drawn:
         kind = kind_label(entry.kind)
         try:
+            if entry.kind == NodeKind.GROUP:
+                directory.once(self._seen, entry.node, path)
+                if path.count("/") > directory.MAX_DEPTH:
+                    raise CorruptDataError(f"groups nest more than {directory.MAX_DEPTH} deep")
             handle = make_handle(self._group._store, view, entry.node, path)
             title = handle.attrs._title_in(view)
             facts = handle._listing(view)

@@ -14,7 +14,7 @@ from kist.format.keystore import unpack_key
 from kist.format.values import Pointer, unpack_record
 from kist.model import html
 from kist.model.keystores.read import assemble, load_part, open_bundle, unpack
-from kist.model.text import cell, format_bytes, guarded, newer, ratio
+from kist.model.text import cell, format_bytes, guarded, newer, ratio, said
 
 if TYPE_CHECKING:
     from kist.engine import View
@@ -84,7 +84,7 @@ def _glance(value: Any) -> str:
     ):
         pairs = [f"{name!r}: {_glance(item)}" for name, item in islice(value.items(), 4)]
         return cell("{" + ", ".join(pairs) + (", ...}" if len(value) > 4 else "}"), _WIDE)
-    return cell(" ".join(repr(value).split()), _WIDE)
+    return cell(" ".join(said(value).split()), _WIDE)
 
 
 def _lines(store: KeyStore, view: View, n: int) -> tuple[list[Line], list[Line]]:

@@ -1,0 +1,212 @@
+"""Hostile files: stores with one thing in them changed to do harm, every checksum made right.
+
+A store with every kind of object is mutated (`kist.testing.mutations`), written to a file, and
+opened; then everything is asked of it, and in every other round everything is changed. What may
+come of a call is data, or an error of `kist.errors`. Anything else is a finding:
+
+- another exception (`MemoryError`, `struct.error`, `RecursionError`, a Rust panic, ...);
+- a process that dies of a signal;
+- a call that takes more than 5 s of the processor, or does not come back;
+- more memory than `kist.testing.attack.MEMORY`, for a selection of a few megabytes and one page;
+- a file that was opened outside of the store and of the time zones of the system.
+
+Rounds run in child processes with a limit on their address space. The long run::
+
+    python -m kist.testing.hostile --seeds 20000
+    python -m kist.testing.hostile --seeds 1 --first 4711 --trace     # one again, to debug it
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from kist.testing.attack import Round, hostile, play
+
+__all__ = ["Report", "run_hostile"]
+
+_LOST: Final = 120.0
+"""Seconds after which a round that does not come back is ended from outside."""
+
+
+@dataclass
+class Report:
+    """What came of many.
+
+    Attributes
+    ----------
+    rounds, calls : int
+        Files, and calls made on them.
+    kinds, errors : Counter of str
+        Mutations by kind, errors of kist by class.
+    unnoticed : int
+        Files on which every call gave data.
+    peak : int
+        Most memory that a round took beyond what was there before, in bytes.
+    findings : list of str
+    """
+
+    rounds: int = 0
+    calls: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    unnoticed: int = 0
+    peak: int = 0
+    findings: list[str] = field(default_factory=list)
+
+    def add(self, one: Round) -> None:
+        """Count a round."""
+        self.rounds += 1
+        self.calls += one.answered + one.errors.total()
+        self.kinds[one.mutation.partition(":")[0]] += 1
+        self.errors += one.errors
+        self.unnoticed += not one.errors and not one.finding
+        self.peak = max(self.peak, one.peak)
+        if one.finding:
+            self.findings.append(f"seed {one.seed}, {one.mutation}: {one.finding}")
+
+    def __str__(self) -> str:
+        def counts(counter: Counter[str]) -> str:
+            return ", ".join(f"{name} {n:,}" for name, n in counter.most_common())
+
+        return (
+            f"{self.rounds:,} files ({counts(self.kinds)}); {self.calls:,} calls, of which "
+            f"{self.errors.total():,} raised errors of kist ({counts(self.errors)}); "
+            f"{self.unnoticed:,} files without an error; most memory {self.peak >> 20} MiB; "
+            f"{len(self.findings)} findings"
+        )
+
+
+def run_hostile(
+    first: int, stop: int, report: Report | None = None, *, lost: float = _LOST
+) -> Report:
+    """Play the rounds of some seeds in child processes.
+
+    Parameters
+    ----------
+    first, stop : int
+        The seeds.
+    report : Report, optional
+        Where they are counted.
+    lost : float
+        Seconds after which a child that says nothing is ended.
+
+    Returns
+    -------
+    Report
+
+    Examples
+    --------
+    >>> from kist.testing.hostile import run_hostile
+    >>> run_hostile(0, 2).findings
+    []
+    """
+    report = Report() if report is None else report
+    seed = first
+    while seed < stop:
+        seed = _run_child(seed, min(stop, seed + 500), report, lost)
+    return report
+
+
+def _run_child(first: int, stop: int, report: Report, lost: float) -> int:
+    """Play rounds in one child, until it ends; returns the next seed."""
+    command = [sys.executable, "-m", "kist.testing.attack", str(first), str(stop)]
+    # One heap, and Arrow's memory from it: address space is what is limited.
+    more = {"MALLOC_ARENA_MAX": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    with tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **more}
+        )
+        begun = None
+        assert child.stdout is not None
+        with child, _ended_after(child, lost) as alive:
+            for line in child.stdout:
+                alive()
+                found = json.loads(line)
+                if isinstance(found, int):
+                    begun = found
+                else:
+                    errors_ = Counter[str](found.pop("errors"))
+                    report.add(Round(errors=errors_, **found))
+                    begun = None
+        if child.returncode == 0:
+            return stop
+        errors.seek(0)
+        said = errors.read()[-2000:]
+    if begun is None:
+        raise RuntimeError(f"a child ended with {child.returncode} outside of a round:\n{said}")
+    _, mutation = hostile(begun)
+    one = Round(begun, f"{mutation.kind}: {mutation.what}")
+    one.finding = f"the process ended with {child.returncode}: {said}"
+    report.add(one)
+    return begun + 1
+
+
+@contextlib.contextmanager
+def _ended_after(child: subprocess.Popen[str], seconds: float) -> Iterator[Callable[[], None]]:
+    """Kill a child that is silent for too long; gives what is to be called when it is not."""
+    last = time.monotonic()
+    over = threading.Event()
+
+    def alive() -> None:
+        nonlocal last
+        last = time.monotonic()
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            if time.monotonic() - last > seconds:
+                child.kill()
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield alive
+    finally:
+        over.set()
+        thread.join()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Attack kist with mutated files; gives 1 when one does harm."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kist.testing.hostile", description=main.__doc__
+    )
+    parser.add_argument("--seeds", type=int, default=2000, help="files to make")
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--trace", action="store_true", help="in this process, with tracebacks")
+    options = parser.parse_args(arguments)
+    stop = options.first + options.seeds
+    report = Report()
+    if options.trace:
+        with tempfile.TemporaryDirectory() as folder:
+            for seed in range(options.first, stop):
+                report.add(play(seed, Path(folder), trace=True))
+    else:
+        known = 0
+        for seed in range(options.first, stop, 500):
+            run_hostile(seed, min(stop, seed + 500), report)
+            for finding in report.findings[known:]:
+                print(finding, flush=True)
+            known = len(report.findings)
+            print(f"... {report.rounds:,} files, {known} findings", flush=True)
+    print(report)
+    for finding in report.findings:
+        print(finding)
+    return 1 if report.findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
