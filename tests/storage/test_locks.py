@@ -173,8 +173,7 @@ def test_nobody_who_comes_back_at_once_overtakes_a_waiting_writer(
 ) -> None:
     backend.locks.acquire_writer(0)
     other.send("acquire_writer", 60)
-    # It waits at the turnstile from now on.
-    wait_until(lambda: any(a <= ofd.TURNSTILE <= b for p, a, b in seen(backend) if p == other.pid))
+    wait_until(lambda: places(backend) == [0])  # it stands in line from now on
     backend.locks.release_writer()
     with pytest.raises(StoreLockedError):
         backend.locks.acquire_writer(0)
@@ -185,7 +184,83 @@ def seen(backend: FileBackend) -> list[tuple[int, int, int]]:
     return list(backend.locks._seen())
 
 
-def test_the_turnstile_is_free_again_after_a_wait_in_vain(
+def places(backend: FileBackend) -> list[int]:
+    """Places in line at which somebody waits."""
+    return sorted(a - ofd.LINE_BASE for _, a, _ in seen(backend) if a >= ofd.LINE_BASE)
+
+
+def test_writers_get_their_turns_in_the_order_in_which_they_came(
+    backend: FileBackend, path: Path
+) -> None:
+    backend.locks.acquire_writer(0)
+    backends = [FileBackend(path, writable=True) for _ in range(6)]
+    order: list[int] = []
+
+    def write(number: int) -> None:
+        backends[number].locks.acquire_writer(60)
+        order.append(number)
+        backends[number].locks.release_writer()
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(6)]
+    for n, thread in enumerate(threads):
+        thread.start()
+        wait_until(lambda n=n: places(backend) == list(range(n + 1)))  # type: ignore[misc]
+    backend.locks.release_writer()
+    for _ in range(3):  # comes back at once, again and again
+        backend.locks.acquire_writer(60)
+        order.append(-1)
+        backend.locks.release_writer()
+    for thread in threads:
+        thread.join()
+    for other in backends:
+        other.close()
+    assert order[:7] == [0, 1, 2, 3, 4, 5, -1], order
+
+
+def test_a_place_in_line_goes_with_its_process(backend: FileBackend, other: Process) -> None:
+    backend.locks.acquire_writer(0)
+    other.send("acquire_writer", 60)
+    wait_until(lambda: places(backend) == [0])
+    other.kill()
+    assert places(backend) == []
+    backend.locks.release_writer()
+    backend.locks.acquire_writer(0)
+
+
+def test_who_is_next_is_named_when_nobody_writes(backend: FileBackend, other: Process) -> None:
+    backend.locks.acquire_writer(0)
+    other.send("acquire_writer", 60)
+    wait_until(lambda: places(backend) == [0])
+    os.kill(other.pid, signal.SIGSTOP)  # as Ctrl-Z would: it keeps its place
+    backend.locks.release_writer()
+    try:
+        for timeout in (0, 0.01):
+            with pytest.raises(
+                StoreLockedError, match=rf"process {other.pid} .*, whose turn it is"
+            ):
+                backend.locks.acquire_writer(timeout)
+    finally:
+        os.kill(other.pid, signal.SIGCONT)
+    assert other.answer() is None
+
+
+def test_a_sole_writer_keeps_others_out_until_it_closes(path: Path) -> None:
+    first, second = (FileBackend(path, writable=True, create=True) for _ in range(2))
+    first.locks.sole = second.locks.sole = True
+    try:
+        first.locks.acquire_writer(0)
+        first.locks.release_writer()
+        with pytest.raises(StoreLockedError, match="network mount and open for writing in this"):
+            second.locks.acquire_writer(0.01)
+        first.locks.acquire_writer(0)
+        first.close()
+        second.locks.acquire_writer(0)
+    finally:
+        first.close()
+        second.close()
+
+
+def test_the_line_is_empty_again_after_a_wait_in_vain(
     backend: FileBackend, other: Process, path: Path
 ) -> None:
     backend.locks.acquire_writer(0)
@@ -241,7 +316,7 @@ def test_ctrl_c_while_waiting_leaves_nothing_locked(path: Path, backend: FileBac
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     other.locks.release_writer()
-    other.locks.acquire_writer(0)  # the turnstile is free
+    other.locks.acquire_writer(0)  # the line is empty
     other.close()
     backend.locks.acquire_writer(0)  # and so is the gate between threads
 

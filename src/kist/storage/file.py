@@ -8,7 +8,6 @@ here; ``close`` is never repeated, because its descriptor is gone either way.
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
 import os
 import stat
@@ -27,7 +26,7 @@ from kist.errors import (
     StoreNotFoundError,
 )
 from kist.storage.base import StorageBackend, view_of
-from kist.storage.ofd import HAVE_OFD, FileLocks
+from kist.storage.ofd import HAVE_OFD, FileLocks, system
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -39,8 +38,7 @@ __all__ = ["FileBackend"]
 IOV_MAX = os.sysconf("SC_IOV_MAX") if "SC_IOV_MAX" in os.sysconf_names else 1024
 if IOV_MAX <= 0:  # "no limit"
     IOV_MAX = 1024
-_FULLFSYNC = getattr(fcntl, "F_FULLFSYNC", None)
-_fdatasync = getattr(os, "fdatasync", os.fsync)
+_fdatasync = system.sync  # a name of its own, to make it fail in tests
 # Reads above this are first compared with what the file holds: a hostile length must not
 # make pread allocate it.
 _LARGE_READ = 1 << 24
@@ -298,11 +296,7 @@ class FileBackend(StorageBackend):
         self._check_writable()
         self.stats.syncs += 1
         try:
-            if _FULLFSYNC is not None:
-                # fsync of macOS leaves the bytes in the cache of the drive.
-                fcntl.fcntl(self._fd, _FULLFSYNC)
-            else:
-                _fdatasync(self._fd)
+            _fdatasync(self._fd)
         except OSError as error:
             raise self._failed("sync", error) from None
 

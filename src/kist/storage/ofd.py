@@ -8,10 +8,13 @@ descriptor of the same file does not drop them, which is the worst trap of plain
 byte                   locked
 =====================  ======================================================================
 ``WRITER``             exclusively by the one transaction that writes
-``TURNSTILE``          exclusively by the one that is next, so that a writer which comes back
-                       at once cannot overtake who has been waiting
+``SOLE``               exclusively by the one open store that writes, on network mounts
 ``PIN_BASE`` + commit  shared by everybody who reads that commit
+``LINE_BASE`` + place  exclusively by one writer that waits; the lowest place is next
 =====================  ======================================================================
+
+Whoever finds somebody in line goes to its end: writers get their turns in the order in which
+they came. A place goes with its process, so nobody waits for the dead.
 """
 
 from __future__ import annotations
@@ -19,13 +22,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import struct
 import sys
 import threading
 import time
 from collections.abc import Iterator
 
-from kist.errors import ReadOnlyError, StorageError, StoreClosedError, StoreLockedError
+from kist.errors import (
+    ReadOnlyError,
+    StorageError,
+    StoreClosedError,
+    StoreLockedError,
+)
+from kist.storage import darwin, linux
+from kist.storage.holders import locks_seen, process_name
 from kist.storage.locks import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
@@ -35,29 +44,33 @@ from kist.storage.locks import (
     joined,
 )
 
-__all__ = ["HAVE_OFD", "LOCK_BASE", "PIN_BASE", "TURNSTILE", "WRITER", "FileLocks"]
+__all__ = [
+    "HAVE_OFD",
+    "LINE_BASE",
+    "LOCK_BASE",
+    "PIN_BASE",
+    "SOLE",
+    "WRITER",
+    "FileLocks",
+    "system",
+]
+
+system = darwin if sys.platform == "darwin" else linux
+_SETLK, _GETLK = system.SETLK, system.GETLK
+HAVE_OFD = _SETLK is not None and _GETLK is not None
 
 LOCK_BASE = 1 << 62
 WRITER = LOCK_BASE
-TURNSTILE = LOCK_BASE + 1
-PIN_BASE = LOCK_BASE + (1 << 20)  # + commit: below the largest off_t, see MAX_COMMIT
+SOLE = LOCK_BASE + 1
+PIN_BASE = LOCK_BASE + (1 << 20)  # + commit, see MAX_COMMIT
+LINE_BASE = PIN_BASE + MAX_COMMIT + 1
+PLACES = 1 << 60  # a line that is never empty moves up one with each turn: it lasts
 
-# struct flock where off_t has 64 bits: type, whence, start, length, pid (0 for OFD locks).
-_FLOCK = struct.Struct("hhqqi4x")
-_SETLK = getattr(fcntl, "F_OFD_SETLK", None)
-_GETLK = getattr(fcntl, "F_OFD_GETLK", None)
-HAVE_OFD = _SETLK is not None and _GETLK is not None and sys.maxsize > 1 << 32
-
-
-def _flock(kind: int, start: int, length: int) -> bytes:
-    return _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
-
-
-_LOCK_BOTH = _flock(fcntl.F_WRLCK, WRITER, 2)
+_flock = system.pack_lock
 _LOCK_WRITER = _flock(fcntl.F_WRLCK, WRITER, 1)
-_LOCK_TURNSTILE = _flock(fcntl.F_WRLCK, TURNSTILE, 1)
-_FREE_BOTH = _flock(fcntl.F_UNLCK, WRITER, 2)
-_FREE_TURNSTILE = _flock(fcntl.F_UNLCK, TURNSTILE, 1)
+_FREE_WRITER = _flock(fcntl.F_UNLCK, WRITER, 1)
+_LOCK_SOLE = _flock(fcntl.F_WRLCK, SOLE, 1)
+_LEAVE_LINE = _flock(fcntl.F_UNLCK, LINE_BASE, PLACES)
 
 
 class FileLocks(CountedPins):
@@ -71,6 +84,8 @@ class FileLocks(CountedPins):
         Descriptor that the writer's lock is taken on; it stays the caller's.
     writable : bool
         Whether `fd` can be locked exclusively.
+    sole : bool
+        Keep all other writers out from the first turn until `close`, not only during a turn.
 
     Notes
     -----
@@ -79,7 +94,7 @@ class FileLocks(CountedPins):
     Taking and freeing the writer's lock without contention costs three system calls.
     """
 
-    def __init__(self, path: str, fd: int, writable: bool) -> None:
+    def __init__(self, path: str, fd: int, writable: bool, sole: bool = False) -> None:
         self.path = path
         self._fd = fd
         self._writable = writable
@@ -87,6 +102,8 @@ class FileLocks(CountedPins):
         self._pin_fd = -1
         self._gate = ThreadGate(path)
         self._held = False
+        self.sole = sole
+        self._alone = False  # holds SOLE
         super().__init__()
 
     # The writer
@@ -102,38 +119,83 @@ class FileLocks(CountedPins):
         if self._fd < 0:
             raise StoreClosedError(f"{self.path!r} is closed")
         started = time.monotonic()
+        deadline = None if timeout is None else started + timeout
         ticket = threading.get_ident(), object()
         try:
             self._gate.acquire(ticket, timeout)
-            # Both bytes in one call: nobody writes and nobody waits.
-            if not self._try(_LOCK_BOTH):
-                deadline = None if timeout is None else started + timeout
-                self._wait_for(_LOCK_TURNSTILE, deadline, started)
-                self._wait_for(_LOCK_WRITER, deadline, started)
-            self._set(_FREE_TURNSTILE)
+            if self.sole and not self._alone:
+                self._become_sole(deadline, started)
+            if self._locked(LINE_BASE, LINE_BASE + PLACES - 1) or not self._try(_LOCK_WRITER):
+                if timeout == 0:
+                    raise self._too_late(started, PLACES)
+                self._wait_in_line(deadline, started)
             self._held = True
         except BaseException:
             # Also after Ctrl-C between a lock and the line behind it.
             if self._gate.holds(ticket):
                 self._held = False
                 try:
-                    self._set(_FREE_BOTH)
+                    self._set(_FREE_WRITER)
+                    self._set(_LEAVE_LINE)
                 finally:
                     self._gate.release()
             raise
 
-    def _wait_for(self, request: bytes, deadline: float | None, started: float) -> None:
+    def _become_sole(self, deadline: float | None, started: float) -> None:
         pause = FIRST_PAUSE_S
-        while not self._try(request):
+        while not self._try(_LOCK_SOLE):
             now = time.monotonic()
             if deadline is not None and now >= deadline:
-                holder = self.writer_holder()
-                by = f"by {holder}" if holder else "by another process or another open of it"
+                holder = self._holder_of(SOLE) or "another process, perhaps of another machine"
                 raise StoreLockedError(
-                    f"{self.path!r} is being written to {by} (waited {now - started:.3g} s)"
+                    f"{self.path!r} is on a network mount and open for writing in {holder}: "
+                    "there one store at a time writes, until it is closed "
+                    f"(waited {now - started:.3g} s)"
                 )
-            time.sleep(pause if deadline is None else min(pause, deadline - now))
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+            pause = _slept(pause, deadline, now)
+        self._alone = True
+
+    def _wait_in_line(self, deadline: float | None, started: float) -> None:
+        place = self._take_place()
+        first, pause = -1, 0.0
+        while True:
+            ahead = self._first_before(place)
+            if ahead is None and self._try(_LOCK_WRITER):
+                break
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                raise self._too_late(started, place)
+            if ahead != first:
+                # The line has moved. Who stands far behind need not look as often.
+                pause = FIRST_PAUSE_S * (1 if ahead is None else 1 + place - ahead)
+                first = -1 if ahead is None else ahead
+            pause = _slept(pause, deadline, now)
+        self._set(_LEAVE_LINE)
+
+    def _take_place(self) -> int:
+        """Line up behind everybody who waits."""
+        place = 0
+        while found := self._locked(LINE_BASE + place, LINE_BASE + PLACES - 1):
+            place = found[1] + 1 - LINE_BASE
+        while not self._try(_flock(fcntl.F_WRLCK, LINE_BASE + place, 1)):
+            place += 1  # somebody else came at the same time
+        return place
+
+    def _first_before(self, place: int) -> int | None:
+        """Return the lowest place before `place` where somebody waits, or None."""
+        first = place
+        while first and (found := self._locked(LINE_BASE, LINE_BASE + first - 1)):
+            first = max(0, found[0] - LINE_BASE)
+        return None if first == place else first
+
+    def _too_late(self, started: float, place: int) -> StoreLockedError:
+        holder = self.writer_holder()
+        ahead = None if holder else self._first_before(place)
+        if ahead is not None and (waiting := self._holder_of(LINE_BASE + ahead)):
+            holder = f"{waiting}, whose turn it is"
+        by = f"by {holder}" if holder else "by another process or another open of it"
+        waited = time.monotonic() - started
+        return StoreLockedError(f"{self.path!r} is being written to {by} (waited {waited:.3g} s)")
 
     def _try(self, request: bytes) -> bool:
         try:
@@ -162,7 +224,7 @@ class FileLocks(CountedPins):
             return
         self._held = False
         try:
-            self._set(_FREE_BOTH)
+            self._set(_FREE_WRITER)
         finally:
             self._gate.release()
 
@@ -241,18 +303,22 @@ class FileLocks(CountedPins):
         return joined(sorted(found))
 
     def _pin_in(self, first: int, last: int) -> tuple[int, int] | None:
+        found = self._locked(PIN_BASE + first, PIN_BASE + last)
+        return found and (found[0] - PIN_BASE, found[1] - PIN_BASE)
+
+    def _locked(self, first: int, last: int) -> tuple[int, int] | None:
+        """Return (first, last byte) of any one lock of others in a range, or None."""
         if _GETLK is None or not HAVE_OFD:
             return None
-        request = _flock(fcntl.F_WRLCK, PIN_BASE + first, last - first + 1)
+        request = _flock(fcntl.F_WRLCK, first, last - first + 1)
         try:
             answer = fcntl.fcntl(self._fd, _GETLK, request)
         except OSError as error:
             raise self._failed(error) from None
-        kind, _, start, length, _ = _FLOCK.unpack(answer)
+        kind, start, length = system.unpack_lock(answer)
         if kind == fcntl.F_UNLCK:
             return None
-        stop = start + length if length else PIN_BASE + MAX_COMMIT + 1  # 0: to the end
-        return start - PIN_BASE, stop - PIN_BASE - 1
+        return start, start + length - 1 if length else (1 << 63) - 1  # 0: to the end
 
     # Who, as /proc tells
 
@@ -260,40 +326,21 @@ class FileLocks(CountedPins):
         found: dict[int, set[int]] = {}
         for pid, start, stop in self._seen():
             # A range that nobody could have pinned commit by commit is not ours to list.
-            if start >= PIN_BASE and stop - start < 1 << 20:
+            if PIN_BASE <= start < LINE_BASE and stop - start < 1 << 20:
                 for byte in range(start, stop + 1):
                     found.setdefault(byte - PIN_BASE, set()).add(pid)
         return {commit: sorted(pids) for commit, pids in sorted(found.items())}
 
     def writer_holder(self) -> str | None:
-        for pid, start, stop in self._seen():
-            if start <= WRITER <= stop:
-                return _process_name(pid)
-        return None
+        return self._holder_of(WRITER)
+
+    def _holder_of(self, byte: int) -> str | None:
+        pids = (pid for pid, start, stop in self._seen() if start <= byte <= stop)
+        pid = next(pids, None)
+        return None if pid is None else process_name(pid)
 
     def _seen(self) -> Iterator[tuple[int, int, int]]:
-        """Yield (process id, first, last byte) of the OFD locks on this file."""
-        if self._fd < 0:
-            return
-        own = os.fstat(self._fd)
-        for name in _listing("/proc"):
-            if not name.isdigit():
-                continue
-            for fd in _listing(f"/proc/{name}/fd"):
-                try:
-                    found = os.stat(f"/proc/{name}/fd/{fd}")
-                    if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino):
-                        continue
-                    with open(f"/proc/{name}/fdinfo/{fd}") as info:
-                        lines = info.read().splitlines()
-                except OSError:
-                    continue  # gone meanwhile, or not ours to look at
-                for line in lines:
-                    # lock: 1: OFDLCK ADVISORY READ -1 fe:00:INODE START END
-                    words = line.split()
-                    if len(words) == 9 and words[0] == "lock:" and words[2] == "OFDLCK":
-                        last = 2**63 - 1 if words[8] == "EOF" else int(words[8])
-                        yield int(name), int(words[7]), last
+        return locks_seen(self._fd) if self._fd >= 0 else iter(())
 
     # Life
 
@@ -325,18 +372,8 @@ class FileLocks(CountedPins):
                 self._set_pin(commit, fcntl.F_RDLCK)
 
 
-def _listing(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []  # no /proc, a process that has ended, or one of somebody else
-
-
-def _process_name(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            command = file.read(200).replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:
-        command = ""
-    where = "this process" if pid == os.getpid() else f"process {pid}"
-    return f"{where} ({command})" if command else where
+def _slept(pause: float, deadline: float | None, now: float) -> float:
+    """Sleep, and return the next pause, which is longer."""
+    pause = min(pause, LONGEST_PAUSE_S)
+    time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - now)))
+    return 2 * pause
