@@ -87,20 +87,21 @@ def read_blocks(
     if total > READ_RUN:
         return read_runs(view, pointer, runs, dtype, n_values)
     at = StoredBlocks.room_for(len(numbers))
-    data = scratch("stored", at + total, _BYTES)
+    buffer = scratch("stored", at + total, _BYTES)
+    data = buffer.data
+    view.reader.read_spans(pointer, head.size, [(a, b) for _, a, b in spans], data[at:])
     starts: list[int] = []
     stops: list[int] = []
     done = 0
     for sectors, a, b in spans:
-        part = data[at : at + b - a]
-        view.reader.read_part_into(pointer, head.size + a, part)
-        verify_sectors(pointer, head, part.data, a, sectors)
-        end = bisect_left(numbers, (sectors[-1] + 1) * per, done)
         shift = at - a
-        starts += [edges[number] + shift for number in numbers[done:end]]
-        stops += [edges[number + 1] + shift for number in numbers[done:end]]
+        verify_sectors(pointer, head, data, -shift, sectors)
+        end = bisect_left(numbers, (sectors[-1] + 1) * per, done)
+        for number in numbers[done:end]:
+            starts.append(edges[number] + shift)
+            stops.append(edges[number + 1] + shift)
         done, at = end, at + b - a
-    blocks = StoredBlocks(data, starts, stops)
+    blocks = StoredBlocks(buffer, starts, stops)
     last = min((numbers[-1] + 1) * block_values, n_values) - numbers[-1] * block_values
     out = scratch("runs", (len(numbers) - 1) * block_values + last, dtype)
     try:

@@ -6,9 +6,6 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kist.engine.overlay import MISSING, Missing, Overlay
 from kist.engine.tree import Tree
 from kist.errors import CorruptDataError, StoreClosedError
@@ -64,11 +61,26 @@ class Reader:
             raise _cut_off(pointer)
         return data
 
-    def read_part_into(self, pointer: Pointer, start: int, out: NDArray[np.uint8]) -> None:
-        """Fill `out` with bytes of a body, not verified: the caller knows their sum."""
+    def read_spans(
+        self, pointer: Pointer, start: int, spans: Sequence[tuple[int, int]], out: memoryview
+    ) -> None:
+        """Fill `out` with spans of bytes of a body, not verified: the caller knows their sums.
+
+        Parameters
+        ----------
+        start : int
+            Byte of the body from which on spans are counted.
+        spans : sequence of (int, int)
+            First byte and end of each.
+        """
         self.check_range(pointer)
-        if self.backend.read_into(pointer.offset + FRAME.size + start, out) != len(out):
-            raise _cut_off(pointer)
+        read_into = self.backend.read_into
+        begin = pointer.offset + FRAME.size + start
+        at = 0
+        for a, b in spans:
+            if read_into(begin + a, out[at : at + b - a]) != b - a:
+                raise _cut_off(pointer)
+            at += b - a
 
     def check_range(self, pointer: Pointer) -> None:
         """Refuse a pointer that cannot lead to a frame."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 from kist.errors import CorruptDataError
 from kist.format.checksum import Buffer, sum64
 from kist.format.layout import ALIGNMENT, PAGE_HEAD, PAGE_MAGIC
 
-SECTOR_BYTES = 16 * 1024
+SECTOR_BYTES = 8 * 1024
 MAX_HEAD = 1 << 24
 
 _STAGE = struct.Struct("<HI")
@@ -69,7 +69,7 @@ def pack_page_head(
     *,
     aligned: bool = False,
 ) -> bytes:
-    """Head for these stored blocks; cuts them into sectors of at least 16 KiB.
+    """Head for these stored blocks; cuts them into sectors of at least 8 KiB.
 
     An aligned head is a multiple of 64 bytes long, so that what follows it in the file stands
     at one.
@@ -127,7 +127,7 @@ def unpack_page_head(data: bytes, body_length: int) -> PageHead:
         or f["sector_blocks"] < 1
         or n_blocks != -(-n_values // block_values)
         or n_sectors != -(-n_blocks // f["sector_blocks"])
-        or any(a > b for a, b in pairwise(ends))
+        or list(ends) != sorted(ends)
         or (ends[-1] if ends else 0) != body_length - len(data)
     ):
         raise CorruptDataError("page head: values, blocks and sectors do not add up")

@@ -6,7 +6,7 @@ A plane through an array selects the same part of most chunks that it meets: pla
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Any, Final, NamedTuple
@@ -22,11 +22,15 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 Ints = tuple[int, ...]
 
-_FEW: Final = 64
 _MANY_PIECES: Final = 6
+"""More are cut out of all blocks put together."""
 _KEPT: Final = 256
 _KEPT_BLOCKS: Final = 1024
 """Plans for more blocks are not kept: they take more memory, and less of the time."""
+
+
+_AxisPiece = tuple[slice, slice, slice, int, int]
+"""Blocks, the part of each, its place in the output, how many blocks, elements of each."""
 
 
 class _Piece(NamedTuple):
@@ -48,8 +52,10 @@ class BlockPlan(NamedTuple):
         The same as runs of values.
     shape : tuple of int
         Of the decoded values: blocks along each axis, then the shape of a block.
+    along : list of list
+        For steps of 1, along each axis: whole blocks together, those that the selection cuts apart.
     pieces : list
-        For steps of 1: whole blocks together, those that the selection cuts apart.
+        The boxes that these make, if there are few.
     inside : tuple of slice
         For steps of 1: the selection in the blocks put together.
     picks : tuple or None
@@ -59,6 +65,7 @@ class BlockPlan(NamedTuple):
     numbers: list[int]
     runs: list[tuple[int, int]]
     shape: Shape
+    along: list[list[_AxisPiece]]
     pieces: list[_Piece]
     inside: tuple[slice, ...]
     picks: tuple[Any, ...] | None
@@ -72,11 +79,7 @@ class BlockPlan(NamedTuple):
             lengths = [n * b for n, b in zip(self.shape[:ndim], self.shape[ndim:], strict=True)]
             out[...] = blocks.transpose(order).reshape(lengths)[self.picks]
             return
-        if (
-            len(self.pieces) > _MANY_PIECES
-            and blocks.nbytes <= KEPT_BYTES
-            and not blocks.dtype.hasobject
-        ):
+        if not self.pieces and blocks.nbytes <= KEPT_BYTES and not blocks.dtype.hasobject:
             # One copy of all blocks and one of the box take less time than many small ones.
             counts, block = self.shape[:ndim], self.shape[ndim:]
             pairs = list(zip(counts, block, strict=True))
@@ -84,7 +87,7 @@ class BlockPlan(NamedTuple):
             copy_values(blocks.transpose(order), whole.reshape([n for pair in pairs for n in pair]))
             copy_values(whole.reshape([n * b for n, b in pairs])[self.inside], out)
             return
-        for source, target, split in self.pieces:
+        for source, target, split in self.pieces or _pieces(self.along):
             copy_values(blocks[source].transpose(order), out[target].reshape(split))
 
 
@@ -130,31 +133,25 @@ def plan_blocks(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: S
 
 @lru_cache(maxsize=_KEPT)
 def _plan(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) -> BlockPlan:
-    ndim, block = len(count), grid.block
-    along = []
+    block = grid.block
+    numbers = [0]
     for axis, (n, stride) in enumerate(zip(counts, grid.block_strides, strict=True)):
         first, d, b = start[axis], step[axis], block[axis]
         if d > b and count[axis] > 1:
-            along.append([(first + d * k) // b * stride for k in range(n)])
+            places = [(first + d * k) // b * stride for k in range(n)]
         else:
-            along.append([(first // b + k) * stride for k in range(n)])
-    if math.prod(counts) <= _FEW:  # NumPy's calls take longer than a few sums
-        numbers = [sum(places) for places in product(*along)]
-    else:
-        grown = np.zeros((1,) * ndim, np.int64)
-        for axis, places in enumerate(along):
-            grown = grown + np.array(places).reshape([-1 if k == axis else 1 for k in range(ndim)])
-        numbers = grown.reshape(-1).tolist()
+            places = [(first // b + k) * stride for k in range(n)]
+        numbers = [number + place for number in numbers for place in places]
     runs = runs_of(numbers, grid)
-    offset = tuple(a % b for a, b in zip(start, block, strict=True))
+    offset = tuple([a % b for a, b in zip(start, block, strict=True)])
+    inside = tuple([slice(a, a + n) for a, n in zip(offset, count, strict=True)])
+    along: list[list[_AxisPiece]] = []
     pieces: list[_Piece] = []
     picks: tuple[Any, ...] | None = None
     if all(d == 1 or n == 1 for d, n in zip(step, count, strict=True)):
-        axes = [_axis_pieces(a, n, b) for a, n, b in zip(offset, count, block, strict=True)]
-        for parts in product(*axes):
-            source = (*(p[0] for p in parts), *(p[1] for p in parts))
-            split = tuple(size for p in parts for size in (p[3], p[4]))
-            pieces.append(_Piece(source, tuple(p[2] for p in parts), split))
+        along = [_axis_pieces(a, n, b) for a, n, b in zip(offset, count, block, strict=True)]
+        if math.prod(map(len, along)) <= _MANY_PIECES:
+            pieces = list(_pieces(along))
     elif any(d > b and n > 1 for d, b, n in zip(step, block, count, strict=True)):
         picks = np.ix_(
             *(
@@ -168,8 +165,14 @@ def _plan(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) 
         picks = tuple(
             slice(a, a + (n - 1) * d + 1, d) for a, n, d in zip(offset, count, step, strict=True)
         )
-    inside = tuple(slice(a, a + n) for a, n in zip(offset, count, strict=True))
-    return BlockPlan(numbers, runs, (*counts, *block), pieces, inside, picks)
+    return BlockPlan(numbers, runs, (*counts, *block), along, pieces, inside, picks)
+
+
+def _pieces(along: list[list[_AxisPiece]]) -> Iterator[_Piece]:
+    for parts in product(*along):
+        source = (*(p[0] for p in parts), *(p[1] for p in parts))
+        split = tuple(size for p in parts for size in (p[3], p[4]))
+        yield _Piece(source, tuple(p[2] for p in parts), split)
 
 
 def runs_of(numbers: Sequence[int], grid: BlockGrid) -> list[tuple[int, int]]:
@@ -186,8 +189,8 @@ def runs_of(numbers: Sequence[int], grid: BlockGrid) -> list[tuple[int, int]]:
     return runs
 
 
-def _axis_pieces(offset: int, n: int, b: int) -> list[tuple[slice, slice, slice, int, int]]:
-    """Return (blocks, part of each, place in the output, blocks, elements) along one axis."""
+def _axis_pieces(offset: int, n: int, b: int) -> list[_AxisPiece]:
+    """Cut `n` elements along one axis, the first at `offset` of its block, where blocks end."""
     out = []
     done = 0
     at = offset
