@@ -35,6 +35,9 @@ Request = tuple[Pointer, Array, int, int]
 # call costs (about 10 us at 10 GB/s from the page cache).
 READ_GAP = 64 * 1024
 READ_RUN = 8 << 20
+MAX_BLOCK_BYTES = 64 << 20
+"""Most bytes of a block of which only a part is wanted. Writers make far smaller ones; in
+a hostile file a few bytes may stand for as many values as they like."""
 _CACHED_HEADS = 4096
 _heads: OrderedDict[bytes, tuple[PageHead, tuple[Stage, ...]]] = OrderedDict()
 
@@ -195,6 +198,8 @@ def _decode_verified(
             wanted = slice(start - low, start - low + len(out))
             decode_strings(stages, head.n_values, size, first, blocks, out, wanted)
             return
+        if not whole and (high - low) * out.itemsize > MAX_BLOCK_BYTES:
+            raise CodecError(f"a block of {(high - low) * out.itemsize:,} bytes")
         target = out if whole else np.empty(high - low, out.dtype)
         decode(stages, out.dtype, head.n_values, size, first, blocks, target)
     except CodecError as error:
