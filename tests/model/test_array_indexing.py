@@ -56,6 +56,7 @@ def small_pages() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(array_grid, "CHUNK_BYTES", 1024)
         patch.setattr(array_grid, "BLOCK_BYTES", 64)
+        patch.setattr(array_grid, "RUN_BYTES", 64)
         patch.setattr(array_read, "THREAD_BYTES", 512)
         patch.setattr(array_read, "TASK_BYTES", 128)
         patch.setattr(array_read, "FEW_MISSING", 2)

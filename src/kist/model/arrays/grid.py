@@ -26,7 +26,10 @@ LARGE_BYTES: Final = 64 << 20
 """Arrays from this size on get the larger chunks. Measured with a cube of 512 f4: planes are read
 in 0.7 to 0.8 of the time, cubes of 32 in 0.85; one changed value costs twice as much."""
 BLOCK_BYTES: Final = 32 << 10
-"""Raw bytes of a block of one axis; with several axes 8 to 64 KiB, so that they can be equal."""
+"""Raw bytes of a block, or 8 to 64 KiB, so that all axes can be equal."""
+RUN_BYTES: Final = 40 << 10
+"""The same for values in C order. Ten million equal steps take 1/99 of their bytes in blocks of
+32 KiB, 1/119 in these, for every block has a header; a sine loses 3 %."""
 MAX_BLOCKS: Final = 1 << 14
 """Most blocks of a chunk: the head of its page takes 16 bytes for each."""
 
@@ -117,7 +120,7 @@ def choose_blocks(chunks: Shape, item_bytes: int) -> Shape:
 
 def choose_runs(chunks: Shape, item_bytes: int) -> Shape:
     """Return the block shape for chunks in C order: ``(1, ..., 1, k, all, ..., all)``."""
-    target = max(BLOCK_BYTES, math.prod(chunks) * item_bytes // 4096) // item_bytes
+    target = max(RUN_BYTES, math.prod(chunks) * item_bytes // 4096) // item_bytes
     out = [1] * len(chunks)
     for axis in reversed(range(len(chunks))):
         out[axis] = max(1, min(chunks[axis], target))
