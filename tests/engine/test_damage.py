@@ -8,7 +8,7 @@ import warnings
 import pytest
 
 from kist.engine import Engine, Frame, Pointer, Problem
-from kist.errors import CorruptDataError, DamageWarning, KistError
+from kist.errors import CorruptDataError, DamageWarning, KistError, UnsupportedVersionError
 from kist.format import keys, layout
 from kist.format.values import pack_record, unpack_record
 from kist.storage import MemoryBackend, MemoryFile
@@ -185,3 +185,15 @@ def test_all_damage_is_listed_at_once() -> None:
     found = {(problem.where, problem.offset) for problem in opened(data).check()}
     expected = {("extent", EXTENTS[number].offset) for number in (401, 403)}
     assert found == {("tree", leaf.offset), *expected}
+
+
+def test_a_damaged_number_of_the_version_does_not_hide_the_other_copy() -> None:
+    for at in (layout.SUPER_OFFSET, layout.SUPER_COPY_OFFSET):
+        data = bytearray(DATA)
+        data[at + layout.SUPER.offset("version")] = 77
+        engine = opened(data)
+        assert read(engine) == WHOLE
+        assert [(p.where, p.offset) for p in engine.check()] == [("super", at)]
+    data[layout.SUPER_OFFSET + layout.SUPER.offset("version")] = 77
+    with pytest.raises(UnsupportedVersionError, match="format version 77"):
+        opened(data)

@@ -99,18 +99,18 @@ def candidates_of(ring: Ring, notes: list[str]) -> tuple[list[Candidate], bool]:
         bases.append(Slot(0, 0, 0, layout.RING_OFFSET, layout.DATA_OFFSET, 2, None, bytes(16)))
     pairs += [(base, chain) for base in bases if (chain := _walk(ring, base))]
     found: dict[tuple[int, bytes], Candidate] = {}
-    told: list[Chain] = []
+    told: list[tuple[int, int, Chain]] = []
     for base, chain in pairs:
         if base.commit == 0 and not chain.seen and (base.checkpoint == 0 or records):
             continue  # an empty store, while there are records that do not follow from it
-        told.append(chain)
+        told.append((chain.state.commit, base.checkpoint, chain))
         for part in (chain, _before_root(ring, base, chain)):
             if part is not None:
                 root = part.state.root_bytes() or NO_POINTER
                 found.setdefault((part.state.commit, root), Candidate.of(part))
     missing = ""
     if told:
-        newest = max(told, key=lambda chain: chain.state.commit)
+        newest = max(told, key=lambda one: one[:2])[2]  # the newer slot knows where the log goes on
         missing = find_damage(ring, list(slots), newest).split(":", 1)[0]
         notes += [missing] if missing else []
     order = sorted(found, key=lambda key: key[0], reverse=True)

@@ -129,14 +129,24 @@ class _Frames:
         self._uuid = uuid
         self._progress = progress
         self._found: list[FrameHeader] | None = None
+        self._inner: list[FrameHeader] = []
 
     @property
     def whole(self) -> list[FrameHeader]:
         """Headers of the frames whose bodies are whole too."""
         if self._found is None:
-            headers = scan_frames(self._reader.backend, self._uuid, self._progress)
-            self._found = [h for h in headers if not extent_damage(self._reader, pointer_of(h))]
+            self._found = []
+            for header in scan_frames(self._reader.backend, self._uuid, self._progress):
+                if not extent_damage(self._reader, pointer_of(header)):
+                    self._found.append(header)
+                elif header.type == FRAME_TREE and header.column:
+                    self._inner.append(header)
         return self._found
+
+    @property
+    def broken_inner(self) -> list[FrameHeader]:
+        """Pages above leaves of which the header alone is whole: nothing is lost with them."""
+        return self._inner if self.whole else []
 
 
 def _assemble(
@@ -174,10 +184,10 @@ def _assemble(
         space = _dead(remains, candidate)
         if space is not None and not complete:
             _adopt(remains, [h for h in trees if not _touches(space, h)])
-            complete = _covered(remains, candidate, space)
+            complete = _covered(remains, candidate, space, frames.broken_inner)
     elif not complete:
         kept = tree.leaves.copy(), tree.reached.copy(), tree.broken.copy()
-        space = _by_proof(remains, candidate, trees)
+        space = _by_proof(remains, candidate, trees, frames.broken_inner)
         complete = space is not None
         if not complete and kept[1]:
             tree.leaves, tree.reached, tree.broken = kept  # all of it has its way to the root
@@ -251,7 +261,10 @@ def _adopt(remains: Remains, trees: list[FrameHeader]) -> None:
 
 
 def _by_proof(
-    remains: Remains, candidate: Candidate, trees: list[FrameHeader]
+    remains: Remains,
+    candidate: Candidate,
+    trees: list[FrameHeader],
+    broken_inner: list[FrameHeader],
 ) -> list[Extent] | None:
     """Put leaves together without knowing what is in use, and see whether it adds up.
 
@@ -274,7 +287,7 @@ def _by_proof(
         found = _dead(remains, candidate)
         if found is None:
             break
-        if _covered(remains, candidate, found):
+        if _covered(remains, candidate, found, broken_inner):
             return found
         if found == dead:
             break
@@ -317,7 +330,9 @@ def _used(remains: Remains) -> dict[int, Pointer]:
     return used
 
 
-def _covered(remains: Remains, candidate: Candidate, dead: list[Extent]) -> bool:
+def _covered(
+    remains: Remains, candidate: Candidate, dead: list[Extent], broken_inner: list[FrameHeader]
+) -> bool:
     """Whether what is known to be used and what is not are all of the file, without overlap."""
     pieces = [pointer.extent for pointer in _used(remains).values()]
     known = {offset for offset, _ in pieces}
@@ -325,6 +340,11 @@ def _covered(remains: Remains, candidate: Candidate, dead: list[Extent]) -> bool
         pointer = Pointer.unpack(page.pointer)
         if pointer.offset and pointer.offset not in known:
             pieces.append(pointer.extent)
+            known.add(pointer.offset)
+    for header in broken_inner:
+        in_use = header.birth <= candidate.state.commit and not _touches(dead, header)
+        if in_use and header.offset not in known:
+            pieces.append(pointer_of(header).extent)
     at = layout.DATA_OFFSET
     for offset, length in sorted(pieces + dead):
         if offset != at:

@@ -84,6 +84,14 @@ def _unpack_one(data: bytes) -> Super | None:
     return Super(**fields)
 
 
+def _whole(data: bytes) -> Super | None:
+    """A copy of this version, also where the other copy is, or says that it is, of a newer one."""
+    try:
+        return _unpack_one(data)
+    except UnsupportedVersionError:
+        return None
+
+
 def has_super(head: bytes) -> bool:
     """Whether anything was ever written where the super and its copy stand."""
     return any(
@@ -95,7 +103,7 @@ def has_super(head: bytes) -> bool:
 def damaged_supers(head: bytes) -> list[int]:
     """Offsets of the copies of the super that are not whole, in the first 16 KiB."""
     places = (layout.SUPER_OFFSET, layout.SUPER_COPY_OFFSET)
-    return [at for at in places if _unpack_one(head[at : at + layout.BLOCK]) is None]
+    return [at for at in places if _whole(head[at : at + layout.BLOCK]) is None]
 
 
 def unpack_super(head: bytes, path: str) -> Super:
@@ -112,7 +120,13 @@ def unpack_super(head: bytes, path: str) -> Super:
     """
     first = head[layout.SUPER_OFFSET : layout.SUPER_OFFSET + layout.BLOCK]
     second = head[layout.SUPER_COPY_OFFSET : layout.SUPER_COPY_OFFSET + layout.BLOCK]
-    found = _unpack_one(first) or _unpack_one(second)
+    try:
+        found = _unpack_one(first) or _unpack_one(second)
+    except UnsupportedVersionError as error:
+        # Damage to the number of the version: the other copy knows it.
+        found = _whole(first) or _whole(second)
+        if found is None:
+            raise type(error)(f"{path}: {error}") from None
     if found is None:
         if head[:8] == layout.SUPER_MAGIC or second[:8] == layout.SUPER_MAGIC:
             raise CorruptDataError(
