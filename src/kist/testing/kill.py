@@ -1,157 +1,67 @@
-"""Writers that are killed for real: a process with an open store gets SIGKILL at some moment.
+"""Processes that are killed for real: SIGKILL at random moments to writers, readers, compactors.
 
-A *writer* makes a store and takes numbered steps: appends of 3, 10 and 600 rows, assignments,
-deletions, and rows with an attribute in one transaction. After each it says so on a pipe. The
-judge kills it after a random number of answers (and some turns of an empty loop, so that all parts
-of a commit are met), and demands:
+Two forms. *Alone*, one writer makes a store and takes numbered steps, each of them one call or one
+transaction. *Among others*, up to three writers share the steps (each transaction reads the number
+of the last one and counts on), readers look at one snapshot after the other, and a compactor makes
+the file small. All say what they have done on a pipe. The judge kills one of them after a random
+number of answers (and some turns of an empty loop, so that all parts of a commit are met), and
+demands after each kill:
 
-1. the file opens, and shows all that was answered for, or one step more, and nothing in between;
+1. the file opens, and shows all that was answered for or seen by a reader: whole, the same as a
+   model in NumPy, and at most one step more for each writer that was killed;
 2. `check` finds nothing;
-3. no lock is left: the next commit gets its turn at once, whether another process makes it or
-   this one;
-4. a reader with an open snapshot, in a process of its own, reads the same as before.
+3. no lock is left: where no writer is alive, the next commit gets its turn without waiting, and
+   no commit is pinned; where one is alive, it goes on;
+4. no reader is disturbed: none sees a state that never was, or one older than it saw before, or
+   its snapshot changed; and no step is done twice.
 
 This holds in every durability: the death of a process loses nothing that was written. The long
-run, in a temporary directory::
+run, over both forms, all durabilities and both programs, in a temporary directory::
 
-    python -m kist.testing.kill --kills 1000
-    python -m kist.testing.kill --kills 1000 --durability relaxed --seed 3
-    python -m kist.testing.kill --kills 1000 --program objects
+    python -m kist.testing.kill --kills 5000
 
-The program ``objects`` takes the steps of `kist.testing.programs` instead: arrays, tables, key
-stores and attributes, made, changed, moved and deleted.
+The program ``rows`` appends, assigns and deletes rows. ``objects`` takes the steps of
+`kist.testing.programs`: arrays, tables, key stores and attributes, made, changed, moved and
+deleted.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import itertools
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 import kist
-from kist.testing import programs
+from kist.testing.kill_processes import (
+    STARTED,
+    BrokenError,
+    Line,
+    Nursery,
+    advanced,
+    demand,
+    shows,
+    take_counted,
+)
+from kist.testing.kill_programs import PROGRAMS
 
-__all__ = ["DTYPE", "Model", "Report", "run_kills", "take_step"]
+__all__ = ["FORMS", "Alone", "Among", "Report", "run_kills"]
 
-DTYPE = np.dtype([("step", "i8"), ("n", "i4"), ("value", "f8"), ("text", "S6")])
-MOST_ROWS = 4000
-"""A deletion halves the table from here on: verifying must not become slower and slower."""
-
-FRESH_EVERY = 8
+FRESH_EVERY = {"alone": 8, "among": 12}
 """So many kills until a new file is begun: creation is under fire too."""
 
-_STARTED = -1
-
-
-def _rows(step: int, n: int) -> np.ndarray[Any, Any]:
-    rows = np.zeros(n, DTYPE)
-    rows["step"], rows["n"] = step, np.arange(n)
-    rows["value"] = step + rows["n"] / 100
-    rows["text"] = f"s{step % 1000}".encode()
-    return rows
-
-
-def _picked(step: int, n: int) -> np.ndarray[Any, Any]:
-    """Positions that a step touches, different from step to step."""
-    return np.unique((np.arange(20) * 7919 + step * 104729) % n)
-
-
-class Model:
-    """What a store must hold after each step, in plain NumPy.
-
-    Attributes
-    ----------
-    step : int
-        Last step taken; 0 is a new store.
-    rows : ndarray, shape (n,), dtype `DTYPE`
-        Rows of the table.
-    noted : int
-        Value of the store's attribute ``step``; 0 when it is not there.
-    """
-
-    def __init__(self) -> None:
-        self.step = 0
-        self.rows = np.zeros(0, DTYPE)
-        self.noted = 0
-
-    def next(self) -> Model:
-        """Return the model after one more step; this one stays."""
-        new = Model()
-        new.step, step = self.step + 1, self.step + 1
-        rows, new.noted = self.rows.copy(), self.noted
-        kind = step % 10
-        if kind == 8:
-            rows["value"][_picked(step, len(rows))] = -step
-        elif kind == 9:
-            gone = slice(0, len(rows) // 2) if len(rows) > MOST_ROWS else _picked(step, len(rows))
-            rows = np.delete(rows, gone)
-        else:
-            rows = np.concatenate([rows, _rows(step, {6: 3, 7: 600}.get(kind, 10))])
-        if kind == 6:
-            new.noted = step
-        new.rows = rows
-        return new
-
-    def is_shown_by(self, store: kist.Store) -> bool:
-        """Tell whether the store holds exactly this."""
-        with store.read():
-            noted = store.attrs.get("step", 0)
-            return bool(store["rows"][:].tobytes() == self.rows.tobytes() and noted == self.noted)
-
-
-def take_step(store: kist.Store, step: int) -> None:
-    """Do step number `step` to a store, in one commit; `Model.next` says what it is."""
-    table = store["rows"]
-    kind = step % 10
-    if kind == 6:
-        with store.transaction(f"step {step}"):
-            table.append(_rows(step, 3))
-            store.attrs["step"] = step
-    elif kind == 8:
-        table["value"][_picked(step, len(table))] = -step
-    elif kind == 9:
-        n = len(table)
-        table.delete(slice(0, n // 2) if n > MOST_ROWS else _picked(step, n))
-    else:
-        table.append(_rows(step, 600 if kind == 7 else 10))
-
-
-class Program(NamedTuple):
-    """What writers do. A model has ``step``, ``next()`` and ``is_shown_by(store)``."""
-
-    first: Callable[[], Any]
-    """The model of a store before the first step."""
-    prepare: Callable[[kist.Store], object]
-    """Makes a new store ready for the first step, in one commit at most."""
-    is_ready: Callable[[kist.Store], bool]
-    """Whether that was done."""
-    take: Callable[[kist.Store, Any], None]
-    """Does to a store what ``next()`` does to the model."""
-
-
-PROGRAMS = {
-    "rows": Program(
-        Model,
-        lambda store: store.require_table("rows", dtype=DTYPE),
-        lambda store: "rows" in store,
-        lambda store, model: take_step(store, model.step + 1),
-    ),
-    "objects": Program(
-        lambda: programs.World(0), lambda store: None, lambda store: True, programs.take_step
-    ),
-}
+FORMS = tuple(FRESH_EVERY)
+DURABILITIES = ("full", "relaxed", "none")
+SHARES = {"rows": 9, "objects": 1}
+"""Of kills in the long run: to compare all objects takes ten times as long."""
 
 
 @dataclass
@@ -160,28 +70,46 @@ class Report:
 
     Attributes
     ----------
-    kills : int
-        Writers killed.
+    killed : Counter
+        Processes killed, by role.
     acknowledged : int
         Steps that writers had answered for.
     in_flight : int
-        Kills after which one more step was there, committed but not yet answered for.
+        Steps that were there, committed but not answered for when their writer died.
     unborn : int
         Kills that came before the store was finished.
+    looks, compactions : int
+        Snapshots that readers have compared, and times that a file was made small, meanwhile.
     failures : list of str
         Broken promises; the run ends at the first.
     """
 
-    kills: int = 0
+    killed: Counter[str] = field(default_factory=Counter)
     acknowledged: int = 0
     in_flight: int = 0
     unborn: int = 0
+    looks: int = 0
+    compactions: int = 0
     failures: list[str] = field(default_factory=list)
 
+    @property
+    def kills(self) -> int:
+        """Processes killed."""
+        return self.killed.total()
+
+    def add(self, other: Report) -> None:
+        """Count what came of another run, too."""
+        self.killed += other.killed
+        for name in ("acknowledged", "in_flight", "unborn", "looks", "compactions"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.failures += other.failures
+
     def __str__(self) -> str:
+        roles = ", ".join(f"{n} {role}s" for role, n in sorted(self.killed.items()))
         head = (
-            f"{self.kills} kills, {self.acknowledged} steps acknowledged, {self.in_flight} more "
-            f"in flight, {self.unborn} during creation, {len(self.failures)} failures"
+            f"{self.kills} kills ({roles}), {self.acknowledged} steps acknowledged, "
+            f"{self.in_flight} more in flight, {self.unborn} kills during creation, {self.looks} "
+            f"looks of readers, {self.compactions} compactions, {len(self.failures)} failures"
         )
         return "\n".join([head, *(f"  {failure}" for failure in self.failures)])
 
@@ -191,135 +119,187 @@ def run_kills(
     kills: int,
     *,
     seed: int = 0,
+    form: str = "alone",
     durability: str = "full",
-    most_steps: int = 60,
     program: str = "rows",
+    most_answers: int = 60,
+    nursery: Nursery | None = None,
 ) -> Report:
-    """Kill writers of a store, and look at it after each.
+    """Kill processes that work on a store, and look at it after each.
 
     Parameters
     ----------
     folder : path
         Where the stores are made. They are removed, unless something was wrong.
     kills : int
-        How many writers.
+        How many processes.
     seed : int
-        Decides after how many answers each is killed.
+        Decides who is killed after how many answers.
+    form : {"alone", "among"}
+        One writer at a time, or writers, readers and compactors at once.
     durability : {"full", "relaxed", "none"}
-        Of the writers.
-    most_steps : int
-        A writer is killed after at most so many answers.
+        Of those who write.
     program : {"rows", "objects"}
         What they do.
+    most_answers : int
+        The next one is killed after at most so many answers.
+    nursery : Nursery, optional
+        Who starts the processes: it takes a second to begin.
 
     Returns
     -------
     Report
         Empty ``failures`` when every promise held.
     """
-    nursery = _Nursery()
+    report = Report()
+    rng = random.Random(f"{seed} {form} {durability} {program}")
+    own = Nursery() if nursery is None else nursery
     try:
-        judge = _Judge(nursery, Path(folder), random.Random(seed), durability, most_steps, program)
-        while judge.report.kills < kills and not judge.report.failures:
-            judge.life_of_a_store(min(FRESH_EVERY, kills - judge.report.kills))
-        return judge.report
+        while report.kills < kills:
+            path = Path(folder) / f"{form}-{durability}-{program}-{report.kills}.kist"
+            judge: Judge = (Alone if form == "alone" else Among)(
+                own, path, rng, report, durability, program, most_answers
+            )
+            judge.life_of_a_store(min(FRESH_EVERY[form], kills - report.kills))
+            path.unlink(missing_ok=True)
+    except BrokenError as failure:
+        report.failures.append(f"{path}, kill {report.kills}: {failure}")
+        own.close()
     finally:
-        nursery.close()
+        if nursery is None:
+            own.close()
+    return report
 
 
-class _BrokenError(Exception):
-    """A promise was broken."""
+class Judge:
+    """Kills, and looks at what is left."""
 
-
-def _demand(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise _BrokenError(otherwise)
-
-
-class _Judge:
     def __init__(
         self,
-        nursery: _Nursery,
-        folder: Path,
+        nursery: Nursery,
+        path: Path,
         rng: random.Random,
-        durability: str,
-        most_steps: int,
+        report: Report,
+        durability: str = "full",
         program: str = "rows",
+        most_answers: int = 60,
     ) -> None:
         self.nursery = nursery
-        self.folder = folder
+        self.path = path
         self.rng = rng
+        self.report = report
         self.durability = durability
-        self.most_steps = most_steps
+        self.most_answers = most_answers
         self.name, self.program = program, PROGRAMS[program]
-        self.report = Report()
-        self.model: Any = None  # None: no finished store yet
 
     def life_of_a_store(self, kills: int) -> None:
-        """Make a store, kill its writers, remove it."""
-        path = self.folder / f"{self.durability}-{self.report.kills}.kist"
-        self.model = None
-        reader: _Reader | None = None
-        try:
-            for _ in range(kills):
-                self.report.kills += 1
-                self._kill(path)
-                if self.model is None:
-                    continue
-                if reader is None:
-                    reader = _Reader(path, self.name)
-                reader.look()
-                if self.rng.random() < 0.3:
-                    reader.refresh()
-        except _BrokenError as failure:
-            self.report.failures.append(
-                f"{path}, kill {self.report.kills}, {self.durability}: {failure}"
-            )
-            return
-        finally:
-            if reader is not None:
-                reader.close()
-        path.unlink(missing_ok=True)
+        """Make a store, kill those who work on it; somebody removes it."""
+        raise TypeError("a judge is one of a form")
 
-    def _kill(self, path: Path) -> None:
-        answers = self.rng.choice((0, 0, 1, 2, self.rng.randrange(self.most_steps)))
-        turns = self.rng.choice((0, 1000, 10_000, 40_000, 160_000))
-        step = 0 if self.model is None else self.model.step
-        writer = self.nursery.writer(path, step, self.durability, self.name)
-        seen = _STARTED
-        for _ in range(answers + 1):
-            line = self.nursery.answer()
-            _demand(not line.startswith(b"dead"), "the writer ended by itself")
-            seen = int(line)
-        for _ in range(self.rng.randrange(turns + 1)):
+    def _start(self, role: str, number: int = 0) -> int:
+        return self.nursery.start(
+            role, self.path, durability=self.durability, program=self.name, number=number
+        )
+
+    def _hear(self, line: Line) -> None:
+        demand(line.word != "broken", f"{self.nursery.alive.get(line.pid)} {line.pid}: {line.rest}")
+
+    def _kill_after(self, answers: int, pid: int, role: str) -> None:
+        for _ in range(answers):
+            self._hear(self.nursery.line())
+        for _ in range(self.rng.randrange(self.rng.choice((1, 1000, 10_000, 40_000, 160_000)))):
             pass
-        os.kill(writer, signal.SIGKILL)
-        # What it said before it died counts.
-        while not (line := self.nursery.answer()).startswith(b"dead"):
-            seen = int(line)
-        _demand(line == b"dead %d\n" % signal.SIGKILL, f"the writer did not wait: {line!r}")
-        self._judge(path, seen)
+        self.nursery.kill(pid)
+        self.report.killed[role] += 1
+        for line in self.nursery.lines():  # what it said before it died counts
+            self._hear(line)
 
-    def _judge(self, path: Path, seen: int) -> None:
+    def _open(self) -> kist.Store | None:
+        """Open a store of which it is not sure that it was finished."""
+        try:
+            return kist.open(self.path)
+        except (kist.StoreNotFoundError, kist.NotAStoreError):
+            return None
+
+    def _take(self, take: Callable[[kist.Store], object]) -> kist.Store:
+        """Take a step at once, without waiting for a lock; returns the store."""
+        store = kist.open(self.path, "r+", timeout=0, durability=self.durability)  # type: ignore[arg-type]
+        try:
+            take(store)
+        except kist.StoreLockedError as error:
+            store.close()
+            raise BrokenError(f"a lock is left: {error}") from error
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+
+def check(store: kist.Store) -> None:
+    """Demand that nothing is wrong with a store."""
+    problems = store.check().problems
+    demand(not problems, f"check: {problems[:1]}")
+
+
+class Alone(Judge):
+    """One writer at a time, and a reader that keeps a snapshot across their deaths."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.model: Any = None  # None: no finished store yet
+        self.seen = STARTED
+
+    def life_of_a_store(self, kills: int) -> None:
+        keeper, snapshot = 0, ""
+        for _ in range(kills):
+            self._kill()
+            if self.model is None:
+                continue
+            if not keeper:
+                keeper = self._start("keeper")
+                snapshot = self.nursery.ask(keeper, "look")
+            shown = self.nursery.ask(keeper, "look")
+            demand(shown == snapshot, "an open reader sees its snapshot changed")
+            self.report.looks += 1
+            if self.rng.random() < 0.3:
+                snapshot = self.nursery.ask(keeper, "refresh")
+        self.nursery.kill_all()
+
+    def _hear(self, line: Line) -> None:
+        super()._hear(line)
+        self.seen = line.number
+
+    def _kill(self) -> None:
+        answers = self.rng.choice((0, 0, 1, 2, self.rng.randrange(self.most_answers)))
+        self.seen = STARTED
+        pid = self._start("loner", 0 if self.model is None else self.model.step)
+        self._kill_after(answers + 1, pid, "loner")
+        self.judge(self.seen)
+
+    def judge(self, seen: int) -> None:
+        """Look at what is there after `seen` was answered for."""
         before = self.model
-        if before is None:
-            store = _open_new(path, self.program)
-            if store is None:
-                _demand(seen == _STARTED, f"step {seen} was acknowledged, and the store is gone")
-                self.report.unborn += 1
-                return
-            before = self.program.first()
-        else:
-            store = kist.open(path)
+        store = self._open()
+        if before is None and store is not None and not self.program.is_ready(store):
+            store.close()
+            store = None
+        if store is None:
+            demand(
+                before is None and seen == STARTED,
+                f"step {seen} was acknowledged, and the store is gone",
+            )
+            self.report.unborn += 1
+            return
         with store:
-            found = self._found(store, before, max(seen, before.step))
-            _check(store)
+            before = self.program.first() if before is None else before
+            found = self.found(store, before, max(seen, before.step))
+            check(store)
         if self.rng.random() < 0.5:
             # Otherwise the next writer takes over from the dead one.
-            found = self._go_on(path, found)
+            found = self.go_on(found)
         self.model = found
 
-    def _found(self, store: kist.Store, model: Any, acknowledged: int) -> Any:
+    def found(self, store: kist.Store, model: Any, acknowledged: int) -> Any:
         """Return the model that the store shows: all that was acknowledged, or one step more."""
         self.report.acknowledged += acknowledged - model.step
         while model.step < acknowledged:
@@ -327,7 +307,7 @@ class _Judge:
         if model.is_shown_by(store):
             return model
         model = model.next()
-        _demand(
+        demand(
             model.is_shown_by(store),
             f"step {acknowledged} was acknowledged; what is there is neither the content after "
             "that step nor that after the next one",
@@ -335,199 +315,172 @@ class _Judge:
         self.report.in_flight += 1
         return model
 
-    def _go_on(self, path: Path, model: Any) -> Any:
-        with kist.open(path, "r+", timeout=0, durability=self.durability) as store:  # type: ignore[arg-type]
-            try:
-                self.program.take(store, model)
-            except kist.StoreLockedError as error:
-                raise _BrokenError(f"a lock is left: {error}") from error
+    def go_on(self, model: Any) -> Any:
+        """Take the step after a model; returns the next one."""
+        with self._take(lambda store: self.program.take(store, model)) as store:
             model = model.next()
-            _demand(model.is_shown_by(store), f"step {model.step} shows something else")
-            _check(store)
+            demand(model.is_shown_by(store), f"step {model.step} shows something else")
+            check(store)
         return model
 
 
-def _check(store: kist.Store) -> None:
-    problems = store.check().problems
-    _demand(not problems, f"check: {problems[:1]}")
+class Among(Judge):
+    """Writers, readers and a compactor at once."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.model = self.program.first()
+        self.done: set[int] = set()  # steps that somebody answered for
+        self.known = 0  # newest step that was answered for or seen
+        self.dead_writers = 0
 
-def _open_new(path: Path, program: Program) -> kist.Store | None:
-    """Open a store of which it is not sure that it was finished."""
-    try:
-        store = kist.open(path)
-    except (kist.StoreNotFoundError, kist.NotAStoreError):
-        return None
-    if program.is_ready(store):
-        return store
-    store.close()
-    return None
+    def life_of_a_store(self, kills: int) -> None:
+        roles = ["writer"] * self.rng.choice((1, 2, 3)) + ["reader"] * self.rng.choice((1, 2))
+        roles += ["compactor"] * self.rng.choice((0, 1, 1))
+        self.rng.shuffle(roles)
+        for left in range(kills, 0, -1):
+            if left == kills and self.rng.random() < 0.4:
+                roles.append("writer")
+                self._start("writer")  # to die while it makes the store
+            elif roles:
+                for role in roles:
+                    self._start(role, self.rng.randrange(1 << 30))
+                roles = []
+            elif not self.nursery.alive:
+                self._start("writer")
+            pid, role = self.rng.choice(sorted(self.nursery.alive.items()))
+            answers = self.rng.choice((0, 0, 1, 2, self.rng.randrange(self.most_answers)))
+            # Nobody but writers has anything to say before there is a store.
+            self._kill_after(answers if self._can_go_on() else 0, pid, role)
+            self.dead_writers += role == "writer"
+            self.judge()
+            if left > len(self.nursery.alive) and self.rng.random() < 0.7:
+                self._start(role, self.rng.randrange(1 << 30))
+        self.dead_writers += list(self.nursery.alive.values()).count("writer")
+        self.nursery.kill_all()
+        for line in self.nursery.lines():
+            self._hear(line)
+        self.judge()
+        self.report.acknowledged += len(self.done)
+        self.report.in_flight += self.model.step - len(self.done)
 
+    def _can_go_on(self) -> bool:
+        return "writer" in self.nursery.alive.values() or self.known > 0
 
-class _Process:
-    """A process of this module that answers on its output."""
+    def _hear(self, line: Line) -> None:
+        super()._hear(line)
+        if line.word == "did":
+            demand(line.number not in self.done, f"step {line.number} was done twice")
+            self.done.add(line.number)
+            self.known = max(self.known, line.number)
+        elif line.word == "saw":
+            self.report.looks += 1
+            self.known = max(self.known, line.number)
+        elif line.word == "compacted":
+            self.report.compactions += 1
 
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "kist.testing.kill", *arguments]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        # They are pipes because we asked for them.
-        self._in: IO[bytes] = self._process.stdin  # type: ignore[assignment]
-        self._out: IO[bytes] = self._process.stdout  # type: ignore[assignment]
-
-    def ask(self, question: bytes) -> bytes:
-        """Say something and return the answer, a line."""
-        self._in.write(question)
-        self._in.flush()
-        return self.answer()
-
-    def answer(self) -> bytes:
-        """Return the next line."""
-        line = self._out.readline()
-        _demand(bool(line), "a process of this test died")
-        return line
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-        self._in.close()
-        self._out.close()
-
-
-class _Nursery(_Process):
-    """A process that has imported all it takes, and forks the writers: importing takes longer."""
-
-    def __init__(self) -> None:
-        super().__init__("--nursery")
-
-    def writer(self, path: Path, step: int, durability: str, program: str) -> int:
-        """Start a writer; return its process id."""
-        return int(self.ask(f"{step} {durability} {program} {path}\n".encode()))
-
-
-class _Reader(_Process):
-    """A process that reads one snapshot again and again."""
-
-    def __init__(self, path: Path, program: str) -> None:
-        super().__init__("--read", str(path), "--program", program)
-        self._seen = self.ask(b"look\n")
-
-    def look(self) -> None:
-        """Read everything once more."""
-        seen = self.ask(b"look\n")
-        _demand(seen == self._seen, "an open reader sees its snapshot changed")
-
-    def refresh(self) -> None:
-        """Go to the newest commit."""
-        self._seen = self.ask(b"refresh\n")
-
-
-# The processes
-
-
-def _say(number: int) -> None:
-    os.write(1, b"%d\n" % number)
-
-
-def _raise_writers(orders: IO[bytes]) -> None:
-    for program in PROGRAMS.values():
-        with kist.open(":memory:") as store:  # loads all modules
-            program.prepare(store)
-            program.take(store, program.first())
-    for order in orders:
-        step, durability, name, path = order.decode().rstrip("\n").split(" ", 3)
-        child = os.fork()
-        if child == 0:
-            _say(os.getpid())
-            _write(path, int(step), durability, PROGRAMS[name])  # until it is killed, or raises
-        _, status = os.waitpid(child, 0)
-        os.write(1, b"dead %d\n" % (os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0))
-
-
-def _write(path: str, step: int, durability: str, program: Program) -> None:
-    model = program.first()
-    while model.step < step:
-        model = model.next()
-    _say(_STARTED)
-    store = kist.open(path, "a", durability=durability)  # type: ignore[arg-type]
-    program.prepare(store)
-    while True:
-        _say(model.step)
-        program.take(store, model)
-        model = model.next()
-
-
-def _fingerprint(store: kist.Store, program: str) -> str:
-    seen = hashlib.blake2b(digest_size=16)
-    with store.read():
-        if program == "rows":
-            seen.update(store["rows"][:].tobytes())
-            seen.update(str(store.attrs.get("step")).encode())
+    def judge(self) -> None:
+        """Look at what is there, while those who are alive go on."""
+        known = self.known
+        store = self._open()
+        if store is None:
+            demand(known == 0, f"step {known} was acknowledged, and the store is gone")
+            self.report.unborn += 1
+            return
+        with store:
+            self.model = advanced(store, self.program, self.model)
+            demand(
+                self.model.step >= known,
+                f"step {known} was acknowledged or seen, and step {self.model.step} is shown",
+            )
+            check(store)
+        alive = set(self.nursery.alive.values())
+        if "writer" in alive:
+            self._wait_for("did")  # nobody keeps it from its turn
+        elif "compactor" in alive:
+            self._wait_for("compacted")
         else:
-            store.visititems(lambda path, node: seen.update(_content(path, node)))  # gives None
-    return seen.hexdigest()
+            self._go_on()
+
+    def _wait_for(self, word: str) -> None:
+        while True:
+            line = self.nursery.line()
+            self._hear(line)
+            if line.word == word and line.pid in self.nursery.alive:
+                return
+
+    def _go_on(self) -> None:
+        missing = self.model.step - len(self.done)
+        demand(
+            0 <= missing <= self.dead_writers,
+            f"{missing} steps that nobody answered for, of {self.dead_writers} dead writers",
+        )
+        model = self.model
+
+        def take(store: kist.Store) -> None:
+            with store.transaction():
+                take_counted(store, self.program, model)
+
+        with self._take(take) as store:
+            self.model = model.next()
+            demand(shows(store, self.program, self.model), f"step {self.model.step}: other content")
+            check(store)
+            if not self.nursery.alive:
+                pins = [pin for pin in store.info.pins if pin["pid"] not in (None, os.getpid())]
+                demand(not pins, f"commits of the dead are pinned: {pins}")
+        self.done.add(self.model.step)
+        self.known = self.model.step
 
 
-def _content(path: str, node: Any) -> bytes:
-    parts = [path.encode(), _bytes(dict(node.attrs))]
-    if node.kind == "key store":
-        parts.append(_bytes(dict(node.items())))
-    elif not isinstance(node, kist.Group):
-        parts.append(_bytes(node[...] if node.kind == "array" else node[:]))
-    return b"\n".join(parts)
-
-
-def _bytes(value: Any) -> bytes:
-    if isinstance(value, np.ndarray):
-        return value.tobytes()  # repr leaves out the middle
-    if isinstance(value, dict):
-        return b"\n".join(repr(key).encode() + _bytes(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return b"\n".join(map(_bytes, value))
-    return repr(value).encode()
-
-
-def _read(path: str, program: str, questions: IO[bytes], answers: IO[bytes]) -> None:
-    with kist.open(path) as store:
-        for question in questions:
-            if question == b"refresh\n":
-                store.refresh()
-            answers.write(f"{store.commit_id} {_fingerprint(store, program)}\n".encode())
-            answers.flush()
+def _share(n: int, weights: Sequence[int]) -> int:
+    """Part of the first of several."""
+    return -(-n * weights[0] // sum(weights))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Kill writers in a temporary directory; gives 1 when a promise was broken."""
+    """Kill processes in a temporary directory; gives 1 when a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m kist.testing.kill", description=main.__doc__)
-    parser.add_argument("--kills", type=int, default=200, help="how many (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=5000, help="how many (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, help="begin nothing further after that time")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--durability", choices=("full", "relaxed", "none"), default="full")
-    parser.add_argument("--program", choices=tuple(PROGRAMS), default="rows")
+    parser.add_argument("--form", choices=FORMS, help="one only, of two")
+    parser.add_argument("--durability", choices=DURABILITIES, help="one only, of three")
+    parser.add_argument("--program", choices=tuple(PROGRAMS), help="one only, of two")
     parser.add_argument("--folder", help="where to make the stores")
-    parser.add_argument("--nursery", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--read", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.nursery:
-        _raise_writers(sys.stdin.buffer)
-        return 0
-    if options.read:
-        _read(options.read, options.program, sys.stdin.buffer, sys.stdout.buffer)
-        return 0
     started = time.monotonic()
+    ways = list(
+        itertools.product(
+            [options.form] if options.form else FORMS,
+            [options.durability] if options.durability else DURABILITIES,
+            [options.program] if options.program else PROGRAMS,
+        )
+    )
     folder = tempfile.mkdtemp(dir=options.folder)
-    report = run_kills(
-        folder,
-        options.kills,
-        seed=options.seed,
-        durability=options.durability,
-        program=options.program,
-    )
-    print(
-        f"{options.durability}, seed {options.seed}, {time.monotonic() - started:.0f} s: {report}"
-    )
-    if not report.failures:
+    total, nursery = Report(), Nursery()
+    for i, (form, durability, program) in enumerate(ways):
+        if options.minutes and time.monotonic() - started > 60 * options.minutes:
+            break
+        began = time.monotonic()
+        report = run_kills(
+            folder,
+            _share(options.kills - total.kills, [SHARES[program] for *_, program in ways[i:]]),
+            seed=options.seed,
+            form=form,
+            durability=durability,
+            program=program,
+            nursery=nursery,
+        )
+        way = f"{form}, {durability}, {program}, seed {options.seed}"
+        print(f"{way}, {time.monotonic() - began:.0f} s: {report}", flush=True)
+        total.add(report)
+        if report.failures:
+            break
+    nursery.close()
+    print(f"{time.monotonic() - started:.0f} s: {total}")
+    if not total.failures:
         os.rmdir(folder)
-    return 1 if report.failures else 0
+    return 1 if total.failures else 0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ A program for tests::
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,8 +108,16 @@ class World:
 
     def ops(self) -> list[Op]:
         """Return what the next step does."""
+        return self._planned()[0]
+
+    def next(self) -> World:
+        """Return the world after one more step; this one stays."""
+        return self._planned()[1]
+
+    def _planned(self) -> tuple[list[Op], World]:
         rng = np.random.default_rng((self.seed, self.step))
-        world = self._copy()
+        # Not deep: `_model` replaces what it changes.
+        world = World(self.seed, self.step + 1, dict(self.nodes), dict(self.attrs))
         ops: list[Op] = []
         for _ in range(1 if rng.random() < 0.5 else int(rng.integers(2, 6))):
             op = _choose(rng, world)
@@ -119,18 +126,7 @@ class World:
             else:
                 ops.append(op)
                 _model(world, op)
-        return ops
-
-    def next(self) -> World:
-        """Return the world after one more step; this one stays."""
-        new = self._copy()
-        for op in self.ops():
-            _model(new, op)
-        new.step = self.step + 1
-        return new
-
-    def _copy(self) -> World:
-        return World(self.seed, self.step, copy.deepcopy(self.nodes), dict(self.attrs))
+        return ops, world
 
     def differences(self, store: kist.Store) -> list[str]:
         """Return what a store shows otherwise; nothing when it is the same."""
@@ -244,19 +240,19 @@ def _resized(values: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _model(world: World, op: Op) -> None:
-    """Do an operation to the model."""
+    """Do an operation to the model: what it changes is another object then."""
     name, (path, *rest) = op
     nodes, attrs = world.nodes, world.attrs
     if name == "undone":
         return
     if name in ("table", "keystore", "array"):
-        nodes[path] = copy.deepcopy(rest[0])
+        nodes[path] = rest[0]
     elif name == "attr":
         attrs[path, rest[0]] = rest[1]
     elif name in ("delete", "move", "copy"):
         own = {n: v for (p, n), v in attrs.items() if p == path}
         if name != "delete":
-            nodes[rest[0]] = copy.deepcopy(nodes[path])
+            nodes[rest[0]] = nodes[path]
             attrs.update({(rest[0], n): v for n, v in own.items()})
         if name != "copy":
             del nodes[path]
@@ -268,18 +264,20 @@ def _model(world: World, op: Op) -> None:
     elif name == "resize":
         nodes[path] = _resized(nodes[path], rest[0])
     elif name in ("assign", "write"):
+        nodes[path] = nodes[path].copy()
         nodes[path][rest[0]] = rest[1]
     elif name == "field":
+        nodes[path] = nodes[path].copy()
         nodes[path]["value"][rest[0]] = rest[1]
     elif name == "rows":
         nodes[path] = np.delete(nodes[path], rest[0])
     elif name == "put":
-        nodes[path][rest[0]] = rest[1]
+        nodes[path] = nodes[path] | {rest[0]: rest[1]}
     elif name == "update":
-        nodes[path].update(rest[0])
+        nodes[path] = nodes[path] | rest[0]
     else:
         assert name == "remove", name
-        del nodes[path][rest[0]]
+        nodes[path] = {key: value for key, value in nodes[path].items() if key != rest[0]}
 
 
 class _TakenBackError(Exception):

@@ -1,0 +1,116 @@
+"""What processes that will be killed do to a store, step by step, beside a model of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import kist
+from kist.testing import programs
+
+__all__ = ["DTYPE", "PROGRAMS", "Model", "Program", "take_step"]
+
+DTYPE = np.dtype([("step", "i8"), ("n", "i4"), ("value", "f8"), ("text", "S6")])
+MOST_ROWS = 4000
+"""A deletion halves the table from here on: verifying must not become slower and slower."""
+
+
+def _rows(step: int, n: int) -> np.ndarray[Any, Any]:
+    rows = np.zeros(n, DTYPE)
+    rows["step"], rows["n"] = step, np.arange(n)
+    rows["value"] = step + rows["n"] / 100
+    rows["text"] = f"s{step % 1000}".encode()
+    return rows
+
+
+def _picked(step: int, n: int) -> np.ndarray[Any, Any]:
+    """Positions that a step touches, different from step to step."""
+    return np.unique((np.arange(20) * 7919 + step * 104729) % n)
+
+
+class Model:
+    """What a store must hold after each step, in plain NumPy.
+
+    Attributes
+    ----------
+    step : int
+        Last step taken; 0 is a new store.
+    rows : ndarray, shape (n,), dtype `DTYPE`
+        Rows of the table.
+    noted : int
+        Value of the store's attribute ``step``; 0 when it is not there.
+    """
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.rows = np.zeros(0, DTYPE)
+        self.noted = 0
+
+    def next(self) -> Model:
+        """Return the model after one more step; this one stays."""
+        new = Model()
+        new.step, step = self.step + 1, self.step + 1
+        rows, new.noted = self.rows.copy(), self.noted
+        kind = step % 10
+        if kind == 8:
+            rows["value"][_picked(step, len(rows))] = -step
+        elif kind == 9:
+            gone = slice(0, len(rows) // 2) if len(rows) > MOST_ROWS else _picked(step, len(rows))
+            rows = np.delete(rows, gone)
+        else:
+            rows = np.concatenate([rows, _rows(step, {6: 3, 7: 600}.get(kind, 10))])
+        if kind == 6:
+            new.noted = step
+        new.rows = rows
+        return new
+
+    def is_shown_by(self, store: kist.Store) -> bool:
+        """Tell whether the store holds exactly this."""
+        with store.read():
+            noted = store.attrs.get("step", 0)
+            return bool(store["rows"][:].tobytes() == self.rows.tobytes() and noted == self.noted)
+
+
+def take_step(store: kist.Store, step: int) -> None:
+    """Do step number `step` to a store, in one commit; `Model.next` says what it is."""
+    table = store["rows"]
+    kind = step % 10
+    if kind == 6:
+        with store.transaction(f"step {step}"):
+            table.append(_rows(step, 3))
+            store.attrs["step"] = step
+    elif kind == 8:
+        table["value"][_picked(step, len(table))] = -step
+    elif kind == 9:
+        n = len(table)
+        table.delete(slice(0, n // 2) if n > MOST_ROWS else _picked(step, n))
+    else:
+        table.append(_rows(step, 600 if kind == 7 else 10))
+
+
+class Program(NamedTuple):
+    """What writers do. A model has ``step``, ``next()`` and ``is_shown_by(store)``."""
+
+    first: Callable[[], Any]
+    """The model of a store before the first step."""
+    prepare: Callable[[kist.Store], object]
+    """Makes a new store ready for the first step, in one commit at most."""
+    is_ready: Callable[[kist.Store], bool]
+    """Whether that was done."""
+    take: Callable[[kist.Store, Any], None]
+    """Does to a store what ``next()`` does to the model."""
+
+
+PROGRAMS = {
+    "rows": Program(
+        Model,
+        lambda store: store.require_table("rows", dtype=DTYPE),
+        lambda store: "rows" in store,
+        lambda store, model: take_step(store, model.step + 1),
+    ),
+    "objects": Program(
+        lambda: programs.World(0), lambda store: None, lambda store: True, programs.take_step
+    ),
+}
