@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -217,16 +218,21 @@ def test_what_a_process_complains_of_is_heard(path: Path) -> None:
         counted(path, 1)._hear(Line(5, "broken", "the snapshot of step 3 has changed"))
 
 
-def test_a_process_that_ends_by_itself_is_noticed(
-    tmp_path: Path, nursery: Nursery, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_process_that_ends_by_itself_is_noticed(tmp_path: Path, nursery: Nursery) -> None:
     missing = tmp_path / "missing" / "t.kist"
     pid = nursery.start("writer", missing, durability="full", program="rows")
-    # It is buried in any case, and may be killed before it has found out.
+    line = nursery.line()
+    assert (line.pid, line.word) == (pid, "broken")
+    assert "StoreNotFoundError" in line.rest or "No such file" in line.rest, line
+    while not _is_over(pid):
+        time.sleep(0.01)
     with pytest.raises(BrokenError, match="ended by itself"):
-        for _ in range(1000):
-            nursery.kill(pid)
-            pid = nursery.start("writer", missing, durability="full", program="rows")
+        nursery.kill(pid)
+
+
+def _is_over(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_pins_of_the_dead_are_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,12 +243,25 @@ def test_pins_of_the_dead_are_noticed(path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_long_form_runs_from_the_command_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "kist.testing.kill", "--kills", "7", "--program", "rows"]
+    command = [sys.executable, "-m", "kist.testing.kill", "--kills", "6", "--program", "rows"]
     done = subprocess.run([*command, "--folder", str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "7 kills" in done.stdout.splitlines()[-1]
+    assert "6 kills" in done.stdout.splitlines()[-1]
     assert "0 failures" in done.stdout.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_kist_is_a_broken_promise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nursery: Nursery
+) -> None:
+    def damaged(self: Any, seen: int) -> None:
+        self.nursery.kill_all()
+        raise kist.CorruptDataError("byte 7")
+
+    monkeypatch.setattr(Alone, "judge", damaged)
+    monkeypatch.setattr(nursery, "close", lambda: None)  # others need it
+    report = run_kills(tmp_path, 2, nursery=nursery)
+    assert "CorruptDataError: byte 7" in str(report)
 
 
 def test_a_broken_promise_is_the_status_of_the_command(

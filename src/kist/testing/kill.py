@@ -162,8 +162,9 @@ def run_kills(
             )
             judge.life_of_a_store(min(FRESH_EVERY[form], kills - report.kills))
             path.unlink(missing_ok=True)
-    except BrokenError as failure:
-        report.failures.append(f"{path}, kill {report.kills}: {failure}")
+    except (BrokenError, kist.KistError) as failure:
+        kind = "" if isinstance(failure, BrokenError) else f"{type(failure).__name__}: "
+        report.failures.append(f"{path}, kill {report.kills}: {kind}{failure}")
         own.close()
     finally:
         if nursery is None:
@@ -458,25 +459,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     folder = tempfile.mkdtemp(dir=options.folder)
     total, nursery = Report(), Nursery()
-    for i, (form, durability, program) in enumerate(ways):
-        if options.minutes and time.monotonic() - started > 60 * options.minutes:
-            break
-        began = time.monotonic()
-        report = run_kills(
-            folder,
-            _share(options.kills - total.kills, [SHARES[program] for *_, program in ways[i:]]),
-            seed=options.seed,
-            form=form,
-            durability=durability,
-            program=program,
-            nursery=nursery,
-        )
-        way = f"{form}, {durability}, {program}, seed {options.seed}"
-        print(f"{way}, {time.monotonic() - began:.0f} s: {report}", flush=True)
-        total.add(report)
-        if report.failures:
-            break
-    nursery.close()
+    try:
+        for i, (form, durability, program) in enumerate(ways):
+            if options.minutes and time.monotonic() - started > 60 * options.minutes:
+                break
+            began = time.monotonic()
+            report = run_kills(
+                folder,
+                _share(options.kills - total.kills, [SHARES[program] for *_, program in ways[i:]]),
+                seed=options.seed,
+                form=form,
+                durability=durability,
+                program=program,
+                nursery=nursery,
+            )
+            way = f"{form}, {durability}, {program}, seed {options.seed}"
+            print(f"{way}, {time.monotonic() - began:.0f} s: {report}", flush=True)
+            total.add(report)
+            if report.failures:
+                break
+    finally:
+        nursery.close()
     print(f"{time.monotonic() - started:.0f} s: {total}")
     if not total.failures:
         os.rmdir(folder)

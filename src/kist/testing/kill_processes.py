@@ -197,8 +197,11 @@ def _live(role: str, number: str, durability: str, program: str, path: str) -> N
         ROLES[role](path, int(number), durability, PROGRAMS[program])
     except BrokenError as error:
         _say("broken", str(error))
-    except BaseException:
+    except BrokenPipeError:
+        pass  # the judge is gone
+    except BaseException as error:
         traceback.print_exc()
+        _say("broken", f"{type(error).__name__}: {error}".replace("\n", " "))
     os._exit(1)
 
 
