@@ -195,3 +195,36 @@ def test_what_is_no_store_is_refused() -> None:
     for data in (b"", b"hello" * 1000, bytes(1 << 20)):
         with pytest.raises(NotAStoreError):
             remains_of(data)
+
+
+def test_a_root_that_is_the_only_page_is_not_replaced_by_an_older_one() -> None:
+    # The older page, and the space behind it for the lost one, would add up as well.
+    for n_extents in range(4):
+        file = MemoryFile()
+        engine = Engine.open_backend(MemoryBackend(file), "a")
+        states = {0: {}}
+        for step in range(6):
+            txn = engine.begin()
+            value = pack_record(b"%d" % step)
+            for _ in range(n_extents if step < 2 else 0):
+                value = pack_record(
+                    b"", txn.write([Frame(layout.FRAME_BLOB, NODE, 0, 0, b"x" * 99)])
+                )
+            txn.put(key_of(step % 3), value)
+            txn.commit()
+            states[engine.commit] = dict(engine.newest().scan(*EVERYTHING))
+            if step % 2:
+                engine.checkpoint()
+                states[engine.commit] = dict(engine.newest().scan(*EVERYTHING))
+                root = engine.state.root
+        engine.close()
+        backend = MemoryBackend(file)
+        data = bytearray(backend.read(0, backend.size()))
+        assert root is not None
+        data[root.offset + 128 + root.length // 2] ^= 1
+        for head in (False, True):
+            if head:
+                data[: layout.HEAD_BYTES] = bytes(layout.HEAD_BYTES)
+            found = remains_of(data)
+            if found.confirmed:
+                assert content(found) == states[found.view.state.commit]

@@ -268,9 +268,9 @@ def _by_proof(
 ) -> list[Extent] | None:
     """Put leaves together without knowing what is in use, and see whether it adds up.
 
-    Of leaves with the same keys the newest are taken. What these say of free space must then
-    leave exactly the room of all pages and extents that they name: there is no other way to
-    come by the missing ones, and none to be wrong by an old leaf. Returns that free space.
+    Of leaves with the same keys the newest are taken. What these say of free space must be of
+    the very commit that wrote the root, and must then leave exactly the room of all pages and
+    extents that they name. Returns that free space.
     """
     tree = remains.reader.tree
     kept, reached, broken = tree.leaves.copy(), tree.reached.copy(), tree.broken.copy()
@@ -287,12 +287,28 @@ def _by_proof(
         found = _dead(remains, candidate)
         if found is None:
             break
-        if _covered(remains, candidate, found, broken_inner):
+        if _is_account_of(remains, candidate) and _covered(remains, candidate, found, broken_inner):
             return found
         if found == dead:
             break
         dead = found
     return None
+
+
+def _is_account_of(remains: Remains, candidate: Candidate) -> bool:
+    """Whether what is read of free space was written with the root.
+
+    Each new root frees the one before it, so it writes this account anew. An older one could
+    add up as well: with the new pages in space that was free, or behind the end.
+    """
+    births = {Pointer.unpack(leaf.pointer).birth for leaf in remains.reader.tree.leaves}
+    account = {
+        Pointer.unpack(leaf.pointer).birth
+        for leaf in remains.reader.tree.leaves
+        if leaf.first < _FREE_SPACE[1] and _FREE_SPACE[0] <= leaf.last
+    }
+    root = candidate.state.root
+    return root is not None and (account or births) == {root.birth}
 
 
 def _adopt_newest(remains: Remains, leaves: list[FrameHeader], broken: list[Broken]) -> None:
