@@ -84,6 +84,12 @@ _SMALL: tuple[tuple[str, str, float, str], ...] = (
     ("growth.size_ratio", "appends of ten rows: size over written at once", 1.3, "x"),
     ("growth.read_ratio", "appends of ten rows: read time over written at once", 1.3, "x"),
     ("overwrite.extra_bytes", "overwrites of a 1 MB column: file above the rest", 5e6, " B"),
+    ("durable.put.over_limit", "a key put: time over pwrite + fdatasync + 150 us", 1.2, "x"),
+    ("durable.append.over_limit", "ten rows appended: the same", 1.2, "x"),
+    ("durable.put.over_sqlite", "a key put: time over SQLite's, WAL and FULL", 1.5, "x"),
+    ("durable.append.over_sqlite", "ten rows appended: the same", 1.5, "x"),
+    ("verify.share", "checksums: share of a full read", 0.05, ""),
+    ("verify.check_over_disk", "check: time over a sequential read of the file", 2, "x"),
     ("memory.write_bytes", "writing in blocks: peak memory", 200e6, " B"),
     ("memory.read_bytes", "reading in blocks: peak memory", 200e6, " B"),
 )

@@ -4,6 +4,8 @@
   holds much else; what opening that store reads.
 - ``growth``: a table made by many appends of ten rows, and what is left to merge after a kill.
 - ``overwrite``: one column written over and over.
+- ``durable``: one key put, ten rows appended, beside the disk's own limit and SQLite.
+- ``verify``: the share of checksums in a full read; the speed of check.
 - ``memory``: peak memory of writing and reading in blocks.
 
 Each part runs in a process of its own: ``python -m bench.small`` with a request as JSON.
@@ -19,7 +21,7 @@ from typing import Any
 from bench.engines.kist_store import Kist
 from bench.harness import WorkerError, run_module
 
-PARTS = ("build", "commits", "open", "growth", "kills", "overwrite", "memory")
+PARTS = ("build", "commits", "open", "growth", "kills", "overwrite", "durable", "verify", "memory")
 
 
 def run(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import iocount
-from bench.small import commits, growth, memory, overwrite
+from bench.small import commits, durable, growth, memory, overwrite
 
 Figures = dict[str, float | int | str]
 
@@ -20,6 +20,8 @@ _PARTS: dict[str, Callable[[Path, int, int], Figures]] = {
     "kills": growth.kill,
     "append_until_killed": growth.append_until_killed,
     "overwrite": overwrite.overwrite,
+    "durable": durable.durable,
+    "verify": durable.verify,
     "memory": memory.peaks,
     "memory_write": memory.write,
     "memory_transaction": memory.write_in_transaction,
