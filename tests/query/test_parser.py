@@ -245,3 +245,13 @@ def test_long_conditions_are_read() -> None:
     text = " | ".join(f"(b == {i})" for i in range(500))
     found = parse(text, COLUMNS).evaluate({"b": np.arange(498, 503)}, 5)
     assert found.tolist() == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_they_do_for_python(end: str) -> None:
+    text = f"((a >{end} 3) &{end}   (b[0] < 2))"
+    with pytest.raises(QueryError) as caught:
+        expr(text)
+    start, stop = caught.value.span
+    assert text[start:stop] == "b[0]"
+    assert repr(expr(f"(a >{end} 3)")) == "a > 3"

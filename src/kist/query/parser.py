@@ -118,11 +118,20 @@ def _syntax_error(error: SyntaxError, text: str, body: str, shift: int) -> Query
         message += "; a comparison is written =="
     elif "\n" in body:
         message += "; an expression of several lines stands in parentheses"
-    lines = body.split("\n")
-    line = min(max((error.lineno or 1) - 1, 0), len(lines) - 1)
-    at = shift + sum(len(before) + 1 for before in lines[:line]) + max((error.offset or 1) - 1, 0)
+    starts = _lines_of(body)[1]
+    line = min(max((error.lineno or 1) - 1, 0), len(starts) - 1)
+    at = shift + starts[line] + max((error.offset or 1) - 1, 0)
     at = min(at, len(text))
     return query_error(message, text, (at, at + 1))
+
+
+def _lines_of(body: str) -> tuple[list[str], list[int]]:
+    """Return the lines of a text as Python counts them, and where each begins."""
+    lines, starts = [], [0]
+    for end in re.finditer("\r\n|\r|\n", body):
+        lines.append(body[starts[-1] : end.start()])
+        starts.append(end.end())
+    return [*lines, body[starts[-1] :]], starts
 
 
 class _Reader:
@@ -131,10 +140,8 @@ class _Reader:
     def __init__(self, text: str, body: str, shift: int) -> None:
         self.text = text
         self.shift = shift
-        self.lines = body.split("\n")
-        self.starts = [shift]
-        for line in self.lines[:-1]:
-            self.starts.append(self.starts[-1] + len(line) + 1)
+        self.lines, starts = _lines_of(body)
+        self.starts = [shift + start for start in starts]
         self.ascii = body.isascii()
 
     def at(self, line: int, column: int) -> int:
