@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from kist.storage import MemoryBackend, MemoryFile
+from kist.storage import FileBackend, MemoryBackend, MemoryFile, StorageBackend
 from kist.storage.base import view_of
 
 if TYPE_CHECKING:
     from kist.storage.base import Readable
 
-__all__ = ["Event", "Recorder", "RecordingBackend"]
+__all__ = ["Event", "Recorder", "RecordingBackend", "recording_files"]
 
 Kind = Literal["write", "resize", "sync", "failed sync", "rename", "directory sync", "note"]
 
@@ -63,7 +63,31 @@ class Recorder:
         self.log.append(Event("rename", note=before))
 
 
-class RecordingBackend(MemoryBackend):
+class _Logged(StorageBackend):
+    """What is mixed into a backend to log its writes, resizes and syncs."""
+
+    recorder: Recorder
+
+    def write(self, offset: int, buffers: Sequence[Readable]) -> None:
+        data = b"".join(view_of(buffer).tobytes() for buffer in buffers)
+        super().write(offset, (data,))  # type: ignore[safe-super]
+        if data:
+            self.recorder.log.append(Event("write", offset, data))
+
+    def resize(self, n: int) -> None:
+        super().resize(n)  # type: ignore[safe-super]
+        self.recorder.log.append(Event("resize", n))
+
+    def sync(self) -> None:
+        super().sync()  # type: ignore[safe-super]
+        self.recorder.log.append(Event("sync"))
+
+    def sync_directory(self) -> None:
+        super().sync_directory()  # type: ignore[safe-super]
+        self.recorder.log.append(Event("directory sync"))
+
+
+class RecordingBackend(_Logged, MemoryBackend):
     """A `MemoryBackend` that logs writes, resizes and syncs.
 
     Parameters
@@ -85,24 +109,6 @@ class RecordingBackend(MemoryBackend):
         """Put a mark of the program under test into the log."""
         self.recorder.note(note)
 
-    def write(self, offset: int, buffers: Sequence[Readable]) -> None:
-        data = b"".join(view_of(buffer).tobytes() for buffer in buffers)
-        super().write(offset, (data,))
-        if data:
-            self.log.append(Event("write", offset, data))
-
-    def resize(self, n: int) -> None:
-        super().resize(n)
-        self.log.append(Event("resize", n))
-
-    def sync(self) -> None:
-        super().sync()
-        self.log.append(Event("sync"))
-
-    def sync_directory(self) -> None:
-        super().sync_directory()
-        self.log.append(Event("directory sync"))
-
     def fail_sync(self) -> None:
         """Note that a sync failed: what was written before it may never reach the disk.
 
@@ -113,3 +119,13 @@ class RecordingBackend(MemoryBackend):
     def kill(self) -> None:
         """End this backend as the death of its process would: locks gone, nothing flushed."""
         self.close()
+
+
+def recording_files(recorder: Recorder) -> type[FileBackend]:
+    """Return a `FileBackend` that logs what is done to real files, to put in its place."""
+
+    class RecordingFile(_Logged, FileBackend):
+        """A file whose writes, resizes and syncs are logged."""
+
+    RecordingFile.recorder = recorder
+    return RecordingFile
