@@ -228,3 +228,25 @@ def test_a_root_that_is_the_only_page_is_not_replaced_by_an_older_one() -> None:
             found = remains_of(data)
             if found.confirmed:
                 assert content(found) == states[found.view.state.commit]
+
+
+def test_a_lost_leaf_without_extents_is_missed_though_all_space_is_accounted_for() -> None:
+    file = MemoryFile()
+    engine = Engine.open_backend(MemoryBackend(file), "a")
+    txn = engine.begin()
+    for number in range(400):
+        txn.put(key_of(number), pack_record(b"inline"))
+    txn.commit()
+    engine.checkpoint()
+    truth = dict(engine.newest().scan(*EVERYTHING))
+    pages = list(engine.reader.tree.pages(engine.state.root_bytes()))
+    engine.close()
+    backend = MemoryBackend(file)
+    data = bytearray(backend.read(0, backend.size()))
+    leaf = Pointer.unpack([packed for packed, node in pages if not node.level][2])
+    data[leaf.offset + 140] ^= 1
+    found = remains_of(data)
+    here = content(found)
+    assert 0 < len(here) < len(truth)
+    assert here.items() <= truth.items()
+    assert all(found.is_lost((key, key + b"\0")) for key in truth.keys() - here.keys())

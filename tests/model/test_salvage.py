@@ -288,3 +288,54 @@ def test_what_was_salvaged_can_be_salvaged_again(broken: Path, tmp_path: Path) -
     report = kist.salvage(tmp_path / "one.kist", tmp_path / "two.kist")
     assert all(path.startswith("/lost+found") for path in report.lost_and_found)
     assert len(repr(report).splitlines()) > 2
+
+
+def test_whichever_leaf_of_the_directory_is_lost_what_is_shown_is_right(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with kist.open(path, "x") as store:
+        with store.transaction():
+            for n in range(24):
+                rows = np.zeros(6000, ROW)
+                rows["a"] = n
+                table: Any = store.create_table(f"t{n:03d}", rows)
+                for k in range(5):
+                    table["b"][1000 * k : 1000 * k + 80 : 2] = rng.normal(size=40)
+                if n % 4 == 0:
+                    table.delete(np.flatnonzero(rng.random(6000) < 0.05))
+        store.tag("kept")
+        truth = {name: store[name][:] for name in store}
+        tree = store._session.engine.reader.tree
+        pages = list(tree.pages(store._view().state.root_bytes()))  # type: ignore[attr-defined]
+    whole = path.read_bytes()
+    leaves = [(Pointer.unpack(packed), node.keys[0]) for packed, node in pages if not node.level]
+    # Above all those that begin in the middle of a table, with what was changed in it.
+    within = [leaf for leaf, key in leaves if keys.kind_of(key) in (b"U", b"X")]
+    assert len(within) > 2
+    places = [leaf.offset + 140 for leaf in within[:4] + [leaf for leaf, _ in leaves[::12]]]
+    saved_whole = 0
+    for place in places:
+        path.write_bytes(whole)
+        harm(path, place)
+        out = path.with_name("out.kist")
+        report = kist.salvage(path, out)
+        lost: dict[str, list[Any]] = {}
+        for loss in report.losses:
+            lost.setdefault(loss.node[1:], []).append(loss)
+        with kist.open(out) as store:
+            assert store.check().ok
+            for name in truth:
+                if name not in store:
+                    assert name in lost or "" in lost
+                    continue
+                got, expected, own = store[name][:], truth[name], lost.get(name, [])
+                if any("moved up" in loss.message for loss in own):
+                    continue
+                assert len(got) == len(expected)
+                right = np.zeros(len(got), bool)
+                for loss in own:
+                    if loss.rows is not None:
+                        right[slice(*loss.rows)] = True
+                assert (right | (got == expected)).all()
+                saved_whole += not own
+        out.unlink()
+    assert saved_whole > 60

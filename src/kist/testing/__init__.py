@@ -10,6 +10,12 @@
 - `judging`      what may be shown after a crash
 - `programs`     `World`: random programs over all objects, beside a model of NumPy
 - `kill`         `run_kills`: kills writing processes, and looks at what they leave
+- `crowd`        `run_crowd`: writers, readers, backups and deaths at once on one store
+- `hostile`      `run_hostile`: opens files that were mutated with every checksum made right; made of
+  `surgery` (a file taken apart), `bodies` and `mutations` (what is changed), `everything` (all
+  that can be asked of a store) and `attack` (one round)
+- `corruption`  `judge`: damaged files, read, checked and salvaged; the long run on the command line
+- `rotting`     the stores for that, and the damage
 
 Nothing here is imported by kist itself. `strategies` and `storage` need pytest and hypothesis.
 """
