@@ -19,6 +19,7 @@ from kist.cli.common import (
 )
 from kist.cli.lines import ANY, aligned
 from kist.errors import NodeError
+from kist.format.node import article
 from kist.model.text import visible
 
 __all__ = ["attrs"]
@@ -52,7 +53,9 @@ def attrs(
         node = store[joined(file, None)]
         if column is not None:
             if node.kind != "table":
-                raise NodeError(f"{node.name!r} is a {node.kind}, and only tables have columns")
+                raise NodeError(
+                    f"{node.name!r} is {article(node.kind)}, and only tables have columns"
+                )
             node = node[column]
         if name is not None:
             value = node.attrs[name]

@@ -20,6 +20,7 @@ from kist.cli.common import (
 )
 from kist.cli.pick import parse_axes, split_index
 from kist.errors import NodeError, NodeNotFoundError, SelectionError
+from kist.format.node import article
 
 __all__ = ["cat", "find"]
 
@@ -91,7 +92,8 @@ def cat(
             )
             return
         raise NodeError(
-            f"{dataset.name!r} is a {dataset.kind}; 'kist ls' and 'kist tree' show what is in it"
+            f"{dataset.name!r} is {article(dataset.kind)}; 'kist ls' and 'kist tree' show what is "
+            "in it"
         )
 
 
@@ -118,8 +120,8 @@ def _refuse(dataset: Any, given: dict[str, str | None], *fits: str) -> None:
         if value is not None and option not in fits:
             can = ", ".join(f"--{name}" for name in fits)
             raise NodeError(
-                f"{dataset.name!r} is a {dataset.kind}, for which there is no --{option}; it takes "
-                f"{can}"
+                f"{dataset.name!r} is {article(dataset.kind)}, for which there is no --{option}; "
+                f"it takes {can}"
             )
 
 

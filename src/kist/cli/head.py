@@ -19,6 +19,7 @@ from kist.cli.common import (
 )
 from kist.cli.lines import ANY
 from kist.errors import NodeError
+from kist.format.node import article
 
 __all__ = ["head"]
 
@@ -52,7 +53,7 @@ def head(
             write(key_lines(dataset, "plain", n))
             write(_left(len(dataset) - n, "keys"))
         else:
-            raise NodeError(f"{dataset.name!r} is a {dataset.kind}; 'kist ls' lists it")
+            raise NodeError(f"{dataset.name!r} is {article(dataset.kind)}; 'kist ls' lists it")
 
 
 def _table(table: Any, n: int, columns: str | None) -> Iterator[str]:

@@ -20,6 +20,7 @@ from kist.cli.common import (
     write,
 )
 from kist.errors import NodeError
+from kist.format.node import article
 
 __all__ = ["ls"]
 
@@ -49,7 +50,9 @@ def ls(
     with open_at(file[0], at) as store:
         group = store[joined(file, node)]
         if group.kind != "group":
-            raise NodeError(f"{group.name!r} is a {group.kind}; 'kist info' and 'kist cat' show it")
+            raise NodeError(
+                f"{group.name!r} is {article(group.kind)}; 'kist info' and 'kist cat' show it"
+            )
         if not long and not as_json:
             names: list[str] = []
             if recursive:

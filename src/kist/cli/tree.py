@@ -17,6 +17,7 @@ from kist.cli.common import (
     write,
 )
 from kist.errors import NodeError
+from kist.format.node import article
 
 __all__ = ["tree"]
 
@@ -52,7 +53,9 @@ def tree(
     with open_at(file[0], at) as store:
         group = store[joined(file, node)]
         if group.kind != "group":
-            raise NodeError(f"{group.name!r} is a {group.kind}; 'kist info' and 'kist cat' show it")
+            raise NodeError(
+                f"{group.name!r} is {article(group.kind)}; 'kist info' and 'kist cat' show it"
+            )
         drawing = Tree(group, depth, None if everything or as_json else 1000)
         if as_json:
             print_json(drawing.to_dict())

@@ -58,8 +58,12 @@ class NodeKind(enum.IntEnum):
 
 def a_kind(kind: int) -> str:
     """Return the kind in words, with its article."""
-    label = kind_label(kind)
-    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"
+    return article(kind_label(kind))
+
+
+def article(word: str) -> str:
+    """Return a word behind "a" or "an"."""
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 def kind_label(kind: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kist.errors import FormatError
 from kist.format import keys
 from kist.format.keystore import unpack_key
-from kist.format.node import NodeKind, kind_label
+from kist.format.node import NodeKind, a_kind, kind_label
 from kist.model import directory
 from kist.model.text import visible
 
@@ -162,8 +162,7 @@ def _check_nodes(view: View) -> Iterator[Problem]:
         elif found.kind != entry.kind:
             yield Problem(
                 "node",
-                f"listed as a {kind_label(entry.kind)}, but its record says "
-                f"{kind_label(found.kind)}",
+                f"listed as {a_kind(entry.kind)}, but its record says {kind_label(found.kind)}",
                 path,
             )
         elif found.name != entry.name:

@@ -20,7 +20,7 @@ from kist.errors import (
     NodeNotFoundError,
 )
 from kist.format import keys
-from kist.format.node import CHILD, Child, NodeKind, NodeRecord, a_kind, kind_label
+from kist.format.node import CHILD, Child, NodeKind, NodeRecord, a_kind
 from kist.model.paths import join, nfc
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def check_free(view: View, group: int, name: str, base: str) -> None:
             f"{join(base, name)!a} would stand beside {entry.name!a}, which is the same text in "
             "another Unicode form; use that name"
         )
-    raise NodeExistsError(f"{join(base, name)!r} exists already: a {kind_label(entry.kind)}")
+    raise NodeExistsError(f"{join(base, name)!r} exists already: {a_kind(entry.kind)}")
 
 
 def require_groups(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 
 from kist.errors import NodeNameError
-from kist.format.node import MAX_NAME
+from kist.format.node import MAX_NAME, article
 
 __all__ = ["check_name", "join", "nfc", "split"]
 
@@ -18,13 +18,13 @@ __all__ = ["check_name", "join", "nfc", "split"]
 def check_name(name: str, what: str = "node") -> str:
     """Return the name of a node, or raise `NodeNameError` with the reason."""
     if not isinstance(name, str):
-        raise NodeNameError(f"the name of a {what} is a str, not {type(name).__name__}")
+        raise NodeNameError(f"the name of {article(what)} is a str, not {type(name).__name__}")
     if not name:
-        raise NodeNameError(f"the name of a {what} cannot be empty")
+        raise NodeNameError(f"the name of {article(what)} cannot be empty")
     if name in (".", "..") and what == "node":
-        raise NodeNameError(f"{name!r} cannot be the name of a {what}")
+        raise NodeNameError(f"{name!r} cannot be the name of {article(what)}")
     if "\0" in name:
-        raise NodeNameError(f"{name!r}: the name of a {what} cannot contain NUL")
+        raise NodeNameError(f"{name!r}: the name of {article(what)} cannot contain NUL")
     if "/" in name and what == "node":
         raise NodeNameError(f"{name!r}: '/' separates names, a name cannot contain it")
     if not name.isascii():
@@ -36,7 +36,7 @@ def check_name(name: str, what: str = "node") -> str:
         length = len(name)
     if length > MAX_NAME:
         raise NodeNameError(
-            f"{name[:20] + '...'!r}: the name of a {what} takes at most {MAX_NAME} bytes of "
+            f"{name[:20] + '...'!r}: the name of {article(what)} takes at most {MAX_NAME} bytes of "
             f"UTF-8, this one {length}"
         )
     return name
