@@ -26,6 +26,7 @@ UNREADABLE: Final = 3
 # Verb -> what it does. The words stand here so that `kist --help` imports no verb.
 VERBS: Final = {
     "attrs": "Print the attributes of a node or column.",
+    "backup": "Copy a store that may be in use.",
     "cat": "Print a table, an array or the keys of a key store.",
     "check": "Verify every byte of a store.",
     "demo": "Make a small store and name five things to try.",

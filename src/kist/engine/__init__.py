@@ -8,6 +8,7 @@ Low to high:
 - `glance`: is there a newer commit.
 - `transaction`: one set of changes. `rootcommit`: writing a new tree. `interrupts`: Ctrl-C held.
 - `writer`: commits and checkpoints. `history`: versions and tags. `upkeep`: use, check, compact.
+- `backup`: a copy of one commit in a file of its own.
 - `creation`: making and finding stores. `engine`: the open store.
 - `salvage`: the newest state of a broken file; `candidates`: which there may be; `survivors`: what
   is left of a tree; `scan`: frames without pointers.

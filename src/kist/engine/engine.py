@@ -6,11 +6,12 @@ import os
 import threading
 import warnings
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from kist.engine import creation, history, recovery, upkeep
+from kist.engine import backup, creation, history, recovery, upkeep
 from kist.engine.glance import Glance
 from kist.engine.history import CommitInfo
 from kist.engine.interrupts import hold_interrupts
@@ -321,6 +322,25 @@ class Engine:
         fresh = recovery.load(self.backend, self.path).chain.state
         return any(v.commit == commit for v in history.versions(View(self.reader, fresh)))
 
+    def hold_kept(self, commit: int) -> Callable[[], None]:
+        """Pin the commit of a kept version; returns what lets it go.
+
+        Raises
+        ------
+        SnapshotExpiredError
+            It is not kept any more.
+        """
+        self._pins.pin(commit)
+        unpin = partial(self._pins.unpin, commit)
+        try:
+            if self._is_kept(commit):
+                return unpin
+        except BaseException:
+            unpin()
+            raise
+        unpin()
+        raise SnapshotExpiredError(f"{self.path}: commit {commit} is no longer kept")
+
     def versions(self) -> list[KeptVersion]:
         """Versions kept by tags or retention."""
         return history.versions(View(self.reader, self.state))
@@ -483,6 +503,25 @@ class Engine:
     def compact(self, progress: Progress | None = None) -> int:
         """Move extents down and cut the file; returns the bytes given back."""
         return upkeep.compact(self, progress)
+
+    def backup(
+        self,
+        target: str,
+        *,
+        snapshot: View | None = None,
+        compact: bool = False,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> int:
+        """Copy a commit to a file of its own; returns its bytes. See `kist.engine.backup`."""
+        return backup.backup(
+            self,
+            target,
+            snapshot=snapshot,
+            compact=compact,
+            overwrite=overwrite,
+            progress=progress,
+        )
 
     # The end
 

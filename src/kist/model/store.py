@@ -432,6 +432,69 @@ class Store(Group):
         with Turn(self._session, "compact"):
             return self._session.engine.compact(progress)
 
+    def backup(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        compact: bool = False,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> int:
+        """Copy the newest commit to a file of its own, while writers go on; returns its bytes.
+
+        The copy is the same store: it has its `uuid`, its tags and the versions that they keep.
+        It gets its name when it is complete, synced and verified; whatever goes wrong before
+        leaves nothing there. A store opened with ``version=`` copies that version.
+
+        Parameters
+        ----------
+        target : str or path object
+            The copy.
+        compact : bool
+            Lay the data out in the order of reading, in the smallest file, without older
+            versions. Takes memory for the names of all pages, as a large transaction does.
+        overwrite : bool
+            Replace a file at the target.
+        progress : callable, optional
+            Called with bytes done and bytes in all.
+
+        Raises
+        ------
+        StoreExistsError
+            The target exists, or is the store itself.
+        CorruptDataError
+            The store is damaged.
+        TransactionError
+            The caller has a transaction open, which no copy could hold.
+
+        Examples
+        --------
+        >>> import kist
+        >>> with kist.open(":memory:") as store:
+        ...     store["a"] = [1, 2, 3]
+        ...     size = store.backup("copy.kist")
+        >>> with kist.open("copy.kist") as copy:
+        ...     copy["a"][:]
+        array([1, 2, 3])
+        """
+        session = self._session
+        session.check_open()
+        if session.own_writer() is not None:
+            raise TransactionError(
+                "a backup holds commits, and a transaction is open here: end it first"
+            )
+        name = os.fspath(target)
+        if not isinstance(name, str):
+            raise TypeError(f"the target is a str or a path object, not {type(target).__name__}")
+        if session.version is None:
+            return session.engine.backup(
+                name, compact=compact, overwrite=overwrite, progress=progress
+            )
+        snapshot = self._view()
+        return session.engine.backup(
+            name, snapshot=snapshot, overwrite=overwrite, progress=progress
+        )
+
     def check(self, progress: Progress | None = None) -> CheckReport:
         """Verify every byte that the newest commit uses; returns a report, never raises for damage.
 
