@@ -251,7 +251,7 @@ def test_extras_of_the_project_are_in_the_table() -> None:
 
     assert names(project["dependencies"]) == set(BASE)
     extras = project["optional-dependencies"]
-    for_users = set(extras) - {"test", "dev", "bench"}
+    for_users = set(extras) - {"test", "dev", "bench", "fuzz"}
     assert {name for extra in for_users for name in names(extras[extra])} <= EXTRAS
     assert names(extras["test"]) >= TESTING_NEEDS
 

@@ -65,6 +65,8 @@ class Round:
         Calls that gave data.
     peak : int
         Bytes of memory beyond those before the round.
+    is_clean : bool
+        Whether `check` found nothing.
     finding : str
         What must not be, or nothing.
     """
@@ -74,6 +76,7 @@ class Round:
     errors: Counter[str] = field(default_factory=Counter)
     answered: int = 0
     peak: int = 0
+    is_clean: bool = False
     finding: str = ""
 
 
@@ -166,8 +169,10 @@ def attack(path: Path, mode: str, only: str | None, one: Round) -> None:
         for what, call in ask(store, only):
             try:
                 with _at_most(SLOW):
-                    call()
+                    found = call()
                 one.answered += 1
+                if what == "check":
+                    one.is_clean = bool(found)
             except KistError as error:
                 one.errors[type(error).__name__] += 1
             except BaseException as error:
@@ -195,13 +200,14 @@ def play(seed: int, folder: Path, *, trace: bool = False) -> Round:
     one.peak = max(0, _resident("VmHWM") - before)
     if one.peak > MEMORY and not one.finding:
         one.finding = f"{one.peak >> 20} MiB of memory"
-    foreign = [name for name in _opened if _is_foreign(name, folder)]
+    foreign = [name for name in _opened if is_foreign(name, folder)]
     if foreign and not one.finding:
         one.finding = f"opened or ran {foreign[:3]}"
     return one
 
 
-def _is_foreign(name: str, folder: Path) -> bool:
+def is_foreign(name: str, folder: Path) -> bool:
+    """Tell whether a name that was opened, or an event, is none that a store should lead to."""
     if name in _RUNS:
         return True
     return not os.path.abspath(name).startswith((str(folder), *_OWN))

@@ -114,7 +114,7 @@ def ask(store: Any, only: str | None = None) -> Iterator[tuple[str, Call]]:
     """
     yield "tree", lambda: (repr(store.tree()), store.tree()._repr_html_(), store.tree().to_dict())
     yield "info", lambda: repr(store.info)
-    yield "check", lambda: repr(store.check())
+    yield "check", lambda: store.check()
     yield "history", lambda: list(store.history())
     found: list[Any] = [store]
     yield "visit", lambda: store.visititems(_collector(found))

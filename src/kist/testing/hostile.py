@@ -37,7 +37,7 @@ from kist.testing.attack import Round, hostile, play
 
 __all__ = ["Report", "run_hostile"]
 
-_LOST: Final = 120.0
+_LOST: Final = 300.0
 """Seconds after which a round that does not come back is ended from outside."""
 
 
@@ -52,7 +52,7 @@ class Report:
     kinds, errors : Counter of str
         Mutations by kind, errors of kist by class.
     unnoticed : int
-        Files on which every call gave data.
+        Files on which every call gave data and `check` found nothing.
     peak : int
         Most memory that a round took beyond what was there before, in bytes.
     findings : list of str
@@ -72,7 +72,7 @@ class Report:
         self.calls += one.answered + one.errors.total()
         self.kinds[one.mutation.partition(":")[0]] += 1
         self.errors += one.errors
-        self.unnoticed += not one.errors and not one.finding
+        self.unnoticed += one.is_clean and not one.errors and not one.finding
         self.peak = max(self.peak, one.peak)
         if one.finding:
             self.findings.append(f"seed {one.seed}, {one.mutation}: {one.finding}")
@@ -84,7 +84,7 @@ class Report:
         return (
             f"{self.rounds:,} files ({counts(self.kinds)}); {self.calls:,} calls, of which "
             f"{self.errors.total():,} raised errors of kist ({counts(self.errors)}); "
-            f"{self.unnoticed:,} files without an error; most memory {self.peak >> 20} MiB; "
+            f"{self.unnoticed:,} files with nothing wrong; most memory {self.peak >> 20} MiB; "
             f"{len(self.findings)} findings"
         )
 
@@ -116,13 +116,14 @@ def run_hostile(
     report = Report() if report is None else report
     seed = first
     while seed < stop:
-        seed = _run_child(seed, min(stop, seed + 500), report, lost)
+        end = min(stop, seed + 500)
+        command = [sys.executable, "-m", "kist.testing.attack", str(seed), str(end)]
+        seed = run_child(command, end, report, lost)
     return report
 
 
-def _run_child(first: int, stop: int, report: Report, lost: float) -> int:
-    """Play rounds in one child, until it ends; returns the next seed."""
-    command = [sys.executable, "-m", "kist.testing.attack", str(first), str(stop)]
+def run_child(command: Sequence[str], stop: int, report: Report, lost: float) -> int:
+    """Run one child until it ends, and count its rounds; returns the next seed."""
     # One heap, and Arrow's memory from it: address space is what is limited.
     more = {"MALLOC_ARENA_MAX": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
     with tempfile.TemporaryFile("w+") as errors:
