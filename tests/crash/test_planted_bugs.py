@@ -265,7 +265,7 @@ STORES: dict[str, tuple[Mutate, str]] = {
     "no sync of records": (without_sync_of_records, "delete, full"),
     "no sync of the folder": (without_sync_of_the_folder, "create, full"),
     "relaxed writes over both slots": (checkpoints_not_synced, "key store churn, relaxed"),
-    "space reused at once": (space_reused_at_once, "key store churn, none"),
+    "space reused at once": (space_reused_at_once, "overwrite, none"),
     "listed extents not verified": (listed_extents_not_verified, "resize, relaxed"),
 }
 

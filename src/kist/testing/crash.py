@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import runpy
 import sys
 import time
@@ -217,10 +218,13 @@ def _run(cases: dict[str, Case], options: argparse.Namespace) -> int:
         late = options.minutes and time.monotonic() - began > 60 * options.minutes
         return total.states >= options.states or bool(late)
 
-    # Round after round with other seeds, because a workload has only so many states; rounds are
-    # whole unless the time is over, so that no case is left out.
+    # Round after round with other seeds, because a workload has only so many states. Rounds are
+    # whole, so that no case is left out, unless the time is over: then chance has chosen.
     while not over():
-        for name, case in cases.items():
+        order = list(cases.items())
+        if options.minutes:
+            random.Random(seed).shuffle(order)
+        for name, case in order:
             started = time.monotonic()
             report = check_crashes(
                 case.workload,
