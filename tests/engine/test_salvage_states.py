@@ -8,8 +8,9 @@ import pytest
 
 from kist.engine import Engine, Frame, Pointer
 from kist.engine.salvage import Remains, find_remains
-from kist.errors import NotAStoreError
+from kist.errors import NotAStoreError, UnsupportedVersionError
 from kist.format import keys, layout
+from kist.format.checksum import sum128
 from kist.format.values import pack_record, unpack_record
 from kist.storage import MemoryBackend, MemoryFile
 
@@ -250,3 +251,15 @@ def test_a_lost_leaf_without_extents_is_missed_though_all_space_is_accounted_for
     assert 0 < len(here) < len(truth)
     assert here.items() <= truth.items()
     assert all(found.is_lost((key, key + b"\0")) for key in truth.keys() - here.keys())
+
+
+def test_a_damaged_version_is_no_newer_version() -> None:
+    data = bytearray(DATA)
+    for at in (layout.SUPER_OFFSET, layout.SUPER_COPY_OFFSET):
+        data[at + layout.SUPER.offset("version")] = 77
+    assert content(remains_of(data)) == STATES[NEWEST]
+    for at in (layout.SUPER_OFFSET, layout.SUPER_COPY_OFFSET):
+        end = at + layout.SUPER.size
+        data[end - 16 : end] = sum128(data[at : end - 16])
+    with pytest.raises(UnsupportedVersionError):
+        remains_of(data)

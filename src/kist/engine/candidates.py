@@ -13,6 +13,7 @@ from kist.engine.space import Extent
 from kist.engine.view import State
 from kist.errors import CorruptDataError, NotAStoreError, UnsupportedVersionError
 from kist.format import layout, superblock
+from kist.format.checksum import sum128
 from kist.format.log import Record, unpack_record_at
 from kist.format.superblock import Slot, Super
 from kist.format.values import NO_POINTER
@@ -46,7 +47,9 @@ def the_super(backend: StorageBackend, path: str, notes: list[str]) -> Super:
         try:  # alone: a damaged copy must not speak for the other
             return superblock.unpack_super(head[at : at + layout.BLOCK], path)
         except UnsupportedVersionError as error:
-            newer = error
+            end = at + layout.SUPER.size
+            if sum128(head[at : end - 16]) == head[end - 16 : end]:
+                newer = error  # it says so, and not damage
         except (NotAStoreError, CorruptDataError):
             continue
     if newer is not None:

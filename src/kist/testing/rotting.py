@@ -18,7 +18,16 @@ import numpy as np
 
 import kist
 
-__all__ = ["KINDS", "Damage", "Files", "contents", "parts_of", "write_stores"]
+__all__ = [
+    "KINDS",
+    "Damage",
+    "Files",
+    "as_bytes",
+    "contents",
+    "log_records",
+    "parts_of",
+    "write_stores",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -283,6 +292,19 @@ def _frames(data: bytes | bytearray) -> list[int]:
                 found.append(at)
             at = data.find(magic, at + 1)
     return sorted(found)
+
+
+def log_records(data: bytes) -> list[tuple[int, int, int]]:
+    """Return (commit, start, stop) of what stands in the log: records, and marks behind them."""
+    found = []
+    at = data.find(b"CMIT", _HEAD, _DATA)
+    while at >= 0:
+        commit, position = (int.from_bytes(data[at + n : at + n + 8], "little") for n in (24, 32))
+        if position == at:
+            length = int.from_bytes(data[at + 72 : at + 76], "little")
+            found.append((commit, at, at + 128 + length))
+        at = data.find(b"CMIT", at + 1, _DATA)
+    return found
 
 
 def _frame_around(data: bytes, place: int) -> str:
