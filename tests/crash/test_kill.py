@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -237,7 +238,7 @@ def _is_over(pid: int) -> bool:
 
 def test_pins_of_the_dead_are_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     among = counted(path, 2)
-    monkeypatch.setattr(kill.os, "getpid", lambda: 1)  # as if the judge's own were another's
+    monkeypatch.setattr(os, "getpid", lambda: 1)  # as if the judge's own were another's
     with pytest.raises(BrokenError, match="commits of the dead are pinned"):
         among.judge()
 
