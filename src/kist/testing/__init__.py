@@ -9,7 +9,7 @@
 - `crash`        `check_crashes`: opens all of these, and the long run on the command line
 - `judging`      what may be shown after a crash
 - `programs`     `World`: random programs over all objects, beside a model of NumPy
-- `kill`         `run_kills`: kills writing processes, and looks at what they leave
+- `kill`         `run_kills`: kills writers, readers and compactors, and looks at what they leave
 - `crowd`        `run_crowd`: writers, readers, backups and deaths at once on one store
 - `hostile`      `run_hostile`: opens files that were mutated with every checksum made right; made of
   `surgery` (a file taken apart), `bodies` and `mutations` (what is changed), `everything` (all
