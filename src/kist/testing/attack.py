@@ -17,9 +17,9 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +39,9 @@ MEMORY: Final = 320 << 20
 reader accepts, 64 MiB are far above what the base store needs whole."""
 ADDRESS_SPACE: Final = 2 << 30
 """What a child may map beyond what it has when it begins: more ends in a `MemoryError`."""
+SALVAGE_EVERY: Final = 5
+"""Of so many files, one is salvaged before it is opened."""
+
 _OWN: tuple[str, ...] = (
     "/usr/share/zoneinfo/",
     "/usr/lib/zoneinfo/",
@@ -105,8 +108,8 @@ def _paths() -> dict[int, str]:
     return {node: path for node, path in found.items() if path is not None}
 
 
-class _Slow(Exception):
-    """A call took too long."""
+class _Slow(BaseException):
+    """A call took too long; no `Exception`, which a repr would turn into text."""
 
 
 @contextlib.contextmanager
@@ -159,25 +162,29 @@ def _watch_files() -> None:
 
 def attack(path: Path, mode: str, only: str | None, one: Round) -> None:
     """Ask everything of a file; counts what came of it in `one`, which a finding ends."""
-    try:
-        with _at_most(SLOW):
-            store = kist.open(path, mode, durability="none")
-    except KistError as error:
-        one.errors[type(error).__name__] += 1
+    store = _answer("open", partial(kist.open, path, mode, durability="none"), one)
+    if store is None:
         return
     with store:
         for what, call in ask(store, only):
-            try:
-                with _at_most(SLOW):
-                    found = call()
-                one.answered += 1
-                if what == "check":
-                    one.is_clean = bool(found)
-            except KistError as error:
-                one.errors[type(error).__name__] += 1
-            except BaseException as error:
-                one.finding = f"{what}: {type(error).__name__}: {error}"
-                raise
+            found = _answer(what, call, one)
+            if what == "check":
+                one.is_clean = bool(found)
+
+
+def _answer(what: str, call: Callable[[], Any], one: Round) -> Any:
+    """Make a call and count what came of it; None for an error of kist."""
+    try:
+        with _at_most(SLOW):
+            found = call()
+        one.answered += 1
+        return found
+    except KistError as error:
+        one.errors[type(error).__name__] += 1
+        return None
+    except BaseException as error:
+        one.finding = f"{what}: {type(error).__name__}: {error}"
+        raise
 
 
 def play(seed: int, folder: Path, *, trace: bool = False) -> Round:
@@ -192,6 +199,10 @@ def play(seed: int, folder: Path, *, trace: bool = False) -> Round:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            if seed % SALVAGE_EVERY == 0:
+                out = folder / "saved.kist"
+                _answer("salvage", partial(kist.salvage, path, out), one)
+                out.unlink(missing_ok=True)
             attack(path, "r" if seed % 2 else "r+", only, one)
         except BaseException as error:
             one.finding = one.finding or f"{type(error).__name__}: {error}"

@@ -52,7 +52,7 @@ class Report:
     kinds, errors : Counter of str
         Mutations by kind, errors of kist by class.
     unnoticed : int
-        Files on which every call gave data and `check` found nothing.
+        Files on which every call gave data; `check` may say more.
     peak : int
         Most memory that a round took beyond what was there before, in bytes.
     findings : list of str
@@ -72,7 +72,7 @@ class Report:
         self.calls += one.answered + one.errors.total()
         self.kinds[one.mutation.partition(":")[0]] += 1
         self.errors += one.errors
-        self.unnoticed += one.is_clean and not one.errors and not one.finding
+        self.unnoticed += not one.errors and not one.finding
         self.peak = max(self.peak, one.peak)
         if one.finding:
             self.findings.append(f"seed {one.seed}, {one.mutation}: {one.finding}")
@@ -84,7 +84,7 @@ class Report:
         return (
             f"{self.rounds:,} files ({counts(self.kinds)}); {self.calls:,} calls, of which "
             f"{self.errors.total():,} raised errors of kist ({counts(self.errors)}); "
-            f"{self.unnoticed:,} files with nothing wrong; most memory {self.peak >> 20} MiB; "
+            f"{self.unnoticed:,} files without an error; most memory {self.peak >> 20} MiB; "
             f"{len(self.findings)} findings"
         )
 
