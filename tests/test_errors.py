@@ -50,6 +50,7 @@ TREE: dict[str, tuple[type, ...]] = {
     "TamperedDataError": (errors.SecretError,),
     "KistWarning": (UserWarning,),
     "PerformanceWarning": (errors.KistWarning,),
+    "MountWarning": (errors.KistWarning,),
     "DamageWarning": (errors.KistWarning,),
 }
 CLASSES = {

@@ -27,6 +27,7 @@
 
     KistWarning
     ├── PerformanceWarning
+    ├── MountWarning        one writer at a time, and no reuse of space; or a system never tried
     └── DamageWarning
 
 Messages come first and everything else is optional, so that every error survives the
@@ -267,6 +268,10 @@ class KistWarning(UserWarning):
 
 class PerformanceWarning(KistWarning):
     """The same job can be done much faster another way."""
+
+
+class MountWarning(KistWarning):
+    """The store is written where kist is limited (network mounts) or untested (other systems)."""
 
 
 class DamageWarning(KistWarning):

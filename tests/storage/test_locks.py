@@ -239,8 +239,12 @@ def test_who_is_next_is_named_when_nobody_writes(backend: FileBackend, other: Pr
                 StoreLockedError, match=rf"process {other.pid} .*, whose turn it is"
             ):
                 backend.locks.acquire_writer(timeout)
+        # It keeps nobody from writing for long.
+        backend.locks.acquire_writer(60)
     finally:
         os.kill(other.pid, signal.SIGCONT)
+    assert not other.pipe.poll(0.01)
+    backend.locks.release_writer()
     assert other.answer() is None
 
 

@@ -20,7 +20,7 @@ from kist.engine.recovery import Chain, Ring, oldest_commit
 from kist.engine.space import Space
 from kist.engine.transaction import Maintain, Transaction
 from kist.engine.upkeep import Problem, Progress, Usage
-from kist.engine.view import Reader, Snapshot, State, View
+from kist.engine.view import ClosedEngine, Reader, Snapshot, State, View
 from kist.engine.writer import Writer
 from kist.errors import (
     CorruptDataError,
@@ -40,6 +40,10 @@ from kist.storage.base import StorageBackend
 
 Durability = Literal["full", "relaxed", "none"]
 DURABILITIES = ("full", "relaxed", "none")
+
+LONG_LOG = 64
+"""Commits that whoever opens the file replays at 60 us each; of more, closing makes a tree. In
+"full" there are never so many."""
 
 _MAX_MESSAGE = 1024
 # All nodes, the root group included, and then what the store keeps about versions of them.
@@ -199,8 +203,16 @@ class Engine:
             if self._inherited:
                 self._reload()
                 self._inherited = False
-            self._glance = self._look()
+            try:
+                self._glance = self._look()
+            except (MemoryError, RecursionError):
+                self.distrust()
+                raise
             return self.commit
+
+    def distrust(self) -> None:
+        """Read everything from the file next time: memory ran out while this was changed."""
+        self._glance, self._newest, self._inherited = None, None, True
 
     def _look(self) -> Glance | None:
         """Follow the log and the slots to their end; returns what tells that nothing is newer."""
@@ -261,13 +273,7 @@ class Engine:
     def newer(self, commit: int) -> int:
         """How many commits of users there are after `commit`."""
         self.refresh()
-        chain = self.chain
-        if commit >= chain.state.shown:
-            return 0
-        seen = [r for r in chain.seen if r.commit > commit]
-        if not seen or seen[0].commit > commit + 1:
-            return chain.state.shown - commit  # at most: checkpoints count here
-        return sum(not r.flags & layout.FLAG_MAINTENANCE for r in seen)
+        return history.newer(self.chain, commit)
 
     # Snapshots
 
@@ -308,19 +314,19 @@ class Engine:
             unpin = partial(self._pins.unpin, state.commit)
             # Only now look whether the commit could still be pinned; why this is enough without
             # a gate lock: docs/design/0001, "Snapshots, pins".
-            slots = recovery.read_slots(self.backend, self.uuid)
-            if state.commit >= oldest_commit(slots) or (
-                version is not None and self._is_kept(state.commit)
-            ):
-                return Snapshot(self.reader, state, unpin, _Closed(self))
+            try:
+                slots = recovery.read_slots(self.backend, self.uuid)
+                if state.commit >= oldest_commit(slots) or (
+                    version is not None and history.is_kept(self, state.commit)
+                ):
+                    return Snapshot(self.reader, state, unpin, ClosedEngine(self))
+            except BaseException:
+                unpin()
+                raise
             unpin()
             if not self._writing:
                 self._reload()
         raise SnapshotExpiredError(f"{self.path}: commits pass faster than they can be pinned")
-
-    def _is_kept(self, commit: int) -> bool:
-        fresh = recovery.load(self.backend, self.path).chain.state
-        return any(v.commit == commit for v in history.versions(View(self.reader, fresh)))
 
     def hold_kept(self, commit: int) -> Callable[[], None]:
         """Pin the commit of a kept version; returns what lets it go.
@@ -333,7 +339,7 @@ class Engine:
         self._pins.pin(commit)
         unpin = partial(self._pins.unpin, commit)
         try:
-            if self._is_kept(commit):
+            if history.is_kept(self, commit):
                 return unpin
         except BaseException:
             unpin()
@@ -377,6 +383,7 @@ class Engine:
             if self._writer.checkpoint_due():
                 with hold_interrupts():
                     self._writer.checkpoint()
+                    self._writer.take_over()  # what is free may have to be read afresh
             transaction = self._transaction = Transaction(self, self.reader, self.state)
             if self._empty_first:
                 for start, stop in _EVERYTHING:
@@ -428,9 +435,13 @@ class Engine:
     def abandon(self, transaction: Transaction) -> None:
         """Forget a transaction, and release the writer's lock."""
         with hold_interrupts():
-            if self._transaction is transaction:
-                self._writer.give_back(transaction.used)
-            self._end(transaction, keep_space=True)
+            given = False
+            try:
+                if self._transaction is transaction:
+                    self._writer.give_back(transaction.used)
+                given = True
+            finally:
+                self._end(transaction, keep_space=given)
 
     def _end(self, transaction: Transaction, *, keep_space: bool) -> None:
         if transaction.closed:
@@ -448,15 +459,14 @@ class Engine:
         if self._transaction is not transaction:
             raise TransactionClosedError(f"{self.path}: this transaction has ended")
 
-    def checkpoint(self, *, trim: bool = False) -> None:
+    def checkpoint(self, *, trim: bool = False, timeout: float | None = -1.0) -> None:
         """Fold the log into the tree. Happens by itself; tags and compaction ask for it."""
-        transaction = self.begin()
+        transaction = self.begin(timeout)
         done = False
         try:
             with hold_interrupts():
                 self._writer.space.lowest = trim
                 self._writer.checkpoint(trim=trim)
-                self._writer.space.lowest = False
                 done = True
         finally:
             with hold_interrupts():
@@ -502,6 +512,11 @@ class Engine:
 
     def compact(self, progress: Progress | None = None) -> int:
         """Move extents down and cut the file; returns the bytes given back."""
+        if self.backend.append_only:
+            raise StorageError(
+                f"{self.path}: a file on a network mount only grows, because readers on other "
+                "machines may need what is moved; backup(compact=True) makes a small copy"
+            )
         return upkeep.compact(self, progress)
 
     def backup(
@@ -547,6 +562,11 @@ class Engine:
             return
         if self.durability == "relaxed" and self.chain.horizon < self.commit:
             self.sync()
+        if self.commit - max(slot.commit for slot in self.slots if slot) > LONG_LOG:
+            try:
+                self.checkpoint(timeout=0)
+            except StoreLockedError:
+                return  # another writer goes on: its checkpoint will do
         with hold_interrupts():
             try:
                 self.backend.locks.acquire_writer(0)
@@ -560,17 +580,6 @@ class Engine:
                 warnings.warn(message, DamageWarning, stacklevel=3)
             finally:
                 self.backend.locks.release_writer()
-
-
-class _Closed:
-    """Whether an engine is closed, without keeping it alive."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = weakref.ref(engine)
-
-    def __call__(self) -> bool:
-        engine = self._engine()
-        return engine is None or engine.closed
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -43,6 +43,8 @@ class Space:
         What the next root commit must write of this to the map.
     lowest : bool
         Take the lowest place that fits instead of the tightest: for compaction.
+    append_only : bool
+        Use nothing again: see `kist.storage.mounts`.
     fresh_bytes : int
         Bytes freed since the newest slot: when they are many, a checkpoint is due.
     """
@@ -52,6 +54,7 @@ class Space:
         self.changes: dict[bytes, bytes | None] = {}
         self.fresh_bytes = 0
         self.lowest = False
+        self.append_only = False
         self._lengths: dict[int, int] = {}
         self._offsets: list[int] = []
         self._by_length: list[Extent] = []  # (length, offset)
@@ -99,6 +102,9 @@ class Space:
 
     def allocate(self, length: int) -> int:
         """Offset of `length` bytes that nothing needs: the best fit, else the end of the file."""
+        if self.append_only:
+            self.end += length
+            return self.end - length
         if self.lowest:
             place = self.allocate_below(length, self.end)
             if place is not None:
@@ -197,7 +203,8 @@ class Space:
             w = self._waiting[f.offset] = Waiting(*f)
             self._young.append(w)
             insort(self._waiting_offsets, f.offset)
-            self.fresh_bytes += f.length
+            if not self.append_only:  # else there is nothing to hurry for
+                self.fresh_bytes += f.length
             self.changes[keys.waiting(f.freed, f.offset)] = pack_waiting(f.length, f.birth)
 
     def release(self, oldest: int, protected: Sequence[Extent]) -> None:

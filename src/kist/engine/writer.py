@@ -195,6 +195,9 @@ class Writer:
 
     def _load_space(self, chain: Chain) -> Space:
         space = space_of(self._engine.reader, chain)
+        space.append_only = self._engine.backend.append_only
+        if space.append_only:
+            return space
         newest = max(s.commit for s in self._engine.slots if s)
         space.fresh_bytes = sum(w.length for w in space.waiting_extents() if w.freed > newest)
         self.release(space)
@@ -203,6 +206,8 @@ class Writer:
     def release(self, space: Space) -> None:
         """Free what no slot, pin, tag or kept version needs any more."""
         engine = self._engine
+        if space.append_only:
+            return
         protected = engine.backend.locks.pinned_ranges(self._chain.state.commit)
         protected += [(v.commit, v.commit) for v in engine.versions()]
         space.release(oldest_commit(engine.slots), joined(protected))
@@ -271,19 +276,22 @@ class Writer:
         if position + len(data) > self._ring.half_end(chain.position) - BLOCK:
             return False
         self._write_record(record, data, whole_blocks=self._full)
-        if self._full:
-            self._sync_record(record)
-            chain.horizon = record.commit
-        else:
-            self._unsynced_bytes += sum(v.length for v in verify)
-        space.wait(freed)
-        with self._engine.publishing:
-            chain.follow(record, shared=False, overlay=txn.overlay)
-        self.own_commit = record.commit
-        relaxed = self._engine.durability == "relaxed"
-        if relaxed and time.monotonic() - self._synced_at > RELAXED_SYNC_S:
-            self._sync_record(record)
-            chain.horizon = record.commit
+        try:
+            if self._full:
+                self._sync_record(record)
+                chain.horizon = record.commit
+            else:
+                self._unsynced_bytes += sum(v.length for v in verify)
+            space.wait(freed)
+            with self._engine.publishing:
+                chain.follow(record, shared=False, overlay=txn.overlay)
+            self.own_commit = record.commit
+            relaxed = self._engine.durability == "relaxed"
+            if relaxed and time.monotonic() - self._synced_at > RELAXED_SYNC_S:
+                self._sync_record(record)
+                chain.horizon = record.commit
+        except (MemoryError, RecursionError) as error:
+            raise self._cut_off(record, error) from error
         return True
 
     def _next_place(self, position: int) -> int:
@@ -298,10 +306,10 @@ class Writer:
             data = data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
         try:
             backend.write(record.position, [data])
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             try:  # nobody may take what was half written for a commit
                 backend.write(record.position, [bytes(layout.RECORD.size)])
-            except OSError:
+            except (OSError, MemoryError):
                 self._fail("a failed write could not be undone")
                 raise self._unknown(record, error) from error
             raise
@@ -312,12 +320,19 @@ class Writer:
         except OSError as error:
             raise self._unknown(record, error) from error
 
-    def _unknown(self, record: Record, error: OSError) -> CommitUnknownError:
+    def _unknown(self, record: Record, error: BaseException) -> CommitUnknownError:
         return CommitUnknownError(
             f"{self._engine.path}: whether commit {record.commit} is on the disk is not known"
             f" ({error}); reopen the store: it shows all of it or nothing",
             commit=record.commit,
         )
+
+    def _cut_off(self, record: Record, error: BaseException) -> CommitUnknownError:
+        # No memory for the few small objects that are needed once a record is written: it may
+        # be durable, and what is noted here is not to be relied on.
+        self._fail("memory ran out within a commit")
+        self._engine.distrust()
+        return self._unknown(record, error)
 
     def sync(self, what: str) -> None:
         """Make everything written so far durable."""
@@ -401,22 +416,25 @@ class Writer:
                 spare=spare,
             )
             self._write_record(record, record.pack(engine.uuid), whole_blocks=True)
+        except BaseException:
+            self._space = None
+            raise
+        try:
             slots = None
             if switch or ring.room(position) < 2 * RESERVE + BLOCK:
                 slots = self._slot_of(record)
             self._sync_record(record)
-        except BaseException:
-            self._space = None
-            raise
-        with engine.publishing:
-            chain.follow(record, shared=True)
-            chain.horizon = self.own_commit = record.commit
-            if slots is not None:
-                self._switched(slots)
+            with engine.publishing:
+                chain.follow(record, shared=True)
+                chain.horizon = self.own_commit = record.commit
+                if slots is not None:
+                    self._switched(slots)
+        except (MemoryError, RecursionError) as error:
+            raise self._cut_off(record, error) from error
         try:
             space.give(*spare)
             self.release(space)
-        except (OSError, KistError):
+        except (OSError, KistError, MemoryError):
             self._space = None  # the commit is made: what is free is found out next time
 
     def _slot_of(self, record: Record) -> list[Slot | None]:
@@ -432,7 +450,7 @@ class Writer:
         )
         try:
             return self._write_slot(state, record.sum, record.spare)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             self._fail("a slot could not be written")
             raise self._unknown(record, error) from error
 

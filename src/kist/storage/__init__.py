@@ -3,6 +3,9 @@
 Bottom up:
 
 - `locks`   the interface `Locks`, and what all kinds of it share
+- `linux`, `darwin`   what of locks and syncs differs between systems
+- `holders` who holds which locks, as /proc tells
+- `mounts`  what each kind of mount allows: `TABLE`
 - `ofd`     `FileLocks`: OFD locks on a file, and which bytes are locked
 - `base`    `StorageBackend`: size, read, write, resize, sync; counters; what a fork does
 - `file`    `FileBackend`: a file, by pread and pwritev

@@ -68,11 +68,15 @@ class StorageBackend(ABC):
         Counters since it was opened.
     locks : Locks
         Writer's lock and pins.
+    append_only : bool
+        Whether space that was used must never be written again: readers may be where their pins
+        are not seen.
     """
 
     name: str
     writable: bool
     locks: Locks
+    append_only: bool = False
 
     def __init__(self) -> None:
         self.stats = Stats()

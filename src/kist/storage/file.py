@@ -11,12 +11,15 @@ import errno
 import mmap
 import os
 import stat
+import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from kist.errors import (
+    MountWarning,
     NotAStoreError,
     ReadOnlyError,
     StaleHandleError,
@@ -25,6 +28,7 @@ from kist.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
+from kist.storage import mounts
 from kist.storage.base import StorageBackend, view_of
 from kist.storage.ofd import HAVE_OFD, FileLocks, system
 
@@ -94,21 +98,33 @@ class FileBackend(StorageBackend):
                 f"{self.path!r}: writing needs open file description locks (Linux 3.15 or "
                 "later, 64 bits), which this system does not have; reading works"
             )
+        rule = mounts.allow_writing(self.path) if writable else None
+        if writable and not system.TESTED:
+            warnings.warn(
+                f"{self.path!r}: kist has never been tested on {sys.platform}: keep backups",
+                MountWarning,
+                stacklevel=mounts.user_level(),
+            )
         if (create or exclusive) and not writable:
             raise ValueError("a file that is created must be writable")
         self.writable = writable
         self._reopening = threading.Lock()
         self._fd, self.created = self._open(create, exclusive)
         try:
-            found = os.fstat(self._fd)
+            try:
+                found = os.fstat(self._fd)
+            except OSError as error:
+                raise self._failed("stat", error) from None
             if not stat.S_ISREG(found.st_mode):
                 raise _not_a_file(self.path, found.st_mode)
         except BaseException:
             fd, self._fd = self._fd, -1
-            os.close(fd)
+            with suppress(OSError):  # the first error says more
+                os.close(fd)
             raise
         self._inode = (found.st_dev, found.st_ino)
-        self.locks = FileLocks(self.path, self._fd, writable)
+        self.append_only = rule is not None and rule.network
+        self.locks = FileLocks(self.path, self._fd, writable, self.append_only)
         super().__init__()
 
     def _open(self, create: bool, exclusive: bool) -> tuple[int, bool]:

@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 
-from kist.errors import StoreLockedError
+from kist.errors import StorageError, StoreLockedError
 
 __all__ = ["CountedPins", "Locks", "ThreadGate", "joined"]
 
@@ -94,6 +94,7 @@ class CountedPins(Locks):
         self._counts: dict[int, int] = {}
         self._mutex = threading.Lock()
         self._undone: deque[int] = deque()
+        self._unfreed: dict[int, None] = {}  # the system did not free these; tried again
 
     @abstractmethod
     def _take_pin(self, commit: int) -> None:
@@ -109,7 +110,11 @@ class CountedPins(Locks):
         with self._mutex:
             self._work_off()
             if commit not in self._counts:
-                self._take_pin(commit)
+                try:
+                    self._take_pin(commit)
+                except BaseException:  # it may have been taken all the same
+                    self._unfreed[commit] = None
+                    raise
             self._counts[commit] = self._counts.get(commit, 0) + 1
         self._settle()
 
@@ -135,7 +140,14 @@ class CountedPins(Locks):
                 self._counts[commit] = count - 1
             elif count == 1:
                 del self._counts[commit]
-                self._free_pin(commit)
+                self._unfreed[commit] = None
+        for commit in list(self._unfreed):
+            if commit not in self._counts:  # else it is pinned again
+                try:
+                    self._free_pin(commit)
+                except (StorageError, MemoryError):
+                    continue  # keeps some space until the next pin, or until the file is closed
+            self._unfreed.pop(commit, None)
 
     def _fresh_mutex(self) -> None:
         # In a forked child: a thread that held the old one does not exist there.

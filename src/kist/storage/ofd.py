@@ -21,19 +21,23 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 
 from kist.errors import (
+    KistWarning,
     ReadOnlyError,
     StorageError,
     StoreClosedError,
     StoreLockedError,
 )
-from kist.storage import darwin, linux
+from kist.storage import darwin, linux, mounts
 from kist.storage.holders import locks_seen, process_name
 from kist.storage.locks import (
     FIRST_PAUSE_S,
@@ -64,6 +68,8 @@ WRITER = LOCK_BASE
 SOLE = LOCK_BASE + 1
 PIN_BASE = LOCK_BASE + (1 << 20)  # + commit, see MAX_COMMIT
 LINE_BASE = PIN_BASE + MAX_COMMIT + 1
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+PATIENCE_S = 0.1  # with who is first in line, and does not write
 PLACES = 1 << 60  # a line that is never empty moves up one with each turn: it lasts
 
 _flock = system.pack_lock
@@ -135,8 +141,8 @@ class FileLocks(CountedPins):
             if self._gate.holds(ticket):
                 self._held = False
                 try:
-                    self._set(_FREE_WRITER)
-                    self._set(_LEAVE_LINE)
+                    self._free(_FREE_WRITER)
+                    self._free(_LEAVE_LINE)
                 finally:
                     self._gate.release()
             raise
@@ -157,18 +163,20 @@ class FileLocks(CountedPins):
 
     def _wait_in_line(self, deadline: float | None, started: float) -> None:
         place = self._take_place()
-        first, pause = -1, 0.0
+        first, pause, free_since = -1, 0.0, math.inf
         while True:
             ahead = self._first_before(place)
-            if ahead is None and self._try(_LOCK_WRITER):
-                break
             now = time.monotonic()
+            # Whoever is first and takes nothing was stopped, as by Ctrl-Z: nobody waits for that.
+            if (ahead is None or now - free_since > PATIENCE_S) and self._try(_LOCK_WRITER):
+                break
             if deadline is not None and now >= deadline:
                 raise self._too_late(started, place)
             if ahead != first:
                 # The line has moved. Who stands far behind need not look as often.
                 pause = FIRST_PAUSE_S * (1 if ahead is None else 1 + place - ahead)
-                first = -1 if ahead is None else ahead
+                first, free_since = -1 if ahead is None else ahead, math.inf
+            free_since = math.inf if self._locked(WRITER, WRITER) else min(free_since, now)
             pause = _slept(pause, deadline, now)
         self._set(_LEAVE_LINE)
 
@@ -214,7 +222,8 @@ class FileLocks(CountedPins):
             raise self._failed(error) from None
 
     def _failed(self, error: OSError) -> StorageError:
-        found = StorageError(f"{self.path!r}: lock: {error.strerror}")
+        hint = "; locks do not work on this mount" if error.errno in NO_LOCKS else ""
+        found = StorageError(f"{self.path!r}: lock: {error.strerror}{hint}")
         found.errno = error.errno
         found.filename = self.path
         return found
@@ -224,9 +233,21 @@ class FileLocks(CountedPins):
             return
         self._held = False
         try:
-            self._set(_FREE_WRITER)
+            self._free(_FREE_WRITER)
         finally:
             self._gate.release()
+
+    def _free(self, request: bytes) -> None:
+        # Never a reason to raise: what was done under the lock is done, and whoever called
+        # would take its commit for failed.
+        for _ in range(2):
+            try:
+                self._set(request)
+                return
+            except (StorageError, MemoryError) as error:
+                why = error
+        message = f"{why}; others wait until this handle writes again, or is closed"
+        warnings.warn(message, KistWarning, stacklevel=2)
 
     def writer_held(self) -> bool:
         return self._held
@@ -246,7 +267,13 @@ class FileLocks(CountedPins):
             return  # and no writer exists on this system, see FileBackend
         if self._pin_fd < 0:
             self._pin_fd = self._open_again()
-        self._lock_pin(self._pin_fd, commit, kind)
+        try:
+            self._lock_pin(self._pin_fd, commit, kind)
+        except StorageError as error:
+            # Reading works on every mount. Where locks do not, nothing that is read is overwritten:
+            # whoever writes there only adds, or may not write at all.
+            if error.errno not in NO_LOCKS or mounts.overwrites(self.path):
+                raise
 
     def _lock_pin(self, fd: int, commit: int, kind: int) -> None:
         if _SETLK is None or not HAVE_OFD:
@@ -262,7 +289,8 @@ class FileLocks(CountedPins):
         try:
             self._lock_pin(fd, commit, fcntl.F_RDLCK)
         except BaseException:
-            os.close(fd)
+            with suppress(OSError):  # the first error says more
+                os.close(fd)
             raise
         return fd
 
@@ -350,7 +378,10 @@ class FileLocks(CountedPins):
         with self._mutex:
             fd, self._pin_fd, self._fd = self._pin_fd, -1, -1
         if fd >= 0:
-            os.close(fd)
+            try:
+                os.close(fd)
+            except OSError as error:
+                raise self._failed(error) from None
 
     def after_fork_in_child(self) -> None:
         """Let go of what the parent holds, without freeing it for the parent."""
