@@ -291,8 +291,8 @@ def judge(files: Files, seed: int, folder: Path) -> dict[str, Any]:
     one = _Round(files, damage, folder)
     try:
         one.run()
-    except Exception:
-        one.find(traceback.format_exc(limit=-6))
+    except Exception as error:
+        one.find("".join(traceback.format_exception(error, limit=-6)))
     return {
         "kind": damage.kind,
         "what": damage.what,
