@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from kist.errors import CorruptDataError, ReadOnlyError, UnsupportedVersionError
 from kist.format.layout import KNOWN_READ_FEATURES, KNOWN_WRITE_FEATURES, FieldTable
 from kist.format.values import pack_record, unpack_record
 
-__all__ = ["CHILD", "MAX_NAME", "NODE", "Child", "NodeKind", "NodeRecord", "a_kind"]
+__all__ = ["CHILD", "MAX_NAME", "NODE", "Child", "NodeKind", "NodeRecord", "a_kind", "article"]
 
 MAX_NAME: Final = 255
 """Longest name of a node or attribute, in bytes of UTF-8, as on most file systems."""
@@ -111,8 +112,9 @@ class NodeRecord:
         return pack_record(fixed + self.name.encode())
 
     @classmethod
+    @lru_cache(maxsize=256)
     def unpack(cls, value: bytes) -> NodeRecord:
-        """Node from its ``N`` record.
+        """Node from its ``N`` record; those of the last nodes are kept.
 
         Raises
         ------

@@ -115,13 +115,14 @@ class Held:
 class Writer:
     """The one open transaction of a session."""
 
-    __slots__ = ("by_hand", "commit", "dead", "owner", "txn")
+    __slots__ = ("by_hand", "commit", "dead", "left", "owner", "txn")
 
     def __init__(self, owner: Owner, by_hand: bool = False) -> None:
         self.owner = owner
         self.txn: EngineTransaction | None = None
         self.by_hand = by_hand  # begin() rather than a with-block
         self.dead = False  # begun by the parent of this process
+        self.left = False  # its block has gone without reaching its end
         self.commit: int | None = None
 
     def use(self) -> EngineTransaction:
@@ -293,6 +294,9 @@ class Session:
         writer = self._writer
         if writer is None or writer.owner != current_owner():
             return None
+        if writer.left:
+            self.drop(writer)
+            return None
         return writer
 
     def begin(self, writer: Writer) -> EngineTransaction:
@@ -308,7 +312,6 @@ class Session:
 
     def take_turn(self, writer: Writer) -> None:
         """Wait until no other thread of this process writes; the caller drops the writer."""
-        turn = threading.Event()
         with self._lock:
             holder = self._writer
             if holder is not None and not holder.owner[0].is_alive():
@@ -322,6 +325,7 @@ class Session:
                     "another task of this thread has a transaction open, and waiting for it here "
                     "would stop that task too; await its end first"
                 )
+            turn = threading.Event()
             self._queue.append((writer, turn))
         if not turn.wait(self.timeout):
             raise StoreLockedError(
@@ -356,6 +360,19 @@ class Session:
                     waiting = [entry for entry in self._queue if entry[0] is not writer]
                     if len(waiting) < len(self._queue):
                         self._queue = deque(waiting)
+
+    def left(self, writer: Writer) -> None:
+        """Drop a writer whose block has gone without reaching its end, as by Ctrl-C.
+
+        Called when the block is collected, and so at any moment: where that is in the middle of
+        something else, the next write of this session drops it.
+        """
+        if self._writer is not writer or writer.dead or self._forked:
+            return
+        writer.left = True
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+            self.drop(writer)
 
     def finish(self, writer: Writer, message: str) -> int:
         """Commit what the writer has done, and drop it."""

@@ -32,7 +32,8 @@ _KEY: Final = 9  # where the packed key begins in a key of the map
 _STR: Final = 0x50
 _SCALARS: Final = frozenset({type(None), bool, int, float, complex})
 
-_SHORT: Final = 1000  # characters of a str that surely stands in its record
+_TEXT: Final = frozenset({str, bytes})
+_SHORT: Final = 1000  # characters or bytes of what surely stands in its record
 
 _BATCH_KEYS: Final = 65_536
 _BATCH_BYTES: Final = 16 << 20
@@ -65,9 +66,9 @@ class Change:
             The key or the value cannot be stored.
         """
         kind = type(value)
-        if kind in _SCALARS or (kind is str and len(value) < _SHORT):
+        if kind in _SCALARS or (kind in _TEXT and len(value) < _SHORT):
             self._waiting[self._prefix + pack_key(key)] = b"\0\0" + pack_value(value)
-            if kind is str:
+            if kind in _TEXT:
                 self._size += len(value)
         else:
             found = split(value)
@@ -124,6 +125,8 @@ class Change:
 
     def _olds(self, txn: Transaction, ordered: list[bytes]) -> list[bytes | None]:
         """What stands under some keys; one look where there is nothing between them."""
+        if len(ordered) == 1:
+            return [txn.get(ordered[0])]
         if next(txn.scan(ordered[0], ordered[-1] + b"\0"), None) is None:
             return [None] * len(ordered)
         return txn.get_many(ordered)
