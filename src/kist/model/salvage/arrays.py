@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from contextlib import suppress
 
-from kist.errors import FormatError, UnsupportedVersionError
+from kist.errors import FormatError
 from kist.format import keys
 from kist.format.array import ArraySchema, pack_bounds, unpack_bounds
 from kist.format.values import pack_record
@@ -24,8 +24,6 @@ def rescue_array(rescue: Rescue, writer: Writer, node: int, path: str) -> bool:
         return False
     try:
         schema = ArraySchema.unpack(packed)
-    except UnsupportedVersionError:
-        raise
     except FormatError:
         return False
     value = rescue.view.get(keys.schema(node))

@@ -8,8 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kist.engine.salvage import find_remains
-from kist.errors import KistError, NodeExistsError
+from kist.errors import (
+    KistError,
+    NodeExistsError,
+    SnapshotError,
+    StorageError,
+    TransactionError,
+)
 from kist.format import keys
+from kist.format.layout import KNOWN_READ_FEATURES
 from kist.format.node import NodeKind, a_kind
 from kist.model import directory
 from kist.model.paths import join
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["salvage"]
 
 Progress = Callable[[int, int], None]
+
+_OF_THE_DEVICE = (StorageError, TransactionError, SnapshotError)
 
 _SAVED_BY = {
     NodeKind.TABLE: rescue_table,
@@ -131,7 +140,13 @@ def _save_nodes(rescue: Rescue) -> dict[int, str]:
         if parent is None:  # what holds it could not be saved
             group = rescue.lost_and_found()
             parent = group._id, group.name
-        found[place.node] = _save_node(rescue, place, *parent)
+        try:
+            found[place.node] = _save_node(rescue, place, *parent)
+        except _OF_THE_DEVICE:
+            raise
+        except KistError as error:  # made on purpose rather than damaged: the others go on
+            path = join(parent[1], place.name)
+            rescue.lose(path, f"it could not be saved: {error}")
     return {node: path for node, (_, path) in found.items()}
 
 
@@ -158,7 +173,7 @@ def _save_node(rescue: Rescue, place: Place, parent: int, base: str) -> tuple[in
         save = _SAVED_BY.get(NodeKind(place.kind)) if place.kind in set(NodeKind) else None
         if place.kind == NodeKind.GROUP:
             _look_for_gaps(rescue, place.node, path)
-        elif save is None:
+        elif save is None or _is_newer(place):
             _copy_all(rescue, writer, place.node, path)
         elif not save(rescue, writer, place.node, path):
             why = f"the {a_kind(place.kind).split(' ', 1)[1]} cannot be read: its schema is lost"
@@ -178,6 +193,12 @@ def _save_node(rescue: Rescue, place: Place, parent: int, base: str) -> tuple[in
     else:
         rescue.report.n_nodes += 1
     return new, path
+
+
+def _is_newer(place: Place) -> bool:
+    """Whether only a newer kist can read a node: its records are then copied as they are."""
+    record = place.record
+    return record is not None and bool(record.features_read & ~KNOWN_READ_FEATURES)
 
 
 def _keep_features(txn: Transaction, new: int, place: Place) -> None:

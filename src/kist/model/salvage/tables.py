@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from kist.engine.pages import read_page
-from kist.errors import FormatError
+from kist.errors import FormatError, TooLargeError
 from kist.format import keys
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["rescue_table"]
 
 Array = np.ndarray[Any, Any]
+
+_MOST_BYTES: Final = 1 << 30  # of a page; no store that kist has written comes near
 
 
 def rescue_table(rescue: Rescue, writer: Writer, node: int, path: str) -> bool:
@@ -193,6 +195,8 @@ class _Table:
         self._lose(None, n, wrong)
 
     def _zero_page(self, leaf: Leaf, first: int, n_rows: int) -> None:
+        if n_rows * leaf.nbytes > _MOST_BYTES:
+            raise TooLargeError(f"a page of {n_rows:,} rows of {leaf.nbytes:,} bytes")
         txn, new = self.writer.txn, self.writer.new
         zeros = np.zeros(n_rows * leaf.n_values, leaf.dtype)
         write_pages(txn, new, first, [leaf], [zeros], Recipes(txn, new, self.schema, b""))
@@ -233,7 +237,7 @@ class _Table:
 
     def _page_aside(self, table: Group, leaf: Leaf, first: int, n_rows: int) -> None:
         value = self.view.get(keys.page(self.node, leaf.id, first))
-        if value is None:
+        if value is None or n_rows * leaf.nbytes > _MOST_BYTES:
             return
         values = np.empty(n_rows * leaf.n_values, leaf.dtype)
         try:
