@@ -53,6 +53,8 @@ EXTRAS = {
     "polars", "psutil", "pyarrow", "tables", "xarray", "zarr",
 }  # fmt: skip
 EXTRAS_ONLY_IN: dict[str, set[str]] = {"cryptography": {"crypto"}}
+# CPython's, for its own tests; it may be missing.
+PYTHON = sys.stdlib_module_names | {"_testcapi"}
 # The public test suites are imported by tests, so what tests need is there.
 TESTING_NEEDS = {"pytest", "hypothesis"}
 
@@ -174,7 +176,7 @@ def import_problem(found: Import) -> str | None:
             return None
         return f"{where}: {own} imports {other}, which is not above it"
     top = found.module.split(".")[0]
-    if top in sys.stdlib_module_names or found.typing_only:
+    if top in PYTHON or found.typing_only:
         return None
     if top in BASE:
         where_allowed = BASE[top]

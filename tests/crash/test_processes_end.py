@@ -310,8 +310,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     mount = f'mount -t tmpfs -o size=2m none "{space}" && exec "$0" -c "$1" none'
     try:
         done = subprocess.run(
-            ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
-            + [sys.executable, program],
+            ["unshare", "-r", "--mount", "sh", "-c", mount, sys.executable, program],
             capture_output=True,
             text=True,
             timeout=120,

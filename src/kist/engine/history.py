@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kist.engine import recovery
 from kist.engine.overlay import Overlay
+from kist.engine.recovery import Chain
 from kist.engine.rootcommit import write_side_tree
 from kist.engine.transaction import Transaction
 from kist.engine.view import State, View
@@ -220,3 +221,19 @@ def retain(engine: Engine, txn: Transaction) -> None:
             txn.put(keys.version(old.commit), old._replace(retained=False).pack())
         else:
             txn.delete(keys.version(old.commit))
+
+
+def newer(chain: Chain, commit: int) -> int:
+    """How many commits of users a chain has after `commit`."""
+    if commit >= chain.state.shown:
+        return 0
+    seen = [r for r in chain.seen if r.commit > commit]
+    if not seen or seen[0].commit > commit + 1:
+        return chain.state.shown - commit  # at most: checkpoints count here
+    return sum(not r.flags & layout.FLAG_MAINTENANCE for r in seen)
+
+
+def is_kept(engine: Engine, commit: int) -> bool:
+    """Whether the file keeps a commit for a tag or by retention."""
+    fresh = recovery.load(engine.backend, engine.path).chain.state
+    return any(v.commit == commit for v in versions(View(engine.reader, fresh)))

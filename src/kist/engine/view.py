@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kist.engine.overlay import MISSING, Missing, Overlay
 from kist.engine.tree import Tree
@@ -260,3 +261,14 @@ class Snapshot(View):
 
     def __exit__(self, *exc: object) -> None:
         self.release()
+
+
+class ClosedEngine:
+    """Whether an engine is closed, without keeping it alive."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = weakref.ref(engine)
+
+    def __call__(self) -> bool:
+        engine = self._engine()
+        return engine is None or engine.closed

@@ -66,6 +66,11 @@ class Write:
             session.finish(writer, self._message)
             session.count_commit()
 
+    def __del__(self) -> None:
+        writer = getattr(self, "_writer", None)
+        if writer is not None and self._point is None:
+            self._session.left(writer)  # see Transaction.__del__
+
 
 class Transaction:
     """All or nothing, over every dataset of a store; comes from `Store.transaction`.
@@ -129,6 +134,13 @@ class Transaction:
             session.drop(writer)
         else:
             session.finish(writer, self.message)
+
+    def __del__(self) -> None:
+        # Ctrl-C may rise before the first line of __exit__ is reached, and then nobody has ended the
+        # transaction. Within another one there is nothing to do: that one ends.
+        writer = getattr(self, "_writer", None)
+        if writer is not None and not self._nested:
+            self._session.left(writer)
 
 
 class Turn:

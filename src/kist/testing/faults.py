@@ -1,12 +1,25 @@
-"""A backend that fails when told to: full disk, broken device, Ctrl-C, at the N-th call."""
+"""A backend that fails when told to: full disk, broken device, Ctrl-C, at the N-th call.
+
+The long run tries the faults of `kist.testing.trials` at every call that the steps of
+`kist.testing.workload` make to the system, in a temporary directory::
+
+    python -m kist.testing.faults
+    python -m kist.testing.faults --every 20 --durability relaxed --fault sync
+    python -m kist.testing.faults --allocations 5000 --limits 500
+"""
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
+import sys
+import tempfile
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kist.errors import StorageError
@@ -17,9 +30,13 @@ from kist.testing.recording import RecordingBackend
 if TYPE_CHECKING:
     from kist.storage.base import Readable, Writable
 
-__all__ = ["KINDS", "Fault", "FaultyBackend"]
+__all__ = ["CALLS", "KINDS", "Fault", "FaultyBackend"]
 
 KINDS = ("read", "write", "resize", "sync", "directory sync", "close")
+"""What a backend is asked to do."""
+
+CALLS = (*KINDS, "open", "stat", "map", "lock", "unlock", "pin")
+"""What a file asks of the system, as `kist.testing.system` counts it."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +46,22 @@ class Fault:
     Parameters
     ----------
     kind : str
-        One of `KINDS`, or ``any``.
+        One of `CALLS`, or ``any``.
     at : int
         Which call of that kind, from 1.
     error : int or type of exception
-        An ``errno``, raised as `StorageError`, or an exception such as `KeyboardInterrupt`.
+        An ``errno``, raised as `StorageError` by a backend and as `OSError` by the system, or an
+        exception such as `KeyboardInterrupt`. 0 raises nothing.
     persist : bool
         All later calls of that kind fail too.
     share : float
         For writes: the part of the bytes that is written before the failure.
     late : bool
         The call takes effect in full, and fails then.
+    short : bool
+        Of the system: the call handles `share` of the bytes, at least one, and says so.
+    signal : int
+        Of the system: instead of failing, send this signal to the process, before or after.
     """
 
     kind: str
@@ -48,9 +70,11 @@ class Fault:
     persist: bool = False
     share: float = 0.0
     late: bool = False
+    short: bool = False
+    signal: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in (*KINDS, "any"):
+        if self.kind not in (*CALLS, "any"):
             raise ValueError(f"no kind of call {self.kind!r}")
 
 
@@ -165,3 +189,50 @@ class FaultyBackend(StorageBackend):
         self.inner.close()
         if fault:
             raise self._error(fault, "close")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try faults at the calls of a workload in a temporary directory; gives 1 when one failed."""
+    # Not above: those modules take their Fault from this one.
+    from kist.testing import memory
+    from kist.testing.trials import FAULTS, Report, Stage
+
+    parser = argparse.ArgumentParser(prog="python -m kist.testing.faults", description=main.__doc__)
+    parser.add_argument("--every", type=int, default=1, help="one place in so many (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fault", action="append", help="only those whose name contains this")
+    parser.add_argument("--step", default="", help="only steps whose name contains this")
+    parser.add_argument("--durability", choices=("full", "relaxed", "none"), default="full")
+    parser.add_argument("--allocations", type=int, default=0, help="trials with failing ones")
+    parser.add_argument("--limits", type=int, default=0, help="trials with a limit of memory")
+    parser.add_argument("--folder", help="where to make the stores")
+    options = parser.parse_args(arguments)
+    chosen = [n for n in FAULTS if not options.fault or any(part in n for part in options.fault)]
+    total, started = Report(), time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(dir=options.folder) as folder,
+        Stage(folder, options.durability) as stage,
+    ):
+        runs: dict[str, Callable[[], Report]] = {
+            name: partial(stage.run, FAULTS[name], options.every, options.seed, options.step)
+            for name in chosen
+        }
+        if options.allocations or options.limits:
+            runs = {}
+        if options.allocations and memory.HAVE_ALLOCATION_FAULTS:
+            given = stage, options.allocations, options.seed, options.step
+            runs["allocations fail"] = partial(memory.run_allocations, *given)
+        if options.limits:
+            given = stage, options.limits, options.seed, options.step
+            runs["limit of memory"] = partial(memory.run_limits, *given)
+        for name, run in runs.items():
+            report = run()
+            total.add(report)
+            print(f"{name}: {report}", flush=True)
+    took = time.monotonic() - started
+    print(f"{options.durability}, seed {options.seed}, {took:.0f} s, in all: {total}")
+    return 1 if total.failures or not total.trials else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
