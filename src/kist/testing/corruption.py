@@ -292,13 +292,17 @@ def judge(files: Files, seed: int, folder: Path) -> dict[str, Any]:
     try:
         one.run()
     except Exception as error:
-        one.find("".join(traceback.format_exception(error, limit=-6)))
+        one.find(_told(error))
     return {
         "kind": damage.kind,
         "what": damage.what,
         "findings": one.findings,
         "counts": dict(one.counts),
     }
+
+
+def _told(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error, limit=-6))
 
 
 def _warm_up(folder: Path) -> None:
@@ -322,10 +326,12 @@ def _in_child(files: Files, seed: int, folder: Path) -> dict[str, Any]:
     if not child:
         os.close(reader)
         try:
-            with open(writer, "wb") as pipe:
-                pipe.write(json.dumps(judge(files, seed, folder)).encode())
-        finally:
-            os._exit(0)
+            found = judge(files, seed, folder)
+        except BaseException as error:
+            found = {"kind": "?", "what": "?", "counts": {}, "findings": [_told(error)]}
+        with open(writer, "wb") as pipe:
+            pipe.write(json.dumps(found).encode())
+        os._exit(0)
     os.close(writer)
     data, end = b"", time.monotonic() + _LOST
     with open(reader, "rb", buffering=0) as pipe:
@@ -339,8 +345,8 @@ def _in_child(files: Files, seed: int, folder: Path) -> dict[str, Any]:
             os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if data:
-        found: dict[str, Any] = json.loads(data)
-        return found
+        answer: dict[str, Any] = json.loads(data)
+        return answer
     return {"kind": "?", "what": "?", "counts": {}, "findings": [f"it ended with status {status}"]}
 
 

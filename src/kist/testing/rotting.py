@@ -320,7 +320,7 @@ def _place(data: bytes | bytearray, rng: random.Random) -> int:
     """A byte in use, or at least near one: of the head, the log, or the extents."""
     where = rng.random()
     if where < 0.15:
-        return rng.choice([at for at in range(_HEAD) if data[at]] or [0])
+        return rng.choice([at for at in range(min(_HEAD, len(data))) if data[at]] or [0])
     if where < 0.35:
         for _ in range(1000):
             at = rng.randrange(_HEAD, _DATA)
@@ -340,6 +340,7 @@ def _break(data: bytearray, files: Files, rng: random.Random, kind: str) -> tupl
         data[at] ^= 1 << rng.randrange(8)
         return f"flip a bit at {at}", [(at, at + 1)]
     if kind == "cut":
+        at = max(at, 1)  # something is left to be broken further
         del data[at:]
         return f"cut at {at}", [(at, len(files.newest))]
     if kind in ("foreign", "old"):
