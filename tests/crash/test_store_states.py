@@ -29,9 +29,9 @@ API: dict[str, Case] = api_workloads.CASES
 
 @pytest.mark.parametrize("name", JOB)
 def test_a_crash_of_the_main_job_leaves_the_last_commit_or_the_one_in_flight(name: str) -> None:
-    report = check(JOB[name], limit=150)
+    report = check(JOB[name], limit=100)
     assert report.failures == [], str(report)
-    assert report.states >= 150
+    assert report.states >= 100
 
 
 @pytest.mark.parametrize("name", OBJECTS)
