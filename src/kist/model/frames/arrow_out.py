@@ -15,6 +15,7 @@ from kist.errors import DTypeError
 from kist.format.schema import Leaf
 from kist.model.frames.exports import Exports, Outgoing, read_columns
 from kist.model.frames.incoming import need
+from kist.model.frames.notes import names_a_file
 from kist.model.tables.fields import Fields, block_rows
 
 if TYPE_CHECKING:
@@ -148,7 +149,10 @@ class _Builder:
             return pa.duration(unit)
         if unit == "D":
             return pa.date32()
-        return pa.timestamp(unit, self.out.zones.get(".".join(leaf.path)))
+        zone = self.out.zones.get(".".join(leaf.path))
+        if zone is not None and names_a_file(zone):
+            raise DTypeError(f"column {'.'.join(leaf.path)!r}: no time zone {zone!r}")
+        return pa.timestamp(unit, zone)
 
     # Values
 

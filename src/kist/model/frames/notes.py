@@ -16,7 +16,7 @@ from kist.format.values import MAX_INLINE, pack_record, unpack_record
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
 
-__all__ = ["PANDAS", "ZONES", "get_note", "get_zones", "put_notes"]
+__all__ = ["PANDAS", "ZONES", "get_note", "get_zones", "names_a_file", "put_notes"]
 
 PANDAS: Final = "pandas"
 """Index, labels and dtypes of a DataFrame (docs/format.md, "Metadata of other libraries")."""
@@ -50,6 +50,14 @@ def get_note(view: View, node: int, name: str) -> dict[Any, Any]:
         payload = bytes(view.read(pointers[0]))
     note = unpack_value(payload)
     return note if isinstance(note, dict) else {}
+
+
+def names_a_file(text: str) -> bool:
+    """Tell whether pandas would open a file of a name in this text: a zone such as ``dateutil//x``.
+
+    It looks for zones in the texts of dtypes, too, and within those of intervals.
+    """
+    return "dateutil/" in text
 
 
 def get_zones(view: View, node: int) -> dict[str, str]:

@@ -16,6 +16,7 @@ import numpy as np
 from kist.errors import DTypeError, KistError
 from kist.model.frames.exports import Exports, Outgoing, read_columns
 from kist.model.frames.incoming import need
+from kist.model.frames.notes import names_a_file
 from kist.model.tables.fields import named_fields
 
 if TYPE_CHECKING:
@@ -177,6 +178,8 @@ def _dtype(text: str, name: str) -> Any:
     import pandas
 
     try:
+        if names_a_file(text):
+            raise ValueError("it names a file")
         return pandas.api.types.pandas_dtype(text)
     except (TypeError, ValueError) as error:
         raise DTypeError(
@@ -239,7 +242,7 @@ def _zoned(array: Array, zone: str, name: str) -> Any:
     import pandas
 
     unit = np.datetime_data(array.dtype)[0]
-    if zone.startswith("dateutil/"):  # pandas would open any file of that name
+    if names_a_file(zone):
         raise DTypeError(f"column {name!r}: no time zone {zone!r}", column=name)
     utc = pandas.DatetimeIndex(array).tz_localize("UTC")
     return utc.tz_convert(_dtype(f"datetime64[{unit}, {zone}]", name).tz).array
@@ -290,7 +293,7 @@ def _labels(names: list[str], out: Outgoing) -> Any:
         return multi
     index = pandas.Index(labels, name=called[0] if len(called) == 1 else None, tupleize_cols=False)
     wanted = note.get("dtype")
-    if isinstance(wanted, str) and str(index.dtype) != wanted:
+    if isinstance(wanted, str) and str(index.dtype) != wanted and not names_a_file(wanted):
         try:
             dtype = pandas.api.types.pandas_dtype(wanted)
             if getattr(dtype, "kind", "O") not in "SUV":  # which have any size
