@@ -272,6 +272,14 @@ def test_the_new_file_is_there_whole_or_not_at_all(broken: Path, tmp_path: Path)
     assert not (tmp_path / "new.kist").exists()
 
 
+def test_a_file_that_somebody_makes_meanwhile_stays(broken: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.kist"
+    with pytest.raises(kist.StoreExistsError, match="meanwhile"):
+        kist.salvage(broken, out, progress=lambda done, total: out.write_bytes(b"theirs") and None)
+    assert out.read_bytes() == b"theirs"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.kist", broken.name]
+
+
 def test_a_file_that_may_only_be_read_is_enough(broken: Path, tmp_path: Path) -> None:
     broken.chmod(0o444)
     told: list[tuple[int, int]] = []
