@@ -36,8 +36,8 @@ from kist.format.frame import unpack_frame
 from kist.format.layout import DATA_OFFSET, FRAME
 from kist.format.superblock import Slot
 from kist.format.values import Pointer, pack_record, unpack_record
+from kist.storage import FileBackend
 from kist.storage.base import StorageBackend
-from kist.storage.file import FileBackend
 
 if TYPE_CHECKING:
     from kist.engine.engine import Engine

@@ -8,8 +8,8 @@ import time
 from kist.errors import KistError, StoreExistsError
 from kist.format import layout, superblock
 from kist.format.superblock import Slot, Super
+from kist.storage import FileBackend
 from kist.storage.base import StorageBackend
-from kist.storage.file import FileBackend
 from kist.storage.memory import MemoryBackend
 
 MODES = ("r", "r+", "a", "w", "x")

@@ -596,4 +596,5 @@ def _after_fork_in_child() -> None:
         engine._glance = None
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -65,7 +65,8 @@ class _Pause:
 
 
 _pause = _Pause()
-os.register_at_fork(after_in_child=_pause.after_fork_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pause.after_fork_in_child)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ Bottom up:
 - `ofd`     `FileLocks`: OFD locks on a file, and which bytes are locked
 - `base`    `StorageBackend`: size, read, write, resize, sync; counters; what a fork does
 - `file`    `FileBackend`: a file, by pread and pwritev
+- `windows` `WindowsBackend`: the same over calls of Windows
 - `memory`  `MemoryBackend`: bytes of this process, also shared between engines
 
 Everything that kist reads or writes in a store goes through one of these backends, so that a
@@ -17,9 +18,15 @@ test can record, drop, tear or refuse any of it (`kist.testing`).
 
 from __future__ import annotations
 
+import sys
+
 from kist.storage.base import Stats, StorageBackend
-from kist.storage.file import FileBackend
 from kist.storage.locks import Locks
 from kist.storage.memory import MemoryBackend, MemoryFile
+
+if sys.platform == "win32":
+    from kist.storage.windows import WindowsBackend as FileBackend
+else:
+    from kist.storage.file import FileBackend
 
 __all__ = ["FileBackend", "Locks", "MemoryBackend", "MemoryFile", "Stats", "StorageBackend"]

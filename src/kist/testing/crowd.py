@@ -374,6 +374,8 @@ def run_crowd(
 
     members = [join("write", range(w * threads, (w + 1) * threads)) for w in range(writers)]
     members += [join("read", [r]) for r in range(readers)]
+    for member in members:
+        member.ready.wait()
     started = time.monotonic()
     try:
         for member in members:
