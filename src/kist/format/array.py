@@ -34,6 +34,8 @@ MAX_NDIM: Final = 64
 """Most axes of an array, as in NumPy."""
 MAX_CHUNK_BYTES: Final = 1 << 30
 """Bytes of the values of the largest chunk, and values of a chunk of narrower ones."""
+MAX_BLOCK_BYTES: Final = 64 << 20
+"""Most bytes of a block of more than one value: a single value costs its block."""
 MAX_VALUES: Final = 1 << 40
 MAX_AXIS: Final = (1 << 63) - 1
 STRING_BYTES: Final = 16
@@ -145,6 +147,9 @@ def _unpack_schema(payload: bytes) -> ArraySchema:
         raise cursor.corrupt(f"blocks of shape {blocks} in chunks of shape {chunks}")
     if math.prod(chunks) * item_bytes(dtype) > MAX_CHUNK_BYTES:
         raise cursor.corrupt(f"chunks of shape {chunks} and dtype {dtype}")
+    n_values = math.prod(blocks)
+    if n_values > 1 and n_values * item_bytes(dtype) > MAX_BLOCK_BYTES:
+        raise cursor.corrupt(f"blocks of shape {blocks} and dtype {dtype}")
     schema = ArraySchema(dtype, chunks, blocks, fill, codec)
     schema.fill_value()
     return schema
