@@ -198,7 +198,7 @@ def _live(role: str, number: str, durability: str, program: str, path: str) -> N
     except BrokenError as error:
         _say("broken", str(error))
     except BrokenPipeError:
-        pass  # the judge is gone
+        os._exit(2)  # the judge is gone: there is nobody to tell
     except BaseException as error:
         traceback.print_exc()
         _say("broken", f"{type(error).__name__}: {error}".replace("\n", " "))
