@@ -127,3 +127,31 @@ def test_keys_too_short_for_a_node_are_damage(path: Path) -> None:
     with kist.open(path, "r+") as store:
         assert not store.check().ok
         store["z"][0] = 5
+
+
+EVIL = "x\x1b]0;owned\x07\x1b[2J\u202e\x9b31m\x7f<script>alert(1)</script>"
+
+
+def test_reprs_and_html_hold_no_command_and_no_element_of_a_file(path: Path) -> None:
+    strings = np.array([EVIL, "b"], np.dtypes.StringDType())
+    with kist.open(path, "w") as store:
+        store.attrs["TITLE"] = store.attrs[EVIL] = EVIL
+        group = store.create_group(EVIL.replace("/", ""))
+        table = group.create_table("t", {EVIL: strings, "n": np.arange(2)}, title=EVIL)
+        nested = np.zeros(2, [(EVIL, [(EVIL, "i4"), ("b", "f8")]), ("c", "S3", (2,))])
+        group.create_table("nested", nested)
+        group["a"] = strings
+        group["records"] = np.zeros(3, "S9")
+        runs = group.create_keystore("k")
+        runs[EVIL] = {EVIL: [EVIL]}
+        with store.transaction(EVIL):
+            store.attrs["n"] = 1
+        store.tag(EVIL)
+        shown: list[Any] = [store, store.tree(), store.info, store.history(), store.attrs, group]
+        shown += [table, table[EVIL], table.where("n > 0"), group["a"], runs, table.info]
+        shown += [group["nested"], group["nested"].info, runs.info, group["a"].info]
+        for one in shown:
+            for line in repr(one).split("\n"):
+                assert line.isprintable(), (type(one), line)
+            html = one._repr_html_() if hasattr(one, "_repr_html_") else ""
+            assert "<script" not in html and "\x1b" not in html and "\u202e" not in html
