@@ -17,7 +17,8 @@ __all__ = ["check"]
 def check(file: str, as_json: bool) -> None:
     """Verify every byte that the newest commit of FILE uses.
 
-    Lists all damage, and ends with exit code 1 when there is any.
+    Lists all damage. Ends with exit code 0 when there is none, 1 when there is any, 2 when FILE is
+    no store, 3 when it cannot be read.
     """
     with open_at(file) as store:
         with progress_shown("check") as progress:
