@@ -23,10 +23,10 @@ LINES = {
     "ext4": ("local", "28 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda1 rw"),
     "tmpfs": ("local", "30 28 0:25 / / rw,nosuid - tmpfs tmpfs rw,size=1g"),
     "container": ("local", "700 600 0:50 / / rw - overlay overlay rw,lowerdir=/a:/b,upperdir=/c"),
-    "bind": ("local", "701 700 8:1 /home/me / rw,relatime master:1 - xfs /dev/sda1 rw,attr2"),
+    "bind": ("local", "701 700 8:1 /disk / rw,relatime master:1 - xfs /dev/sda1 rw,attr2"),
     "nfs3": (
         "NFSv3",
-        "40 28 0:42 / / rw - nfs s:/x rw,vers=3,hard,mountvers=3,local_lock=none,addr=1.2.3.4",
+        "40 28 0:42 / / rw - nfs s:/x rw,vers=3,hard,mountvers=3,local_lock=none",
     ),
     "nfs3 flock": ("NFSv3", "40 28 0:42 / / rw - nfs s:/x rw,vers=3,local_lock=flock"),
     "nfs3 nolock": ("NFS, locks kept", "40 28 0:42 / / rw - nfs s:/x rw,vers=3,nolock"),

@@ -10,7 +10,8 @@ import pytest
 
 import kist
 from kist.testing import crowd
-from kist.testing.crowd import look, prepare, run_crowd, write_batch
+from kist.testing.batches import look, prepare, write_batch
+from kist.testing.crowd import run_crowd
 
 
 def test_no_batch_of_many_writers_is_lost_or_doubled_and_no_reader_goes_back(

@@ -202,10 +202,10 @@ def parse_mounts(text: str) -> list[Mount]:
 
     Examples
     --------
-    >>> line = "36 35 0:42 / /mnt/my\\\\040data rw,noatime shared:1 - nfs4 host:/x rw,vers=4.2"
+    >>> line = "36 35 0:42 / /lab/my\\\\040data rw,noatime shared:1 - nfs4 host:/x rw,vers=4.2"
     >>> mount = parse_mounts(line)[0]
     >>> mount.point, mount.type, sorted(mount.options)
-    ('/mnt/my data', 'nfs4', ['noatime', 'rw', 'vers=4.2'])
+    ('/lab/my data', 'nfs4', ['noatime', 'rw', 'vers=4.2'])
     """
     found = []
     for line in text.splitlines():

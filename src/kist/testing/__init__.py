@@ -10,7 +10,8 @@
 - `judging`      what may be shown after a crash
 - `programs`     `World`: random programs over all objects, beside a model of NumPy
 - `kill`         `run_kills`: kills writers, readers and compactors, and looks at what they leave
-- `crowd`        `run_crowd`: writers, readers, backups and deaths at once on one store
+- `crowd`        `run_crowd`: writers, readers, backups and deaths at once on one store; `batches`:
+  what they write
 - `hostile`      `run_hostile`: opens files that were mutated with every checksum made right; made of
   `surgery` (a file taken apart), `bodies` and `mutations` (what is changed), `everything` (all
   that can be asked of a store) and `attack` (one round)
