@@ -158,6 +158,11 @@ def test_on_a_network_mount_nothing_is_written_twice_nor_cut(
         for _ in range(25):  # leaves free and waiting space
             take_step(store, world)
             world = world.next()
+        store["big"] = np.random.default_rng(0).integers(0, 2**60, 30_000)
+        del store["big"]
+        for _ in range(3):
+            store._session.engine.checkpoint()
+        assert store.info["free_bytes"] > 200_000
     on("nfs4")
     reader = kist.open(path)
     used = reader._session.engine.state.end
@@ -190,7 +195,8 @@ def test_on_a_network_mount_nothing_is_written_twice_nor_cut(
         assert store.check().ok
     reader.close()
     assert fresh and min(start for start, _ in fresh) >= used
-    assert path.read_bytes()[DATA_OFFSET:used] == before[DATA_OFFSET:used]
+    stop = min(used, len(before))  # the file may end before the space that is taken
+    assert path.read_bytes()[DATA_OFFSET:stop] == before[DATA_OFFSET:stop]
     assert ends == sorted(ends)
     monkeypatch.undo()
     with kist.open(path, "r+") as store:  # back on a local disk, the space comes back
