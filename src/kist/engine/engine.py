@@ -14,7 +14,7 @@ from typing import Literal
 from kist.engine import backup, creation, history, recovery, upkeep
 from kist.engine.glance import Glance
 from kist.engine.history import CommitInfo
-from kist.engine.interrupts import hold_interrupts
+from kist.engine.interrupts import hold_interrupts, persistently
 from kist.engine.pins import Pins
 from kist.engine.recovery import Chain, Ring, oldest_commit
 from kist.engine.space import Space
@@ -390,9 +390,8 @@ class Engine:
                     transaction.delete_range(start, stop)
             return transaction
         except BaseException:
-            with hold_interrupts():
-                self._writer.drop_space()
-                self._stop_writing()
+            self._writer.drop_space()
+            persistently(self._stop_writing)
             raise
 
     def _check_writable(self) -> None:
@@ -405,11 +404,12 @@ class Engine:
             raise ReadOnlyError(f"{self.path}: opened before a fork; open it in this process")
 
     def _stop_writing(self) -> None:
-        self._transaction = None
-        with self._lock:
-            self._writing = False
-        if not self.backend.forked:
-            self.backend.locks.release_writer()
+        with hold_interrupts():
+            with self._lock:
+                self._writing = False
+            if not self.backend.forked:
+                self.backend.locks.release_writer()
+            self._transaction = None
 
     def writer_space(self) -> Space:
         """Free and waiting space, for the holder of the writer's lock."""
@@ -444,13 +444,11 @@ class Engine:
                 self._end(transaction, keep_space=given)
 
     def _end(self, transaction: Transaction, *, keep_space: bool) -> None:
-        if transaction.closed:
-            return
-        transaction.closed = True
-        if self._transaction is transaction:
+        if self._transaction is transaction and not transaction.closed:
             if not keep_space:
                 self._writer.drop_space()
-            self._stop_writing()
+            persistently(self._stop_writing)
+        transaction.closed = True
 
     def _check_owner(self, transaction: Transaction) -> None:
         self._check_open()

@@ -49,3 +49,14 @@ class hold_interrupts:  # used as a statement: with hold_interrupts():
         handlers = dict(self._old)
         for number, frame in self._arrived:
             handlers[number](number, frame)
+
+
+def persistently(end: Callable[[], object]) -> None:
+    """Call what ends something, again where memory runs out: what it holds would stay held."""
+    for _ in range(50):
+        try:
+            end()
+            return
+        except MemoryError:
+            continue
+    end()

@@ -494,6 +494,14 @@ class Transaction(View):
 
     def rollback(self) -> None:
         """Forget all changes."""
+        # Again where memory runs out in it: the lock that it holds would stay held.
+        for _ in range(50):
+            if self.closed:
+                return
+            try:
+                self._owner.abandon(self)
+            except MemoryError:
+                continue
         if not self.closed:
             self._owner.abandon(self)
 

@@ -136,8 +136,8 @@ class Transaction:
             session.finish(writer, self.message)
 
     def __del__(self) -> None:
-        # Ctrl-C may rise before the first line of __exit__ is reached, and then nobody has ended the
-        # transaction. Within another one there is nothing to do: that one ends.
+        # Ctrl-C may rise before the first line of __exit__ is reached, and then nobody has ended
+        # the transaction. Within another one there is nothing to do: that one ends.
         writer = getattr(self, "_writer", None)
         if writer is not None and not self._nested:
             self._session.left(writer)

@@ -240,7 +240,7 @@ class FileLocks(CountedPins):
     def _free(self, request: bytes) -> None:
         # Never a reason to raise: what was done under the lock is done, and whoever called
         # would take its commit for failed.
-        for _ in range(2):
+        for _ in range(20):
             try:
                 self._set(request)
                 return

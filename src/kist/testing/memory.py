@@ -34,17 +34,15 @@ _MOST_ALLOCATIONS = 5000  # of a step, about
 class _MemoryTrial(Trial):
     """A step within which memory ends, at an allocation or at a limit."""
 
-    def __init__(self, stage: Stage, step: Step, at: int, some: int, limit: int = 0) -> None:
-        super().__init__(stage, step, Fault("any", at, MemoryError, some > 1), warm=True)
-        self.some = some
+    def __init__(self, stage: Stage, step: Step, at: int, limit: int = 0) -> None:
+        super().__init__(stage, step, Fault("any", at, MemoryError), warm=True)
         self.limit = limit
 
     def _arm(self) -> None:
         if self.limit:
             _limit_memory(self.limit)
         else:
-            at = self.fault.at
-            _allocations.set_nomemory(at, at + self.some)
+            _allocations.set_nomemory(self.fault.at, self.fault.at + 1)
 
     def _disarm(self) -> None:
         if self.limit:
@@ -53,9 +51,10 @@ class _MemoryTrial(Trial):
             _allocations.remove_mem_hooks()
 
     def _judge_the_error(self) -> None:
-        # Libraries of C may raise another error, or none and then fail in their own way.
+        # C may take it for something else: to `bytes.join` it is a TypeError.
         raised = self.raised
-        known = (MemoryError, kist.CommitUnknownError, SystemError, kist.StorageError)
+        known = (MemoryError, kist.CommitUnknownError, kist.StorageError)
+        known += (SystemError, TypeError, BufferError)
         if raised is not None and not isinstance(raised, known):
             raise AssertionError(f"{raised!r} is no word for memory that ended")
 
@@ -108,16 +107,16 @@ def _in_child(trial: Trial) -> tuple[str, str]:
 
 
 def run_allocations(stage: Stage, trials: int, seed: int = 0, only: str = "") -> Report:
-    """Let the n-th allocation of a step fail, or some of them, at places taken at random.
+    """Let the n-th allocation of a step fail, at places taken at random.
 
-    Not all from one on: the interpreter itself then goes round for ever.
+    Not all from one on: the interpreter itself then goes round for ever, and the calls that free
+    a lock need memory, too: it stays until the handle is closed.
     """
     rng, report = random.Random(seed), Report()
     steps = [step for step in stage.steps if only in step.name]
     for number in range(trials):
         at = int(_MOST_ALLOCATIONS ** rng.random())
-        some = rng.choice((1, 1, 1, rng.randrange(2, 40)))
-        _note(report, _MemoryTrial(stage, steps[number % len(steps)], at, some))
+        _note(report, _MemoryTrial(stage, steps[number % len(steps)], at))
     return report
 
 
@@ -128,7 +127,7 @@ def run_limits(stage: Stage, trials: int, seed: int = 0, only: str = "") -> Repo
     for number in range(trials):
         step = steps[number % len(steps)]
         limit = rng.choice((1, 4, 16, 64)) * rng.randrange(1, 1 << 16)
-        _note(report, _MemoryTrial(stage, step, 1, 2, limit))
+        _note(report, _MemoryTrial(stage, step, 1, limit))
     return report
 
 
@@ -137,5 +136,5 @@ def _note(report: Report, trial: _MemoryTrial) -> None:
     report.trials += 1
     report.raised[raised] += 1
     if wrong:
-        what = f"{trial.fault}, {trial.some} allocations, limit {trial.limit}"
+        what = f"{trial.fault}, limit {trial.limit}"
         report.failures.append(f"{trial.step.name}, {what}: {wrong}")

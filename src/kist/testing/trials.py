@@ -333,7 +333,9 @@ class Trial:
     def _judge_the_handle(self) -> None:
         step, store = self.step, self.store
         assert store is not None
-        dead = any(f.kind == "sync" for f in self.system.fired) and not self.fault.signal
+        # A sync that was never called, for want of memory, can be called later.
+        called = isinstance(self.fault.error, int) and not self.fault.signal
+        dead = called and any(f.kind == "sync" for f in self.system.fired)
         known = workload.shown(store)
         _demand(known in self._possible(), "the handle shows another state")
         if self.fault.persist:
@@ -422,10 +424,11 @@ def _warm_up(store: kist.Store) -> None:
 def _forget_frames(error: BaseException) -> None:
     # Its frames would keep what they were working on: handles, and so descriptors.
     chain: list[BaseException | None] = [error]
-    while (one := chain.pop()) is not None:
-        if one.__traceback__ is not None:
+    while chain:
+        one = chain.pop()
+        if one is not None and one.__traceback__ is not None:
             one.__traceback__ = None
-            chain += [None, one.__context__, one.__cause__]
+            chain += [one.__context__, one.__cause__]
 
 
 def _open_files() -> set[str]:
