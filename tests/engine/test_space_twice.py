@@ -44,10 +44,13 @@ def use(records: list[Record], spare: tuple[int, int] = (0, 0)) -> None:
         ([free(0, 128)], (DATA_OFFSET, 64)),
         ([free(0, 128)], (DATA_OFFSET, 128)),
         ([free(64, 64)], (DATA_OFFSET, 256)),
+        ([], (END, 64)),
+        ([], (END - 64, 128)),
+        ([], (DATA_OFFSET - 64, 64)),
     ],
 )
 def test_what_is_free_twice_is_damage(records: list[Record], spare: tuple[int, int]) -> None:
-    with pytest.raises(CorruptDataError, match="space"):
+    with pytest.raises(CorruptDataError, match="space|spare"):
         use(records, spare)
 
 

@@ -302,6 +302,8 @@ def load_space(
         # Writing beyond the end would make a file of any size.
         if not DATA_OFFSET <= offset <= offset + length <= min(space.end, MAX_OFFSET):
             raise CorruptDataError(f"free space at byte {offset} cannot be: {length} bytes")
+    if spare[1] and not DATA_OFFSET <= spare[0] <= sum(spare) <= space.end:
+        raise CorruptDataError(f"{spare[1]} spare bytes at byte {spare[0]} cannot be")
     space.load(free, waiting)
     space.give(*spare)
     for record in records:

@@ -119,6 +119,7 @@ def _log(rng: random.Random, image: Image) -> str:
     if choice == 0:
         name, value = _field(rng, record)
         setattr(record, name, value)
+        image.end = max(image.end, record.end)  # the same for all
     elif choice == 1:
         name, record.verify = "verify", [Verify(*far, bytes(16))] * rng.choice((1, 300))
     elif choice == 2:

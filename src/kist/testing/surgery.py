@@ -60,6 +60,8 @@ class Image:
         self.slots = slots
         self.newest = max(found)[1]
         self.records = list(self._walk())
+        # Of the used part, which may be behind that of the file: its last bytes may not be written.
+        self.end = self._head()[1]
         self._appended: list[tuple[int, int]] = []  # extents that no record lists as used
 
     @property
@@ -107,7 +109,7 @@ class Image:
 
     def pack_log(self) -> None:
         """Write slot and records anew, each behind the one before it and with its sum."""
-        end = len(self.data)
+        end = max(self.end, len(self.data))
         slot = self.slots[self.newest] = replace(self.slot, end=end)
         self._write(layout.SLOT_OFFSETS[self.newest], slot.pack(self.uuid))
         last, position = slot.chain, 0
