@@ -444,7 +444,8 @@ class Store(Group):
 
         The copy is the same store: it has its `uuid`, its tags and the versions that they keep.
         It gets its name when it is complete, synced and verified; whatever goes wrong before
-        leaves nothing there. A store opened with ``version=`` copies that version.
+        leaves nothing there. A store opened with ``version=`` copies that version; one of mode
+        ``r`` copies the newest commit, also where it still shows an older one.
 
         Parameters
         ----------
