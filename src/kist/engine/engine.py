@@ -47,11 +47,7 @@ LONG_LOG = 64
 
 _MAX_MESSAGE = 1024
 # All nodes, the root group included, and then what the store keeps about versions of them.
-_EVERYTHING = (
-    (keys.whole_node(keys.ROOT)[0], b"\xff" * 8),
-    keys.TAGS,
-    keys.VERSIONS,
-)
+_EVERYTHING = ((keys.whole_node(keys.ROOT)[0], b"\xff" * 8), keys.TAGS, keys.VERSIONS)
 
 
 class Engine:
@@ -310,8 +306,8 @@ class Engine:
     def _pinned(self, version: int | str | None) -> Snapshot:
         for _ in range(100):
             state = self.state if version is None else history.state_of(self, version)
-            self._pins.pin(state.commit)
             unpin = partial(self._pins.unpin, state.commit)
+            self._pins.pin(state.commit)
             # Only now look whether the commit could still be pinned; why this is enough without
             # a gate lock: docs/design/0001, "Snapshots, pins".
             try:
@@ -391,7 +387,7 @@ class Engine:
             return transaction
         except BaseException:
             self._writer.drop_space()
-            persistently(self._stop_writing)
+            self._stop_writing()
             raise
 
     def _check_writable(self) -> None:
@@ -404,6 +400,12 @@ class Engine:
             raise ReadOnlyError(f"{self.path}: opened before a fork; open it in this process")
 
     def _stop_writing(self) -> None:
+        try:
+            self._stop()
+        except MemoryError:
+            persistently(self._stop)
+
+    def _stop(self) -> None:
         with hold_interrupts():
             with self._lock:
                 self._writing = False
@@ -447,7 +449,7 @@ class Engine:
         if self._transaction is transaction and not transaction.closed:
             if not keep_space:
                 self._writer.drop_space()
-            persistently(self._stop_writing)
+            self._stop_writing()
         transaction.closed = True
 
     def _check_owner(self, transaction: Transaction) -> None:

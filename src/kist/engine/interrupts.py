@@ -46,9 +46,10 @@ class hold_interrupts:  # used as a statement: with hold_interrupts():
     ) -> None:
         for number, handler in self._old:
             _signal.signal(number, handler)
-        handlers = dict(self._old)
-        for number, frame in self._arrived:
-            handlers[number](number, frame)
+        if self._arrived:
+            handlers = dict(self._old)
+            for number, frame in self._arrived:
+                handlers[number](number, frame)
 
 
 def persistently(end: Callable[[], object]) -> None:

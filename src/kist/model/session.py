@@ -353,13 +353,19 @@ class Session:
             if writer.txn is not None and not writer.dead:
                 writer.txn.rollback()  # does nothing after a commit
         finally:
-            with self._lock:
-                if self._writer is writer:
-                    self._next_turn()
-                else:  # gave up waiting
-                    waiting = [entry for entry in self._queue if entry[0] is not writer]
-                    if len(waiting) < len(self._queue):
-                        self._queue = deque(waiting)
+            try:
+                self._end_turn(writer)
+            except MemoryError:
+                self._end_turn(writer)
+
+    def _end_turn(self, writer: Writer) -> None:
+        with self._lock:
+            if self._writer is writer:
+                self._next_turn()
+            else:  # gave up waiting
+                waiting = [entry for entry in self._queue if entry[0] is not writer]
+                if len(waiting) < len(self._queue):
+                    self._queue = deque(waiting)
 
     def left(self, writer: Writer) -> None:
         """Drop a writer whose block has gone without reaching its end, as by Ctrl-C.
