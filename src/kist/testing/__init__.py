@@ -4,7 +4,9 @@
 - `keys`         `random_key`: indices of n-d arrays, of every kind
 - `storage`      `StorageContract`: what every backend must do, as a suite to subclass
 - `recording`    `RecordingBackend`: memory that logs writes, syncs and renames
-- `faults`       `FaultyBackend`: fails at the N-th call
+- `faults`       `FaultyBackend`: fails at the N-th call; the long run on the command line
+- `system`       `FaultySystem`: the same for the system calls below `kist.open`; cuts the power
+- `trials`       `Stage`: a fault at each call of each step of `workload`; `memory`: no memory
 - `images`       `crash_states`: what a crash may leave of a recorded file
 - `crash`        `check_crashes`: opens all of these, and the long run on the command line
 - `judging`      what may be shown after a crash
