@@ -271,9 +271,10 @@ def compact(engine: Engine, progress: Progress | None = None) -> int:
     _settle(engine)
     # What is too long for any hole waits until the others have moved down and left a longer one.
     for _ in range(_PASSES):
-        if not _move_all(engine, before, progress):
-            break
+        moved = _move_all(engine, before, progress)
         _settle(engine)
+        if not moved:
+            break
     return max(0, before - engine.backend.size())
 
 
