@@ -50,7 +50,7 @@ def use(records: list[Record], spare: tuple[int, int] = (0, 0)) -> None:
     ],
 )
 def test_what_is_free_twice_is_damage(records: list[Record], spare: tuple[int, int]) -> None:
-    with pytest.raises(CorruptDataError, match="space|spare"):
+    with pytest.raises(CorruptDataError, match=r"space|spare"):
         use(records, spare)
 
 

@@ -14,7 +14,7 @@
 - `kill`         `run_kills`: kills writers, readers and compactors, and looks at what they leave
 - `crowd`        `run_crowd`: writers, readers, backups and deaths at once on one store; `batches`:
   what they write
-- `hostile`      `run_hostile`: opens files that were mutated with every checksum made right; made of
+- `hostile`      `run_hostile`: opens files mutated with every checksum made right; made of
   `surgery` (a file taken apart), `bodies` and `mutations` (what is changed), `everything` (all
   that can be asked of a store) and `attack` (one round)
 - `corruption`  `judge`: damaged files, read, checked and salvaged; the long run on the command line
