@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kist.engine import Engine
-from kist.engine.engine import LONG_LOG
+from kist.engine.writer import LONG_LOG
 from kist.format import keys
 
 NODE = 7

@@ -197,9 +197,9 @@ def test_streams_are_taken_and_given_a_row_group_at_a_time(
             n_given += 1
             yield pa.record_batch({"a": np.arange(10_000)})
 
-    def writing(*args: Any) -> None:
+    def writing(*args: Any, **options: Any) -> None:
         seen.append(n_given)
-        write_pages(*args)
+        write_pages(*args, **options)
 
     monkeypatch.setattr(table_write, "write_pages", writing)
     schema = pa.schema([("a", pa.int64())])

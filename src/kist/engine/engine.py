@@ -30,7 +30,6 @@ from kist.errors import (
     StaleHandleError,
     StorageError,
     StoreClosedError,
-    StoreLockedError,
     TransactionClosedError,
 )
 from kist.format import keys, layout, superblock
@@ -40,10 +39,6 @@ from kist.storage.base import StorageBackend
 
 Durability = Literal["full", "relaxed", "none"]
 DURABILITIES = ("full", "relaxed", "none")
-
-LONG_LOG = 64
-"""Commits that whoever opens the file replays at 60 us each; of more, closing makes a tree. In
-"full" there are never so many."""
 
 _MAX_MESSAGE = 1024
 # All nodes, the root group included, and then what the store keeps about versions of them.
@@ -409,9 +404,14 @@ class Engine:
         with hold_interrupts():
             with self._lock:
                 self._writing = False
-            if not self.backend.forked:
-                self.backend.locks.release_writer()
-            self._transaction = None
+            # Before the lock is free: whoever takes it notes a transaction of its own.
+            transaction, self._transaction = self._transaction, None
+            try:
+                if not self.backend.forked:
+                    self.backend.locks.release_writer()
+            except BaseException:
+                self._transaction = transaction
+                raise
 
     def writer_space(self) -> Space:
         """Free and waiting space, for the holder of the writer's lock."""
@@ -549,37 +549,13 @@ class Engine:
                 if self._transaction is not None:
                     self._transaction.rollback()
                 if self.writable and not self._writer.failed:
-                    self._close_log()
+                    if self._empty_first:
+                        self.begin().commit()
+                    self._writer.close_log()
         finally:
             self.closed = True
             self._newest = None
             self.backend.close()
-
-    def _close_log(self) -> None:
-        if self._empty_first:
-            self.begin().commit()
-        if self._writer.own_commit < 0:
-            return
-        if self.durability == "relaxed" and self.chain.horizon < self.commit:
-            self.sync()
-        if self.commit - max(slot.commit for slot in self.slots if slot) > LONG_LOG:
-            try:
-                self.checkpoint(timeout=0)
-            except StoreLockedError:
-                return  # another writer goes on: its checkpoint will do
-        with hold_interrupts():
-            try:
-                self.backend.locks.acquire_writer(0)
-            except StoreLockedError:
-                return  # another writer goes on: its records vouch for ours
-            try:
-                if self.refresh() == self._writer.own_commit == self.chain.horizon:
-                    self._writer.mark()
-            except StorageError as error:  # it protects against damage only: no reason to raise
-                message = f"{self.path}: no mark at the end: {error}"
-                warnings.warn(message, DamageWarning, stacklevel=3)
-            finally:
-                self.backend.locks.release_writer()
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

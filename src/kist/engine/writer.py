@@ -10,6 +10,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING
 
+from kist.engine.interrupts import hold_interrupts
 from kist.engine.overlay import Overlay
 from kist.engine.recovery import (
     Chain,
@@ -29,6 +30,7 @@ from kist.errors import (
     DamageWarning,
     KistError,
     StorageError,
+    StoreLockedError,
     TransactionClosedError,
 )
 from kist.format import layout
@@ -50,6 +52,9 @@ FOLD_EVERY = 16
 # for the root record, and one more for a last small commit.
 RESERVE = 2 * BLOCK
 RELAXED_SYNC_S = 2.0
+LONG_LOG = 64
+"""Commits that whoever opens the file replays at 60 us each; of more, closing makes a tree. In
+"full" there are never so many."""
 
 
 class Writer:
@@ -455,6 +460,33 @@ class Writer:
             raise self._unknown(record, error) from error
 
     # The end
+
+    def close_log(self) -> None:
+        """Leave the log as whoever opens the file next likes it: short, and with a mark."""
+        engine, chain = self._engine, self._chain
+        if self.own_commit < 0:
+            return
+        if engine.durability == "relaxed" and chain.horizon < chain.state.commit:
+            engine.sync()
+        if chain.state.commit - max(slot.commit for slot in engine.slots if slot) > LONG_LOG:
+            try:
+                engine.checkpoint(timeout=0)
+            except StoreLockedError:
+                return  # another writer goes on: its checkpoint will do
+        locks = engine.backend.locks
+        with hold_interrupts():
+            try:
+                locks.acquire_writer(0)
+            except StoreLockedError:
+                return  # another writer goes on: its records vouch for ours
+            try:
+                if engine.refresh() == self.own_commit == self._chain.horizon:
+                    self.mark()
+            except StorageError as error:  # it protects against damage only: no reason to raise
+                message = f"{engine.path}: no mark at the end: {error}"
+                warnings.warn(message, DamageWarning, stacklevel=4)
+            finally:
+                locks.release_writer()
 
     def mark(self) -> None:
         """Vouch for the newest commit, so that damage to it is not taken for a torn write."""
