@@ -16,7 +16,7 @@ from kist.errors import CorruptDataError
 from kist.format.checksum import Buffer, sum64
 from kist.format.layout import ALIGNMENT, PAGE_HEAD, PAGE_MAGIC
 
-SECTOR_BYTES = 8 * 1024
+SECTOR_BYTES = 16 * 1024
 MAX_HEAD = 1 << 24
 
 _STAGE = struct.Struct("<HI")
@@ -69,15 +69,16 @@ def pack_page_head(
     *,
     aligned: bool = False,
 ) -> bytes:
-    """Head for these stored blocks; cuts them into sectors of at least 8 KiB.
+    """Head for these stored blocks; cuts them into sectors of about 16 KiB or of one block.
 
     An aligned head is a multiple of 64 bytes long, so that what follows it in the file stands
     at one.
     """
     ends = list(accumulate(map(len, blocks)))
     total = ends[-1] if ends else 0
-    n_sectors = max(1, total // SECTOR_BYTES)
-    sector_blocks = max(1, -(-len(blocks) // n_sectors)) if blocks else 1
+    n = len(blocks)
+    nearest = (2 * SECTOR_BYTES * n + total) // (2 * total) if total else n
+    sector_blocks = max(1, min(nearest, n))
     sums = []
     for at in range(0, len(blocks), sector_blocks):
         group = blocks[at : at + sector_blocks]
