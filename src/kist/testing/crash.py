@@ -201,6 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     cases: dict[str, Case] = {}
     for file in options.files:
+        if not os.path.exists(file):
+            parser.error(f"there is no {file}; run this in a checkout, or name files with CASES")
         # As if it was run itself: it may import its neighbours.
         sys.path.insert(0, os.path.dirname(os.path.abspath(file)))
         cases |= runpy.run_path(file)["CASES"]
