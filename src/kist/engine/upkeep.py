@@ -271,10 +271,9 @@ def compact(engine: Engine, progress: Progress | None = None) -> int:
     _settle(engine)
     # What is too long for any hole waits until the others have moved down and left a longer one.
     for _ in range(_PASSES):
-        moved = _move_all(engine, before, progress)
-        _settle(engine)
-        if not moved:
+        if not _move_all(engine, before, progress):
             break
+        _settle(engine)
     return max(0, before - engine.backend.size())
 
 
