@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 _MOVE_BYTES = 16 << 20  # a step of compaction: what one transaction rewrites at most
-_PASSES = 8  # of compaction; two do nearly always
 
 
 class Pin(NamedTuple):
@@ -269,18 +268,7 @@ def compact(engine: Engine, progress: Progress | None = None) -> int:
     """
     before = engine.backend.size()
     _settle(engine)
-    # What is too long for any hole waits until the others have moved down and left a longer one.
-    for _ in range(_PASSES):
-        if not _move_all(engine, before, progress):
-            break
-        _settle(engine)
-    return max(0, before - engine.backend.size())
-
-
-def _move_all(engine: Engine, before: int, progress: Progress | None) -> bool:
-    """Move down once all that fits somewhere below; returns whether anything did."""
     limit = engine.state.end + 1
-    moved = False
     while True:
         txn = engine.begin()
         try:
@@ -288,14 +276,16 @@ def _move_all(engine: Engine, before: int, progress: Progress | None) -> bool:
             lowest = _move_last(engine, txn, limit)
             if lowest is None:
                 txn.rollback()
-                return moved
+                break
             txn.commit("compact")
         except BaseException:
             txn.rollback()
             raise
-        limit, moved = lowest, True
+        limit = lowest
         if progress is not None:
             progress(before - lowest, before)
+    _settle(engine)
+    return max(0, before - engine.backend.size())
 
 
 def _settle(engine: Engine) -> None:
@@ -305,7 +295,7 @@ def _settle(engine: Engine) -> None:
 
 
 def _move_last(engine: Engine, txn: Transaction, limit: int) -> int | None:
-    """Move the last extents below `limit` down that fit; returns the lowest place moved from.
+    """Move the last extents below `limit` down; returns the lowest place moved from.
 
     Of pages of the tree that stand there, one record is put again: the commit writes them anew.
     """
@@ -332,7 +322,7 @@ def _move_last(engine: Engine, txn: Transaction, limit: int) -> int | None:
         pointers, payload = unpack_record(same)
         new = txn.move_down(pointers[i])
         if new is None:
-            continue
+            break
         txn.put(key, pack_record(payload, [*pointers[:i], new, *pointers[i + 1 :]]))
         moved, lowest = moved + new.extent[1], offset
     return lowest
