@@ -263,6 +263,30 @@ def compact(session: Session) -> None:
     session.acknowledged()
 
 
+def tags(session: Session) -> None:
+    """What tags kept is given out again once they are gone: by their writer, and by the next."""
+    store = session.engine.store
+    for n, next_writer in enumerate((False, True)):
+        for i in range(3):
+            store[f"d{i}"] = noise(20_000 + 7000 * i, 10 * n + i)
+            session.acknowledged()
+        store.tag("kept")
+        session.acknowledged()
+        for i in range(3):
+            del store[f"d{i}"]
+            session.acknowledged()
+        for _ in range(3):  # but for the tag, their space would be free now
+            session.engine.engine.checkpoint()
+        store.untag("kept")
+        session.acknowledged()
+        if next_writer:
+            store = died(session)
+        else:
+            session.engine.engine.checkpoint()
+        store[f"new{n}"] = noise(25_000, 10 * n + 9)
+        session.acknowledged()
+
+
 def retention(session: Session) -> None:
     """Writers that keep three versions, none, one: `stages` says that each version is whole."""
     for i, retain in enumerate((3, 0, 1, 2)):
@@ -320,6 +344,7 @@ WORKLOADS: dict[str, Callable[[Session], None]] = {
     "key store churn": key_churn,
     "many datasets": many_datasets,
     "compact": compact,
+    "tags": tags,
 }
 
 CASES: dict[str, Case] = {

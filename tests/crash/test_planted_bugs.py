@@ -95,6 +95,20 @@ def kept_versions_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Space, "release", lambda self, oldest, kept: real(self, oldest, []))
 
 
+def tags_gone_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
+    """What a tag kept is given out though a crash may bring the tag back."""
+    real = writer.Writer.release
+
+    def release(self: Any, space: Space) -> None:
+        horizon, self._chain.horizon = self._chain.horizon, self._chain.state.commit
+        try:
+            real(self, space)
+        finally:
+            self._chain.horizon = horizon
+
+    patch.setattr(writer.Writer, "release", release)
+
+
 def listed_extents_not_verified(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(recovery, "verified", lambda backend, record: True)
 
@@ -267,6 +281,7 @@ STORES: dict[str, tuple[Mutate, str]] = {
     "relaxed writes over both slots": (checkpoints_not_synced, "key store churn, relaxed"),
     "space reused at once": (space_reused_at_once, "overwrite, none"),
     "listed extents not verified": (listed_extents_not_verified, "resize, relaxed"),
+    "a tag is gone too early": (tags_gone_before_it_is_durable, "tags, relaxed"),
 }
 
 

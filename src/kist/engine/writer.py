@@ -210,10 +210,12 @@ class Writer:
 
     def release(self, space: Space) -> None:
         """Free what no slot, pin, tag or kept version needs any more."""
-        engine = self._engine
-        if space.append_only:
+        engine, chain = self._engine, self._chain
+        # A tag may have been taken away by a commit that a crash takes back: what it kept is
+        # given out once that commit is durable, at the latest with the next root commit.
+        if space.append_only or chain.horizon < chain.state.commit:
             return
-        protected = engine.backend.locks.pinned_ranges(self._chain.state.commit)
+        protected = engine.backend.locks.pinned_ranges(chain.state.commit)
         protected += [(v.commit, v.commit) for v in engine.versions()]
         space.release(oldest_commit(engine.slots), joined(protected))
 
