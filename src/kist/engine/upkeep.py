@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 _MOVE_BYTES = 16 << 20  # a step of compaction: what one transaction rewrites at most
+_PASSES = 8  # of compaction; two do nearly always
 
 
 class Pin(NamedTuple):
@@ -268,7 +269,19 @@ def compact(engine: Engine, progress: Progress | None = None) -> int:
     """
     before = engine.backend.size()
     _settle(engine)
+    # What is too long for any hole waits until the others have moved down and left a longer one.
+    for _ in range(_PASSES):
+        moved = _move_all(engine, before, progress)
+        _settle(engine)
+        if not moved:
+            break
+    return max(0, before - engine.backend.size())
+
+
+def _move_all(engine: Engine, before: int, progress: Progress | None) -> bool:
+    """Move down once all that fits somewhere below; returns whether anything did."""
     limit = engine.state.end + 1
+    moved = False
     while True:
         txn = engine.begin()
         try:
@@ -276,16 +289,14 @@ def compact(engine: Engine, progress: Progress | None = None) -> int:
             lowest = _move_last(engine, txn, limit)
             if lowest is None:
                 txn.rollback()
-                break
+                return moved
             txn.commit("compact")
         except BaseException:
             txn.rollback()
             raise
-        limit = lowest
+        limit, moved = lowest, True
         if progress is not None:
             progress(before - lowest, before)
-    _settle(engine)
-    return max(0, before - engine.backend.size())
 
 
 def _settle(engine: Engine) -> None:
@@ -295,7 +306,7 @@ def _settle(engine: Engine) -> None:
 
 
 def _move_last(engine: Engine, txn: Transaction, limit: int) -> int | None:
-    """Move the last extents below `limit` down; returns the lowest place moved from.
+    """Move the last extents below `limit` down that fit; returns the lowest place moved from.
 
     Of pages of the tree that stand there, one record is put again: the commit writes them anew.
     """
@@ -322,7 +333,7 @@ def _move_last(engine: Engine, txn: Transaction, limit: int) -> int | None:
         pointers, payload = unpack_record(same)
         new = txn.move_down(pointers[i])
         if new is None:
-            break
+            continue
         txn.put(key, pack_record(payload, [*pointers[:i], new, *pointers[i + 1 :]]))
         moved, lowest = moved + new.extent[1], offset
     return lowest
