@@ -81,7 +81,13 @@ def test_any_integer_type_is_taken_and_kept_as_int() -> None:
     assert type(options.n_threads) is int
 
 
-@pytest.mark.parametrize("name", ["n_threads", "max_load"])
+def test_max_memory_is_a_quarter_gib_until_set() -> None:
+    assert options.max_memory == 256 * 1024**2
+    options.max_memory = 1 << 20
+    assert kist.options.max_memory == 1 << 20
+
+
+@pytest.mark.parametrize("name", ["n_threads", "max_load", "max_memory"])
 @pytest.mark.parametrize(
     ("value", "error"),
     [(0, ValueError), (-1, ValueError), (True, TypeError), (1.0, TypeError), ("4", TypeError)],
@@ -102,7 +108,7 @@ def test_a_misspelt_option_is_refused() -> None:
 
 def test_reset_gives_the_defaults_again() -> None:
     before = repr(options)
-    options.n_threads, options.max_load = 99, 1
-    assert repr(options) == "kist.options(n_threads=99, max_load=1)"
+    options.n_threads, options.max_load, options.max_memory = 99, 1, 2
+    assert repr(options) == "kist.options(n_threads=99, max_load=1, max_memory=2)"
     options.reset()
     assert repr(options) == before

@@ -1,4 +1,4 @@
-"""What a user may set for the whole process: ``kist.options.n_threads``, ``kist.options.max_load``.
+"""What a user may set for the whole process: ``n_threads``, ``max_load``, ``max_memory``.
 
 The module is its own settings object: reading and assigning its attributes goes through
 checked properties. Use it as ``from kist import options`` and ``options.n_threads``; a
@@ -15,9 +15,13 @@ import types
 # Both are properties of the module's class below; the annotations tell type checkers.
 n_threads: int
 max_load: int
+max_memory: int
 
 # 4 GiB: more than a slice asked for by hand, less than what makes a laptop swap.
 _DEFAULT_MAX_LOAD = 4 << 30
+
+# Sorting 20M rows by a number and keeping all else below 500 MB.
+_DEFAULT_MAX_MEMORY = 256 << 20
 
 
 def _default_n_threads() -> int:
@@ -69,6 +73,19 @@ class _Options(types.ModuleType):
     def max_load(self, value: int) -> None:
         _values["max_load"] = _positive_int("max_load", value)
 
+    @property
+    def max_memory(self) -> int:
+        """Bytes that a query keeps in memory beside its result; 256 MiB by default.
+
+        A sort of more than that goes through a temporary file. A group-by with more groups, or
+        distinct rows that take more, raise `TooLargeError`.
+        """
+        return _values.get("max_memory", _DEFAULT_MAX_MEMORY)
+
+    @max_memory.setter
+    def max_memory(self, value: int) -> None:
+        _values["max_memory"] = _positive_int("max_memory", value)
+
     def __setattr__(self, name: str, value: object) -> None:
         # A misspelt option would otherwise be set and never read.
         if name not in _NAMES and not name.startswith("__"):
@@ -76,10 +93,11 @@ class _Options(types.ModuleType):
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
-        return f"kist.options(n_threads={self.n_threads}, max_load={self.max_load})"
+        values = ", ".join(f"{name}={getattr(self, name)}" for name in reversed(_NAMES))
+        return f"kist.options({values})"
 
 
-_NAMES = ("max_load", "n_threads")
+_NAMES = ("max_memory", "max_load", "n_threads")
 _values: dict[str, int] = {}
 
 # The import system binds the module as ``kist.options``, whatever the package itself

@@ -4,6 +4,7 @@
 - `words`: matrices of 64-bit words, one row per column, in few bytes.
 - `matrix_decimals`: many columns of floats as integers at once. `decimals`: one column.
 - `bits`: widths, zigzag, differences. `lookup`: few distinct items among many.
+- `ordering`: the order of rows by several keys. `numbering`: dense numbers for distinct keys.
 
 Nothing here knows files, tables or codecs.
 """
