@@ -18,7 +18,7 @@ from kist.model.cast_values import Array, DType, cast_values
 from kist.model.frames.incoming import frame_columns, is_frame
 from kist.model.tables.batch import Batch
 
-__all__ = ["cast_values", "iter_blocks", "to_records"]
+__all__ = ["cast_values", "empty_batch", "iter_blocks", "to_records"]
 
 BLOCK_ROWS = 65_536
 
@@ -79,7 +79,7 @@ def to_records(
         hint = f"; did you mean {near[0]!r}?" if near else f"; it has {_listed(names)}"
         raise DTypeError(f"{what}: the table has no field {extra[0]!r}{hint}", column=str(extra[0]))
     # Zeros, not empty: padding of an aligned dtype would carry stray memory into the file.
-    out: Any = np.zeros(n_rows, dtype) if not strings else _empty_batch(dtype, strings, n_rows)
+    out: Any = np.zeros(n_rows, dtype) if not strings else empty_batch(dtype, strings, n_rows)
     for name in names:
         field = strings[name] if name in strings else dtype[name]
         if name in columns:
@@ -98,7 +98,8 @@ def to_records(
     return out
 
 
-def _empty_batch(dtype: DType, strings: Mapping[str, DType], n_rows: int) -> Batch:
+def empty_batch(dtype: DType, strings: Mapping[str, DType], n_rows: int) -> Batch:
+    """Return rows of zeros and empty strings, to be filled."""
     names = [name for name in dtype.names or () if name not in strings]
     fixed = np.zeros(n_rows, np.dtype([(name, dtype[name]) for name in names]))
     return Batch(fixed, {name: np.empty(n_rows, strings[name]) for name in strings})

@@ -39,12 +39,95 @@ from kist.model.tables.write import put_piece, put_tail
 if TYPE_CHECKING:
     from kist.engine import Transaction
 
-__all__ = ["assign_rows", "delete_rows", "drop_group", "put_dead", "put_patch", "rewrite_leaves"]
+__all__ = [
+    "Changes",
+    "assign_rows",
+    "delete_rows",
+    "drop_group",
+    "in_order",
+    "put_dead",
+    "put_patch",
+    "rewrite_leaves",
+]
 
 Array = np.ndarray[Any, Any]
 
 PATCH_SHARE: Final = 16
 """Writing a page again costs about as much as reading 16 patches of a sixteenth of its rows."""
+
+
+class Changes:
+    """Changes within the groups of a table: each group once, and `finish` at the end.
+
+    Parameters
+    ----------
+    state : TableState
+        The table as `txn` shows it. What is read while groups are changed is of this state.
+    """
+
+    def __init__(self, txn: Transaction, state: TableState) -> None:
+        self._txn = txn
+        self._state = state
+        self._recipes = Recipes(txn, state.node, state.schema, state.tail.stamp)
+        self._changed: dict[int, Group | None] = {}
+        self._n_deleted = 0
+
+    def assign(
+        self,
+        group: Group,
+        ordinals: range | Array,
+        leaves: Sequence[Leaf],
+        values: Sequence[Array],
+    ) -> None:
+        """Give some leaves of some rows of a group new values.
+
+        Parameters
+        ----------
+        leaves : sequence of Leaf
+            Ascending by id.
+        values : sequence of ndarray
+            One array per leaf, shape ``(len(ordinals), *leaf.shape)``.
+        """
+        txn, state, n = self._txn, self._state, len(ordinals)
+        if n * PATCH_SHARE < group.n_rows:
+            packed = PackedRows(leaves)
+            data = packed.encode(packed.of_columns(values, n))
+            part = PatchPart(tuple(leaf.id for leaf in leaves), as_ordinals(ordinals), data)
+            patch = put_patch(txn, state.node, group, 0, [part])
+            after = group.with_patches((*group.patches, patch))
+        else:
+            after = rewrite_leaves(txn, state, group, self._recipes, (ordinals, leaves, values))
+        self._changed[group.first] = after
+
+    def delete(self, group: Group, ordinals: range | Array) -> None:
+        """Delete live rows of a group, at least one."""
+        txn, state = self._txn, self._state
+        n_live = group.n_live - len(ordinals)
+        self._n_deleted += len(ordinals)
+        if n_live == 0:
+            drop_group(txn, state, group)
+            self._changed[group.first] = None
+            return
+        before = state.dead(group)
+        dead = np.zeros(group.n_rows, bool) if before is None else before.copy()
+        dead[_where(ordinals)] = True
+        put_dead(txn, state.node, group.first, dead)
+        self._changed[group.first] = put_live(txn, state, group, n_live)
+
+    def finish(self) -> int:
+        """Put the tail, and remember the new layout; return the number of rows deleted."""
+        changed, state = self._changed, self._state
+        if changed:
+            n_live = state.tail.n_live - self._n_deleted
+            tail = state.tail._replace(n_live=n_live, stamp=new_stamp())
+            put_tail(self._txn, state.node, tail)
+            groups = state.layout.groups
+            start = bisect_left(groups, min(changed), key=attrgetter("first"))
+            stop = bisect_right(groups, max(changed), key=attrgetter("first"))
+            after = [changed.get(group.first, group) for group in groups[start:stop]]
+            kept = [group for group in after if group is not None]
+            remember(state.node, state.layout.replaced(tail, start, stop, kept))
+        return self._n_deleted
 
 
 def assign_rows(
@@ -69,34 +152,35 @@ def assign_rows(
     if not len(rows) or not leaves:
         return
     state = state_of(txn, node, path)
-    recipes = Recipes(txn, node, state.schema, state.tail.stamp)
-    # Patches name their leaves in ascending order, in whichever order they were assigned.
-    order = sorted(range(len(leaves)), key=lambda i: leaves[i].id)
+    changes = Changes(txn, state)
+    order = in_order(leaves)
     leaves, columns = [leaves[i] for i in order], [columns[i] for i in order]
-    changed: dict[int, Group] = {}
     for span in plan(state, rows):
         values = [column[span.at : span.at + span.n] for column in columns]
-        changed[span.group.first] = _assign(txn, state, span, leaves, values, recipes)
-    _finish(txn, state, changed, 0)
+        changes.assign(span.group, span.ordinals, leaves, values)
+    changes.finish()
 
 
-def _assign(
-    txn: Transaction,
-    state: TableState,
-    span: Span,
-    leaves: Sequence[Leaf],
-    values: Sequence[Array],
-    recipes: Recipes,
-) -> Group:
-    group = span.group
-    if span.n * PATCH_SHARE < group.n_rows:
-        ordinals = as_ordinals(span.ordinals)
-        packed = PackedRows(leaves)
-        data = packed.encode(packed.of_columns(values, span.n))
-        part = PatchPart(tuple(leaf.id for leaf in leaves), ordinals, data)
-        patch = put_patch(txn, state.node, group, 0, [part])
-        return group.with_patches((*group.patches, patch))
-    return rewrite_leaves(txn, state, group, recipes, (span.ordinals, leaves, values))
+def in_order(leaves: Sequence[Leaf]) -> list[int]:
+    """Return the places of leaves by ascending id, as patches name them."""
+    return sorted(range(len(leaves)), key=lambda i: leaves[i].id)
+
+
+def delete_rows(txn: Transaction, node: int, path: str, rows: range | Array) -> int:
+    """Delete rows; return their number.
+
+    Parameters
+    ----------
+    rows : range or ndarray of int64
+        Positions, strictly ascending.
+    """
+    if not len(rows):
+        return 0
+    state = state_of(txn, node, path)
+    changes = Changes(txn, state)
+    for span in plan(state, rows):
+        changes.delete(span.group, span.ordinals)
+    return changes.finish()
 
 
 def put_patch(
@@ -143,7 +227,12 @@ def rewrite_leaves(
     every = state.schema.leaves
     leaves = [leaf for leaf in every if leaf.id in touched] if group.is_pages else list(every)
     columns = [np.empty(group.n_rows * leaf.n_values, leaf.dtype) for leaf in leaves]
-    read_leaves(state, [Span(group, range(group.n_rows), 0)], leaves, columns)
+    # What is overwritten whole need not be read.
+    whole = change is not None and len(change[0]) == group.n_rows
+    new = {leaf.id for leaf in change[1]} if change is not None and whole else set()
+    kept = [i for i, leaf in enumerate(leaves) if leaf.id not in new]
+    every_row = Span(group, range(group.n_rows), 0)
+    read_leaves(state, [every_row], [leaves[i] for i in kept], [columns[i] for i in kept])
     if change is not None:
         ordinals, changed, values = change
         where = _where(ordinals)
@@ -157,34 +246,6 @@ def rewrite_leaves(
     rows = state.facts.rows.of_columns(columns, group.n_rows)
     tier = group.record.tier
     return put_piece(txn, state.node, group.first, state.schema, rows, tier, group.n_live)
-
-
-def delete_rows(txn: Transaction, node: int, path: str, rows: range | Array) -> int:
-    """Delete rows; return their number.
-
-    Parameters
-    ----------
-    rows : range or ndarray of int64
-        Positions, strictly ascending.
-    """
-    if not len(rows):
-        return 0
-    state = state_of(txn, node, path)
-    changed: dict[int, Group | None] = {}
-    for span in plan(state, rows):
-        group = span.group
-        n_live = group.n_live - span.n
-        if n_live == 0:
-            drop_group(txn, state, group)
-            changed[group.first] = None
-            continue
-        before = state.dead(group)
-        dead = np.zeros(group.n_rows, bool) if before is None else before.copy()
-        dead[_where(span.ordinals)] = True
-        put_dead(txn, node, group.first, dead)
-        changed[group.first] = put_live(txn, state, group, n_live)
-    _finish(txn, state, changed, len(rows))
-    return len(rows)
 
 
 def put_dead(txn: Transaction, node: int, first: int, dead: Array) -> None:
@@ -227,16 +288,3 @@ def drop_group(txn: Transaction, state: TableState, group: Group) -> None:
     if group.n_live < group.n_rows:
         txn.delete(keys.deletion(node, first))
     drop_patches(txn, node, group)
-
-
-def _finish(txn: Transaction, state: TableState, changed: dict[int, Any], n_deleted: int) -> None:
-    """Put the tail after changes within groups, and remember the new layout."""
-    tail = state.tail._replace(n_live=state.tail.n_live - n_deleted, stamp=new_stamp())
-    put_tail(txn, state.node, tail)
-    layout = state.layout
-    groups = layout.groups
-    start = bisect_left(groups, min(changed), key=attrgetter("first"))
-    stop = bisect_right(groups, max(changed), key=attrgetter("first"))
-    after = [changed.get(group.first, group) for group in groups[start:stop]]
-    new = layout.replaced(tail, start, stop, [group for group in after if group is not None])
-    remember(state.node, new)

@@ -23,7 +23,7 @@ from kist.model.tables.infer import dtype_of
 from kist.model.tables.records import GROUP_ROWS
 from kist.model.tables.schema import facts_of
 
-__all__ = ["as_rows", "as_values", "blocks_of", "schema_for"]
+__all__ = ["as_items", "as_rows", "as_values", "blocks_of", "schema_for"]
 
 Array = np.ndarray[Any, Any]
 
@@ -176,17 +176,13 @@ def as_values(
     ShapeError
         The number of values does not fit.
     """
-    what = f"assign to {label}"
-    if fields.is_structured and not fields.item_shape:
-        if isinstance(values, np.ndarray) and values.ndim != 1:
-            values = values.reshape(-1)
-        array = to_records(values, fields.dtype, what=what, strings=fields.strings)
-    else:
-        array = _cast_items(values, fields, label, what)
+    array = as_items(values, schema, fields, label)
     rows = shape[: len(shape) - len(fields.item_shape)]
     n_rows = int(np.prod(rows, dtype=np.int64))
     if len(array) not in (1, n_rows):
-        raise ShapeError(f"{what}: {len(array)} values for {n_rows} rows; nothing was changed")
+        raise ShapeError(
+            f"assign to {label}: {len(array)} values for {n_rows} rows; nothing was changed"
+        )
     if isinstance(array, Batch):
         return array.broadcast(n_rows) if len(array) == 1 else array
     if len(array) == 1:
@@ -194,7 +190,25 @@ def as_values(
     return array.reshape(shape)
 
 
-def _cast_items(values: Any, fields: Fields, label: str, what: str) -> Array:
+def as_items(values: Any, schema: Schema, fields: Fields, label: str, *, first_row: int = 0) -> Any:
+    """Cast values to one item a row; one row for a single value.
+
+    Returns
+    -------
+    ndarray of shape (n, ...), or Batch of rows with strings
+    """
+    what = f"assign to {label}"
+    if fields.is_structured and not fields.item_shape:
+        if isinstance(values, np.ndarray) and values.ndim != 1:
+            values = values.reshape(-1)
+        rows: Rows = to_records(
+            values, fields.dtype, what=what, first_row=first_row, strings=fields.strings
+        )
+        return rows
+    return _cast_items(values, fields, label, what, first_row)
+
+
+def _cast_items(values: Any, fields: Fields, label: str, what: str, first_row: int) -> Array:
     """Cast to one item a row, shape ``(n, *fields.item_shape)``; one row for one value."""
     shape = fields.item_shape
     name = label.split("'")[1] if "'" in label else label
@@ -208,4 +222,4 @@ def _cast_items(values: Any, fields: Fields, label: str, what: str) -> Array:
             values = np.asarray(values)
     elif isinstance(values, np.ndarray) and not shape:
         values = values.reshape(-1)
-    return cast_values(values, dtype, column=name, what=what)
+    return cast_values(values, dtype, column=name, first_row=first_row, what=what)

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist._kernels import records
 from kist.errors import SelectionError, ShapeError
-from kist.format.schema import Leaf, Schema
+from kist.format.schema import Schema
 from kist.model.completing import column_names, completions
 from kist.model.frames.exports import Exports
 from kist.model.positions import as_positions
 from kist.model.tables import aggregates
 from kist.model.tables.base import check_load, read_only, to_array
-from kist.model.tables.change import assign_rows, delete_rows
 from kist.model.tables.fields import (
     Fields,
     all_fields,
@@ -25,7 +23,6 @@ from kist.model.tables.fields import (
     parse_path,
     read_spans,
 )
-from kist.model.tables.input import as_values
 from kist.model.tables.query import (
     Found,
     check_sources,
@@ -34,12 +31,13 @@ from kist.model.tables.query import (
     positions_of,
     spans_of,
 )
-from kist.model.tables.read import Span, read_leaves
+from kist.model.tables.read import Span
 from kist.model.tables.repr import selection_html, selection_repr
 from kist.model.tables.row import Row
 from kist.model.tables.schema import FULL_TIER, facts_of
 from kist.model.tables.state import TableState, state_of
-from kist.query import Bound, Expr, as_expr, parse
+from kist.model.tables.update import delete_found, update_found
+from kist.query import Bound, Expr, parse
 
 if TYPE_CHECKING:
     from kist.engine import View
@@ -289,12 +287,9 @@ class Selection(Exports):
         table = self._table
         with table._write() as txn:
             state = self._state(txn)
-            rows = [positions_of(state, found) for some in self._found(state) for found in some]
-            if not rows:
-                return 0
-            return delete_rows(txn, table._id, table._path, np.concatenate(rows))
+            return delete_found(txn, state, self._found(state))
 
-    def update(self, values: Mapping[str, Any]) -> int:
+    def update(self, values: Mapping[str, Any], /, **params: Any) -> int:
         """Give the rows new values in some columns; return the number of rows.
 
         Parameters
@@ -302,57 +297,32 @@ class Selection(Exports):
         values : mapping of str to value
             Column -> one value for all rows, an array with one value a row, or an expression
             from `kist.expr`, computed from the values before the update. A str is a value.
+        **params
+            Values of names in those expressions that are not columns, beside the parameters of
+            the condition.
 
         Raises
         ------
         DTypeError
             A value would lose something; nothing is changed.
+        ShapeError
+            There is neither one value nor one for each row; nothing is changed.
+
+        Examples
+        --------
+        >>> import kist, numpy as np
+        >>> with kist.open(":memory:") as store:
+        ...     store["t"] = np.array([(1, 2.5), (2, 3.5), (3, 4.5)], [("a", "i4"), ("b", "f8")])
+        ...     store["t"].where("a > 1").update({"a": 0, "b": kist.expr("b * k")}, k=2)
+        ...     store["t"]["b"][:]
+        2
+        array([2.5, 7. , 9. ])
         """
-        if not isinstance(values, Mapping):
-            raise SelectionError("update takes a mapping of columns to values")
         table = self._table
         with table._write() as txn:
             state = self._state(txn)
-            found = [hit for some in self._found(state) for hit in some]
-            if not found:
-                self._check_names(state.schema, values)
-                return 0
-            spans, n = [], 0
-            for hit in found:
-                spans.append(Span(hit.group, hit.ordinals, n))
-                n += len(hit.ordinals)
-            rows = np.concatenate([positions_of(state, hit) for hit in found])
-            leaves: list[Leaf] = []
-            columns: list[Array] = []
-            for name, value in values.items():
-                fields = field_at(state.schema, parse_path(state.schema, name))
-                array = self._new_values(state, spans, n, fields, value)
-                leaves += fields.stored
-                split = records.split(array, fields.leaves) if fields.is_structured else [array]
-                columns += split
-            if len({leaf.id for leaf in leaves}) < len(leaves):
-                raise SelectionError(f"two of {', '.join(values)} are parts of one column")
-            assign_rows(txn, table._id, table._path, rows, leaves, columns)
-            return n
-
-    def _check_names(self, schema: Schema, values: Mapping[str, Any]) -> None:
-        for name in values:
-            field_at(schema, parse_path(schema, name))
-
-    def _new_values(
-        self, state: TableState, spans: list[Span], n: int, fields: Fields, value: Any
-    ) -> Array:
-        schema = state.schema
-        if isinstance(value, Expr) or hasattr(value, "__kist_expr__"):
-            tree = as_expr(value)
-            check_sources(tree, self._table)
-            bound = parse(tree, facts_of(schema).columns, self._params, condition=False)
-            leaves = [state.facts.by_name[name] for name in bound.columns]
-            columns = [np.empty(n * leaf.n_values, leaf.dtype) for leaf in leaves]
-            read_leaves(state, spans, leaves, columns)
-            value = bound.value(dict(zip(bound.columns, columns, strict=True)), n)
-        values: Array = as_values(value, schema, fields, (n, *fields.item_shape), fields.label)
-        return values
+            found = self._found(state)
+            return update_found(txn, table, state, found, values, {**self._params, **params})
 
     def __reduce__(self) -> tuple[Any, ...]:
         shown = self._path, self._names

@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.errors import DTypeError, SelectionError
+from kist.errors import DTypeError
 from kist.format.node import NodeKind
 from kist.format.schema import Schema
 from kist.model.completing import column_names, completions
 from kist.model.frames.incoming import Incoming, Target, adopt
 from kist.model.frames.notes import put_notes
 from kist.model.node import Node
-from kist.model.positions import as_positions
 from kist.model.tables.appender import Appender
-from kist.model.tables.base import RowSource, read_only
+from kist.model.tables.base import read_only
 from kist.model.tables.batch import Rows
-from kist.model.tables.change import delete_rows
+from kist.model.tables.changing import Changing
 from kist.model.tables.check import check_records
 from kist.model.tables.column import Column, Columns
 from kist.model.tables.dtype import dtype_by_name, row_dtype
@@ -93,7 +92,7 @@ def _target_of(dtype: Any, what: str) -> Target:
     return Target(tuple(dtype_by_name(row_dtype(dtype, what))))
 
 
-class Table(RowSource, Node):
+class Table(Changing, Node):
     """A table: rows of named fields, kept in the order in which they were appended.
 
     Rows are indexed as in NumPy. A name gives a `Column`, a list of names `Columns`, a condition
@@ -285,48 +284,6 @@ class Table(RowSource, Node):
             Let a thread look at the time, for rows that come slowly.
         """
         return Appender(self, rows, seconds, timer)
-
-    def delete(self, index: Any) -> int:
-        """Delete rows by position, and return their number; later rows move up.
-
-        Raises
-        ------
-        SelectionError
-            A row is out of range, or the index is none. Nothing is deleted.
-        """
-        if isinstance(index, Operators):
-            selection: Selection = self[index]
-            return selection.delete()
-        with self._write() as txn:
-            state = self._state(txn)
-            rows, _ = as_positions(index, state.n_rows, self._label()).ascending()
-            return delete_rows(txn, self._id, self._path, rows)
-
-    def __delitem__(self, index: Any) -> None:
-        if isinstance(index, str):
-            raise SelectionError(f"del table[{index!r}] deletes no column; delete() deletes rows")
-        self.delete(index)
-
-    def __setitem__(self, index: Any, values: Any) -> None:
-        """Give rows new values: ``t[0] = row``, ``t[[1, 3]] = rows``, ``t["a"] = values``.
-
-        Raises
-        ------
-        SelectionError
-            A row is out of range, or the index is none.
-        DTypeError
-            A value would lose something, or a field is missing. Nothing is changed.
-        ShapeError
-            The number of rows does not fit.
-        """
-        if isinstance(index, Operators):
-            raise SelectionError("to change the rows of a condition use where(...).update({...})")
-        if isinstance(index, str) or (
-            isinstance(index, list) and index and isinstance(index[0], str)
-        ):
-            self[index][:] = values
-        else:
-            self._assign(index, values)
 
     def __repr__(self) -> str:
         return table_repr(self)
