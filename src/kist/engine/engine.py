@@ -212,7 +212,7 @@ class Engine:
             if self._follow_one(glance):
                 continue
             if glance.slots == self._slots_raw:
-                whole = None not in self.slots and glance.settled(self.ring, self.chain.last)
+                whole = all(self.slots) and glance.settled(self.ring, self.chain.last)
                 return glance if whole else None
             self.slots = recovery.slots_of(glance.slots, self.uuid)
             if any(self.slots):
@@ -421,7 +421,8 @@ class Engine:
         """Commit, and release the writer's lock; for `Transaction.commit`."""
         done = False
         with hold_interrupts():
-            self._newest = None  # let its pin go, unless somebody reads it
+            # Let its pin go, unless somebody reads it; and the log will look otherwise.
+            self._newest = self._glance = None
             try:
                 self._check_owner(transaction)
                 if transaction.changed:

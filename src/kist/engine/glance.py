@@ -53,17 +53,19 @@ class Glance:
         Both slots as they stand.
     """
 
-    __slots__ = ("_at", "_backend", "_log", "_n", "_near", "slots")
+    __slots__ = ("_backend", "_begun", "_log", "_n", "_near", "slots")
 
     def __init__(self, ring: Ring, chain: Chain) -> None:
         position, end = chain.position, ring.half_end(chain.position)
         near, far = -(-position // 64) * 64, -(-position // layout.BLOCK) * layout.BLOCK
         self._backend: StorageBackend = ring.backend
         self._near = near
-        self._at = [place - near for place in dict.fromkeys((near, far)) if place < end]
         self._n = max(0, min(far + _MARK_BYTES, end) - near)
-        self._log = ring.backend.read(near, self._n)
+        log = self._log = ring.backend.read(near, self._n)
         self.slots = slot_bytes(ring.backend)
+        # Mostly none: behind the newest commit stand zeros, or what is older.
+        places = (0,) if near == far else (0, far - near)
+        self._begun = [at for at in places if log.startswith(layout.COMMIT_MAGIC, at)]
 
     def holds(self) -> bool:
         """Whether the file still shows these bytes."""
@@ -73,8 +75,7 @@ class Glance:
     def followers(self, last: bytes) -> list[int]:
         """Where in the log something begins that names `last` as its parent."""
         log = self._log
-        begun = [at for at in self._at if log.startswith(layout.COMMIT_MAGIC, at)]
-        return [at for at in begun if log.startswith(last, at + _PARENT_AT)]
+        return [at for at in self._begun if log.startswith(last, at + _PARENT_AT)]
 
     def settled(self, ring: Ring, last: bytes) -> bool:
         """Whether these bytes tell all: what follows, if anything, is a whole mark."""

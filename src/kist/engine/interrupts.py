@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the module signal costs 60 us more a commit
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from types import FrameType, TracebackType
 
 Handler = Callable[[int, FrameType | None], object]
 _SIGNALS = (int(signal.SIGINT), int(signal.SIGTERM))
+_main = threading.main_thread().ident  # the only thread in which handlers run
+_holding: list[hold_interrupts] = []  # the outermost one, while it holds
 
 
 class hold_interrupts:  # used as a statement: with hold_interrupts():
@@ -17,20 +20,23 @@ class hold_interrupts:  # used as a statement: with hold_interrupts():
 
     Only the main thread runs such handlers, so elsewhere there is nothing to do. A signal that
     arrives within is remembered, and its handler is called at the end: a KeyboardInterrupt
-    then rises with the outcome known.
+    then rises with the outcome known. Of nested ones the outermost holds.
     """
+
+    __slots__ = ("_arrived", "_old")
 
     def __enter__(self) -> None:
         self._old: list[tuple[int, Handler]] = []
-        self._arrived: list[tuple[int, FrameType | None]] = []
-        if threading.current_thread() is not threading.main_thread():
+        if _holding or threading.get_ident() != _main:
             return
+        self._arrived: list[tuple[int, FrameType | None]] = []
         try:
             for number in _SIGNALS:
                 handler = _signal.getsignal(number)
                 if callable(handler):
                     self._old.append((number, handler))
                     _signal.signal(number, self._remember)
+            _holding.append(self)
         except BaseException:  # the handler of one that is not held yet
             self.__exit__(None, None, None)
             raise
@@ -44,6 +50,9 @@ class hold_interrupts:  # used as a statement: with hold_interrupts():
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if not self._old:
+            return
+        _holding.clear()
         for number, handler in self._old:
             _signal.signal(number, handler)
         if self._arrived:
@@ -61,3 +70,16 @@ def persistently(end: Callable[[], object]) -> None:
         except MemoryError:
             continue
     end()
+
+
+def _after_fork_in_child() -> None:
+    # The thread that forked is the main one now; what held in another one will never end.
+    global _main
+    _main = threading.get_ident()
+    for holder in _holding.copy():
+        holder._arrived = []
+        holder.__exit__(None, None, None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -126,10 +126,18 @@ class Transaction(View):
 
     # The map
 
-    def put(self, key: bytes, value: bytes) -> None:
-        """Set the value of a key."""
-        _check_lengths(len(key), len(key), len(value))
-        old = self.get(key)
+    def put(self, key: bytes, value: bytes, *, old: bytes | _Absent | None = _ABSENT) -> None:
+        """Set the value of a key.
+
+        Parameters
+        ----------
+        old : bytes or None, optional
+            What `get` gives for the key: for callers that have asked.
+        """
+        if not 9 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
+            _check_lengths(len(key), len(key), len(value))
+        if isinstance(old, _Absent):
+            old = self.get(key)
         new = pointer_bytes(value) if value[:1] != b"\0" else ()
         owns = new or (old is not None and old[:1] != b"\0")
         if not owns and self._undo is None and key not in self.journal:  # most puts
@@ -415,6 +423,8 @@ class Transaction(View):
     def freed(self, commit: int) -> list[Freed]:
         """Extents that this transaction makes free, with their lives."""
         out = list(self._lives)
+        if not self._freeing and not self._written:
+            return out
         for packed in self._freeing:
             pointer = Pointer.unpack(packed)
             out.append(Freed(*pointer.extent, pointer.birth, commit))

@@ -73,6 +73,7 @@ class Writer:
         self._space: Space | None = None
         self.own_commit = -1
         self.failed = ""
+        self._full = engine.durability == "full"
         self._synced_at = time.monotonic()
         self._unsynced_bytes = 0
         self._directory_synced = False
@@ -88,10 +89,6 @@ class Writer:
     @property
     def _ring(self) -> Ring:
         return self._engine.ring
-
-    @property
-    def _full(self) -> bool:
-        return self._engine.durability == "full"
 
     @property
     def space(self) -> Space:
@@ -135,8 +132,9 @@ class Writer:
 
     def _root_place(self) -> int | None:
         """Where a root record would go, if there is room."""
-        place = -(-self._chain.position // BLOCK) * BLOCK
-        return place if place < self._ring.half_end(self._chain.position) else None
+        position = self._engine.chain.position
+        place = -(-position // BLOCK) * BLOCK
+        return place if place < self._engine.ring.half_end(position) else None
 
     def _finish_switch(self) -> None:
         # A crash came between a root record in the last block of a half and its slot. The
@@ -221,9 +219,10 @@ class Writer:
 
     def checkpoint_due(self) -> bool:
         """Whether the log or the waiting space asks for a checkpoint."""
-        if self._ring.room(self._chain.position) < RESERVE + BLOCK:
+        chain = self._engine.chain
+        if self._engine.ring.room(chain.position) < RESERVE + BLOCK:
             return True
-        if self._engine.retain and self._chain.state.overlay:
+        if self._engine.retain and chain.state.overlay:
             return True
         return self.space.fresh_bytes >= WAITING_LIMIT
 
@@ -238,7 +237,7 @@ class Writer:
         size = txn.journal_bytes + 32 * (len(freed) + len(txn.used) + len(txn.verify)) + 4096
         small = not self._engine.retain and size <= layout.MAX_RECORD
         space = self.space
-        waiting = space.fresh_bytes + sum(f.length for f in freed)
+        waiting = space.fresh_bytes + sum([f.length for f in freed])
         switch = small and waiting >= WAITING_LIMIT and self._without_folding < FOLD_EVERY
         if small and not switch and self._commit_small(txn, message, freed):
             return
@@ -280,20 +279,22 @@ class Writer:
             ops=txn.ops(),
         )
         data = record.pack(self._engine.uuid)
-        if position + len(data) > self._ring.half_end(chain.position) - BLOCK:
+        if position + len(data) > self._engine.ring.half_end(chain.position) - BLOCK:
             return False
-        self._write_record(record, data, whole_blocks=self._full)
+        full = self._full
+        self._write_record(record, data, whole_blocks=full)
         try:
-            if self._full:
+            if full:
                 self._sync_record(record)
                 chain.horizon = record.commit
             else:
                 self._unsynced_bytes += sum(v.length for v in verify)
-            space.wait(freed)
+            if freed:
+                space.wait(freed)
             with self._engine.publishing:
                 chain.follow(record, shared=False, overlay=txn.overlay)
             self.own_commit = record.commit
-            relaxed = self._engine.durability == "relaxed"
+            relaxed = not full and self._engine.durability == "relaxed"
             if relaxed and time.monotonic() - self._synced_at > RELAXED_SYNC_S:
                 self._sync_record(record)
                 chain.horizon = record.commit

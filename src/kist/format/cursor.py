@@ -132,6 +132,8 @@ def pack_varint(n: int) -> bytes:
     """Return an unsigned number below 2**64 as LEB128."""
     if n < 0x80:
         return bytes((n,))
+    if n < 0x4000:
+        return bytes((n & 0x7F | 0x80, n >> 7))
     out = bytearray()
     while n >= 0x80:
         out.append(n & 0x7F | 0x80)

@@ -65,8 +65,13 @@ class Counts(NamedTuple):
 
     def pack(self) -> bytes:
         """Value of the record; numbers that a damaged one has led astray are cut to what fits."""
-        numbers = [min(max(number, 0), _MAX_COUNT) for number in self[:3]]
-        return pack_record(COUNTS.struct.pack(*numbers) + self.codec.encode())
+        n_keys, nbytes, stored, codec = self
+        try:
+            numbers = COUNTS.struct.pack(n_keys, nbytes, stored)
+        except struct.error:
+            cut = [min(max(number, 0), _MAX_COUNT) for number in (n_keys, nbytes, stored)]
+            numbers = COUNTS.struct.pack(*cut)
+        return pack_record(numbers + codec.encode())
 
     @classmethod
     def unpack(cls, value: bytes | None) -> Counts:

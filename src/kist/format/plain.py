@@ -87,9 +87,15 @@ def pack_value(value: Any, take: Take | None = None) -> bytes:
     DTypeError
         Anything else; a container that holds itself, or nested deeper than 64 levels.
     """
-    scalar = _SCALARS.get(type(value))
+    kind = type(value)
+    scalar = _SCALARS.get(kind)
     if scalar is not None:
         return scalar(value)
+    if take is None:  # nobody takes a large one: no sink is needed either
+        if kind is bytes:
+            return _TAG[_BYTES] + pack_blob(value)
+        if kind is str:
+            return _TAG[_STR] + pack_text(value)
     parts = _Sink(take)
     _pack(value, parts, 0)
     return b"".join(parts)

@@ -16,6 +16,8 @@ from kist.model.text import guarded
 from kist.model.transactions import Write
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from kist.engine import View
     from kist.model.group import Group
     from kist.model.info import Info
@@ -43,6 +45,7 @@ class Node:
         self._created_ns = created_ns
         self._path = path  # when last seen
         self._seen = -1  # commit in which the node was last seen
+        self._written = -1  # commit that this handle made last
 
     # For the classes of this package
 
@@ -85,8 +88,10 @@ class Node:
         if self._id == keys.ROOT:
             return
         # The content of a commit never changes; that of a transaction does.
-        own = isinstance(view, Transaction)
-        if not own and view.commit_id == self._seen:
+        if isinstance(view, Transaction):
+            if writing and view.commit_id == self._written and not view.changed:
+                return  # it shows what this handle has left
+        elif view.commit_id == self._seen:
             return
         found = directory.record(view, self._id)
         if found is None or found.created_ns != self._created_ns:
@@ -96,7 +101,7 @@ class Node:
             )
         if writing:
             found.check_writable(self._path)
-        if not own:
+        if not isinstance(view, Transaction):
             self._seen = view.commit_id
 
     def _facts(self, view: View) -> dict[str, Any]:
@@ -205,6 +210,16 @@ class _NodeWrite(Write):
     def __init__(self, node: Node, message: str) -> None:
         super().__init__(node._store._session, message)
         self._node = node
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if kind is None and self._writer is not None and self._writer.commit is not None:
+            self._node._written = self._writer.commit
 
     def __enter__(self) -> Transaction:
         txn = super().__enter__()

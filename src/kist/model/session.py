@@ -302,13 +302,14 @@ class Session:
     def begin(self, writer: Writer) -> EngineTransaction:
         """Wait for our turn, take the writer lock of the file, and move to the newest commit.
 
-        The caller drops the writer when this raises, and at its end.
+        The caller has asked `check_writable`; it drops the writer when this raises, and at its
+        end.
         """
-        self.check_writable()
-        deadline = time.monotonic() + self.timeout
+        began = time.monotonic()
         self.take_turn(writer)
-        writer.txn = self.engine.begin(max(0.0, deadline - time.monotonic()))
-        return writer.txn
+        left = self.timeout - (time.monotonic() - began)
+        txn = writer.txn = self.engine.begin(max(0.0, left))
+        return txn
 
     def take_turn(self, writer: Writer) -> None:
         """Wait until no other thread of this process writes; the caller drops the writer."""

@@ -293,6 +293,7 @@ class Store(Group):
             One is open already.
         """
         session = self._session
+        session.check_writable()
         if session.own_writer() is not None:
             raise TransactionError(
                 "a transaction is open already; `with store.transaction():` makes a savepoint"

@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from kist.errors import (
     MountWarning,
@@ -33,8 +33,6 @@ from kist.storage.base import StorageBackend, view_of
 from kist.storage.ofd import HAVE_OFD, FileLocks, system
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
     from kist.storage.base import Readable, Writable
 
 __all__ = ["FileBackend"]
@@ -274,9 +272,9 @@ class FileBackend(StorageBackend):
         at = offset
         try:
             for first in range(0, len(buffers), IOV_MAX):
-                part = buffers[first : first + IOV_MAX]
+                part: Any = buffers[first : first + IOV_MAX]
                 n = _bytes_in(part)
-                done = os.pwritev(self._fd, cast("Sequence[ReadableBuffer]", part), at)
+                done = os.pwritev(self._fd, part, at)
                 if done != n:
                     self._write_rest(at, part, done)
                 at += n

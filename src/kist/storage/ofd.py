@@ -77,6 +77,7 @@ _LOCK_WRITER = _flock(fcntl.F_WRLCK, WRITER, 1)
 _FREE_WRITER = _flock(fcntl.F_UNLCK, WRITER, 1)
 _LOCK_SOLE = _flock(fcntl.F_WRLCK, SOLE, 1)
 _LEAVE_LINE = _flock(fcntl.F_UNLCK, LINE_BASE, PLACES)
+_WHOLE_LINE = _flock(fcntl.F_WRLCK, LINE_BASE, PLACES)
 
 
 class FileLocks(CountedPins):
@@ -131,7 +132,7 @@ class FileLocks(CountedPins):
             self._gate.acquire(ticket, timeout)
             if self.sole and not self._alone:
                 self._become_sole(deadline, started)
-            if self._locked(LINE_BASE, LINE_BASE + PLACES - 1) or not self._try(_LOCK_WRITER):
+            if self._conflict(_WHOLE_LINE) or not self._try(_LOCK_WRITER):
                 if timeout == 0:
                     raise self._too_late(started, PLACES)
                 self._wait_in_line(deadline, started)
@@ -336,9 +337,11 @@ class FileLocks(CountedPins):
 
     def _locked(self, first: int, last: int) -> tuple[int, int] | None:
         """Return (first, last byte) of any one lock of others in a range, or None."""
+        return self._conflict(_flock(fcntl.F_WRLCK, first, last - first + 1))
+
+    def _conflict(self, request: bytes) -> tuple[int, int] | None:
         if _GETLK is None or not HAVE_OFD:
             return None
-        request = _flock(fcntl.F_WRLCK, first, last - first + 1)
         try:
             answer = fcntl.fcntl(self._fd, _GETLK, request)
         except OSError as error:

@@ -52,7 +52,7 @@ class Change:
     def __init__(self, store: KeyStore) -> None:
         self._store = store
         self._id = store._id
-        self._prefix = keys.items(store._id)[0]
+        self._prefix = keys.item(store._id, b"")
         # The record of a key, or the value whose bundle is to be written.
         self._waiting: dict[bytes, bytes | Split] = {}
         self._size = 0
@@ -86,13 +86,14 @@ class Change:
             A key is the same text as another one, in another Unicode form.
         """
         waiting, self._waiting, self._size = self._waiting, {}, 0
-        if not waiting:
+        if len(waiting) <= 1:
+            for key, value in waiting.items():
+                self._write_one(txn, key, value)
             return
         n_keys, nbytes, stored, codec = self._store._counts(txn)
         large = {key: value for key, value in waiting.items() if isinstance(value, Split)}
         if large:
-            recipes = Recipes(self._store.store.uuid, self._id, codec)
-            written = write_bundles(txn, self._id, list(large.values()), recipes)
+            written = self._bundles(txn, list(large.values()), codec)
             records: dict[bytes, bytes] = {**waiting, **dict(zip(large, written, strict=True))}  # type: ignore[dict-item]
         else:
             records = waiting  # type: ignore[assignment]
@@ -105,8 +106,8 @@ class Change:
                 stored -= before[1]
                 continue
             n_keys += 1
-            if not key.isascii() and key[_KEY] == _STR and not key[_KEY:].isascii():
-                self._check_form(txn, records, others, key[_KEY + 1 :].decode())
+            if not key.isascii():
+                self._check_form(txn, records, others, key)
         if large:
             sizes = [sizes_of(key, records[key]) for key in ordered]
             nbytes += sum([size for size, _ in sizes])
@@ -115,18 +116,41 @@ class Change:
             size = sum(map(len, records.values()))
             nbytes += size - 2 * len(records)
             stored += size + sum(map(len, records))
-        if len(ordered) == 1:
-            txn.put(ordered[0], records[ordered[0]])
-        else:
-            txn.put_many([(key, records[key]) for key in ordered])
+        txn.put_many([(key, records[key]) for key in ordered])
         for key, record in others.items():
             txn.put(key, record)
         txn.put(keys.bounds(self._id), Counts(n_keys, nbytes, stored, codec).pack())
 
+    def _write_one(self, txn: Transaction, key: bytes, value: bytes | Split) -> None:
+        """The same for a single entry, for which somebody waits."""
+        n_keys, nbytes, stored, codec = self._store._counts(txn)
+        if isinstance(value, Split):
+            (record,) = self._bundles(txn, [value], codec)
+        else:
+            record = value
+        old = txn.get(key)
+        others: dict[bytes, bytes] = {}
+        if old is None:
+            n_keys += 1
+            if not key.isascii():
+                self._check_form(txn, {key: record}, others, key)
+        else:
+            before = sizes_of(key, old)
+            nbytes -= before[0]
+            stored -= before[1]
+        size, packed = sizes_of(key, record)
+        txn.put(key, record, old=old)
+        for other, note in others.items():
+            txn.put(other, note)
+        counts = Counts(n_keys, nbytes + size, stored + packed, codec)
+        txn.put(keys.bounds(self._id), counts.pack())
+
+    def _bundles(self, txn: Transaction, values: list[Split], codec: str) -> list[bytes]:
+        recipes = Recipes(self._store.store.uuid, self._id, codec)
+        return write_bundles(txn, self._id, values, recipes)
+
     def _olds(self, txn: Transaction, ordered: list[bytes]) -> list[bytes | None]:
         """What stands under some keys; one look where there is nothing between them."""
-        if len(ordered) == 1:
-            return [txn.get(ordered[0])]
         if next(txn.scan(ordered[0], ordered[-1] + b"\0"), None) is None:
             return [None] * len(ordered)
         return txn.get_many(ordered)
@@ -154,12 +178,15 @@ class Change:
         return True
 
     def _check_form(
-        self, txn: Transaction, new: dict[bytes, bytes], others: dict[bytes, bytes], text: str
+        self, txn: Transaction, new: dict[bytes, bytes], others: dict[bytes, bytes], own: bytes
     ) -> None:
         """Refuse a new key that looks like another; note one that is not in form NFC.
 
         `new` are the records that are about to be put, `others` the notes beside them.
         """
+        if own[_KEY] != _STR or own[_KEY:].isascii():
+            return
+        text = own[_KEY + 1 :].decode()
         form = unicodedata.normalize("NFC", text)
         noted = keys.other_form(self._id, form)
         if len(form.encode()) > MAX_KEY_BYTES:
