@@ -45,12 +45,14 @@ def read_piece(data: bytes, leaves: list[Leaf]) -> tuple[int, list[Array]]:
     """Number of rows, and for each leaf its values: an array of rows x values."""
     cursor = Cursor(data, "piece")
     version, codec, zero, rows, size, exceptions = cursor.all("BBHIII")
-    if version != 1 or codec > 2:
+    if version != 1 or codec > 3:
         raise Unknown(f"piece of version {version} with codec {codec}")
     if zero:
         raise Unknown("flags of a piece")
     if rows > 65536:
         raise Damage("piece: number of rows")
+    if codec == 3:
+        return rows, _read_packed(cursor, leaves, rows, size, exceptions)
     kept = [kept_words(leaf) for leaf in leaves]
     columns = [
         (word, index, place)
@@ -85,6 +87,30 @@ def read_piece(data: bytes, leaves: list[Leaf]) -> tuple[int, list[Array]]:
             result.append(values.reshape(rows, leaf.values))
     payload.end()
     return rows, result
+
+
+def _read_packed(
+    cursor: Cursor, leaves: list[Leaf], rows: int, size: int, exceptions: int
+) -> list[Array]:
+    """Rows as they are: for each leaf its bytes of each row."""
+    width = sum(leaf.dtype.itemsize * leaf.values for leaf in leaves)
+    if exceptions or size != rows * width:
+        raise Damage("piece: size of the packed rows")
+    data = cursor.array("u1", size).reshape(rows, width)
+    cursor.end()
+    result = []
+    at = 0
+    for leaf in leaves:
+        n = leaf.dtype.itemsize * leaf.values
+        values = np.ascontiguousarray(data[:, at : at + n])
+        at += n
+        if leaf.kind == 1 and values.size and values.max() > 1:
+            raise Damage("bool that is neither 0 nor 1")
+        if n:
+            result.append(values.view(leaf.dtype).reshape(rows, leaf.values))
+        else:
+            result.append(np.zeros((rows, leaf.values), leaf.dtype))
+    return result
 
 
 def _read_columns(

@@ -262,3 +262,26 @@ def test_many_rows_are_written_as_documented():
         + rows["f0"].astype("u1").tobytes()
         + (tenths >> 8).astype("u1").tobytes()
     )
+
+
+@given(LEAVES, st.sampled_from([0, 1, 10]), st.integers(0, 2**32 - 1), st.data())
+def test_rows_that_fit_into_free_room_are_kept_as_they_are(leaves, n, seed, data):
+    codec = RowsCodec([dtype for dtype, _ in leaves], [count for _, count in leaves])
+    rows = random_array(codec.dtype, n, seed)
+    size = 16 + rows.nbytes
+    piece = codec.encode(rows, size)
+    assert piece[16:] == rows.tobytes()
+    assert codec.n_rows(piece) == n
+    assert codec.decode_records(piece).tobytes() == rows.tobytes()
+    which = data.draw(st.lists(st.integers(0, len(leaves) - 1))) if leaves else []
+    for index, column in zip(which, codec.decode_columns(piece, which), strict=True):
+        assert column.dtype == rows.dtype[f"f{index}"].base
+        assert column.tobytes() == rows[f"f{index}"].tobytes()
+        assert column.flags.owndata
+    if n and rows.nbytes:
+        assert codec.encode(rows, size - 1)[1] != piece[1]
+        for damaged in (piece[:-1], piece + b"\0", piece[:4] + b"\2\0\0\1" + piece[8:]):
+            with pytest.raises(CodecError):
+                codec.decode_records(damaged)
+        with pytest.raises(CodecError):
+            codec.decode_columns(piece[:12] + b"\1" + piece[13:])

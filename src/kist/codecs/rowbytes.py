@@ -19,12 +19,15 @@ from kist.codecs.rowplan import RowPlan
 from kist.errors import CodecError
 
 __all__ = [
+    "HEAD_BYTES",
     "MAX_NBYTES",
     "MAX_ROWS",
     "Parts",
     "byte_planes",
+    "is_packed",
     "open_piece",
     "pack_piece",
+    "pack_rows",
     "read_header",
 ]
 
@@ -37,7 +40,8 @@ MAX_NBYTES: Final = 1 << 28
 """Most bytes of the packed rows of a piece, and so of what decoding one may allocate."""
 
 _HEAD: Final = struct.Struct("<BBHIII")
-_STORED, _LZ4, _ZSTD = 0, 1, 2
+HEAD_BYTES: Final = _HEAD.size
+_STORED, _LZ4, _ZSTD, _PACKED = range(4)
 _PARAMS: Final = {
     _LZ4: BloscParams(LZ4, 5, NO_FILTER, 1),
     _ZSTD: BloscParams(ZSTD, 1, NO_FILTER, 1),
@@ -75,12 +79,22 @@ def pack_piece(n_rows: int, n_exceptions: int, parts: Sequence[Any]) -> bytes:
     return _HEAD.pack(VERSION, codec, 0, n_rows, len(payload), n_exceptions) + body
 
 
+def pack_rows(n_rows: int, rows: bytes) -> bytes:
+    """Return a piece that is its packed rows, as they are."""
+    return _HEAD.pack(VERSION, _PACKED, 0, n_rows, len(rows), 0) + rows
+
+
+def is_packed(data: bytes) -> bool:
+    """Tell whether a piece is its packed rows; from its header, which is to be read first."""
+    return data[1] == _PACKED
+
+
 def read_header(data: bytes, plan: RowPlan) -> tuple[int, int, int, int]:
     """Return codec, number of rows, bytes of the payload and number of exceptions."""
     if len(data) < _HEAD.size:
         raise CodecError(f"a piece of {len(data)} bytes, its header has {_HEAD.size}")
     version, codec, spare, n_rows, n_payload, n_exceptions = _HEAD.unpack_from(data)
-    if version != VERSION or spare or codec > _ZSTD:
+    if version != VERSION or spare or codec > _PACKED:
         raise CodecError(f"piece of version {version}, codec {codec}: use a newer kist")
     if (
         n_rows > MAX_ROWS
@@ -88,6 +102,11 @@ def read_header(data: bytes, plan: RowPlan) -> tuple[int, int, int, int]:
         or n_exceptions > n_rows * plan.n_floats
     ):
         raise CodecError(f"a piece of {n_rows} rows with {n_exceptions} exceptions")
+    if codec == _PACKED:
+        n_bytes = n_rows * plan.itemsize
+        if n_exceptions or n_payload != n_bytes or len(data) != _HEAD.size + n_bytes:
+            raise CodecError(f"{len(data)} bytes for {n_rows} rows of {plan.itemsize}")
+        return codec, n_rows, n_payload, 0
     head = plan.n_words + plan.n_floats + 12 * n_exceptions + plan.bytes_size * n_rows
     if not head <= n_payload <= head + 8 * plan.n_words * (n_rows + 1):
         raise CodecError(f"a payload of {n_payload} bytes for {n_rows} rows")

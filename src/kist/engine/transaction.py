@@ -16,6 +16,7 @@ from kist.format import keys
 from kist.format.checksum import Buffer, sum128, sum128_of
 from kist.format.frame import FrameHeader, unpack_frame
 from kist.format.layout import (
+    BLOCK,
     FRAME,
     MAX_KEY,
     MAX_RECORD,
@@ -23,6 +24,7 @@ from kist.format.layout import (
     OP_DELETE,
     OP_DELETE_RANGE,
     OP_PUT,
+    RECORD,
     UNSYNCED_RELAXED,
 )
 from kist.format.log import Freed, Op, Verify
@@ -48,6 +50,11 @@ class Owner(Protocol):
 
     reader: Reader
     uuid: bytes
+    retain: int
+
+    @property
+    def durability(self) -> str:
+        """"full", "relaxed" or "none"."""
 
     def writer_space(self) -> Space:
         """Free and waiting space, for the holder of the writer's lock."""
@@ -444,6 +451,15 @@ class Transaction(View):
                 value = values[key]
                 out.append((OP_DELETE, key, b"") if value is None else (OP_PUT, key, value))
         return out
+
+    def room_in_block(self) -> int:
+        """Bytes that the record of this transaction may still take at no cost.
+
+        In ``full`` it fills a block whatever is in it; elsewhere each byte counts.
+        """
+        if self._owner.durability != "full" or self._owner.retain:
+            return 0
+        return BLOCK - RECORD.size - self.journal_bytes
 
     @property
     def changed(self) -> bool:

@@ -55,10 +55,10 @@ class PackedRows:
                 tuple(leaf.dtype for leaf in stored), tuple(leaf.n_values for leaf in stored)
             )
 
-    def encode(self, rows: Rows) -> bytes:
-        """Return rows of `dtype` as bytes."""
+    def encode(self, rows: Rows, room: int = 0) -> bytes:
+        """Return rows of `dtype` as bytes; up to `room` of them cost nothing to store."""
         if not isinstance(rows, Batch):
-            return self._encode(rows)
+            return self._encode(rows, room)
         fixed = self._encode(rows.fixed)
         parts = [_LENGTH.pack(len(fixed)), fixed]
         for leaf in self.strings:
@@ -66,8 +66,8 @@ class PackedRows:
             parts += [_LENGTH.pack(len(block)), block]
         return b"".join(parts)
 
-    def _encode(self, rows: Array) -> bytes:
-        return b"" if self._codec is None else self._codec.encode(rows)
+    def _encode(self, rows: Array, room: int = 0) -> bytes:
+        return b"" if self._codec is None else self._codec.encode(rows, room)
 
     def decode(self, data: bytes, n_rows: int) -> Any:
         """Return so many rows, a new array of `dtype` or a `Batch`.

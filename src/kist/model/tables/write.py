@@ -54,6 +54,9 @@ Array = np.ndarray[Any, Any]
 KEPT_BYTES: Final = 1 << 20
 """Pieces up to this size stay decoded for a while after they were written."""
 
+_TAIL_BYTES: Final = 128
+"""Of a record, beside the rows: their key, the tail, and counts."""
+
 MAX_LOOSE: Final = 1_024
 """A transaction that appends more pieces than this folds them itself, for no checkpoint comes
 before its end."""
@@ -78,7 +81,14 @@ def put_tail(txn: Transaction, node: int, tail: Tail) -> None:
 
 
 def put_piece(
-    txn: Transaction, node: int, first: int, schema: Schema, rows: Rows, tier: int, n_live: int
+    txn: Transaction,
+    node: int,
+    first: int,
+    schema: Schema,
+    rows: Rows,
+    tier: int,
+    n_live: int,
+    room: int = 0,
 ) -> Group:
     """Put rows as a piece that begins at row id `first`; return its group.
 
@@ -86,8 +96,10 @@ def put_piece(
     ----------
     rows : structured ndarray or Batch
         Packed leaves: the bytes of ``facts_of(schema).rows.dtype``. At least one row.
+    room : int
+        Bytes of the record that cost nothing.
     """
-    data = facts_of(schema).rows.encode(rows)
+    data = facts_of(schema).rows.encode(rows, room)
     n_rows = len(rows)
     key = keys.group(node, first)
     if GROUP_RECORD_BYTES + len(data) <= MAX_INLINE:
@@ -162,7 +174,8 @@ class _Appending:
             dtype = facts_of(schema).rows.dtype
             flat = records.flatten(rows, schema.leaves, dtype, schema.byte_index)
         n = len(rows)
-        self.groups.append(put_piece(self.txn, self.node, self.next_row, schema, flat, 0, n))
+        room = min(self.txn.room_in_block() - _TAIL_BYTES, MAX_INLINE) - GROUP_RECORD_BYTES
+        self.groups.append(put_piece(self.txn, self.node, self.next_row, schema, flat, 0, n, room))
         self.n_loose += 1
 
     def _add_pages(self, rows: Rows, tier: int = 0) -> None:
