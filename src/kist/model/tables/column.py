@@ -15,6 +15,7 @@ from kist.model.tables.base import RowSource, read_only
 from kist.model.tables.fields import Fields, field_at, named_fields
 from kist.model.tables.repr import column_html, column_repr, columns_html, columns_repr
 from kist.model.tables.row import Row
+from kist.model.tables.row_loop import iter_rows
 from kist.model.tables.show import column_info, stored_bytes
 from kist.query import Expr, Operators, column
 
@@ -136,6 +137,8 @@ class Column(Operators, RowSource):
     def __setitem__(self, index: Any, values: Any) -> None:
         """Give rows of the column new values, cast by value; one value may stand for all.
 
+        An index may be a condition: ``t["price"][t["size"] > 5] = 0``.
+
         Raises
         ------
         SelectionError
@@ -147,6 +150,8 @@ class Column(Operators, RowSource):
         """
         if isinstance(index, str):
             self[index][:] = values
+        elif isinstance(index, Operators):
+            self._table[index].update({self.name: values})
         else:
             self._assign(index, values)
 
@@ -240,9 +245,7 @@ class Columns(RowSource):
         self._assign(index, values)
 
     def __iter__(self) -> Iterator[Row]:
-        for block in self.blocks():
-            for at in range(len(block)):
-                yield Row(block, at)
+        return iter_rows(self)
 
     def blocks(self, n_rows: int | None = None) -> Iterator[Array]:
         """Iterate over structured arrays of `n_rows` rows, all of one snapshot."""

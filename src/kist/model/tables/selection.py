@@ -34,6 +34,7 @@ from kist.model.tables.query import (
 from kist.model.tables.read import Span
 from kist.model.tables.repr import selection_html, selection_repr
 from kist.model.tables.row import Row
+from kist.model.tables.row_loop import iter_rows
 from kist.model.tables.schema import FULL_TIER, facts_of
 from kist.model.tables.state import TableState, state_of
 from kist.model.tables.update import delete_found, update_found
@@ -230,12 +231,9 @@ class Selection(Exports):
                 yield out if self._path is not None else read_only(out)
 
     def __iter__(self) -> Iterator[Any]:
-        for block in self.blocks():
-            if self._path is not None:
-                yield from block
-            else:
-                for at in range(len(block)):
-                    yield Row(block, at)
+        if self._path is None:
+            return iter_rows(self)
+        return (value for block in self.blocks() for value in block)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         state = self._state()

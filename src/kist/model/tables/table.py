@@ -30,6 +30,7 @@ from kist.model.tables.fields import Fields, all_fields, field_at, named_fields,
 from kist.model.tables.input import blocks_of, schema_for
 from kist.model.tables.repr import table_html, table_repr
 from kist.model.tables.row import Row
+from kist.model.tables.row_loop import iter_rows
 from kist.model.tables.selection import Selection
 from kist.model.tables.show import stored_bytes, table_info
 from kist.model.tables.write import append_blocks, put_new_table
@@ -214,9 +215,7 @@ class Table(Changing, Node):
         return (read_only(block) for block in self._blocks(n_rows))
 
     def __iter__(self) -> Iterator[Row]:
-        for block in self.blocks():
-            for at in range(len(block)):
-                yield Row(block, at)
+        return iter_rows(self)
 
     def where(
         self, expression: str | Expr, params: Mapping[str, Any] | None = None, /, **more: Any

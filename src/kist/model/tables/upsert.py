@@ -40,7 +40,7 @@ ROWS_AT_ONCE: Final = 1 << 20
 BYTES_AT_ONCE: Final = 64 << 20
 """Rows given are looked for in the table so many at a time: each time its keys are read."""
 
-_SORTED_KINDS: Final = "?iufmMSUT"
+_SORTED_KINDS: Final = "biufmMSUT"
 
 
 class Upserted(NamedTuple):
@@ -188,7 +188,7 @@ def _upsert(
                 ordinals = as_run(as_ordinals(hit.ordinals)[found])
                 changes.assign(hit.group, ordinals, leaves, [column[row] for column in values])
     changes.finish()
-    new = numbers.distinct[~there[numbers.last]]
+    new = numbers.distinct[~there[numbers.distinct]]
     n_appended = 0
     if len(new):
         part = rows if len(new) == len(rows) else rows[new]
