@@ -24,7 +24,7 @@ COLUMNS = {
 def test_columns_come_in_order_of_first_use_and_only_if_needed() -> None:
     bound = parse("(b > 1) & (a > b) & (sym == 'x')", COLUMNS)
     assert bound.columns == ("b", "a", "sym")
-    assert parse("b > 2 ** 40", COLUMNS).columns == ()
+    assert parse("(1 > 2) & (b > 0)", COLUMNS).columns == ()
 
 
 def test_a_constant_condition_holds_for_all_rows_or_none() -> None:

@@ -2,15 +2,16 @@
 
 From text to rows, lowest first:
 
-- `literals`: which values may be constants, and how they are written.
-- `expression`: the tree of an expression, its operators in Python and its text.
+- `literals`: which values may be constants, and how they are written. `functions`: which there are.
+- `operators`, `expression`: the tree of an expression, its operators in Python and its text.
 - `diagnostics`: messages that show the place in the text.
 - `parser`: text to tree, by a whitelist over the syntax tree of Python; nothing is run.
 - `nodes`: the typed tree that binding makes of it.
 - `coerce`, `members`, `fold`: constants fitted to columns, and computed from each other.
-- `bind`: names resolved, dtypes checked.
-- `text`, `evaluate`: values of blocks of rows, in NumPy.
-- `prune`: which pages may match, from their bounds.
+- `integers`: in which dtype integers are computed so that they do not wrap around.
+- `bind`: names resolved, dtypes checked; with `arithmetic`, `calls`, `callbacks` for its functions.
+- `text`, `like`, `times`, `evaluate`: values of blocks of rows, in NumPy.
+- `intervals`, `prune`: which pages may match, from their bounds.
 - `bound`: `parse` and `Bound`, which the tables call.
 
 Columns are names and arrays here; nothing in this package knows tables or files.

@@ -7,64 +7,56 @@ values is found here, with its place in the text.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
 
 from kist.errors import QueryError
 from kist.query import fold
-from kist.query.coerce import as_time, fit_comparison, fit_text, kind_name
+from kist.query.arithmetic import (
+    CLASSES,
+    OPERATORS,
+    SIGNS,
+    bind_cast,
+    bind_numeric,
+    bind_part,
+    bind_where,
+)
+from kist.query.callbacks import bind_function
+from kist.query.calls import bind_isin, bind_text_test
+from kist.query.coerce import fit_comparison, kind_name
 from kist.query.diagnostics import did_you_mean, query_error
-from kist.query.expression import FUNCTIONS, Call, Expr, IsIn, Literal, Name, Op
+from kist.query.expression import (
+    BlockFunction,
+    Call,
+    Cast,
+    Expr,
+    IsIn,
+    Literal,
+    Name,
+    Op,
+    Reduction,
+    as_expr,
+)
+from kist.query.functions import FUNCTIONS, NUMERIC, PARTS, REDUCTIONS, TEXT_TESTS
 from kist.query.literals import literal_value
-from kist.query.members import fit_members
 from kist.query.nodes import (
     BOOL,
-    Array,
-    Choose,
     Column,
     Compare,
     CompareConstant,
     Constant,
+    Fixed,
+    IsNull,
     Logic,
-    Member,
     Node,
     Not,
-    TextTest,
-    Ufunc,
+    numpy_dtype,
 )
 
 __all__ = ["Binder"]
 
-_UFUNCS: dict[str, np.ufunc] = {
-    "+": np.add,
-    "-": np.subtract,
-    "*": np.multiply,
-    "/": np.true_divide,
-    "//": np.floor_divide,
-    "%": np.remainder,
-    "**": np.power,
-    "&": np.bitwise_and,
-    "|": np.bitwise_or,
-    "abs": np.absolute,
-}
-_UFUNCS |= {
-    name: getattr(np, name)
-    for name, n_args in FUNCTIONS.items()
-    if n_args < 3 and name not in ("abs", "startswith", "endswith", "contains")
-}
-_SIGNS: dict[str, np.ufunc] = {"-": np.negative, "+": np.positive}
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
-
-# Kinds of dtypes that compare with each other.
-_CLASSES = {**dict.fromkeys("biufc", "number"), **dict.fromkeys("SV", "bytes")}
-_CLASSES |= {**dict.fromkeys("UT", "text"), "M": "datetime", "m": "timedelta"}
-
-
-@lru_cache(maxsize=256)
-def _no_rows(dtype: np.dtype[Any]) -> Array:
-    return np.empty(0, dtype=dtype)
 
 
 class Binder:
@@ -110,7 +102,16 @@ class Binder:
         if isinstance(expression, Call):
             return self.call(expression)
         if isinstance(expression, IsIn):
-            return self.isin(expression)
+            return bind_isin(self, expression)
+        if isinstance(expression, Cast):
+            return bind_cast(self, expression.name, self.bind(expression.args[0]), expression)
+        if isinstance(expression, BlockFunction):
+            return bind_function(expression.func, self.columns, expression.columns)
+        if isinstance(expression, Reduction):
+            self.fail(
+                f"{expression.func}() of many values is computed by kist.evaluate, not row by row",
+                expression,
+            )
         raise TypeError(f"{type(expression).__name__} is no node of an expression")
 
     # Leaves.
@@ -119,13 +120,26 @@ class Binder:
         value = self.located(at, literal_value, value)
         return Constant(fold.dtype_of(value), value)
 
+    def param(self, value: Any, at: Expr) -> Node:
+        # PyTables' condvars may be columns: where("x > limit", {"x": table["energy"]}).
+        if not isinstance(value, Expr) and not hasattr(value, "__kist_expr__"):
+            return self.constant(value, at)
+        tree = as_expr(value)
+        for part in tree.walk():
+            if isinstance(part, Name) and part.name in self.params:
+                self.fail(f"the parameter {part.name!r} stands inside a parameter", at)
+        try:
+            return self.bind(tree)
+        except QueryError as error:  # its places are those of another text
+            raise query_error(str(error).partition("\n")[0], self.text, at.span) from None
+
     def name(self, expression: Name) -> Node:
         name = expression.name
         dtype = self.columns.get(name)
         if name in self.params:
             if dtype is not None:
                 self.fail(f"{name!r} is both a column and a parameter; rename one", expression)
-            return self.constant(self.params[name], expression)
+            return self.param(self.params[name], expression)
         if dtype is None:
             self.unknown(name, expression)
         if dtype.names is not None:
@@ -138,7 +152,7 @@ class Binder:
         fields = [other for other in self.columns if other.startswith(f"{name}.")]
         if fields:
             self.fail(f"column {name!r} has fields; write {' or '.join(fields[:4])}", at)
-        if name in FUNCTIONS or name in ("isin", "between"):
+        if name in FUNCTIONS or name in ("isin", "between", *REDUCTIONS):
             self.fail(f"{name} is a function; write {name}(...)", at)
         known = [*self.columns, *self.params]
         self.fail(f"unknown column {name!r}{did_you_mean(name, known)}", at)
@@ -152,9 +166,11 @@ class Binder:
             return self.compare(expression, args[0], args[1])
         if op in ("and", "or"):
             return self.logic(op, args, expression)
-        if op in ("&", "|"):
+        if op in ("&", "|", "^"):
             n_conditions = sum(arg.dtype == BOOL for arg in args)
             if n_conditions == len(args):
+                if op == "^":
+                    return self.exclusive(args)
                 return self.logic("and" if op == "&" else "or", args, expression)
             if n_conditions:
                 self.logic(op, args, expression)  # raises, pointing at what is no condition
@@ -163,12 +179,23 @@ class Binder:
                 return _negated(args[0])
             if op == "not":
                 self.logic(op, args, expression)
-            return self.ufunc(np.invert, args, expression)
         if len(args) == 1:
-            return self.ufunc(_SIGNS[op], args, expression)
+            return bind_numeric(self, SIGNS[op], args, expression)
         found = args[0]
         for arg in args[1:]:
-            found = self.ufunc(_UFUNCS[op], [found, arg], expression)
+            found = bind_numeric(self, OPERATORS[op], [found, arg], expression)
+        return found
+
+    def exclusive(self, args: list[Node]) -> Node:
+        """Return conditions of which one or the other holds: `a ^ b`."""
+        found = args[0]
+        for arg in args[1:]:
+            if isinstance(found, Constant):
+                found, arg = arg, found
+            if isinstance(arg, Constant):
+                found = _negated(found) if arg.value else found
+            else:
+                found = Compare(BOOL, "!=", found, arg)
         return found
 
     def logic(self, op: str, args: list[Node], expression: Op) -> Node:
@@ -176,7 +203,7 @@ class Binder:
         for arg, part in zip(args, expression.args, strict=True):
             if arg.dtype != BOOL:
                 self.fail(
-                    f"{op} takes conditions, and {part!r} gives {arg.dtype}; "
+                    f"{op} takes conditions, and {part!r} gives {numpy_dtype(arg)}; "
                     "compare it with something, as in (a > 1) & (b < 2)",
                     part,
                 )
@@ -202,9 +229,9 @@ class Binder:
         if isinstance(right, Constant):
             fit = self.located(expression, fit_comparison, op, left.dtype, right.value)
             if isinstance(fit, bool):
-                return Constant(BOOL, fit)
+                return Fixed(BOOL, left, fit)
             return CompareConstant(BOOL, fit[0], left, fit[1])
-        classes = [_CLASSES[side.dtype.kind] for side in (left, right)]
+        classes = [CLASSES[side.dtype.kind] for side in (left, right)]
         if classes[0] != classes[1]:
             self.fail(
                 f"{kind_name(left.dtype)} cannot be compared with {kind_name(right.dtype)}",
@@ -234,146 +261,26 @@ class Binder:
 
     # Functions.
 
-    def ufunc(self, func: np.ufunc, args: list[Node], at: Expr) -> Node:
-        kinds = {arg.dtype.kind for arg in args}
-        if all(isinstance(arg, Constant) for arg in args):
-            values = [arg.value for arg in args if isinstance(arg, Constant)]
-            value = self.located(at, fold.call, func, values)
-            return Constant(fold.dtype_of(value), value)
-        if "M" in kinds:  # day - '2020-01-01'
-            args = [self.time_constant(arg, at) for arg in args]
-        elif kinds & set("SUVT"):
-            self.fail(f"{func.__name__} takes numbers, not text", at)
-        if kinds == {"b"} and func in (np.add, np.subtract, np.multiply, np.negative, np.positive):
-            self.fail(
-                "conditions are no numbers; combine them with & | ~, or count with where(x, 1, 0)",
-                at,
-            )
-        if func is np.power and isinstance(args[1], Constant) and not kinds - set("biu"):
-            exponent = args[1].value
-            if exponent < 0:  # NumPy refuses integers to a negative power
-                args = [args[0], Constant(np.dtype(float), float(exponent))]
-        args = [_typed(arg, args) for arg in args]
-        samples = [arg.value if isinstance(arg, Constant) else _no_rows(arg.dtype) for arg in args]
-        try:
-            with np.errstate(all="ignore"):
-                dtype = func(*samples).dtype
-        except (TypeError, ValueError, OverflowError):
-            what = " and ".join(kind_name(arg.dtype) for arg in args)
-            self.fail(f"{func.__name__} cannot be computed from {what}", at)
-        return Ufunc(dtype, func, tuple(args))
-
-    def time_constant(self, arg: Node, at: Expr) -> Node:
-        if isinstance(arg, Constant) and isinstance(arg.value, str):
-            value = self.located(at, as_time, arg.value)
-            return Constant(value.dtype, value)
-        return arg
-
     def call(self, expression: Call) -> Node:
         func = expression.func
         args = [self.bind(arg) for arg in expression.args]
         if func == "where":
-            return self.where(expression, args)
-        if func in ("startswith", "endswith", "contains"):
-            return self.text_test(expression, args)
-        if func == "isnan":
-            kind = args[0].dtype.kind
-            if kind in "biu":
-                return Constant(BOOL, False)
-            if kind == "T":
-                return Ufunc(BOOL, np.isnan, (args[0],))
-        return self.ufunc(_UFUNCS[func], args, expression)
-
-    def where(self, expression: Call, args: list[Node]) -> Node:
-        condition, x, y = args
-        if condition.dtype != BOOL:
-            self.fail(f"where() takes a condition first, not {condition.dtype}", expression.args[0])
-        if _CLASSES[x.dtype.kind] != _CLASSES[y.dtype.kind]:
-            self.fail(
-                f"where() chooses between values of one kind, not {kind_name(x.dtype)} and "
-                f"{kind_name(y.dtype)}",
-                expression,
-            )
-        if isinstance(condition, Constant):
-            return x if condition.value else y
-        x, y = _typed(x, [x, y]), _typed(y, [x, y])
-        samples = [
-            side.value if isinstance(side, Constant) else _no_rows(side.dtype) for side in (x, y)
-        ]
-        dtype = np.where(_no_rows(BOOL), *samples).dtype
-        return Choose(dtype, condition, x, y)
-
-    def text_test(self, expression: Call, args: list[Node]) -> Node:
-        x, text = args
-        func = expression.func
-        if isinstance(x, Constant) or x.dtype.kind not in "SUVT":
-            self.fail(f"{func}() looks into columns of text, not {kind_name(x.dtype)}", expression)
-        if not isinstance(text, Constant) or not isinstance(text.value, (str, bytes)):
-            self.fail(f"{func}() looks for a constant text", expression.args[1])
-        fitted = fit_text(x.dtype, text.value)
-        if fitted is None:
-            return Constant(BOOL, False)
-        if x.dtype.kind != "T" and not fitted:
-            return Constant(BOOL, True)
-        width = x.dtype.itemsize // (4 if x.dtype.kind == "U" else 1)
-        if x.dtype.kind != "T" and len(fitted) > width:
-            return Constant(BOOL, False)
-        return TextTest(BOOL, func, x, fitted)
-
-    def isin(self, expression: IsIn) -> Node:
-        x = self.bind(expression.args[0])
-        values: Any
-        if expression.listed:
-            values = []
-            for part in expression.args[1:]:
-                node = self.bind(part)
-                if not isinstance(node, Constant):
-                    self.fail("values of isin are constants", part)
-                values.append(node.value)
-        else:
-            values = self.several(expression.args[1])
-        if isinstance(x, Constant):
-            self.fail("isin looks at a column, not at a constant", expression.args[0])
-        groups = self.located(expression, fit_members, x.dtype, values)
-        members: list[Node] = [Member(BOOL, x, group) for group in groups]
-        if len(members) > 1:
-            return Logic(BOOL, "or", tuple(members))
-        return members[0] if members else Constant(BOOL, False)
-
-    def several(self, part: Expr) -> Any:
-        """Return the values of isin that an array or a parameter holds."""
-        if isinstance(part, Literal):
-            return part.value
-        name = part.name if isinstance(part, Name) else ""
-        if name in self.columns:
-            self.fail("values of isin are constants, not a column", part)
-        if name not in self.params:
-            self.unknown(name, part)
-        values = self.params[name]
-        if isinstance(values, (str, bytes)) or (
-            np.ndim(values) != 1 and not isinstance(values, (set, frozenset))
-        ):
-            self.fail(f"parameter {name!r} is no list or one-dimensional array", part)
-        return values
+            return bind_where(self, expression, args)
+        if func in TEXT_TESTS:
+            return bind_text_test(self, func, args, expression)
+        if func in PARTS:
+            return bind_part(self, func, args[0], expression)
+        if func in ("isnull", "notnull"):
+            if isinstance(args[0], Constant):
+                return Constant(BOOL, func == "notnull")
+            found = IsNull(BOOL, args[0])
+            return found if func == "isnull" else Not(BOOL, found)
+        if func in ("real", "conj") and args[0].dtype.kind in "iuf":
+            return args[0]
+        return bind_numeric(self, NUMERIC[func], args, expression)
 
 
 def _negated(node: Node) -> Node:
     if isinstance(node, Constant):
         return Constant(BOOL, not node.value)
     return node.x if isinstance(node, Not) else Not(BOOL, node)
-
-
-def _typed(arg: Node, others: list[Node]) -> Node:
-    """Return an integer constant that the integers beside it cannot hold with a dtype of its own.
-
-    NumPy raises instead: `u1 + 300` has no dtype there.
-    """
-    if isinstance(arg, Constant) and type(arg.value) is int:
-        dtypes = [other.dtype for other in others if not isinstance(other, Constant)]
-        if dtypes and all(dtype.kind in "iu" for dtype in dtypes):
-            info = np.iinfo(np.result_type(*dtypes))
-            if not info.min <= arg.value <= info.max:
-                dtype = np.min_scalar_type(arg.value)
-                if dtype.kind in "iu":
-                    return Constant(dtype, dtype.type(arg.value))
-    return arg

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from kist._kernels.strings import is_text_missing
 from kist.errors import QueryError, ShapeError
 from kist.indexes.statistics import Bounds
 from kist.query.bind import Binder
-from kist.query.evaluate import FEW_VALUES, evaluate
-from kist.query.expression import Expr, as_expr
+from kist.query.evaluate import FEW_VALUES, Block, evaluate, validity
+from kist.query.expression import BlockFunction, Expr, as_expr
+from kist.query.integers import as_numpy
 from kist.query.nodes import (
     BOOL,
     Array,
+    Callback,
+    Choose,
     Column,
+    Convert,
     Logic,
     Member,
     Node,
+    Part,
     TextTest,
     Ufunc,
     column_names,
+    numpy_dtype,
     walk,
 )
 from kist.query.parser import read_text
@@ -35,8 +42,18 @@ __all__ = ["Bound", "expr", "parse"]
 _PIECE = 8192
 
 
-def expr(text: str) -> Expr:
-    """Return the expression that a text stands for.
+def expr(expression: str | Callable[[Any], Any], columns: Sequence[str] | None = None) -> Expr:
+    """Return the expression that a text stands for, or that a function computes.
+
+    Parameters
+    ----------
+    expression : str or callable
+        ``"a * 2"``: docs/howto/expressions.md lists what may stand in it. Nothing of it is run by
+        Python. A function is called with blocks, mappings of the columns of some rows to arrays,
+        and returns one value a row.
+    columns : sequence of str, optional
+        Columns that a function is given. Without, it is called with a row of zeros to see which
+        it asks for.
 
     Raises
     ------
@@ -45,13 +62,22 @@ def expr(text: str) -> Expr:
 
     Examples
     --------
-    >>> from kist.query import expr
-    >>> expr("(price > limit) & (sym == 'AAPL')")
+    >>> import kist
+    >>> kist.expr("(price > limit) & (sym == 'AAPL')")
     (price > limit) & (sym == 'AAPL')
+    >>> kist.expr("a * 2") > 10
+    a * 2 > 10
     """
-    if not isinstance(text, str):
-        raise QueryError(f"an expression is read from a str, not from {type(text).__name__}")
-    return read_text(text)
+    if isinstance(expression, str):
+        if columns is not None:
+            raise QueryError("columns are named for functions only; a text names its own")
+        return read_text(expression)
+    if isinstance(expression, Expr) or not callable(expression):
+        raise QueryError(
+            f"an expression is read from a str, or computed by a function, not from "
+            f"{type(expression).__name__}"
+        )
+    return BlockFunction(expression, None if columns is None else tuple(columns))
 
 
 def parse(
@@ -65,13 +91,14 @@ def parse(
 
     Parameters
     ----------
-    expression : str, Expr or bool
-        Text, an expression, or a handle that stands for one.
+    expression : str, Expr, callable or bool
+        Text, an expression, a handle that stands for one, or a function of blocks.
     columns : mapping of str to numpy.dtype
         Leaf columns; a field of a nested column is named `outer.inner`.
     params : mapping of str to value, optional
         Values of the names that are not columns: Python and NumPy scalars, times, text; lists
-        and one-dimensional arrays for `isin`. Those that are not used do not matter.
+        and one-dimensional arrays for `isin`; other expressions. Those that are not used do not
+        matter.
     condition : bool, default True
         The result must be boolean.
 
@@ -105,11 +132,11 @@ def _bind(
     node = binder.bind(tree)
     if condition and node.dtype != BOOL:
         binder.fail(
-            f"the expression gives {node.dtype}, and a condition must be true or false; "
+            f"the expression gives {numpy_dtype(node)}, and a condition must be true or false; "
             "compare it with something",
             tree,
         )
-    return Bound(node)
+    return Bound(as_numpy(node))
 
 
 class Bound:
@@ -128,7 +155,9 @@ class Bound:
         self.dtype = node.dtype
         self.columns = column_names(node)
 
-    def evaluate(self, blocks: Mapping[str, Array], n: int) -> Array:
+    def evaluate(
+        self, blocks: Mapping[str, Array], n: int, valid: Mapping[str, Array] | None = None
+    ) -> Array:
         """Return where the condition holds.
 
         Parameters
@@ -137,11 +166,13 @@ class Bound:
             Values of `columns` for some rows; others are not looked at.
         n : int
             Number of rows.
+        valid : mapping of str to ndarray of bool, shape (n,), optional
+            Where columns have a value, for those that have nulls.
 
         Returns
         -------
         ndarray of bool, shape (n,)
-            A new array.
+            A new array; false also where nulls leave it open.
 
         Raises
         ------
@@ -150,35 +181,70 @@ class Bound:
         """
         if self.dtype != BOOL:
             raise QueryError(f"the expression gives {self.dtype}, and a condition is wanted")
-        return self.value(blocks, n)
+        return self._compute(blocks, n, valid or {}, None)
 
-    def value(self, blocks: Mapping[str, Array], n: int) -> Array:
-        """Return the values of the expression, of dtype `dtype`; else like `evaluate`."""
+    def value(
+        self,
+        blocks: Mapping[str, Array],
+        n: int,
+        valid: Mapping[str, Array] | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """Return the values of the expression, of dtype `dtype`; else like `evaluate`.
+
+        A masked array where some are null. With `out`, of that dtype, they are written there.
+        """
+        valid = valid or {}
+        found = self._compute(blocks, n, valid, out)
+        if valid or self._may_be_null:
+            known = validity(self._node, Block(blocks, valid, n, True))
+            if known is not None and not known.all() and self.dtype.kind != "T":
+                return np.ma.MaskedArray(found, ~known)
+        return found
+
+    def _compute(
+        self, blocks: Mapping[str, Array], n: int, valid: Mapping[str, Array], out: Array | None
+    ) -> Array:
+        block = Block(blocks, valid, n, bool(valid) or self._may_be_null)
         try:
             if not self._computes:
-                found = evaluate(self._node, blocks)
+                found = evaluate(self._node, block)
             else:
                 with np.errstate(all="ignore"):
-                    found = self._in_pieces(blocks, n)
+                    found = self._in_pieces(block, out)
+        except QueryError:
+            raise
         except (TypeError, ValueError, OverflowError) as error:
             raise QueryError(f"the expression cannot be computed: {error}") from error
-        if isinstance(self._node, Column):
-            found = found.copy()
-        elif np.ndim(found) == 0:
+        if np.ndim(found) == 0:
             found = np.full(n, found, dtype=self.dtype)
         if found.shape != (n,):
             raise ShapeError(f"columns of shape {found.shape} for {n} rows")
-        return found  # type: ignore[no-any-return]
+        if out is not None:
+            if found is not out:
+                out[...] = found
+            return out
+        return found.copy() if isinstance(self._node, Column) else found  # type: ignore[no-any-return]
 
-    def _in_pieces(self, blocks: Mapping[str, Array], n: int) -> Any:
+    def _in_pieces(self, block: Block, out: Array | None) -> Any:
         """Evaluate a few thousand rows at a time, so that what is computed stays in the cache."""
-        mine = {name: blocks[name] for name in self.columns}
+        n = block.n
+        mine = {name: block.columns[name] for name in self.columns}
         if n <= _PIECE or not mine or any(len(values) != n for values in mine.values()):
-            return evaluate(self._node, mine)
-        found = np.empty(n, dtype=self.dtype)
+            return evaluate(self._node, block, out)
+        found = np.empty(n, dtype=self.dtype) if out is None else out
         for start in range(0, n, _PIECE):
-            piece = {name: values[start : start + _PIECE] for name, values in mine.items()}
-            found[start : start + _PIECE] = evaluate(self._node, piece)
+            stop = min(start + _PIECE, n)
+            piece = Block(
+                {name: values[start:stop] for name, values in mine.items()},
+                {name: known[start:stop] for name, known in block.valid.items()},
+                stop - start,
+                block.nullable,
+            )
+            part = found[start:stop]
+            values = evaluate(self._node, piece, part)
+            if values is not part:
+                part[...] = values
         return found
 
     def prune(self, bounds: Mapping[str, Bounds], n_pages: int) -> tuple[Array, Array]:
@@ -201,7 +267,7 @@ class Bound:
             if len(found) != n_pages:
                 raise ShapeError(f"column {name!r} has bounds of {len(found)} pages, not {n_pages}")
         truth = judge(self._node, bounds, n_pages)
-        return truth.can_true, ~truth.can_false
+        return truth.can_true, ~(truth.can_false | truth.can_null)
 
     @cached_property
     def conjuncts(self) -> tuple[Bound, ...]:
@@ -224,13 +290,33 @@ class Bound:
     @cached_property
     def _computes(self) -> bool:
         """Whether it needs arrays of numbers beside the columns."""
+        parts = list(walk(self._node))
+        return not any(isinstance(part, Callback) for part in parts) and any(
+            isinstance(part, (Ufunc, Convert, Part, Choose))
+            or (isinstance(part, Member) and len(part.values) > FEW_VALUES)
+            for part in parts
+        )
+
+    @cached_property
+    def _may_be_null(self) -> bool:
+        """Whether there may be nulls where no column has a mask."""
         return any(
-            isinstance(part, Ufunc) or (isinstance(part, Member) and len(part.values) > FEW_VALUES)
+            isinstance(part, Part)
+            or (
+                isinstance(part, Column)
+                and hasattr(part.dtype, "na_object")
+                and not is_text_missing(part.dtype)
+            )
             for part in walk(self._node)
         )
 
 
-_SLOW = frozenset(["exp", "log", "log10", "sin", "cos", "tan", "power", "remainder"])
+_SLOW = frozenset(
+    [
+        *("exp", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh"),
+        *("tanh", "power", "remainder", "fmod", "floor_divide", "hypot"),
+    ]
+)
 
 
 def _cost(node: Node) -> float:
@@ -240,6 +326,10 @@ def _cost(node: Node) -> float:
         return min(3.0 * len(node.values), 100.0)
     if isinstance(node, Ufunc):
         return 30.0 if node.func.__name__ in _SLOW or "arc" in node.func.__name__ else 2.0
+    if isinstance(node, Part):
+        return 30.0
+    if isinstance(node, Callback):
+        return 100.0
     if isinstance(node, Column):
         return {"S": 4.0, "U": 6.0, "V": 4.0, "T": 60.0}.get(node.dtype.kind, 0.5)
     return 0.5

@@ -17,16 +17,19 @@ import numpy as np
 
 from kist.errors import QueryError
 from kist.query.literals import array_value, literal_value, render_literal
+from kist.query.operators import Operators
 
 __all__ = [
-    "FUNCTIONS",
+    "BlockFunction",
     "Call",
+    "Cast",
     "Expr",
     "IsIn",
     "Literal",
     "Name",
     "Op",
     "Operators",
+    "Reduction",
     "as_expr",
     "between",
     "column",
@@ -35,140 +38,17 @@ __all__ = [
     "where",
 ]
 
-#: Function name -> number of arguments.
-FUNCTIONS: dict[str, int] = {
-    **dict.fromkeys(("abs", "sqrt", "exp", "log", "log10", "floor", "ceil", "isnan"), 1),
-    **dict.fromkeys(("sin", "cos", "tan", "arcsin", "arccos", "arctan"), 1),
-    **dict.fromkeys(("sinh", "cosh", "tanh"), 1),
-    **dict.fromkeys(("arctan2", "startswith", "endswith", "contains"), 2),
-    "where": 3,
-}
-
 #: Levels of operators and functions inside each other. Long chains of `&` and `|` are one level.
 MAX_DEPTH = 100
 
 _COMPARISONS = frozenset(["<", "<=", ">", ">=", "==", "!="])
-_ASSOCIATIVE = frozenset(["&", "|", "and", "or"])
+_ASSOCIATIVE = frozenset(["&", "|", "^", "and", "or"])
 
 # How strongly operators bind in Python, the grammar of the text.
-_BINDS = {"or": 1, "and": 2, "not": 3, **dict.fromkeys(_COMPARISONS, 4), "|": 5, "&": 6}
-_BINDS |= {"+": 8, "-": 8, "*": 9, "/": 9, "//": 9, "%": 9, "**": 11}
-_UNARY, _ATOM = 10, 12
-
-
-def _operator(op: str) -> Callable[[Any, Any], Expr]:
-    return lambda self, other: operation(op, self, other)
-
-
-def _reflected(op: str) -> Callable[[Any, Any], Expr]:
-    return lambda self, other: operation(op, other, self)
-
-
-def _sign(op: str) -> Callable[[Any], Expr]:
-    return lambda self: operation(op, self)
-
-
-class Operators:
-    """Operators that build expressions; for `Expr`, and for handles that stand for a column.
-
-    A class that takes them has a method `__kist_expr__` that returns its `Expr`.
-    """
-
-    __slots__ = ()
-    __array_priority__ = 1000.0
-    __hash__ = object.__hash__
-    __iter__ = None
-
-    def __kist_expr__(self) -> Expr:
-        raise TypeError(f"{type(self).__name__} does not say which expression it stands for")
-
-    __lt__ = _operator("<")
-    __le__ = _operator("<=")
-    __gt__ = _operator(">")
-    __ge__ = _operator(">=")
-    __eq__ = _operator("==")  # type: ignore[assignment]
-    __ne__ = _operator("!=")  # type: ignore[assignment]
-    __and__, __rand__ = _operator("&"), _reflected("&")
-    __or__, __ror__ = _operator("|"), _reflected("|")
-    __add__, __radd__ = _operator("+"), _reflected("+")
-    __sub__, __rsub__ = _operator("-"), _reflected("-")
-    __mul__, __rmul__ = _operator("*"), _reflected("*")
-    __truediv__, __rtruediv__ = _operator("/"), _reflected("/")
-    __floordiv__, __rfloordiv__ = _operator("//"), _reflected("//")
-    __mod__, __rmod__ = _operator("%"), _reflected("%")
-    __pow__, __rpow__ = _operator("**"), _reflected("**")
-    __neg__, __pos__, __invert__ = _sign("-"), _sign("+"), _sign("~")
-
-    def __abs__(self) -> Expr:
-        return Call("abs", (as_expr(self),))
-
-    def __bool__(self) -> NoReturn:
-        raise QueryError(
-            f"an expression is neither true nor false: {self!r}; combine comparisons with & | ~ "
-            "and parentheses, as in (a > 1) & (b < 2), instead of and, or, not, in and a < b < c"
-        )
-
-    def __contains__(self, value: object) -> NoReturn:
-        raise QueryError("`in` does not look inside an expression; contains() finds text in text")
-
-    def isin(self, values: Any) -> Expr:
-        """Return whether a value is one of `values`, a list or array."""
-        return isin(self, values)
-
-    def between(self, low: Any, high: Any) -> Expr:
-        """Return whether low <= value <= high."""
-        return between(self, low, high)
-
-    def startswith(self, text: str | bytes) -> Expr:
-        """Return whether the text of a value begins with `text`."""
-        return Call("startswith", (as_expr(self), as_expr(text)))
-
-    def endswith(self, text: str | bytes) -> Expr:
-        """Return whether the text of a value ends with `text`."""
-        return Call("endswith", (as_expr(self), as_expr(text)))
-
-    def contains(self, text: str | bytes) -> Expr:
-        """Return whether `text` stands anywhere in the text of a value."""
-        return Call("contains", (as_expr(self), as_expr(text)))
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Expr:
-        # np.sqrt(column("a")), and NumPy scalars on the left of an operator.
-        symbol = _UFUNCS.get(ufunc.__name__)
-        if method != "__call__" or kwargs or symbol is None:
-            raise QueryError(f"np.{ufunc.__name__} cannot be used in an expression")
-        if symbol in FUNCTIONS:
-            return Call(symbol, tuple(map(as_expr, inputs)))
-        return operation(symbol, *inputs)
-
-
-_UFUNCS = {
-    name: {"absolute": "abs"}.get(name, name)
-    for name in ("absolute", *FUNCTIONS)
-    if name not in ("abs", "where", "startswith", "endswith", "contains")
-}
-_UFUNCS |= {
-    "less": "<",
-    "less_equal": "<=",
-    "greater": ">",
-    "greater_equal": ">=",
-    "equal": "==",
-    "not_equal": "!=",
-    "bitwise_and": "&",
-    "bitwise_or": "|",
-    "logical_and": "and",
-    "logical_or": "or",
-    "logical_not": "not",
-    "invert": "~",
-    "add": "+",
-    "subtract": "-",
-    "multiply": "*",
-    "divide": "/",
-    "floor_divide": "//",
-    "remainder": "%",
-    "power": "**",
-    "negative": "-",
-    "positive": "+",
-}
+_BINDS = {"or": 1, "and": 2, "not": 3, **dict.fromkeys(_COMPARISONS, 4), "|": 5, "^": 6, "&": 7}
+_BINDS |= {**dict.fromkeys(["<<", ">>"], 8), "+": 9, "-": 9}
+_BINDS |= {**dict.fromkeys(["*", "/", "//", "%"], 10), "**": 12}
+_UNARY, _ATOM = 11, 13
 
 
 class Expr(Operators):
@@ -209,6 +89,17 @@ class Expr(Operators):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._parts()
+
+    # What the operators of this and other classes build.
+
+    def _operation(self, op: str, *values: Any) -> Expr:
+        return operation(op, *values)
+
+    def _call(self, func: str, *values: Any) -> Expr:
+        return Call(func, tuple(map(as_expr, values)))
+
+    def _isin(self, values: Any) -> Expr:
+        return isin(self, values)
 
     def _parts(self) -> tuple[Any, ...]:
         """Return what the constructor takes."""
@@ -381,17 +272,104 @@ class IsIn(Expr):
         )
 
 
+class Cast(Expr):
+    """A value as another dtype of numbers, written like a call: `int64(a)`."""
+
+    __slots__ = ("name",)
+    name: str
+
+    def __init__(self, name: str, x: Expr, *, span: tuple[int, int] | None = None) -> None:
+        super().__init__((x,), span)
+        _set(self, "name", name)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.name, self.args[0]
+
+    def _own(self) -> tuple[Any, ...]:
+        return (self.name,)
+
+    def _text(self) -> tuple[str, int]:
+        return f"{self.name}({self.args[0]._text()[0]})", _ATOM
+
+
+class Reduction(Expr):
+    """All values, or those along some axes, made one; for `kist.evaluate` only."""
+
+    __slots__ = ("axis", "ddof", "func")
+    func: str
+    axis: tuple[int, ...] | None
+    ddof: int
+
+    def __init__(
+        self,
+        func: str,
+        x: Expr,
+        axis: tuple[int, ...] | None = None,
+        ddof: int = 0,
+        *,
+        span: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__((x,), span)
+        for name, value in (("func", func), ("axis", axis), ("ddof", ddof)):
+            _set(self, name, value)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.func, self.args[0], self.axis, self.ddof
+
+    def _own(self) -> tuple[Any, ...]:
+        return self.func, self.axis, self.ddof
+
+    def _text(self) -> tuple[str, int]:
+        text = self.args[0]._text()[0]
+        if self.axis is not None:
+            text += f", axis={self.axis[0] if len(self.axis) == 1 else self.axis}"
+        if self.ddof:
+            text += f", ddof={self.ddof}"
+        return f"{self.func}({text})", _ATOM
+
+
+class BlockFunction(Expr):
+    """A function of the caller's that computes with the columns of a block of rows."""
+
+    __slots__ = ("columns", "func")
+    func: Callable[[Any], Any]
+    #: Columns that it is given; None: those that it asks for when it is tried.
+    columns: tuple[str, ...] | None
+
+    def __init__(self, func: Callable[[Any], Any], columns: tuple[str, ...] | None = None) -> None:
+        super().__init__((), None)
+        _set(self, "func", func)
+        _set(self, "columns", columns)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.func, self.columns
+
+    def _own(self) -> tuple[Any, ...]:
+        return self.func, self.columns
+
+    def _text(self) -> tuple[str, int]:
+        return f"<function {getattr(self.func, '__qualname__', repr(self.func))}>", _ATOM
+
+
 def _wrapped(expression: Expr, level: int) -> str:
     text, own = expression._text()
     return text if own >= level else f"({text})"
 
 
 def as_expr(value: Any) -> Expr:
-    """Return an expression as it is, a handle as the expression it stands for, else a constant."""
+    """Return what a value stands for in an expression.
+
+    An expression as it is, a handle as its column, a function of blocks as such; anything else is
+    a constant.
+    """
     if isinstance(value, Expr):
         return value
     stands_for: Callable[[], Expr] | None = getattr(value, "__kist_expr__", None)
-    return Literal(value) if stands_for is None else stands_for()
+    if stands_for is not None:
+        return stands_for()
+    if callable(value) and not isinstance(value, type):
+        return BlockFunction(value)
+    return Literal(value)
 
 
 def operation(op: str, *values: Any, span: tuple[int, int] | None = None) -> Expr:

@@ -16,7 +16,14 @@ import numpy as np
 
 from kist.errors import QueryError
 
-__all__ = ["CONSTRUCTORS", "array_value", "construct_array", "literal_value", "render_literal"]
+__all__ = [
+    "CASTS",
+    "CONSTRUCTORS",
+    "array_value",
+    "construct_array",
+    "literal_value",
+    "render_literal",
+]
 
 #: Integers with more bits than this are written in hexadecimal, which Python reads at any length.
 _MAX_DECIMAL_BITS = 4096
@@ -65,7 +72,9 @@ def literal_value(value: Any) -> Any:
             f"{type(value).__name__} as a constant: only isin(x, values) takes several values"
         )
     if value is None:
-        raise QueryError("None is no constant; isnan(x) finds NaN, NaT and missing strings")
+        raise QueryError(
+            "None is no constant; isnull(x) finds missing values, isnan(x) NaN and NaT"
+        )
     raise QueryError(f"a {type(value).__name__} cannot be a constant of an expression")
 
 
@@ -172,6 +181,12 @@ def _of(name: str) -> Callable[..., Any]:
     return make
 
 
+#: Dtypes of numbers that columns can be converted to: `int64(a)`.
+CASTS = (
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128"),
+)
+
 #: Names that make a constant in the text of an expression: `float32(1.5)`, `datetime64('2020')`.
 CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "float": float,
@@ -179,11 +194,5 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "datetime64": np.datetime64,
     "timedelta64": np.timedelta64,
     "longdouble": np.longdouble,
-    **{
-        name: _of(name)
-        for name in (
-            *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-            *("float16", "float32", "float64", "complex64", "complex128"),
-        )
-    },
+    **{name: _of(name) for name in CASTS},
 }

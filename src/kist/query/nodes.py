@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,19 +14,25 @@ import numpy as np
 __all__ = [
     "BOOL",
     "Array",
+    "Callback",
     "Choose",
     "Column",
     "Compare",
     "CompareConstant",
     "Constant",
+    "Convert",
+    "Fixed",
+    "IsNull",
     "Logic",
     "Member",
     "Node",
     "Not",
+    "Part",
     "TextTest",
     "Ufunc",
     "children",
     "column_names",
+    "numpy_dtype",
 ]
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -57,10 +63,34 @@ class Constant(Node):
 
 @dataclass(slots=True, eq=False)
 class Ufunc(Node):
-    """A NumPy function of numbers or times."""
+    """A NumPy function of numbers or times.
 
-    func: np.ufunc
+    `numpy` is the dtype that NumPy gives the result; integers are computed in one that holds
+    them, within `limits`. Where there is none, `checked`, each block is looked at. `typed`: NumPy
+    is told the dtype, because that of the arguments says another.
+    """
+
+    func: Callable[..., Any]
     args: tuple[Node, ...]
+    numpy: np.dtype[Any]
+    limits: tuple[int, int] | None = None
+    checked: bool = False
+    typed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Convert(Node):
+    """Numbers in another dtype; those that do not fit integers raise."""
+
+    x: Node
+
+
+@dataclass(slots=True, eq=False)
+class Part(Node):
+    """A part of a datetime, such as its year; null for NaT."""
+
+    part: str
+    x: Node
 
 
 @dataclass(slots=True, eq=False)
@@ -97,8 +127,23 @@ class Not(Node):
 
 
 @dataclass(slots=True, eq=False)
+class Fixed(Node):
+    """A condition of `x` with one outcome for all values, but for nulls: `u1 > 300`."""
+
+    x: Node
+    value: bool
+
+
+@dataclass(slots=True, eq=False)
+class IsNull(Node):
+    """Whether a value is missing."""
+
+    x: Node
+
+
+@dataclass(slots=True, eq=False)
 class TextTest(Node):
-    """startswith, endswith or contains, with a constant of the kind of `x`."""
+    """startswith, endswith, contains or like, with a constant of the kind of `x`."""
 
     func: str
     x: Node
@@ -120,6 +165,20 @@ class Choose(Node):
     condition: Node
     x: Node
     y: Node
+    numpy: np.dtype[Any]
+
+
+@dataclass(slots=True, eq=False)
+class Callback(Node):
+    """A function of the caller's; `columns` are those it is given, with the shape of an item."""
+
+    func: Callable[[Any], Any]
+    columns: Mapping[str, tuple[int, ...]]
+
+
+def numpy_dtype(node: Node) -> np.dtype[Any]:
+    """Return the dtype that NumPy gives the values of a node."""
+    return node.numpy if isinstance(node, (Ufunc, Choose)) else node.dtype
 
 
 def children(node: Node) -> tuple[Node, ...]:
@@ -128,7 +187,7 @@ def children(node: Node) -> tuple[Node, ...]:
         return node.args
     if isinstance(node, Compare):
         return node.left, node.right
-    if isinstance(node, (CompareConstant, Not, TextTest, Member)):
+    if isinstance(node, (CompareConstant, Not, TextTest, Member, Convert, Part, IsNull, Fixed)):
         return (node.x,)
     if isinstance(node, Choose):
         return node.condition, node.x, node.y
@@ -144,4 +203,10 @@ def walk(node: Node) -> Iterator[Node]:
 
 def column_names(node: Node) -> tuple[str, ...]:
     """Return the names of the columns that a node reads, in order of first use."""
-    return tuple(dict.fromkeys(part.name for part in walk(node) if isinstance(part, Column)))
+    names: dict[str, None] = {}
+    for part in walk(node):
+        if isinstance(part, Column):
+            names[part.name] = None
+        elif isinstance(part, Callback):
+            names |= dict.fromkeys(part.columns)
+    return tuple(names)

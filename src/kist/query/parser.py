@@ -16,16 +16,18 @@ import numpy as np
 from kist.errors import QueryError
 from kist.query.diagnostics import did_you_mean, query_error
 from kist.query.expression import (
-    FUNCTIONS,
     Call,
+    Cast,
     Expr,
     IsIn,
     Literal,
     Name,
+    Reduction,
     between,
     operation,
 )
-from kist.query.literals import CONSTRUCTORS, construct_array
+from kist.query.functions import FUNCTIONS, REDUCTIONS
+from kist.query.literals import CASTS, CONSTRUCTORS, construct_array
 
 __all__ = ["MAX_TEXT", "read_text"]
 
@@ -42,6 +44,9 @@ _BINARY: dict[type[ast.operator], str] = {
     ast.Pow: "**",
     ast.BitAnd: "&",
     ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
 }
 _UNARY: dict[type[ast.unaryop], str] = {
     ast.USub: "-",
@@ -57,7 +62,7 @@ _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Eq: "==",
     ast.NotEq: "!=",
 }
-_OTHER_FUNCTIONS = ("isin", "between", "col", "array")
+_OTHER_FUNCTIONS = ("isin", "between", "col", *REDUCTIONS)
 
 _HINTS: dict[type[ast.AST], str] = {
     ast.IfExp: "write where(condition, x, y) for x if condition else y",
@@ -184,8 +189,7 @@ class _Reader:
         for part in reversed(chain):
             sign = _BINARY.get(type(part.op))
             if sign is None:
-                hint = "; powers are written **" if isinstance(part.op, ast.BitXor) else ""
-                self.fail(f"the operator {type(part.op).__name__} is not allowed{hint}", part)
+                self.fail(f"the operator {type(part.op).__name__} is not allowed", part)
             found = operation(sign, found, self.read(part.right), span=self.span(part))
         return found
 
@@ -265,7 +269,9 @@ class _Reader:
 
     def constant(self, node: ast.Constant) -> Expr:
         if node.value is None:
-            self.fail("None is no value; isnan(x) finds NaN, NaT and missing strings", node)
+            self.fail(
+                "None is no value; isnull(x) finds missing values, isnan(x) NaN and NaT", node
+            )
         if not isinstance(node.value, (bool, int, float, complex, str, bytes)):
             self.fail(f"{node.value!r} is not allowed in an expression", node)
         return Literal(node.value, span=self.span(node))
@@ -277,6 +283,8 @@ class _Reader:
         if not isinstance(node.func, ast.Name):
             self.fail("only functions by their name can be called", node.func)
         name = node.func.id
+        if name in REDUCTIONS:
+            return self.reduction(name, node)
         if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
             self.fail(f"{name}() takes plain arguments only", node)
         whole = self.span(node)
@@ -299,17 +307,42 @@ class _Reader:
             return self.construct(name, node)
         if name == "array":
             self.fail("array() stands only in isin(x, array([...], dtype))", node)
-        known = (*FUNCTIONS, *_OTHER_FUNCTIONS[:-1], *CONSTRUCTORS)
+        known = (*FUNCTIONS, *_OTHER_FUNCTIONS, *CONSTRUCTORS)
         self.fail(f"unknown function {name!r}{did_you_mean(name, known)}", node.func)
 
     def expect(self, wanted: int, name: str, node: ast.Call) -> None:
         if len(node.args) != wanted:
             self.fail(f"{name}() takes {wanted} arguments, not {len(node.args)}", node)
 
+    def reduction(self, name: str, node: ast.Call) -> Expr:
+        given = {key.arg: key.value for key in node.keywords}
+        if len(node.args) == 2:
+            given = {"axis": node.args[1], **given}
+        known = {"axis", "ddof"} if name in ("std", "var") else {"axis"}
+        if len(node.args) not in (1, 2) or not set(given) <= known:
+            self.fail(f"{name}() takes an expression and {' and '.join(sorted(known))}", node)
+        found: dict[str, Any] = {}
+        for key, value in given.items():
+            try:
+                found[str(key)] = ast.literal_eval(value)
+            except ValueError:
+                self.fail(f"{key} of {name}() is a number", value)
+        axis, ddof = found.get("axis"), found.get("ddof", 0)
+        axes = (axis,) if type(axis) is int else axis
+        if axes is not None and not (
+            isinstance(axes, tuple) and axes and all(type(one) is int for one in axes)
+        ):
+            self.fail(f"axis of {name}() is an int, several in parentheses, or None", given["axis"])
+        if type(ddof) is not int:
+            self.fail(f"ddof of {name}() is an int", given["ddof"])
+        return Reduction(name, self.read(node.args[0]), axes, ddof, span=self.span(node))
+
     def construct(self, name: str, node: ast.Call) -> Expr:
         values = [self.read(arg) for arg in node.args]
         plain = [value.value for value in values if isinstance(value, Literal)]
         if len(plain) < len(values) or not plain:
+            if name in CASTS and len(values) == 1:
+                return Cast(name, values[0], span=self.span(node))
             self.fail(f"{name}() takes constants only", node)
         try:
             with np.errstate(all="ignore"):

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from kist._kernels.strings import is_text_missing
+from kist.query.like import match
 from kist.query.nodes import Array
 
 __all__ = ["comparable", "equal_constant", "search"]
@@ -24,6 +26,8 @@ def comparable(values: Array) -> Array:
     kind = values.dtype.kind
     if kind == "V":
         return values.view(f"S{values.dtype.itemsize}")
+    if kind == "T" and is_text_missing(values.dtype):
+        return values.astype(np.dtypes.StringDType())
     if kind == "T" and hasattr(values.dtype, "na_object"):
         return values.astype(np.dtypes.StringDType(na_object=np.nan))
     if kind == "U" and not values.dtype.isnative:
@@ -62,15 +66,15 @@ def equal_constant(values: Array, text: Any) -> Array:
 
 
 def search(func: str, values: Array, text: Any) -> Array:
-    """Return where text starts with, ends with or contains a constant.
+    """Return where text starts with, ends with or contains a constant, or fits a pattern.
 
     Parameters
     ----------
-    func : {"startswith", "endswith", "contains"}
+    func : {"startswith", "endswith", "contains", "like"}
         What to look for.
     values : ndarray of kind S, V, U or T, shape (n,)
         In any byte order.
-    text : bytes or str
+    text : bytes, str or Pattern
         Of the same kind; not empty and not longer than fixed-width values.
     """
     kind = values.dtype.kind
@@ -90,7 +94,9 @@ def search(func: str, values: Array, text: Any) -> Array:
 
 def _search(func: str, values: Array, text: Any) -> Array:
     found: Array
-    if func == "contains":
+    if func == "like":
+        found = match(values, text)
+    elif func == "contains":
         found = np.strings.find(values, text) >= 0
     elif func == "startswith":
         found = np.strings.startswith(values, text)
@@ -99,8 +105,8 @@ def _search(func: str, values: Array, text: Any) -> Array:
     return found
 
 
-def _search_strings(func: str, values: Array, text: str) -> Array:
-    wanted = np.array(text, dtype=np.dtypes.StringDType())
+def _search_strings(func: str, values: Array, text: Any) -> Array:
+    wanted = text if func == "like" else np.array(text, dtype=np.dtypes.StringDType())
     values = comparable(values)
     if not hasattr(values.dtype, "na_object"):
         return _search(func, values, wanted)
