@@ -45,6 +45,7 @@ TREE: dict[str, tuple[type, ...]] = {
     "TooLargeError": (errors.KistError, MemoryError),
     "CodecError": (errors.KistError,),
     "UnknownCodecError": (errors.CodecError,),
+    "ConversionError": (errors.KistError,),
     "SecretError": (errors.KistError,),
     "WrongSecretError": (errors.SecretError,),
     "TamperedDataError": (errors.SecretError,),

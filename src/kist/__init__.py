@@ -15,6 +15,7 @@ __all__ = [
     "CommitUnknownError",
     "ConflictError",
     "ConstraintError",
+    "ConversionError",
     "CorruptDataError",
     "DTypeError",
     "DamageWarning",
@@ -57,6 +58,7 @@ __all__ = [
     "UnsupportedVersionError",
     "WrongSecretError",
     "__version__",
+    "convert",
     "expr",
     "open",
     "options",
@@ -77,6 +79,7 @@ _HOMES = {
     "Selection": "kist.model.tables.selection",
     "Store": "kist.model.store",
     "Table": "kist.model.tables.table",
+    "convert": "kist.bridges.convert",
     "expr": "kist.query",
     "open": "kist.model.store",
     "salvage": "kist.model.salvage.run",
@@ -84,12 +87,14 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from kist import options
+    from kist.bridges.convert import convert
     from kist.errors import (
         CodecError,
         ColumnNotFoundError,
         CommitUnknownError,
         ConflictError,
         ConstraintError,
+        ConversionError,
         CorruptDataError,
         DamageWarning,
         DTypeError,

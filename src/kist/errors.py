@@ -23,6 +23,7 @@
     ├── QueryError          (also ValueError) points at the span in the text
     ├── TooLargeError       (also MemoryError)
     ├── CodecError          UnknownCodecError: install or choose another
+    ├── ConversionError     what another format holds cannot come over as asked
     └── SecretError         WrongSecretError, TamperedDataError
 
     KistWarning
@@ -248,6 +249,10 @@ class CodecError(KistError):
 
 class UnknownCodecError(CodecError):
     """The file names a codec that this kist does not know."""
+
+
+class ConversionError(KistError):
+    """What another format holds cannot come over, or not without a loss that was refused."""
 
 
 class SecretError(KistError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +10,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+
+from kist.bridges.places import split_place
 
 if TYPE_CHECKING:
     import kist
@@ -48,21 +49,6 @@ def _place(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 
 place_argument: Callable[[F], F] = click.argument("file", callback=_place, metavar="FILE[:PATH]")
 node_argument: Callable[[F], F] = click.argument("node", required=False, metavar="[PATH]")
-
-
-def split_place(text: str) -> tuple[str, str]:
-    """Return (file, path in it) of ``FILE:PATH``.
-
-    The text is cut at the last colon to the left of which there is a file, so that colons in
-    the names of files, of drives and of nodes do no harm. The path is empty when there is none.
-    """
-    at = len(text)
-    while at > 0:
-        if os.path.exists(text[:at]):
-            return text[:at], text[at + 1 :]
-        at = text.rfind(":", 0, at)
-    at = text.find(".kist:") + len(".kist")
-    return (text[:at], text[at + 1 :]) if at >= len(".kist") else (text, "")  # named in the error
 
 
 def examples(*lines: str) -> str:

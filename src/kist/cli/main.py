@@ -29,6 +29,7 @@ VERBS: Final = {
     "backup": "Copy a store that may be in use.",
     "cat": "Print a table, an array or the keys of a key store.",
     "check": "Verify every byte of a store.",
+    "convert": "Bring a file of another format into a store, or out of one.",
     "demo": "Make a small store and name five things to try.",
     "head": "Show the first rows, elements or keys of a dataset.",
     "info": "Show what is known about a store or a node.",
@@ -70,7 +71,7 @@ class _Verbs(click.Group):
             warnings.showwarning = _show_warning
             try:
                 return super().invoke(ctx)
-            except (KistError, OSError) as error:
+            except (KistError, OSError, ImportError) as error:
                 click.echo(f"kist: {_one_line(error)}", err=True)
                 ctx.exit(exit_code(error))
 

@@ -1,0 +1,399 @@
+"""What all bridges share: the job with its report, parts of bounded size, and whole files or none.
+
+A `Bridge` reads one format into nodes and writes nodes as that format. It is handed a `Job`, which
+makes the nodes, counts bytes, tells progress and takes notes of what changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from typing import Any, ClassVar, Final, TypeVar
+
+import numpy as np
+
+from kist.bridges.report import Loss, Report
+from kist.errors import ConversionError, CorruptDataError, KistError, StorageError
+
+__all__ = [
+    "BLOCK_ROWS", "PART_BYTES", "TEXT", "Bridge", "Job", "as_dtype", "need", "parts_of",
+    "read_ahead", "rows_for",
+]  # fmt: skip
+
+T = TypeVar("T")
+_END: Any = object()
+Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+Where = tuple[slice, ...]
+
+PART_BYTES: Final = 16 << 20
+"""Raw bytes that are read, and written, at once; three such parts are in memory."""
+
+BLOCK_ROWS: Final = 65_536
+"""Rows of a row group: tables are filled in multiples of it."""
+
+TEXT: Any = np.dtypes.StringDType(na_object=None)
+"""Text of any length, in which None is missing."""
+
+
+class Bridge:
+    """One format, both ways. A subclass says what it is called and does the work.
+
+    Attributes
+    ----------
+    name : str
+        As in ``format="hdf5"``.
+    losses : mapping of str to Loss
+        Everything that it may note.
+    is_tree : bool
+        Whether a file holds several nodes; if not, a file is one dataset.
+    by_path : bool
+        Whether a file or folder is needed, rather than a stream.
+    """
+
+    name: ClassVar[str]
+    losses: ClassVar[Mapping[str, Loss]] = {}
+    is_tree: ClassVar[bool] = False
+
+    def read(self, job: Job, source: str) -> None:
+        """Read a file into the node at ``job.base``."""
+        raise ConversionError(f"{source}: kist writes {self.name} files, it does not read them")
+
+    def write(self, job: Job, node: Any, target: str) -> None:
+        """Write a node as a new file or folder."""
+        raise ConversionError(f"{target}: kist reads {self.name} files, it does not write them")
+
+
+class Job:
+    """One conversion on its way.
+
+    Parameters
+    ----------
+    bridge : Bridge
+        Of the format on the other side.
+    report : Report
+        Grows as the work goes on.
+    store : Store
+        The kist side, in a transaction or a snapshot.
+    base : str
+        Path of the node that is read or made; ``"/"`` is the root.
+    strict : bool
+        Raise at the first thing that changes.
+    codec : str
+        Of what is made in the store.
+    overwrite : bool
+        Whether datasets that stand in the store are replaced.
+    options : mapping
+        What the caller gave for this format alone.
+    progress : callable, optional
+        Is told bytes done and bytes in all.
+    """
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        report: Report,
+        store: Any,
+        base: str,
+        *,
+        strict: bool = False,
+        codec: str = "auto",
+        overwrite: bool = False,
+        options: Mapping[str, Any] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.bridge = bridge
+        self.report = report
+        self.store = store
+        self.base = base
+        self.codec = codec
+        self.total = 0
+        self._strict = strict
+        self._overwrite = overwrite
+        self._options = dict(options or {})
+        self._progress = progress
+
+    # What the bridges say
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """Return an option of the format and tick it off."""
+        return self._options.pop(name, default)
+
+    def check_options(self) -> None:
+        """Raise for options that the format did not ask for.
+
+        Raises
+        ------
+        TypeError
+            There is one.
+        """
+        if self._options:
+            unknown = ", ".join(sorted(self._options))
+            raise TypeError(f"convert: there is no option {unknown} for {self.bridge.name} here")
+
+    def note(self, code: str, place: str) -> None:
+        """Note something that changes.
+
+        Raises
+        ------
+        ConversionError
+            The caller wants no loss at all.
+        """
+        loss = self.bridge.losses[code]
+        if self._strict:
+            raise ConversionError(
+                f"{place}: {loss.what} would be {loss.verdict} ({loss.becomes}); strict refuses "
+                "that, and nothing was changed"
+            )
+        self.report.add(code, loss, place)
+
+    def advance(self, nbytes: int) -> None:
+        """Count bytes that have come over."""
+        self.report.nbytes += nbytes
+        if self._progress is not None:
+            self._progress(self.report.nbytes, max(self.total, self.report.nbytes))
+
+    @contextlib.contextmanager
+    def reading(self, place: str) -> Iterator[None]:
+        """Turn what a library raises while it reads into an error that says where.
+
+        Raises
+        ------
+        CorruptDataError
+            In place of the errors that libraries raise for broken files.
+        """
+        try:
+            yield
+        except (KistError, ImportError, FileNotFoundError, PermissionError, MemoryError):
+            raise
+        except Exception as error:
+            raise CorruptDataError(
+                f"{place}: cannot be read as {self.bridge.name}: {_last_line(error)}"
+            ) from error
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn what a library raises while it writes the target into an error that says so.
+
+        Raises
+        ------
+        StorageError
+            In place of errors of the system and of the library.
+        """
+        try:
+            yield
+        except (KistError, ImportError):
+            raise
+        except (OSError, RuntimeError, ValueError) as error:
+            target, why = self.report.target, _last_line(error)
+            failure = StorageError(f"{target}: cannot be written: {why}; no file was left")
+            failure.errno = getattr(error, "errno", None)
+            raise failure from error
+
+    # Nodes of the store
+
+    def path(self, *names: str) -> str:
+        """Return the path of a node below `base`."""
+        return "/".join([self.base.rstrip("/"), *names]) or "/"
+
+    def group(self, path: str, attrs: Mapping[str, Any] | None = None) -> Any:
+        """Make a group, or take the one that stands there."""
+        group = self.store.require_group(path) if path.strip("/") else self.store
+        if attrs:
+            group.attrs.update(attrs)
+        self.report.n_groups += 1
+        return group
+
+    def array(
+        self,
+        path: str,
+        shape: Shape,
+        dtype: Any,
+        read: Callable[[Where], Array],
+        *,
+        cut: Shape | None = None,
+        fill_value: Any = 0,
+        attrs: Mapping[str, Any] | None = None,
+        empty: bool = False,
+    ) -> Any:
+        """Make an array and fill it part by part.
+
+        Parameters
+        ----------
+        path : str
+            Of the node.
+        shape, dtype
+            Of the array.
+        read : callable
+            Returns the values at a tuple of slices. Called in another thread, so that reading
+            goes on while values are compressed.
+        cut : tuple of int, optional
+            Chunks of the source; no part cuts through one.
+        fill_value, attrs
+            Of the array.
+        empty : bool
+            Whether the source holds nothing but the fill value.
+        """
+        array = self.store.create_array(
+            path,
+            shape=shape,
+            dtype=dtype,
+            chunks=chunks_like(cut, shape, np.dtype(dtype).itemsize),
+            fill_value=fill_value,
+            codec=self.codec,
+            attrs=attrs,
+            overwrite=self._overwrite,
+        )
+        if not empty:
+            wheres = parts_of(shape, array.chunks, item_bytes(array.dtype))
+            for where, values in read_ahead((where, read(where)) for where in wheres):
+                array[where] = values
+                self.advance(values.nbytes)
+        self.report.n_arrays += 1
+        return array
+
+    def table(
+        self,
+        path: str,
+        fields: Any,
+        blocks: Iterable[Any],
+        *,
+        fill_value: Mapping[str, Any] | None = None,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Make a table and append blocks to it.
+
+        Parameters
+        ----------
+        path : str
+            Of the node.
+        fields
+            Structured dtype, or dict of column and dtype where columns hold text.
+        blocks : iterable
+            Structured arrays or dicts of columns. Iterated in another thread.
+        fill_value, attrs
+            Of the table.
+        """
+        table = self.store.create_table(
+            path,
+            dtype=fields,
+            fill_value=fill_value,
+            codec=self.codec,
+            attrs=attrs,
+            overwrite=self._overwrite,
+        )
+        for block in read_ahead(iter(blocks)):
+            self.report.n_rows += table.append(block)
+            columns = block.values() if isinstance(block, dict) else [block]
+            self.advance(sum(np.asarray(column).nbytes for column in columns))
+        self.report.n_tables += 1
+        return table
+
+    # Reading the store
+
+    def array_parts(self, array: Any, cut: Shape | None = None) -> Iterator[tuple[Where, Array]]:
+        """Yield (where, values) of all of an array, in parts along its chunks."""
+        wheres = parts_of(array.shape, cut or array.chunks, item_bytes(array.dtype))
+        for where, values in read_ahead((where, np.asarray(array[where])) for where in wheres):
+            yield where, values
+            self.advance(values.nbytes)
+        self.report.n_arrays += 1
+
+    def table_blocks(self, table: Any, n_rows: int | None = None) -> Iterator[Array]:
+        """Yield the rows of a table without columns of text, as structured arrays."""
+        for block in read_ahead(iter(table.blocks(n_rows))):
+            yield block
+            self.report.n_rows += len(block)
+            self.advance(block.nbytes)
+        self.report.n_tables += 1
+
+
+def need(module: str, extra: str, what: str) -> Any:
+    """Import a library that an extra brings.
+
+    Raises
+    ------
+    ImportError
+        It is missing; names the extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{what}: this needs {module}: pip install 'kist[{extra}]'", name=module
+        ) from error
+
+
+def _last_line(error: BaseException) -> str:
+    """Return what an error says, of a library's own trace its last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def as_dtype(spec: Any) -> np.dtype[Any]:
+    """Return ``np.dtype(spec)``, for type checkers too."""
+    found: np.dtype[Any] = np.dtype(spec)
+    return found
+
+
+def item_bytes(dtype: Any) -> int:
+    """Return the bytes of an item, of text a guess."""
+    return 64 if dtype.char == "T" else max(1, int(dtype.itemsize))
+
+
+def rows_for(width: int) -> int:
+    """Return how many rows of so many bytes make one block: whole row groups where they fit."""
+    rows = PART_BYTES // max(1, width)
+    return max(1, rows - rows % BLOCK_ROWS if rows > BLOCK_ROWS else rows)
+
+
+def chunks_like(cut: Shape | None, shape: Shape, width: int) -> Any:
+    """Return chunks of about 1 MiB that are whole chunks of the source, so that both align."""
+    if not cut or not shape or 0 in shape or not 0 < math.prod(cut) * width <= 4 * PART_BYTES:
+        return "auto"
+    chunks = [min(c, n) for c, n in zip(cut, shape, strict=True)]
+    while math.prod(chunks) * max(1, width) < 1 << 20:
+        free = [axis for axis, n in enumerate(shape) if chunks[axis] < n]
+        if not free:
+            break
+        axis = min(free, key=lambda a: chunks[a])
+        # Not cut off at the end of the axis: chunks stay multiples of those of the source.
+        chunks[axis] *= 2
+    return tuple(chunks)
+
+
+def parts_of(
+    shape: Shape, chunks: Shape, width: int, nbytes: int = PART_BYTES
+) -> Iterator[tuple[slice, ...]]:
+    """Yield slices that cut a shape along chunks into parts of about so many bytes, in C order."""
+    if 0 in shape:
+        return
+    lengths = [max(1, min(c, n)) for c, n in zip(chunks, shape, strict=True)]
+    for axis in reversed(range(len(shape))):
+        room = nbytes // max(1, math.prod(lengths) * width)
+        lengths[axis] *= max(1, min(room, -(-shape[axis] // lengths[axis])))
+    for corner in product(*(range(0, n, m) for n, m in zip(shape, lengths, strict=True))):
+        yield tuple(slice(a, min(a + m, n)) for a, m, n in zip(corner, lengths, shape, strict=True))
+
+
+def read_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Iterate in another thread, one item ahead of who takes them.
+
+    The thread ends with the iteration, also when that is abandoned; its errors are raised here.
+    """
+    # The first two here: what comes in one piece, as most datasets do, costs no thread.
+    first, second = next(items, _END), next(items, _END)
+    if first is not _END:
+        yield first
+    if second is _END:
+        return
+    with ThreadPoolExecutor(1, "kist-bridge") as pool:
+        ahead = pool.submit(next, items, _END)
+        yield second
+        while (item := ahead.result()) is not _END:
+            ahead = pool.submit(next, items, _END)
+            yield item

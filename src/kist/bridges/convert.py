@@ -1,0 +1,277 @@
+"""``kist.convert``: from any format into a store, or from a store into any format.
+
+What is made appears whole or not at all: a store takes it in one transaction, and a new file is
+written under another name beside its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import kist
+from kist.bridges.base import Bridge, Job
+from kist.bridges.formats import bridge_of, format_by_content, format_by_name, stem_of
+from kist.bridges.places import split_place
+from kist.bridges.report import Report
+from kist.errors import (
+    ConversionError,
+    NodeNotFoundError,
+    NotAStoreError,
+    StorageError,
+    StoreExistsError,
+    StoreNotFoundError,
+)
+
+__all__ = ["convert"]
+
+Progress = Callable[[int, int], None]
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    strict: bool = False,
+    overwrite: bool = False,
+    codec: str = "auto",
+    version: int | str | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Report:
+    """Bring a file of another format into a store, or a store or node of it into another format.
+
+    Parameters
+    ----------
+    source, target : str or path object
+        One of them is a store; ``"lab.kist:raw/images"`` names a node in it. ``"-"`` is standard
+        input or output, for formats that can be read or written from start to end.
+    format : str, optional
+        Of the other side: ``"hdf5"``, ``"npy"``, ``"npz"``, ``"parquet"``, ``"arrow"``, ``"csv"``,
+        ``"jsonl"``, ``"sqlite"``. By default by its first bytes, else by the end of its name.
+    strict : bool
+        Raise at the first thing that would be changed or left behind.
+    overwrite : bool
+        Replace the datasets, or the file, of these names.
+    codec : str
+        Of the datasets in the store, as for `Group.create_array`.
+    version : int or str, optional
+        Commit or tag of the store that is read.
+    progress : callable, optional
+        Is told bytes done and bytes in all.
+    **options
+        Of one format: docs/bridges.md lists them.
+
+    Returns
+    -------
+    Report
+        What came over, and what was changed or could not be kept; true when nothing was.
+
+    Raises
+    ------
+    ConversionError
+        Neither side is a store, the format is unknown, or `strict` refuses a loss.
+    CorruptDataError
+        The source is damaged, or was changed while it was read.
+    StoreExistsError, NodeExistsError
+        Something stands at the target.
+    ImportError
+        A library is missing; names the extra that brings it.
+
+    Notes
+    -----
+    Parts of 16 MiB are read while those before them are written, whatever the size. On any error
+    the target is as it was: a store takes all in one transaction, a new file gets its name when
+    it is complete.
+
+    Examples
+    --------
+    >>> import kist, numpy as np, os, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> npy, store = os.path.join(folder, "x.npy"), os.path.join(folder, "lab.kist")
+    >>> np.save(npy, np.arange(3))
+    >>> report = kist.convert(npy, store + ":raw/x")
+    >>> with kist.open(store) as lab:
+    ...     report.ok, lab["raw/x"][:]
+    (True, array([0, 1, 2]))
+    """
+    source, target = os.fspath(source), os.fspath(target)
+    from_file, from_node = split_place(source)
+    to_file, to_node = split_place(target)
+    common: dict[str, Any] = {
+        "strict": strict,
+        "overwrite": overwrite,
+        "codec": codec,
+        "progress": progress,
+    }
+    if _is_store(from_file):
+        report = Report(source, target, "kist")
+        with kist.open(from_file, version=version) as store:
+            node = _node(store, from_node)
+            if _is_store(to_file, new=format is None):
+                _copy(node, to_file, to_node, report, overwrite)
+                return report
+            report.format, bridge = _bridge(to_file, format, existing=False)
+            job = Job(bridge, report, store, node.name, options=options, **common)
+            _export(job, node, to_file, overwrite)
+        return report
+    if not _is_store(to_file, new=True):
+        raise ConversionError(
+            f"{source} -> {target}: one side is a store; give it the extension .kist"
+        )
+    if version is not None:
+        raise ConversionError(f"{source}: only stores have versions")
+    if from_file != "-" and not os.path.exists(from_file):
+        raise StoreNotFoundError(f"{from_file}: there is no such file")
+    name, bridge = _bridge(from_file, format, existing=True)
+    base = "/" + to_node.strip("/")
+    if base == "/" and not bridge.is_tree:
+        if from_file == "-":
+            raise ConversionError(f"{target}: say which node it becomes, as in {target}:name")
+        base += stem_of(from_file)
+    report = Report(source, target, name)
+    before = _identity(from_file)
+    with _store_for(to_file) as store, store.transaction(f"convert {source}"):
+        job = Job(bridge, report, store, base, options=options, **common)
+        job.total = before[1]
+        bridge.read(job, from_file)
+        job.check_options()
+        if _identity(from_file) != before:
+            raise ConversionError(f"{source}: was changed while it was read; nothing was changed")
+    return report
+
+
+def _bridge(file: str, format: str | None, *, existing: bool) -> tuple[str, Bridge]:
+    name = format or (format_by_content(file) if existing else None) or format_by_name(file)
+    if name is None:
+        raise ConversionError(
+            f"{file}: no known format by its first bytes or its name; say format=, as in "
+            "format='csv'"
+        )
+    return name, bridge_of(name)
+
+
+def _is_store(file: str, *, new: bool = False) -> bool:
+    """Tell whether a path is a store, or, if `new`, would be one."""
+    if file == "-" or os.path.isdir(file) or format_by_content(file) is not None:
+        return False
+    if file.endswith(".kist"):
+        return new or os.path.exists(file)
+    if not os.path.exists(file) or os.path.getsize(file) == 0:
+        return False
+    try:
+        kist.open(file).close()
+    except NotAStoreError:
+        return False
+    return True
+
+
+def _identity(file: str) -> tuple[int, int]:
+    """Return what changes when somebody writes to a file: time of change and size."""
+    if not os.path.isfile(file):
+        return 0, 0
+    found = os.stat(file)
+    return found.st_mtime_ns, found.st_size
+
+
+def _node(store: Any, path: str) -> Any:
+    node = store[path] if path.strip("/") else store
+    if node is None:
+        raise NodeNotFoundError(f"no node {path!r}")
+    return node
+
+
+@contextlib.contextmanager
+def _store_for(file: str) -> Iterator[Any]:
+    """Open a store for writing; a new one gets its name when all is in it."""
+    if os.path.exists(file):
+        with kist.open(file, "r+") as store:
+            yield store
+        return
+    with _beside(file, overwrite=False) as part, kist.open(part, "x") as store:
+        yield store
+
+
+@contextlib.contextmanager
+def _beside(target: str, *, overwrite: bool) -> Iterator[str]:
+    """Give a name beside the target for what is being written; it becomes the target, or goes.
+
+    Raises
+    ------
+    StoreExistsError
+        There is something at the target.
+    """
+    if not overwrite and os.path.lexists(target):
+        raise StoreExistsError(f"{target}: exists; overwrite=True (--overwrite) replaces it")
+    folder, name = os.path.split(os.path.abspath(target))
+    part = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        try:
+            _sync(part)
+            if os.path.isdir(target) and not os.path.islink(target):
+                shutil.rmtree(target)
+            os.replace(part, target)
+            _sync(folder)
+        except OSError as error:
+            raise StorageError(f"{target}: cannot be written: {error}") from error
+    finally:
+        if os.path.isdir(part):
+            shutil.rmtree(part)
+        elif os.path.lexists(part):
+            os.unlink(part)
+
+
+def _sync(path: str) -> None:
+    """Make a file, or the names in a folder, durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _export(job: Job, node: Any, target: str, overwrite: bool) -> None:
+    if target == "-":
+        job.bridge.write(job, node, "-")
+        job.check_options()
+        return
+    with _beside(target, overwrite=overwrite) as part:
+        job.bridge.write(job, node, part)
+        job.check_options()
+
+
+def _copy(node: Any, file: str, path: str, report: Report, overwrite: bool) -> None:
+    """Copy a node into another store, without decoding it."""
+    with _store_for(file) as store, store.transaction(f"convert {report.source}"):
+        if path.strip("/"):
+            if overwrite and path in store:
+                del store[path]
+            store.copy(node, path)
+        elif node.name == "/":
+            store.attrs.update(node.attrs)
+            for name, child in node.items():
+                if overwrite and name in store:
+                    del store[name]
+                store.copy(child, name)
+        else:
+            store.copy(node, node.name)
+        _count(node, report)
+
+
+def _count(node: Any, report: Report) -> None:
+    if node.kind in ("store", "group"):
+        report.n_groups += 1
+        for child in node.values():
+            _count(child, report)
+        return
+    report.n_tables += node.kind == "table"
+    report.n_arrays += node.kind == "array"
+    report.n_keystores += node.kind == "key store"
+    report.n_rows += len(node) if node.kind == "table" else 0
+    report.nbytes += node.nbytes

@@ -1,0 +1,92 @@
+"""Which formats there are, and which of them a file is: by its first bytes, then by its name."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Final, NamedTuple
+
+from kist.bridges.base import Bridge
+from kist.errors import ConversionError
+
+__all__ = ["FORMATS", "Format", "bridge_of", "format_by_content", "format_by_name", "stem_of"]
+
+
+class Format(NamedTuple):
+    """Where the bridge of a format lives, and what its files are called."""
+
+    module: str
+    bridge: str
+    suffixes: tuple[str, ...]
+
+
+FORMATS: Final = {
+    "hdf5": Format("hdf5.bridge", "Hdf5", (".h5", ".hdf5", ".hdf", ".he5", ".nc4")),
+}
+"""Name -> bridge. The modules are imported when a file of theirs comes."""
+
+_MAGIC: Final = (
+    (b"\x89HDF\r\n\x1a\n", "hdf5"),
+    (b"\x93NUMPY", "npy"),
+    (b"PAR1", "parquet"),
+    (b"ARROW1", "arrow"),
+    (b"FEA1", "arrow"),
+    (b"SQLite format 3\0", "sqlite"),
+)
+_COMPRESSED: Final = (".gz", ".bz2", ".zst", ".xz")
+_USER_BLOCKS: Final = (512, 1024, 2048, 4096, 8192)
+
+
+def bridge_of(name: str) -> Bridge:
+    """Return the bridge of a format.
+
+    Raises
+    ------
+    ConversionError
+        There is none of that name.
+    """
+    known = FORMATS.get(name)
+    if known is None:
+        raise ConversionError(f"format {name!r} is none of {', '.join(FORMATS)}")
+    module = importlib.import_module(f"kist.bridges.{known.module}")
+    bridge: Bridge = getattr(module, known.bridge)()
+    return bridge
+
+
+def format_by_content(file: str) -> str | None:
+    """Return the format of what stands at a path, None when its bytes do not tell."""
+    if not os.path.isfile(file):
+        return None
+    with open(file, "rb") as data:
+        head = data.read(16)
+        for magic, name in _MAGIC:
+            if head.startswith(magic):
+                return name
+        # HDF5 allows others their bytes before it.
+        for at in _USER_BLOCKS:
+            data.seek(at)
+            if data.read(8) == _MAGIC[0][0]:
+                return "hdf5"
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06") and file.lower().endswith(".npz"):
+        return "npz"
+    return None
+
+
+def format_by_name(file: str) -> str | None:
+    """Return the format that the end of a name stands for."""
+    name = file.lower()
+    for suffix in _COMPRESSED:
+        name = name.removesuffix(suffix)
+    for found, known in FORMATS.items():
+        if name.endswith(known.suffixes):
+            return found
+    return None
+
+
+def stem_of(file: str) -> str:
+    """Return the name of a file without folder, format and compression."""
+    name = os.path.basename(os.path.normpath(file))
+    for suffix in _COMPRESSED:
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+    return os.path.splitext(name)[0] or name

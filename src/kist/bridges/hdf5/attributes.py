@@ -1,0 +1,119 @@
+"""Attributes of HDF5 objects as those of kist."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from kist.bridges.base import Job
+from kist.bridges.hdf5.pytables import is_pickle
+from kist.bridges.hdf5.types import plan_of
+from kist.bridges.hdf5.values import Texts, to_stored
+
+__all__ = ["read_attributes"]
+
+# What dimension scales consist of; `dimensions` tells it in one fact.
+_OF_SCALES: Final = {"DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"}
+
+
+def read_attributes(
+    job: Job, h5py: Any, node: Any, place: str, texts: Texts, *, pytables: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (attributes, facts) of an object.
+
+    Parameters
+    ----------
+    node : h5py object
+    place : str
+        For notes.
+    pytables : bool
+        Whether PyTables wrote it: empty text is null there, and plain bytes are text.
+    """
+    values: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+    enums: dict[str, Any] = {}
+    for name in node.attrs:
+        where = f"{place}@{name}"
+        if name in _OF_SCALES:
+            continue
+        try:
+            found = node.attrs[name]
+            dtype = node.attrs.get_id(name).dtype
+        except (TypeError, OSError, ValueError):
+            job.note("hdf5.attribute", where)
+            continue
+        enum = h5py.check_enum_dtype(dtype)
+        if enum is not None:
+            enums[name] = {str(key): int(value) for key, value in enum.items()}
+            job.note("hdf5.enum", where)
+        if pytables and _is_pickled(found):
+            job.note("pytables.pickle", where)
+        values[name] = _value(job, h5py, found, dtype, where, texts, pytables)
+    if enums:
+        facts["attribute_enum"] = enums
+    if isinstance(node, h5py.Dataset):
+        facts |= _dimensions(node, values)
+    return values, facts
+
+
+def _is_pickled(value: Any) -> bool:
+    return isinstance(value, bytes) and is_pickle(value)
+
+
+def _value(
+    job: Job, h5py: Any, found: Any, dtype: Any, where: str, texts: Texts, pytables: bool
+) -> Any:
+    if isinstance(found, h5py.Empty):
+        if pytables and found.dtype.kind in "SO":
+            return ""
+        job.note("hdf5.empty_attribute", where)
+        return None
+    if isinstance(found, h5py.RegionReference):
+        job.note("hdf5.region", where)
+        return None
+    if isinstance(found, h5py.Reference):
+        job.note("hdf5.reference", where)
+        return texts.path(found)
+    if not isinstance(found, np.ndarray | np.void) or not found.dtype.hasobject:
+        return found
+    if h5py.check_vlen_dtype(dtype) is not None and h5py.check_string_dtype(dtype) is None:
+        job.note("hdf5.ragged_attribute", where)
+        return [np.asarray(part) for part in np.asarray(found).reshape(-1).tolist()]
+    values = np.asarray(found)
+    widths = {
+        leaf.path: _width(values, leaf.path, texts)
+        for leaf in plan_of(h5py, dtype, {}, False).leaves
+        if leaf.what in ("text", "reference")
+    }
+    plan = plan_of(h5py, dtype, widths, False)
+    if any(leaf.what == "reference" for leaf in plan.leaves):
+        job.note("hdf5.reference", where)
+    if plan.dtype is None:
+        job.note("hdf5.attribute", where)
+        return None
+    if plan.dtype.names is not None:
+        job.note("hdf5.nested_text", where)
+    return to_stored(values, plan.dtype, texts)
+
+
+def _width(values: Any, path: tuple[str, ...], texts: Texts) -> int:
+    for name in path:
+        values = values[name]
+    found = np.asarray(values, dtype=object).reshape(-1).tolist()
+    return max((len(texts.text(value).encode()) for value in found), default=1)
+
+
+def _dimensions(dataset: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Return labels and scales of the axes, and take their attributes out of the values."""
+    facts: dict[str, Any] = {}
+    if dataset.is_scale:
+        name = values.pop("NAME", b"")
+        values.pop("CLASS", None)
+        facts["scale"] = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+    if "DIMENSION_LIST" in dataset.attrs or "DIMENSION_LABELS" in dataset.attrs:
+        axes = []
+        for axis in dataset.dims:
+            axes.append([axis.label, [axis[at].name for at in range(len(axis))]])
+        facts["dims"] = axes
+    return facts

@@ -1,0 +1,368 @@
+"""One dataset of an HDF5 file as an array, a table, or, where rows differ in length, two arrays."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kist.bridges.base import BLOCK_ROWS, TEXT, need, parts_of, rows_for
+from kist.bridges.hdf5 import pytables
+from kist.bridges.hdf5.types import Plan, plan_of
+from kist.bridges.hdf5.values import Texts, to_stored
+from kist.bridges.plain import from_json
+from kist.errors import ConversionError
+
+if TYPE_CHECKING:
+    from kist.bridges.hdf5.read import Source
+
+__all__ = ["read_dataset", "restore"]
+
+Array = np.ndarray[Any, Any]
+
+
+def read_dataset(source: Source, dataset: Any, path: str) -> None:
+    """Read one dataset into the store."""
+    job, h5py = source.job, source.h5py
+    place = source.place(dataset)
+    attrs, facts = source.attributes(dataset)
+    reader: Any = dataset
+    try:
+        dtype = dataset.dtype
+    except TypeError:
+        # h5py knows no H5T_TIME; PyTables, which writes it, does.
+        if not source.by_pytables:
+            job.note("hdf5.dtype", place)
+            return
+        dtype = pytables.dtype_of(h5py, dataset.id.get_type())
+        reader = _Leaf(source, dataset.name, dtype)
+    if source.by_pytables and reader is dataset and not dtype.hasobject:
+        found = pytables.dtype_of(h5py, dataset.id.get_type())
+        if found != dtype:
+            reader, dtype = _Viewed(dataset, found), found
+    known = restore(attrs)
+    table = dtype.names is not None and len(dataset.shape or ()) == 1
+    columns = dtype.names if table and known.get("kind") != "array" else ()
+    by_column: dict[str, Any] = {}
+    fills: dict[str, Any] = {}
+    if source.by_pytables:
+        attrs, by_column, fills, more = pytables.split_columns(attrs, dtype, bool(columns))
+        facts |= more
+    _note_storage(source, dataset, place)
+    facts |= _storage(dataset)
+    if dataset.shape is None:
+        job.note("hdf5.empty", place)
+        facts["empty"] = True
+        stored = plan_of(h5py, dtype, {}, False).dtype or np.dtype("u1")
+        job.array(path, (0,), stored, lambda _: np.empty(0, stored), attrs=_with(attrs, facts))
+        return
+    if h5py.check_vlen_dtype(dtype) is not None and h5py.check_string_dtype(dtype) is None:
+        _read_ragged(source, dataset, dtype, path, place, attrs, facts)
+        return
+    plan = _plan(source, reader, dtype, place, bool(columns))
+    if plan.dtype is None:
+        return
+    _restore_text(plan, known)
+    attrs = _with(attrs, facts | plan.facts)
+    texts = source.texts(place)
+    if columns:
+        fields: Any = plan.columns or plan.dtype
+        made = job.table(
+            path,
+            fields,
+            _rows(reader, plan, texts),
+            fill_value=fills or _column_fills(reader, plan) or None,
+            attrs=attrs,
+        )
+        for name, values in {**known.get("columns", {}), **by_column}.items():
+            if name in made.columns:
+                made[name].attrs.update(values)
+        return
+    _read_array(source, dataset, reader, plan, texts, path, attrs)
+
+
+def _with(attrs: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    return {**attrs, "HDF5": facts} if facts else attrs
+
+
+def restore(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Return what kist knew when it wrote the dataset, and give attributes their types back."""
+    text = attrs.pop("KIST", None)
+    if not isinstance(text, str):
+        return {}
+    known: dict[str, Any] = from_json(text)
+    for name in known.get("json", ()):
+        if isinstance(attrs.get(name), str):
+            attrs[name] = from_json(attrs[name])
+    return known
+
+
+# Plans
+
+
+def _plan(source: Source, reader: Any, dtype: Any, place: str, table: bool) -> Plan:
+    """Return how a dataset is stored, and note what changes."""
+    job, h5py = source.job, source.h5py
+    plan = plan_of(h5py, dtype, {}, table)
+    whats = [leaf.what for leaf in plan.leaves]
+    for leaf in plan.leaves:
+        name = place + "".join(f".{part}" for part in leaf.path)
+        if leaf.what == "enum":
+            job.note("hdf5.enum", name)
+        elif leaf.what == "reference":
+            job.note("hdf5.reference", name)
+        elif leaf.what == "region":
+            job.note("hdf5.region", name)
+        elif leaf.what == "ragged":
+            job.note("hdf5.ragged_field", name)
+        elif leaf.what == "unknown":
+            job.note("hdf5.dtype", name)
+    narrow = [
+        leaf
+        for leaf in plan.leaves
+        if leaf.what in ("text", "reference") and leaf.path and (not table or len(leaf.path) > 1)
+    ] + [leaf for leaf in plan.leaves if leaf.what in ("text", "reference") and leaf.shape]
+    if narrow:
+        texts = source.texts(place)
+        widths = {leaf.path: 1 for leaf in narrow}
+        for where in parts_of(reader.shape, reader.chunks or reader.shape, dtype.itemsize):
+            values = reader[where]
+            for leaf in narrow:
+                part = values
+                for name in leaf.path:
+                    part = part[name]
+                found = np.asarray(part, dtype=object).reshape(-1).tolist()
+                longest = max((len(texts.text(v).encode()) for v in found), default=1)
+                widths[leaf.path] = max(widths[leaf.path], longest)
+        for leaf in narrow:
+            job.note("hdf5.nested_text", place + "".join(f".{part}" for part in leaf.path))
+        return plan_of(h5py, dtype, widths, table)
+    if plan.dtype is None and set(whats) <= {"plain", "enum"}:
+        job.note("hdf5.dtype", place)
+    return plan
+
+
+def _restore_text(plan: Plan, known: dict[str, Any]) -> None:
+    """Put text of fixed width, which kist wrote as UTF-8, into a plan in place of bytes."""
+    names = known.get("text", {})
+    if plan.dtype is None or not (names or "dtype" in known):
+        return
+
+    def restored(stored: Any, wanted: Any) -> Any:
+        found = np.dtype(wanted) if isinstance(wanted, str) else stored
+        # No wider than its bytes: a file may say anything.
+        fits = found.kind == "U" and stored.kind == "S" and found.itemsize <= stored.itemsize
+        return found if fits else stored
+
+    plan.facts.pop("utf8", None)
+    if plan.columns is not None:
+        plan.columns = {n: restored(d, names.get(n)) for n, d in plan.columns.items()}
+    elif plan.dtype.names is not None:
+        fields = {n: plan.dtype[n] for n in plan.dtype.names}
+        plan.dtype = np.dtype([(n, restored(d, names.get(n))) for n, d in fields.items()])
+    else:
+        plan.dtype = restored(plan.dtype, known.get("dtype"))
+
+
+def _note_storage(source: Source, dataset: Any, place: str) -> None:
+    """Note where values do not stand in the file, and raise for a filter that is missing."""
+    if dataset.is_virtual:
+        source.job.note("hdf5.virtual", place)
+        folder = os.path.dirname(os.path.abspath(source.path))
+        for part in dataset.virtual_sources():
+            if part.file_name != "." and not os.path.exists(os.path.join(folder, part.file_name)):
+                # HDF5 would show fill values, as if they were data.
+                raise ConversionError(
+                    f"{place}: a virtual dataset of {part.file_name}, which is not there"
+                )
+    if dataset.external:
+        source.job.note("hdf5.external_storage", place)
+    plist = dataset.id.get_create_plist()
+    for at in range(plist.get_nfilters()):
+        code, _, _, name = plist.get_filter(at)
+        if not source.h5py.h5z.filter_avail(code):
+            raise ConversionError(
+                f"{place}: compressed by filter {code} ({name.decode(errors='replace')}), which is "
+                "not there: pip install 'kist[hdf5]' brings hdf5plugin"
+            )
+
+
+def _storage(dataset: Any) -> dict[str, Any]:
+    """Return how a dataset is laid out, for the way back."""
+    if dataset.chunks is None:
+        return {}
+    facts: dict[str, Any] = {"chunks": list(dataset.chunks)}
+    if dataset.maxshape != dataset.shape:
+        facts["maxshape"] = list(dataset.maxshape)
+    plist = dataset.id.get_create_plist()
+    filters = [plist.get_filter(at) for at in range(plist.get_nfilters())]
+    if filters:
+        facts["filters"] = [[int(code), list(map(int, opts))] for code, _, opts, _ in filters]
+    return facts
+
+
+def _column_fills(dataset: Any, plan: Plan) -> dict[str, Any]:
+    fill = dataset.fillvalue
+    if plan.columns is not None or plan.dtype is None or not isinstance(fill, np.void):
+        return {}
+    names = plan.dtype.names or ()
+    return {name: fill[name] for name in names} if fill.tobytes().strip(b"\0") else {}
+
+
+# Values
+
+
+def _read_array(
+    source: Source, dataset: Any, reader: Any, plan: Plan, texts: Texts, path: str, attrs: Any
+) -> None:
+    stored: Any = plan.dtype
+    outer = reader.shape
+    inner = () if stored.subdtype is None else stored.subdtype[1]
+    if inner:
+        attrs = _with(attrs, attrs.get("HDF5", {}) | {"subarray": len(inner)})
+    base = stored.base
+    fast = base.char == "T" and not inner and _is_utf8(source, dataset)
+
+    def read(where: tuple[slice, ...]) -> Array:
+        values = np.asarray(reader[where[: len(outer)]])
+        if inner:
+            within: Any = (..., *where[len(outer) :])
+            values = values[within]
+        return to_stored(values, base, texts)
+
+    def read_text(where: tuple[slice, ...]) -> Array:
+        return np.asarray(reader.astype(TEXT)[where], TEXT)
+
+    def make(how: Any) -> None:
+        source.job.array(
+            path,
+            (*outer, *inner),
+            base,
+            how,
+            cut=(*dataset.chunks, *inner) if dataset.chunks else None,
+            fill_value=_fill(reader, base),
+            attrs=attrs,
+            empty=_is_untouched(source, dataset),
+        )
+
+    if not fast:
+        make(read)
+        return
+    try:
+        with source.job.store.transaction():
+            make(read_text)
+    except UnicodeDecodeError:
+        make(read)  # text by text, and what is not UTF-8 is told
+
+
+def _is_utf8(source: Source, dataset: Any) -> bool:
+    info = source.h5py.check_string_dtype(dataset.dtype)
+    return info is not None and info.length is None and info.encoding == "utf-8"
+
+
+def _fill(dataset: Any, dtype: Any) -> Any:
+    fill = dataset.fillvalue
+    if dtype.char == "T":
+        text = fill.decode("utf-8", "replace") if isinstance(fill, bytes) else fill
+        return text if isinstance(text, str) else ""
+    if isinstance(fill, np.void) and not fill.dtype.hasobject and fill.dtype == dtype:
+        return fill
+    return 0 if isinstance(fill, np.void | np.ndarray) or fill is None else fill
+
+
+def _is_untouched(source: Source, dataset: Any) -> bool:
+    """Tell whether nothing was ever written, so that all shows the fill value."""
+    layout = dataset.id.get_create_plist().get_layout()
+    if layout not in (source.h5py.h5d.CHUNKED, source.h5py.h5d.CONTIGUOUS) or dataset.external:
+        return False
+    return bool(dataset.id.get_storage_size() == 0)
+
+
+def _rows(reader: Any, plan: Plan, texts: Texts) -> Iterator[Any]:
+    """Yield blocks of rows, or of columns where some of them hold text."""
+    n_rows = reader.shape[0]
+    size = rows_for(reader.dtype.itemsize + 48 * len(plan.columns or ()))
+    for start in range(0, n_rows, size):
+        values = reader[start : min(start + size, n_rows)]
+        if plan.columns is None:
+            yield to_stored(values, plan.dtype, texts)  # type: ignore[arg-type]
+        else:
+            yield {
+                name: to_stored(values[name], dtype, texts) for name, dtype in plan.columns.items()
+            }
+
+
+def _read_ragged(
+    source: Source, dataset: Any, dtype: Any, path: str, place: str, attrs: Any, facts: Any
+) -> None:
+    """Read a dataset whose values are arrays of different lengths."""
+    job = source.job
+    base = np.dtype(source.h5py.check_vlen_dtype(dtype))
+    if base.hasobject:
+        job.note("hdf5.dtype", place)
+        return
+    atom = facts.get("pytables", {}).get("PSEUDOATOM")
+    if atom == "vlunicode":
+        facts["ragged"] = "vlunicode"
+
+        def texts(where: tuple[slice, ...]) -> Array:
+            parts = [v.astype("<u4").tobytes().decode("utf-32-le") for v in dataset[where]]
+            return np.array(parts, TEXT)
+
+        job.array(path, dataset.shape, TEXT, texts, attrs=_with(attrs, facts))
+        return
+    job.note("pytables.pickle" if atom == "object" else "hdf5.ragged", place)
+    facts["ragged"] = list(dataset.shape)
+    base = np.dtype(base.str) if base.names is None else base
+    job.group(path, _with(attrs, facts))
+    values = job.store.create_array(f"{path}/values", shape=(0,), dtype=base, codec=job.codec)
+    n = math.prod(dataset.shape)
+    ends = np.zeros(n + 1, np.int64)
+    done = 0
+    for where in parts_of(dataset.shape, dataset.shape, 256, 256 * BLOCK_ROWS):
+        parts = np.asarray(dataset[where]).reshape(-1).tolist()
+        lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+        ends[done + 1 : done + len(parts) + 1] = ends[done] + np.cumsum(lengths)
+        done += len(parts)
+        if lengths.sum():
+            values.append(np.concatenate(parts).astype(base, copy=False))
+            job.advance(int(lengths.sum()) * base.itemsize)
+    job.store.create_array(f"{path}/offsets", ends, codec=job.codec)
+    job.report.n_arrays += 2
+
+
+class _Viewed:
+    """A dataset whose values are shown as another dtype of the same bytes."""
+
+    def __init__(self, dataset: Any, dtype: Any) -> None:
+        self._dataset = dataset
+        self.dtype = dtype
+        self.shape = dataset.shape
+        self.chunks = dataset.chunks
+        self.fillvalue = np.asarray(dataset.fillvalue).reshape(1).view(dtype.base)[0]
+
+    def __getitem__(self, where: Any) -> Array:
+        return np.asarray(self._dataset[where]).view(self.dtype.base)
+
+
+class _Leaf:
+    """A dataset that PyTables reads: one with times."""
+
+    def __init__(self, source: Source, name: str, dtype: Any) -> None:
+        tables: Any = need("tables", "hdf5", f"{source.path}:{name}")
+        self._open: Any = lambda: tables.open_file(source.path, "r")
+        self._name = name
+        with self._open() as file:
+            node = file.get_node(name)
+            self.shape = tuple(map(int, node.shape))
+            self.chunks = node.chunkshape
+            self.dtype = node.dtype
+        self.dtype = dtype
+        self.fillvalue = None
+
+    def __getitem__(self, where: Any) -> Array:
+        with self._open() as file:
+            return np.asarray(file.get_node(self._name)[where])

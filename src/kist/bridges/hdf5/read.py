@@ -1,0 +1,133 @@
+"""The groups and links of an HDF5 file, and its datasets one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any
+
+from kist.bridges.base import Job, need
+from kist.bridges.hdf5 import pytables
+from kist.bridges.hdf5.attributes import read_attributes
+from kist.bridges.hdf5.datasets import read_dataset, restore
+from kist.bridges.hdf5.values import Texts
+from kist.errors import ConversionError
+
+__all__ = ["Source", "read"]
+
+
+class Source:
+    """An open HDF5 file and what is known of it.
+
+    Attributes
+    ----------
+    job : Job
+    h5py : module
+    file : h5py.File
+    path : str
+        Of the file.
+    by_pytables : bool
+        Whether PyTables wrote it.
+    """
+
+    def __init__(self, job: Job, h5py: Any, file: Any, path: str) -> None:
+        self.job = job
+        self.h5py = h5py
+        self.file = file
+        self.path = path
+        self.by_pytables = pytables.wrote(file)
+
+    def place(self, node: Any) -> str:
+        """Return how notes name an object."""
+        return f"{self.path}:{node.name}"
+
+    def texts(self, place: str) -> Texts:
+        """Return what makes text of what is read at a place."""
+        return Texts(self.file, lambda: self.job.note("hdf5.not_text", place))
+
+    def attributes(self, node: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return attributes and facts of an object."""
+        place = self.place(node)
+        return read_attributes(
+            self.job, self.h5py, node, place, self.texts(place), pytables=self.by_pytables
+        )
+
+
+def read(job: Job, path: str) -> None:
+    """Read all of an HDF5 file into the group of a job."""
+    h5py = need("h5py", "hdf5", f"convert {path}")
+    with contextlib.suppress(ImportError):
+        need("hdf5plugin", "hdf5", "")  # more compressors; without it those of HDF5 itself
+    with job.reading(path), h5py.File(path, "r") as file:
+        source = Source(job, h5py, file, path)
+        if file.userblock_size:
+            job.note("hdf5.user_block", path)
+        _walk(source)
+
+
+def _walk(source: Source) -> None:
+    """Read all groups, each with its datasets; no recursion, however deep they are."""
+    first_name: dict[Any, str] = {_address(source, source.file): "/"}
+    waiting = [source.file["/"]]
+    while waiting:
+        group = waiting.pop()
+        below = []
+        links: dict[str, dict[str, Any]] = {}
+        attrs, facts = source.attributes(group)
+        if source.by_pytables:
+            attrs, _, _, more = pytables.split_columns(attrs, None, False)
+            facts |= more
+        restore(attrs)
+        made = source.job.group(_path(source, group.name), None)
+        for name in group:
+            link = group.get(name, getlink=True)
+            node_name = f"{group.name.rstrip('/')}/{name}"
+            found = _link(source, link, node_name)
+            if found is not None:
+                links[name] = found
+                continue
+            node = group[name]
+            first = first_name.setdefault(_address(source, node), node_name)
+            if first != node_name:
+                links[name] = {"hard": first}
+                source.job.note("hdf5.hardlink", f"{source.path}:{node_name}")
+            elif isinstance(node, source.h5py.Dataset):
+                with source.job.reading(f"{source.path}:{node_name}"):
+                    read_dataset(source, node, _path(source, node_name))
+            elif isinstance(node, source.h5py.Group):
+                if source.by_pytables and pytables.is_index(node):
+                    source.job.note("pytables.index", f"{source.path}:{node_name}")
+                else:
+                    below.append(node)
+            else:
+                source.job.note("hdf5.named_type", f"{source.path}:{node_name}")
+        if links:
+            facts["links"] = links
+        if facts:
+            attrs["HDF5"] = facts
+        if attrs:
+            made.attrs.update(attrs)
+        waiting.extend(reversed(below))
+
+
+def _path(source: Source, name: str) -> str:
+    return source.job.path(*(part for part in name.split("/") if part))
+
+
+def _address(source: Source, node: Any) -> Any:
+    found = source.h5py.h5o.get_info(node.id)
+    return found.fileno, found.addr
+
+
+def _link(source: Source, link: Any, name: str) -> dict[str, Any] | None:
+    """Return what is kept of a link that is no node's own place."""
+    place = f"{source.path}:{name}"
+    if isinstance(link, source.h5py.ExternalLink):
+        source.job.note("hdf5.external", place)
+        return {"external": [os.fspath(link.filename), str(link.path)]}
+    if isinstance(link, source.h5py.SoftLink):
+        source.job.note("hdf5.softlink", place)
+        return {"soft": str(link.path)}
+    if link is None:
+        raise ConversionError(f"{place}: a link of a kind that h5py does not know")
+    return None

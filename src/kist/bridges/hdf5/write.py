@@ -1,0 +1,335 @@
+"""Nodes of a store as an HDF5 file that h5py, h5dump and all others read."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from kist.bridges.base import BLOCK_ROWS, Job, need
+from kist.bridges.hdf5.disk import Enduring
+from kist.bridges.hdf5.write_types import h5_dtype, is_text, to_h5, without_missing
+from kist.bridges.plain import to_json
+from kist.errors import ConversionError
+
+__all__ = ["write"]
+
+_SMALL: Final = 64 << 10
+"""Bytes up to which a dataset is not compressed, because it would not get smaller."""
+
+
+def write(job: Job, node: Any, target: str) -> None:
+    """Write a node as a new HDF5 file; a group as its root."""
+    h5py = need("h5py", "hdf5", "convert to HDF5")
+    with contextlib.suppress(ImportError):
+        need("hdf5plugin", "hdf5", "")
+    formats = ("v108", "latest")  # attributes of any size, readable since 2008
+    with job.writing(), Enduring(target) as disk, h5py.File(disk, "w", libver=formats) as file:
+        writer = _Writer(job, h5py, file)
+        if node.kind == "group":
+            writer.groups(node)
+        else:
+            writer.dataset(node, node.name.rsplit("/", 1)[1])
+        writer.link()
+
+
+class _Writer:
+    """A file that is being written."""
+
+    def __init__(self, job: Job, h5py: Any, file: Any) -> None:
+        self.job = job
+        self.h5py = h5py
+        self.file = file
+        self.compression = job.option("compression", "gzip")
+        self._links: list[tuple[str, dict[str, Any]]] = []
+        self._scales: list[tuple[str, list[Any]]] = []
+
+    def groups(self, top: Any) -> None:
+        """Write a group and all below it; no recursion, however deep it is."""
+        waiting = [(top, "/")]
+        while waiting:
+            group, path = waiting.pop()
+            made = self.file.require_group(path)
+            facts = _facts(group)
+            self.job.report.n_groups += 1
+            self.attributes(group, made, {})
+            self._links += [
+                (f"{path}/{name}", link) for name, link in facts.get("links", {}).items()
+            ]
+            for name, child in group.items():
+                below = f"{path.rstrip('/')}/{name}"
+                if child.kind != "group":
+                    self.dataset(child, below)
+                elif "ragged" in _facts(child) and {"values", "offsets"} <= set(child):
+                    self.ragged(child, below)
+                else:
+                    waiting.append((child, below))
+
+    def dataset(self, node: Any, path: str) -> None:
+        """Write an array, table or key store."""
+        if node.kind == "table":
+            self.table(node, path)
+        elif node.kind == "array":
+            self.array(node, path)
+        else:
+            self.keystore(node, path)
+
+    def array(self, array: Any, path: str) -> None:
+        """Write an array, part by part."""
+        facts = _facts(array)
+        known: dict[str, Any] = {}
+        if facts.get("empty"):
+            made = self.file.create_dataset(path, data=self.h5py.Empty(array.dtype))
+            self.job.report.n_arrays += 1
+            self.attributes(array, made, known)
+            return
+        dtype = h5_dtype(self.job, self.h5py, array.dtype, path, facts.get("enum", {}))
+        if array.dtype.kind == "U":
+            known["dtype"] = array.dtype.str
+        if array.dtype.names is not None and array.ndim == 1:
+            known["kind"] = "array"
+        made = self.create(path, array.shape, dtype, array, facts)
+        if made is None:
+            self.job.note("hdf5.out_dtype", path)
+            return
+        for where, values in self.job.array_parts(array):
+            made[where] = to_h5(self.job, values, dtype, path)
+        self.attributes(array, made, known)
+        if "dims" in facts or "scale" in facts:
+            self._scales.append((path, [facts.get("scale"), facts.get("dims", [])]))
+
+    def create(self, path: str, shape: Any, dtype: Any, node: Any, facts: Any) -> Any:
+        """Make a dataset laid out as it was in HDF5, or in the store; None if h5py cannot."""
+        options: dict[str, Any] = {}
+        filters = facts.get("filters")
+        chunks = facts.get("chunks")
+        if len(shape) and math.prod(shape):
+            if chunks is not None and len(chunks) == len(shape):
+                options["chunks"] = tuple(chunks)
+                limits = facts.get("maxshape", shape)
+                # A store may have grown the array since.
+                options["maxshape"] = tuple(
+                    None if most is None or most < now else most
+                    for most, now in zip(limits, shape, strict=True)
+                )
+            elif node.nbytes > _SMALL:
+                options["chunks"] = _chunks(node, dtype)
+            if filters is not None:
+                options |= _filters(self.h5py, filters)
+            elif "chunks" in options and chunks is None and self.compression is not None:
+                options |= {"compression": self.compression, "shuffle": True}
+                if self.compression == "gzip":
+                    options["compression_opts"] = 1
+        if node.kind == "table":
+            options["maxshape"] = (None,)
+            options.setdefault("chunks", (BLOCK_ROWS // 16,))
+        elif node.kind == "array" and not is_text(node.dtype) and node.dtype.kind in "biufc":
+            options["fillvalue"] = node.fill_value
+        try:
+            return self.file.create_dataset(path, shape, dtype, **options)
+        except TypeError:
+            return None  # a dtype that this h5py has no type for
+
+    def table(self, table: Any, path: str) -> None:
+        """Write a table as a dataset of compounds, block by block."""
+        facts = _facts(table)
+        formats = [table[name].dtype for name in table.columns]
+        shapes = [table[name].shape[1:] for name in table.columns]
+        plain = [
+            np.dtype((np.dtype(object) if is_text(d) else d, s)) if s else
+            (np.dtype(object) if is_text(d) else d)
+            for d, s in zip(formats, shapes, strict=True)
+        ]  # fmt: skip
+        known: dict[str, Any] = {}
+        attrs = {name: dict(table[name].attrs) for name in table.columns}
+        known["columns"] = {name: found for name, found in attrs.items() if found}
+        known["text"] = {
+            n: d.str for n, d in zip(table.columns, formats, strict=True) if d.kind == "U"
+        }
+        enums = facts.get("enum", {})
+        if any(map(is_text, formats)):
+            dtype = np.dtype(
+                [
+                    (name, h5_dtype(self.job, self.h5py, found, path, enums, name), shape)
+                    for name, found, shape in zip(table.columns, formats, shapes, strict=True)
+                ]
+            )
+            blocks = self.text_blocks(table, plain, path)
+        else:
+            dtype = h5_dtype(self.job, self.h5py, table.dtype, path, enums)
+            blocks = self.job.table_blocks(table)
+        made = self.create(path, (len(table),), dtype, table, facts)
+        if made is None:
+            self.job.note("hdf5.out_dtype", path)
+            return
+        done = 0
+        for block in blocks:
+            made[done : done + len(block)] = to_h5(self.job, block, dtype, path)
+            done += len(block)
+        self.attributes(table, made, known)
+
+    def text_blocks(self, table: Any, plain: list[Any], path: str) -> Iterator[Any]:
+        """Yield rows with objects in place of text."""
+        dtype = np.dtype(list(zip(table.columns, plain, strict=True)))
+        columns = [table[name].blocks(BLOCK_ROWS) for name in table.columns]
+        for arrays in zip(*columns, strict=True):
+            block = np.zeros(len(arrays[0]), dtype)
+            for name, values in zip(table.columns, arrays, strict=True):
+                text = is_text(values.dtype)
+                where = f"{path}.{name}"
+                block[name] = without_missing(self.job, values, where) if text else values
+            yield block
+            self.job.report.n_rows += len(block)
+            self.job.advance(sum(values.nbytes for values in arrays))
+        self.job.report.n_tables += 1
+
+    def ragged(self, group: Any, path: str) -> None:
+        """Write values and offsets as the dataset of variable length that they were."""
+        facts = _facts(group)
+        values, ends = group["values"], group["offsets"][:]
+        flat = len(ends) - 1
+        shape = tuple(facts["ragged"])
+        if math.prod(shape) != flat:
+            shape = (flat,)  # it was changed in the store
+        dtype = np.dtype(self.h5py.vlen_dtype(values.dtype))
+        made = self.file.create_dataset(path, shape, dtype, chunks=True if flat else None)
+        space, kind = made.id.get_space(), self.h5py.h5t.py_create(dtype)
+        step = BLOCK_ROWS if len(shape) == 1 else max(1, flat)
+        for start in range(0, flat, step):
+            stop = min(start + step, flat)
+            part = values[int(ends[start]) : int(ends[stop])]
+            rows = np.empty(stop - start, dtype)
+            for at, row in enumerate(np.split(part, ends[start + 1 : stop] - ends[start])):
+                rows[at] = row
+            # Not by indexing: h5py would take rows of one length for an array of two axes.
+            if len(shape) == 1:
+                space.select_hyperslab((start,), (stop - start,))
+            made.id.write(self.h5py.h5s.create_simple(rows.shape), space, rows, kind)
+            self.job.advance(part.nbytes)
+        self.job.report.n_arrays += 1
+        self.attributes(group, made, {})
+
+    def keystore(self, store: Any, path: str) -> None:
+        """Write a key store as a group with a dataset, or a group, for each key."""
+        self.job.note("hdf5.keystore", path)
+        made = self.file.create_group(path)
+        for key, value in store.items():
+            text = key.decode("utf-8", "backslashreplace") if isinstance(key, bytes) else str(key)
+            name = text.replace("%", "%25").replace("/", "%2F")
+            if name in made or name in (".", ""):
+                raise ConversionError(f"{path}: key {key!r} has no name of its own in HDF5")
+            self.value(made, name, value)
+        self.job.report.n_keystores += 1
+        self.attributes(store, made, {})
+
+    def value(self, group: Any, name: str, value: Any) -> None:
+        """Write one value of a key store."""
+        if isinstance(value, dict) and value and all(type(key) is str for key in value):
+            inner = group.create_group(name.replace("/", "%2F"))
+            for key, item in value.items():
+                self.value(inner, key.replace("/", "%2F") or "%00", item)
+            return
+        if isinstance(value, tuple | list) and any(isinstance(x, np.ndarray) for x in value):
+            inner = group.create_group(name)
+            for at, item in enumerate(value):
+                self.value(inner, str(at), item)
+            return
+        place = f"{group.name}/{name}"
+        found = self.encoded(value, place)
+        group.create_dataset(name, data=found[0], dtype=found[1])
+        self.job.advance(getattr(found[0], "nbytes", 0))
+
+    # Attributes
+
+    def encoded(self, value: Any, place: str) -> tuple[Any, Any]:
+        """Return (value, dtype) as h5py takes them; JSON text for what HDF5 has no type for."""
+        if value is None:
+            return self.h5py.Empty("f8"), None
+        if isinstance(value, str) and "\0" not in value:
+            return value, self.h5py.string_dtype()
+        if isinstance(value, bytes) and value and b"\0" not in value:
+            return np.bytes_(value), None
+        if isinstance(value, bool | int | float | complex) and not _is_long(value):
+            return np.asarray(value)[()], None
+        if isinstance(value, np.ndarray | np.generic):
+            array = np.asarray(value)
+            dtype = h5_dtype(self.job, self.h5py, array.dtype, place, {})
+            return to_h5(self.job, array, dtype, place), dtype
+        self.job.note("hdf5.value", place)
+        return to_json(value), self.h5py.string_dtype()
+
+    def attributes(self, node: Any, made: Any, known: dict[str, Any]) -> None:
+        """Write the attributes of a node, and what kist alone knows of it."""
+        as_json = []
+        for name, value in node.attrs.items():
+            if name == "HDF5":
+                continue
+            found, dtype = self.encoded(value, f"{made.name}@{name}")
+            if isinstance(found, str) and not isinstance(value, str):
+                as_json.append(name)
+            made.attrs.create(name, found, dtype=dtype)
+        if as_json:
+            known["json"] = as_json
+        known = {name: value for name, value in known.items() if value}
+        if known:
+            made.attrs["KIST"] = to_json(known)
+
+    def link(self) -> None:
+        """Make the links and dimension scales that the file had, now that their targets exist."""
+        for path, link in self._links:
+            if path in self.file:
+                continue
+            if "soft" in link:
+                self.file[path] = self.h5py.SoftLink(link["soft"])
+            elif "external" in link:
+                self.file[path] = self.h5py.ExternalLink(*link["external"])
+            elif link.get("hard") in self.file:
+                self.file[path] = self.file[link["hard"]]
+        for path, (scale, _) in self._scales:
+            if scale is not None:
+                self.file[path].make_scale(scale)
+        for path, (_, dims) in self._scales:
+            for axis, (label, scales) in zip(self.file[path].dims, dims, strict=False):
+                if label:
+                    axis.label = label
+                for name in scales:
+                    if name in self.file and self.file[name].is_scale:
+                        axis.attach_scale(self.file[name])
+
+
+def _facts(node: Any) -> dict[str, Any]:
+    found = node.attrs.get("HDF5", {})
+    return found if isinstance(found, dict) else {}
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, int) and not -(2**63) <= value < 2**64
+
+
+def _chunks(node: Any, dtype: Any) -> tuple[int, ...]:
+    """Return chunks of at most 1 MiB that divide those of the store."""
+    if node.kind == "table":
+        rows = max(1, (1 << 20) // max(1, dtype.itemsize))
+        return (min(BLOCK_ROWS, 1 << (rows.bit_length() - 1)),)
+    limits = zip(node.block_shape, node.shape, strict=True)
+    return tuple(max(1, min(block, n)) for block, n in limits)
+
+
+def _filters(h5py: Any, filters: list[Any]) -> dict[str, Any]:
+    """Return h5py's options for filters that it knows by name; other codes as they are."""
+    options: dict[str, Any] = {}
+    for code, opts in filters:
+        if code == h5py.h5z.FILTER_SHUFFLE:
+            options["shuffle"] = True
+        elif code == h5py.h5z.FILTER_FLETCHER32:
+            options["fletcher32"] = True
+        elif code == h5py.h5z.FILTER_DEFLATE:
+            options |= {"compression": "gzip", "compression_opts": opts[0]}
+        elif code == h5py.h5z.FILTER_LZF:
+            options["compression"] = "lzf"
+        elif code > 255 and h5py.h5z.filter_avail(code):
+            options |= {"compression": code, "compression_opts": tuple(opts)}
+    return options

@@ -1,0 +1,224 @@
+"""Nodes of a store as an HDF5 file as PyTables writes it: tables and arrays of its own classes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from kist.bridges.base import BLOCK_ROWS, Job, as_dtype, need
+from kist.bridges.plain import to_json
+
+__all__ = ["write_pytables"]
+
+Array = np.ndarray[Any, Any]
+
+
+def write_pytables(job: Job, node: Any, target: str) -> None:
+    """Write a node as a new file of PyTables; a group as its root."""
+    tables = need("tables", "hdf5", "convert with flavour='pytables'")
+    filters = tables.Filters(
+        complevel=job.option("complevel", 1), complib=job.option("complib", "zlib"), shuffle=True
+    )
+    with warnings.catch_warnings(), job.writing():
+        warnings.simplefilter("ignore", tables.NaturalNameWarning)
+        warnings.simplefilter("ignore", tables.PerformanceWarning)
+        title = str(node.attrs.get("TITLE", "")) if node.kind == "group" else ""
+        with tables.open_file(target, "w", title=title, filters=filters) as file:
+            writer = _Writer(job, tables, file)
+            if node.kind == "group":
+                writer.groups(node)
+            else:
+                writer.dataset(node, file.root, node.name.rsplit("/", 1)[1])
+        # PyTables loses errors of a flush and a close; a file that is cut short does not open.
+        tables.open_file(target, "r").close()
+
+
+class _Writer:
+    """A file that is being written."""
+
+    def __init__(self, job: Job, tables: Any, file: Any) -> None:
+        self.job = job
+        self.tables = tables
+        self.file = file
+
+    def groups(self, top: Any) -> None:
+        """Write a group and all below it."""
+        waiting = [(top, self.file.root)]
+        while waiting:
+            group, made = waiting.pop()
+            self.job.report.n_groups += 1
+            self.attributes(group, made)
+            for name, child in group.items():
+                if child.kind == "group":
+                    title = str(child.attrs.get("TITLE", ""))
+                    waiting.append((child, self.file.create_group(made, name, title)))
+                else:
+                    self.dataset(child, made, name)
+
+    def dataset(self, node: Any, parent: Any, name: str) -> None:
+        """Write an array, table or key store."""
+        title = str(node.attrs.get("TITLE", ""))
+        if node.kind == "table":
+            self.table(node, parent, name, title)
+        elif node.kind == "array":
+            self.array(node, parent, name, title)
+        else:
+            self.keystore(node, parent, name, title)
+
+    def table(self, table: Any, parent: Any, name: str, title: str) -> None:
+        """Write a table, block by block."""
+        place = table.name
+        widths = {n: _longest(table[n]) for n in table.columns if table[n].dtype.char == "T"}
+        for column in widths:
+            self.job.note("pytables.text", f"{place}.{column}")
+        fields = []
+        for column in table.columns:
+            found, shape = table[column].dtype, table[column].shape[1:]
+            if column in widths:
+                found = np.dtype(f"S{widths[column]}")
+            fields.append((column, self.kept(found, f"{place}.{column}"), shape))
+        dtype = np.dtype(fields)
+        made = self.file.create_table(parent, name, dtype, title, expectedrows=max(1, len(table)))
+        for arrays in zip(*(table[n].blocks(BLOCK_ROWS) for n in table.columns), strict=True):
+            block = np.zeros(len(arrays[0]), dtype)
+            for column, values in zip(table.columns, arrays, strict=True):
+                block[column] = self.fitting(values, dtype[column].base, f"{place}.{column}")
+            made.append(block)
+            self.job.report.n_rows += len(block)
+            self.job.advance(sum(values.nbytes for values in arrays))
+        made.flush()
+        self.job.report.n_tables += 1
+        for at, column in enumerate(table.columns):
+            if any(dtype[n].names is not None for n in table.columns[: at + 1]):
+                break  # PyTables counts the fields within
+            for key, value in table[column].attrs.items():
+                made.attrs[f"FIELD_{at}_ATTR_{key}"] = self.encoded(value, f"{place}.{column}")
+        self.attributes(table, made)
+
+    def array(self, array: Any, parent: Any, name: str, title: str) -> None:
+        """Write an array: of text as rows of any length, of compounds as a table."""
+        place = array.name
+        dtype = array.dtype
+        if dtype.names is not None:
+            # PyTables has no arrays of compounds; a table holds them row by row.
+            self.job.note("pytables.dtype", f"{place} ({dtype}, shape {array.shape})")
+            made = self.file.create_table(parent, name, self.kept(dtype, place), title)
+            for _, values in self.job.array_parts(array):
+                made.append(self.fitting(values.reshape(-1), made.dtype, place))
+            self.attributes(array, made)
+            return
+        if dtype.char == "T":
+            dtype = np.dtype(f"S{_longest(array)}")
+            self.job.note("pytables.text", place)
+        kept = self.kept(dtype, place)
+        atom = self.tables.Atom.from_dtype(kept)
+        if 0 in array.shape or not array.shape:
+            values = self.fitting(array[()] if not array.shape else array[...], kept, place)
+            if array.shape:
+                axis = array.shape.index(0)
+                shape = tuple(0 if a == axis else max(1, n) for a, n in enumerate(array.shape))
+                made = self.file.create_earray(parent, name, atom, shape, title)
+            else:
+                made = self.file.create_array(parent, name, np.asarray(values), title)
+            self.job.report.n_arrays += 1
+            self.attributes(array, made)
+            return
+        made = self.file.create_carray(parent, name, atom, array.shape, title)
+        for where, values in self.job.array_parts(array):
+            made[where] = self.fitting(values, kept, place)
+        self.attributes(array, made)
+
+    def keystore(self, store: Any, parent: Any, name: str, title: str) -> None:
+        """Write a key store as rows of key and value in JSON."""
+        self.job.note("hdf5.keystore", store.name)
+        made = self.file.create_group(parent, name, title)
+        keys = self.file.create_vlarray(made, "keys", self.tables.VLUnicodeAtom())
+        values = self.file.create_vlarray(made, "values", self.tables.VLUnicodeAtom())
+        for key, value in store.items():
+            keys.append(to_json(key))
+            values.append(to_json(value))
+        self.job.report.n_keystores += 1
+        self.attributes(store, made)
+
+    # Types
+
+    def kept(self, dtype: Any, place: str) -> Any:
+        """Return the dtype that PyTables has for one of kist."""
+        if dtype.subdtype is not None:
+            return as_dtype((self.kept(dtype.base, place), dtype.shape))
+        if dtype.names is not None:
+            return as_dtype([(n, self.kept(dtype[n], f"{place}.{n}")) for n in dtype.names])
+        found = dtype if dtype.kind in "SV" else dtype.newbyteorder("=")
+        if dtype.kind == "U":
+            found = np.dtype(f"S{max(1, dtype.itemsize)}")
+        elif dtype.kind in "Mm":
+            found = np.dtype("i8")
+        elif dtype.kind == "V" or not dtype.itemsize:
+            found = np.dtype(("u1", (max(1, dtype.itemsize),))) if dtype.kind == "V" else "S1"
+        if found != dtype:
+            self.job.note("pytables.dtype", f"{place} ({dtype})")
+        return as_dtype(found)
+
+    def fitting(self, values: Any, dtype: Any, place: str) -> Array:
+        """Return values in the dtype from `kept`."""
+        values = np.asarray(values)
+        if values.dtype == dtype:
+            return np.asarray(values)
+        if values.dtype.char == "T":
+            texts = values.astype(object)
+            flat = texts.reshape(-1)
+            missing = [at for at, text in enumerate(flat.tolist()) if type(text) is not str]
+            if missing:
+                self.job.note("hdf5.missing", f"{place} ({len(missing):,} of {flat.size:,})")
+                flat[missing] = ""
+            return np.array([text.encode() for text in flat], dtype).reshape(values.shape)
+        if values.dtype.names is not None:
+            out = np.zeros(values.shape, dtype)
+            for name in values.dtype.names:
+                out[name] = self.fitting(values[name], dtype[name].base, f"{place}.{name}")
+            return out
+        if values.dtype.kind == "U" and values.dtype.itemsize:
+            native = values.astype(values.dtype.newbyteorder("="), copy=False)
+            return np.asarray(np.strings.encode(native, "utf-8").astype(dtype))
+        if values.dtype.kind in "Mm":
+            native = values.astype(values.dtype.newbyteorder("="), copy=False)
+            return np.asarray(np.ascontiguousarray(native).view("i8").reshape(values.shape))
+        if values.dtype.kind == "V" and values.dtype.itemsize:
+            raw = np.ascontiguousarray(values).view("u1")
+            return np.asarray(raw.reshape(*values.shape, values.dtype.itemsize))
+        return values if values.dtype.itemsize else np.zeros(values.shape, dtype)
+
+    # Attributes
+
+    def encoded(self, value: Any, place: str) -> Any:
+        """Return a value that PyTables stores without pickling it."""
+        if isinstance(value, np.ndarray | np.generic):
+            array = np.asarray(value)
+            if array.dtype.kind in "biufcS" and array.size and array.dtype.itemsize:
+                return value
+            if array.dtype.kind == "U" and array.ndim == 0:
+                return str(value)
+        elif isinstance(value, str | bool | int | float | complex):
+            if not isinstance(value, int) or -(2**63) <= value < 2**63:
+                return value if isinstance(value, str) else np.asarray(value)[()]
+        elif isinstance(value, bytes) and value:
+            return np.bytes_(value)
+        self.job.note("hdf5.value", place)
+        return to_json(value)
+
+    def attributes(self, node: Any, made: Any) -> None:
+        """Write the attributes of a node."""
+        for name, value in node.attrs.items():
+            if name not in ("HDF5", "TITLE"):
+                made._v_attrs[name] = self.encoded(value, f"{node.name}@{name}")
+
+
+def _longest(data: Any) -> int:
+    """Return the bytes of the longest text of a column or array."""
+    longest = 1
+    for block in data.blocks(BLOCK_ROWS):
+        found = np.asarray(block).astype(object).reshape(-1).tolist()
+        longest = max([longest, *(len(t.encode()) for t in found if type(t) is str)])
+    return longest

@@ -1,0 +1,97 @@
+"""``kist convert``: any format into a store, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from kist.cli.common import examples, print_json, progress_shown
+
+__all__ = ["convert"]
+
+
+def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options of a format: ``name=value``, numbers where they read as such."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="--set")
+        found[name] = int(value) if value.lstrip("-").isdigit() else value
+    return found
+
+
+def _types(pairs: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, equals, dtype = pair.rpartition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{pair!r} is not COLUMN=DTYPE", param_hint="--dtype")
+        found[name] = dtype
+    return found
+
+
+@click.command(
+    epilog=examples(
+        "kist convert run.h5 lab.kist:runs/monday",
+        "kist convert trades.parquet lab.kist:trades",
+        "kist convert prices.csv.gz lab.kist:prices --dtype 'code=U8'",
+        "curl ... | kist convert - lab.kist:prices --format csv",
+        "kist convert lab.kist:trades - --format csv",
+        "kist convert lab.kist:runs runs.h5 --flavour pytables",
+    )
+)
+@click.argument("source")
+@click.argument("target")
+@click.option("-f", "--format", "format_", help="The other format; by default what the file is.")
+@click.option("--strict", is_flag=True, help="Refuse what would change or be left behind.")
+@click.option("--overwrite", is_flag=True, help="Replace the file, or datasets of these names.")
+@click.option("--codec", default="auto", show_default=True, help="Of what is put into the store.")
+@click.option("--at", metavar="VERSION", help="A tag or commit number of the store to read.")
+@click.option("--flavour", type=click.Choice(["h5py", "pytables"]), help="Of an HDF5 file.")
+@click.option("--dtype", "dtypes", multiple=True, metavar="COLUMN=DTYPE", help="Of a text column.")
+@click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="Other format options.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no report.")
+def convert(
+    source: str,
+    target: str,
+    format_: str | None,
+    strict: bool,
+    overwrite: bool,
+    codec: str,
+    at: str | None,
+    flavour: str | None,
+    dtypes: tuple[str, ...],
+    sets: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Bring SOURCE into a store, or a store or a node of it into another format.
+
+    One of both is a store; FILE.kist:PATH names a node in it, and - is standard input or
+    output. What was changed or could not be kept is listed. TARGET is complete or as it was.
+    """
+    import kist
+
+    options = _options(sets)
+    if flavour is not None:
+        options["flavour"] = flavour
+    if dtypes:
+        options["dtypes"] = _types(dtypes)
+    version: int | str | None = int(at) if at is not None and at.isdigit() else at
+    with progress_shown("convert") as progress:
+        try:
+            report = kist.convert(
+                source, target, format=format_, strict=strict, overwrite=overwrite, codec=codec,
+                version=version, progress=progress, **options,
+            )  # fmt: skip
+        except (TypeError, ValueError) as error:
+            if isinstance(error, kist.KistError):
+                raise
+            raise click.UsageError(str(error)) from error
+    if as_json:
+        print_json(report.to_dict())
+    elif not quiet:
+        click.echo(str(report), err=target == "-")

@@ -1,0 +1,45 @@
+"""Processes with little disk, and processes whose memory is measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture
+def limited() -> Callable[[str, type[Exception]], None]:
+    """Run a statement in a process whose files are limited to 300 KiB; it must raise."""
+
+    def run(statement: str, error: type[Exception]) -> None:
+        code = (
+            "import resource, signal, kist\n"
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (300 << 10, 300 << 10))\n"
+            f"try:\n    {statement}\n"
+            f"except kist.{error.__name__} as found:\n    print('raised', found)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.startswith("raised"), done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
+def peak() -> Callable[[str], int]:
+    """Run a statement in a process of its own, and return the most bytes that it held."""
+
+    def run(statement: str) -> int:
+        code = (
+            "import resource, kist, numpy\n"
+            f"{statement}\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        return int(done.stdout.split()[-1])
+
+    return run
