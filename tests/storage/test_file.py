@@ -19,7 +19,7 @@ from kist.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from kist.storage import FileBackend, file
+from kist.storage import FileBackend, file, linux
 
 
 @pytest.fixture
@@ -158,6 +158,64 @@ def test_a_replaced_file_is_not_the_same(backend: FileBackend, path: Path) -> No
     assert not backend.same_file()
     path.write_bytes(b"another")
     assert not backend.same_file()
+
+
+def test_a_file_whose_folder_was_replaced_is_not_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    backend = FileBackend(folder / "f", writable=True, create=True)
+    assert backend.same_file()
+    assert backend.same_file()
+    folder.rename(tmp_path / "before")
+    assert not backend.same_file()
+    folder.mkdir()
+    (folder / "f").write_bytes(b"another")
+    assert not backend.same_file()
+    (folder / "f").unlink()
+    folder.rmdir()
+    (tmp_path / "before").rename(folder)
+    assert backend.same_file()
+    backend.close()
+
+
+def test_a_link_that_leads_elsewhere_is_noticed(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").write_bytes(b"")
+    (tmp_path / "now").symlink_to("a")
+    backend = FileBackend(tmp_path / "now" / "f", writable=True)
+    assert backend.same_file()
+    assert backend.same_file()
+    (tmp_path / "now").unlink()
+    (tmp_path / "now").symlink_to("b")
+    assert not backend.same_file()
+    backend.close()
+
+
+def test_a_deleted_file_is_not_the_same_whatever_comes_in_its_place(
+    backend: FileBackend, path: Path
+) -> None:
+    assert backend.same_file()
+    other = path.with_name("other")
+    other.write_bytes(b"")
+    other.replace(path)
+    assert not backend.same_file()
+    path.unlink()
+    assert not backend.same_file()
+
+
+def test_without_proc_the_file_is_known_by_its_inode(
+    backend: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kist.storage.linux.os.readlink", _no_proc)
+    assert linux.link_of(backend._fd) == ""
+    assert backend.same_file()
+    path.rename(path.with_name("moved"))
+    assert not backend.same_file()
+
+
+def _no_proc(path: str) -> str:
+    raise FileNotFoundError(path)
 
 
 # Failures

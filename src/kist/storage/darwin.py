@@ -11,7 +11,15 @@ import fcntl
 import os
 import struct
 
-__all__ = ["GETLK", "SETLK", "TESTED", "pack_lock", "sync", "unpack_lock"]
+__all__ = [
+    "GETLK",
+    "SETLK",
+    "TESTED",
+    "link_of",
+    "pack_lock",
+    "sync",
+    "unpack_lock",
+]
 
 TESTED = False
 SETLK: int | None = getattr(fcntl, "F_OFD_SETLK", 90)
@@ -29,6 +37,11 @@ def sync(fd: int) -> None:
     not end in one: where a file system refuses it, writing fails.
     """
     fcntl.fcntl(fd, _FULLFSYNC)
+
+
+def link_of(fd: int) -> str:
+    """Return "": nothing tells the path of an open file for less than ``stat`` takes."""
+    return ""
 
 
 def pack_lock(kind: int, start: int, length: int) -> bytes:

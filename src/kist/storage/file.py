@@ -121,6 +121,7 @@ class FileBackend(StorageBackend):
                 os.close(fd)
             raise
         self._inode = (found.st_dev, found.st_ino)
+        self._link = ""  # what the kernel calls the file where that is enough to know it again
         self.append_only = rule is not None and rule.network
         self.locks = FileLocks(self.path, self._fd, writable, self.append_only)
         super().__init__()
@@ -328,13 +329,21 @@ class FileBackend(StorageBackend):
             raise self._failed(f"sync folder {folder!r}", error) from None
 
     def same_file(self) -> bool:
+        link = system.link_of(self._fd)
+        if link and link == self._link:
+            return True  # neither moved nor deleted since its path was seen to lead to it
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
             return False
         except OSError as error:
             raise self._failed("stat", error) from None
-        return (found.st_dev, found.st_ino) == self._inode
+        same = (found.st_dev, found.st_ino) == self._inode
+        # A path with symbolic links in it may lead elsewhere next time, and on a network mount
+        # another machine may put a file in its place: those are asked each time.
+        straight = same and link == self.path and not self.append_only
+        self._link = link if straight else ""
+        return same
 
     # Life
 

@@ -7,7 +7,15 @@ import os
 import struct
 import sys
 
-__all__ = ["GETLK", "SETLK", "TESTED", "pack_lock", "sync", "unpack_lock"]
+__all__ = [
+    "GETLK",
+    "SETLK",
+    "TESTED",
+    "link_of",
+    "pack_lock",
+    "sync",
+    "unpack_lock",
+]
 
 TESTED = True
 SETLK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
@@ -20,6 +28,18 @@ _FLOCK = struct.Struct("hhqqi4x")
 
 sync = getattr(os, "fdatasync", os.fsync)
 """Return when the bytes, and the length that is needed to read them, are on the device."""
+
+
+def link_of(fd: int) -> str:
+    """Return the path under which the kernel knows an open file; "" where it does not tell.
+
+    Unlike ``stat`` this does not ask for the times of the file. From Linux 6.13 on, a write after
+    that question notes a time of its own, and its sync takes longer: together 15 us of a commit.
+    """
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:  # no /proc
+        return ""
 
 
 def pack_lock(kind: int, start: int, length: int) -> bytes:
