@@ -208,13 +208,13 @@ def test_streams_are_taken_and_given_a_row_group_at_a_time(
     assert np.array_equal(store["t"]["a"][:], np.tile(np.arange(10_000), 20))
 
     read = []
-    read_columns = arrow_out.read_columns
+    shaped = arrow_out.shaped
 
     def reading(*args: Any) -> Any:
-        read.append(args[3])
-        return read_columns(*args)
+        read.append(args[2])
+        return shaped(*args)
 
-    monkeypatch.setattr(arrow_out, "read_columns", reading)
+    monkeypatch.setattr(arrow_out, "shaped", reading)
     reader = pa.RecordBatchReader.from_stream(store["t"])
     assert read == []
     assert reader.read_next_batch().num_rows == 65_536
@@ -225,13 +225,13 @@ def test_numbers_and_times_are_given_without_a_copy(
     store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrays: list[Array] = []
-    read_columns = arrow_out.read_columns
+    shaped = arrow_out.shaped
 
     def reading(*args: Any) -> Any:
-        arrays[:] = read_columns(*args)
+        arrays[:] = shaped(*args)
         return arrays
 
-    monkeypatch.setattr(arrow_out, "read_columns", reading)
+    monkeypatch.setattr(arrow_out, "shaped", reading)
     store["t"] = np.zeros(1000, [("a", "i4"), ("b", "f8"), ("t", "M8[ns]"), ("m", "f4", (3,))])
     (batch,) = store["t"].to_arrow().to_batches()
     given = [batch.column(at) for at in range(3)] + [batch.column(3).values]

@@ -185,6 +185,8 @@ class Bounds:
         Where `lo`, `hi` and the counts say something; nothing is known of the other pages.
     empty : ndarray of bool, shape (n_pages,)
         Where there is no value to bound; `lo` and `hi` mean nothing there.
+    lo_exact, hi_exact : ndarray of bool, shape (n_pages,)
+        Where the bound is a value of the page.
     """
 
     dtype: np.dtype[Any]
@@ -194,6 +196,8 @@ class Bounds:
     n_null: np.ndarray[Any, Any]
     known: np.ndarray[Any, Any]
     empty: np.ndarray[Any, Any]
+    lo_exact: np.ndarray[Any, Any]
+    hi_exact: np.ndarray[Any, Any]
 
     def __len__(self) -> int:
         return len(self.known)
@@ -240,7 +244,8 @@ class Bounds:
             lo, hi = (_native(table[name], dtype) for name in ("lo", "hi"))
             known = (flags & (HAS_BOUNDS | EMPTY)).astype(bool) & present
         n_nan, n_null = (table[name].astype(np.uint32) for name in ("n_nan", "n_null"))
-        return cls(dtype, lo, hi, n_nan, n_null, known, empty)
+        exact = ((flags & flag).astype(bool) & known for flag in (LO_EXACT, HI_EXACT))
+        return cls(dtype, lo, hi, n_nan, n_null, known, empty, *exact)
 
 
 def _native(stored: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kist.errors import DTypeError
 from kist.format.schema import Leaf
-from kist.model.frames.exports import Exports, Outgoing, read_columns
+from kist.model.frames.exports import Exports, Outgoing, shaped
 from kist.model.frames.incoming import need
 from kist.model.frames.notes import names_a_file
 from kist.model.tables.fields import Fields, block_rows
@@ -48,7 +48,7 @@ def to_reader(source: Exports, held: Held) -> Any:
     out = source._outgoing(held.view, None)
     builder = _Builder(pa, out)
     return pa.RecordBatchReader.from_batches(
-        builder.schema, _batches(builder, source, held, block_rows(out.state.schema, None))
+        builder.schema, _held_batches(builder, source, held, block_rows(out.state.schema, None))
     )
 
 
@@ -59,22 +59,19 @@ def record_batches(
     pa = need("pyarrow", "arrow", "to_arrow")
     out = source._outgoing(view, columns)
     builder = _Builder(pa, out)
-    spans, n_rows = source._all_spans(out.state)
     size = block_rows(out.state.schema, None)
-    if n_rows <= size:
-        arrays = read_columns(out.state, out.fields, spans, n_rows)
-        return builder.schema, [builder.batch(arrays, n_rows)]
-    return builder.schema, [
-        builder.batch(read_columns(out.state, out.fields, some, n), n)
-        for some, n in source._span_blocks(out.state, size)
-    ]
+    return builder.schema, list(_batches(builder, source, size))
 
 
-def _batches(builder: _Builder, source: Exports, held: Held, size: int) -> Iterator[Any]:
-    out = builder.out
+def _held_batches(builder: _Builder, source: Exports, held: Held, size: int) -> Iterator[Any]:
     with held:
-        for spans, n_rows in source._span_blocks(out.state, size):
-            yield builder.batch(read_columns(out.state, out.fields, spans, n_rows), n_rows)
+        yield from _batches(builder, source, size)
+
+
+def _batches(builder: _Builder, source: Exports, size: int) -> Iterator[Any]:
+    out = builder.out
+    for columns, n_rows in source._column_blocks(out.state, out.fields, size):
+        yield builder.batch(shaped(columns, out.fields, n_rows), n_rows)
 
 
 class _Builder:

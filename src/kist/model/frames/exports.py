@@ -14,8 +14,7 @@ import numpy as np
 from kist.errors import SelectionError
 from kist.model.frames.incoming import need
 from kist.model.frames.notes import PANDAS, get_note, get_zones
-from kist.model.tables.fields import Fields, named_fields, read_spans
-from kist.model.tables.read import Span, read_leaves
+from kist.model.tables.fields import Fields, named_fields
 
 if TYPE_CHECKING:
     from kist.engine import View
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from kist.model.tables.state import TableState
     from kist.model.tables.table import Table
 
-__all__ = ["Exports", "Outgoing", "read_columns"]
+__all__ = ["Exports", "Outgoing", "read_columns", "shaped"]
 
 Array = np.ndarray[Any, Any]
 
@@ -49,15 +48,18 @@ class Outgoing(NamedTuple):
     zones: dict[str, str]
 
 
-def read_columns(
-    state: TableState, fields: Fields, spans: Sequence[Span], n_rows: int
-) -> list[Array]:
-    """Read rows as one new array per leaf, shape ``(n_rows, *leaf.shape)``."""
-    # Not np.empty, which makes 'S1' of 'S0'.
-    outs = [np.ndarray(n_rows * leaf.n_values, leaf.dtype) for leaf in fields.stored]
-    if spans:
-        read_leaves(state, spans, fields.stored, outs)
-    return [out.reshape(n_rows, *leaf.shape) for out, leaf in zip(outs, fields.stored, strict=True)]
+def read_columns(source: Exports, state: TableState, fields: Fields) -> tuple[list[Array], int]:
+    """Read all rows: one new array per leaf, shape ``(n_rows, *leaf.shape)``, and their number."""
+    outs, n_rows = source._columns(state, fields)
+    return shaped(outs, fields, n_rows), n_rows
+
+
+def shaped(columns: Sequence[Array], fields: Fields, n_rows: int) -> list[Array]:
+    """Return flat arrays, one per leaf, with the shape of the leaf."""
+    return [
+        column.reshape(n_rows, *leaf.shape)
+        for column, leaf in zip(columns, fields.stored, strict=True)
+    ]
 
 
 class Exports:
@@ -79,11 +81,17 @@ class Exports:
     def _state(self, view: View | None = None) -> TableState:
         raise TypeError(f"{type(self).__name__} has no rows")
 
-    def _all_spans(self, state: TableState) -> tuple[Sequence[Span], int]:
-        """Return where the rows are, and how many."""
+    def _array(self, state: TableState, fields: Fields) -> Array:
+        """Return all rows as they are read by ``[:]``."""
         raise TypeError(f"{type(self).__name__} has no rows")
 
-    def _span_blocks(self, state: TableState, size: int) -> Iterator[tuple[Sequence[Span], int]]:
+    def _columns(self, state: TableState, fields: Fields) -> tuple[list[Array], int]:
+        """Return the values of all rows, one flat array per leaf, and the number of rows."""
+        raise TypeError(f"{type(self).__name__} has no rows")
+
+    def _column_blocks(
+        self, state: TableState, fields: Fields, size: int
+    ) -> Iterator[tuple[list[Array], int]]:
         """Yield the same in blocks of `size` rows."""
         raise TypeError(f"{type(self).__name__} has no rows")
 
@@ -214,5 +222,4 @@ class Exports:
         with self._of()._hold() as view:
             state = self._state(view)
             fields = self._fields(state.schema)
-            spans, n_rows = self._all_spans(state)
-            return read_spans(state, fields, spans, n_rows)
+            return self._array(state, fields)

@@ -55,9 +55,8 @@ def to_pandas(source: Exports, view: View, columns: Sequence[str] | None) -> Any
         shown = out.fields.dtype.names or ()
         wanted = [name for name in levels if name not in shown] + list(shown)
         out = out._replace(fields=named_fields(out.state.schema, wanted))
-    spans, n_rows = source._all_spans(out.state)
     paths = [".".join(leaf.path) for leaf in out.fields.leaves]
-    columns_read = read_columns(out.state, out.fields, spans, n_rows)
+    columns_read, n_rows = read_columns(source, out.state, out.fields)
     data = {
         name: _restore(array, name, out) for name, array in zip(paths, columns_read, strict=True)
     }
@@ -81,17 +80,15 @@ def _column(values: Any, **more: Any) -> Any:
 
 def _series(source: Exports, out: Outgoing) -> Any:
     """Return one column as a Series, with the index of the frame."""
-
-    spans, n_rows = source._all_spans(out.state)
     levels = _levels(out)
     data: dict[str, Any] = {}
     if levels:
         fields = named_fields(out.state.schema, levels)
-        arrays = read_columns(out.state, fields, spans, n_rows)
+        arrays, _ = read_columns(source, out.state, fields)
         data = {
             name: _restore(array, name, out) for name, array in zip(levels, arrays, strict=True)
         }
-    (array,) = read_columns(out.state, out.fields, spans, n_rows)
+    (array,), n_rows = read_columns(source, out.state, out.fields)
     name = ".".join(out.fields.stored[0].path)
     index = _index(data, levels, n_rows, source, out)
     return _column(_restore(array, name, out), index=index, name=_label_of(name, out))

@@ -1,7 +1,11 @@
 """Tables: rows of named columns, stored by column in row groups.
 
-- What users touch: `table`, `column`, `selection`, `row`, `appender`, `aggregates`; what the
-  first three share is in `base`.
+- What users touch: `table`, `column`, `selection`, `row`, `appender`, `groupby`; what the
+  first three share is in `base`, `queries` (steps that give selections) and `reductions` (numbers).
+- What a selection means: `steps` as the user said them, `rowset` what they make of the rows,
+  `operands` what rows are sorted and grouped by.
+- How it is found: `query` (conditions), `sort`, `spill`, `aggregates`; of groups `grouping`,
+  `accumulators`, `collected`.
 - What is stored, and where: `records`, `layout`, `state`.
 - What users give: `input`, `dtype`, `infer`, `batch`, `rows`, `schema`, `fields`.
 - One verb each: `write`, `pages`, `change`, `fold`, `read`, `query`, `statistics`, `check`.

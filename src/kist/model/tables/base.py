@@ -26,6 +26,7 @@ from kist.model.tables.fields import (
 )
 from kist.model.tables.input import as_values
 from kist.model.tables.read import Span, plan
+from kist.model.tables.rowset import Ordered, Part
 from kist.model.tables.state import TableState, state_of
 
 if TYPE_CHECKING:
@@ -187,17 +188,24 @@ class RowSource(Exports):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         state, fields = self._now()
         check_load(state.n_rows * fields.row_nbytes, self._label())
+        return to_array(self._array(state, fields), dtype, copy, self._label())
+
+    def _array(self, state: TableState, fields: Fields) -> Array:
         rows = range(state.n_rows)
-        return to_array(
-            read_spans(state, fields, plan(state, rows), state.n_rows), dtype, copy, self._label()
-        )
+        return read_spans(state, fields, plan(state, rows), state.n_rows)
 
-    def _all_spans(self, state: TableState) -> tuple[Sequence[Span], int]:
-        return plan(state, range(state.n_rows)), state.n_rows
+    def _columns(self, state: TableState, fields: Fields) -> Part:
+        return Ordered(state).columns(fields.stored)
 
-    def _span_blocks(self, state: TableState, size: int) -> Iterator[tuple[Sequence[Span], int]]:
+    def _column_blocks(self, state: TableState, fields: Fields, size: int) -> Iterator[Part]:
+        return Ordered(state).blocks(fields.stored, size)
+
+    def _row_blocks(
+        self, state: TableState, size: int
+    ) -> Iterator[tuple[Sequence[Span], int, Sequence[int]]]:
+        """Yield rows of the table, and in which order they come."""
         for rows in row_blocks(state, size, fewer=True):
-            yield plan(state, rows), len(rows)
+            yield plan(state, rows), len(rows), range(len(rows))
 
     def __bool__(self) -> bool:
         n_rows = len(self)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -11,24 +11,31 @@ from kist.format.schema import Schema
 from kist.model.attributes import Attributes
 from kist.model.completing import column_names, completions
 from kist.model.tables import aggregates
+from kist.model.tables.aggregates import Values
 from kist.model.tables.base import RowSource, read_only
 from kist.model.tables.fields import Fields, field_at, named_fields
+from kist.model.tables.queries import Queries
+from kist.model.tables.reductions import Reductions
 from kist.model.tables.repr import column_html, column_repr, columns_html, columns_repr
 from kist.model.tables.row import Row
 from kist.model.tables.row_loop import iter_rows
+from kist.model.tables.rowset import Ordered
 from kist.model.tables.show import column_info, stored_bytes
 from kist.query import Expr, Operators, column
 
 if TYPE_CHECKING:
     from kist.model.info import Info
+    from kist.model.tables.selection import Selection
+    from kist.model.tables.steps import Step
     from kist.model.tables.table import Table
 
 __all__ = ["Column", "Columns"]
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 
-class Column(Operators, RowSource):
+class Column(Queries, Reductions, Operators, RowSource):
     """One column of a table: read and assigned like a NumPy array, compared to build conditions.
 
     Comes from ``table["price"]``; ``table["n.a"]`` and ``table["n"]["a"]`` are field ``a`` of the
@@ -163,28 +170,23 @@ class Column(Operators, RowSource):
         """Iterate over the values in arrays of `n_rows` rows, all of one snapshot."""
         return self._blocks(n_rows)
 
-    def sum(self, axis: None = None, dtype: None = None, out: None = None) -> Any:
-        """Return the sum of all values, of NumPy's dtype for it."""
-        return aggregates.total(self._dtype_and_blocks(axis, dtype, out))
+    def count(self) -> int:
+        """Return the number of values that are not null; reads only what can have nulls."""
+        return self._reduce(aggregates.count)
 
-    def mean(self, axis: None = None, dtype: None = None, out: None = None) -> Any:
-        """Return the mean of all values; nan when there is none."""
-        return aggregates.mean(self._dtype_and_blocks(axis, dtype, out))
+    def _reduce(self, work: Callable[[Values], T], *, skipna: bool = False) -> T:
+        with self._table._hold() as view:
+            state = self._state(view)
+            leaf = self._fields(state.schema).only_leaf(self._label())
+            return work(Values(Ordered(state), leaf, self._label(), skipna))
 
-    def min(self, axis: None = None, out: None = None) -> Any:
-        """Return the smallest value; raises `ValueError` when there is none."""
-        return aggregates.smallest(self._dtype_and_blocks(axis, None, out))
+    def _then(self, *steps: Step) -> Selection:
+        from kist.model.tables.selection import Selection
 
-    def max(self, axis: None = None, out: None = None) -> Any:
-        """Return the largest value; raises `ValueError` when there is none."""
-        return aggregates.largest(self._dtype_and_blocks(axis, None, out))
+        return Selection(self._table, steps, path=self._path)
 
-    def _dtype_and_blocks(
-        self, axis: object, dtype: object, out: object
-    ) -> tuple[np.dtype[Any], str, Iterator[Array]]:
-        if axis is not None or dtype is not None or out is not None:
-            raise TypeError("this takes no axis, dtype or out; read the column into an array first")
-        return self.dtype, self._label(), self._blocks(None)
+    def _shown(self) -> list[str]:
+        return [self.name]
 
     def __bool__(self) -> bool:  # type: ignore[override]
         return RowSource.__bool__(self)
@@ -202,7 +204,7 @@ class Column(Operators, RowSource):
         return completions(lambda: column_names(self._now()[1].dtype))
 
 
-class Columns(RowSource):
+class Columns(Queries, RowSource):
     """Some columns of a table, structured when read. Comes from ``table[["time", "price"]]``."""
 
     __slots__ = ("_names", "_table")
@@ -216,6 +218,14 @@ class Columns(RowSource):
 
     def _fields(self, schema: Schema) -> Fields:
         return named_fields(schema, self._names)
+
+    def _then(self, *steps: Step) -> Selection:
+        from kist.model.tables.selection import Selection
+
+        return Selection(self._table, steps, names=self._names)
+
+    def _shown(self) -> list[str]:
+        return list(self._names)
 
     def _label(self) -> str:
         return f"columns {', '.join(self._names)} of {self._table._path!r}"

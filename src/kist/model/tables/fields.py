@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kist.errors import ColumnNotFoundError, SelectionError
+from kist.errors import ColumnNotFoundError, DTypeError, SelectionError
 from kist.format.schema import Leaf, Schema
 from kist.model.positions import Positions
 from kist.model.tables.read import Span, plan, read_leaves, read_records
@@ -63,6 +63,18 @@ class Fields:
     def row_nbytes(self) -> int:
         """Bytes of a row in memory."""
         return int(self.dtype.itemsize * np.prod(self.item_shape, dtype=np.int64))
+
+    def only_leaf(self, label: str) -> Leaf:
+        """Return the one leaf that it is made of.
+
+        Raises
+        ------
+        DTypeError
+            It has fields.
+        """
+        if self.is_structured or len(self.stored) != 1:
+            raise DTypeError(f"{label} has no numbers: it holds {self.dtype}; name a field of it")
+        return self.stored[0]
 
     def empty(self, n_rows: int) -> Array:
         """Return a new array for so many rows; gaps between fields are zero."""

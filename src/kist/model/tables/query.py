@@ -23,7 +23,7 @@ from kist.model.tables.read import Span, as_ordinals, as_run, group_spans, read_
 from kist.model.tables.state import TableState
 from kist.query import Bound
 
-__all__ = ["Found", "check_sources", "cut", "find_rows", "positions_of", "spans_of"]
+__all__ = ["Found", "check_sources", "cut", "find_rows", "narrow", "positions_of", "spans_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -52,11 +52,15 @@ class Found(NamedTuple):
     ordinals: range | Array
 
 
-def find_rows(state: TableState, bound: Bound, limit: int | None = None) -> Iterator[list[Found]]:
+def find_rows(
+    state: TableState, bounds: Bound | Sequence[Bound], limit: int | None = None
+) -> Iterator[list[Found]]:
     """Find the rows of a condition, in the order of the table.
 
     Parameters
     ----------
+    bounds : Bound or sequence of Bound
+        The condition, or several that hold together; all rows where there is none.
     limit : int, optional
         Stop once so many rows were found; a few more may come.
 
@@ -68,13 +72,13 @@ def find_rows(state: TableState, bound: Bound, limit: int | None = None) -> Iter
     layout = state.layout
     if not layout.n_groups:
         return
-    parts = [bound.conjuncts[i] for i in bound.order]
-    names = {name: state.facts.by_name[name] for name in bound.columns}
-    bounds = {name: state.bounds(leaf) for name, leaf in names.items()}
+    parts = _conjuncts([bounds] if isinstance(bounds, Bound) else bounds)
+    names = _leaves(state, parts)
+    known = {name: state.bounds(leaf) for name, leaf in names.items()}
     may = np.ones(layout.n_groups, bool)
     sure = []
     for part in parts:
-        can, must = part.prune({name: bounds[name] for name in part.columns}, layout.n_groups)
+        can, must = part.prune({name: known[name] for name in part.columns}, layout.n_groups)
         may &= can
         sure.append(must)
     candidates = np.flatnonzero(may).tolist()
@@ -93,17 +97,50 @@ def find_rows(state: TableState, bound: Bound, limit: int | None = None) -> Iter
             return
 
 
+def _conjuncts(bounds: Sequence[Bound]) -> list[Bound]:
+    """Return what must hold, the cheapest first."""
+    parts = [part for bound in bounds for part in bound.conjuncts]
+    return sorted(parts, key=lambda part: part.cost)
+
+
+def _leaves(state: TableState, parts: Sequence[Bound]) -> dict[str, Leaf]:
+    return {name: state.facts.by_name[name] for part in parts for name in part.columns}
+
+
+def narrow(
+    state: TableState, found: Iterator[list[Found]], bounds: Sequence[Bound]
+) -> Iterator[list[Found]]:
+    """Keep those of the rows found where further conditions hold."""
+    parts = _conjuncts(bounds)
+    names = _leaves(state, parts)
+    for some in found:
+        tasks = [partial(_search, state, names, hit.place, parts, hit.ordinals) for hit in some]
+        kept = [hit for hit in run(tasks) if hit is not None]
+        if kept:
+            yield kept
+
+
 def _search(
-    state: TableState, names: Mapping[str, Leaf], index: int, parts: Sequence[Bound]
+    state: TableState,
+    names: Mapping[str, Leaf],
+    index: int,
+    parts: Sequence[Bound],
+    within: range | Array | None = None,
 ) -> Found | None:
-    """Return the rows of one group where all parts hold, None when there is none."""
+    """Return the rows of one group where all parts hold, None when there is none.
+
+    Parameters
+    ----------
+    within : range or ndarray, optional
+        Live rows among which to look; all by default.
+    """
     group = state.layout.group(index)
-    ordinals = group_spans(state, group).ordinals
+    ordinals = group_spans(state, group).ordinals if within is None else within
     if not parts:
         return Found(index, group, ordinals)
     every = range(group.n_rows)
     # Deleted rows are evaluated too: reading around them would cost more.
-    left: range | Array = every
+    left: range | Array = every if within is None else within
     whole: dict[str, Array] = {}
     for part in parts:
         missing = [name for name in part.columns if name not in whole]
@@ -120,7 +157,7 @@ def _search(
         if not len(kept):
             return None
         left = as_run(kept)
-    if len(ordinals) < group.n_rows:
+    if within is None and len(ordinals) < group.n_rows:
         dead = state.dead(group)
         kept = as_ordinals(left)
         if dead is not None:

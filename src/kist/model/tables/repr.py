@@ -15,15 +15,14 @@ from kist.format.schema import Leaf
 from kist.model import html
 from kist.model.positions import Positions
 from kist.model.preview import SHOWN_COLUMNS, Preview, ends
-from kist.model.tables.fields import Fields, field_at, parse_path, read_fields, read_spans
-from kist.model.tables.query import cut, spans_of
+from kist.model.tables.fields import Fields, field_at, parse_path, read_fields
+from kist.model.tables.rowset import Ordered, RowSet, joined
 from kist.model.tables.show import IN_PIECES, Sizes, recipes
 from kist.model.tables.state import TableState
 from kist.model.text import brief, cell, format_bytes, guarded, newer, ratio, shorten, visible
 
 if TYPE_CHECKING:
     from kist.model.tables.column import Column, Columns
-    from kist.model.tables.read import Span
     from kist.model.tables.selection import Selection
     from kist.model.tables.table import Table
 
@@ -259,28 +258,34 @@ def column_html(column: Column) -> str:
 # Selections
 
 
-def _search(selection: Selection, state: TableState) -> tuple[list[Span], int, bool]:
-    """Return spans of hits, their number, and whether these are all."""
+def _search(selection: Selection, state: TableState) -> tuple[RowSet, int, bool]:
+    """Return rows of a selection, their number, and whether these are all."""
+    rows = selection._rows(state)
     if state.n_rows <= _SEARCHED_ROWS:
-        return (*selection._spans(state), True)
-    some = next(selection._found(state), None)
-    return (*spans_of(() if some is None else (some,)), some is None)
+        return rows, rows.count(), True
+    if not isinstance(rows, Ordered):
+        # To sort or to draw from so many rows takes as long as reading them.
+        return Ordered(state).cut(0, 0), 0, False
+    if rows.is_whole:
+        return rows, state.n_rows, True
+    some = next(rows.found(), None)
+    first = Ordered(state, (), lambda limit: iter(() if some is None else (some,)))
+    return first, first.count(), some is None
 
 
 def _selection(selection: Selection) -> tuple[list[str], Preview]:
     """Return notes about a selection, and some of its rows."""
     state = selection._state()
-    spans, n, complete = _search(selection, state)
+    found, n, complete = _search(selection, state)
     paths = selection._paths(state.schema)
     texts, shown = _shown(state, paths)
     size = sum(fields.row_nbytes for fields in shown)
     rows = ends(n, size) if complete else [row for row in ends(n, size) if row < n // 2 or n < 5]
-    wanted = np.array(rows, np.int64)
+    picked = found.pick(np.array(rows, np.int64))
     columns = []
     for fields in shown:
         try:
-            some = cut(spans, wanted)
-            values = read_spans(state, fields, some, len(rows)) if rows else ()
+            values = joined(fields, *picked.columns(fields.stored)) if rows else ()
             columns.append([cell(value) for value in values])
         except KistError as error:
             columns.append([cell(f"({type(error).__name__})")] * len(rows))
@@ -295,13 +300,13 @@ def _selection(selection: Selection) -> tuple[list[str], Preview]:
 
 
 def _meant(selection: Selection) -> str:
-    params = "".join(f", {name}={cell(repr(v), 40)}" for name, v in selection._params.items())
-    return selection._condition_text() + params
+    """Return the steps of a selection; one that is only a condition reads as that."""
+    return selection._plan().removeprefix("where ")
 
 
 def selection_repr(selection: Selection) -> str:
     """Return the condition, how many rows it has, and the first and last of them."""
-    head = f"kist.Selection of {selection.table._path!r}: {_meant(selection)}"
+    head = f"kist.Selection of {selection.table._path!r}: {_meant(selection) or 'all rows'}"
 
     def draw() -> str:
         notes, preview = _selection(selection)
@@ -316,8 +321,7 @@ def selection_html(selection: Selection) -> str:
 
     def draw() -> str:
         notes, preview = _selection(selection)
-        where = f"where {_meant(selection)}"
-        head = html.heading("Selection of", selection.table._path, where, *notes)
+        head = html.heading("Selection of", selection.table._path, selection._plan(), *notes)
         return html.document(head, preview.html())
 
     return html.guarded_html(f"Selection of {selection.table._path!r}", draw)

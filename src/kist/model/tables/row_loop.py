@@ -47,10 +47,11 @@ def iter_rows(source: RowSource | Selection) -> Iterator[Row]:
         state = source._state(view)
         loop = RowLoop(table, state, source._fields(state.schema))
         try:
-            for spans, n in source._span_blocks(state, block_rows(state.schema, None)):
+            size = block_rows(state.schema, None)
+            for spans, n, places in source._row_blocks(state, size):
                 block = read_only(read_spans(state, loop.fields, spans, n))
                 shown = Shown(loop, spans)
-                for at in range(n):
+                for at in places:
                     yield Row(block, at, shown)
         except BaseException:
             # Left by break, return or an exception of the block, all of which look the same here.

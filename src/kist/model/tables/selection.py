@@ -1,9 +1,9 @@
-"""Selections: the rows of a table where a condition holds, found when they are asked for."""
+"""Selections: rows of a table by condition, order or chance, found when they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -11,8 +11,9 @@ from kist.errors import SelectionError, ShapeError
 from kist.format.schema import Schema
 from kist.model.completing import column_names, completions
 from kist.model.frames.exports import Exports
-from kist.model.positions import as_positions
+from kist.model.positions import Positions, as_positions
 from kist.model.tables import aggregates
+from kist.model.tables.aggregates import Values
 from kist.model.tables.base import check_load, read_only, to_array
 from kist.model.tables.fields import (
     Fields,
@@ -21,24 +22,22 @@ from kist.model.tables.fields import (
     field_at,
     named_fields,
     parse_path,
+    read_fields,
     read_spans,
 )
-from kist.model.tables.query import (
-    Found,
-    check_sources,
-    cut,
-    find_rows,
-    positions_of,
-    spans_of,
-)
-from kist.model.tables.read import Span
+from kist.model.tables.operands import Operand, operand_of
+from kist.model.tables.queries import Queries
+from kist.model.tables.query import Found, cut
+from kist.model.tables.read import Span, plan
+from kist.model.tables.reductions import Reductions
 from kist.model.tables.repr import selection_html, selection_repr
 from kist.model.tables.row import Row
 from kist.model.tables.row_loop import iter_rows
-from kist.model.tables.schema import FULL_TIER, facts_of
+from kist.model.tables.rowset import Ordered, Part, RowSet, joined, resized, span_batches
 from kist.model.tables.state import TableState, state_of
-from kist.model.tables.update import delete_found, update_found
-from kist.query import Bound, Expr, parse
+from kist.model.tables.steps import Apply, Step, Where
+from kist.model.tables.update import delete_found, is_expression, update_found
+from kist.query import Operators
 
 if TYPE_CHECKING:
     from kist.engine import View
@@ -47,14 +46,16 @@ if TYPE_CHECKING:
 __all__ = ["Row", "Selection"]
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 
-class Selection(Exports):
-    """Rows of a table where a condition holds, or one or some of their columns.
+class Selection(Queries, Reductions, Exports):
+    """Rows of a table by condition, order or chance, or one or some of their columns.
 
-    Comes from ``table.where(...)`` or ``table[table["a"] > 1]``. Nothing is read until rows or
-    numbers are asked for; each such call looks at the newest state that the table's handle sees,
-    and at one state only.
+    Comes from ``table.where(...)``, ``table[table["a"] > 1]``, ``table.sort_by(...)`` and the like,
+    and has the same methods itself: each returns a new selection of fewer rows, or of another
+    order. Nothing is read until rows or numbers are asked for; each such call looks at the newest
+    state that the table's handle sees, and at one state only.
 
     Examples
     --------
@@ -63,34 +64,28 @@ class Selection(Exports):
     ...     store["t"] = np.array([(1, 2.5), (2, 3.5), (3, 4.5)], [("a", "i4"), ("b", "f8")])
     ...     hits = store["t"].where("a > low", low=1)
     ...     hits.count(), hits["b"][:], hits["b"].mean(), hits.indices()
+    ...     hits[["b"]].sort_by("b", descending=True).limit(1)[:]
     (2, array([3.5, 4.5]), np.float64(4.0), array([1, 2]))
+    array([(4.5,)], dtype=[('b', '<f8')])
     """
 
-    __slots__ = ("_bound", "_condition", "_names", "_params", "_path", "_schema", "_table")
+    __slots__ = ("_bound", "_names", "_path", "_schema", "_steps", "_table")
 
     def __init__(
         self,
         table: Table,
-        condition: str | Expr,
-        params: Mapping[str, Any],
+        steps: Sequence[Step],
         *,
         path: tuple[str, ...] | None = None,
         names: Sequence[str] | None = None,
-        bound: tuple[Schema, Bound] | None = None,
     ) -> None:
         self._table = table
-        self._condition = condition
-        self._params = dict(params)
+        self._steps = tuple(steps)
         self._path = path
         self._names = None if names is None else tuple(names)
         self._schema: Schema | None = None
-        self._bound: Bound | None = None
-        if bound is not None:
-            self._schema, self._bound = bound
-        else:
-            if not isinstance(condition, str):
-                check_sources(condition, table)
-            self._bind(self._state().schema)  # errors of the condition come now
+        self._bound: list[Apply] = []
+        self._bind(self._state().schema)  # errors of the steps come now
 
     # What is meant
 
@@ -98,11 +93,18 @@ class Selection(Exports):
         table = self._table
         return state_of(table._view() if view is None else view, table._id, table._path)
 
-    def _bind(self, schema: Schema) -> Bound:
-        if self._bound is None or self._schema is not schema:
-            self._bound = parse(self._condition, facts_of(schema).columns, self._params)
+    def _bind(self, schema: Schema) -> list[Apply]:
+        if self._schema is not schema:
+            self._bound = [step.bind(schema, self._table) for step in self._steps]
             self._schema = schema
         return self._bound
+
+    def _rows(self, state: TableState) -> RowSet:
+        """Return what the steps make of all rows of the table."""
+        rows: RowSet = Ordered(state)
+        for apply in self._bind(state.schema):
+            rows = apply(rows)
+        return rows
 
     def _fields(self, schema: Schema) -> Fields:
         if self._path is not None:
@@ -111,7 +113,10 @@ class Selection(Exports):
 
     def _label(self) -> str:
         what = "" if self._path is None else f"column {'.'.join(self._path)!r} of "
-        return f"{what}{self._table._path!r} where {self._condition_text()}"
+        return f"{what}{self._table._path!r} {self._plan()}".rstrip()
+
+    def _plan(self) -> str:
+        return ", ".join(step.text() for step in self._steps)
 
     def _of(self) -> Table:
         return self._table
@@ -119,8 +124,22 @@ class Selection(Exports):
     def _is_part(self) -> bool:
         return self._path is not None
 
-    def _condition_text(self) -> str:
-        return self._condition if isinstance(self._condition, str) else repr(self._condition)
+    def _then(self, *steps: Step) -> Selection:
+        every = (*self._steps, *steps)
+        return Selection(self._table, every, path=self._path, names=self._names)
+
+    def _shown(self) -> list[str]:
+        return [".".join(path) for path in self._paths(self._state().schema)]
+
+    def _all_params(self) -> dict[str, Any]:
+        params: dict[str, Any] = {}
+        for step in self._steps:
+            if isinstance(step, Where):
+                params |= step.params
+        return params
+
+    def _operand(self, schema: Schema, what: Any) -> Operand:
+        return operand_of(schema, what, self._table, self._all_params())
 
     @property
     def table(self) -> Table:
@@ -134,39 +153,49 @@ class Selection(Exports):
 
     # Finding
 
-    def _found(self, state: TableState, limit: int | None = None) -> Iterator[list[Found]]:
-        return find_rows(state, self._bind(state.schema), limit)
-
-    def _spans(self, state: TableState, limit: int | None = None) -> tuple[list[Span], int]:
-        return spans_of(self._found(state, limit))
-
     def count(self) -> int:
-        """Return the number of rows; reads only the columns of the condition."""
-        return self._spans(self._state())[1]
+        """Return the number of rows; of one column the number of values that are not null.
+
+        Reads only the columns of the conditions, and a column only where it can have nulls.
+        """
+        if self._path is not None and self.dtype.kind == "T":
+            return self._reduce(aggregates.count)
+        return len(self)
 
     def __len__(self) -> int:
-        return self.count()
+        with self._table._hold() as view:
+            return self._rows(self._state(view)).count()
 
     def __bool__(self) -> bool:
         raise ShapeError("a selection is neither true nor false; use count() or len()")
 
     def indices(self) -> Array:
-        """Return the positions of the rows in the table, ascending, as int64."""
-        return self._indices(self._state())
+        """Return the positions of the rows in the table, as int64, in the order of the rows."""
+        with self._table._hold() as view:
+            return self._positions(self._state(view))
 
-    def _indices(self, state: TableState) -> Array:
-        parts = [positions_of(state, found) for some in self._found(state) for found in some]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    def _positions(self, state: TableState) -> Array:
+        return self._rows(state).positions()
+
+    def _found(self, state: TableState) -> Iterator[list[Found]]:
+        """Find the rows, in the order of the table whatever that of the selection."""
+        return self._ordered(state).found()
+
+    def _ordered(self, state: TableState) -> Ordered:
+        rows = self._rows(state)
+        if isinstance(rows, Ordered):
+            return rows
+        return Ordered(state).pick(np.sort(rows.positions()))
 
     # Reading
 
     def __getitem__(self, index: Any) -> Any:
-        """Return rows by their place among the hits, or a selection of fewer columns.
+        """Return rows by their place in the selection, or a selection of fewer columns or rows.
 
         Raises
         ------
         SelectionError
-            There are not so many hits.
+            There are not so many rows.
         ColumnNotFoundError
             There is no such column.
         """
@@ -174,15 +203,31 @@ class Selection(Exports):
             return self._with_path(index)
         if isinstance(index, list) and index and all(isinstance(name, str) for name in index):
             return self._with_names(index)
-        state = self._state()
+        if isinstance(index, Operators):
+            return self.where(index)
+        with self._table._hold() as view:
+            return self._given(self._read(self._state(view), index))
+
+    def _read(self, state: TableState, index: Any) -> Array:
         fields = self._fields(state.schema)
-        spans, n = self._spans(state, _limit(index))
-        positions = as_positions(index, n, self._label())
-        rows, back = positions.ascending()
-        out = read_spans(state, fields, cut(spans, rows), len(rows))
-        out = out.take(back, axis=0) if not isinstance(back, slice) else out[back]
-        out = out.reshape((*positions.shape, *fields.item_shape))
-        return self._given(out)
+        rows = self._rows(state)
+        limit = _limit(index)
+        if isinstance(rows, Ordered):
+            spans, n = rows.spans(limit)
+            positions = as_positions(index, n, self._label())
+            wanted, back = positions.ascending()
+            out = read_spans(state, fields, cut(spans, wanted), len(wanted))
+            out = out.take(back, axis=0) if not isinstance(back, slice) else out[back]
+            out = out.reshape((*positions.shape, *fields.item_shape))
+        elif isinstance(index, slice) and index == slice(None):
+            out = _read_all(rows, fields)
+        else:
+            some = (rows if limit is None else rows.cut(0, limit)).positions()
+            positions = as_positions(index, len(some), self._label())
+            at = some[np.asarray(positions.rows, np.int64)]
+            out = read_fields(state, fields, Positions(at, at.shape))
+            out = out.reshape((*positions.shape, *fields.item_shape))
+        return out
 
     def _given(self, out: Array) -> Any:
         if self._path is None:
@@ -195,7 +240,7 @@ class Selection(Exports):
         path = (*base, *name.split(".")) if base else parse_path(schema, name)
         field_at(schema, path)
         self._check_shown(path[0])
-        return self._narrowed(path=path)
+        return Selection(self._table, self._steps, path=path)
 
     def _with_names(self, names: list[str]) -> Selection:
         if self._path is not None:
@@ -203,16 +248,11 @@ class Selection(Exports):
         named_fields(self._state().schema, names)
         for name in names:
             self._check_shown(name.split(".")[0])
-        return self._narrowed(names=names)
+        return Selection(self._table, self._steps, names=names)
 
     def _check_shown(self, name: str) -> None:
         if self._names is not None and name not in {n.split(".")[0] for n in self._names}:
             raise SelectionError(f"{name!r} is not among {', '.join(self._names)}")
-
-    def _narrowed(self, **shown: Any) -> Selection:
-        assert self._schema is not None and self._bound is not None
-        bound = self._schema, self._bound
-        return Selection(self._table, self._condition, self._params, bound=bound, **shown)
 
     def blocks(self, n_rows: int | None = None) -> Iterator[Array]:
         """Iterate over the rows in arrays of `n_rows` rows, the last one shorter.
@@ -226,9 +266,16 @@ class Selection(Exports):
         with self._table._hold() as view:
             state = self._state(view)
             fields = self._fields(state.schema)
-            for spans in _batches(self._found(state), size, fewer=fewer):
-                out = read_spans(state, fields, spans, spans[-1].at + spans[-1].n)
-                yield out if self._path is not None else read_only(out)
+            rows = self._rows(state)
+            blocks: Iterator[Array]
+            if isinstance(rows, Ordered):
+                batches = span_batches(rows.found(), size, fewer=fewer)
+                blocks = (read_spans(state, fields, spans, n) for spans, n in batches)
+            else:
+                parts = resized(rows.parts(fields.stored), fields.stored, size)
+                blocks = (joined(fields, columns, n) for columns, n in parts)
+            for block in blocks:
+                yield block if self._path is not None else read_only(block)
 
     def __iter__(self) -> Iterator[Any]:
         if self._path is None:
@@ -236,47 +283,52 @@ class Selection(Exports):
         return (value for block in self.blocks() for value in block)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        state = self._state()
-        fields = self._fields(state.schema)
-        spans, n = self._spans(state)
-        check_load(n * fields.row_nbytes, self._label())
-        return to_array(read_spans(state, fields, spans, n), dtype, copy, self._label())
+        with self._table._hold() as view:
+            state = self._state(view)
+            fields = self._fields(state.schema)
+            rows = self._rows(state)
+            check_load(rows.count() * fields.row_nbytes, self._label())
+            return to_array(_read_all(rows, fields), dtype, copy, self._label())
 
-    def _all_spans(self, state: TableState) -> tuple[Sequence[Span], int]:
-        return self._spans(state)
+    def _array(self, state: TableState, fields: Fields) -> Array:
+        return _read_all(self._rows(state), fields)
 
-    def _span_blocks(self, state: TableState, size: int) -> Iterator[tuple[Sequence[Span], int]]:
-        for spans in _batches(self._found(state), size, fewer=True):
-            yield spans, spans[-1].at + spans[-1].n
+    def _columns(self, state: TableState, fields: Fields) -> Part:
+        return self._rows(state).columns(fields.stored)
 
-    def _positions(self, state: TableState) -> Array:
-        return self._indices(state)
+    def _column_blocks(self, state: TableState, fields: Fields, size: int) -> Iterator[Part]:
+        rows = self._rows(state)
+        if isinstance(rows, Ordered):
+            return rows.blocks(fields.stored, size)
+        return resized(rows.parts(fields.stored), fields.stored, size)
+
+    def _row_blocks(
+        self, state: TableState, size: int
+    ) -> Iterator[tuple[Sequence[Span], int, Sequence[int]]]:
+        rows = self._rows(state)
+        if isinstance(rows, Ordered):
+            for spans, n in span_batches(rows.found(), size, fewer=True):
+                yield spans, n, range(n)
+            return
+        positions = rows.positions()
+        for start in range(0, len(positions), size):
+            some = positions[start : start + size]
+            order = np.argsort(some)
+            places = np.empty_like(order)
+            places[order] = np.arange(len(some))
+            yield plan(state, some[order]), len(some), places.tolist()
 
     # Numbers
 
-    def sum(self) -> Any:
-        """Return the sum of the column, of NumPy's dtype for it; 0 when there is no row."""
-        return aggregates.total(self._values())
-
-    def mean(self) -> Any:
-        """Return the mean of the column; nan when there is no row."""
-        return aggregates.mean(self._values())
-
-    def min(self) -> Any:
-        """Return the smallest value; raises `ValueError` when there is no row."""
-        return aggregates.smallest(self._values())
-
-    def max(self) -> Any:
-        """Return the largest value; raises `ValueError` when there is no row."""
-        return aggregates.largest(self._values())
-
-    def _values(self) -> tuple[np.dtype[Any], str, Iterator[Array]]:
+    def _reduce(self, work: Callable[[Values], T], *, skipna: bool = False) -> T:
         if self._path is None:
             raise SelectionError(
                 f'{self._label()} has several columns; take one, as in hits["size"].sum()'
             )
-        fields = self._fields(self._state().schema)
-        return fields.dtype, self._label(), self.blocks()
+        with self._table._hold() as view:
+            state = self._state(view)
+            leaf = self._fields(state.schema).only_leaf(self._label())
+            return work(Values(self._rows(state), leaf, self._label(), skipna))
 
     # Changing
 
@@ -319,12 +371,18 @@ class Selection(Exports):
         table = self._table
         with table._write() as txn:
             state = self._state(txn)
-            found = self._found(state)
-            return update_found(txn, table, state, found, values, {**self._params, **params})
+            rows = self._rows(state)
+            if isinstance(rows, Ordered):
+                found = rows.found()
+            else:
+                positions = rows.positions()
+                order = np.argsort(positions)
+                values = _reordered(values, order)
+                found = Ordered(state).pick(positions[order]).found()
+            return update_found(txn, table, state, found, values, {**self._all_params(), **params})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        shown = self._path, self._names
-        return _again, (self._table, self._condition, self._params, *shown)
+        return _again, (self._table, self._steps, self._path, self._names)
 
     def __repr__(self) -> str:
         return selection_repr(self)
@@ -346,17 +404,39 @@ class Selection(Exports):
 
 def _again(
     table: Table,
-    condition: str | Expr,
-    params: Mapping[str, Any],
+    steps: tuple[Step, ...],
     path: tuple[str, ...] | None,
     names: tuple[str, ...] | None,
 ) -> Selection:
     """Return a selection that was pickled; its table is that of the same commit."""
-    return Selection(table, condition, params, path=path, names=names)
+    return Selection(table, steps, path=path, names=names)
+
+
+def _read_all(rows: RowSet, fields: Fields) -> Array:
+    if isinstance(rows, Ordered):
+        spans, n = rows.spans()
+        return read_spans(rows.state, fields, spans, n)
+    return joined(fields, *rows.columns(fields.stored))
+
+
+def _reordered(values: Any, order: Array) -> Any:
+    """Return the values of an update in the order of the table, those that are one a row."""
+    if not isinstance(values, Mapping) or len(order) < 2:
+        return values
+    out = {}
+    for name, value in values.items():
+        if isinstance(value, list) and len(value) == len(order):
+            value = [value[at] for at in order.tolist()]
+        elif not isinstance(value, str | bytes | tuple) and not is_expression(value):
+            array = np.asarray(value) if hasattr(value, "__array__") else None
+            if array is not None and array.ndim and len(array) == len(order):
+                value = array[order]
+        out[name] = value
+    return out
 
 
 def _limit(index: Any) -> int | None:
-    """Return how many hits are enough for an index, None for all."""
+    """Return how many rows are enough for an index, None for all."""
     if isinstance(index, slice):
         parts = index.start, index.stop, index.step
         if not all(part is None or hasattr(part, "__index__") for part in parts):
@@ -366,22 +446,3 @@ def _limit(index: Any) -> int | None:
     elif isinstance(index, int | np.integer) and not isinstance(index, bool) and index >= 0:
         return int(index) + 1
     return None
-
-
-def _batches(found: Iterator[list[Found]], size: int, *, fewer: bool) -> Iterator[list[Span]]:
-    """Cut what is found into runs of `size` rows, or of fewer where strings are long."""
-    spans: list[Span] = []
-    n = 0
-    for some in found:
-        for hit in some:
-            low = 0
-            while low < len(hit.ordinals):
-                take = min(len(hit.ordinals) - low, size - n)
-                spans.append(Span(hit.group, hit.ordinals[low : low + take], n))
-                n, low = n + take, low + take
-                long = fewer and hit.group.record.tier == FULL_TIER
-                if n == size or (long and low == len(hit.ordinals)):
-                    yield spans
-                    spans, n = [], 0
-    if spans:
-        yield spans

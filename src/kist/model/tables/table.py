@@ -28,17 +28,19 @@ from kist.model.tables.column import Column, Columns
 from kist.model.tables.dtype import dtype_by_name, row_dtype
 from kist.model.tables.fields import Fields, all_fields, field_at, named_fields, parse_path
 from kist.model.tables.input import blocks_of, schema_for
+from kist.model.tables.queries import Queries
 from kist.model.tables.repr import table_html, table_repr
 from kist.model.tables.row import Row
 from kist.model.tables.row_loop import iter_rows
 from kist.model.tables.selection import Selection
 from kist.model.tables.show import stored_bytes, table_info
 from kist.model.tables.write import append_blocks, put_new_table
-from kist.query import Expr, Operators, as_expr
+from kist.query import Operators
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
     from kist.model.info import Info
+    from kist.model.tables.steps import Step
 
 __all__ = ["Column", "Columns", "Table", "create_table"]
 
@@ -93,7 +95,7 @@ def _target_of(dtype: Any, what: str) -> Target:
     return Target(tuple(dtype_by_name(row_dtype(dtype, what))))
 
 
-class Table(Changing, Node):
+class Table(Queries, Changing, Node):
     """A table: rows of named fields, kept in the order in which they were appended.
 
     Rows are indexed as in NumPy. A name gives a `Column`, a list of names `Columns`, a condition
@@ -203,7 +205,7 @@ class Table(Changing, Node):
             named_fields(self._state().schema, index)
             return Columns(self, index)
         if isinstance(index, Operators):
-            return Selection(self, as_expr(index), {})
+            return self.where(index)
         return read_only(self._read(index))[()]
 
     def blocks(self, n_rows: int | None = None) -> Iterator[Array]:
@@ -217,26 +219,11 @@ class Table(Changing, Node):
     def __iter__(self) -> Iterator[Row]:
         return iter_rows(self)
 
-    def where(
-        self, expression: str | Expr, params: Mapping[str, Any] | None = None, /, **more: Any
-    ) -> Selection:
-        """Return the rows where a condition holds; nothing is read yet.
+    def _then(self, *steps: Step) -> Selection:
+        return Selection(self, steps)
 
-        Parameters
-        ----------
-        expression : str or expression
-            ``"(price > limit) & (sym == 'AAPL')"``, or what ``table["price"] > 100`` builds.
-        params, **more
-            Values of the names that are not columns.
-
-        Raises
-        ------
-        QueryError
-            An unknown name or function, or dtypes that do not fit; points at the place.
-        """
-        if not isinstance(expression, str):
-            expression = as_expr(expression)
-        return Selection(self, expression, {**(params or {}), **more})
+    def _shown(self) -> list[str]:
+        return list(self.columns)
 
     # Changing
 

@@ -1,0 +1,329 @@
+"""Groups of rows with equal keys, and what is computed of each: ``group_by(...).agg(...)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from kist._kernels.ordering import sortable, stable_order
+from kist.errors import QueryError, SelectionError
+from kist.format.schema import Leaf
+from kist.model.tables.accumulators import (
+    Accumulator,
+    Count,
+    Edge,
+    Extreme,
+    Mean,
+    Sum,
+    Variance,
+    is_missing,
+)
+from kist.model.tables.base import read_only
+from kist.model.tables.collected import Collected, Distinct, Quantile
+from kist.model.tables.grouping import Groups, Local, local_groups
+from kist.model.tables.operands import Operand, all_leaves, nearest
+from kist.model.tables.rowset import RowSet
+
+if TYPE_CHECKING:
+    from kist.format.schema import Schema
+    from kist.model.tables.selection import Selection
+
+__all__ = ["GroupBy", "first_ranks"]
+
+Array = np.ndarray[Any, Any]
+
+_ROWS: Final = 65_536
+"""Rows that are grouped at a time."""
+
+Make = Callable[..., Accumulator]
+
+_FUNCTIONS: dict[str, Make] = {
+    "count": lambda dtype, label, ddof: Count(),
+    "sum": lambda dtype, label, ddof: Sum(dtype, label),
+    "mean": lambda dtype, label, ddof: Mean(dtype, label),
+    "min": lambda dtype, label, ddof: Extreme(dtype, label, largest=False),
+    "max": lambda dtype, label, ddof: Extreme(dtype, label, largest=True),
+    "std": lambda dtype, label, ddof: Variance(dtype, label, ddof, root=True),
+    "var": lambda dtype, label, ddof: Variance(dtype, label, ddof, root=False),
+    "first": lambda dtype, label, ddof: Edge(dtype, last=False),
+    "last": lambda dtype, label, ddof: Edge(dtype, last=True),
+    "nunique": lambda dtype, label, ddof: Distinct(dtype, label),
+    "median": lambda dtype, label, ddof: Quantile(dtype, label, 0.5),
+    "quantile": lambda dtype, label, ddof, q: Quantile(dtype, label, q),
+}
+_WITH_NULLS: Final = ("first", "last")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One column of the result."""
+
+    name: str
+    func: str
+    what: Any = None  # column or expression; None to count rows
+    args: tuple[Any, ...] = ()
+
+
+class GroupBy:
+    """Rows of a table in groups of equal keys; `agg` computes something of each group.
+
+    Comes from ``group_by`` of tables and selections.
+
+    Examples
+    --------
+    >>> import kist, numpy as np
+    >>> with kist.open(":memory:") as store:
+    ...     rows = [("b", 1.5), ("a", 2.0), ("b", 2.5)]
+    ...     store["t"] = np.array(rows, [("s", "S1"), ("x", "f8")])
+    ...     store["t"].group_by("s").agg("count", mean=("x", "mean"))
+    array([(b'a', 1, 2.), (b'b', 2, 2.)],
+          dtype=[('s', 'S1'), ('count', '<i8'), ('mean', '<f8')])
+    """
+
+    def __init__(
+        self,
+        selection: Selection,
+        keys: Sequence[tuple[str, Any]],
+        *,
+        ddof: float = 0,
+        skipna: bool = False,
+    ) -> None:
+        self._selection = selection
+        self._keys = tuple(keys)
+        self._ddof, self._skipna = ddof, skipna
+        if not keys:
+            raise SelectionError("group_by needs at least one column")
+        names = [name for name, _ in keys]
+        if len(set(names)) < len(names):
+            raise SelectionError(f"group_by: keys are named twice in {names!r}")
+        self._operands(selection._state().schema)  # errors come now
+
+    def _operands(self, schema: Schema) -> list[Operand]:
+        return [self._selection._operand(schema, what) for _, what in self._keys]
+
+    def __repr__(self) -> str:
+        keys = ", ".join(name for name, _ in self._keys)
+        return f"<kist.GroupBy {keys} of {self._selection._label()}>"
+
+    def agg(self, *specs: Any, **named: Any) -> Array:
+        """Compute something of each group.
+
+        Parameters
+        ----------
+        *specs : "count", or mapping of str to str or list of str
+            ``"count"`` counts rows. ``{"price": "mean"}`` gives a field ``price``, and
+            ``{"price": ["mean", "max"]}`` the fields ``price_mean`` and ``price_max``.
+        **named : tuple of (column, function), or "count"
+            ``mean_price=("price", "mean")``; the column may be an expression from `kist.expr`, and
+            ``("price", "quantile", 0.9)`` passes an argument.
+
+        Returns
+        -------
+        structured ndarray, shape (n_groups,)
+            Read-only: the keys, then the results, sorted by the keys; NaN, NaT and missing keys
+            are one group, the last. Results have NumPy's dtypes. ``pandas.DataFrame(result)``
+            makes a frame of it, and ``store["summary"] = result`` a table.
+
+        Raises
+        ------
+        QueryError
+            There is no such function; says which there are.
+        ColumnNotFoundError
+            There is no such column.
+        DTypeError
+            The column has no such result.
+        TooLargeError
+            The groups take more than `kist.options.max_memory`.
+
+        Notes
+        -----
+        The functions are ``count`` (values that are not null), ``sum``, ``mean``, ``min``,
+        ``max``, ``std``, ``var``, ``first``, ``last``, ``nunique``, ``median`` and ``quantile``.
+        Nulls are skipped, except by ``first`` and ``last``. NaN and NaT are values, as in NumPy:
+        one of them makes a sum NaN, unless ``group_by(..., skipna=True)`` says to skip them.
+        ``std`` and ``var`` divide by n; ``group_by(..., ddof=1)`` divides by n - 1, as pandas does.
+
+        The table is read once, page by page. Groups stay in memory. Values for quantiles and
+        ``nunique`` go through a temporary file when they are too many.
+        """
+        wanted = _wanted(specs, named)
+        names = [name for name, _ in self._keys] + [one.name for one in wanted]
+        double = sorted({name for name in names if names.count(name) > 1})
+        if double:
+            raise SelectionError(f"agg: two fields of the result are named {double[0]!r}")
+        with self._selection.table._hold() as view:
+            state = self._selection._state(view)
+            keys = self._operands(state.schema)
+            columns = [
+                _Column(self._selection, state.schema, one, self._ddof, self._skipna)
+                for one in wanted
+            ]
+            rows = self._selection._rows(state)
+            groups = _Run(rows, keys, columns, f"group_by of {self._selection._label()}").run()
+        at, values = groups.keys()
+        words = [word for column in values for word in sortable(column)]
+        order = stable_order(words)
+        found = [column[order] for column in values]
+        found += [column.accumulator.finish(at[order]) for column in columns]
+        return _structured(names, found)
+
+    def count(self) -> Array:
+        """Return the number of rows of each group; short for ``agg("count")``."""
+        return self.agg("count")
+
+
+def _structured(names: Sequence[str], columns: Sequence[Array]) -> Array:
+    dtypes = ["O" if column.dtype.kind == "T" else column.dtype for column in columns]
+    out = np.empty(len(columns[0]), list(zip(names, dtypes, strict=True)))
+    for name, column in zip(names, columns, strict=True):
+        out[name] = column
+    return read_only(out)
+
+
+def _wanted(specs: Sequence[Any], named: Mapping[str, Any]) -> list[_Wanted]:
+    wanted: list[_Wanted] = []
+    for spec in specs:
+        if spec == "count" and isinstance(spec, str):
+            wanted.append(_Wanted("count", "count"))
+        elif isinstance(spec, Mapping):
+            for column, funcs in spec.items():
+                if isinstance(funcs, str):
+                    wanted.append(_checked(str(column), column, funcs))
+                else:
+                    wanted += [_checked(f"{column}_{func}", column, func) for func in funcs]
+        else:
+            raise QueryError(
+                f"agg: {spec!r} does not say of which column; write "
+                'agg("count"), agg({"price": ["mean", "max"]}) or agg(mean=("price", "mean"))'
+            )
+    for name, spec in named.items():
+        if isinstance(spec, str) and spec == "count":
+            wanted.append(_Wanted(name, "count"))
+        elif isinstance(spec, tuple) and len(spec) >= 2:
+            wanted.append(_checked(name, *spec))
+        else:
+            raise QueryError(
+                f'agg: {name}={spec!r} is neither "count" nor (column, function), '
+                'as in mean=("price", "mean")'
+            )
+    if not wanted:
+        raise QueryError('agg needs something to compute, as in agg("count")')
+    return wanted
+
+
+def _checked(name: str, what: Any, func: Any, *args: Any) -> _Wanted:
+    if not isinstance(func, str) or func not in _FUNCTIONS:
+        hint = nearest(func, _FUNCTIONS) if isinstance(func, str) else ""
+        raise QueryError(f"agg: no function {func!r}{hint}; there are {', '.join(_FUNCTIONS)}")
+    if len(args) != (func == "quantile"):
+        more = "takes one argument, as in" if func == "quantile" else "takes no argument;"
+        raise QueryError(f'agg: {func} {more} {name}=("price", "quantile", 0.9)')
+    return _Wanted(name, func, what, args)
+
+
+class _Column:
+    """One column of the result, while it is computed."""
+
+    def __init__(
+        self, selection: Selection, schema: Schema, wanted: _Wanted, ddof: float, skipna: bool
+    ) -> None:
+        self.operand = None if wanted.what is None else selection._operand(schema, wanted.what)
+        dtype = np.dtype("i8") if self.operand is None else self.operand.dtype
+        label = "" if self.operand is None else f"column {self.operand.name!r}"
+        self.accumulator = _FUNCTIONS[wanted.func](dtype, label, ddof, *wanted.args)
+        self._keeps_nulls = wanted.func in _WITH_NULLS
+        self._skipna = skipna or wanted.func == "nunique"
+
+    def local(self, columns: Mapping[int, Array], groups: Local) -> Any:
+        """Look at some rows, on any thread."""
+        codes, n = groups.codes, len(groups.codes)
+        values = codes if self.operand is None else self.operand.of(columns, n)
+        if self.operand is not None and not (self._keeps_nulls and not self._skipna):
+            missing = is_missing(values, skipna=self._skipna)
+            if missing is not None and missing.any():
+                values, codes = values[~missing], codes[~missing]
+        if not values.dtype.isnative:
+            values = values.astype(values.dtype.newbyteorder("="))
+        return self.accumulator.local(values, codes, groups.size)
+
+    def merge(self, part: Any, groups: Local, at: Array) -> None:
+        """Add what `local` found; `at` are the groups of the whole for those present."""
+        self.accumulator.grow(int(at.max(initial=-1)) + 1)
+        if isinstance(self.accumulator, Collected):
+            _, codes, counts = part
+            there = np.zeros(groups.size, np.int64)
+            there[groups.present] = at
+            self.accumulator.put(part, there[codes], at, counts[groups.present])
+        else:
+            self.accumulator.merge(tuple(array[groups.present] for array in part), at)
+
+
+class _Run:
+    """One pass over the rows."""
+
+    def __init__(
+        self, rows: RowSet, keys: Sequence[Operand], columns: Sequence[_Column], what: str
+    ) -> None:
+        self._rows, self._keys, self._columns, self._what = rows, keys, columns, what
+
+    def run(self) -> Groups:
+        """Return the groups; the accumulators of the columns know them."""
+        columns = self._columns
+        operands = [*self._keys, *(one.operand for one in columns if one.operand is not None)]
+        leaves = all_leaves(operands)
+        groups = Groups([key.dtype for key in self._keys])
+        ordered = any(one.accumulator.ordered for one in columns)
+        for parts in self._rows.map(leaves, partial(self._local, leaves), ordered=ordered):
+            for keys, local, found in parts:
+                at, _ = groups.number(keys)
+                for column, part in zip(columns, found, strict=True):
+                    column.merge(part, local, at)
+                groups.check(sum(one.accumulator.nbytes for one in columns), self._what)
+        return groups
+
+    def _local(
+        self, leaves: Sequence[Leaf], arrays: list[Array], n: int
+    ) -> list[tuple[list[Array], Local, list[Any]]]:
+        found = []
+        for start in range(0, n, _ROWS):
+            size = min(_ROWS, n - start)
+            some = {
+                leaf.id: array[start * leaf.n_values : (start + size) * leaf.n_values]
+                for leaf, array in zip(leaves, arrays, strict=True)
+            }
+            keys = [key.of(some, size) for key in self._keys]
+            local = local_groups(keys, size)
+            parts = [column.local(some, local) for column in self._columns]
+            found.append(([values[local.first] for values in keys], local, parts))
+        return found
+
+
+def first_ranks(rows: RowSet, leaves: Sequence[Leaf], what: str) -> Array:
+    """Return the ranks of the rows that are the first with their values, ascending."""
+    groups: Groups | None = None
+    found: list[Array] = []
+    start = 0
+    for n, local, keys in rows.map(leaves, partial(_distinct, leaves)):
+        if groups is None:
+            groups = Groups([values.dtype for values in keys])
+        _, new = groups.number(keys)
+        found.append(np.sort(local.first[new]) + start)
+        start += n
+        groups.check(sum(array.nbytes for array in found), what)
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def _distinct(
+    leaves: Sequence[Leaf], arrays: list[Array], n: int
+) -> tuple[int, Local, list[Array]]:
+    keys = [
+        column
+        for leaf, array in zip(leaves, arrays, strict=True)
+        for column in (array.reshape(n, leaf.n_values).T if leaf.n_values != 1 else [array])
+    ]
+    local = local_groups(keys, n)
+    return n, local, [np.ascontiguousarray(values)[local.first] for values in keys]

@@ -1,0 +1,172 @@
+"""Which rows have equal keys: numbers for groups, first within some rows, then over all.
+
+The keys of some rows are numbered on their own, which threads can do side by side; only the
+groups found there are then looked up among all groups so far. NaN, NaT and missing strings are
+equal to each other here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kist import options
+from kist._kernels.numbering import TupleNumbering, key_words
+from kist._kernels.strings import missing_of, sizes
+from kist.codecs.strings import matrix_of
+from kist.errors import TooLargeError
+from kist.model.tables.accumulators import grown
+
+__all__ = ["Groups", "Local", "local_groups"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Local(NamedTuple):
+    """Groups among some rows.
+
+    Attributes
+    ----------
+    codes : ndarray of int64, shape (n,)
+        Group of each row; numbers may be left out.
+    size : int
+        One more than the highest number.
+    present : ndarray of int64
+        The numbers that stand for a group, ascending.
+    first : ndarray of int64
+        First row of each of them.
+    """
+
+    codes: Array
+    size: int
+    present: Array
+    first: Array
+
+
+def local_groups(keys: Sequence[Array], n: int) -> Local:
+    """Number the groups among some rows.
+
+    Parameters
+    ----------
+    keys : sequence of ndarray, shape (n,)
+        Values of each key.
+    """
+    words = [word for values in keys for word in _words(values)]
+    # Most words of fixed-width text are the same everywhere.
+    words = [word for word in words if n and (word[0] != word[-1] or word.min() != word.max())]
+    if not words:
+        nothing = np.zeros(min(n, 1), np.int64)
+        return Local(np.zeros(n, np.int64), 1, nothing, nothing)
+    table = TupleNumbering(len(words))
+    codes = table.number(words)
+    first = np.full(table.count, -1, np.int64)
+    # Of several rows of a group the last one assigned stays: from behind, the first row.
+    first[codes[::-1]] = np.arange(n - 1, -1, -1)
+    present = np.flatnonzero(first >= 0)
+    return Local(codes, table.count, present, first[present])
+
+
+def _words(values: Array) -> list[Array]:
+    """Return words that are equal where values are, for these values only."""
+    if values.dtype.kind != "T":
+        return key_words(values)
+    lengths, missing = sizes(values)
+    matrix = matrix_of(values, lengths)
+    if matrix is None and lengths.any():
+        return [_listed(values)]
+    words: list[Array] = []
+    if matrix is not None:
+        words += key_words(np.ascontiguousarray(matrix).view(f"V{matrix.shape[1]}")[:, 0])
+        if np.count_nonzero(matrix) != int(lengths.sum()):
+            words.append(lengths.view(np.uint64))  # strings with NULs
+    if missing is not None:
+        words.append(missing.astype(np.uint64))
+    return words or [np.zeros(len(values), np.uint64)]
+
+
+def _listed(values: Array) -> Array:
+    """Return a number for each string, by a dict: for strings too long for a matrix."""
+    missing = missing_of(values)
+    texts = values.tolist()
+    if missing is not None:
+        for at in np.flatnonzero(missing).tolist():
+            texts[at] = None
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    return np.fromiter(map(numbers.__getitem__, texts), np.uint64, len(texts))
+
+
+class Groups:
+    """All groups so far, with their keys.
+
+    Parameters
+    ----------
+    dtypes : sequence of dtype
+        Of the keys.
+    """
+
+    def __init__(self, dtypes: Sequence[np.dtype[Any]]) -> None:
+        self._dtypes = list(dtypes)
+        self._table: TupleNumbering | None = None
+        self._texts: list[dict[str | None, int]] = [{} for _ in dtypes]
+        self._seen = np.zeros(0, bool)
+        self._new: list[tuple[Array, list[Array]]] = []
+        self._key_bytes = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self._key_bytes + (0 if self._table is None else self._table.nbytes)
+
+    def number(self, keys: Sequence[Array]) -> tuple[Array, Array]:
+        """Return the numbers of some groups, and which of them are new.
+
+        Parameters
+        ----------
+        keys : sequence of ndarray, shape (n,)
+            Keys of the groups, which all differ.
+        """
+        words = [
+            word
+            for values, texts in zip(keys, self._texts, strict=True)
+            for word in (key_words(values) if values.dtype.kind != "T" else [_known(values, texts)])
+        ]
+        if self._table is None:
+            self._table = TupleNumbering(len(words))
+        codes = self._table.number(words)
+        self._seen = grown(self._seen, self._table.count, False)
+        new = ~self._seen[codes]
+        if new.any():
+            self._seen[codes[new]] = True
+            kept = [values[new] for values in keys]
+            self._new.append((codes[new], kept))
+            self._key_bytes += sum(values.nbytes for values in kept)
+        return codes, new
+
+    def keys(self) -> tuple[Array, list[Array]]:
+        """Return the numbers of all groups, and their keys."""
+        if not self._new:
+            return np.zeros(0, np.int64), [np.zeros(0, dtype) for dtype in self._dtypes]
+        codes = np.concatenate([codes for codes, _ in self._new])
+        columns = zip(*(keys for _, keys in self._new), strict=True)
+        return codes, [np.concatenate(column) for column in columns]
+
+    def check(self, more: int, what: str) -> None:
+        """Raise `TooLargeError` when the groups, and `more` bytes beside them, are too many."""
+        nbytes = self.nbytes + more
+        if nbytes > options.max_memory:
+            raise TooLargeError(
+                f"{what}: {np.count_nonzero(self._seen):,} groups so far take {nbytes:,} bytes, "
+                f"more than kist.options.max_memory = {options.max_memory:,}; group by fewer "
+                "distinct values, raise the option, or sort_by() the keys and go through blocks()"
+            )
+
+
+def _known(values: Array, texts: dict[str | None, int]) -> Array:
+    """Return the numbers of strings, which stay the same from call to call."""
+    missing = missing_of(values)
+    gone = np.zeros(len(values), bool) if missing is None else missing
+    pairs = zip(values.tolist(), gone.tolist(), strict=True)
+    numbers = (texts.setdefault(None if no else text, len(texts)) for text, no in pairs)
+    return np.fromiter(numbers, np.uint64, len(values))

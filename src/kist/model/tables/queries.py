@@ -1,0 +1,192 @@
+"""Steps that tables, columns and selections offer; each gives a new selection and reads nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kist.errors import SelectionError
+from kist.model.tables.steps import (
+    Distinct,
+    Limit,
+    Sample,
+    SortBy,
+    Step,
+    Tail,
+    Where,
+    sort_keys,
+)
+from kist.query import Expr, as_expr
+
+if TYPE_CHECKING:
+    from kist.model.tables.groupby import GroupBy
+    from kist.model.tables.selection import Selection
+
+__all__ = ["Queries"]
+
+
+class Queries:
+    """Mixin of what has rows that can be selected, sorted and grouped."""
+
+    __slots__ = ()
+
+    def _then(self, *steps: Step) -> Selection:
+        """Return these rows with further steps."""
+        raise TypeError(f"{type(self).__name__} has no rows")
+
+    def _shown(self) -> list[str]:
+        """Return the names of the columns shown."""
+        raise TypeError(f"{type(self).__name__} has no columns")
+
+    def _all_params(self) -> dict[str, Any]:
+        """Return the parameters of the conditions so far, which later expressions may name."""
+        return {}
+
+    def where(
+        self,
+        expression: str | Expr | Any,
+        params: Mapping[str, Any] | None = None,
+        /,
+        **more: Any,
+    ) -> Selection:
+        """Return the rows where a condition holds; nothing is read yet.
+
+        Parameters
+        ----------
+        expression : str or expression
+            ``"(price > limit) & (sym == 'AAPL')"``, or what ``table["price"] > 100`` builds. It may
+            name any column of the table.
+        params, **more
+            Values of the names that are not columns.
+
+        Raises
+        ------
+        QueryError
+            An unknown name or function, or dtypes that do not fit; points at the place.
+        """
+        if not isinstance(expression, str):
+            expression = as_expr(expression)
+        return self._then(Where(expression, {**(params or {}), **more}))
+
+    def sort_by(self, *by: Any, descending: bool | Sequence[bool] = False) -> Selection:
+        """Return the rows sorted by some columns; rows that are equal in all stay in their order.
+
+        Parameters
+        ----------
+        *by : str, column or expression
+            The most significant first; a list is taken apart. A column sorts by itself.
+        descending : bool or list of bool
+            For all, or for each of them. NaN, NaT and missing values are last either way.
+
+        Notes
+        -----
+        With ``limit(k)`` behind it only the best `k` rows are kept while the keys are read, and
+        pages that cannot hold any of them are not read. Rows that take more than
+        `kist.options.max_memory` are sorted through a temporary file.
+
+        Examples
+        --------
+        >>> import kist, numpy as np
+        >>> with kist.open(":memory:") as store:
+        ...     store["t"] = np.array([(1, 2.5), (2, 4.5), (3, 3.5)], [("a", "i4"), ("b", "f8")])
+        ...     t = store["t"]
+        ...     t.sort_by("b", descending=True).limit(2)["a"][:]
+        array([2, 3], dtype=int32)
+        """
+        if not by and len(self._shown()) == 1:
+            by = tuple(self._shown())
+        return self._then(SortBy(sort_keys(by, descending), self._all_params()))
+
+    def limit(self, n: int, offset: int = 0) -> Selection:
+        """Return the first `n` rows, after leaving out `offset` of them."""
+        return self._then(Limit(_number(n, "limit"), _number(offset, "offset")))
+
+    def head(self, n: int = 5) -> Selection:
+        """Return the first `n` rows; pandas' and polars' name for `limit`."""
+        return self.limit(n)
+
+    def tail(self, n: int = 5) -> Selection:
+        """Return the last `n` rows, in their order."""
+        return self._then(Tail(_number(n, "tail")))
+
+    def sample(self, n: int, seed: int | None = None) -> Selection:
+        """Return `n` rows drawn at random, each at most once, in their order.
+
+        All rows when there are fewer.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        seed : int, optional
+            The same seed draws the same rows of the same table. Without one it is drawn now, so
+            that one selection shows the same rows whenever it is read.
+        """
+        seed = secrets.randbits(63) if seed is None else _number(seed, "seed")
+        return self._then(Sample(_number(n, "sample"), seed))
+
+    def distinct(self, *names: str) -> Selection:
+        """Return the first row with each combination of values.
+
+        Parameters
+        ----------
+        *names : str
+            Columns that count; all that are shown by default.
+
+        Notes
+        -----
+        NaN equals NaN here. The distinct values must fit into `kist.options.max_memory`, else
+        `TooLargeError` is raised when the rows are read.
+        """
+        for name in names:
+            if not isinstance(name, str):
+                raise SelectionError(f"distinct takes names of columns, not {name!r}")
+        return self._then(Distinct(names or tuple(self._shown())))
+
+    def group_by(self, *keys: Any, ddof: float = 0, skipna: bool = False, **named: Any) -> GroupBy:
+        """Return the rows in groups of equal keys, for ``.agg(...)``.
+
+        Parameters
+        ----------
+        *keys : str, column or expression
+            What is equal within a group; a list is taken apart.
+        ddof : float
+            ``std`` and ``var`` divide by n - `ddof`.
+        skipna : bool
+            Leave NaN and NaT out of what is computed.
+        **named : str, column or expression
+            Further keys, under names of your own: ``hour=kist.expr("time // 3600")``.
+
+        Examples
+        --------
+        >>> import kist, numpy as np
+        >>> with kist.open(":memory:") as store:
+        ...     rows = [("b", 1.5), ("a", 2.0), ("b", 2.5)]
+        ...     store["t"] = np.array(rows, [("s", "S1"), ("x", "f8")])
+        ...     store["t"].group_by("s").agg({"x": ["mean", "max"]})
+        array([(b'a', 2., 2. ), (b'b', 2., 2.5)],
+              dtype=[('s', 'S1'), ('x_mean', '<f8'), ('x_max', '<f8')])
+        """
+        from kist.model.tables.groupby import GroupBy
+
+        if len(keys) == 1 and isinstance(keys[0], list | tuple):
+            keys = tuple(keys[0])
+        pairs = [(key if isinstance(key, str) else _name_of(key), key) for key in keys]
+        pairs += list(named.items())
+        return GroupBy(self._then(), pairs, ddof=ddof, skipna=skipna)
+
+
+def _name_of(key: Any) -> str:
+    return str(getattr(key, "name", None) or repr(key))
+
+
+def _number(value: Any, what: str) -> int:
+    if isinstance(value, bool | np.bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{what} is an int, not {type(value).__name__}")
+    number = int(value.__index__())
+    if number < 0:
+        raise ValueError(f"{what} must not be negative, not {number}")
+    return number

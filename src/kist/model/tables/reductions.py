@@ -1,0 +1,162 @@
+"""What columns and selections of one column offer as numbers: sums, extremes, quantiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from kist.model.tables import aggregates
+from kist.model.tables.aggregates import Values
+from kist.model.tables.collected import count_distinct, quantiles
+
+__all__ = ["Reductions"]
+
+Array = np.ndarray[Any, Any]
+T = TypeVar("T")
+
+
+class Reductions:
+    """Mixin of what has the values of one column.
+
+    Every method reads the rows of one moment, page by page. Missing strings are skipped. NaN and
+    NaT are values, as in NumPy: a sum with one of them is NaN; ``skipna=True`` leaves them out.
+    `axis`, `dtype` and `out` are there for NumPy's functions, which pass them on.
+    """
+
+    __slots__ = ()
+
+    def _reduce(self, work: Callable[[Values], T], *, skipna: bool = False) -> T:
+        """Return what a function makes of the values, read from one state of the table."""
+        raise TypeError(f"{type(self).__name__} has no values")
+
+    def _number(
+        self,
+        work: Callable[[Values], Any],
+        skipna: bool,
+        axis: object,
+        dtype: object = None,
+        out: object = None,
+    ) -> Any:
+        if axis is not None or dtype is not None or out is not None:
+            raise TypeError("this takes no axis, dtype or out; read the column into an array first")
+        return self._reduce(work, skipna=skipna)
+
+    def sum(
+        self, axis: None = None, dtype: None = None, out: None = None, *, skipna: bool = False
+    ) -> Any:
+        """Return the sum of the column, of NumPy's dtype for it; 0 when there is no row."""
+        return self._number(aggregates.total, skipna, axis, dtype, out)
+
+    def mean(
+        self, axis: None = None, dtype: None = None, out: None = None, *, skipna: bool = False
+    ) -> Any:
+        """Return the mean of the column; nan when there is no row."""
+        return self._number(aggregates.mean, skipna, axis, dtype, out)
+
+    def min(self, axis: None = None, out: None = None, *, skipna: bool = False) -> Any:
+        """Return the smallest value; raises `ValueError` when there is no row.
+
+        Pages of which all rows count are answered by their statistics, without being read.
+        """
+        return self._number(partial(aggregates.extreme, largest=False), skipna, axis, None, out)
+
+    def max(self, axis: None = None, out: None = None, *, skipna: bool = False) -> Any:
+        """Return the largest value; otherwise like `min`."""
+        return self._number(partial(aggregates.extreme, largest=True), skipna, axis, None, out)
+
+    def var(
+        self,
+        axis: None = None,
+        dtype: None = None,
+        out: None = None,
+        ddof: float = 0,
+        *,
+        skipna: bool = False,
+    ) -> Any:
+        """Return the variance: squared differences from the mean, divided by n - `ddof`.
+
+        nan when there are not enough rows. `ddof` is 0 as in NumPy; pandas takes 1.
+        """
+        work = partial(aggregates.variance, ddof=ddof, root=False)
+        return self._number(work, skipna, axis, dtype, out)
+
+    def std(
+        self,
+        axis: None = None,
+        dtype: None = None,
+        out: None = None,
+        ddof: float = 0,
+        *,
+        skipna: bool = False,
+    ) -> Any:
+        """Return the standard deviation, the square root of `var`."""
+        work = partial(aggregates.variance, ddof=ddof, root=True)
+        return self._number(work, skipna, axis, dtype, out)
+
+    def any(self, axis: None = None, out: None = None) -> Any:
+        """Return whether any value is true; reads no further than the first one."""
+        return self._number(partial(aggregates.every, any_of=True), False, axis, None, out)
+
+    def all(self, axis: None = None, out: None = None) -> Any:
+        """Return whether all values are true; reads no further than the first that is not."""
+        return self._number(partial(aggregates.every, any_of=False), False, axis, None, out)
+
+    def argmin(self, axis: None = None, out: None = None, *, skipna: bool = False) -> Any:
+        """Return the place of the first smallest value among the rows, as `numpy.argmin`."""
+        return self._number(partial(aggregates.argument, largest=False), skipna, axis, None, out)
+
+    def argmax(self, axis: None = None, out: None = None, *, skipna: bool = False) -> Any:
+        """Return the place of the first largest value among the rows, as `numpy.argmax`."""
+        return self._number(partial(aggregates.argument, largest=True), skipna, axis, None, out)
+
+    def nunique(self) -> int:
+        """Return the number of distinct values; nulls and NaN do not count."""
+        return self._reduce(count_distinct, skipna=True)
+
+    def quantile(self, q: Any, *, skipna: bool = False) -> Any:
+        """Return the values below which the parts `q` of all values lie, exactly.
+
+        Parameters
+        ----------
+        q : float or sequence of float
+            Between 0 and 1; 0.5 is the median.
+
+        Returns
+        -------
+        float, or ndarray of the shape of `q`
+            Linear between two values, as `numpy.quantile`; nan when there is no row, or a NaN.
+
+        Notes
+        -----
+        All values are sorted, through a temporary file when they take more than
+        `kist.options.max_memory`.
+        """
+        return self._reduce(partial(quantiles, q=q), skipna=skipna)
+
+    def median(self, *, skipna: bool = False) -> Any:
+        """Return the median: ``quantile(0.5)``."""
+        return self.quantile(0.5, skipna=skipna)
+
+    def histogram(
+        self, bins: int | Sequence[float] | Array = 10, range: tuple[float, float] | None = None
+    ) -> tuple[Array, Array]:
+        """Return how many values lie in each bin, and the edges of the bins.
+
+        Parameters
+        ----------
+        bins : int or sequence of float
+            How many bins of equal width, or their edges.
+        range : (float, float), optional
+            From where to where `bins` of equal width reach; from the smallest to the largest
+            value by default.
+
+        Returns
+        -------
+        counts : ndarray of int64
+        edges : ndarray
+            Both as `numpy.histogram` gives them.
+        """
+        return self._reduce(partial(aggregates.histogram, bins=bins, span=range))

@@ -1,0 +1,139 @@
+"""Columns put aside in a temporary file while they are more than fits into memory.
+
+The file has no name, so it goes with the process however that ends. Values stand in it as they
+are in memory; strings in blocks, as pages have them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from kist.codecs.strings import content_of, fill, open_block, pack_block
+from kist.errors import StorageError
+
+__all__ = ["Extent", "Spill"]
+
+Array = np.ndarray[Any, Any]
+
+_STRINGS: Final = 8_192
+"""Strings of a block."""
+
+
+class Extent(NamedTuple):
+    """Where some rows stand.
+
+    Attributes
+    ----------
+    n : int
+        Number of rows.
+    parts : tuple of tuple of (int, int)
+        Offset and bytes of each block, for each column.
+    """
+
+    n: int
+    parts: tuple[tuple[tuple[int, int], ...], ...]
+
+
+class Spill:
+    """A temporary file of rows; a context manager.
+
+    Parameters
+    ----------
+    dtypes : sequence of dtype
+        Of the columns.
+    why : str
+        What for, for messages.
+    """
+
+    def __init__(self, dtypes: Sequence[np.dtype[Any]], why: str) -> None:
+        self._dtypes = list(dtypes)
+        self._why = why
+        self._size = 0
+        try:
+            self._file = tempfile.TemporaryFile(prefix="kist-", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def __enter__(self) -> Spill:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+    def put(self, columns: Sequence[Array]) -> Extent:
+        """Write rows behind those that are there.
+
+        Parameters
+        ----------
+        columns : sequence of ndarray
+            One a dtype, their first axis the rows.
+
+        Raises
+        ------
+        StorageError
+            There is no room for them.
+        """
+        parts = tuple(self._put(column) for column in columns)
+        return Extent(len(columns[0]), parts)
+
+    def _put(self, column: Array) -> tuple[tuple[int, int], ...]:
+        if column.dtype.kind != "T":
+            return (self._write(memoryview(np.ascontiguousarray(column).tobytes())),)
+        return tuple(
+            self._write(memoryview(pack_block(content_of(column[at : at + _STRINGS]), 0)))
+            for at in range(0, len(column), _STRINGS)
+        )
+
+    def _write(self, data: memoryview) -> tuple[int, int]:
+        offset, size = self._size, len(data)
+        try:
+            self._file.seek(offset)
+            while len(data):
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise self._failed(error) from error
+        self._size += size
+        return offset, size
+
+    def get(self, extent: Extent) -> list[Array]:
+        """Return rows that were written, flat."""
+        try:
+            return [
+                self._get(dtype, extent.n, parts)
+                for dtype, parts in zip(self._dtypes, extent.parts, strict=True)
+            ]
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _get(self, dtype: np.dtype[Any], n: int, parts: tuple[tuple[int, int], ...]) -> Array:
+        if dtype.kind != "T":
+            raw = self._read(*parts[0])
+            # Not frombuffer, which knows no items without bytes.
+            return np.ndarray(len(raw) // max(dtype.itemsize, 1) or n, dtype, raw)
+        out = np.empty(n, dtype)
+        for number, (offset, size) in enumerate(parts):
+            some = out[number * _STRINGS : (number + 1) * _STRINGS]
+            fill(open_block(memoryview(self._read(offset, size)), len(some)), some)
+        return out
+
+    def _read(self, offset: int, size: int) -> bytearray:
+        data = bytearray(size)
+        self._file.seek(offset)
+        left = memoryview(data)
+        while len(left):
+            n = self._file.readinto(left)
+            if not n:
+                raise OSError("the temporary file ends too early")
+            left = left[n:]
+        return data
+
+    def _failed(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"{self._why} takes more than kist.options.max_memory and goes through a temporary "
+            f"file in {tempfile.gettempdir()!r}, of {self._size:,} bytes so far: {error}; raise "
+            "the option, or set TMPDIR to where there is room"
+        )
