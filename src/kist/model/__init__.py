@@ -1,7 +1,8 @@
 """What users hold: stores, groups, tables, arrays, key stores, and what is read from them.
 
 Four packages for what a store holds: `tables`, `arrays`, `keystores`, and `frames` for DataFrames
-and Arrow on their way in and out. Beside them, in the order in which one meets them:
+and Arrow on their way in and out. `evaluation` computes expressions over whole arrays and columns.
+Beside them, in the order in which one meets them:
 
 - `store`: `open` and the open file. `group`, with `group_tables`, `group_arrays`,
   `group_keystores` and what these share in `group_maker`. `node`: what all nodes have.

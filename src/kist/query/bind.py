@@ -108,11 +108,15 @@ class Binder:
         if isinstance(expression, BlockFunction):
             return bind_function(expression.func, self.columns, expression.columns)
         if isinstance(expression, Reduction):
-            self.fail(
-                f"{expression.func}() of many values is computed by kist.evaluate, not row by row",
-                expression,
-            )
+            return self.reduction(expression)
         raise TypeError(f"{type(expression).__name__} is no node of an expression")
+
+    def reduction(self, expression: Reduction) -> Node:
+        """Return the node of a sum or another reduction; columns of tables have none."""
+        self.fail(
+            f"{expression.func}() of many values is computed by kist.evaluate, not row by row",
+            expression,
+        )
 
     # Leaves.
 

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,13 +20,13 @@ from kist.model.arrays.grid import as_shape
 from kist.model.arrays.grow import append, check_append, resize
 from kist.model.arrays.input import as_size, cast_array, is_sliceable
 from kist.model.arrays.mmap import map_array
+from kist.model.arrays.operators import ArrayOperators
 from kist.model.arrays.read import read, whole_box
 from kist.model.arrays.show import array_facts, array_html, array_repr, stored_bytes
 from kist.model.arrays.state import ArrayState, array_state
 from kist.model.arrays.write import write
 from kist.model.damage import check_errors, warn_of_damage
 from kist.model.indexing import parse
-from kist.model.node import Node
 
 if TYPE_CHECKING:
     from kist.engine import View
@@ -40,7 +40,7 @@ BLOCK_BYTES = 32 << 20
 """Raw bytes of a slab of `Array.blocks`, unless one row of chunks has more."""
 
 
-class Array(Node):
+class Array(ArrayOperators):
     """An n-d array of one dtype, stored in chunks of a regular grid.
 
     Indexing means what it means in NumPy, for reading and for writing, and gives fresh arrays. What
@@ -363,25 +363,6 @@ class Array(Node):
                     "another array to change that"
                 )
             resize(txn, state, shape)
-
-    # Comparing
-
-    def __eq__(self, other: object) -> Any:
-        if isinstance(other, Node):
-            return self.is_same(other)
-        return self._no_comparison()
-
-    __hash__ = Node.__hash__
-
-    def _no_comparison(self, _: object = None) -> NoReturn:
-        raise TypeError(
-            f"{self._path!r} is not in memory: compare what it holds, as in array[:] > 5"
-        )
-
-    def __ne__(self, other: object) -> Any:
-        return not self == other
-
-    __lt__ = __le__ = __gt__ = __ge__ = _no_comparison
 
     # For listings and checks
 
