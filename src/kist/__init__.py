@@ -59,6 +59,7 @@ __all__ = [
     "WrongSecretError",
     "__version__",
     "convert",
+    "evaluate",
     "expr",
     "open",
     "options",
@@ -80,6 +81,7 @@ _HOMES = {
     "Store": "kist.model.store",
     "Table": "kist.model.tables.table",
     "convert": "kist.bridges.convert",
+    "evaluate": "kist.model.evaluation.run",
     "expr": "kist.query",
     "open": "kist.model.store",
     "salvage": "kist.model.salvage.run",
@@ -131,6 +133,7 @@ if TYPE_CHECKING:
         WrongSecretError,
     )
     from kist.model.arrays.array import Array
+    from kist.model.evaluation.run import evaluate
     from kist.model.group import Group
     from kist.model.keystores.keystore import KeyStore
     from kist.model.salvage.report import SalvageReport
