@@ -301,7 +301,8 @@ class Store:
         if not ring.ring_offset <= slot.position < ring.data_offset:
             raise Damage("slot: position")
         records: list[Record] = []
-        last, commit, place, highest = slot.chain, slot.commit, slot.position, slot.commit
+        last, commit, place = slot.chain, slot.commit, slot.position
+        highest = max(slot.commit, self._closed())
         following = True
         while following:
             following = False
@@ -376,6 +377,17 @@ class Store:
         else:
             for old in [old for old in self.map if key <= old < value]:
                 del self.map[old]
+
+    def _closed(self) -> int:
+        """Commit of the closing note, 0 without one."""
+        note = os.pread(self.fd, 48, 0x3800)
+        if not any(note):
+            return 0
+        magic, flags, uuid, commit, found = struct.unpack("<4sI16sQ16s", note)
+        if magic != b"DONE" or flags or uuid != self.super.uuid or found != sum128(note[:32]):
+            self.notes.append("the closing note is damaged")
+            return 0
+        return int(commit)
 
     def _durable(self, change: Changes) -> bool:
         """Whether all runs that a record lists have the listed sum."""

@@ -197,3 +197,58 @@ def test_a_damaged_number_of_the_version_does_not_hide_the_other_copy() -> None:
     data[layout.SUPER_OFFSET + layout.SUPER.offset("version")] = 77
     with pytest.raises(UnsupportedVersionError, match="format version 77"):
         opened(data)
+
+
+def closed() -> tuple[bytes, int]:
+    """A store that was closed in order behind commits in the log, and its newest commit."""
+    file = MemoryFile(DATA)
+    engine = Engine.open_backend(MemoryBackend(file), "r+")
+    txn = engine.begin()
+    txn.put(keys.group(NODE, 404), pack_record(b"404"))
+    txn.commit()
+    newest = engine.commit
+    engine.close()
+    return MemoryBackend(file).read(0, 1 << 24), newest
+
+
+def test_no_range_that_is_lost_at_the_end_of_the_log_brings_an_older_commit_untold() -> None:
+    data, newest = closed()
+    used = [at for at in range(layout.HEAD_BYTES, layout.DATA_OFFSET) if data[at]]
+    end = used[-1] + 1
+    # The mark and the newest record, or more of the log than that.
+    for start in sorted({at // 4096 * 4096 for at in used}):
+        damaged = bytearray(data)
+        damaged[start:end] = bytes(end - start)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            engine = opened(damaged)
+        assert engine.commit == newest or f"commit {newest} was durable" in str(told[0].message)
+        if engine.commit != newest:
+            with pytest.raises(CorruptDataError, match="was durable"):
+                opened(damaged, "r+")
+            assert "log" in {problem.where for problem in engine.check()}
+
+
+def test_a_damaged_closing_note_is_listed_and_does_no_harm() -> None:
+    data, newest = closed()
+    at = layout.CLOSING_OFFSET
+    for place in range(at, at + layout.CLOSING.size):
+        damaged = bytearray(data)
+        damaged[place] ^= 1
+        engine = opened(damaged)
+        assert engine.commit == newest
+        assert ("super", at) in [(p.where, p.offset) for p in engine.check()]
+
+
+def test_a_closing_note_holds_whatever_comes_after_it() -> None:
+    data, newest = closed()
+    engine = opened(data, "r+")
+    for number in range(405, 600):  # both halves of the log are begun anew
+        txn = engine.begin()
+        txn.put(keys.group(NODE, number), pack_record(b"x" * 3000))
+        txn.commit()
+    now = engine.backend.read(0, engine.backend.size())
+    assert now[layout.CLOSING_OFFSET :][:512] == data[layout.CLOSING_OFFSET :][:512]
+    engine = opened(now)
+    assert engine.commit > newest + 190
+    assert engine.check() == []

@@ -18,6 +18,7 @@ TABLES = [
     layout.FRAME,
     layout.POINTER,
     layout.TREE_PAGE,
+    layout.CLOSING,
     layout.PAGE_HEAD,
     layout.BUNDLE_HEAD,
     keystore.COUNTS,
@@ -48,7 +49,7 @@ def test_the_page_names_the_version_and_the_places_of_the_code() -> None:
         (layout.SUPER_OFFSET, "super"),
         (layout.SLOT_OFFSETS[0], "slot 0"),
         (layout.SLOT_OFFSETS[1], "slot 1"),
-        (layout.SUPER_COPY_OFFSET, "copy of the super"),
+        (layout.SUPER_COPY_OFFSET, "copy of the super; at 0x3800 the closing note"),
     ]:
         assert f"| 0x{offset:04x} | 4096 | {what} |" in text
     assert f"| 0x{layout.RING_OFFSET:04x} | 2 x `ring_half` |" in text

@@ -237,10 +237,14 @@ def verified(backend: StorageBackend, record: Record) -> bool:
     return True
 
 
-def walk(ring: Ring, slot: Slot, upto: int | None = None) -> Chain:
-    """Follow the log from a slot to its newest whole commit, or up to commit `upto`."""
+def walk(ring: Ring, slot: Slot, upto: int | None = None, durable: int = 0) -> Chain:
+    """Follow the log from a slot to its newest whole commit, or up to commit `upto`.
+
+    Up to commit `durable`, as far as is known from elsewhere, no extent is missing.
+    """
     records: list[Record] = []
-    position, last, commit, horizon = slot.position, slot.chain, slot.commit, slot.commit
+    position, last, commit = slot.position, slot.chain, slot.commit
+    horizon = max(commit, durable)
     while upto is None or commit < upto:
         record, mark = next_record(ring, position, last, commit, cache=True)
         horizon = max(horizon, mark)
@@ -276,7 +280,9 @@ def _later_records(ring: Ring, start: int, chain: Chain) -> Iterator[Record]:
 
 def find_damage(ring: Ring, slots: list[Slot | None], chain: Chain) -> str:
     """Say which durable commit is missing behind a chain, or nothing."""
-    lost = max([chain.horizon, *[s.commit for s in slots if s]])
+    note = ring.backend.read(layout.CLOSING_OFFSET, layout.CLOSING.size)
+    closed = superblock.unpack_closing(note, ring.uuid) or 0
+    lost = max([chain.horizon, closed, *[s.commit for s in slots if s]])
     places = [-(-chain.position // 64) * 64]
     if None in slots:  # the newer one may be the one that is lost: look into both halves
         places.append(ring.other_half(chain.position))
@@ -384,7 +390,8 @@ def load(backend: StorageBackend, path: str, upto: int | None = None) -> Loaded:
                 )
             slot = older[0]
         ring = Ring(backend, super_)
-        chain = walk(ring, slot, upto)
+        note = head[layout.CLOSING_OFFSET : layout.CLOSING_OFFSET + layout.CLOSING.size]
+        chain = walk(ring, slot, upto, superblock.unpack_closing(note, super_.uuid) or 0)
         if upto is None:
             chain.damage = find_damage(ring, slots, chain)
         elif chain.state.commit != upto:

@@ -10,8 +10,7 @@ from kist.engine.recovery import Chain, read_slots, space_of, walk
 from kist.engine.scan import extent_damage
 from kist.engine.tree import Node
 from kist.errors import CorruptDataError, FormatError
-from kist.format import keys, layout
-from kist.format.superblock import damaged_supers
+from kist.format import keys, layout, superblock
 from kist.format.values import (
     KeptVersion,
     Pointer,
@@ -147,10 +146,12 @@ def _check_head(engine: Engine, chain: Chain) -> Iterator[Problem]:
     """Supers, slots, and the log from the older slot on."""
     backend, older = engine.backend, None
     head = backend.read(0, layout.HEAD_BYTES)
-    for offset in damaged_supers(head):
+    for offset in superblock.damaged_supers(head):
         # Zeros: creation was cut off between the header and its copy, and one is enough.
         if head[offset : offset + layout.SUPER.size].strip(b"\0"):
             yield Problem("super", offset, "this copy of the header is damaged", None)
+    if superblock.unpack_closing(head[layout.CLOSING_OFFSET :], engine.uuid) is None:
+        yield Problem("super", layout.CLOSING_OFFSET, "the closing note is damaged", None)
     slots = read_slots(backend, engine.uuid)
     for number, slot in enumerate(slots):
         if slot is None:

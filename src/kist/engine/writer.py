@@ -33,7 +33,7 @@ from kist.errors import (
     StoreLockedError,
     TransactionClosedError,
 )
-from kist.format import layout
+from kist.format import layout, superblock
 from kist.format.layout import BLOCK
 from kist.format.log import Freed, Record
 from kist.format.superblock import Slot
@@ -241,8 +241,9 @@ class Writer:
         switch = small and waiting >= WAITING_LIMIT and self._without_folding < FOLD_EVERY
         if small and not switch and self._commit_small(txn, message, freed):
             return
+        # The tree takes what the log knew of changed nodes with it.
+        self._unfolded |= nodes_of(txn.overlay)
         if switch:
-            self._unfolded |= nodes_of(txn.overlay)
             self._without_folding += 1
         space.wait(freed)
         txn.forget_savepoints()
@@ -492,8 +493,13 @@ class Writer:
                 locks.release_writer()
 
     def mark(self) -> None:
-        """Vouch for the newest commit, so that damage to it is not taken for a torn write."""
-        chain = self._chain
+        """Vouch for the newest commit, so that damage to it is not taken for a torn write.
+
+        Twice, far from each other: one range of damage takes the end of the log with its mark.
+        """
+        chain, uuid = self._chain, self._engine.uuid
+        note = superblock.pack_closing(uuid, chain.state.commit)
+        self._engine.backend.write(layout.CLOSING_OFFSET, [note])
         place = -(-chain.position // BLOCK) * BLOCK
         if place + BLOCK > self._ring.half_end(chain.position):
             return
@@ -507,7 +513,7 @@ class Writer:
             chain.state.next_node,
             chain.last,
         )
-        data = record.pack(self._engine.uuid).ljust(BLOCK, b"\0")
+        data = record.pack(uuid).ljust(BLOCK, b"\0")
         self._engine.backend.write(place, [data])
 
 

@@ -13,9 +13,11 @@ from typing import Any, Final
 
 FORMAT_VERSION: Final = 1
 BLOCK: Final = 4096
+SECTOR: Final = 512  # what a disk writes at least
 ALIGNMENT: Final = 64
 
 SUPER_MAGIC: Final = b"\x89KIST\r\n\x1a"  # as PNG: shows 7-bit and line-end damage at once
+CLOSING_MAGIC: Final = b"DONE"
 SLOT_MAGIC: Final = b"SLOT"
 COMMIT_MAGIC: Final = b"CMIT"
 PAGE_MAGIC: Final = b"KP"
@@ -24,6 +26,7 @@ BUNDLE_MAGIC: Final = b"KV"
 SUPER_OFFSET: Final = 0x0000
 SLOT_OFFSETS: Final = (0x1000, 0x2000)
 SUPER_COPY_OFFSET: Final = 0x3000
+CLOSING_OFFSET: Final = 0x3800  # in the block of the copy, and a sector of its own
 HEAD_BYTES: Final = 0x4000
 RING_OFFSET: Final = 0x4000
 RING_HALF: Final = 128 * 1024
@@ -138,6 +141,17 @@ POINTER: Final = FieldTable(
         ("head", "I", "bytes of the verified head of the body"),
         ("birth", "Q", "commit that wrote it"),
         ("sum", "16s", "XXH3-128 of the head"),
+    ),
+)
+
+CLOSING: Final = FieldTable(
+    "Closing note",
+    (
+        ("magic", "4s", "DONE"),
+        ("flags", "I", "zero"),
+        ("uuid", "16s", "as in the super"),
+        ("commit", "Q", "a commit that was durable when this was written"),
+        ("sum", "16s", "XXH3-128 of all bytes before"),
     ),
 )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kist.errors import CorruptDataError, NotAStoreError, UnsupportedVersionError
 from kist.format import layout
 from kist.format.checksum import sum128
-from kist.format.layout import SLOT, SUPER
+from kist.format.layout import CLOSING, SLOT, SUPER
 from kist.format.values import NO_POINTER, Pointer
 
 
@@ -220,3 +220,24 @@ def unpack_slot(data: bytes, uuid: bytes) -> Slot | None:
         f["chain"],
         (f["spare_offset"], f["spare_length"]),
     )
+
+
+def pack_closing(uuid: bytes, commit: int) -> bytes:
+    """Note that a commit is durable: a sector of its own."""
+    data = CLOSING.struct.pack(layout.CLOSING_MAGIC, 0, uuid, commit, bytes(16))[:-16]
+    return (data + sum128(data)).ljust(layout.SECTOR, b"\0")
+
+
+def unpack_closing(data: bytes, uuid: bytes) -> int | None:
+    """Commit of a closing note; 0 where none was ever written, None where it is not whole."""
+    data = data[: CLOSING.size]
+    if not data.strip(b"\0"):
+        return 0
+    if len(data) < CLOSING.size:
+        return None
+    f = CLOSING.unpack(data)
+    if f["magic"] != layout.CLOSING_MAGIC or f["flags"] or f["uuid"] != uuid:
+        return None
+    if f["sum"] != sum128(data[:-16]) or f["commit"] > layout.MAX_COMMIT:
+        return None
+    return int(f["commit"])

@@ -42,6 +42,7 @@ import numpy as np
 import kist
 from kist import options
 from kist.errors import DamageWarning, KistError
+from kist.format import layout
 from kist.testing.rotting import (
     KINDS,
     Damage,
@@ -125,11 +126,13 @@ class _Round:
     def _older(self, commit: int) -> None:
         """The newest commits are gone, and nothing says so.
 
-        That is so only when nothing of them is left in the log: neither their records nor the
-        mark behind them, which an orderly close writes to vouch for the last.
+        That is so only when nothing of them is left: neither their records, nor the mark behind
+        them and the note in the head, which an orderly close writes to vouch for the last.
         """
         self.counts["an older commit, untold"] += 1
-        for number, start, stop in log_records(self.files.newest):
+        note = layout.CLOSING_OFFSET
+        told_by = [*log_records(self.files.newest), (self.newest, note, note + layout.CLOSING.size)]
+        for number, start, stop in told_by:
             if number > commit and not any(a < stop and start < b for a, b in self.damage.places):
                 self.find(f"shows commit {commit} of {self.newest}, and says nothing")
                 return
