@@ -114,7 +114,7 @@ def parse(
     try:
         return _bind(tree, columns, params, text, condition)
     except QueryError:
-        if text is not None:
+        if text is not None or any(isinstance(part, BlockFunction) for part in tree.walk()):
             raise
     # Built by operators, it has no text to point into: give it one.
     text = repr(tree)

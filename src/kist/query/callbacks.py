@@ -25,7 +25,9 @@ _ONE_AT_A_TIME: Final = threading.RLock()
 class _Block(Mapping[str, Array]):
     """Columns of some rows, by name; read-only."""
 
-    def __init__(self, columns: Mapping[str, Array], known: Mapping[str, Any], n: int) -> None:
+    def __init__(
+        self, columns: Mapping[str, Array], n: int, known: Mapping[str, Any] | None = None
+    ) -> None:
         self._columns = columns
         self._known = known
         self._n = n
@@ -39,14 +41,16 @@ class _Block(Mapping[str, Array]):
         return values
 
     def _missing(self, name: object) -> str:
-        if name in self._known:
-            fields = [other for other in self._known if other.startswith(f"{name}.")]
-            if fields:
-                return f"column {name!r} has fields; take block[{fields[0]!r}]"
+        if self._known is None:
             return (
                 f"column {name!r} was not asked for when the function was tried on a row of "
                 "zeros; name the columns: kist.expr(function, columns=[...])"
             )
+        fields = [other for other in self._known if other.startswith(f"{name}.")]
+        if fields:
+            return f"column {name!r} has fields; take block[{fields[0]!r}]"
+        if name in self._known:
+            return f"column {name!r} is not among those named: {', '.join(self._columns)}"
         return f"unknown column {name!r}{did_you_mean(str(name), self._known)}"
 
     def __iter__(self) -> Iterator[str]:
@@ -96,7 +100,7 @@ def bind_function(
         if name not in leaves:
             raise QueryError(f"unknown column {name!r}{did_you_mean(name, leaves)}")
     shown = leaves if wanted is None else {name: leaves[name] for name in wanted}
-    block = _Block({name: _one_row(dtype) for name, dtype in shown.items()}, columns, 1)
+    block = _Block({name: _one_row(dtype) for name, dtype in shown.items()}, 1, columns)
     result = _call(func, block)
     asked = tuple(block.asked) if wanted is None else wanted
     shapes = {name: leaves[name].shape for name in asked}
@@ -132,7 +136,7 @@ def call_function(
             values = np.ma.MaskedArray(values, ~valid[name])
         given[name] = values
     with _ONE_AT_A_TIME:
-        result = _call(node.func, _Block(given, node.columns, n))
+        result = _call(node.func, _Block(given, n))
     if result.dtype != node.dtype:
         if not np.can_cast(result.dtype, node.dtype, "safe"):
             raise QueryError(

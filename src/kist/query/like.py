@@ -20,7 +20,7 @@ __all__ = ["Pattern", "match", "parse_pattern"]
 MAX_TOKENS: Final = 62
 """Characters of a pattern with ``_``: one bit each, and one for the end."""
 
-_BYTES: Final = 4 << 20
+_BYTES: Final = 16 << 20
 """Strings are looked at in parts of about so many bytes, as arrays of fixed width."""
 
 
@@ -109,6 +109,8 @@ def match(values: Array, pattern: Pattern) -> Array:
     values : ndarray of kind S, U or T, shape (n,)
         Without nulls.
     """
+    if not len(values):
+        return np.zeros(0, bool)
     if pattern.is_plain:
         return _find_pieces(values, pattern)
     if values.dtype.kind != "T":
