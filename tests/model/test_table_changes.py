@@ -137,6 +137,7 @@ def test_an_update_of_nothing_and_of_no_rows_changes_nothing(table: Any) -> None
         ({"a": 1.5}, DTypeError),
         ({"a": 1, "c": "too long"}, DTypeError),
         ({"a": [1, 2]}, ShapeError),
+        ({"a": []}, ShapeError),
         ({"a": kist.expr("k + zz")}, QueryError),
         ({"a": kist.expr("b * 1.5")}, DTypeError),
         ({"a": kist.expr("k * 30000")}, DTypeError),
@@ -471,6 +472,129 @@ def test_what_a_left_loop_cannot_write_ends_the_transaction(
         gc.collect()
     assert raised
     assert unchanged(table, before)
+
+
+# Space, and what is read
+
+
+def settle(store: Any) -> None:
+    """Let what was freed be free, and fold what there is to fold."""
+    for i in range(12):
+        store["t"]["k"][0] = i
+        store._session.engine.checkpoint()
+
+
+def test_the_space_of_deleted_rows_comes_back(store: Any) -> None:
+    rng = np.random.default_rng(1)
+    rows = np.zeros(4 * 65_536, [("k", "i8"), ("x", "f8"), ("y", "u4")])
+    rows["x"], rows["y"] = rng.random(len(rows)), rng.integers(0, 2**32, len(rows))
+    store["t"] = rows
+    full = store["t"].nbytes_stored
+    keep = rng.random(len(rows)) < 0.2
+    keep[65_536 : 2 * 65_536] = False
+    keep[66_000:66_050] = True
+    store["t"].delete(~keep)
+    rows = rows[keep].copy()
+    settle(store)
+    rows["k"][0] = 11
+    assert same(store["t"][:], rows)
+    assert store["t"].nbytes_stored < 0.3 * full
+    groups = store["t"]._state().layout.groups
+    assert groups[1].n_rows < 100  # what is dead at both ends of a group is cut off
+    stored = store["t"].nbytes_stored
+    settle(store)
+    assert store["t"].nbytes_stored < 1.05 * stored
+    assert store.check().ok
+
+
+def test_long_strings_are_not_repeated_for_rows_that_are_gone(store: Any) -> None:
+    with small_groups():
+        words = np.array(["x" * (1 + i % 7 * 1000) for i in range(64)], STRING)
+        store.create_table("t", {"k": np.arange(64), "s": words})
+        keep = np.zeros(64, bool)
+        keep[[6, 11, 50]] = True  # 6,000 and 4,000 and 1,000 letters
+        store["t"].delete(~keep)
+        settle(store)
+        assert store["t"]["s"][:].tolist() == words[keep].tolist()
+        state = store["t"]._state()
+        assert [group.n_rows for group in state.layout.groups] == [45]
+        leaf = state.schema.leaves[1]
+        whole = np.empty(45, STRING)
+        table_read.read_leaves(
+            state, [table_read.Span(state.layout.group(0), range(45), 0)], [leaf], [whole]
+        )
+        assert sum(map(len, whole.tolist())) < 60_000
+
+
+def test_a_table_that_is_filled_and_emptied_in_turn_stays_small(tmp_path: Path) -> None:
+    """Every turn deletes as many rows as it appends, scattered over the whole table."""
+    sizes = []
+    with kist.open(tmp_path / "t.kist", "a", durability="none") as store:
+        store["t"] = np.zeros(0, [("k", "i8"), ("x", "u8")])
+        table, rng = store["t"], np.random.default_rng(2)
+        for turn in range(55):
+            rows = np.zeros(5_000, table.dtype)
+            rows["x"] = rng.integers(0, 2**63, len(rows))
+            table.append(rows)
+            if turn >= 5:
+                table.delete(rng.random(len(table)) < 5_000 / len(table))
+            if turn % 5 == 4:
+                store._session.engine.checkpoint()
+            sizes.append(table.nbytes_stored)
+        live = len(table) * 8
+    assert max(sizes[20:]) < 3 * live, (live, sizes)
+    assert max(sizes[40:]) < 1.3 * max(sizes[15:40]), sizes
+
+
+def test_a_table_that_is_only_changed_in_bulk_is_folded(tmp_path: Path) -> None:
+    """Each deletion puts more records than the log takes, and so a tree."""
+    with kist.open(tmp_path / "t.kist", "a", durability="none") as store:
+        table = store.create_table("t", dtype=[("k", "u4")])
+        rng = np.random.default_rng(2)
+        for _ in range(45):
+            table.append({"k": rng.integers(0, 2**32, 20_000, "u4")})
+            table.delete(rng.random(len(table)) < 0.04)
+        assert len(table._state().layout.groups) < 35
+
+
+def test_bulk_updates_do_not_pile_up_patches(store: Any) -> None:
+    store["t"] = np.zeros(70_000, [("k", "i4"), ("x", "f8")])
+    store["t"]["k"] = np.arange(70_000)
+    for i in range(12):
+        store["t"].where("k % 20 == i", i=i).update({"x": float(i)})
+    assert max(len(group.patches) for group in store["t"]._state().layout.groups) <= 5
+    x = np.arange(70_000) % 20.0
+    assert (store["t"]["x"][:] == np.where(x < 12, x, 0)).all()
+
+
+def test_an_update_writes_no_more_than_the_columns_that_it_names(store: Any) -> None:
+    rng = np.random.default_rng(1)
+    dtype = [("k", "i4")] + [(f"x{i}", "u8") for i in range(20)]
+    rows = np.zeros(65_536, dtype)
+    rows["k"] = np.arange(len(rows))
+    for i in range(20):
+        rows[f"x{i}"] = rng.integers(0, 2**63, len(rows))
+    store["t"] = rows
+    state = store["t"]._state()
+    before = {leaf.id: state.page(leaf, state.layout.group(0))[0] for leaf in state.schema.leaves}
+    assert store["t"].where("k < 60000").update({"x3": kist.expr("x3 + x4")}) == 60_000
+    state = store["t"]._state()
+    after = {leaf.id: state.page(leaf, state.layout.group(0))[0] for leaf in state.schema.leaves}
+    assert [leaf for leaf in after if after[leaf] != before[leaf]] == [4]
+
+
+def test_pruning_stays_right_when_values_leave_the_bounds_of_a_page(store: Any) -> None:
+    with small_groups():
+        table = store.create_table("t", {"k": np.arange(640), "x": np.zeros(640)})
+        for position, value in ((3, 99.0), (100, -5.0), (639, np.nan)):
+            table["x"][position] = value
+            assert table.where("x != 0").indices().tolist()[-1] == position or value != value
+        assert table.where("x > 50").indices().tolist() == [3]
+        assert table.where("x < -1").indices().tolist() == [100]
+        table.where("x > 50").update({"x": 1.0})
+        table.delete(3)
+        assert table.where("x >= 1").count() == 0
+        assert table.where("x == x").count() == 638
 
 
 # Random programs

@@ -100,7 +100,7 @@ WRITES: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda t: t.where("a < 9").update({"n.x": 1, "n": (1,)}), kist.SelectionError, "one column"),
     (lambda t: t.where("a < 9").update([1]), kist.SelectionError, "mapping"),
     (lambda t: t.__delitem__("a"), kist.SelectionError, "no column"),
-    (lambda t: t.__setitem__(t["a"] > 1, make(1)), kist.SelectionError, "update"),
+    (lambda t: t.__setitem__(t["a"] > 1, make(3)), kist.ShapeError, "3 values for"),
     (lambda t: t.append(make(1)[["a", "b"]]), kist.DTypeError, "'n' is missing"),
 ]
 

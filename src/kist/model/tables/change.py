@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -55,6 +55,33 @@ Array = np.ndarray[Any, Any]
 PATCH_SHARE: Final = 16
 """Writing a page again costs about as much as reading 16 patches of a sixteenth of its rows."""
 
+MOST_PATCHED: Final = 4
+"""A page is read twice as slowly when patches hold a fourth of its rows."""
+
+PLAIN_PATCH: Final = 64 << 10
+"""Patches up to this size are kept as they are: encoding takes longer than writing, and both
+reading and folding come soon."""
+
+FEW_ROWS: Final = 256
+"""Up to one row in so many, changes are patches however many there are."""
+
+
+Columns = tuple[list[Leaf], list[Array]]
+Change = tuple[range | Array, Sequence[Leaf], Sequence[Array]]
+
+
+class Prepared(NamedTuple):
+    """New values of some rows of a group, ready to be put.
+
+    Attributes
+    ----------
+    new : PatchPart, or (leaves, columns)
+        A patch, or all rows of the leaves that get new pages (of all leaves of a piece).
+    """
+
+    group: Group
+    new: PatchPart | Columns
+
 
 class Changes:
     """Changes within the groups of a table: each group once, and `finish` at the end.
@@ -88,15 +115,39 @@ class Changes:
         values : sequence of ndarray
             One array per leaf, shape ``(len(ordinals), *leaf.shape)``.
         """
-        txn, state, n = self._txn, self._state, len(ordinals)
-        if n * PATCH_SHARE < group.n_rows:
+        self.put(self.prepare(group, ordinals, leaves, values))
+
+    def prepare(
+        self,
+        group: Group,
+        ordinals: range | Array,
+        leaves: Sequence[Leaf],
+        values: Sequence[Array],
+    ) -> Prepared:
+        """Return an assignment as `put` takes it; changes nothing, so threads may do it."""
+        n = len(ordinals)
+        # Few rows leave it to folding to apply patches; many at a time would outrun it.
+        many = n * FEW_ROWS >= group.n_rows and any(
+            (n + self._n_patched(group, leaf)) * MOST_PATCHED >= group.n_rows for leaf in leaves
+        )
+        if n * PATCH_SHARE < group.n_rows and not many:
             packed = PackedRows(leaves)
-            data = packed.encode(packed.of_columns(values, n))
-            part = PatchPart(tuple(leaf.id for leaf in leaves), as_ordinals(ordinals), data)
-            patch = put_patch(txn, state.node, group, 0, [part])
+            data = packed.encode(packed.of_columns(values, n), PLAIN_PATCH)
+            ids = tuple(leaf.id for leaf in leaves)
+            return Prepared(group, PatchPart(ids, as_ordinals(ordinals), data))
+        return Prepared(group, changed_leaves(self._state, group, (ordinals, leaves, values)))
+
+    def _n_patched(self, group: Group, leaf: Leaf) -> int:
+        return sum(len(rows) for rows, _ in self._state.patches(group, leaf))
+
+    def put(self, prepared: Prepared) -> None:
+        """Put an assignment."""
+        group, new = prepared
+        if isinstance(new, PatchPart):
+            patch = put_patch(self._txn, self._state.node, group, 0, [new])
             after = group.with_patches((*group.patches, patch))
         else:
-            after = rewrite_leaves(txn, state, group, self._recipes, (ordinals, leaves, values))
+            after = put_leaves(self._txn, self._state, group, self._recipes, *new)
         self._changed[group.first] = after
 
     def delete(self, group: Group, ordinals: range | Array) -> None:
@@ -204,41 +255,51 @@ def _where(ordinals: range | Array) -> slice | Array:
     return slice(ordinals.start, ordinals.stop) if isinstance(ordinals, range) else ordinals
 
 
-Change = tuple[range | Array, Sequence[Leaf], Sequence[Array]]
+def rewrite_leaves(txn: Transaction, state: TableState, group: Group, recipes: Recipes) -> Group:
+    """Write the patched leaves of a group anew; return it without patches."""
+    return put_leaves(txn, state, group, recipes, *changed_leaves(state, group))
 
 
-def rewrite_leaves(
-    txn: Transaction,
-    state: TableState,
-    group: Group,
-    recipes: Recipes,
-    change: Change | None = None,
-) -> Group:
-    """Write the patched and the changed leaves of a group anew; return it without patches.
+def changed_leaves(state: TableState, group: Group, change: Change | None = None) -> Columns:
+    """Return the leaves of a group that patches or a change touch, and all rows of them.
 
     Parameters
     ----------
     change : (ordinals, leaves, values), optional
         New values, applied over all patches.
+
+    Returns
+    -------
+    (leaves, columns)
+        Of a piece all leaves.
     """
-    touched = state.patched_leaves(group)
-    if change is not None:
-        touched |= {leaf.id for leaf in change[1]}
+    ordinals, changed, values = (range(0), (), ()) if change is None else change
+    touched = state.patched_leaves(group) | {leaf.id for leaf in changed}
     every = state.schema.leaves
     leaves = [leaf for leaf in every if leaf.id in touched] if group.is_pages else list(every)
     columns = [np.empty(group.n_rows * leaf.n_values, leaf.dtype) for leaf in leaves]
     # What is overwritten whole need not be read.
-    whole = change is not None and len(change[0]) == group.n_rows
-    new = {leaf.id for leaf in change[1]} if change is not None and whole else set()
+    whole = len(ordinals) == group.n_rows
+    new = {leaf.id for leaf in changed} if whole else set()
     kept = [i for i, leaf in enumerate(leaves) if leaf.id not in new]
     every_row = Span(group, range(group.n_rows), 0)
     read_leaves(state, [every_row], [leaves[i] for i in kept], [columns[i] for i in kept])
-    if change is not None:
-        ordinals, changed, values = change
-        where = _where(ordinals)
-        target = {leaf.id: column for leaf, column in zip(leaves, columns, strict=True)}
-        for leaf, column in zip(changed, values, strict=True):
-            target[leaf.id].reshape(group.n_rows, *leaf.shape)[where] = column
+    where = _where(ordinals)
+    target = {leaf.id: column for leaf, column in zip(leaves, columns, strict=True)}
+    for leaf, column in zip(changed, values, strict=True):
+        target[leaf.id].reshape(group.n_rows, *leaf.shape)[where] = column
+    return leaves, columns
+
+
+def put_leaves(
+    txn: Transaction,
+    state: TableState,
+    group: Group,
+    recipes: Recipes,
+    leaves: Sequence[Leaf],
+    columns: Sequence[Array],
+) -> Group:
+    """Put new pages of some leaves, or a piece of all; return the group without patches."""
     drop_patches(txn, state.node, group)
     if group.is_pages:
         write_pages(txn, state.node, group.first, leaves, columns, recipes)

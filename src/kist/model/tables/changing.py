@@ -258,9 +258,9 @@ class Changing(RowSource):
         ):
             table[index][:] = values
         elif isinstance(index, Operators):
-            with table._write() as txn:
+            with table._write():
                 # Found and assigned in one step, so that nobody comes between.
-                rows = table[index]._indices(self._state(txn))
+                rows = table[index].indices()
                 self._assign(rows, values)
         else:
             self._assign(index, values)

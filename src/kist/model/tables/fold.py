@@ -9,9 +9,12 @@ call does to a table:
   piece of tier 1, `FAN_IN` of a tier one of the next. So a table has fewer than `FAN_IN` pieces
   of each tier, and a row is written once per tier: four times in a table made ten rows at a time.
 - The patches of a group are folded in the same tiers, and applied once they are worth it.
+- A full group of which half the rows are deleted is *sparse*: it is written anew, and again when
+  half of those are gone that were left then.
 
-Row ids stay: a folded group begins at the row id of its first row, and row ids in it whose row is
-gone are deleted rows, stored as repeats of a neighbour.
+Row ids stay: a folded group begins at the row id of its first live row and ends with its last,
+and row ids between them whose row is gone are deleted rows, stored as repeats of a neighbour. Runs
+of equal values take as much as one of them, so their space comes back.
 """
 
 from __future__ import annotations
@@ -38,6 +41,14 @@ from kist.model.tables.read import as_ordinals, group_spans, read_leaves
 from kist.model.tables.records import PatchPart, new_stamp
 from kist.model.tables.rows import PackedRows
 from kist.model.tables.schema import FULL_TIER, PIECE_ROWS, TEXT_BYTES, SchemaFacts
+from kist.model.tables.sparse import (
+    SPARSE_TIER,
+    Afresh,
+    is_sparse,
+    sparse_tier,
+    spread,
+    tier_of,
+)
 from kist.model.tables.state import TableState, state_of
 from kist.model.tables.write import put_pages_group, put_piece, put_tail
 
@@ -63,6 +74,9 @@ FOLD_BYTES: Final = 256 << 20
 bring between two checkpoints. Fewer would leave a table of batches of 10,000 rows unfolded."""
 
 MAX_TIER: Final = FULL_TIER - 1
+
+SPARSE_BYTES: Final = 64 << 20
+"""One call goes on writing sparse groups up to here."""
 
 PATCH_GROUPS: Final = 64
 """Most groups whose patches one call folds."""
@@ -100,7 +114,11 @@ def fold_table(txn: Transaction, node: int, path: str) -> bool:
     patched = _fold_patches(txn, state, recipes)
     if patched is not None:
         _finish(txn, state, patched)
-    return left < FOLD_BYTES or patched is not None
+        state = state_of(txn, node, path)
+    thinned = _fold_sparse(txn, state)
+    if thinned is not None:
+        _finish(txn, state, thinned)
+    return left < FOLD_BYTES or patched is not None or thinned is not None
 
 
 def _finish(txn: Transaction, state: TableState, layout: Layout) -> None:
@@ -159,7 +177,7 @@ def _fold_of_run(
     if stop - start < 2:
         return None
     first = groups[start].first
-    tiers = [group.record.tier for group in groups[start:stop]]
+    tiers = [tier_of(group) for group in groups[start:stop]]
     # As many groups as give a full one; the last may reach beyond it.
     for index in range(start, stop):
         if groups[index].first + groups[index].n_rows - first >= group_rows:
@@ -168,7 +186,7 @@ def _fold_of_run(
         return _Work(start, stop, min(max(tiers) + 1, MAX_TIER))
     # Groups of pages wait until the run is long enough: each has a sixteenth of it at least.
     low = max((i + 1 for i in range(start, stop) if groups[i].is_pages), default=start)
-    found = tier_to_fold([group.record.tier for group in groups[low:stop]], 2)
+    found = tier_to_fold([tier_of(group) for group in groups[low:stop]], 2)
     return None if found is None else _Work(low + found[0], stop, found[1])
 
 
@@ -223,12 +241,13 @@ def _fold_groups(
     columns = [np.empty(n_live * leaf.n_values, leaf.dtype) for leaf in leaves]
     read_leaves(state, spans, leaves, columns)
     if n_live < n_rows:
-        # Each row id that is gone repeats the live row before it.
-        places = np.maximum(np.cumsum(alive) - 1, 0)
+        columns = [spread(*pair, alive) for pair in zip(leaves, columns, strict=True)]
+        start, stop = int(alive.argmax()), n_rows - int(alive[::-1].argmax())
         columns = [
-            column.reshape(n_live, leaf.n_values)[places].ravel()
-            for column, leaf in zip(columns, leaves, strict=True)
+            column[start * leaf.n_values : stop * leaf.n_values]
+            for leaf, column in zip(leaves, columns, strict=True)
         ]
+        alive, first, n_rows = alive[start:stop], first + start, stop - start
     for group in sources:
         drop_group(txn, state, group)
     made = []
@@ -298,14 +317,31 @@ def _put_group(
         return None
     if n_live < n_rows:
         put_dead(txn, state.node, first, ~alive)
-    schema = state.schema
+    schema, tier = state.schema, work.tier
+    if tier == SPARSE_TIER:
+        tier = sparse_tier(n_rows, n_live)
+    elif cut:
+        tier = FULL_TIER
     rows = state.facts.rows.of_columns(columns, n_rows) if n_rows < PIECE_ROWS else None
     n_bytes = int(rows.sizes.sum()) if isinstance(rows, Batch) else 0
     if rows is None or not state.facts.are_piece(n_rows, n_bytes):
         write_pages(txn, state.node, first, schema.leaves, columns, recipes)
-        tier = FULL_TIER if cut else work.tier
         return put_pages_group(txn, state.node, first, schema, n_rows, n_live, tier)
-    return put_piece(txn, state.node, first, schema, rows, work.tier, n_live)
+    return put_piece(txn, state.node, first, schema, rows, min(tier, MAX_TIER), n_live)
+
+
+def _fold_sparse(txn: Transaction, state: TableState) -> Layout | None:
+    """Write some of the sparse groups anew; return the new layout."""
+    groups: list[Group] = []
+    left = SPARSE_BYTES
+    for place, group in enumerate(state.layout.groups):
+        if left <= 0 or not is_sparse(group):
+            groups.append(group)
+            continue
+        left -= group.n_rows * state.facts.row_nbytes
+        recipes = Afresh(txn, state.node, state.schema, state.tail.stamp)
+        groups += _fold_groups(txn, state, [group], _Work(place, place + 1, SPARSE_TIER), recipes)
+    return Layout(state.tail, groups) if left < SPARSE_BYTES else None
 
 
 def _fold_patches(txn: Transaction, state: TableState, recipes: Recipes) -> Layout | None:

@@ -234,7 +234,7 @@ def _is_exact(value: Any, fields: Fields) -> bool:
         return False
     dtype = fields.dtype
     if isinstance(value, np.generic):
-        return bool(value.dtype == dtype) and dtype.kind in "biufcmM"
+        return bool(value.dtype == dtype and dtype.kind in "biufcmM")
     kind = type(value)
     if kind is float:
         return dtype.kind == "f" and dtype.itemsize == 8

@@ -19,7 +19,7 @@ from kist._kernels import records
 from kist.engine.parallel import run
 from kist.errors import DTypeError, SelectionError, ShapeError
 from kist.format.schema import Leaf
-from kist.model.tables.change import Changes, in_order
+from kist.model.tables.change import Changes, Prepared, in_order
 from kist.model.tables.fields import Fields, field_at, parse_path
 from kist.model.tables.input import as_items, as_values
 from kist.model.tables.query import GROUPS_AT_ONCE, Found, check_sources, positions_of
@@ -162,38 +162,40 @@ def update_found(
     leaves = [leaves[i] for i in order]
     inputs = list(dict.fromkeys(name for source in sources for name in source.columns))
 
-    def compute(hit: Found, at: int) -> list[Array]:
+    changes = Changes(txn, state)
+
+    def prepare(hit: Found, at: int) -> Prepared:
         blocks = _read(state, inputs, hit) if inputs else {}
         parts = [part for source in sources for part in source.at(hit, at, blocks)]
-        return [parts[i] for i in order]
+        return changes.prepare(hit.group, hit.ordinals, leaves, [parts[i] for i in order])
 
-    changes = Changes(txn, state)
     n = 0
-    for some in found:
+    rows = iter(found)
+    for some in rows:
         tasks = []
         for hit in some:
-            tasks.append(partial(compute, hit, n))
+            tasks.append(partial(prepare, hit, n))
             n += len(hit.ordinals)
-        _check_lengths(values, sources, n, at_least=True)
-        for hit, columns in zip(some, run(tasks), strict=True):
-            changes.assign(hit.group, hit.ordinals, leaves, columns)
-    _check_lengths(values, sources, n, at_least=False)
+        if any(source.n != 1 and source.n < n for source in sources):
+            n += sum(len(hit.ordinals) for some in rows for hit in some)
+            break
+        for prepared in run(tasks):
+            changes.put(prepared)
+    _check_lengths(values, sources, n)
     changes.finish()
     return n
 
 
 def _check_lengths(
-    values: Mapping[str, Any], sources: Sequence[_Given | _Computed], n: int, *, at_least: bool
+    values: Mapping[str, Any], sources: Sequence[_Given | _Computed], n: int
 ) -> None:
     """Raise when there is neither one value for all rows nor one for each."""
     for name, source in zip(values, sources, strict=True):
-        if source.n == 1 or source.n == n or (at_least and source.n > n):
-            continue
-        many = "more than " if at_least else ""
-        raise ShapeError(
-            f"update column {name!r}: {source.n} values for {many}{source.n if at_least else n} "
-            "rows; give one value, or one for each row; nothing was changed"
-        )
+        if source.n not in (1, n):
+            raise ShapeError(
+                f"update column {name!r}: {source.n} values for {n} rows; give one value, or one "
+                "for each row; nothing was changed"
+            )
 
 
 def _read(state: TableState, names: Sequence[str], hit: Found) -> dict[str, Array]:
