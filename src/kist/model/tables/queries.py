@@ -56,11 +56,12 @@ class Queries:
 
         Parameters
         ----------
-        expression : str or expression
-            ``"(price > limit) & (sym == 'AAPL')"``, or what ``table["price"] > 100`` builds. It may
-            name any column of the table.
+        expression : str, expression or callable
+            ``"(price > limit) & (sym == 'AAPL')"``, or what ``table["price"] > 100`` builds, or a
+            function of blocks: ``lambda block: block["price"] > 100``. It may name any column of
+            the table. What may stand in a text: docs/howto/expressions.md.
         params, **more
-            Values of the names that are not columns.
+            Values of the names that are not columns; may be columns of the table.
 
         Raises
         ------

@@ -21,7 +21,7 @@ from kist.model.tables.query import check_sources
 from kist.model.tables.rowset import RowSet
 from kist.model.tables.schema import facts_of
 from kist.model.text import cell
-from kist.query import Expr, parse
+from kist.query import Expr, as_expr, parse
 
 if TYPE_CHECKING:
     from kist.model.tables.table import Table
@@ -57,8 +57,9 @@ class Where(Step):
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def bind(self, schema: Schema, table: Table) -> Apply:
-        if not isinstance(self.condition, str):
-            check_sources(self.condition, table)
+        for tree in (self.condition, *self.params.values()):
+            if hasattr(tree, "__kist_expr__"):  # parameters may be columns
+                check_sources(as_expr(tree), table)
         bound = parse(self.condition, facts_of(schema).columns, self.params)
         return lambda rows: rows.where(bound)
 
