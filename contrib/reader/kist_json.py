@@ -258,6 +258,17 @@ def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
         }
         if strings:
             result["strings"] = strings
+        computed = {
+            column.name: {
+                "expression": column.expression,
+                "virtual": column.virtual,
+                "dtype": dtype_json(column.described.dtype),
+            }
+            for column in view.schema(path).columns
+            if column.expression is not None
+        }
+        if computed:
+            result["computed"] = computed
         columns = view.column_attributes(path)
         if columns:
             result["column_attributes"] = {

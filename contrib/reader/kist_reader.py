@@ -196,8 +196,12 @@ class View:
                 if len(group.entry.pointers) != 1:
                     raise Damage("row group: pointers")
                 data = self.store.whole(group.entry.pointers[0])
-            arrays = read_rows(data, leaves, group.rows)
-            columns = {leaf.id: array for leaf, array in zip(leaves, arrays, strict=True)}
+            kept = schema.lived(group.schema_version)
+            arrays = read_rows(data, kept, group.rows)
+            columns = {leaf.id: array for leaf, array in zip(kept, arrays, strict=True)}
+            for leaf in leaves:
+                if leaf.id not in columns:
+                    columns[leaf.id] = self._absent(leaf, group)
         self._patch(node, schema, group, columns)
         live = self._live(node, group)
         result = np.zeros(int(live.sum()), schema.dtype)
@@ -213,7 +217,9 @@ class View:
         entry = self._of(node, "P").get(struct.pack(">IQ", leaf.id, group.first))
         if entry is None and not leaf.dtype.itemsize * leaf.values:
             return np.zeros((group.rows, leaf.values), leaf.dtype)
-        if entry is None or len(entry.pointers) != 1:
+        if entry is None:
+            return self._absent(leaf, group)
+        if len(entry.pointers) != 1:
             raise Damage(f"leaf {leaf.id}: no page")
         pointer = entry.pointers[0]
         page = Page(self.store.body(pointer), pointer.head)
@@ -224,6 +230,14 @@ class View:
             return read_page(page, leaf)
         values = from_little(page.decode(form_of(leaf)), leaf)
         return values.reshape(group.rows, leaf.values)
+
+    def _absent(self, leaf: Leaf, group: Group) -> Array:
+        """The values of a leaf that came later than the group."""
+        if leaf.initial is None or group.schema_version >= leaf.since:
+            raise Damage(f"leaf {leaf.id}: no page")
+        result = np.empty((group.rows, leaf.values), leaf.dtype)
+        result[...] = leaf.initial
+        return result
 
     def _patch(self, node: int, schema: Schema, group: Group, columns: dict[int, Array]) -> None:
         """Apply the patches of a group in order."""
@@ -244,13 +258,16 @@ class View:
                 piece = cursor.take(value_size)
                 if any(a >= b for a, b in itertools.pairwise(ids)):
                     raise Damage("patch: leaves do not ascend")
-                if any(ident not in schema.leaves for ident in ids):
+                known = schema.leaves | schema.gone
+                if any(ident not in known for ident in ids):
                     raise Damage("patch: a leaf that the schema does not have")
                 if len(ordinals) and ordinals[-1] >= group.rows:
                     raise Damage("patch: ordinal outside the group")
-                chosen = [schema.leaves[ident] for ident in ids]
+                chosen = [known[ident] for ident in ids]
                 arrays = read_rows(piece, chosen, len(ordinals))
                 for ident, array in zip(ids, arrays, strict=True):
+                    if ident not in schema.leaves:
+                        continue  # its column is gone
                     values = columns[ident] = columns[ident].copy()
                     values[ordinals] = array
             cursor.end()

@@ -7,7 +7,7 @@ import math
 import struct
 import zoneinfo
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
@@ -118,13 +118,20 @@ BIG = frozenset({2, 3, 4, 5, 6, 7, 9, 14, 15})
 
 @dataclass(frozen=True)
 class Leaf:
-    """An innermost field: where it stands in a row, its scalar dtype and its shape."""
+    """An innermost field: where it stands in a row, its scalar dtype and its shape.
+
+    In a table it also has a life in versions of the schema, and perhaps the values of a row in
+    groups that are older.
+    """
 
     path: tuple[str, ...]
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     kind: int
     id: int = 0
+    since: int = 1
+    until: int = 1 << 32
+    initial: Any = None
 
     @property
     def values(self) -> int:
@@ -417,23 +424,34 @@ class Column:
     described: Described
     default: Any
     has_default: bool
+    expression: str | None = None
+    virtual: bool = False
 
 
 @dataclass(frozen=True)
 class Schema:
-    """Columns, leaves and dtype of a table."""
+    """Columns, leaves and dtype of a table; leaves and dtype without virtual columns."""
 
     version: int
     columns: tuple[Column, ...]
     dtype: np.dtype[Any]
     leaves: dict[int, Leaf] = field(default_factory=dict)
+    gone: dict[int, Leaf] = field(default_factory=dict)
+
+    def lived(self, version: int) -> list[Leaf]:
+        """The leaves that a version had, in the order in which pieces have them."""
+        if not 1 <= version <= self.version:
+            raise Damage("row group: version of the schema")
+        every = [*self.leaves.values(), *self.gone.values()]
+        mine = [leaf for leaf in every if leaf.since <= version < leaf.until]
+        return sorted(mine, key=lambda leaf: leaf.id)
 
 
 def read_schema(data: bytes) -> Schema:
     """The schema that the payload of an S record holds."""
     cursor = Cursor(data, "schema")
     version, flags = cursor.all("BB")
-    if version != 1:
+    if version not in (1, 2):
         raise Unknown(f"schema of version {version}")
     if flags & ~7:
         raise Unknown(f"flags {flags} of a schema")
@@ -442,27 +460,44 @@ def read_schema(data: bytes) -> Schema:
     if flags & 1:
         itemsize = cursor.get("I")
         offsets = cursor.all(f"{count}I")
-    columns, firsts = [], []
+    columns, lives = [], []
     for _ in range(count):
         ident, first, column_flags, parts = cursor.all("IIIB")
-        if column_flags or parts & ~3:
+        if column_flags & ~16 or parts & ~(31 if version == 2 else 3):
             raise Unknown(f"flags {column_flags} or parts {parts} of a column")
         name, codec = cursor.text(), cursor.text()
         described = read_dtype(cursor.blob())
         title = cursor.text() if parts & 1 else None
         default = read_value(cursor.blob()) if parts & 2 else None
-        columns.append(Column(ident, name, title, codec, described, default, bool(parts & 2)))
-        firsts.append(first)
+        since = cursor.get("I") if parts & 4 else 1
+        initial = cursor.blob() if parts & 8 else None
+        expression = cursor.text() if parts & 16 else None
+        virtual = bool(column_flags & 16)
+        if since > number or (virtual and expression is None):
+            raise Damage("schema: version or expression of a column")
+        column = Column(
+            ident, name, title, codec, described, default, bool(parts & 2), expression, virtual
+        )
+        columns.append(column)
+        lives.append((first, since, initial))
+    gone: dict[int, Leaf] = {}
+    for _ in range(cursor.get("I") if version == 2 else 0):
+        first, since, until = cursor.all("III")
+        for i, leaf in enumerate(read_dtype(cursor.blob()).leaves, first):
+            gone[i] = replace(leaf, id=i, since=since, until=until)
     cursor.end()
     at, places = 0, []
     for column in columns:
         places.append(at)
+        if column.virtual and not offsets:
+            continue
         # A string of any length is an object in a record: 8 bytes.
         at += 8 if column.described.dtype.kind == "T" else column.described.dtype.itemsize
     whole = assemble(
         [
             (column.name, column.described, place, column.title)
             for column, place in zip(columns, offsets or places, strict=True)
+            if not column.virtual
         ],
         at if itemsize is None else itemsize,
         bool(flags & 2),
@@ -470,10 +505,31 @@ def read_schema(data: bytes) -> Schema:
     )
     leaves: dict[int, Leaf] = {}
     remaining = iter(whole.leaves)
-    for column, first in zip(columns, firsts, strict=True):
+    for column, (first, since, initial) in zip(columns, lives, strict=True):
+        if column.virtual:
+            continue
+        values = None if initial is None else _initial(column.described, read_value(initial))
         for i in range(len(column.described.leaves)):
-            leaf = next(remaining)
-            if first + i in leaves:
+            if first + i in leaves or first + i in gone:
                 raise Damage("schema: leaf id given twice")
-            leaves[first + i] = Leaf(leaf.path, leaf.dtype, leaf.shape, leaf.kind, first + i)
-    return Schema(number, tuple(columns), whole.dtype, leaves)
+            value = None if values is None else values[i]
+            leaf = replace(next(remaining), id=first + i, since=since, initial=value)
+            leaves[first + i] = leaf
+    return Schema(number, tuple(columns), whole.dtype, leaves, gone)
+
+
+def _initial(described: Described, value: Any) -> list[Array]:
+    """One value of a column as the values of each of its leaves."""
+    dtype = described.dtype
+    try:
+        whole = np.zeros(dtype.shape, dtype.base)
+        whole[...] = value
+    except (TypeError, ValueError) as error:
+        raise Damage("schema: initial value") from error
+    result = []
+    for leaf in described.leaves:
+        part: Any = whole
+        for name in leaf.path:
+            part = part[name]
+        result.append(np.asarray(part).reshape(leaf.values))
+    return result

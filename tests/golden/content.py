@@ -37,6 +37,8 @@ class Table:
     column_attrs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     strings: Mapping[str, Any] = field(default_factory=dict)
     """The dtypes of columns of strings, which are object fields of `rows`."""
+    computed: Mapping[str, tuple[str, bool, Any]] = field(default_factory=dict)
+    """Expression, whether it is virtual, and dtype. Virtual columns are not in `rows`."""
 
 
 @dataclass
@@ -81,7 +83,13 @@ def content_of(group: Any) -> Group:
             columns = {column: dict(node[column].attrs) for column in node.columns}
             columns = {column: attrs for column, attrs in columns.items() if attrs}
             strings = {c: node[c].dtype for c in node.columns if node[c].dtype.kind == "T"}
-            children[name] = Table(node[:], dict(node.attrs), columns, strings)
+            computed = {c: node[c] for c in node.columns if node[c].expression is not None}
+            texts = {
+                c: (repr(one.expression), one.is_virtual, one.dtype) for c, one in computed.items()
+            }
+            stored = [c for c in node.columns if c not in texts or not texts[c][1]]
+            rows = node[:] if len(stored) == len(node.columns) else node[stored][:]
+            children[name] = Table(rows, dict(node.attrs), columns, strings, texts)
     return Group(children, dict(group.attrs))
 
 
@@ -108,6 +116,11 @@ def describe(node: Group | Table | KeyStore | NdArray) -> Json:
     }
     if node.strings:
         found["strings"] = {name: describe_strings(dtype) for name, dtype in node.strings.items()}
+    if node.computed:
+        found["computed"] = {
+            name: {"expression": text, "virtual": virtual, "dtype": describe_dtype(dtype)}
+            for name, (text, virtual, dtype) in node.computed.items()
+        }
     if node.column_attrs:
         found["column_attributes"] = {
             column: {name: describe_value(attrs[name]) for name in sorted(attrs)}

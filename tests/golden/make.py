@@ -690,6 +690,61 @@ def arrays(path: Path) -> Group:
     )
 
 
+@maker
+def altered(path: Path) -> tuple[Group, list[tuple[str, int, Group]]]:
+    """Columns added, dropped, renamed, reordered, cast and computed; a tag of before."""
+    missing = np.dtypes.StringDType(na_object=None)
+    nested = np.dtype([("x", ">i4"), ("y", "S3", (2,))])
+    first = np.zeros(9_000, [("a", "i4"), ("gone", "f8"), ("b", ">i2"), ("old", "U4")])
+    first["a"] = ramp(9_000) % 1_000
+    first["gone"], first["b"], first["old"] = ramp(9_000) / 4, ramp(9_000) % 77, "old"
+    with kist.open(path, "x") as store:
+        t = store.create_table("t", first[:8_000])
+        t.append(first[8_000:8_990])
+        t["gone"][5:9] = -1.0
+        t["old"][100:104] = "new"
+        before = store.tag("before")
+        t.drop_column("gone")
+        t.append([(-5, 5, "p")])  # a piece of the second version, beside one of the first
+        t.add_column("flag", True, position=1, attrs={"unit": "none"})
+        t.add_column("pair", (7, [b"p", b"q"]), nested)
+        t.add_column("text", None, missing, fill_value=None)
+        t.rename_column("a", "time")
+        t.delete(slice(50, 60))
+        t["flag"][200:230] = False
+        t["pair"][8_980:] = (8, [b"r", b"s"])
+        t.add_column("twice", kist.expr("time * 2"), "i4")
+        t.add_column("half", kist.expr("twice / 4"), virtual=True, position=0)
+        t.cast_column("b", "f4")
+        t.drop_column("old")
+        t.append({"time": [1, 2], "b": [0.5, 1.5], "text": ["one", None]})
+        t.reorder(["half", "text", "b", "flag", "time", "twice", "pair"])
+    n = 8_983
+    rows = np.zeros(
+        n, [("text", "O"), ("b", "f4"), ("flag", "?"), ("time", "i4"), ("twice", "i4"),
+            ("pair", nested)],
+    )  # fmt: skip
+    kept = np.delete(first[:8_990], slice(50, 60))
+    rows["time"] = [*kept["a"], -5, 1, 2]
+    rows["b"] = [*kept["b"], 5, 0.5, 1.5]
+    rows["text"] = [*[None] * 8_981, "one", None]
+    rows["flag"] = True
+    rows["flag"][200:230] = False
+    rows["twice"] = rows["time"] * 2
+    rows["pair"] = np.array((7, [b"p", b"q"]), nested)
+    rows["pair"][8_980] = (8, [b"r", b"s"])
+    first["gone"][5:9], first["old"][100:104] = -1.0, "new"
+    table = Table(
+        rows,
+        {},
+        {"flag": {"unit": "none"}},
+        {"text": missing},
+        {"half": ("twice / 4", True, np.dtype("f8")), "twice": ("time * 2", False, np.dtype("i4"))},
+    )
+    tagged = Group({"t": Table(first[:8_990])})
+    return Group({"t": table}), [("before", before, tagged)]
+
+
 # Making them
 
 

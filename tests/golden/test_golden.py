@@ -25,6 +25,7 @@ BLOSC2, LZ4, ZSTD = 17, 1, 5
 
 FOLDER = Path(__file__).resolve().parent
 NAMES = [
+    "altered",
     "arrays",
     "attributes",
     "blocks",
@@ -111,7 +112,9 @@ def test_a_copy_of_a_golden_file_can_be_written_to(name: str, path: Path) -> Non
         store["new/table"] = np.zeros(10, "i4,f8")
         for node in list(store.values()):
             if node.kind == "table" and len(node):
-                node.append(node[:1])
+                given = [name for name in node.columns if node[name].expression is None]
+                rows = node if len(given) == len(node.columns) else node[given]
+                node.append(rows[:1])
         assert store.compact() >= 0
     with kist.open(path) as store:
         assert store.check().ok, store.check()

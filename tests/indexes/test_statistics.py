@@ -205,3 +205,12 @@ def test_rounding_up_gives_the_first_bytes_behind_a_prefix(text: bytes, more: by
     else:
         assert text + more < above
         assert above[:-1] + bytes([above[-1] - 1]) == text[: len(above)]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", ">f8"])
+def test_a_signalling_nan_hides_no_bounds(dtype):
+    values = np.array([1.0, -5.0, 7.0, 2.0], dtype)
+    bits = values.view(f"{dtype[:-2]}u{dtype[-1]}")
+    bits[2] = {"4": 0x7F800001, "8": 0x7FF0000000000001}[dtype[-1]]
+    found = compute(values)
+    assert (found.lo, found.hi, found.n_nan) == (-5.0, 2.0, 1)

@@ -20,9 +20,12 @@ __all__ = [
     "SUPPORTED_FLAGS",
     "VIRTUAL",
     "ColumnSpec",
+    "Gone",
     "Layout",
     "pack_column",
+    "pack_gone",
     "unpack_column",
+    "unpack_gone",
 ]
 
 NULLABLE: Final = 0x01
@@ -30,7 +33,7 @@ CATEGORICAL: Final = 0x02
 RAGGED: Final = 0x04
 SEALED: Final = 0x08
 VIRTUAL: Final = 0x10
-SUPPORTED_FLAGS: Final = 0x00
+SUPPORTED_FLAGS: Final = VIRTUAL
 """Flags that this version acts on. A reserved flag changes what the stored bytes mean, so that
 reading a column without knowing it would give wrong values."""
 _FLAG_NAMES: Final = {
@@ -38,8 +41,10 @@ _FLAG_NAMES: Final = {
     VIRTUAL: "virtual",
 }  # fmt: skip
 
-_HAS_TITLE, _HAS_DEFAULT = 0x01, 0x02
+_HAS_TITLE, _HAS_DEFAULT, _HAS_SINCE, _HAS_INITIAL, _HAS_EXPRESSION = 0x01, 0x02, 0x04, 0x08, 0x10
 _COLUMN = struct.Struct("<IIIB")
+_SINCE = struct.Struct("<I")
+_GONE = struct.Struct("<III")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,12 @@ class ColumnSpec:
         `NULLABLE`, `CATEGORICAL`, `RAGGED`, `SEALED`, `VIRTUAL`.
     first_leaf : int
         Id of the first leaf; the others of the column follow it without a gap.
+    since : int
+        Version of the schema in which its leaves came.
+    initial : bytes or None
+        Value of rows in groups of earlier versions that have no page of it, packed.
+    expression : str or None
+        What the column is computed from. Nothing is stored of a `VIRTUAL` one.
     """
 
     id: int
@@ -74,6 +85,39 @@ class ColumnSpec:
     codec: str = "auto"
     flags: int = 0
     first_leaf: int = 0
+    since: int = 1
+    initial: bytes | None = None
+    expression: str | None = None
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it is evaluated where it is read."""
+        return bool(self.flags & VIRTUAL)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a schema record of version 1 can hold it."""
+        return self.since == 1 and self.initial is None and self.expression is None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Leaves that were dropped: pieces and patches of versions since .. until may hold them.
+
+    Attributes
+    ----------
+    first_leaf : int
+        Id of the first leaf; the others of `dtype` follow it without a gap.
+    since, until : int
+        Versions of the schema: the first that had them, the first that has not.
+    dtype : dtype
+        Of the column that they were.
+    """
+
+    first_leaf: int
+    since: int
+    until: int
+    dtype: np.dtype[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +132,13 @@ class Layout:
 
 def pack_column(column: ColumnSpec) -> bytes:
     """Return one column of a schema record."""
-    has = _HAS_TITLE * (column.title is not None) | _HAS_DEFAULT * (column.default is not None)
+    has = (
+        _HAS_TITLE * (column.title is not None)
+        | _HAS_DEFAULT * (column.default is not None)
+        | _HAS_SINCE * (column.since != 1)
+        | _HAS_INITIAL * (column.initial is not None)
+        | _HAS_EXPRESSION * (column.expression is not None)
+    )
     parts = [
         _COLUMN.pack(column.id, column.first_leaf, column.flags, has),
         pack_text(column.name),
@@ -99,11 +149,17 @@ def pack_column(column: ColumnSpec) -> bytes:
         parts.append(pack_text(column.title))
     if column.default is not None:
         parts.append(pack_blob(column.default))
+    if column.since != 1:
+        parts.append(_SINCE.pack(column.since))
+    if column.initial is not None:
+        parts.append(pack_blob(column.initial))
+    if column.expression is not None:
+        parts.append(pack_text(column.expression))
     return b"".join(parts)
 
 
-def unpack_column(cursor: Cursor) -> ColumnSpec:
-    """Return the next column of a schema record; raises as `Schema.unpack`."""
+def unpack_column(cursor: Cursor, record_version: int) -> ColumnSpec:
+    """Return the next column of a schema record of a version; raises as `Schema.unpack`."""
     number, first_leaf, flags, has = cursor.unpack(_COLUMN)
     name, codec = cursor.text(), cursor.text()
     if flags & ~SUPPORTED_FLAGS:
@@ -112,9 +168,28 @@ def unpack_column(cursor: Cursor) -> ColumnSpec:
             f"column {name!r} is {' and '.join(known) or 'of an unknown sort'} "
             f"(flags {flags:#x}), which this kist cannot read: use a newer one"
         )
-    if has & ~(_HAS_TITLE | _HAS_DEFAULT):
+    if has & ~(0x1F if record_version > 1 else _HAS_TITLE | _HAS_DEFAULT):
         raise cursor.corrupt(f"unknown parts {has:#04x} of column {name!r}")
     dtype = unpack_dtype(cursor.blob())
     title = cursor.text() if has & _HAS_TITLE else None
     default = cursor.blob() if has & _HAS_DEFAULT else None
-    return ColumnSpec(number, name, dtype, title, default, codec, flags, first_leaf)
+    since = cursor.unpack(_SINCE)[0] if has & _HAS_SINCE else 1
+    initial = cursor.blob() if has & _HAS_INITIAL else None
+    expression = cursor.text() if has & _HAS_EXPRESSION else None
+    if flags & VIRTUAL and expression is None:
+        raise cursor.corrupt(f"virtual column {name!r} without an expression")
+    return ColumnSpec(
+        number, name, dtype, title, default, codec, flags, first_leaf, since, initial, expression
+    )
+
+
+def pack_gone(gone: Gone) -> bytes:
+    """Return one entry of the list of leaves that are gone."""
+    head = _GONE.pack(gone.first_leaf, gone.since, gone.until)
+    return head + pack_blob(pack_dtype(gone.dtype))
+
+
+def unpack_gone(cursor: Cursor) -> Gone:
+    """Return the next entry of the list of leaves that are gone."""
+    first_leaf, since, until = cursor.unpack(_GONE)
+    return Gone(first_leaf, since, until, unpack_dtype(cursor.blob()))

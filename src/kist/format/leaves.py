@@ -42,6 +42,8 @@ class Leaf:
         Values per row: the product of `shape`.
     column : int
         Position of its top-level column in `Schema.columns`.
+    is_virtual : bool
+        It is computed where it is read.
     """
 
     id: int
@@ -51,6 +53,7 @@ class Leaf:
     offset: int
     n_values: int
     column: int
+    is_virtual: bool = False
 
     @property
     def is_string(self) -> bool:
@@ -65,7 +68,7 @@ class Leaf:
     @property
     def is_stored(self) -> bool:
         """Whether there is anything to store: nothing is of values without width."""
-        return self.is_string or self.nbytes > 0
+        return not self.is_virtual and (self.is_string or self.nbytes > 0)
 
     @property
     def memory(self) -> int:

@@ -3,17 +3,19 @@
 A *column* is a top-level field. It has an id that is never used again, so that data written under
 an older schema keep their meaning when columns come, go or change their names. A *leaf* is what is
 stored: a column without inner structure is one leaf; each innermost field of a structured column
-is one; a sub-array is one leaf with several values a row. docs/format.md, "Schemas", gives the
-bytes.
+is one; a sub-array is one leaf with several values a row. docs/format.md, "Schema", gives the
+bytes; `altering` makes the next schema of one.
 """
 
 from __future__ import annotations
 
+import difflib
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -26,9 +28,12 @@ from kist.format.columns import (
     SEALED,
     VIRTUAL,
     ColumnSpec,
+    Gone,
     Layout,
     pack_column,
+    pack_gone,
     unpack_column,
+    unpack_gone,
 )
 from kist.format.cursor import Cursor
 from kist.format.dtypes import MAX_FIELDS, MAX_ITEMSIZE, is_string_dtype, pack_dtype
@@ -41,12 +46,14 @@ __all__ = [
     "SEALED",
     "VIRTUAL",
     "ColumnSpec",
+    "Gone",
     "Layout",
     "Leaf",
     "Schema",
 ]
 
-VERSION: Final = 1
+PLAIN_VERSION, VERSION = 1, 2
+"""Versions of the record: the second has what `ColumnSpec.is_plain` asks for, and gone leaves."""
 
 MAX_GATHER_BYTES: Final = 65_536
 """Longest row that gets a byte index, which takes 8 bytes per byte."""
@@ -57,6 +64,7 @@ _SHORT: Final = 65_536
 _HAS_LAYOUT, _ALIGNED, _RECORD = 0x01, 0x02, 0x04
 
 _HEAD = struct.Struct("<BBIIIH")
+_N_GONE = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,8 @@ class Schema:
         First numbers that were never used.
     layout : Layout or None
         None when the fields stand one after the other.
+    gone : tuple of Gone
+        Leaves of earlier versions that pieces or patches may still hold.
     """
 
     version: int
@@ -80,6 +90,7 @@ class Schema:
     next_column_id: int
     next_leaf_id: int
     layout: Layout | None = None
+    gone: tuple[Gone, ...] = ()
 
     @classmethod
     def from_dtype(
@@ -156,7 +167,7 @@ class Schema:
         n_leaves = 0
         for number, (name, base) in enumerate(fields):
             pack_dtype(base)
-            _refuse_inner_strings(name, base)
+            refuse_inner_strings(name, base)
             columns.append(
                 ColumnSpec(
                     id=number,
@@ -169,7 +180,7 @@ class Schema:
                 )
             )
             n_leaves += sum(1 for _ in walk_leaves(base, (), ()))
-        return _usable(cls(1, tuple(columns), len(columns), n_leaves))
+        return usable(cls(1, tuple(columns), len(columns), n_leaves))
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
@@ -180,7 +191,7 @@ class Schema:
         """
         spec: Any = {
             "names": [column.name for column in self.columns],
-            "formats": [_in_row(column.dtype) for column in self.columns],
+            "formats": [in_row(column.dtype) for column in self.columns],
         }
         if any(column.title is not None for column in self.columns):
             spec["titles"] = [column.title for column in self.columns]
@@ -202,20 +213,48 @@ class Schema:
 
     @cached_property
     def leaves(self) -> tuple[Leaf, ...]:
-        """The stored columns, in the order of the fields and of the packed row."""
-        leaves = []
-        offset = 0
+        """All leaves, in the order of the fields; virtual ones among them."""
+        found = []
         for index, column in enumerate(self.columns):
             walk = walk_leaves(column.dtype, (column.name,), ())
             for number, (path, base, shape) in enumerate(walk, column.first_leaf):
-                leaf = Leaf(number, path, base, shape, offset, math.prod(shape), index)
-                offset += leaf.nbytes
-                leaves.append(leaf)
-        return tuple(leaves)
+                n_values = math.prod(shape)
+                found.append(Leaf(number, path, base, shape, 0, n_values, index, column.is_virtual))
+        offsets = {}
+        at = 0
+        for leaf in sorted(found, key=attrgetter("id")):
+            offsets[leaf.id] = at
+            at += 0 if leaf.is_virtual else leaf.nbytes
+        return tuple(replace(leaf, offset=offsets[leaf.id]) for leaf in found)
+
+    @cached_property
+    def stored(self) -> tuple[Leaf, ...]:
+        """The leaves that are not virtual, in the order of the fields."""
+        return tuple(leaf for leaf in self.leaves if not leaf.is_virtual)
+
+    @cached_property
+    def packed(self) -> tuple[Leaf, ...]:
+        """The same in the order of the packed row: by their ids."""
+        return tuple(sorted(self.stored, key=attrgetter("id")))
+
+    @cached_property
+    def kept(self) -> Schema:
+        """The schema without virtual columns; itself when there are none."""
+        return self._part(tuple(column for column in self.columns if not column.is_virtual))
+
+    @cached_property
+    def given(self) -> Schema:
+        """The schema of rows as they are given, without computed columns; perhaps itself."""
+        return self._part(tuple(column for column in self.columns if column.expression is None))
+
+    def _part(self, columns: tuple[ColumnSpec, ...]) -> Schema:
+        if len(columns) == len(self.columns):
+            return self
+        return replace(self, columns=columns, layout=layout_for(self.layout, columns))
 
     @cached_property
     def _leaf_dtype(self) -> np.dtype[Any]:
-        leaves = [leaf for leaf in self.leaves if not leaf.is_string]
+        leaves = [leaf for leaf in self.packed if not leaf.is_string]
         spec: Any = {
             "names": [f"f{leaf.id}" for leaf in leaves],
             "formats": [(leaf.dtype, leaf.shape) if leaf.shape else leaf.dtype for leaf in leaves],
@@ -226,7 +265,7 @@ class Schema:
     def leaf_dtype(self) -> np.dtype[Any]:
         """Return the packed flat dtype: one field ``f<leaf id>`` per leaf, without gaps.
 
-        `StringDType` leaves have no place in it.
+        `StringDType` leaves have no place in it, nor have virtual ones.
         """
         return self._leaf_dtype
 
@@ -235,21 +274,33 @@ class Schema:
         """Whether a row of `dtype` has the same bytes as a row of `leaf_dtype`."""
         if self.dtype.hasobject or self.dtype.itemsize != self._leaf_dtype.itemsize:
             return False
-        index = byte_places(self.dtype) if self.dtype.itemsize <= MAX_GATHER_BYTES else None
+        index = self._byte_places() if self.dtype.itemsize <= MAX_GATHER_BYTES else None
         if index is None:
             return False
         return bool((index == np.arange(len(index))).all())
+
+    def _byte_places(self) -> np.ndarray[Any, np.dtype[np.intp]] | None:
+        places = byte_places(self.dtype)
+        if len(self.stored) < len(self.leaves):
+            return None  # a row of all columns is never stored; that of `kept` is
+        if self.packed == self.leaves:
+            return places
+        ends = np.cumsum([leaf.nbytes for leaf in self.leaves])
+        start = {leaf.id: end - leaf.nbytes for leaf, end in zip(self.leaves, ends, strict=True)}
+        return np.concatenate(
+            [places[start[leaf.id] : start[leaf.id] + leaf.nbytes] for leaf in self.packed]
+        )
 
     @cached_property
     def byte_index(self) -> np.ndarray[Any, np.dtype[np.intp]] | None:
         """For each byte of a row of `leaf_dtype` its place in a row of `dtype`.
 
-        None when there is no need (`is_flat`), when a row holds strings without a fixed width,
-        and for rows longer than 64 KiB.
+        None when there is no need (`is_flat`), when a row holds strings without a fixed width or
+        virtual columns, and for rows longer than 64 KiB.
         """
         if self.is_flat or self.dtype.hasobject or self.dtype.itemsize > MAX_GATHER_BYTES:
             return None
-        return byte_places(self.dtype)
+        return self._byte_places()
 
     def index(self, name: str) -> int:
         """Return the position of a column in `columns`.
@@ -262,8 +313,10 @@ class Schema:
         try:
             return self._positions[name]
         except KeyError:
+            near = difflib.get_close_matches(str(name), self._positions, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
             raise ColumnNotFoundError(
-                f"no column {name!r}; the columns are {', '.join(map(repr, self._positions))}"
+                f"no column {name!r}; {hint}the columns are {_listed(self._positions)}"
             ) from None
 
     @cached_property
@@ -275,65 +328,6 @@ class Schema:
         index = self.index(name)
         return tuple(leaf for leaf in self.leaves if leaf.column == index)
 
-    def with_column(
-        self,
-        name: str,
-        dtype: np.dtype[Any],
-        *,
-        default: bytes | None = None,
-        codec: str = "auto",
-        title: str | None = None,
-        flags: int = 0,
-    ) -> Schema:
-        """Return the next schema, with one more column at the end."""
-        dtype = np.dtype(dtype)
-        pack_dtype(dtype)
-        _refuse_inner_strings(name, dtype)
-        if name in self._positions:
-            raise DTypeError(f"there is already a column {name!r}", column=name)
-        column = ColumnSpec(
-            self.next_column_id, name, dtype, title, default, codec, flags, self.next_leaf_id
-        )
-        return self._next(
-            (*self.columns, column),
-            next_column_id=self.next_column_id + 1,
-            next_leaf_id=self.next_leaf_id + sum(1 for _ in walk_leaves(dtype, (), ())),
-        )
-
-    def without_column(self, name: str) -> Schema:
-        """Return the next schema, without one column; its ids are not used again."""
-        index = self.index(name)
-        return self._next(self.columns[:index] + self.columns[index + 1 :])
-
-    def with_renamed(self, name: str, new_name: str) -> Schema:
-        """Return the next schema, with another name for one column; its ids stay."""
-        index = self.index(name)
-        if new_name in self._positions and new_name != name:
-            raise DTypeError(f"there is already a column {new_name!r}", column=new_name)
-        columns = list(self.columns)
-        columns[index] = replace(columns[index], name=new_name)
-        return _usable(replace(self, version=self.version + 1, columns=tuple(columns)))
-
-    def _next(self, columns: tuple[ColumnSpec, ...], **changes: int) -> Schema:
-        if not columns:
-            raise DTypeError("a table needs at least one column")
-        # Gaps were made for the old set of fields; alignment is a wish that can be met again.
-        layout = None
-        if self.layout is not None and (self.layout.aligned or self.layout.record):
-            aligned = np.dtype(
-                {
-                    "names": [f"f{column.id}" for column in columns],
-                    "formats": [_in_row(column.dtype) for column in columns],
-                },
-                align=self.layout.aligned,
-            )
-            assert aligned.names is not None and aligned.fields is not None
-            offsets = tuple(aligned.fields[name][1] for name in aligned.names)
-            layout = replace(self.layout, offsets=offsets, itemsize=aligned.itemsize)
-        return _usable(
-            replace(self, version=self.version + 1, columns=columns, layout=layout, **changes)
-        )
-
     def pack(self) -> bytes:
         """Return the schema record."""
         flags = 0
@@ -341,14 +335,15 @@ class Schema:
         if layout is not None:
             flags = _HAS_LAYOUT | _ALIGNED * layout.aligned | _RECORD * layout.record
         n_columns = len(self.columns)
-        parts = [
-            _HEAD.pack(
-                VERSION, flags, self.version, self.next_column_id, self.next_leaf_id, n_columns
-            )
-        ]
+        is_plain = not self.gone and all(column.is_plain for column in self.columns)
+        record_version = PLAIN_VERSION if is_plain else VERSION
+        ids = self.next_column_id, self.next_leaf_id
+        parts = [_HEAD.pack(record_version, flags, self.version, *ids, n_columns)]
         if layout is not None:
             parts.append(struct.pack(f"<I{n_columns}I", layout.itemsize, *layout.offsets))
         parts += map(pack_column, self.columns)
+        if not is_plain:
+            parts += [_N_GONE.pack(len(self.gone)), *map(pack_gone, self.gone)]
         return b"".join(parts)
 
     @classmethod
@@ -369,7 +364,8 @@ class Schema:
 def _unpack(data: bytes) -> Schema:
     cursor = Cursor(data, "schema record")
     record_version, flags, version, next_column, next_leaf, n_columns = cursor.unpack(_HEAD)
-    if record_version != VERSION or flags & ~(_HAS_LAYOUT | _ALIGNED | _RECORD):
+    known = _HAS_LAYOUT | _ALIGNED | _RECORD
+    if not PLAIN_VERSION <= record_version <= VERSION or flags & ~known:
         raise UnsupportedVersionError(
             f"schema record version {record_version}, flags {flags:#04x}: use a newer kist"
         )
@@ -379,9 +375,13 @@ def _unpack(data: bytes) -> Schema:
         layout = Layout(tuple(offsets), itemsize, bool(flags & _ALIGNED), bool(flags & _RECORD))
     elif flags:
         raise cursor.corrupt("layout flags without a layout")
-    columns = tuple(unpack_column(cursor) for _ in range(n_columns))
+    columns = tuple(unpack_column(cursor, record_version) for _ in range(n_columns))
+    n_gone = cursor.unpack(_N_GONE)[0] if record_version > PLAIN_VERSION else 0
+    if n_gone > cursor.left:
+        raise cursor.corrupt(f"{n_gone} entries of leaves that are gone")
+    gone = tuple(unpack_gone(cursor) for _ in range(n_gone))
     cursor.end()
-    schema = Schema(version, columns, next_column, next_leaf, layout)
+    schema = Schema(version, columns, next_column, next_leaf, layout, gone)
     _check(schema, cursor)
     return schema
 
@@ -390,7 +390,7 @@ def _unpack(data: bytes) -> Schema:
 _unpack_short = lru_cache(maxsize=64)(_unpack)
 
 
-def _refuse_inner_strings(name: str, dtype: np.dtype[Any]) -> None:
+def refuse_inner_strings(name: str, dtype: np.dtype[Any]) -> None:
     """Refuse `StringDType` anywhere but as a column of its own."""
     for path, base, shape in walk_leaves(dtype, (name,), ()):
         if is_string_dtype(base) and (shape or len(path) > 1):
@@ -401,7 +401,7 @@ def _refuse_inner_strings(name: str, dtype: np.dtype[Any]) -> None:
             )
 
 
-def _usable(schema: Schema) -> Schema:
+def usable(schema: Schema) -> Schema:
     """Return the schema, once NumPy has made both of its dtypes."""
     if len(schema.columns) > MAX_FIELDS:
         raise DTypeError(f"{len(schema.columns)} columns, a table has at most {MAX_FIELDS}")
@@ -422,13 +422,18 @@ def _check(schema: Schema, cursor: Cursor) -> None:
         raise cursor.corrupt("two columns with one id")
     if max(column.id for column in columns) >= schema.next_column_id:
         raise cursor.corrupt("a column id that was never given")
+    parts: list[tuple[int, np.dtype[Any], str, int, int | None]]
+    parts = [(c.first_leaf, c.dtype, c.name, c.since, None) for c in columns]
+    parts += [(g.first_leaf, g.dtype, "gone", g.since, g.until) for g in schema.gone]
     at = 0
-    for column in sorted(columns, key=lambda column: column.first_leaf):
-        if column.first_leaf < at:
+    for first, dtype, name, since, until in sorted(parts, key=itemgetter(0)):
+        if first < at:
             raise cursor.corrupt("two leaves with one id")
-        at = column.first_leaf + sum(1 for _ in walk_leaves(column.dtype, (), ()))
+        if since > schema.version or (until is not None and not since < until <= schema.version):
+            raise cursor.corrupt(f"leaves of versions {since} to {until or schema.version}")
+        at = first + sum(1 for _ in walk_leaves(dtype, (), ()))
         try:
-            _refuse_inner_strings(column.name, column.dtype)
+            refuse_inner_strings(name, dtype)
         except DTypeError as error:
             raise cursor.corrupt(str(error)) from None
     if at > schema.next_leaf_id:
@@ -436,21 +441,44 @@ def _check(schema: Schema, cursor: Cursor) -> None:
     if _total(columns) > MAX_ITEMSIZE:
         raise cursor.corrupt(f"a row of {_total(columns)} bytes")
     try:
-        _usable(schema)
+        usable(schema)
     except DTypeError as error:
         raise cursor.corrupt(str(error)) from None
 
 
-def _in_row(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def in_row(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype("O") if is_string_dtype(dtype) else dtype
 
 
+def layout_for(layout: Layout | None, columns: Sequence[ColumnSpec]) -> Layout | None:
+    """Return the layout of other columns: gaps were made for the old ones, alignment is a wish."""
+    if layout is None or not (layout.aligned or layout.record):
+        return None
+    aligned = np.dtype(
+        {
+            "names": [f"f{column.id}" for column in columns],
+            "formats": [in_row(column.dtype) for column in columns],
+        },
+        align=layout.aligned,
+    )
+    assert aligned.names is not None and aligned.fields is not None
+    offsets = tuple(aligned.fields[name][1] for name in aligned.names)
+    return replace(layout, offsets=offsets, itemsize=aligned.itemsize)
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return names for a message, not more than fit."""
+    shown = list(names)
+    more = f", ... ({len(shown)} in all)" if len(shown) > 20 else ""
+    return ", ".join(map(repr, shown[:20])) + more
+
+
 def _total(columns: Sequence[ColumnSpec]) -> int:
-    return sum(_in_row(column.dtype).itemsize for column in columns)
+    return sum(in_row(column.dtype).itemsize for column in columns)
 
 
 def _packed_offsets(columns: Sequence[ColumnSpec]) -> Iterator[int]:
     at = 0
     for column in columns:
         yield at
-        at += _in_row(column.dtype).itemsize
+        at += in_row(column.dtype).itemsize

@@ -355,11 +355,13 @@ def _float_bounds(values: np.ndarray[Any, Any]) -> tuple[Any, Any, int]:
     if lo == lo:
         # + 0.0 makes 0.0 of -0.0, so that equal pages have equal records.
         return lo + lo.dtype.type(0), values.max() + lo.dtype.type(0), 0
-    n_nan = len(values) - int(np.count_nonzero(values == values))
-    if n_nan == len(values):
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        ordered = values[values == values]
+    n_nan = len(values) - len(ordered)
+    if not len(ordered):
         return lo, lo, n_nan
-    zero = lo.dtype.type(0)
-    return np.fmin.reduce(values) + zero, np.fmax.reduce(values) + zero, n_nan
+    # Not fmin and fmax, which are NaN once they have met a signalling one.
+    return ordered.min() + lo.dtype.type(0), ordered.max() + lo.dtype.type(0), n_nan
 
 
 def _half_bounds(values: np.ndarray[Any, Any]) -> tuple[Any, Any, int]:

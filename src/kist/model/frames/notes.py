@@ -16,7 +16,15 @@ from kist.format.values import MAX_INLINE, pack_record, unpack_record
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
 
-__all__ = ["PANDAS", "ZONES", "get_note", "get_zones", "names_a_file", "put_notes"]
+__all__ = [
+    "PANDAS",
+    "ZONES",
+    "get_note",
+    "get_zones",
+    "names_a_file",
+    "put_notes",
+    "rename_in_notes",
+]
 
 PANDAS: Final = "pandas"
 """Index, labels and dtypes of a DataFrame (docs/format.md, "Metadata of other libraries")."""
@@ -50,6 +58,46 @@ def get_note(view: View, node: int, name: str) -> dict[Any, Any]:
         payload = bytes(view.read(pointers[0]))
     note = unpack_value(payload)
     return note if isinstance(note, dict) else {}
+
+
+def rename_in_notes(txn: Transaction, node: int, old: str, new: str | None) -> None:
+    """Let notes follow a column to its new name, or forget it when there is none."""
+    for name in (ZONES, PANDAS):
+        note = get_note(txn, node, name)
+        if note:
+            changed = _renamed_zones(note, old, new) if name == ZONES else _renamed(note, old, new)
+            if changed != note:
+                txn.delete(keys.note(node, name))
+                put_notes(txn, node, {name: changed})
+
+
+def _renamed_zones(zones: dict[Any, Any], old: str, new: str | None) -> dict[Any, Any]:
+    out = {}
+    for column, zone in zones.items():
+        inside = isinstance(column, str) and (column == old or column.startswith(f"{old}."))
+        if not inside:
+            out[column] = zone
+        elif new is not None:
+            out[new + column[len(old) :]] = zone
+    return out
+
+
+def _renamed(note: dict[Any, Any], old: str, new: str | None) -> dict[Any, Any]:
+    """Return the note of pandas: levels of the index, labels and dtypes by column."""
+    out = dict(note)
+    index, columns, dtypes = (note.get(part) for part in ("index", "columns", "dtypes"))
+    if isinstance(index, dict) and old in (index.get("levels") or ()):
+        levels = [new if level == old else level for level in index["levels"]]
+        # Without one of its levels, the others are ordinary columns.
+        out["index"] = {**index, "levels": levels} if new is not None else {}
+    if isinstance(columns, dict) and old in (columns.get("labels") or {}):
+        labels = {name: label for name, label in columns["labels"].items() if name != old}
+        out["columns"] = {**columns, "labels": labels}  # the new name is a label of its own
+    if isinstance(dtypes, dict) and old in dtypes:
+        out["dtypes"] = {name: dtype for name, dtype in dtypes.items() if name != old}
+        if new is not None:
+            out["dtypes"][new] = dtypes[old]
+    return out
 
 
 def names_a_file(text: str) -> bool:

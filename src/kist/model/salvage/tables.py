@@ -67,7 +67,7 @@ class _Table:
         self.node = node
         self.path = path
         self.schema = schema
-        self.leaves = [leaf for leaf in schema.leaves if leaf.is_stored]
+        self.leaves = [leaf for leaf in schema.packed if leaf.is_stored]
         self.row = 0  # position in the new table
         self.end = 0  # row id behind the last group
 
@@ -179,17 +179,26 @@ class _Table:
         for leaf in self.leaves:
             key = keys.page(self.node, leaf.id, first)
             value = self.view.get(key)
+            if value is None and self._is_initial(leaf, first, record):
+                continue
             wrong = "its record is lost" if value is None else self.writer.copy(key, value)
             if wrong:
                 self._zero_page(leaf, first, record.n_rows)
                 self._lose(leaf, record.n_live, wrong)
+
+    def _is_initial(self, leaf: Leaf, first: int, record: GroupRecord) -> bool:
+        """Tell whether a group lacks a page because its column came later."""
+        if facts_of(self.schema).initial(leaf, record.version) is None:
+            return False
+        key = keys.page(self.node, leaf.id, first)
+        return not self.rescue.remains.is_lost((key, key + b"\0"))
 
     def _put_zeros(self, first: int, record: GroupRecord, wrong: str) -> None:
         """Put a group in which every live row is zeros."""
         n = record.n_live
         for leaf in self.leaves:
             self._zero_page(leaf, first, n)
-        group = GroupRecord(PAGES, record.tier, record.version, n, n)
+        group = GroupRecord(PAGES, record.tier, self.schema.version, n, n)
         key = keys.group(self.writer.new, first)
         self.writer.txn.put(key, pack_record(group.pack()))
         self._lose(None, n, wrong)
@@ -229,8 +238,9 @@ class _Table:
             with suppress(FormatError):
                 pointers, _ = unpack_record(value)
                 data = bytes(self.view.read(pointers[0])) if pointers else record.data
-                rows = facts_of(self.schema).rows.decode(data, record.n_rows)
-                for leaf in self.leaves:
+                packed = facts_of(self.schema).rows_at(record.version)
+                rows = packed.decode(data, record.n_rows)
+                for leaf in packed.leaves:
                     values = np.asarray(rows[f"f{leaf.id}"])
                     _put_array(table, leaf, values.reshape(record.n_rows, *leaf.shape))
         self.rescue.found(table.name)

@@ -89,6 +89,7 @@ class Appender:
         if not self._entered:
             raise TransactionError("an appender is used in a with block, so that its end commits")
         self._raise_from_timer()
+        self._follow()
         given = adopt(rows, f"append to {self._table._path!r}", self._target)
         array = as_rows(given, self._schema, self._table._path)
         if isinstance(rows, np.ndarray):
@@ -106,6 +107,13 @@ class Appender:
 
     add = __call__
 
+    def _follow(self) -> None:
+        """Commit what waits when columns have changed since: it was matched to the old ones."""
+        schema = self._table._state().schema
+        if schema is not self._schema:
+            self.flush()
+            self._schema = schema
+
     def _target(self) -> Target:
         return Target.of(self._table._view(), self._table._id, self._schema)
 
@@ -115,10 +123,18 @@ class Appender:
             if not self.n_waiting:
                 return 0
             rows = joined(self._waiting)
-            n = self._table._append_array(rows)
+            n = self._append(rows)
             self._waiting.clear()
             self.n_waiting = 0
             return n
+
+    def _append(self, rows: Rows) -> int:
+        table = self._table
+        with table._write() as txn:  # so that nobody changes the columns in between
+            if table._state(txn).schema is self._schema:
+                return table._append_array(rows)
+            columns = self._schema.given.columns
+            return table.append({column.name: rows[column.name] for column in columns})
 
     def _tick(self) -> None:
         # Wakes four times in `seconds`: a row waits for at most a quarter longer.

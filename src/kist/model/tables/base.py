@@ -18,6 +18,7 @@ from kist.model.tables.batch import Batch, Rows
 from kist.model.tables.change import assign_rows
 from kist.model.tables.fields import (
     Fields,
+    assignable,
     block_rows,
     iter_blocks,
     read_fields,
@@ -221,7 +222,7 @@ class RowSource(Exports):
         table = self._of()
         with table._write() as txn:
             state = self._state(txn)
-            fields = self._fields(state.schema)
+            fields = assignable(state.schema, self._fields(state.schema))
             positions = as_positions(index, state.n_rows, self._label())
             n = len(positions.rows)
             if positions.is_single and fields.is_structured:

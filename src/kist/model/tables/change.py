@@ -20,6 +20,7 @@ from kist.format import keys
 from kist.format.layout import FRAME_BLOB, FRAME_ROWS, MAX_INLINE
 from kist.format.schema import Leaf
 from kist.format.values import pack_record
+from kist.model.tables.computed import with_computed
 from kist.model.tables.layout import Group, Patch, pack_patch_head, remember
 from kist.model.tables.pages import Recipes, write_pages
 from kist.model.tables.read import Span, as_ordinals, plan, read_leaves
@@ -126,6 +127,7 @@ class Changes:
     ) -> Prepared:
         """Return an assignment as `put` takes it; changes nothing, so threads may do it."""
         n = len(ordinals)
+        leaves, values = with_computed(self._state, group, ordinals, leaves, values)
         # Few rows leave it to folding to apply patches; many at a time would outrun it.
         many = n * FEW_ROWS >= group.n_rows and any(
             (n + self._n_patched(group, leaf)) * MOST_PATCHED >= group.n_rows for leaf in leaves
@@ -275,7 +277,7 @@ def changed_leaves(state: TableState, group: Group, change: Change | None = None
     """
     ordinals, changed, values = (range(0), (), ()) if change is None else change
     touched = state.patched_leaves(group) | {leaf.id for leaf in changed}
-    every = state.schema.leaves
+    every = state.schema.packed
     leaves = [leaf for leaf in every if leaf.id in touched] if group.is_pages else list(every)
     columns = [np.empty(group.n_rows * leaf.n_values, leaf.dtype) for leaf in leaves]
     # What is overwritten whole need not be read.
@@ -344,7 +346,7 @@ def drop_group(txn: Transaction, state: TableState, group: Group) -> None:
     node, first = state.node, group.first
     txn.delete(keys.group(node, first))
     if group.is_pages:
-        for leaf in state.schema.leaves:
+        for leaf in state.schema.stored:
             txn.delete(keys.page(node, leaf.id, first))
     if group.n_live < group.n_rows:
         txn.delete(keys.deletion(node, first))

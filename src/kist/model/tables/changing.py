@@ -22,7 +22,7 @@ from kist.model.positions import as_positions
 from kist.model.tables.base import RowSource
 from kist.model.tables.batch import Rows
 from kist.model.tables.change import delete_rows
-from kist.model.tables.fields import all_fields, read_spans
+from kist.model.tables.fields import all_fields, assignable, read_spans
 from kist.model.tables.input import blocks_of
 from kist.model.tables.query import check_sources, find_rows, positions_of
 from kist.model.tables.read import plan, read_leaves
@@ -268,7 +268,7 @@ class Changing(RowSource):
 
 def _again(state: TableState, rows: range) -> Iterator[Rows]:
     """Read rows, a row group at a time, as appends take them."""
-    fields = all_fields(state.schema)
+    fields = assignable(state.schema, all_fields(state.schema))
     size = state.facts.group_rows
     for start in range(rows.start, rows.stop, size):
         part = range(start, min(start + size, rows.stop))
@@ -276,10 +276,10 @@ def _again(state: TableState, rows: range) -> Iterator[Rows]:
         if not fields.strings:
             yield read_spans(state, fields, spans, len(part))
             continue
-        leaves = state.schema.leaves
+        leaves = fields.stored
         columns = [np.empty(len(part) * leaf.n_values, leaf.dtype) for leaf in leaves]
         read_leaves(state, spans, leaves, columns)
-        batch = empty_batch(state.schema.dtype, fields.strings, len(part))
+        batch = empty_batch(fields.dtype, fields.strings, len(part))
         for leaf, column in zip(leaves, columns, strict=True):
             if leaf.is_string:
                 batch.strings[leaf.path[0]] = column

@@ -25,9 +25,13 @@ def check_records(state: TableState) -> Iterator[str]:
         return
     paged = {group.first: group for group in groups if group.is_pages}
     known = {group.first: group for group in groups}
-    for leaf in state.schema.leaves:
+    facts = state.facts
+    for leaf in state.schema.stored:
         name = ".".join(leaf.path)
         missing = set(paged) if leaf.is_stored else set()
+        if leaf.id in facts.added:
+            needed = (f for f in missing if facts.initial(leaf, paged[f].record.version) is None)
+            missing = set(needed)
         for key, value in state.view.scan(*keys.pages(state.node, leaf.id)):
             first = keys.row_of(key)
             missing.discard(first)
@@ -59,7 +63,7 @@ def check_records(state: TableState) -> Iterator[str]:
             state.dead(group)
             if not group.is_pages:
                 state.piece(group)
-            for leaf in state.schema.leaves:
+            for leaf in state.schema.stored:
                 state.patches(group, leaf)
         except FormatError as error:
             yield f"row group at row id {group.first}: {error}"

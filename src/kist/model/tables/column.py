@@ -21,7 +21,7 @@ from kist.model.tables.row import Row
 from kist.model.tables.row_loop import iter_rows
 from kist.model.tables.rowset import Ordered
 from kist.model.tables.show import column_info, stored_bytes
-from kist.query import Expr, Operators, column
+from kist.query import Expr, Operators, column, expr
 
 if TYPE_CHECKING:
     from kist.model.info import Info
@@ -94,6 +94,49 @@ class Column(Queries, Reductions, Operators, RowSource):
         schema = self._state().schema
         # 0 are the attributes of the table itself.
         return Attributes(self._table, schema.columns[schema.index(self._path[0])].id + 1)
+
+    @property
+    def fill_value(self) -> Any:
+        """Value of new rows that do not give one; None where they must.
+
+        Assigning changes it, for rows to come; ``del`` takes it away.
+        """
+        return self._state().facts.defaults.get(self.name)
+
+    @fill_value.setter
+    def fill_value(self, value: Any) -> None:
+        from kist.model.tables.altering import set_default
+
+        set_default(self._table, self.name, value)
+
+    @fill_value.deleter
+    def fill_value(self) -> None:
+        from kist.model.tables.altering import set_default
+        from kist.model.tables.newcolumn import NOT_GIVEN
+
+        set_default(self._table, self.name, NOT_GIVEN)
+
+    @property
+    def expression(self) -> Expr | None:
+        """What the column is computed from; None for columns that have values of their own.
+
+        ``del`` makes a stored computed column an ordinary one, with the values that it has.
+        """
+        schema = self._state().schema
+        text = schema.columns[schema.index(self._path[0])].expression
+        return None if text is None else expr(text)
+
+    @expression.deleter
+    def expression(self) -> None:
+        from kist.model.tables.altering import drop_expression
+
+        drop_expression(self._table, self.name)
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether nothing is stored of the column: its expression is evaluated on each reading."""
+        schema = self._state().schema
+        return schema.columns[schema.index(self._path[0])].is_virtual
 
     @property
     def nbytes_stored(self) -> int:

@@ -15,11 +15,20 @@ import numpy as np
 from kist.errors import ColumnNotFoundError, DTypeError, SelectionError
 from kist.format.schema import Leaf, Schema
 from kist.model.positions import Positions
+from kist.model.tables.computed import check_assignable
 from kist.model.tables.read import Span, plan, read_leaves, read_records
 from kist.model.tables.schema import FULL_TIER, facts_of
 from kist.model.tables.state import TableState
 
-__all__ = ["Fields", "all_fields", "field_at", "named_fields", "read_fields", "read_spans"]
+__all__ = [
+    "Fields",
+    "all_fields",
+    "assignable",
+    "field_at",
+    "named_fields",
+    "read_fields",
+    "read_spans",
+]
 
 Array = np.ndarray[Any, Any]
 Path = tuple[str, ...]
@@ -93,6 +102,28 @@ def all_fields(schema: Schema) -> Fields:
     return _kept(
         schema, None, lambda: Fields(schema.dtype, (), leaves, leaves, "rows", _strings(leaves))
     )
+
+
+def assignable(schema: Schema, fields: Fields) -> Fields:
+    """Return the part of all columns that rows give; of fewer columns, these.
+
+    Raises
+    ------
+    DTypeError
+        A computed column is among the fewer ones.
+    """
+    facts = facts_of(schema)
+    if not facts.computed_ids:
+        return fields
+    if fields is all_fields(schema):
+        given = {column.id for column in schema.given.columns}
+        stored = tuple(leaf for leaf in schema.leaves if schema.columns[leaf.column].id in given)
+        dtype = schema.given.dtype
+        return _kept(
+            schema, "given", lambda: Fields(dtype, (), stored, stored, "rows", _strings(stored))
+        )
+    check_assignable(facts, fields.stored)
+    return fields
 
 
 def _strings(leaves: Sequence[Leaf]) -> dict[str, np.dtype[Any]]:

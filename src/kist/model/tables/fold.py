@@ -227,9 +227,9 @@ def _fold_groups(
     n_rows = sources[-1].first + sources[-1].n_rows - first
     facts = state.facts
     few = facts.are_piece(n_rows) and not facts.strings
-    if few and not any(group.is_pages or group.patches for group in sources):
+    if few and all(_is_bare(group, facts) for group in sources):
         return [_join_pieces(txn, state, sources, first, n_rows, work)]
-    leaves = state.schema.leaves
+    leaves = state.schema.packed
     alive = np.zeros(n_rows, bool)
     spans = []
     n_live = 0
@@ -260,6 +260,13 @@ def _fold_groups(
         if new is not None:
             made.append(new)
     return made
+
+
+def _is_bare(group: Group, facts: SchemaFacts) -> bool:
+    """Tell whether a group is a piece that holds the leaves of now, and has no patches."""
+    if group.is_pages or group.patches:
+        return False
+    return facts.rows_at(group.record.version) is facts.rows
 
 
 def _cuts(
@@ -325,7 +332,7 @@ def _put_group(
     rows = state.facts.rows.of_columns(columns, n_rows) if n_rows < PIECE_ROWS else None
     n_bytes = int(rows.sizes.sum()) if isinstance(rows, Batch) else 0
     if rows is None or not state.facts.are_piece(n_rows, n_bytes):
-        write_pages(txn, state.node, first, schema.leaves, columns, recipes)
+        write_pages(txn, state.node, first, schema.packed, columns, recipes)
         return put_pages_group(txn, state.node, first, schema, n_rows, n_live, tier)
     return put_piece(txn, state.node, first, schema, rows, min(tier, MAX_TIER), n_live)
 
@@ -371,6 +378,8 @@ def _merge_patches(
     by_rows: dict[bytes, list[tuple[int, Array, Array]]] = {}
     leaves = state.facts.by_id
     for number in sorted(state.patched_leaves(old)):
+        if leaves[number].column < 0:
+            continue  # the column is gone
         changes = state.patches(old, leaves[number])
         rows = np.concatenate([ordinals for ordinals, _ in changes])
         values = np.concatenate([new for _, new in changes])
@@ -388,5 +397,7 @@ def _merge_patches(
         parts.append(PatchPart(ids, ordinals, packed.encode(rows)))
     drop_patches(txn, state.node, old)
     kept = group.with_patches(group.patches[:start])
+    if not parts:
+        return kept
     patch = put_patch(txn, state.node, kept, tier, parts)
     return kept.with_patches((*kept.patches, patch))

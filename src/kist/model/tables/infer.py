@@ -12,7 +12,7 @@ from kist.model.cast_items import is_missing
 from kist.model.cast_values import Array, cast_values
 from kist.model.tables.dtype import RowDtype
 
-__all__ = ["dtype_of"]
+__all__ = ["as_column", "dtype_of"]
 
 
 def dtype_of(data: Any, what: str) -> tuple[RowDtype, Any]:
@@ -81,7 +81,7 @@ def _of_columns(columns: dict[str, Any], what: str) -> tuple[RowDtype, dict[str,
     for name, values in columns.items():
         if not isinstance(name, str):
             raise DTypeError(f"{what}: the name of a column is a str, not {name!r}")
-        array = _as_array(values, name, what)
+        array = as_column(values, name, what)
         arrays[name] = array
         fields.append((name, array.dtype, array.shape[1:]))
     if all(array.ndim == 0 for array in arrays.values()):
@@ -108,7 +108,8 @@ def _of_columns(columns: dict[str, Any], what: str) -> tuple[RowDtype, dict[str,
     return np.dtype(fields), arrays
 
 
-def _as_array(values: Any, name: str, what: str) -> np.ndarray[Any, Any]:
+def as_column(values: Any, name: str, what: str) -> np.ndarray[Any, Any]:
+    """Return the values of one column as an array; objects that are all text become strings."""
     try:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:

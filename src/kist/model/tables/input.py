@@ -6,6 +6,7 @@ The casts themselves, checked value by value, are in `kist.model.casts`.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from kist.model.tables.infer import dtype_of
 from kist.model.tables.records import GROUP_ROWS
 from kist.model.tables.schema import facts_of
 
-__all__ = ["as_items", "as_rows", "as_values", "blocks_of", "schema_for"]
+__all__ = ["as_items", "as_rows", "as_values", "blocks_of", "check_codec", "schema_for"]
 
 Array = np.ndarray[Any, Any]
 
@@ -59,7 +60,7 @@ def schema_for(
     if isinstance(row, np.dtype) and row.names is None:
         raise DTypeError(f"{what}: a table needs named fields, not {row}")
     dtypes = dtype_by_name(row)
-    _check_codec(codec, dtypes, what)
+    check_codec(codec, dtypes, what)
     defaults = {}
     for name, value in (fill_value or {}).items():
         if name not in dtypes:
@@ -73,7 +74,8 @@ def schema_for(
     return schema, () if data is None else blocks_of(data, schema, label, what)
 
 
-def _check_codec(codec: Any, names: Container[str], what: str) -> None:
+def check_codec(codec: Any, names: Container[str], what: str) -> None:
+    """Raise when a codec is none, or is for a column that does not exist."""
     if isinstance(codec, Mapping):
         for name in codec:
             if name not in names:
@@ -96,10 +98,16 @@ def blocks_of(data: Any, schema: Schema, label: str, what: str | None = None) ->
     Yields
     ------
     structured ndarray, or Batch for a table with strings
-        Of the table's dtype. An array that has it already comes whole and is not copied.
+        Of the table's dtype, without computed columns. An array that has it already comes whole
+        and is not copied.
     """
-    dtype = schema.dtype
     what = what or f"append to {label!r}"
+    with explained(schema):
+        yield from _blocks_of(data, schema.given, what)
+
+
+def _blocks_of(data: Any, schema: Schema, what: str) -> Iterator[Rows]:
+    dtype = schema.dtype
     facts = facts_of(schema)
     defaults, strings = facts.defaults, facts.strings
     if isinstance(data, np.ndarray):
@@ -146,10 +154,29 @@ def as_rows(data: Any, schema: Schema, label: str) -> Rows:
         parts = list(blocks_of(data, schema, label))
         rows: Rows = joined(parts)
         return rows
-    facts = facts_of(schema)
+    facts = facts_of(schema.given)
     what = f"append to {label!r}"
-    rows = to_records(data, schema.dtype, facts.defaults, what=what, strings=facts.strings)
+    with explained(schema):
+        rows = to_records(
+            data, facts.schema.dtype, facts.defaults, what=what, strings=facts.strings
+        )
     return rows
+
+
+@contextmanager
+def explained(schema: Schema) -> Iterator[None]:
+    """Say of a field that rows must not give that it is computed."""
+    try:
+        yield
+    except DTypeError as error:
+        for column in schema.columns:
+            if column.name == error.column and column.expression is not None:
+                raise DTypeError(
+                    f"column {column.name!r} is computed from {column.expression!r}; leave it "
+                    "out, its values cannot be given",
+                    column=column.name,
+                ) from error
+        raise
 
 
 def as_values(
@@ -201,9 +228,10 @@ def as_items(values: Any, schema: Schema, fields: Fields, label: str, *, first_r
     if fields.is_structured and not fields.item_shape:
         if isinstance(values, np.ndarray) and values.ndim != 1:
             values = values.reshape(-1)
-        rows: Rows = to_records(
-            values, fields.dtype, what=what, first_row=first_row, strings=fields.strings
-        )
+        with explained(schema):
+            rows: Rows = to_records(
+                values, fields.dtype, what=what, first_row=first_row, strings=fields.strings
+            )
         return rows
     return _cast_items(values, fields, label, what, first_row)
 

@@ -81,7 +81,7 @@ class Recipes:
 
     def codec(self, leaf: Leaf) -> str:
         """Return what the user asked for: a preset, or an explicit choice."""
-        return self._schema.columns[leaf.column].codec
+        return self._schema.columns[self._schema.index(leaf.path[0])].codec
 
 
 class _Built(NamedTuple):

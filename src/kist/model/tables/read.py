@@ -164,20 +164,28 @@ def read_leaves(
     CorruptDataError
         Naming the column and the page.
     """
+    if any(leaf.is_virtual for leaf in leaves):
+        from kist.model.tables.computed import fill_virtual
+
+        fill_virtual(state, spans, leaves, outs)
     requests: list[Request] = []
     parts: list[Request] = []
     named: dict[int, tuple[Leaf, Group]] = {}
     picks: list[tuple[Span, Leaf, Array]] = []
+    added = state.facts.added
     for span in spans:
         group, ordinals, at = span
         n = len(ordinals)
         rows = state.piece(group) if not group.is_pages else None
         for leaf, out in zip(leaves, outs, strict=True):
             if not leaf.is_stored:
-                continue  # nothing is stored of values without width
+                continue  # nothing is stored of values without width, nor of virtual columns
             width = leaf.n_values
             target = out[at * width : (at + n) * width]
-            if rows is not None:
+            constant = state.constant(leaf, group) if leaf.id in added else None
+            if constant is not None:
+                target.reshape(n, width)[...] = constant
+            elif rows is not None:
                 where = _as_slice(ordinals)
                 target.reshape(n, *leaf.shape)[...] = rows[f"f{leaf.id}"][where]
             elif isinstance(ordinals, range):

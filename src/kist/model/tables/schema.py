@@ -7,10 +7,16 @@ is kept under the identity of the object. Schema objects themselves are one per 
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 
+from kist._kernels.records import field_view
+from kist.errors import CorruptDataError
+from kist.format.columns import ColumnSpec, Gone
+from kist.format.leaves import walk_leaves
 from kist.format.plain import unpack_value
 from kist.format.schema import Leaf, Schema
 from kist.format.values import unpack_record
@@ -41,16 +47,20 @@ BLOCK_BYTES: Final = 512 << 10
 """Most bytes of a block: rows of large sub-arrays make shorter blocks."""
 
 
+Array = np.ndarray[Any, Any]
+
+
 class SchemaFacts:
     """What is derived from one schema.
 
     Attributes
     ----------
     rows : PackedRows
-        Rows of all leaves.
+        Rows of all stored leaves, as pieces of this schema hold them.
     defaults : dict of str to value
         Of columns that have one.
     by_id : dict of int to Leaf
+        Also of leaves that are gone, for patches.
     by_name : dict of str to Leaf
         With dots between the names of fields.
     columns : dict of str to dtype
@@ -58,17 +68,29 @@ class SchemaFacts:
     row_nbytes : int
         Bytes of a row, packed; of strings a guess.
     strings : dict of str to dtype
-        The columns of strings.
+        The stored columns of strings.
     group_rows : int
         Rows of a full row group.
     fields : dict
         `Fields` that were asked for, by what was asked.
+    computed : dict
+        Bound expressions of computed columns, by the id of their leaf; `computed_of` fills it.
+    computed_ids : frozenset of int
+        Ids of these leaves.
+    added : frozenset of int
+        Ids of leaves that older groups may lack, which then have an initial value.
     """
 
     __slots__ = (
+        "_initial",
+        "_rows_at",
+        "_since",
+        "added",
         "by_id",
         "by_name",
         "columns",
+        "computed",
+        "computed_ids",
         "defaults",
         "fields",
         "group_rows",
@@ -80,8 +102,14 @@ class SchemaFacts:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
-        self.rows = PackedRows(schema.leaves)
-        self.by_id: dict[int, Leaf] = {leaf.id: leaf for leaf in schema.leaves}
+        self.rows = PackedRows(schema.packed)
+        gone = [(leaf, entry) for entry in schema.gone for leaf in _gone_leaves(entry)]
+        self.by_id: dict[int, Leaf] = {leaf.id: leaf for leaf, _ in gone}
+        self.by_id |= {leaf.id: leaf for leaf in schema.leaves}
+        # Life of each leaf that pieces may hold; nothing where all have lived for ever.
+        self._since = {leaf.id: schema.columns[leaf.column].since for leaf in schema.packed}
+        self._rows_at: dict[int, PackedRows] = {}
+        self._initial: dict[int, Array] = {}
         self.by_name: dict[str, Leaf] = {".".join(leaf.path): leaf for leaf in schema.leaves}
         self.columns = _columns(schema)
         self.defaults: dict[str, Any] = {
@@ -90,9 +118,68 @@ class SchemaFacts:
             if column.default is not None
         }
         self.fields: dict[object, Any] = {}
-        self.strings = {leaf.path[0]: leaf.dtype for leaf in schema.leaves if leaf.is_string}
-        self.row_nbytes = sum(leaf.memory for leaf in schema.leaves)
+        self.computed: dict[int, Any] = {}
+        specs = {leaf.id: schema.columns[leaf.column] for leaf in schema.leaves}
+        self.computed_ids = frozenset(i for i, c in specs.items() if c.expression is not None)
+        self.added = frozenset(i for i, c in specs.items() if c.initial is not None)
+        self.strings = {leaf.path[0]: leaf.dtype for leaf in schema.stored if leaf.is_string}
+        self.row_nbytes = sum(leaf.memory for leaf in schema.stored)
         self.group_rows = max(1, min(GROUP_ROWS, GROUP_BYTES // max(1, self.row_nbytes)))
+
+    def rows_at(self, version: int) -> PackedRows:
+        """Return what pieces hold that were written under a version of the schema.
+
+        Raises
+        ------
+        CorruptDataError
+            There was no such version.
+        """
+        found = self._rows_at.get(version)
+        if found is None:
+            if not 1 <= version <= self.schema.version:
+                raise CorruptDataError(
+                    f"a row group of schema version {version}, and the schema is of version "
+                    f"{self.schema.version}; 'kist check' lists all damage"
+                )
+            lived = [leaf for leaf in self.schema.packed if self._since[leaf.id] <= version]
+            for entry in self.schema.gone:
+                if entry.since <= version < entry.until:
+                    lived += _gone_leaves(entry)
+            if len(lived) == len(self.schema.packed) and all(
+                leaf.id in self._since for leaf in lived
+            ):
+                found = self.rows
+            else:
+                try:
+                    found = PackedRows(sorted(lived, key=lambda leaf: leaf.id))
+                except ValueError as error:
+                    raise CorruptDataError(f"rows of version {version}: {error}") from error
+            self._rows_at[version] = found
+        return found
+
+    def initial(self, leaf: Leaf, version: int) -> Array | None:
+        """Return the values of every row of a group that lacks the page of a leaf.
+
+        Parameters
+        ----------
+        version : int
+            Of the group.
+
+        Returns
+        -------
+        ndarray, shape (leaf.n_values,), or None
+            None when a group of that version must have the page.
+        """
+        column = self.schema.columns[leaf.column]
+        if column.initial is None or version >= column.since:
+            return None
+        found = self._initial.get(leaf.id)
+        if found is None:
+            every = _initial_of(column, unpack_value(column.initial))
+            for part, values in zip(self.schema.leaves_of(column.name), every, strict=True):
+                self._initial[part.id] = values
+            found = self._initial[leaf.id]
+        return found
 
     def are_piece(self, n_rows: int, n_bytes: int = 0) -> bool:
         """Tell whether so many rows are kept as a piece rather than as pages.
@@ -112,6 +199,28 @@ class SchemaFacts:
 def block_rows_of(leaf: Leaf) -> int:
     """Return the rows of a block of a leaf's pages."""
     return max(1, min(BLOCK_ROWS, BLOCK_BYTES // max(1, leaf.nbytes)))
+
+
+def _gone_leaves(entry: Gone) -> Iterator[Leaf]:
+    walk = walk_leaves(entry.dtype, ("(gone)",), ())
+    for number, (path, base, shape) in enumerate(walk, entry.first_leaf):
+        yield Leaf(number, path, base, shape, 0, math.prod(shape), -1)
+
+
+def _initial_of(column: ColumnSpec, value: Any) -> Iterator[Array]:
+    """Yield the initial values of each leaf of a column, flat."""
+    try:
+        whole: Array = np.empty(column.dtype.shape, column.dtype.base)
+        whole[...] = value
+        for path, base, shape in walk_leaves(column.dtype, (), ()):
+            values = np.ndarray(math.prod(shape), base)
+            values.reshape(shape)[...] = field_view(whole, path)
+            values.flags.writeable = False
+            yield values
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CorruptDataError(
+            f"the initial value of column {column.name!r} does not fit {column.dtype}: {error}"
+        ) from error
 
 
 def _columns(schema: Schema) -> dict[str, np.dtype[Any]]:

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from kist.model.tables.column import Column
     from kist.model.tables.table import Table
 
-__all__ = ["IN_PIECES", "Sizes", "column_info", "recipes", "stored_bytes", "table_info"]
+__all__ = ["IN_PIECES", "VIRTUAL", "Sizes", "column_info", "recipes", "stored_bytes", "table_info"]
 
 IN_PIECES: Final = "small pieces only"
 """Encoding of a column that has no pages yet."""
+CONSTANT: Final = "constant"
+"""Encoding of a column that came later, and of which nothing needed to be written since."""
+VIRTUAL: Final = "virtual"
+"""Encoding of a column that is computed where it is read."""
 _COUNTED_PAGES: Final = 4096
 """Up to so many pages are looked at for the size in a repr; of more a sample is taken."""
 _SAMPLE: Final = 16
@@ -39,9 +43,9 @@ def stored_bytes(state: TableState, leaves: Sequence[Leaf], pieces: int | None =
         if leaf.is_stored:
             pages = state.list_pages(leaf)
             total += sum(page[0].length for key, page in pages.items() if key[0] == leaf.id)
-    every = sum(leaf.memory for leaf in state.schema.leaves) or 1
+    every = sum(leaf.memory for leaf in state.schema.stored) or 1
     pieces = _piece_bytes(state) if pieces is None else pieces
-    return total + pieces * sum(leaf.memory for leaf in leaves) // every
+    return total + pieces * sum(leaf.memory for leaf in leaves if leaf.is_stored) // every
 
 
 def _piece_bytes(state: TableState) -> int:
@@ -114,7 +118,11 @@ def _pointer(value: bytes) -> Pointer:
 
 def _recipe(state: TableState, leaf: Leaf) -> str:
     """Return how the last page of a leaf is encoded."""
+    if leaf.is_virtual:
+        return VIRTUAL
     found = next(state.view.scan(*keys.pages(state.node, leaf.id), reverse=True), None)
+    if found is None and any(group.is_pages for group in state.layout.groups):
+        return CONSTANT
     if found is None:
         return IN_PIECES if leaf.is_stored and state.n_rows else "-"
     _, payload = unpack_record(found[1])
@@ -146,6 +154,10 @@ def table_info(table: Table) -> Info:
             "stored_bytes": stored,
             "ratio": nbytes / max(1, stored),
         }
+        if column.expression is not None:
+            columns[column.name]["expression"] = column.expression
+        if column.name in state.facts.defaults:
+            columns[column.name]["fill_value"] = state.facts.defaults[column.name]
     nbytes = state.n_rows * schema.dtype.itemsize
     stored = stored_bytes(state, schema.leaves)
     facts = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -20,7 +21,7 @@ from kist.errors import CorruptDataError, StaleHandleError
 from kist.format import keys
 from kist.format.schema import Leaf, Schema
 from kist.format.values import Pointer, unpack_record
-from kist.indexes.statistics import Bounds
+from kist.indexes.statistics import Bounds, Statistics, compute
 from kist.model.tables.batch import Batch, Rows, freeze
 from kist.model.tables.layout import RECENT, Body, Group, Layout, Patch, layout_of, read_tail
 from kist.model.tables.records import OUTSIDE, PageRecord, Tail, unpack_dead, unpack_patch
@@ -179,6 +180,30 @@ class TableState:
         CorruptDataError
             There is none.
         """
+        found = self.find_page(leaf, group)
+        if found is None:
+            raise CorruptDataError(
+                f"{self.path!r} column {'.'.join(leaf.path)!r} lacks the page of row id "
+                f"{group.first}; 'kist check' lists all damage",
+                node=self.path,
+            )
+        return found
+
+    def constant(self, leaf: Leaf, group: Group) -> Array | None:
+        """Return the values of every row of a group that has no page of a leaf, and needs none.
+
+        Returns
+        -------
+        ndarray, shape (leaf.n_values,), or None
+            None for a piece that holds the leaf, and for a group that has its page, or should.
+        """
+        values = self.facts.initial(leaf, group.record.version)
+        if values is None or (group.is_pages and self.find_page(leaf, group) is not None):
+            return None
+        return values
+
+    def find_page(self, leaf: Leaf, group: Group) -> Page | None:
+        """Return pointer and record of one page, None when there is none."""
         known = self._known
         found = known.pages.get((leaf.id, group.first))
         if found is None and leaf.id not in known.listed:
@@ -189,12 +214,6 @@ class TableState:
                 value = self.view.get(keys.page(self.node, leaf.id, group.first))
                 if value is not None:
                     found = known.pages[leaf.id, group.first] = _unpack_page(value)
-        if found is None:
-            raise CorruptDataError(
-                f"{self.path!r} column {'.'.join(leaf.path)!r} lacks the page of row id "
-                f"{group.first}; 'kist check' lists all damage",
-                node=self.path,
-            )
         return found
 
     def list_pages(self, leaf: Leaf) -> Mapping[tuple[int, int], Page]:
@@ -209,16 +228,23 @@ class TableState:
     def bounds(self, leaf: Leaf) -> Bounds:
         """Return the statistics of a leaf, one entry per group of the layout.
 
-        Nothing is known of pieces. Values in patches count beside those of the page.
+        Nothing is known of pieces, nor of virtual columns. Values in patches count beside those
+        of the page.
         """
         known = self._known
         found = known.bounds.get(leaf.id)
         if found is None:
-            pages = self.list_pages(leaf)
+            pages = {} if leaf.is_virtual else self.list_pages(leaf)
+            constant = self._statistics_of_constant(leaf)
             packed: list[bytes | None] = []
             for group in self.layout.groups:
                 page = pages.get((leaf.id, group.first)) if group.is_pages else None
                 known_of = page[1].statistics if page is not None else b""
+                if constant and page is None and self.constant(leaf, group) is not None:
+                    n_rows = group.n_rows
+                    known_of = replace(
+                        constant, n_nan=constant.n_nan * n_rows, n_null=constant.n_null * n_rows
+                    ).pack()
                 if known_of and group.patches:
                     changes = [values[:, 0] for _, values in self.patches(group, leaf)]
                     packed.append(widened(known_of, changes, leaf.dtype))
@@ -227,20 +253,26 @@ class TableState:
             found = known.bounds[leaf.id] = Bounds.from_packed(packed, leaf.dtype)
         return found
 
+    def _statistics_of_constant(self, leaf: Leaf) -> Statistics | None:
+        """Return the statistics of one initial value."""
+        values = self.facts.initial(leaf, 0) if leaf.n_values == 1 else None
+        return None if values is None else compute(np.array(values))
+
     def piece(self, group: Group) -> Any:
         """Return all rows of a piece, deleted ones too, patches not applied.
 
         Returns
         -------
-        structured ndarray, shape (n_rows,), dtype ``facts.rows.dtype``, or Batch
-            Shared and read-only.
+        structured ndarray, shape (n_rows,), dtype ``facts.rows_at(version).dtype``, or Batch
+            Shared and read-only. Leaves that came later are not in it, see `constant`.
         """
         body = group.body
         assert body is not None
 
         def make() -> tuple[Any, int]:
             try:
-                rows = self.facts.rows.decode(self._piece_data(group, body), group.n_rows)
+                packed = self.facts.rows_at(group.record.version)
+                rows = packed.decode(self._piece_data(group, body), group.n_rows)
             except CorruptDataError as error:
                 raise located(error, self.path, "*", group.first) from error
             return freeze(rows), rows.nbytes + 200

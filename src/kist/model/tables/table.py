@@ -5,26 +5,26 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.errors import DTypeError
 from kist.format.node import NodeKind
 from kist.format.schema import Schema
 from kist.model.completing import column_names, completions
 from kist.model.frames.incoming import Incoming, Target, adopt
 from kist.model.frames.notes import put_notes
 from kist.model.node import Node
+from kist.model.tables.altering import Altering
 from kist.model.tables.appender import Appender
 from kist.model.tables.base import read_only
 from kist.model.tables.batch import Rows
 from kist.model.tables.changing import Changing
 from kist.model.tables.check import check_records
 from kist.model.tables.column import Column, Columns
+from kist.model.tables.column_checks import check_names
 from kist.model.tables.dtype import dtype_by_name, row_dtype
 from kist.model.tables.fields import Fields, all_fields, field_at, named_fields, parse_path
 from kist.model.tables.input import blocks_of, schema_for
@@ -70,24 +70,11 @@ def create_table(
     what = f"create {table._path!r}"
     data = adopt(data, what, None if dtype is None else partial(_target_of, dtype, what))
     schema, blocks = schema_for(data, dtype, fill_value, codec, table._path)
-    _check_names([column.name for column in schema.columns], what)
+    check_names(schema, what)
     put_new_table(txn, table._id, schema)
     if isinstance(data, Incoming):
         put_notes(txn, table._id, data.notes)
     append_blocks(txn, table._state(txn), blocks)
-
-
-def _check_names(names: list[str], what: str) -> None:
-    """Refuse columns whose names look the same, as groups do with their nodes."""
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(unicodedata.normalize("NFC", name), name)
-        if other != name:
-            raise DTypeError(
-                f"{what}: the columns {other!a} and {name!a} are the same text in two Unicode "
-                "forms; rename one",
-                column=name,
-            )
 
 
 def _target_of(dtype: Any, what: str) -> Target:
@@ -95,7 +82,7 @@ def _target_of(dtype: Any, what: str) -> Target:
     return Target(tuple(dtype_by_name(row_dtype(dtype, what))))
 
 
-class Table(Queries, Changing, Node):
+class Table(Altering, Queries, Changing, Node):
     """A table: rows of named fields, kept in the order in which they were appended.
 
     Rows are indexed as in NumPy. A name gives a `Column`, a list of names `Columns`, a condition
@@ -251,7 +238,7 @@ class Table(Queries, Changing, Node):
             return append_blocks(txn, state, blocks_of(rows, state.schema, self._path))
 
     def _append_array(self, rows: Rows) -> int:
-        """Append structured rows of exactly the table's dtype."""
+        """Append rows of exactly the dtype in which rows are given."""
         with self._write() as txn:
             return append_blocks(txn, self._state(txn), (rows,))
 

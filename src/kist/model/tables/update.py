@@ -20,6 +20,7 @@ from kist.engine.parallel import run
 from kist.errors import DTypeError, SelectionError, ShapeError
 from kist.format.schema import Leaf
 from kist.model.tables.change import Changes, Prepared, in_order
+from kist.model.tables.computed import check_assignable
 from kist.model.tables.fields import Fields, field_at, parse_path
 from kist.model.tables.input import as_items, as_values
 from kist.model.tables.query import GROUPS_AT_ONCE, Found, check_sources, positions_of
@@ -156,6 +157,7 @@ def update_found(
             sources.append(_Given(state, fields, value))
     if len({leaf.id for leaf in leaves}) < len(leaves):
         raise SelectionError(f"two of {', '.join(values)} are parts of one column")
+    check_assignable(state.facts, leaves)
     if not leaves:
         return 0
     order = in_order(leaves)

@@ -20,6 +20,7 @@ from kist.format.schema import Leaf
 from kist.model.frames.incoming import Incoming
 from kist.model.tables.batch import Batch, Rows
 from kist.model.tables.change import Changes, in_order
+from kist.model.tables.computed import check_assignable
 from kist.model.tables.fields import field_at, parse_path
 from kist.model.tables.input import blocks_of
 from kist.model.tables.query import Found, find_rows
@@ -84,7 +85,9 @@ def upsert_rows(
     leaves = [
         leaf
         for leaf in state.schema.leaves
-        if leaf not in keys and (given is None or leaf.path[0] in given)
+        if leaf.id not in state.facts.computed_ids
+        and leaf not in keys
+        and (given is None or leaf.path[0] in given)
     ]
     n_rows = max(
         state.facts.group_rows, min(ROWS_AT_ONCE, BYTES_AT_ONCE // max(1, state.facts.row_nbytes))
@@ -107,6 +110,7 @@ def _key_leaf(state: TableState, name: str, what: str) -> Leaf:
             "times and text can",
             column=name,
         )
+    check_assignable(state.facts, fields.stored)
     return fields.stored[0]
 
 

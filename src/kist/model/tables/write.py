@@ -24,6 +24,7 @@ from kist.format.layout import FRAME_BLOB, FRAME_ROWS, MAX_INLINE
 from kist.format.schema import Schema
 from kist.format.values import pack_record
 from kist.model.tables.batch import Batch, Rows, joined
+from kist.model.tables.computed import completed
 from kist.model.tables.layout import Group, Layout, known, remember
 from kist.model.tables.pages import Recipes, write_pages
 from kist.model.tables.records import (
@@ -46,6 +47,7 @@ __all__ = [
     "append_blocks",
     "put_new_table",
     "put_piece",
+    "put_schema",
     "put_tail",
 ]
 
@@ -64,15 +66,20 @@ before its end."""
 
 def put_new_table(txn: Transaction, node: int, schema: Schema) -> None:
     """Put schema and tail of a table without rows."""
+    put_schema(txn, node, schema)
+    tail = Tail(stamp=new_stamp())
+    put_tail(txn, node, tail)
+    remember(node, Layout(tail, []))
+
+
+def put_schema(txn: Transaction, node: int, schema: Schema) -> None:
+    """Put the schema record of a table."""
     packed = schema.pack()
     if len(packed) > MAX_INLINE:
         (pointer,) = txn.write([Frame(FRAME_BLOB, node, 0, 0, packed)])
         txn.put(keys.schema(node), pack_record(b"", (pointer,)))
     else:
         txn.put(keys.schema(node), pack_record(packed))
-    tail = Tail(stamp=new_stamp())
-    put_tail(txn, node, tail)
-    remember(node, Layout(tail, []))
 
 
 def put_tail(txn: Transaction, node: int, tail: Tail) -> None:
@@ -141,12 +148,14 @@ class _Appending:
         self._columns: Columns | None = None
 
     def add(self, rows: Rows) -> None:
-        """Add structured rows of the table's dtype."""
-        if isinstance(rows, Batch):
-            self._add_batch(rows)
-            return
+        """Add structured rows of the dtype in which they are given."""
         for start in range(0, len(rows), self.facts.group_rows):
             part = rows[start : start + self.facts.group_rows]
+            if self.facts.computed_ids:
+                part = completed(self.facts, part)
+            if isinstance(part, Batch):
+                self._add_batch(part)
+                continue
             if self.facts.are_piece(len(part)):
                 self._add_piece(part)
             else:
@@ -167,12 +176,12 @@ class _Appending:
         schema = self.schema
         flat: Rows
         if isinstance(rows, Batch):
-            flat = self.facts.rows.of_columns(rows.columns(schema.leaves), len(rows))
-        elif schema.is_flat:
+            flat = self.facts.rows.of_columns(rows.columns(schema.packed), len(rows))
+        elif schema.kept.is_flat:
             flat = np.ascontiguousarray(rows)
         else:
-            dtype = facts_of(schema).rows.dtype
-            flat = records.flatten(rows, schema.leaves, dtype, schema.byte_index)
+            dtype = self.facts.rows.dtype
+            flat = records.flatten(rows, schema.packed, dtype, schema.kept.byte_index)
         n = len(rows)
         room = min(self.txn.room_in_block() - _TAIL_BYTES, MAX_INLINE) - GROUP_RECORD_BYTES
         self.groups.append(put_piece(self.txn, self.node, self.next_row, schema, flat, 0, n, room))
@@ -182,14 +191,14 @@ class _Appending:
         schema, n = self.schema, len(rows)
         if self._recipes is None:
             self._recipes = Recipes(self.txn, self.node, schema, self.before.stamp)
-        leaves = schema.leaves
+        leaves = schema.stored
         # Encoded blocks may be views of these columns; they are written before the next group.
         matrices = None
         if isinstance(rows, Batch):
             columns = rows.columns(leaves)
         else:
             if self._columns is None or self._columns.room < n:
-                self._columns = Columns(schema, n)
+                self._columns = Columns(schema.kept, n)
             columns = self._columns.split(rows)
             matrices = self._columns.matrices(n)
         write_pages(
@@ -272,7 +281,7 @@ class Columns:
 
 
 def append_blocks(txn: Transaction, state: TableState, blocks: Iterable[Rows]) -> int:
-    """Append blocks of structured rows, of exactly the table's dtype; return their number.
+    """Append blocks of structured rows, of the dtype in which rows are given; return their number.
 
     Parameters
     ----------
