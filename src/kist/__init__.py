@@ -61,9 +61,12 @@ __all__ = [
     "convert",
     "evaluate",
     "expr",
+    "load",
     "open",
     "options",
     "salvage",
+    "save",
+    "savez",
 ]
 
 # As in pyproject.toml; asking the installed distribution would take longer than all else here.
@@ -83,13 +86,17 @@ _HOMES = {
     "convert": "kist.bridges.convert",
     "evaluate": "kist.model.evaluation.run",
     "expr": "kist.query",
+    "load": "kist.bridges.savez",
     "open": "kist.model.store",
     "salvage": "kist.model.salvage.run",
+    "save": "kist.bridges.savez",
+    "savez": "kist.bridges.savez",
 }
 
 if TYPE_CHECKING:
     from kist import options
     from kist.bridges.convert import convert
+    from kist.bridges.savez import load, save, savez
     from kist.errors import (
         CodecError,
         ColumnNotFoundError,

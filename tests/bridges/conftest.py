@@ -10,19 +10,22 @@ import pytest
 
 
 @pytest.fixture
-def limited() -> Callable[[str, type[Exception]], None]:
-    """Run a statement in a process whose files are limited to 300 KiB; it must raise."""
+def limited() -> Callable[..., None]:
+    """Run statements in a process whose files are limited to 300 KiB; each must raise the error."""
 
-    def run(statement: str, error: type[Exception]) -> None:
+    def run(error: type[Exception], *statements: str) -> None:
         code = (
-            "import resource, signal, kist\n"
+            "import resource, signal, numpy, kist\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (300 << 10, 300 << 10))\n"
-            f"try:\n    {statement}\n"
-            f"except kist.{error.__name__} as found:\n    print('raised', found)\n"
         )
+        for statement in statements:
+            code += (
+                f"try:\n    {statement}\n"
+                f"except kist.{error.__name__} as found:\n    print('raised', found)\n"
+            )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.stdout.startswith("raised"), done.stdout + done.stderr
+        assert done.stdout.count("raised") == len(statements), done.stdout + done.stderr
 
     return run
 

@@ -340,14 +340,15 @@ def test_a_target_that_stands_there_is_replaced_only_when_asked(tmp_path: Path) 
     assert kist.convert(tmp_path / "a.h5", tmp_path / "a.kist", overwrite=True).n_arrays == 1
 
 
-@pytest.mark.parametrize("flavour", ["h5py", "pytables"])
-def test_a_full_disk_leaves_no_half_file(tmp_path: Path, limited: Any, flavour: str) -> None:
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path, limited: Any) -> None:
+    pytest.importorskip("tables")
     with kist.open(tmp_path / "a.kist", "w") as store:
         store["x"] = np.random.default_rng(0).random(200_000)
+    here = repr(str(tmp_path) + "/")
     limited(
-        f"kist.convert({str(tmp_path / 'a.kist')!r}, {str(tmp_path / 'a.h5')!r}, "
-        f"flavour={flavour!r})",
         StorageError,
+        f"kist.convert({here} + 'a.kist', {here} + 'a.h5')",
+        f"kist.convert({here} + 'a.kist', {here} + 'a.h5', flavour='pytables')",
     )
     assert [p.name for p in tmp_path.iterdir()] == ["a.kist"]
 

@@ -3,7 +3,9 @@
 - `convert`: the one way in: finds the formats, and makes all or nothing. `report`: what it says.
 - `base`: what bridges share: the job, parts of bounded size. `formats`: which format a file is.
   `places`: ``FILE:path``.
-- One bridge each: `hdf5`.
+- One bridge each: `hdf5`, `npy` (NPZ too), `parquet` (Arrow files too), `text` (CSV, JSON lines),
+  `sqlite`. `columns`: Arrow's types as those of tables. `plain`: Python's values as JSON.
+- `savez`: ``kist.save``, ``savez`` and ``load``, in the place of NumPy's.
 
 Bridges see what users see of kist, and import the libraries that they need when they run.
 """

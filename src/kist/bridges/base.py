@@ -51,13 +51,14 @@ class Bridge:
         Everything that it may note.
     is_tree : bool
         Whether a file holds several nodes; if not, a file is one dataset.
-    by_path : bool
-        Whether a file or folder is needed, rather than a stream.
+    errors : tuple of exception classes
+        What its library raises when it cannot write.
     """
 
     name: ClassVar[str]
     losses: ClassVar[Mapping[str, Loss]] = {}
     is_tree: ClassVar[bool] = False
+    errors: ClassVar[tuple[type[Exception], ...]] = (OSError, RuntimeError, ValueError)
 
     def read(self, job: Job, source: str) -> None:
         """Read a file into the node at ``job.base``."""
@@ -188,7 +189,7 @@ class Job:
             yield
         except (KistError, ImportError):
             raise
-        except (OSError, RuntimeError, ValueError) as error:
+        except self.bridge.errors as error:
             target, why = self.report.target, _last_line(error)
             failure = StorageError(f"{target}: cannot be written: {why}; no file was left")
             failure.errno = getattr(error, "errno", None)
@@ -264,6 +265,7 @@ class Job:
         *,
         fill_value: Mapping[str, Any] | None = None,
         attrs: Mapping[str, Any] | None = None,
+        like: Any = None,
     ) -> Any:
         """Make a table and append blocks to it.
 
@@ -274,12 +276,15 @@ class Job:
         fields
             Structured dtype, or dict of column and dtype where columns hold text.
         blocks : iterable
-            Structured arrays or dicts of columns. Iterated in another thread.
+            Structured arrays, dicts of columns or record batches. Iterated in another thread.
         fill_value, attrs
             Of the table.
+        like : optional
+            Data without rows whose columns it gets, in place of `fields`.
         """
         table = self.store.create_table(
             path,
+            like,
             dtype=fields,
             fill_value=fill_value,
             codec=self.codec,
@@ -289,7 +294,7 @@ class Job:
         for block in read_ahead(iter(blocks)):
             self.report.n_rows += table.append(block)
             columns = block.values() if isinstance(block, dict) else [block]
-            self.advance(sum(np.asarray(column).nbytes for column in columns))
+            self.advance(sum(column.nbytes for column in columns))
         self.report.n_tables += 1
         return table
 
@@ -298,7 +303,9 @@ class Job:
     def array_parts(self, array: Any, cut: Shape | None = None) -> Iterator[tuple[Where, Array]]:
         """Yield (where, values) of all of an array, in parts along its chunks."""
         wheres = parts_of(array.shape, cut or array.chunks, item_bytes(array.dtype))
-        for where, values in read_ahead((where, np.asarray(array[where])) for where in wheres):
+        for where, values in read_ahead(
+            (where, np.asarray(array[where], array.dtype)) for where in wheres
+        ):
             yield where, values
             self.advance(values.nbytes)
         self.report.n_arrays += 1

@@ -27,7 +27,7 @@ from kist.errors import (
     StoreNotFoundError,
 )
 
-__all__ = ["convert"]
+__all__ = ["beside", "convert"]
 
 Progress = Callable[[int, int], None]
 
@@ -193,12 +193,12 @@ def _store_for(file: str) -> Iterator[Any]:
         with kist.open(file, "r+") as store:
             yield store
         return
-    with _beside(file, overwrite=False) as part, kist.open(part, "x") as store:
+    with beside(file, overwrite=False) as part, kist.open(part, "x") as store:
         yield store
 
 
 @contextlib.contextmanager
-def _beside(target: str, *, overwrite: bool) -> Iterator[str]:
+def beside(target: str, *, overwrite: bool) -> Iterator[str]:
     """Give a name beside the target for what is being written; it becomes the target, or goes.
 
     Raises
@@ -241,7 +241,7 @@ def _export(job: Job, node: Any, target: str, overwrite: bool) -> None:
         job.bridge.write(job, node, "-")
         job.check_options()
         return
-    with _beside(target, overwrite=overwrite) as part:
+    with beside(target, overwrite=overwrite) as part:
         job.bridge.write(job, node, part)
         job.check_options()
 

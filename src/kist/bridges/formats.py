@@ -22,6 +22,13 @@ class Format(NamedTuple):
 
 FORMATS: Final = {
     "hdf5": Format("hdf5.bridge", "Hdf5", (".h5", ".hdf5", ".hdf", ".he5", ".nc4")),
+    "npy": Format("npy", "Npy", (".npy",)),
+    "npz": Format("npy", "Npz", (".npz",)),
+    "parquet": Format("parquet", "Parquet", (".parquet", ".pq")),
+    "arrow": Format("parquet", "ArrowFile", (".arrow", ".feather", ".arrows", ".ipc")),
+    "csv": Format("text", "Csv", (".csv", ".tsv")),
+    "jsonl": Format("text", "JsonLines", (".jsonl", ".ndjson")),
+    "sqlite": Format("sqlite", "Sqlite", (".sqlite", ".sqlite3", ".db")),
 }
 """Name -> bridge. The modules are imported when a file of theirs comes."""
 

@@ -1,0 +1,185 @@
+"""``kist.save``, ``kist.savez`` and ``kist.load``: what NumPy's do, compressed and never half."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+import kist
+from kist.bridges.convert import beside
+from kist.errors import DTypeError, NodeNotFoundError, StoreNotFoundError
+
+__all__ = ["SavedArrays", "load", "save", "savez"]
+
+_MARK: Final = "SAVED"
+
+
+class SavedArrays(Mapping[str, Any]):
+    """Arrays by name, each read when it is asked for; a context manager. Comes from `kist.load`.
+
+    Attributes
+    ----------
+    files : list of str
+        The names, under NumPy's word for them.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.files: list[str] = []
+        store.visititems(
+            lambda name, node: self.files.append(name) if node.kind != "group" else None
+        )
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.files:
+            raise NodeNotFoundError(f"there is no array {name!r}; there are {self.files[:10]}")
+        return _values(self._store[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.files
+
+    def close(self) -> None:
+        """Close the file."""
+        self._store.close()
+
+    def __enter__(self) -> SavedArrays:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.files[:5]) + (", ..." if len(self.files) > 5 else "")
+        return f"<SavedArrays {self._store.path!r}: {shown}>"
+
+
+def save(file: str | os.PathLike[str], arr: Any, *, codec: str = "auto") -> None:
+    """Save one array, as `numpy.save` does; the file gets ``.kist`` unless its name has it.
+
+    Parameters
+    ----------
+    file : str or path object
+        A file there is replaced when the new one is complete.
+    arr : array-like
+        Any dtype but objects: nothing is ever pickled.
+    codec : str
+        As for `Group.create_array`.
+
+    Examples
+    --------
+    >>> import kist, numpy as np, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "x")
+    >>> kist.save(path, np.arange(3))
+    >>> kist.load(path + ".kist")
+    array([0, 1, 2])
+    """
+    _save(file, {"arr_0": arr}, "save", codec)
+
+
+def savez(
+    file: str | os.PathLike[str], *args: Any, codec: str = "auto", **kwds: Any
+) -> None:  # fmt: skip
+    """Save several arrays, as `numpy.savez` does: ``arr_0`` ... and those with names.
+
+    Parameters
+    ----------
+    file : str or path object
+        As for `save`.
+    *args, **kwds : array-like
+        Without a name, and with one.
+    codec : str
+        As for `Group.create_array`.
+
+    Examples
+    --------
+    >>> import kist, numpy as np, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "x.kist")
+    >>> kist.savez(path, np.arange(3), y=np.eye(2))
+    >>> with kist.load(path) as arrays:
+    ...     arrays.files, arrays["y"][0]
+    (['arr_0', 'y'], array([1., 0.]))
+    """
+    named = dict(kwds)
+    for at, value in enumerate(args):
+        if f"arr_{at}" in named:
+            raise ValueError(f"savez: arr_{at} is the name of the argument at {at} too")
+        named[f"arr_{at}"] = value
+    _save(file, named, "savez", codec)
+
+
+def load(file: str | os.PathLike[str], mmap_mode: str | None = None) -> Any:
+    """Return what `save` or `savez` stored, or NumPy's own files hold, as `numpy.load` does.
+
+    Parameters
+    ----------
+    file : str or path object
+        A store, or an NPY or NPZ file.
+    mmap_mode : {None, "r", "c"}
+        ``"r"`` returns a read-only memory map where the array was saved with ``codec="none"``.
+
+    Returns
+    -------
+    ndarray or SavedArrays
+        The array of `save`; a mapping of names to arrays else.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is no file.
+    NotAStoreError
+        It is none of these.
+    """
+    path = os.fspath(file)
+    if not os.path.exists(path):
+        raise StoreNotFoundError(f"{path}: there is no such file")
+    with open(path, "rb") as data:
+        head = data.read(6)
+    if head == b"\x93NUMPY" or head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        mode: Any = mmap_mode
+        return np.load(path, mmap_mode=mode, allow_pickle=False)
+    store = kist.open(path)
+    try:
+        if store.attrs.get(_MARK) == "save":
+            node = store["arr_0"]
+            found = node.mmap() if mmap_mode == "r" else _values(node)
+            store.close()
+            return found
+        return SavedArrays(store)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _save(file: Any, named: Mapping[str, Any], how: str, codec: str) -> None:
+    path = os.fspath(file)
+    if not path.endswith(".kist"):
+        path += ".kist"
+    for name, value in named.items():
+        if isinstance(value, np.ndarray) and value.dtype.hasobject and value.dtype.char != "T":
+            raise DTypeError(
+                f"{how}: {name!r} holds Python objects, which are not pickled; text: "
+                "x.astype(np.dtypes.StringDType())"
+            )
+    with (
+        beside(path, overwrite=True) as part,
+        kist.open(part, "x") as store,
+        store.transaction(),
+    ):
+        store.attrs[_MARK] = how
+        for name, value in named.items():
+            store.create_array(name, np.asanyarray(value), codec=codec)
+
+
+def _values(node: Any) -> Any:
+    if node.kind == "key store":
+        return dict(node)
+    return node[:] if node.kind == "table" else np.asarray(node[...], node.dtype)

@@ -1,0 +1,332 @@
+"""Text with one row a line: CSV, and JSON lines; plain or compressed, from and to pipes too."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Final
+
+from kist.bridges.base import Bridge, Job, need
+from kist.bridges.columns import LOSSES as ARROW_LOSSES
+from kist.bridges.columns import outgoing, read_table
+from kist.bridges.report import Loss
+from kist.errors import ConversionError
+
+__all__ = ["Csv", "JsonLines"]
+
+LOSSES: Final = {
+    **ARROW_LOSSES,
+    "text.attributes": Loss("not kept", "attributes", "nothing"),
+    "text.as_text": Loss("changed", "value that the format has no word for", "text"),
+}
+
+_BLOCK: Final = 8 << 20
+"""Bytes of text that are parsed at once; the first so many decide the types of columns."""
+_LINES: Final = 16_384
+_WIDER: Final = {"int64": "double", "double": "string"}
+_COLUMN: Final = re.compile(r"In CSV column #(\d+): CSV conversion error to ([\w\[\]]+)")
+
+
+class Csv(Bridge):
+    """CSV, gz and zst too. Options: ``delimiter``, ``dtypes``, ``header``, ``names``,
+    ``null_values``, ``encoding``, ``block_size``."""
+
+    name: ClassVar[str] = "csv"
+    losses: ClassVar[Mapping[str, Loss]] = LOSSES
+
+    def read(self, job: Job, source: str) -> None:
+        pa = need("pyarrow", "arrow", f"convert {source}")
+        csv: Any = need("pyarrow.csv", "arrow", f"convert {source}")
+        dtypes = job.option("dtypes") or {}
+        header, names = job.option("header", True), job.option("names")
+        delimiter = job.option("delimiter", "\t" if ".tsv" in source.lower() else ",")
+        encoding = job.option("encoding", "utf8")
+        missing = job.option("null_values", ["", "NA", "N/A", "NULL", "null", "NaN", "nan", "None"])
+        types: dict[str, Any] = {
+            name: pa.large_string() for name, dtype in dtypes.items() if _is_text(dtype)
+        }
+        read_options = csv.ReadOptions(
+            block_size=job.option("block_size", _BLOCK), column_names=names, encoding=encoding,
+            autogenerate_column_names=names is None and not header,
+        )  # fmt: skip
+        seen: list[str] = []
+
+        with job.reading(source), _readable(source) as file:
+
+            def opened() -> tuple[Any, Iterable[Any]]:
+                stream = pa.input_stream(file, compression=_compression(source))
+                reader = csv.open_csv(
+                    stream,
+                    read_options,
+                    csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                    csv.ConvertOptions(
+                        column_types=types, null_values=missing, strings_can_be_null=True,
+                    ),
+                )  # fmt: skip
+                seen[:] = reader.schema.names
+                return reader.schema, _checked(reader, reader.schema)
+
+            def widen(error: Exception) -> bool:
+                found = _COLUMN.search(str(error))
+                if found is None:
+                    return False
+                name = seen[int(found[1])] if seen else None
+                if name is None or types.get(name) == pa.large_string():
+                    return False
+                wider = _WIDER.get(found[2], "string")
+                types[name] = pa.float64() if wider == "double" else pa.large_string()
+                return True
+
+            _fill(job, source, opened, dtypes, widen)
+
+    def write(self, job: Job, node: Any, target: str) -> None:
+        pa = need("pyarrow", "arrow", f"convert {node.name}")
+        csv: Any = need("pyarrow.csv", "arrow", f"convert {node.name}")
+        schema, batches = _rows_of(job, pa, node)
+        flat = pa.schema([_printed(job, pa, node, field) for field in schema])
+        options = csv.WriteOptions(delimiter=job.option("delimiter", _delimiter(job)))
+        with (
+            job.writing(),
+            _sink(job, pa, target) as file,
+            csv.CSVWriter(file, flat, write_options=options) as writer,
+        ):
+            for batch in batches:
+                columns = [
+                    _as_text(pa, array) if field.type != array.type else array
+                    for array, field in zip(batch.columns, flat, strict=True)
+                ]
+                writer.write_batch(pa.record_batch(columns, schema=flat))
+
+
+class JsonLines(Bridge):
+    """JSON lines, gz and zst too. Option: ``dtypes``."""
+
+    name: ClassVar[str] = "jsonl"
+    losses: ClassVar[Mapping[str, Loss]] = LOSSES
+
+    def read(self, job: Job, source: str) -> None:
+        pa = need("pyarrow", "arrow", f"convert {source}")
+        dtypes = job.option("dtypes") or {}
+        with job.reading(source), _readable(source) as file:
+            how: dict[str, str] = {}
+            schema = _schema_of(pa, file, source, how)
+
+            def batches() -> Iterator[Any]:
+                for rows in _objects(pa, file, source):
+                    yield pa.record_batch(
+                        [_column(pa, rows, field, how) for field in schema], schema=schema
+                    )
+
+            _fill(job, source, lambda: (schema, batches()), dtypes, None)
+
+    def write(self, job: Job, node: Any, target: str) -> None:
+        pa = need("pyarrow", "arrow", f"convert {node.name}")
+        schema, batches = _rows_of(job, pa, node)
+        for field in schema:
+            if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+                job.note("text.as_text", f"{node.name}.{field.name}")
+        encode = json.JSONEncoder(ensure_ascii=False, default=_json_value).encode
+        with job.writing(), _sink(job, pa, target) as file:
+            for batch in batches:
+                columns = [_json_column(pa, array) for array in batch.columns]
+                rows = (dict(zip(schema.names, row, strict=True)) for row in zip(*columns))  # noqa: B905
+                text = "\n".join(map(encode, rows))
+                if text:
+                    file.write(text.encode() + b"\n")
+
+
+# Shared by both
+
+
+def _fill(job: Job, source: str, opened: Any, dtypes: Mapping[str, Any], widen: Any) -> None:
+    read_table(
+        job, source, job.base, opened, dtypes=dtypes, widen=widen, keep_schema=False,
+    )  # fmt: skip
+
+
+def _rows_of(job: Job, pa: Any, node: Any) -> tuple[Any, Iterator[Any]]:
+    if node.kind != "table":
+        raise ConversionError(
+            f"{node.name!r} is a {node.kind}; {job.bridge.name} files hold one table each"
+        )
+    if len(node.attrs) or any(len(node[name].attrs) for name in node.columns):
+        job.note("text.attributes", node.name)
+    return outgoing(job, pa, node)
+
+
+def _is_text(dtype: Any) -> bool:
+    return isinstance(dtype, str) and dtype.lstrip("<>|=")[:1] in ("U", "S")
+
+
+def _compression(name: str) -> str | None:
+    for suffix, found in ((".gz", "gzip"), (".bz2", "bz2"), (".zst", "zstd")):
+        if name.lower().endswith(suffix):
+            return found
+    return None
+
+
+@contextlib.contextmanager
+def _readable(source: str) -> Iterator[str]:
+    """Give a file that can be read twice; what comes by a pipe is put down first."""
+    if source != "-":
+        yield source
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        yield file.name
+
+
+@contextlib.contextmanager
+def _sink(job: Job, pa: Any, target: str) -> Iterator[Any]:
+    if target == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    compression = _compression(job.report.target)
+    with open(target, "wb") as file:
+        if compression is None:
+            yield file
+            return
+        with pa.CompressedOutputStream(pa.PythonFile(file, "w"), compression) as packed:
+            yield packed
+
+
+# CSV
+
+
+def _checked(batches: Iterable[Any], schema: Any) -> Iterator[Any]:
+    for name in schema.names:
+        if schema.names.count(name) > 1:
+            raise ConversionError(f"two columns are called {name!r}; give names=")
+    yield from batches
+
+
+def _delimiter(job: Job) -> str:
+    return "\t" if ".tsv" in job.report.target.lower() else ","
+
+
+def _printed(job: Job, pa: Any, node: Any, field: Any) -> Any:
+    """Return the field of what is printed: text for what CSV has no word for."""
+    types, kind = pa.types, field.type
+    plain = (
+        types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+        or types.is_string(kind) or types.is_large_string(kind) or types.is_timestamp(kind)
+        or types.is_date(kind) or types.is_time(kind) or types.is_decimal(kind)
+    )  # fmt: skip
+    if plain and not types.is_float16(kind):
+        return field
+    if types.is_dictionary(kind):
+        return pa.field(field.name, kind.value_type)
+    if not types.is_float16(kind):
+        job.note("text.as_text", f"{node.name}.{field.name}")
+    return pa.field(field.name, pa.large_string())
+
+
+def _as_text(pa: Any, array: Any) -> Any:
+    if pa.types.is_dictionary(array.type):
+        return array.dictionary_decode()
+    found = [
+        None if v is None else v if isinstance(v, str) else _text(v) for v in array.to_pylist()
+    ]
+    return pa.array(found, pa.large_string())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=_json_value)
+    return str(value)
+
+
+# JSON lines
+
+
+def _objects(pa: Any, file: str, source: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield the objects of some thousand lines at a time, parsed with one call."""
+    stream = pa.input_stream(file, compression=_compression(source))
+    done = 0
+    with _text_lines(stream) as lines:
+        while some := list(itertools.islice(lines, _LINES)):
+            full = [line for line in some if not line.isspace()]
+            try:
+                rows = json.loads("[" + ",".join(full) + "]")
+            except json.JSONDecodeError:
+                at = next(k for k, line in enumerate(some) if not _is_json(line))
+                raise ValueError(f"line {done + at + 1} is no JSON: {some[at][:60]!r}") from None
+            if len(rows) != len(full) or any(type(row) is not dict for row in rows):
+                raise ValueError(f"lines {done + 1} to {done + len(some)}: a line is no object")
+            done += len(some)
+            yield rows
+
+
+@contextlib.contextmanager
+def _text_lines(stream: Any) -> Iterator[Iterator[str]]:
+    import io
+
+    with io.TextIOWrapper(io.BufferedReader(stream, 1 << 20), encoding="utf-8") as text:
+        yield iter(text)
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line or "0") if not line.isspace() else None
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
+def _schema_of(pa: Any, file: str, source: str, how: dict[str, str]) -> Any:
+    """Return the schema that fits all lines; columns of several kinds become JSON text."""
+    found: dict[str, Any] = {}
+    for rows in _objects(pa, file, source):
+        for name in dict.fromkeys(key for row in rows for key in row):
+            if how.get(name) == "json":
+                continue
+            try:
+                kind = pa.array([row.get(name) for row in rows]).type
+                before = pa.schema([(name, found.get(name, kind))])
+                both = [before, pa.schema([(name, kind)])]
+                found[name] = pa.unify_schemas(both, promote_options="permissive").field(0).type
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                how[name] = "json"
+                found[name] = pa.large_string()
+    if not found:
+        raise ConversionError(f"{source}: there are no objects in it")
+    return pa.schema(list(found.items()))
+
+
+def _column(pa: Any, rows: list[dict[str, Any]], field: Any, how: dict[str, str]) -> Any:
+    values = [row.get(field.name) for row in rows]
+    if how.get(field.name) == "json":
+        values = [None if v is None else json.dumps(v, ensure_ascii=False) for v in values]
+    return pa.array(values, field.type)
+
+
+def _json_column(pa: Any, array: Any) -> list[Any]:
+    """Return values of a column as JSON has them: no NaN, no infinity, times as text."""
+    types, kind = pa.types, array.type
+    if types.is_floating(kind):
+        values = array.to_pylist()
+        return [v if v is None or math.isfinite(v) else _not_finite(v) for v in values]
+    if types.is_temporal(kind) and not types.is_duration(kind):
+        return list(array.cast(pa.large_string()).to_pylist())
+    if types.is_duration(kind):
+        return list(array.cast(pa.int64()).to_pylist())
+    return list(array.to_pylist())
+
+
+def _not_finite(value: float) -> str | None:
+    return None if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+def _json_value(value: Any) -> Any:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
