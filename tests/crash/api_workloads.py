@@ -206,6 +206,37 @@ def key_churn(session: Session) -> None:
     assert used < 0.6 * written, (used, written)
 
 
+def change_in_place(session: Session) -> None:
+    """Rows updated, deleted, inserted, upserted and cut off, by patches and by pages."""
+    store = session.engine.store
+    store["trades"] = rows_of(6000, 1)
+    session.acknowledged()
+    for i in range(6):
+        trades = store["trades"]
+        trades.where("size % 31 == i", i=i).update({"price": kist.expr("price + size")})
+        session.acknowledged()
+        trades.where("size > low", low=900 - 40 * i).delete()
+        session.acknowledged()
+        for row in trades.where("size == n", n=100 + 10 * i):
+            row["price"] = i
+            row.update()
+        session.acknowledged()
+        with store.transaction():
+            trades.insert(50 * i, rows_of(30, 40 + i))
+            trades.drop_before(20)
+        session.acknowledged()
+        trades.upsert(rows_of(120, 60 + i), on="size")
+        session.acknowledged()
+        if i == 2:
+            store = died(session)
+        if i % 2:
+            session.engine.engine.checkpoint()
+    store["trades"].update({"price": 1.5})
+    session.acknowledged()
+    store["trades"].truncate(40)
+    session.acknowledged()
+
+
 def many_datasets(session: Session) -> None:
     """Forty datasets made, changed, moved and deleted, each time in one transaction."""
     store = session.engine.store
@@ -341,6 +372,7 @@ WORKLOADS: dict[str, Callable[[Session], None]] = {
     "overwrite": overwrite,
     "resize": resize,
     "delete": delete,
+    "change in place": change_in_place,
     "key store churn": key_churn,
     "many datasets": many_datasets,
     "compact": compact,

@@ -53,7 +53,14 @@ def test_a_crash_of_anything_that_users_do_leaves_a_state_that_there_was(name: s
 
 def test_every_mode_meets_everything_that_users_do() -> None:
     ways = {"create", "small appends", "large writes", "overwrite", "resize", "delete"}
-    ways |= {"key store churn", "many datasets", "compact", "tags", "change of retention"}
+    ways |= {
+        "change in place",
+        "key store churn",
+        "many datasets",
+        "compact",
+        "tags",
+        "change of retention",
+    }
     assert {name.rsplit(", ", 1)[0] for name in API} == ways
     assert len(API) == len(ways) * len(api_workloads.DURABILITIES)
 

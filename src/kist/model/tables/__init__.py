@@ -6,8 +6,10 @@
   `operands` what rows are sorted and grouped by.
 - How it is found: `query` (conditions), `sort`, `spill`, `aggregates`; of groups `grouping`,
   `accumulators`, `collected`.
+- How rows are changed: `changing` (what tables offer), `update`, `upsert`, `row_loop`; below them
+  `change` (patches, new pages, sets of deleted rows) and `sparse` (groups that have lost many).
 - What is stored, and where: `records`, `layout`, `state`.
 - What users give: `input`, `dtype`, `infer`, `batch`, `rows`, `schema`, `fields`.
-- One verb each: `write`, `pages`, `change`, `fold`, `read`, `query`, `statistics`, `check`.
+- One verb each: `write`, `pages`, `fold`, `read`, `query`, `statistics`, `check`.
 - How they look: `repr`, `show`.
 """

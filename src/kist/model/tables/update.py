@@ -17,7 +17,7 @@ import numpy as np
 from kist import options
 from kist._kernels import records
 from kist.engine.parallel import run
-from kist.errors import DTypeError, SelectionError, ShapeError
+from kist.errors import DTypeError, KistError, SelectionError, ShapeError
 from kist.format.schema import Leaf
 from kist.model.tables.change import Changes, Prepared, in_order
 from kist.model.tables.computed import check_assignable
@@ -111,14 +111,15 @@ class _Computed:
         try:
             values = as_values(found, schema, fields, shape, fields.label)
         except DTypeError as error:
-            if error.row is None:
+            place = error.row
+            if place is None:
                 raise
-            # Say which row of the table it is, not which of those in hand.
-            row = int(positions_of(self._state, hit)[error.row])
-            one = found[error.row : error.row + 1]
-            as_items(one, schema, fields, fields.label, first_row=row)
-            raise
-        return split_values(fields, values)
+        else:
+            return split_values(fields, values)
+        # Say which row of the table it is, not which of those in hand.
+        row = int(positions_of(self._state, hit)[place])
+        as_items(found[place : place + 1], schema, fields, fields.label, first_row=row)
+        raise RuntimeError(f"row {row} is cast alone, and is not among others")
 
 
 def update_found(
@@ -166,10 +167,13 @@ def update_found(
 
     changes = Changes(txn, state)
 
-    def prepare(hit: Found, at: int) -> Prepared:
-        blocks = _read(state, inputs, hit) if inputs else {}
-        parts = [part for source in sources for part in source.at(hit, at, blocks)]
-        return changes.prepare(hit.group, hit.ordinals, leaves, [parts[i] for i in order])
+    def prepare(hit: Found, at: int) -> Prepared | KistError:
+        try:
+            blocks = _read(state, inputs, hit) if inputs else {}
+            parts = [part for source in sources for part in source.at(hit, at, blocks)]
+            return changes.prepare(hit.group, hit.ordinals, leaves, [parts[i] for i in order])
+        except KistError as error:
+            return error  # of several threads the first row counts, not the first to fail
 
     n = 0
     rows = iter(found)
@@ -182,6 +186,8 @@ def update_found(
             n += sum(len(hit.ordinals) for some in rows for hit in some)
             break
         for prepared in run(tasks):
+            if isinstance(prepared, KistError):
+                raise prepared
             changes.put(prepared)
     _check_lengths(values, sources, n)
     changes.finish()
