@@ -18,6 +18,7 @@ from kist.model.positions import Positions
 from kist.model.tables.computed import check_assignable
 from kist.model.tables.read import Span, plan, read_leaves, read_records
 from kist.model.tables.schema import FULL_TIER, facts_of
+from kist.model.tables.single import read_single
 from kist.model.tables.state import TableState
 
 __all__ = [
@@ -254,6 +255,8 @@ def read_fields(state: TableState, fields: Fields, positions: Positions) -> Arra
         New; of shape () for a single row of a scalar field.
     """
     rows, back = positions.ascending()
+    if positions.is_single and fields.is_structured and fields.row_nbytes and not fields.strings:
+        return read_single(state, fields, int(rows[0]))
     out = read_spans(state, fields, plan(state, rows), len(rows))
     if not isinstance(back, slice):
         out = out.take(back, axis=0)

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from kist.engine import Transaction
 from kist.errors import CorruptDataError, StaleHandleError
 from kist.format import keys
 from kist.format.schema import Leaf, Schema
@@ -83,15 +84,17 @@ def state_of(view: View, node: int, path: str = "") -> TableState:
 
     Notes
     -----
-    Two look-ups in the map; the second time with the same view and nothing changed, the same
-    two and nothing else.
+    Two look-ups in the map; none the second time with the same snapshot, and with a transaction
+    that has changed nothing of the table in between the same two and nothing else.
     """
     tables = _known.get(view)
     if tables is None:
         with _lock:
             tables = _known.setdefault(view, {})
-    schema_value = read_schema(view, node, path)
     known = tables.get(node)
+    if known is not None and not isinstance(view, Transaction):
+        return TableState(view, node, path, known)
+    schema_value = read_schema(view, node, path)
     tail = read_tail(view, node)
     if known is None or known.tail.stamp != tail.stamp or known.schema_value != schema_value:
         known = tables[node] = _Known(schema_value, tail)
@@ -110,7 +113,10 @@ def located(error: CorruptDataError, path: str, column: str, row: int) -> Corrup
 def keep_piece(group: Group, dtype: np.dtype[Any], rows: Rows) -> None:
     """Keep the rows of a piece that was just made, as `TableState.piece` gives them."""
     # A copy: the rows may be the user's own, who may change them.
-    kept = freeze(rows.copy()) if isinstance(rows, Batch) else np.frombuffer(rows.tobytes(), dtype)
+    if isinstance(rows, Batch) or not dtype.itemsize:
+        kept = freeze(rows.copy())
+    else:
+        kept = np.frombuffer(rows.tobytes(), dtype)
     RECENT.put(group.body, "rows", kept, kept.nbytes + 200)
 
 
@@ -144,6 +150,11 @@ class TableState:
         self.path = path
         self._known = known
         self._layout: Layout | None = None
+
+    @property
+    def known(self) -> object:
+        """What ends with the stamp of the table: the owner of what is kept of its rows."""
+        return self._known
 
     @property
     def schema(self) -> Schema:

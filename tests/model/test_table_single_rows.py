@@ -1,0 +1,132 @@
+"""One row at a time: kept windows never show what is no longer there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kist
+from kist.errors import CorruptDataError
+from kist.model.tables import single
+from kist.model.tables.layout import RECENT, forget
+
+DTYPE = np.dtype([("a", "i8"), ("b", "f4"), ("s", "S3"), ("v", "u1", (2, 2))])
+
+
+def rows_of(n: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    rows = np.zeros(n, DTYPE)
+    rows["a"] = rng.integers(-9, 10**12, n)
+    rows["b"] = rng.normal(size=n)
+    rows["s"] = rng.choice([b"abc", b"", b"x"], n)
+    rows["v"] = rng.integers(0, 256, (n, 2, 2))
+    return rows
+
+
+def assert_rows(table: Any, expected: np.ndarray, places: list[int]) -> None:
+    for place in places:
+        row = table[place]
+        assert row.tobytes() == expected[place].tobytes()
+        assert row.dtype == DTYPE
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_rows_are_those_of_the_moment_whatever_was_changed(data: st.DataObject) -> None:
+    expected = rows_of(data.draw(st.sampled_from([3, 1500, 20_000])))
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", expected)
+        for seed in range(4):
+            places = data.draw(st.lists(st.integers(-len(expected), len(expected) - 1), max_size=5))
+            assert_rows(table, expected, places)
+            some = sorted({place % len(expected) for place in places})
+            what = data.draw(st.sampled_from(["delete", "append", "set", "roll back", "compact"]))
+            if what == "delete" and len(some) < len(expected):
+                table.delete(some)
+                expected = np.delete(expected, some)
+            elif what == "append":
+                more = rows_of(7, seed)
+                table.append(more)
+                expected = np.concatenate([expected, more])
+            elif what == "set":
+                table.update({"a": seed})
+                expected = expected.copy()
+                expected["a"] = seed
+            elif what == "compact":
+                store.compact()
+            else:
+                with pytest.raises(KeyError), store.transaction():
+                    table.update({"a": -seed})
+                    table.delete([0])
+                    if len(table):
+                        assert table[0]["a"] == -seed
+                    raise KeyError
+        assert_rows(table, expected, [0, -1, len(expected) // 2])
+
+
+def test_neighbours_are_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = rows_of(20_000)
+    calls = []
+    real = single._read
+    monkeypatch.setattr(single, "_read", lambda *args: calls.append(args[3:]) or real(*args))
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", expected)
+        assert_rows(table, expected, [5000, 5001, 4999, 5000, 5119])
+        assert len(calls) == 1
+        assert_rows(table[["a", "b", "s", "v"]], expected, [5000])
+        assert_rows(table, expected, [19_999, 19_000, 0])
+        assert len(calls) <= 4
+
+
+def test_a_kept_row_does_not_hold_its_neighbours() -> None:
+    expected = rows_of(2000)
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", expected)
+        row = table[7]
+        with pytest.raises(ValueError, match="read-only"):
+            row["a"] = 1
+        forget()
+        assert row.tobytes() == expected[7].tobytes()
+        part = table[["a", "s"]][7]
+        assert part["a"] == expected["a"][7]
+        assert not RECENT._items or row.base is None or row.nbytes == DTYPE.itemsize
+
+
+def test_a_damaged_neighbour_harms_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.kist"
+    expected = rows_of(20_000)
+    with kist.open(path, "w") as store:
+        store.create_table("t", expected)
+        store.compact()
+    monkeypatch.setattr(single, "WINDOW_ROWS", 16_384)  # two blocks of each column
+    data = path.read_bytes()
+    seen = 0
+    for at in range(len(data) - 300_000, len(data), 20_011):
+        damaged = bytearray(data)
+        damaged[at] ^= 1
+        path.write_bytes(damaged)
+        forget()
+        with kist.open(path) as store:
+            table = store["t"]
+            for place in (100, 9000, 17_000):
+                try:
+                    row = table[place]
+                except CorruptDataError:
+                    seen += 1
+                    with pytest.raises(CorruptDataError):
+                        table[place : place + 1]
+                else:
+                    assert row.tobytes() == expected[place].tobytes()
+                    assert table[place : place + 1].tobytes() == row.tobytes()
+    assert seen
+
+
+def test_rows_without_bytes_have_no_window() -> None:
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", np.zeros(3, [("a", "V0")]))
+        assert table[1].dtype.names == ("a",)
