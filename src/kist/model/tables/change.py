@@ -20,6 +20,7 @@ from kist.format import keys
 from kist.format.layout import FRAME_BLOB, FRAME_ROWS, MAX_INLINE
 from kist.format.schema import Leaf
 from kist.format.values import pack_record
+from kist.model.page_build import Chosen
 from kist.model.tables.computed import with_computed
 from kist.model.tables.layout import Group, Patch, pack_patch_head, remember
 from kist.model.tables.pages import Recipes, write_pages
@@ -304,6 +305,11 @@ def put_leaves(
     """Put new pages of some leaves, or a piece of all; return the group without patches."""
     drop_patches(txn, state.node, group)
     if group.is_pages:
+        for leaf in leaves:
+            page = state.find_page(leaf, group)
+            chosen = None if page is None else Chosen.of(page[1].recipe, page[1].bits)
+            if chosen is not None:
+                recipes.use(leaf, chosen)  # what was good for the page may be so again
         write_pages(txn, state.node, group.first, leaves, columns, recipes)
         return group.with_patches(())
     rows = state.facts.rows.of_columns(columns, group.n_rows)

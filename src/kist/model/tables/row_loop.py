@@ -235,14 +235,14 @@ def _is_exact(value: Any, fields: Fields) -> bool:
     dtype = fields.dtype
     if isinstance(value, np.generic):
         return bool(value.dtype == dtype and dtype.kind in "biufcmM")
-    kind = type(value)
+    kind: type = type(value)
     if kind is float:
         return dtype.kind == "f" and dtype.itemsize == 8
     if kind is int:
         bits = 8 * dtype.itemsize
         if dtype.kind == "u":
-            return 0 <= value < 1 << bits
-        return dtype.kind == "i" and -1 << (bits - 1) <= value < 1 << (bits - 1)
+            return bool(0 <= value < 1 << bits)
+        return bool(dtype.kind == "i" and -1 << (bits - 1) <= value < 1 << (bits - 1))
     return kind is bool and dtype.kind == "b"
 
 
