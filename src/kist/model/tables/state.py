@@ -256,8 +256,10 @@ class TableState:
                     known_of = replace(
                         constant, n_nan=constant.n_nan * n_rows, n_null=constant.n_null * n_rows
                     ).pack()
-                if known_of and group.patches:
-                    changes = [values[:, 0] for _, values in self.patches(group, leaf)]
+                # Most patches are of other leaves.
+                patches = self.patches(group, leaf) if known_of and group.patches else []
+                if patches:
+                    changes = [values[:, 0] for _, values in patches]
                     packed.append(widened(known_of, changes, leaf.dtype))
                 else:
                     packed.append(known_of or None)
