@@ -165,8 +165,8 @@ def test_conversions_are_those_of_numpy() -> None:
 
 
 def test_numbers_that_are_tried_for_each_piece_of_a_long_block() -> None:
-    x = np.arange(30_000)
+    x = np.arange(30_000) - 1
     x[-1] = 2**62
     with pytest.raises(QueryError, match="does not fit"):
         parse("x * 2 > 5", {"x": x.dtype}).evaluate({"x": x}, len(x))
-    assert parse("x * 1 > 5", {"x": x.dtype}).evaluate({"x": x}, len(x)).sum() == 29_994
+    assert parse("x * 1 > 5", {"x": x.dtype}).evaluate({"x": x}, len(x)).sum() == 29_993

@@ -8,7 +8,7 @@ From text to rows, lowest first:
 - `parser`: text to tree, by a whitelist over the syntax tree of Python; nothing is run.
 - `nodes`: the typed tree that binding makes of it.
 - `coerce`, `members`, `fold`: constants fitted to columns, and computed from each other.
-- `integers`: in which dtype integers are computed so that they do not wrap around.
+- `integers`, `specialize`: in which dtype integers are computed so that they do not wrap around.
 - `bind`: names resolved, dtypes checked; with `arithmetic`, `calls`, `callbacks` for its functions.
 - `text`, `like`, `times`, `evaluate`: values of blocks of rows, in NumPy.
 - `intervals`, `prune`: which pages may match, from their bounds.

@@ -34,6 +34,8 @@ from kist.query.nodes import (
 )
 from kist.query.parser import read_text
 from kist.query.prune import judge
+from kist.query.ranges import KeyRanges, key_ranges
+from kist.query.specialize import specialized, wide_columns
 
 __all__ = ["Bound", "expr", "parse"]
 
@@ -148,10 +150,12 @@ class Bound:
         Dtype of its values.
     columns : tuple of str
         Columns that it reads, in order of first use.
+    node : Node
+        What it was bound to.
     """
 
     def __init__(self, node: Node) -> None:
-        self._node = node
+        self.node = node
         self.dtype = node.dtype
         self.columns = column_names(node)
 
@@ -197,7 +201,7 @@ class Bound:
         valid = valid or {}
         found = self._compute(blocks, n, valid, out)
         if valid or self._may_be_null:
-            known = validity(self._node, Block(blocks, valid, n, True))
+            known = validity(self.node, Block(blocks, valid, n, True))
             if known is not None and not known.all() and self.dtype.kind != "T":
                 return np.ma.MaskedArray(found, ~known)
         return found
@@ -208,10 +212,11 @@ class Bound:
         block = Block(blocks, valid, n, bool(valid) or self._may_be_null)
         try:
             if not self._computes:
-                found = evaluate(self._node, block)
+                found = evaluate(self.node, block)
             else:
                 with np.errstate(all="ignore"):
-                    found = self._in_pieces(block, out)
+                    node = specialized(self.node, self._wide, blocks, n)
+                    found = self._in_pieces(node, block, out)
         except QueryError:
             raise
         except (TypeError, ValueError, OverflowError) as error:
@@ -224,14 +229,14 @@ class Bound:
             if found is not out:
                 out[...] = found
             return out
-        return found.copy() if isinstance(self._node, Column) else found  # type: ignore[no-any-return]
+        return found.copy() if isinstance(self.node, Column) else found  # type: ignore[no-any-return]
 
-    def _in_pieces(self, block: Block, out: Array | None) -> Any:
+    def _in_pieces(self, node: Node, block: Block, out: Array | None) -> Any:
         """Evaluate a few thousand rows at a time, so that what is computed stays in the cache."""
         n = block.n
         mine = {name: block.columns[name] for name in self.columns}
         if n <= _PIECE or not mine or any(len(values) != n for values in mine.values()):
-            return evaluate(self._node, block, out)
+            return evaluate(node, block, out)
         found = np.empty(n, dtype=self.dtype) if out is None else out
         for start in range(0, n, _PIECE):
             stop = min(start + _PIECE, n)
@@ -242,7 +247,7 @@ class Bound:
                 block.nullable,
             )
             part = found[start:stop]
-            values = evaluate(self._node, piece, part)
+            values = evaluate(node, piece, part)
             if values is not part:
                 part[...] = values
         return found
@@ -266,15 +271,20 @@ class Bound:
         for name, found in bounds.items():
             if len(found) != n_pages:
                 raise ShapeError(f"column {name!r} has bounds of {len(found)} pages, not {n_pages}")
-        truth = judge(self._node, bounds, n_pages)
+        truth = judge(self.node, bounds, n_pages)
         return truth.can_true, ~(truth.can_false | truth.can_null)
 
     @cached_property
     def conjuncts(self) -> tuple[Bound, ...]:
         """Conditions that must all hold, as they stand in the text; the whole if there is one."""
-        if isinstance(self._node, Logic) and self._node.op == "and":
-            return tuple(map(Bound, self._node.args))
+        if isinstance(self.node, Logic) and self.node.op == "and":
+            return tuple(map(Bound, self.node.args))
         return (self,)
+
+    @cached_property
+    def key_ranges(self) -> KeyRanges | None:
+        """Keys of an index on its only column among which those of the rows where it holds are."""
+        return key_ranges(self._node)
 
     @cached_property
     def order(self) -> tuple[int, ...]:
@@ -285,17 +295,22 @@ class Bound:
     @cached_property
     def cost(self) -> float:
         """Rough cost of a row, where a comparison of numbers is 1; reading columns not counted."""
-        return sum(map(_cost, walk(self._node)))
+        return sum(map(_cost, walk(self.node)))
 
     @cached_property
     def _computes(self) -> bool:
         """Whether it needs arrays of numbers beside the columns."""
-        parts = list(walk(self._node))
+        parts = list(walk(self.node))
         return not any(isinstance(part, Callback) for part in parts) and any(
             isinstance(part, (Ufunc, Convert, Part, Choose))
+            or (isinstance(part, TextTest) and part.func == "like")
             or (isinstance(part, Member) and len(part.values) > FEW_VALUES)
             for part in parts
         )
+
+    @cached_property
+    def _wide(self) -> tuple[str, ...]:
+        return wide_columns(self.node)
 
     @cached_property
     def _may_be_null(self) -> bool:
@@ -307,7 +322,7 @@ class Bound:
                 and hasattr(part.dtype, "na_object")
                 and not is_text_missing(part.dtype)
             )
-            for part in walk(self._node)
+            for part in walk(self.node)
         )
 
 

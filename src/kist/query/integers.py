@@ -18,7 +18,16 @@ from kist.errors import QueryError
 from kist.query.nodes import Array, Constant, Convert, Node, Part, Ufunc, numpy_dtype
 from kist.query.times import limits_of
 
-__all__ = ["RANGES", "Range", "as_numpy", "checked", "dtype_for", "narrowed", "range_of"]
+__all__ = [
+    "RANGES",
+    "Range",
+    "as_numpy",
+    "checked",
+    "dtype_for",
+    "extremes",
+    "narrowed",
+    "range_of",
+]
 
 Range: TypeAlias = tuple[int, int]
 """Lowest and highest value."""
@@ -162,7 +171,8 @@ def dtype_for(
     return wide, (max(limits[0], int(info.min)), min(limits[1], int(info.max))), True
 
 
-def _extremes(values: Any) -> Range:
+def extremes(values: Any) -> Range:
+    """Return the lowest and the highest of some integers, (0, 0) of none."""
     if isinstance(values, np.ndarray):
         return (int(values.min()), int(values.max())) if values.size else (0, 0)
     return int(values), int(values)
@@ -176,7 +186,7 @@ def checked(func: np.ufunc, args: list[Any], dtype: np.dtype[Any]) -> Array:
     QueryError
         A result does not fit.
     """
-    ranges = [_extremes(arg) for arg in args]
+    ranges = [extremes(arg) for arg in args]
     if all(_holds(dtype, limits) for limits in (*ranges, RANGES[func](*ranges))):
         return func(*args, dtype=dtype, casting="unsafe")  # type: ignore[no-any-return]
     # Large values and small ones in one block: Python's integers decide.
@@ -229,7 +239,7 @@ def narrowed(values: Array, dtype: np.dtype[Any]) -> Array:
     """
     if values.dtype == dtype:
         return values
-    lo, hi = _extremes(values)
+    lo, hi = extremes(values)
     if not _holds(dtype, (lo, hi)):
         wrong = lo if lo < int(np.iinfo(dtype).min) else hi
         raise QueryError(

@@ -159,27 +159,19 @@ def _run(values: Array, pattern: Pattern, lengths: Array | None = None) -> Array
         n += len(piece)
         stay |= 1 << n
     wild = sum(1 << i for i, token in enumerate(tokens) if token is None)
-    codes = np.array(sorted({ord(token) for token in tokens if token is not None}), np.uint32)
-    masks = np.array(
-        [
-            wild | sum(1 << i for i, token in enumerate(tokens) if token == chr(code))
-            for code in codes.tolist()
-        ],
-        np.uint64,
-    )
+    # Character -> where in the pattern it may stand; the last entry is for all that are not in it.
+    last = 1 + max([ord(token) for token in tokens if token is not None], default=0)
+    allowed = np.full(last + 1, wild, np.uint64)
+    for i, token in enumerate(tokens):
+        if token is not None:
+            allowed[ord(token)] |= np.uint64(1 << i)
     if lengths is None:
         lengths = np.strings.str_len(values)
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
     chars = values.view("u1" if values.dtype.kind == "S" else "u4").reshape(len(values), -1)
     state = np.full(len(values), 1, np.uint64)
     for place in range(int(lengths.max(initial=0))):
-        column = chars[:, place].astype(np.uint32)
-        at = np.searchsorted(codes, column)
-        at[at == len(codes)] = 0
-        if len(codes):
-            allowed = np.where(codes[at] == column, masks[at], np.uint64(wild))
-        else:
-            allowed = np.full(len(values), wild, np.uint64)
-        following = ((state & allowed) << one) | (state & np.uint64(stay))
+        masks = allowed[np.minimum(chars[:, place], last)]
+        following = ((state & masks) << one) | (state & np.uint64(stay))
         state = np.where(place < lengths, following, state)
     return (state >> np.uint64(len(tokens)) & one).astype(bool)

@@ -50,22 +50,63 @@ def part_of(part: str, values: Array) -> Array:
         values = (values.view(np.int64) * step // _FINER[unit]).view("M8[ns]")
     if part in _CLOCK:
         return _clock(part, values)
-    if part == "year":
-        return _months(values) // 12 + 1970
-    if part == "month":
-        return _months(values) % 12 + 1
-    if part == "quarter":
-        return _months(values) % 12 // 3 + 1
-    days = values.astype("M8[D]")
-    number = days.view(np.int64)
+    unit, step = np.datetime_data(values.dtype)
+    if unit in ("Y", "M") and part in ("year", "quarter", "month"):
+        months: Array = values.view(np.int64) * (12 * step if unit == "Y" else step)
+        if part == "year":
+            return months // 12 + 1970
+        months = _modulo(months, 12)
+        return months // 3 + 1 if part == "quarter" else months + 1
+    days = _days(values, unit, step)
     if part == "weekday":
-        return (number + 3) % 7  # 1970 began on a Thursday
-    first = days.astype("M8[M]" if part == "day" else "M8[Y]").astype("M8[D]")
-    return number - first.view(np.int64) + 1
+        return _modulo(days + 3, 7)  # 1970 began on a Thursday
+    year, of_year = _civil(days)
+    if part in ("year", "dayofyear"):
+        year += of_year >= _JANUARY
+        if part == "year":
+            return year
+        before = year - 1
+        days -= 365 * before + before // 4 - before // 100 + before // 400
+        return days + 719_163
+    month = (5 * of_year + 2) // 153
+    if part == "day":
+        found: Array = of_year - (153 * month + 2) // 5 + 1
+        return found
+    month += 3 - 12 * (month >= 10)
+    return month if part == "month" else (month + 2) // 3
 
 
-def _months(values: Array) -> Array:
-    return values.astype("M8[M]").view(np.int64)
+def _modulo(x: Array, n: int) -> Array:
+    found: Array = x - x // n * n  # a tenth of the time of %, which NumPy does one by one
+    return found
+
+
+def _days(values: Array, unit: str, step: int) -> Array:
+    """Return the days since 1970."""
+    if unit in ("Y", "M"):
+        return values.astype("M8[D]").view(np.int64)
+    ticks: Array = values.view(np.int64) * (7 * step if unit == "W" else step)
+    if unit in _PER_DAY:
+        ticks //= _PER_DAY[unit]
+    return ticks
+
+
+_JANUARY: Final = 306
+"""Days from March to January."""
+
+
+def _civil(days: Array) -> tuple[Array, Array]:
+    """Return the year and the day in it of days since 1970; NumPy takes five times as long.
+
+    Years of the Gregorian calendar that begin in March, so that the leap day is the last one.
+    """
+    since = days + 719_468
+    era = since // 146_097
+    of_era = since - era * 146_097
+    year = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
+    of_year = of_era - (365 * year + year // 4 - year // 100)
+    year += era * 400
+    return year, of_year
 
 
 def _clock(part: str, values: Array) -> Array:
@@ -76,8 +117,8 @@ def _clock(part: str, values: Array) -> Array:
         return np.zeros(len(values), np.int64)
     ticks: Array = values.view(np.int64) * step
     if per_day < wanted:  # a coarser unit
-        return ticks % per_day * (wanted // per_day) % turn
-    return ticks // (per_day // wanted) % turn
+        return _modulo(_modulo(ticks, per_day) * (wanted // per_day), turn)
+    return _modulo(ticks // (per_day // wanted), turn)
 
 
 def limits_of(part: str) -> tuple[int, int] | None:
