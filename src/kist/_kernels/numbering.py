@@ -22,7 +22,7 @@ Keys = NDArray[np.uint64]
 Codes = NDArray[np.int64]
 
 _BITS: Final = 10
-_SAMPLE: Final = 256
+_SAMPLE: Final = 1024
 _ROUNDS: Final = 3
 _MANY: Final = 2048
 """So many unknown keys are looked at through a sample first: often they are few distinct ones."""
@@ -67,6 +67,8 @@ class Numbering:
         ----------
         keys : ndarray of uint64, shape (n,)
         """
+        if self.count == 1 and len(keys) > _MANY:
+            self._add(keys[:: len(keys) // _SAMPLE])
         places, unknown = self._probe(keys)
         for _ in range(_ROUNDS):
             if len(unknown) <= _MANY:

@@ -89,7 +89,7 @@ class Accumulator(ABC):
         self.arrays = [grown(array, n) for array in self.arrays]
 
     @abstractmethod
-    def local(self, values: Array, codes: Array, n: int) -> Partial:
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
         """Look at some rows.
 
         Parameters
@@ -98,8 +98,8 @@ class Accumulator(ABC):
             None of them missing.
         codes : ndarray of int64, shape (n_rows,)
             Groups of the rows.
-        n : int
-            Number of groups.
+        counts : ndarray of int64
+            How many of these rows each group has.
         """
 
     @abstractmethod
@@ -118,8 +118,8 @@ class Count(Accumulator):
         super().__init__(np.dtype("i8"))
         self.arrays = [np.zeros(0, np.int64)]
 
-    def local(self, values: Array, codes: Array, n: int) -> Partial:
-        return (np.bincount(codes, minlength=n),)
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
+        return (counts,)
 
     def merge(self, part: Partial, at: Array) -> None:
         self.arrays[0][at] += part[0]
@@ -165,8 +165,8 @@ class Sum(Accumulator):
             n_parts = 4 if dtype.kind == "c" else 2
             self.arrays = [np.zeros(0) for _ in range(n_parts)]  # sum and compensation, by part
 
-    def local(self, values: Array, codes: Array, n: int) -> Partial:
-        kind = values.dtype.kind
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
+        kind, n = values.dtype.kind, len(counts)
         if kind == "m":
             nat = np.isnat(values)
             has = np.zeros(n, bool)
@@ -239,10 +239,10 @@ class Mean(Accumulator):
         self._sum.grow(n)
         self._count.grow(n)
 
-    def local(self, values: Array, codes: Array, n: int) -> Partial:
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
         if self._as_float:
             values = values.astype(np.float64)
-        return *self._count.local(values, codes, n), *self._sum.local(values, codes, n)
+        return counts, *self._sum.local(values, codes, counts)
 
     def merge(self, part: Partial, at: Array) -> None:
         self._count.merge(part[:1], at)
@@ -266,16 +266,15 @@ class Variance(Accumulator):
         self._ddof, self._root = ddof, root
         self.arrays = [np.zeros(0) for _ in range(3)]  # count, mean, sum of squared differences
 
-    def local(self, values: Array, codes: Array, n: int) -> Partial:
-        values = values.astype(np.float64)
-        count = np.bincount(codes, minlength=n)
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
+        values, n = values.astype(np.float64), len(counts)
         with np.errstate(all="ignore"):
-            mean = _added(codes, values, n) / count
+            mean = _added(codes, values, n) / counts
             apart = values - mean[codes]
             # What rounding of the mean leaves is taken out again (the two-pass formula, corrected).
             rest = _added(codes, apart, n)
-            squares = _added(codes, apart * apart, n) - rest * rest / count
-        return count, mean, squares
+            squares = _added(codes, apart * apart, n) - rest * rest / counts
+        return counts, mean, squares
 
     def merge(self, part: Partial, at: Array) -> None:
         count, mean, squares = part
@@ -346,13 +345,13 @@ class Extreme(_Chosen):
         self._ufunc = np.maximum if largest else np.minimum
         self._by_order = dtype.kind in "SUT"
 
-    def local(self, values: Array, codes: Array, n: int) -> Partial:
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
+        n = len(counts)
         if not self._by_order:
-            out, there = np.zeros(n, self.dtype), np.zeros(n, bool)
+            out = np.zeros(n, self.dtype)
             out[codes] = values
-            there[codes] = True
             self._ufunc.at(out, codes, values)
-            return out, there
+            return out, counts > 0
         words = sortable(values, descending=self._largest)
         order = stable_order([codes.view(np.uint64), *words])
         ordered = codes[order]
@@ -380,7 +379,8 @@ class Edge(_Chosen):
         super().__init__(dtype)
         self._last = last
 
-    def local(self, values: Array, codes: Array, n: int) -> Partial:
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
+        n = len(counts)
         rows = np.full(n, -1, np.int64)
         if self._last:
             rows[codes] = np.arange(len(codes))

@@ -172,13 +172,14 @@ def variance(values: Values, ddof: float, *, root: bool) -> Any:
 
 def _moments(block: Array) -> tuple[int, Any, Any]:
     """Return number, mean and sum of squared differences from it."""
-    wide = block.astype(np.result_type(block.dtype, np.float64), copy=False)
-    middle = wide.mean()
-    apart = wide - middle
-    if wide.dtype.kind == "c":
-        return block.size, middle, (apart.real**2 + apart.imag**2).sum()
-    # What rounding of the mean leaves is taken out again (the two-pass formula, corrected).
-    return block.size, middle, (apart * apart).sum() - apart.sum() ** 2 / block.size
+    with np.errstate(all="ignore"):  # that of the caller is not that of its threads
+        wide = block.astype(np.result_type(block.dtype, np.float64), copy=False)
+        middle = wide.mean()
+        apart = wide - middle
+        if wide.dtype.kind == "c":
+            return block.size, middle, (apart.real**2 + apart.imag**2).sum()
+        # What rounding of the mean leaves is taken out again (the two-pass formula, corrected).
+        return block.size, middle, (apart * apart).sum() - apart.sum() ** 2 / block.size
 
 
 def every(values: Values, *, any_of: bool) -> Any:

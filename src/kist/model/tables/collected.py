@@ -37,8 +37,8 @@ class Collected(Accumulator):
         self._extents: list[Extent] = []
         self.arrays = [np.zeros(0, np.int64)]  # values of each group
 
-    def local(self, values: Array, codes: Array, n: int) -> Partial:
-        return values, codes, np.bincount(codes, minlength=n)
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
+        return values, codes, counts
 
     def put(self, part: Partial, codes: Array, at: Array, counts: Array) -> None:
         """Add some values.
@@ -157,6 +157,7 @@ class _Gathered(Collected):
         """Take all values; return their number."""
         self.grow(1)
         for block in values.map(np.ravel):
+            block = block.astype(self.dtype, copy=False)
             codes = np.zeros(len(block), np.int64)
             self.put((block,), codes, codes[:1], np.array([len(block)]))
         return self._n
@@ -198,11 +199,13 @@ def quantiles(values: Values, q: Any) -> Any:
 
 def interpolated(low: Array, high: Array, part: Array) -> Array:
     """Return what lies between two values, as NumPy's linear method has it."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         low, high = low.astype(np.float64, copy=False), high.astype(np.float64, copy=False)
         apart = high - low
         found = np.where(part < 0.5, low + apart * part, high - apart * (1 - part))
-    # inf - inf is NaN between equal values.
+        # Between a number and infinity lies infinity, which the formula above makes NaN.
+        infinite = np.where(part == 0, low, low * (1 - part) + high * part)
+        found = np.where(np.isfinite(apart), found, infinite)
     return np.where(low == high, low, found)
 
 

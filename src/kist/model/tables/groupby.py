@@ -240,22 +240,23 @@ class _Column:
 
     def local(self, columns: Mapping[int, Array], groups: Local) -> Any:
         """Look at some rows, on any thread."""
-        codes, n = groups.codes, len(groups.codes)
+        codes, counts, n = groups.codes, groups.counts, len(groups.codes)
         values = codes if self.operand is None else self.operand.of(columns, n)
         if self.operand is not None and not (self._keeps_nulls and not self._skipna):
             missing = is_missing(values, skipna=self._skipna)
             if missing is not None and missing.any():
                 values, codes = values[~missing], codes[~missing]
+                counts = np.bincount(codes, minlength=len(counts))
         if not values.dtype.isnative:
             values = values.astype(values.dtype.newbyteorder("="))
-        return self.accumulator.local(values, codes, groups.size)
+        return self.accumulator.local(values, codes, counts)
 
     def merge(self, part: Any, groups: Local, at: Array) -> None:
         """Add what `local` found; `at` are the groups of the whole for those present."""
         self.accumulator.grow(int(at.max(initial=-1)) + 1)
         if isinstance(self.accumulator, Collected):
             _, codes, counts = part
-            there = np.zeros(groups.size, np.int64)
+            there = np.zeros(len(groups.counts), np.int64)
             there[groups.present] = at
             self.accumulator.put(part, there[codes], at, counts[groups.present])
         else:

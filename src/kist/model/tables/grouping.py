@@ -8,12 +8,12 @@ equal to each other here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from kist import options
-from kist._kernels.numbering import TupleNumbering, key_words
+from kist._kernels.numbering import Numbering, TupleNumbering, key_words
 from kist._kernels.strings import missing_of, sizes
 from kist.codecs.strings import matrix_of
 from kist.errors import TooLargeError
@@ -23,6 +23,10 @@ __all__ = ["Groups", "Local", "local_groups"]
 
 Array = np.ndarray[Any, Any]
 
+_PREFIX: Final = 8_192
+_MOST_CODES: Final = 1 << 17
+"""Numbers of groups among some rows that are counted by a table: 1 MiB of counts."""
+
 
 class Local(NamedTuple):
     """Groups among some rows.
@@ -31,8 +35,8 @@ class Local(NamedTuple):
     ----------
     codes : ndarray of int64, shape (n,)
         Group of each row; numbers may be left out.
-    size : int
-        One more than the highest number.
+    counts : ndarray of int64
+        Rows of each group.
     present : ndarray of int64
         The numbers that stand for a group, ascending.
     first : ndarray of int64
@@ -40,7 +44,7 @@ class Local(NamedTuple):
     """
 
     codes: Array
-    size: int
+    counts: Array
     present: Array
     first: Array
 
@@ -53,19 +57,52 @@ def local_groups(keys: Sequence[Array], n: int) -> Local:
     keys : sequence of ndarray, shape (n,)
         Values of each key.
     """
-    words = [word for values in keys for word in _words(values)]
-    # Most words of fixed-width text are the same everywhere.
-    words = [word for word in words if n and (word[0] != word[-1] or word.min() != word.max())]
-    if not words:
-        nothing = np.zeros(min(n, 1), np.int64)
-        return Local(np.zeros(n, np.int64), 1, nothing, nothing)
-    table = TupleNumbering(len(words))
-    codes = table.number(words)
-    first = np.full(table.count, -1, np.int64)
-    # Of several rows of a group the last one assigned stays: from behind, the first row.
-    first[codes[::-1]] = np.arange(n - 1, -1, -1)
-    present = np.flatnonzero(first >= 0)
-    return Local(codes, table.count, present, first[present])
+    codes, size = np.zeros(n, np.int64), 1
+    for values in keys:
+        for word in _words(values):
+            more, count = _coded(word, n)
+            if count == 1:
+                continue  # most words of fixed-width text are the same everywhere
+            if size == 1:
+                codes, size = more, count
+            elif size * count <= _MOST_CODES:
+                codes, size = codes * count + more, size * count
+            else:
+                pairs = (codes << 32) | more
+                table = Numbering()
+                codes = table.number(pairs.view(np.uint64))
+                size = table.count
+    counts = np.bincount(codes, minlength=size)
+    present = np.flatnonzero(counts)
+    return Local(codes, counts, present, _first_rows(codes, counts)[present])
+
+
+def _coded(word: Array, n: int) -> tuple[Array, int]:
+    """Return small numbers for the values of a word, and one more than the highest."""
+    if n == 0:
+        return np.zeros(0, np.int64), 1
+    low, high = word.min(), word.max()
+    if high - low < _MOST_CODES:
+        codes = word - low if low else word
+        return codes.view(np.int64), int(high - low) + 1
+    table = Numbering()
+    return table.number(word), table.count
+
+
+def _first_rows(codes: Array, counts: Array) -> Array:
+    """Return the first row of each group; groups without rows have none."""
+    n, size = len(codes), len(counts)
+    first = np.full(size, n)
+    # Few groups have all shown up after a few rows.
+    for start in range(0, n, _PREFIX):
+        stop = min(start + _PREFIX, n)
+        part = np.full(size, n)
+        # Of several rows of a group the last one assigned stays: from behind, the first row.
+        part[codes[start:stop][::-1]] = np.arange(stop - 1, start - 1, -1)
+        np.minimum(first, part, out=first)
+        if not ((first == n) & (counts > 0)).any():
+            break
+    return first
 
 
 def _words(values: Array) -> list[Array]:
@@ -150,7 +187,7 @@ class Groups:
             return np.zeros(0, np.int64), [np.zeros(0, dtype) for dtype in self._dtypes]
         codes = np.concatenate([codes for codes, _ in self._new])
         columns = zip(*(keys for _, keys in self._new), strict=True)
-        return codes, [np.concatenate(column) for column in columns]
+        return codes, [np.concatenate(column, dtype=column[0].dtype) for column in columns]
 
     def check(self, more: int, what: str) -> None:
         """Raise `TooLargeError` when the groups, and `more` bytes beside them, are too many."""

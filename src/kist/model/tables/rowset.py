@@ -163,7 +163,8 @@ def _together(parts: Sequence[Part]) -> Part:
     if len(parts) == 1:
         return parts[0]
     every = zip(*(columns for columns, _ in parts), strict=True)
-    return [np.concatenate(column) for column in every], sum(n for _, n in parts)
+    whole = [np.concatenate(column, dtype=column[0].dtype) for column in every]
+    return whole, sum(n for _, n in parts)
 
 
 def span_batches(

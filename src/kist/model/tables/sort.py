@@ -370,7 +370,8 @@ def _numbered(batches: Iterator[list[Array]]) -> Iterator[list[Array]]:
 def _joined(parts: Sequence[Sequence[Array]]) -> list[Array]:
     if len(parts) == 1:
         return list(parts[0])
-    return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+    # NumPy would turn big-endian values round.
+    return [np.concatenate(columns, dtype=columns[0].dtype) for columns in zip(*parts, strict=True)]
 
 
 def _row_nbytes(rows: Sequence[Array]) -> int:
