@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kist.errors import QueryError
 from kist.query import parse
+from kist.query.specialize import FEW
 
 DTYPES = {"a": "i1", "b": "u1", "c": ">i4", "d": "u4", "e": "i8", "g": "u8", "h": "u2"}
 COLUMNS = {name: np.dtype(dtype) for name, dtype in DTYPES.items()}
@@ -71,11 +72,14 @@ def column(name: str, seed: int, n: int) -> np.ndarray:
     )
 
 
-@given(expressions, st.integers(0, 2**32), st.integers(1, 6))
-def test_values_are_exact_or_refused(text: str, seed: int, n: int) -> None:
+@given(expressions, st.integers(0, 2**32), st.integers(1, 6), st.booleans())
+def test_values_are_exact_or_refused(text: str, seed: int, n: int, many: bool) -> None:
     columns = {name: column(name, seed + i, n) for i, name in enumerate(COLUMNS)}
+    if many:  # then dtypes are chosen for the block
+        n = FEW
+        columns = {name: np.resize(x, n) for name, x in columns.items()}
     bound = parse(text, COLUMNS, condition=False)
-    exact = [model(text, {k: int(x[i]) for k, x in columns.items()}) for i in range(n)]
+    exact = [model(text, {k: int(x[i]) for k, x in columns.items()}) for i in range(min(n, 6))]
     try:
         found = bound.value(columns, n)
     except QueryError as error:
@@ -85,7 +89,7 @@ def test_values_are_exact_or_refused(text: str, seed: int, n: int) -> None:
         return
     info = np.iinfo(found.dtype)
     assert all(info.min <= x <= info.max for x in exact)
-    assert found.tolist() == exact
+    assert found[:6].tolist() == exact
 
 
 @given(
@@ -95,13 +99,14 @@ def test_values_are_exact_or_refused(text: str, seed: int, n: int) -> None:
     st.sampled_from(["<", "<=", "==", "!=", ">", ">="]),
     st.integers(-(2**40), 2**40),
     st.integers(0, 2**32),
+    st.sampled_from([5, FEW]),
 )
 def test_comparisons_of_what_32_bits_give_are_always_exact(
-    parts: tuple[str, str, str], sign: str, limit: int, seed: int
+    parts: tuple[str, str, str], sign: str, limit: int, seed: int, n: int
 ) -> None:
     text = " ".join(parts)
-    columns = {name: column(name, seed + i, 5) for i, name in enumerate(COLUMNS)}
-    found = parse(f"{text} {sign} {limit}", COLUMNS).evaluate(columns, 5)
+    columns = {name: np.resize(column(name, seed + i, 5), n) for i, name in enumerate(COLUMNS)}
+    found = parse(f"{text} {sign} {limit}", COLUMNS).evaluate(columns, n)[:5]
     rows = [{k: int(x[i]) for k, x in columns.items()} for i in range(5)]
     assert found.tolist() == [eval(f"{model(text, row)} {sign} {limit}") for row in rows]
 
