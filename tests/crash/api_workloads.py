@@ -179,6 +179,55 @@ def delete(session: Session) -> None:
     session.acknowledged()
 
 
+def schema(session: Session) -> None:
+    """Columns that come, go and change, between appends, patches, deletions and folds."""
+    store = session.engine.store
+    table = store.create_table("altered", rows_of(5000, 1))
+    session.acknowledged()
+    table.append(rows_of(30, 2))
+    session.acknowledged()
+    store.tag("before")
+    session.acknowledged()
+    table.add_column("mark", 7, "u1", attrs={"unit": "none"})
+    session.acknowledged()
+    table.add_column("twice", kist.expr("price * 2"))
+    session.acknowledged()
+    table["mark"][100:140] = 9
+    session.acknowledged()
+    store = died(session)
+    table = store["altered"]
+    table.append({name: rows_of(12, 3)[name] for name in rows_of(1, 0).dtype.names})
+    session.acknowledged()
+    table.add_column("half", "twice / 4", virtual=True, position=0)
+    session.acknowledged()
+    table.rename_column("price", "cost")
+    session.acknowledged()
+    table.cast_column("mark", "i4")
+    session.acknowledged()
+    session.engine.engine.checkpoint()
+    table.add_column("noise", noise(len(table), 4), position=2)
+    session.acknowledged()
+    table.drop_column("mark")
+    session.acknowledged()
+    with store.transaction():
+        table.reorder(sorted(table.columns))
+        table.drop_column("noise")
+        table.delete(slice(10, 900, 3))
+        table.add_column("late", np.arange(len(table)), "i8")
+    session.acknowledged()
+    store.untag("before")
+    session.acknowledged()
+    store = died(session)
+    table = store["altered"]
+    table["cost"][5:4000] = 1.5
+    session.acknowledged()
+    session.engine.engine.checkpoint()
+    table.cast_column("cost", "i4", unsafe=True)
+    session.acknowledged()
+    table["late"].fill_value = 3
+    session.acknowledged()
+
+
 def key_churn(session: Session) -> None:
     """The same keys with ever new values: what is replaced becomes room for what comes."""
     store = session.engine.store
@@ -373,6 +422,7 @@ WORKLOADS: dict[str, Callable[[Session], None]] = {
     "resize": resize,
     "delete": delete,
     "change in place": change_in_place,
+    "schema": schema,
     "key store churn": key_churn,
     "many datasets": many_datasets,
     "compact": compact,

@@ -55,6 +55,7 @@ def test_every_mode_meets_everything_that_users_do() -> None:
     ways = {"create", "small appends", "large writes", "overwrite", "resize", "delete"}
     ways |= {
         "change in place",
+        "schema",
         "key store churn",
         "many datasets",
         "compact",

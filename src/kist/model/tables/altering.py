@@ -79,11 +79,10 @@ class Altering(RowSource):
         name : str
             Its name.
         data : optional
-            - One value for all rows: nothing is written for them, however many there are.
-            - A value for each row: an array, a list, a column, or an iterator of arrays, which is
-              read in blocks.
-            - An expression, ``kist.expr("bid + ask")`` or ``t["bid"] + t["ask"]``: the column is
-              computed, and stays current when rows are appended or changed.
+            One value for all rows: nothing is written for them, however many there are. Or a
+            value for each: an array, a list, a column, or an iterator of arrays, which is read in
+            blocks. Or an expression, ``kist.expr("bid + ask")`` or ``t["bid"] + t["ask"]``: the
+            column is computed, and stays current when rows are appended or changed.
         dtype : dtype-like, optional
             Needed for text as a constant. A dtype in second place, with nothing behind it, counts
             as this: ``add_column("mid", "f8", fill_value=0)``.
