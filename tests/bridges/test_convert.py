@@ -191,6 +191,16 @@ def test_the_command_reads_and_writes_pipes(store: str, tmp_path: Path) -> None:
         assert back["t"].columns == ("f0", "f1") or list(back["t"].columns) == ["f0", "f1"]
 
 
+def test_options_of_the_command_are_read_as_what_they_are(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "t.csv").write_text("1;x\n2;none\n")
+    target = str(tmp_path / "a.kist")
+    options = ["header=false", "names=a,b", "delimiter=;", "null_values=none,-"]
+    run(str(tmp_path / "t.csv"), target, *(word for o in options for word in ("--set", o)))
+    with kist.open(target) as store:
+        assert store["t"]["b"][:].tolist() == ["x", None] and store["t"]["a"][:].tolist() == [1, 2]
+
+
 # The page
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -10,15 +10,23 @@ from kist.cli.common import examples, print_json, progress_shown
 
 __all__ = ["convert"]
 
+_LISTS: Final = {"columns", "names", "null_values"}
+_WORDS: Final = {"true": True, "false": False, "none": None}
+
 
 def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Return the options of a format: ``name=value``, numbers where they read as such."""
+    """Return the options of a format: ``name=value``; numbers, words and lists as they read."""
     found: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="--set")
-        found[name] = int(value) if value.lstrip("-").isdigit() else value
+        if name in _LISTS:
+            found[name] = value.split(",")
+        elif value.lower() in _WORDS:
+            found[name] = _WORDS[value.lower()]
+        else:
+            found[name] = int(value) if value.lstrip("-").isdigit() else value
     return found
 
 
