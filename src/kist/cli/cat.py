@@ -11,18 +11,17 @@ from kist.cli.common import (
     at_option,
     examples,
     joined,
-    json_option,
     node_argument,
     open_at,
     place_argument,
-    terminal_width,
+    style_options,
     write,
 )
 from kist.cli.pick import parse_axes, split_index
 from kist.errors import NodeError, NodeNotFoundError, SelectionError
 from kist.format.node import article
 
-__all__ = ["cat", "find"]
+__all__ = ["cat", "find", "rows_of"]
 
 
 @click.command(
@@ -41,8 +40,7 @@ __all__ = ["cat", "find"]
 @click.option("--where", metavar="EXPR", help="Rows of a table where this holds.")
 @click.option("--range", "box", metavar="RANGES", help="Part of an array: a range for each axis.")
 @click.option("-k", "--key", help="Key of a key store whose value to print.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV; a table has a header.")
-@json_option
+@style_options
 @at_option
 def cat(
     file: tuple[str, str],
@@ -52,8 +50,8 @@ def cat(
     where: str | None,
     box: str | None,
     key: str | None,
-    as_csv: bool,
-    as_json: bool,
+    style: Any,
+    width: int | None,
     at: str | None,
 ) -> None:
     """Print a table, an array or the keys of a key store.
@@ -64,15 +62,12 @@ def cat(
     PATH[...] is short for --rows, --range
     and --key.
     """
-    if as_csv and as_json:
-        raise SelectionError("--csv and --json are two ways to print; take one")
     with open_at(file[0], at) as store:
         dataset, index = find(store, joined(file, node))
         given = {"columns": columns, "rows": rows, "where": where, "range": box, "key": key}
-        style: Any = "csv" if as_csv else "json" if as_json else "plain"
         if dataset.kind == "table":
             _refuse(dataset, given, "columns", "rows", "where")
-            write(_table(dataset, columns, _one(rows, index), where, style))
+            write(rows_of(dataset, columns, _one(rows, index), where, style, width))
             return
         if dataset.kind == "array":
             from kist.cli.cat_array import array_lines
@@ -80,7 +75,7 @@ def cat(
             _refuse(dataset, given, "range")
             wanted = _one(box, index)
             picked = None if wanted is None else parse_axes(wanted)
-            write(array_lines(dataset, picked, style, terminal_width()))
+            write(array_lines(dataset, picked, style, width))
             return
         if dataset.kind == "key store":
             from kist.cli.cat_keystore import key_lines, value_lines
@@ -125,11 +120,17 @@ def _refuse(dataset: Any, given: dict[str, str | None], *fits: str) -> None:
             )
 
 
-def _table(
-    table: Any, columns: str | None, rows: str | None, where: str | None, style: Any
+def rows_of(
+    table: Any,
+    columns: str | None,
+    rows: str | None,
+    where: str | None,
+    style: Any,
+    width: int | None,
 ) -> Iterator[str]:
+    """Yield rows of a table as text; `columns` and `rows` as they stand behind their options."""
     from kist.cli.cat_table import row_blocks, table_lines
 
     names = None if columns is None else [name.strip() for name in columns.split(",")]
     picked = None if rows is None else parse_axes(rows)
-    return table_lines(row_blocks(table, names, picked, where), style, terminal_width())
+    return table_lines(row_blocks(table, names, picked, where), style, width)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from kist.bridges.places import split_place
+from kist.errors import SelectionError
 
 if TYPE_CHECKING:
     import kist
@@ -24,17 +27,23 @@ __all__ = [
     "json_option",
     "node_argument",
     "open_at",
+    "open_to_write",
+    "painted",
     "place_argument",
+    "place_type",
     "print_json",
     "progress_shown",
     "split_place",
+    "style_options",
     "terminal_width",
+    "version_of",
     "write",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PARTS: Final = 1000
+_WIDE: Final = 1 << 30
 
 file_argument: Callable[[F], F] = click.argument("file", type=click.Path())
 json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -43,11 +52,26 @@ at_option: Callable[[F], F] = click.option(
 )
 
 
-def _place(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, str]:
-    return split_place(value)
+class _Place(click.ParamType):  # type: ignore[type-arg]
+    """``FILE`` or ``FILE:PATH``, as (file, path)."""
+
+    name = "place"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        return value if isinstance(value, tuple) else split_place(value)
+
+    def shell_complete(
+        self, ctx: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[Any]:
+        from kist.cli.completion import places
+
+        return places(incomplete)
 
 
-place_argument: Callable[[F], F] = click.argument("file", callback=_place, metavar="FILE[:PATH]")
+place_type: Final = _Place()
+place_argument: Callable[[F], F] = click.argument("file", type=place_type, metavar="FILE[:PATH]")
 node_argument: Callable[[F], F] = click.argument("node", required=False, metavar="[PATH]")
 
 
@@ -60,9 +84,52 @@ def open_at(file: str, at: str | None = None) -> kist.Store:
     """Open a store for reading, at a tag or commit if one is given."""
     import kist
 
-    if at is None:
-        return kist.open(file)
-    return kist.open(file, version=int(at) if at.isdigit() else at)
+    return kist.open(file, version=version_of(at))
+
+
+def version_of(at: str | None) -> int | str | None:
+    """Return what `kist.open` takes as ``version`` for what stands behind ``--at``."""
+    return int(at) if at is not None and at.isdigit() else at
+
+
+def open_to_write(file: str) -> kist.Store:
+    """Open a store that exists, to change it."""
+    import kist
+
+    return kist.open(file, "r+")
+
+
+def style_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--csv``, ``--json`` and ``--table``.
+
+    The verb gets `style`, which is "plain", "csv" or "json", and `width`, the characters of a
+    line; None for values with tabs between.
+    """
+
+    @functools.wraps(function)
+    def styled(*args: Any, as_csv: bool, as_json: bool, as_table: bool, **more: Any) -> Any:
+        if as_csv + as_json + as_table > 1:
+            raise SelectionError("--csv, --json and --table are three ways to print; take one")
+        style = "csv" if as_csv else "json" if as_json else "plain"
+        width = terminal_width()
+        if as_table and width is None:
+            width = _WIDE
+        return function(*args, style=style, width=width, **more)
+
+    for name, help_ in (
+        ("--table", "Print columns side by side, also where the output is no terminal."),
+        ("--json", "Print JSON."),
+        ("--csv", "Print CSV with a header."),
+    ):
+        styled = click.option(name, f"as_{name[2:]}", is_flag=True, help=help_)(styled)
+    return styled
+
+
+def painted(text: str, **colours: Any) -> str:
+    """Return a text in colours where the output is a terminal that wants them."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return click.style(text, **colours)
 
 
 def joined(place: tuple[str, str], node: str | None) -> str:

@@ -29,13 +29,25 @@ VERBS: Final = {
     "backup": "Copy a store that may be in use.",
     "cat": "Print a table, an array or the keys of a key store.",
     "check": "Verify every byte of a store.",
+    "compact": "Give unused space back to the file system.",
+    "completion": "Print what a shell needs to complete verbs and paths.",
     "convert": "Bring a file of another format into a store, or out of one.",
+    "copy": "Copy a node, into the same store or another.",
     "demo": "Make a small store and name five things to try.",
+    "diff": "Tell what differs between two stores or two versions.",
     "head": "Show the first rows, elements or keys of a dataset.",
+    "history": "List the commits that can still be opened.",
     "info": "Show what is known about a store or a node.",
     "ls": "List the nodes of a group.",
+    "mv": "Give a node another name or place.",
+    "rm": "Remove nodes, with everything below them.",
     "salvage": "Save what is whole of a broken store into a new one.",
+    "schema": "Print the columns of tables and the dtypes of arrays.",
+    "slice": "Print part of an array or of a table.",
+    "stats": "Print count, least, greatest, mean of columns and arrays.",
+    "tail": "Show the last rows, elements or keys of a dataset.",
     "tree": "Draw what a store holds.",
+    "where": "Print the rows of a table for which a condition holds.",
 }
 
 
@@ -97,8 +109,8 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool)
 @click.group(
     cls=_Verbs,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 all is well, 1 damage found, 2 wrong usage or not a store, "
-    "3 cannot be read or is locked.",
+    epilog="Exit codes: 0 all is well, 1 damage or a difference found, 2 wrong usage or not a "
+    "store, 3 cannot be read or is locked.",
 )
 @click.option(
     "--version",

@@ -1,0 +1,73 @@
+"""``kist copy``: a node, into the same store or another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kist.cli.common import at_option, examples, open_at, open_to_write, place_argument
+from kist.cli.places import named_target, said
+
+if TYPE_CHECKING:
+    import kist
+
+__all__ = ["copy"]
+
+
+@click.command(
+    epilog=examples(
+        "kist copy lab.kist:market/trades other.kist:trades",
+        "kist copy lab.kist:market/trades :market/trades-old",
+        "kist copy lab.kist:raw new.kist",
+        "kist copy lab.kist --at day-1 new.kist",
+    )
+)
+@place_argument
+@click.argument("target", metavar="FILE[:PATH]|:PATH")
+@at_option
+@click.option("--overwrite", is_flag=True, help="Replace what stands at the target.")
+def copy(file: tuple[str, str], target: str, at: str | None, overwrite: bool) -> None:
+    """Copy the node at PATH, with its attributes and everything below it, without decoding it.
+
+    :PATH is a place in the same file. A FILE without a PATH gets the node under its own name; the
+    root of a store is copied node by node. A file NAME.kist that does not exist is made. All of
+    it is one commit, or nothing.
+    """
+    import kist
+
+    to_file, to_path = named_target(target, file[0])
+    path = file[1].strip("/")
+    if to_file == file[0] and at is None:
+        with open_to_write(to_file) as store, store.transaction(f"kist copy {path}"):
+            _copy(store, store, path, to_path, overwrite)
+        return
+    with (
+        open_at(file[0], at) as source,
+        kist.open(to_file, "a") as store,
+        store.transaction(f"kist copy {path}"),
+    ):
+        _copy(source, store, path, to_path, overwrite)
+
+
+def _copy(source: kist.Store, store: kist.Store, path: str, to_path: str, overwrite: bool) -> None:
+    from kist.errors import NodeError
+
+    if path:
+        pairs = [(path, to_path or path.rpartition("/")[2])]
+    elif to_path and source is store:
+        raise NodeError("the root cannot be copied into itself; name a node: FILE:PATH")
+    else:
+        pairs = [(name, f"{to_path}/{name}".lstrip("/")) for name in source]
+    for start, stop in pairs:
+        node = source[start]
+        if overwrite and stop in store:
+            if source is store and store[stop].is_same(node):
+                raise NodeError(f"{start!r} and {stop!r} are the same node")
+            if source is store and f"{node.name}/".startswith(f"{store[stop].name}/"):
+                raise NodeError(f"{start!r} stands in {stop!r}, which it would replace")
+            del store[stop]
+        store.copy(node, stop)
+        click.echo(f"{said(source, start)} copied to {said(store, stop)}")
+    if not path:
+        store.attrs.update(source.attrs)

@@ -1,0 +1,115 @@
+"""``kist stats``: numbers about the values of columns and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from kist.cli.common import (
+    at_option,
+    examples,
+    joined,
+    node_argument,
+    open_at,
+    place_argument,
+    style_options,
+    write,
+)
+from kist.errors import NodeError
+from kist.format.node import article
+
+__all__ = ["stats"]
+
+_NAMES = ["column", "dtype", "count", "missing", "min", "max", "mean", "std", "ratio"]
+
+
+@click.command(
+    epilog=examples(
+        "kist stats lab.kist:market/trades",
+        "kist stats lab.kist:market/trades -c price,size --json",
+        "kist stats lab.kist:market/trades --where \"symbol == 'ABC'\"",
+        "kist stats lab.kist:raw/images",
+    )
+)
+@place_argument
+@node_argument
+@click.option("-c", "--columns", help="Only these columns of a table, separated by commas.")
+@click.option("--where", metavar="EXPR", help="Rows of a table where this holds.")
+@style_options
+@at_option
+def stats(
+    file: tuple[str, str],
+    node: str | None,
+    columns: str | None,
+    where: str | None,
+    style: Any,
+    width: int | None,
+    at: str | None,
+) -> None:
+    """Print count, least, greatest, mean and standard deviation of an array or of columns.
+
+    NaN, NaT and nulls are counted as missing, and count for nothing else. All values are read
+    once, block by block. "ratio" is bytes in memory over bytes in the file.
+    """
+    from kist.cli.records import record_lines
+
+    with open_at(file[0], at) as store:
+        dataset = store[joined(file, node)]
+        if dataset.kind == "table":
+            found = _columns(dataset, columns, where)
+        elif dataset.kind == "array" and columns is None and where is None:
+            found = _array(dataset)
+        elif dataset.kind == "array":
+            raise NodeError(f"{dataset.name!r} is an array; --columns and --where are for tables")
+        else:
+            raise NodeError(
+                f"{dataset.name!r} is {article(dataset.kind)}, whose values may be anything"
+            )
+        write(record_lines(_NAMES, found, style, width))
+
+
+def _columns(table: Any, columns: str | None, where: str | None) -> Iterator[dict[str, Any]]:
+    from kist.cli.cat_table import row_blocks
+    from kist.cli.cells import flat
+    from kist.model.summary import Summary
+
+    names = None if columns is None else [name.strip() for name in columns.split(",")]
+    summaries: dict[str, Summary] = {}
+    for _, rows in row_blocks(table, names, None, where):
+        for name, column in flat(rows):
+            if name not in summaries:
+                summaries[name] = Summary(column.dtype)
+            summaries[name].add(column)
+    for name, summary in summaries.items():
+        ratio = None if where is not None else table[name].ratio
+        yield _record(name, summary, ratio)
+
+
+def _array(array: Any) -> Iterator[dict[str, Any]]:
+    import numpy as np
+
+    from kist.cli.cells import flat
+    from kist.model.summary import summarize
+
+    blocks = array.blocks() if array.ndim else iter([np.atleast_1d(array[()])])
+    if array.dtype.names is None:
+        yield _record(None, summarize(blocks, array.dtype), array.ratio)
+        return
+    summaries: dict[str, Any] = {}
+    for block in blocks:
+        for name, field in flat(block.reshape(-1)):
+            found = summaries.get(name)
+            summaries[name] = summarize([field], field.dtype) if found is None else found
+            if found is not None:
+                found.add(field)
+    for name, summary in summaries.items():
+        yield _record(name, summary, None)
+
+
+def _record(name: str | None, summary: Any, ratio: float | None) -> dict[str, Any]:
+    facts = summary.to_dict()
+    facts["missing"] = facts.pop("n_missing")
+    ratio = None if ratio is None else round(float(ratio), 2)
+    return {"column": name, "dtype": str(summary.dtype), **facts, "ratio": ratio}
