@@ -76,7 +76,8 @@ class Accumulator(ABC):
     """Whether the order of rows matters."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype = dtype.newbyteorder("=")
+        # StringDType has no byte order, and NumPy says so by raising.
+        self.dtype = dtype if dtype.kind == "T" else dtype.newbyteorder("=")
         self.arrays: list[Array] = []
 
     @property

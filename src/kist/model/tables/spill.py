@@ -64,6 +64,12 @@ class Spill:
     def __exit__(self, *exc: object) -> None:
         self._file.close()
 
+    def __del__(self) -> None:
+        # Of values that were collected and never asked for.
+        file = getattr(self, "_file", None)
+        if file is not None:
+            file.close()
+
     def put(self, columns: Sequence[Array]) -> Extent:
         """Write rows behind those that are there.
 
