@@ -284,7 +284,7 @@ class Bound:
     @cached_property
     def key_ranges(self) -> KeyRanges | None:
         """Keys of an index on its only column among which those of the rows where it holds are."""
-        return key_ranges(self._node)
+        return key_ranges(self.node)
 
     @cached_property
     def order(self) -> tuple[int, ...]:
