@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import kist
 from kist import options
 from kist.model.evaluation import computed
+from kist.model.evaluation import operands as reading
 
 DRAW = np.random.default_rng(7)
 
@@ -280,6 +281,24 @@ def test_all_operands_show_one_state(tmp_path: Any) -> None:
 
         assert kist.evaluate("c + x + y", c=Changing(), x=store["x"], y=store["y"]).sum() == 0
         assert store["y"][0] == 7
+
+
+def test_a_commit_between_two_operands_is_seen_by_neither(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        store["x"], store["y"] = np.zeros(10), np.zeros(10)
+        given = reading.array_state
+
+        def changing(*args: Any) -> Any:
+            if not store["y"][0]:
+                store["y"][...] = 7
+            return given(*args)
+
+        x, y = store["x"], store["y"]
+        monkeypatch.setattr(reading, "array_state", changing)
+        assert kist.evaluate("x + y", x=x, y=y).sum() == 0
+        assert y[0] == 7
 
 
 def test_other_things_that_can_be_sliced_are_operands() -> None:

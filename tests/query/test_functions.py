@@ -48,6 +48,24 @@ def test_parts_of_datetimes_are_those_of_pandas(ticks: list[int], unit: str) -> 
         assert found.tolist() == getattr(series.dt, PARTS_OF_PANDAS[part]).tolist(), part
 
 
+def test_every_day_of_eight_centuries_is_where_numpy_has_it() -> None:
+    days = np.arange(-150_000, 150_000).view("M8[D]")
+    months, years = days.astype("M8[M]"), days.astype("M8[Y]")
+    wanted = {
+        "year": years.view("i8") + 1970,
+        "month": months.view("i8") % 12 + 1,
+        "quarter": months.view("i8") % 12 // 3 + 1,
+        "day": (days - months.astype("M8[D]")).view("i8") + 1,
+        "dayofyear": (days - years.astype("M8[D]")).view("i8") + 1,
+        "weekday": (days.view("i8") + 3) % 7,
+    }
+    for part, values in wanted.items():
+        found = parse(f"{part}(t)", {"t": days.dtype}, condition=False).value(
+            {"t": days}, len(days)
+        )
+        assert np.array_equal(found, values), part
+
+
 @pytest.mark.parametrize("unit", ["Y", "M", "ps", "fs", "as"])
 def test_parts_of_datetimes_in_units_that_pandas_lacks(unit: str) -> None:
     times = np.array([0, 25, -1], f"M8[{unit}]")
