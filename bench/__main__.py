@@ -1,4 +1,4 @@
-"""``python -m bench``: run the benchmarks, print the report, keep the figures."""
+"""``python -m bench``: run workloads, print the report, keep the figures."""
 
 from __future__ import annotations
 
@@ -9,77 +9,97 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import objects, small
-from bench.engines import DEFAULT, ENGINES
-from bench.harness import run
-from bench.report import markdown
+from bench import plots, report, small
+from bench.harness import WORKLOADS, engines_of, run
+from bench.machine import describe
+from bench.results import RunResult
+from bench.worker import Job
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+def _parser(engines: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog="Workloads: "
+        + ", ".join([*WORKLOADS, "small"])
+        + ". Engines: "
+        + ", ".join(engines)
+        + ". Tables beyond memory: python -m bench.beyond --help.",
+    )
     parser.add_argument(
         "names",
         nargs="*",
         metavar="name",
-        help=f"engines of the table, 'small' for kist's small commits, 'objects' for arrays and "
-        f"key stores, or one of {', '.join(objects.WORKLOADS)}; all by default: "
-        f"{', '.join(ENGINES)}, small, objects",
+        help="workloads and engines; all workloads, and all engines but variants, by default",
     )
-    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the table")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the archive")
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the other workloads")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over the engines")
     parser.add_argument("--threads", type=int, default=2, help="threads of each engine")
-    parser.add_argument("--scale", type=float, default=1.0, help="size of the 'objects' workloads")
-    parser.add_argument("--datasets", type=int, help="datasets to list (default: rows / 100)")
     parser.add_argument("--cold", action="store_true", help="drop files from the page cache")
     parser.add_argument("--folder", type=Path, help="where to work; a disk, not memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
     parser.add_argument("--report", type=Path, metavar="FILE.md", help="write the report here")
+    parser.add_argument("--add", type=Path, metavar="FILE", help="add to what --json FILE holds")
     return parser
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the arguments ask for; the exit status is 0 when nothing failed."""
-    parser = _parser()
+    engines = list(dict.fromkeys(name for w in WORKLOADS for name in engines_of(w)))
+    parser = _parser(engines)
     args = parser.parse_args(argv)
-    parts = {"small", "objects", *objects.WORKLOADS}
-    unknown = set(args.names) - set(ENGINES) - parts
+    unknown = set(args.names) - set(engines) - {*WORKLOADS, "small"}
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    names = [name for name in args.names if name not in parts] if args.names else list(DEFAULT)
-    everything = not args.names or "objects" in args.names
-    workloads = [name for name in objects.WORKLOADS if everything or name in args.names]
-    n_datasets = min(10_000, max(1, args.rows // 100)) if args.datasets is None else args.datasets
+    workloads = [name for name in WORKLOADS if name in args.names]
+    named = [name for name in engines if name in args.names]
+    if not workloads and "small" not in args.names:
+        workloads = [w for w in WORKLOADS if not named or set(named) & set(engines_of(w))]
+    with_small = "small" in args.names or not args.names
 
-    def log(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    with tempfile.TemporaryDirectory(prefix="kist-bench-", dir=args.folder) as folder:
-        result = run(
-            names,
-            Path(folder),
-            n_rows=args.rows,
+    result = RunResult({})
+    if args.add is not None and args.add.exists():
+        result = RunResult.from_json(json.loads(args.add.read_text()))
+    with tempfile.TemporaryDirectory(prefix="kist-bench-", dir=args.folder) as place:
+        folder = Path(place)
+        result.conditions |= describe(folder) | {
+            "rows of the archive": f"{args.rows:,} of 50 fields, 305 bytes each",
+            "scale of the other workloads": f"{args.scale:g}",
+            "rounds": str(args.rounds),
+            "threads": str(args.threads),
+            "page cache": "dropped before each step" if args.cold else "warm",
+        }
+        job = Job(
+            "", "", "", threads=args.threads, rows=args.rows, scale=args.scale, cold=args.cold
+        )
+        run(
+            workloads,
+            folder,
+            result,
+            engines=named or None,
             n_rounds=args.rounds,
-            n_datasets=n_datasets,
-            threads=args.threads,
-            cold=args.cold,
-            log=log,
+            job=job,
+            log=_log,
         )
-        result.objects = objects.run(
-            Path(folder), names=workloads, rounds=args.rounds, scale=args.scale, log=log
-        )
-        if not args.names or "small" in args.names:
-            result.small = small.run(Path(folder), n_rows=args.rows, n_datasets=n_datasets, log=log)
-    report = markdown(result)
-    print(report, end="")
-    if args.report:
-        args.report.write_text(report)
-    if args.json:
+        if with_small:
+            n_datasets = min(10_000, max(1, args.rows // 100))
+            result.small = small.run(folder, n_rows=args.rows, n_datasets=n_datasets, log=_log)
+    drawn: dict[str, str] = {}
+    if args.report is not None:
+        reason = plots.missing()
+        if reason is None:
+            drawn = plots.draw(result, args.report)
+        else:
+            _log(f"skipped plots: {reason}")
+    print(report.write(result, args.report, drawn), end="")
+    if args.json is not None:
         args.json.write_text(json.dumps(result.to_json(), indent=1) + "\n")
-    failed = any(engine.errors for engine in result.engines.values())
-    found = [f for engines in result.objects.values() for f in engines.values()]
-    failed |= any(f.error or f.wrong for f in found)
-    failed |= any("error" in figures for figures in result.small.values())
-    return 1 if failed else 0
+    return 1 if result.failed() else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""Rounds over the engines in turn, each engine in a process of its own."""
+"""Rounds over the engines of a workload in turn, each engine in a process of its own.
+
+A workload is a module with ``TITLE``, ``ENGINES`` (name -> engine) and ``run(engine, steps, job)``.
+It may have ``prepare(folder, job)``, which makes data for all its engines once, and ``PHASES``,
+when its steps need more than one process over the same files.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +12,29 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from bench.engines import ENGINES, ListingEngine, TableEngine
-from bench.machine import describe
-from bench.results import EngineResult, RunResult
-from bench.steps import N_APPENDS, rows_to_append
+from bench.results import EngineResult, RunResult, WorkloadResult
 from bench.worker import Job
-from bench.workloads import table
 
 ROOT = Path(__file__).resolve().parent.parent
+
+WORKLOADS = {
+    "archive": "bench.archive",
+    "listing": "bench.objects.listing",
+    "keystore": "bench.objects.keystore",
+    "million": "bench.objects.million",
+    "volume": "bench.objects.volume",
+    "lines": "bench.objects.lines",
+    "strings": "bench.objects.strings",
+    "others": "bench.objects.others",
+    "grown": "bench.objects.grown",
+}
+"""Name of a workload -> its module."""
 
 Log = Callable[[str], None]
 
@@ -45,16 +59,23 @@ def run_module(module: str, argument: str) -> Any:
     return json.loads(lines[-1])
 
 
-def _run_job(job: Job) -> dict[str, Any]:
-    report: dict[str, Any] = run_module("bench.worker", json.dumps(asdict(job)))
-    return report
+def engines_of(workload: str) -> dict[str, Any]:
+    """The engines of a workload by name."""
+    engines: dict[str, Any] = import_module(WORKLOADS[workload]).ENGINES
+    return engines
 
 
-def choose(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The engines that can run, and why the others cannot."""
+def choose(workload: str, names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
+    """The engines that can run, of those that are named, and why the others cannot.
+
+    Without names, all run but those that the workload keeps for who asks for them (``EXTRA``).
+    """
+    extra = getattr(import_module(WORKLOADS[workload]), "EXTRA", ())
     usable, skipped = [], {}
-    for name in names:
-        reason = ENGINES[name].missing()
+    for name, engine in engines_of(workload).items():
+        if name in extra if names is None else name not in names:
+            continue
+        reason = engine.missing()
         if reason is None:
             usable.append(name)
         else:
@@ -63,109 +84,74 @@ def choose(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 class Harness:
-    """One run: data made once, then rounds that begin with another engine each time."""
+    """One workload: data made once, then rounds that begin with another engine each time."""
 
-    def __init__(self, folder: Path, result: RunResult, log: Log) -> None:
+    def __init__(self, name: str, folder: Path, job: Job, run: RunResult, log: Log) -> None:
+        self.name = name
+        self.module: ModuleType = import_module(WORKLOADS[name])
         self.folder = folder
-        self.result = result
+        self.job = replace(job, module=WORKLOADS[name], shared=str(folder / "shared"))
+        self.run = run
         self.log = log
-        self._rows = folder / "rows.npy"
-        self._more = folder / "more.npy"
+        self.result = run.workloads[name] = WorkloadResult(self.module.TITLE)
 
-    def _job(self, name: str, kind: str, folder: Path) -> Job:
-        stored = [
-            engine.stored_bytes
-            for key, engine in self.result.engines.items()
-            if engine.stored_bytes and not key.startswith("limit:")
-        ]
-        kist = self.result.engines.get("kist", EngineResult()).stored_bytes
-        return Job(
-            engine=name,
-            kind=kind,
-            folder=str(folder),
-            threads=self.result.threads,
-            rows_file=str(self._rows),
-            more_file=str(self._more),
-            n_datasets=self.result.n_datasets,
-            like_bytes=kist or min(stored, default=0),
-            cold=self.result.cold,
-        )
-
-    def _attempt(self, name: str, kind: str, folder: Path) -> bool:
-        engine = self.result.engines.setdefault(name, EngineResult())
+    def rounds(self, n_rounds: int, names: Sequence[str] | None) -> None:
+        """Run the engines ``n_rounds`` times."""
+        usable, self.result.skipped = choose(self.name, names)
+        for engine, reason in self.result.skipped.items():
+            self.log(f"{self.name}: skipped {engine}: {reason}")
+        shared = Path(self.job.shared)
+        shared.mkdir(parents=True)
         try:
-            engine.add(_run_job(self._job(name, kind, folder)))
+            if hasattr(self.module, "prepare"):
+                self.module.prepare(shared, self.job)
+            for turn in range(n_rounds):
+                first = turn % max(1, len(usable))
+                for engine in usable[first:] + usable[:first]:
+                    self.log(f"{self.name}, round {turn + 1}: {engine}")
+                    self._engine(engine, turn)
+        finally:
+            shutil.rmtree(shared)
+
+    def _engine(self, name: str, turn: int) -> None:
+        result = self.result.engines.setdefault(name, EngineResult())
+        kist = self.result.engines.get("kist", EngineResult()).figures
+        like_bytes = int(kist.get("stored bytes", 0))
+        folder = self.folder / "engine"
+        folder.mkdir()
+        job = replace(self.job, engine=name, folder=str(folder), turn=turn, like_bytes=like_bytes)
+        try:
+            for phase in getattr(self.module, "PHASES", ("run",)):
+                argument = json.dumps(asdict(replace(job, phase=phase)))
+                report = run_module("bench.worker", argument)
+                result.add(turn, report)
+                self.run.versions |= report["versions"]
         except WorkerError as error:
-            engine.errors.append(f"{kind}: {error}")
-            self.log(f"  {name} {kind}: {error}")
-            return False
-        return True
-
-    def tables(self, names: Sequence[str]) -> None:
-        """The table steps of all engines, ``n_rounds`` times."""
-        n, extra = self.result.n_rows, N_APPENDS * rows_to_append(self.result.n_rows)
-        rows = table(n + extra)
-        np.save(self._rows, rows[:n])
-        np.save(self._more, rows[n:])
-        del rows
-        engines = [name for name in names if issubclass(ENGINES[name], TableEngine)]
-        for round_ in range(self.result.n_rounds):
-            turn = round_ % max(1, len(engines))
-            for name in engines[turn:] + engines[:turn]:
-                self.log(f"round {round_ + 1}: {name}")
-                folder = self.folder / "engine"
-                folder.mkdir()
-                try:
-                    self._attempt(name, "table", folder)
-                finally:
-                    shutil.rmtree(folder)
-
-    def listings(self, names: Sequence[str]) -> None:
-        """Open and list, each time in a fresh process; the stores are built once."""
-        built = {}
-        for i, name in enumerate(names):
-            if issubclass(ENGINES[name], ListingEngine):
-                folder = self.folder / f"listing{i}"
-                folder.mkdir()
-                self.log(f"{name}: {self.result.n_datasets} datasets")
-                if self._attempt(name, "build", folder):
-                    built[name] = folder
-        for _ in range(self.result.n_rounds):
-            for name, folder in built.items():
-                self._attempt(name, "list", folder)
+            if str(error) not in result.errors:
+                result.errors.append(str(error))
+            self.log(f"  {name}: {error}")
+        finally:
+            shutil.rmtree(folder)
 
 
 def run(
     names: Sequence[str],
     folder: Path,
+    result: RunResult,
     *,
-    n_rows: int,
-    n_rounds: int,
-    n_datasets: int,
-    threads: int = 2,
-    cold: bool = False,
+    engines: Sequence[str] | None = None,
+    n_rounds: int = 3,
+    job: Job,
     log: Log = lambda _: None,
-) -> RunResult:
-    """Run the steps of the named engines in ``folder``, which must be empty.
+) -> None:
+    """Run workloads in ``folder``, which must be empty, and add what they give to ``result``.
 
-    Returns
-    -------
-    RunResult
-        With ``small`` empty; ``bench.small`` fills that.
+    ``job`` carries what holds for all of them: rows, scale, threads, cache.
     """
-    usable, skipped = choose(names)
-    result = RunResult(
-        machine=describe(folder),
-        n_rows=n_rows,
-        n_rounds=n_rounds,
-        n_datasets=n_datasets,
-        threads=threads,
-        cold=cold,
-        skipped=skipped,
-    )
-    for name, reason in skipped.items():
-        log(f"skipped {name}: {reason}")
-    harness = Harness(folder, result, log)
-    harness.tables(usable)
-    harness.listings(usable)
-    return result
+    for name in names:
+        place = folder / name
+        place.mkdir()
+        try:
+            Harness(name, place, job, result, log).rounds(n_rounds, engines)
+        finally:
+            shutil.rmtree(place)

@@ -1,33 +1,23 @@
-"""What is timed for each engine, and what is verified outside the timing before a time counts."""
+"""Timing of steps, and verification outside the timing before a time counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import statistics
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.engines import ListingEngine, TableEngine
+from bench.engines.base import NotOffered
 from bench.measure import Sample, drop_from_page_cache, measure
-from bench.records import same_bits
-from bench.workloads import FIELD, Records, dataset_names
 
 T = TypeVar("T")
 
-N_APPENDS = 10
-REPEATS = {"read_all": 3, "read_field": 5, "first_value": 5, "list": 5}
-"""How often a step that changes nothing is repeated within a round."""
-
-TITLES = {
-    "write": "durable write of the whole table",
-    "read_all": "read back to one structured array",
-    "read_field": "read one field",
-    "first_value": "open and read one value",
-    "append": "open, ten durable appends, close",
-    "list": "open and list the datasets",
-}
+BUDGET_S = 3.0
+"""A step of many calls ends after this time; its figures are those of one call."""
 
 
 @dataclass
@@ -38,106 +28,138 @@ class Outcome:
     verified: bool = True
     error: str | None = None
 
+    def summary(self) -> dict[str, Any]:
+        """Medians of time and processor time, the highest peak: ready for JSON."""
+        found: dict[str, Any] = {"verified": self.verified, "error": self.error}
+        if self.samples:
+            found |= {
+                "seconds": statistics.median(s.seconds for s in self.samples),
+                "cpu_s": statistics.median(s.cpu_s for s in self.samples),
+                "peak_bytes": max(s.peak_bytes for s in self.samples),
+            }
+        return found
 
-class Round:
-    """Runs the steps of one engine once; a step that fails is recorded, the others go on."""
 
-    def __init__(self, *, cold: bool = False) -> None:
-        self.cold = cold
+class Steps:
+    """Runs the steps of one engine in one round; a step that fails is recorded, others go on."""
+
+    def __init__(
+        self, turn: int = 0, cold_folder: Path | None = None, budget_s: float = BUDGET_S
+    ) -> None:
+        self.turn = turn
         self.outcomes: dict[str, Outcome] = {}
-        self.stored_bytes = 0
+        self.figures: dict[str, float] = {}
+        self.not_offered: list[str] = []
+        self._cold_folder = cold_folder
+        self._budget_s = budget_s
 
-    def _time(self, step: str, call: Callable[[], T], check: Callable[[T], bool]) -> bool:
-        """Take one sample of a step; whether it worked and was right."""
-        outcome = self.outcomes.setdefault(step, Outcome())
-        try:
-            result, sample = measure(call)
-            right = check(result)
-        except Exception as error:  # another project's error: recorded, shown in the report
-            outcome.error = f"{type(error).__name__}: {error}"
+    def time(
+        self,
+        step: str,
+        call: Callable[[], T],
+        check: Callable[[T], bool] = lambda _: True,
+        *,
+        repeat: int = 1,
+    ) -> bool:
+        """Take samples of a step, and verify each result; whether all of it worked."""
+        if step in self.not_offered:
             return False
-        outcome.samples.append(sample)
-        outcome.verified &= right
-        return right
+        outcome = self.outcomes.setdefault(step, Outcome())
+        for _ in range(repeat):
+            if self._cold_folder is not None:
+                drop_from_page_cache(self._cold_folder)
+            try:
+                result, sample = measure(call)
+                right = check(result)
+            except NotOffered:
+                del self.outcomes[step]
+                self.not_offered.append(step)
+                return False
+            except Exception as error:  # another project's error: recorded, shown in the report
+                outcome.error = one_line(error)
+                return False
+            del result
+            outcome.samples.append(sample)
+            outcome.verified &= right
+        return outcome.verified
 
-    def table(self, engine: TableEngine, rows: Records, more: Records) -> None:
-        """Write ``rows``, read them, then append ``more`` in ten parts."""
-        if not self._time("write", lambda: engine.write(rows), lambda _: True):
-            return
-        self.stored_bytes = engine.stored_bytes()
-        self._read_steps(engine, rows)
-        if "append" in engine.steps:
-            self._append_step(engine, rows, more)
-        if "write" not in engine.steps:
-            del self.outcomes["write"]  # was needed to get here, but measures nothing
+    def each(
+        self,
+        step: str,
+        calls: Iterable[Callable[[], Any]],
+        check: Callable[[int, Any], bool] = lambda i, result: True,
+        *,
+        patience: float = 1.0,
+        tail: bool = False,
+    ) -> int:
+        """Time calls one by one, for ``patience`` budgets at most; returns how many were made.
 
-    def _read_steps(self, engine: TableEngine, rows: Records) -> None:
-        column = np.ascontiguousarray(rows[FIELD])
+        The step's time is the median of one call; with ``tail`` its 99th percentile is a step
+        of its own. Results are verified between the calls, outside the time.
+        """
+        outcome = self.outcomes.setdefault(step, Outcome())
+        times: list[float] = []
+        cpu_s, clock = 0.0, time.perf_counter
+        ends = clock() + patience * self._budget_s
+        try:
+            for i, call in enumerate(calls):
+                cpu, start = time.process_time(), clock()
+                result = call()
+                times.append(clock() - start)
+                cpu_s += time.process_time() - cpu
+                outcome.verified &= check(i, result)
+                if clock() > ends:
+                    break
+        except NotOffered:
+            del self.outcomes[step]
+            self.not_offered.append(step)
+            return 0
+        except Exception as error:  # as in `time`
+            outcome.error = one_line(error)
+            return len(times)
+        if times:
+            outcome.samples.append(Sample(statistics.median(times), cpu_s / len(times), 0))
+            if tail:
+                p99 = self.outcomes.setdefault(f"{step}, p99", Outcome())
+                p99.samples.append(Sample(float(np.quantile(times, 0.99)), 0.0, 0))
+                p99.verified &= outcome.verified
+        return len(times)
 
-        if "first_value" in engine.steps:
-            self._first_value_step(engine, column)
-        engine.open()
-        if "read_all" in engine.steps:
-            for _ in range(REPEATS["read_all"]):
-                self._forget(engine)
-                self._time("read_all", engine.read_all, lambda got: same_bits(got, rows))
-        if "read_field" in engine.steps:
-            for _ in range(REPEATS["read_field"]):
-                self._forget(engine)
-                self._time(
-                    "read_field",
-                    lambda: engine.read_field(FIELD),
-                    lambda got: same_bits(got, column),
-                )
-        engine.close()
-        # Unlike the time, a write is only right if what was read back is.
-        read = self.outcomes.get("read_all")
-        if read is not None and "write" in engine.steps:
-            self.outcomes["write"].verified = read.verified and read.error is None
+    def put(self, step: str, seconds: float) -> None:
+        """Take a time that was measured elsewhere."""
+        self.outcomes.setdefault(step, Outcome()).samples.append(Sample(seconds, 0.0, 0))
 
-    def _first_value_step(self, engine: TableEngine, column: npt.NDArray[Any]) -> None:
-        row = len(column) * 2 // 3
+    def wrong(self, *steps: str) -> None:
+        """Let times of steps not count, because what they left behind is not right."""
+        for step in steps:
+            if step in self.outcomes:
+                self.outcomes[step].verified = False
 
-        def first_value() -> Any:
-            engine.open()
-            return engine.value(FIELD, row)
+    def right(self, *steps: str) -> bool:
+        """Whether steps were timed and gave what they should."""
+        found = [self.outcomes.get(step) for step in steps]
+        return all(o is not None and o.verified and o.error is None for o in found)
 
-        def right_value(value: Any) -> bool:
-            engine.close()
-            return same_bits(np.atleast_1d(value), column[row : row + 1])
-
-        for _ in range(REPEATS["first_value"]):
-            self._forget(engine)
-            self._time("first_value", first_value, right_value)
-
-    def _append_step(self, engine: TableEngine, rows: Records, more: Records) -> None:
-        parts = np.array_split(more, N_APPENDS)
-
-        def append() -> None:
-            engine.open(writable=True)
-            for part in parts:
-                engine.append(part)
-            engine.close()
-
-        def appended(_: None) -> bool:
-            engine.open()
-            found = engine.read_all()
-            engine.close()
-            return same_bits(found[: len(rows)], rows) and same_bits(found[len(rows) :], more)
-
-        self._time("append", append, appended)
-
-    def listing(self, engine: ListingEngine, n_datasets: int) -> None:
-        """Open a store of ``n_datasets`` datasets and list it; ``build`` made it before."""
-        names = dataset_names(n_datasets)
-        for _ in range(REPEATS["list"]):
-            self._time("list", engine.open_and_list, lambda found: found == names)
-
-    def _forget(self, engine: TableEngine) -> None:
-        if self.cold:
-            drop_from_page_cache(engine.folder)
+    def note(self, figure: str, value: float) -> None:
+        """Keep a figure that is not a time."""
+        self.figures[figure] = value
 
 
-def rows_to_append(n_rows: int) -> int:
-    """Rows of one of the ten appends: 10,000 at full size, fewer for a small table."""
-    return min(10_000, max(1, n_rows // 100))
+def one_line(error: Exception) -> str:
+    """What went wrong, without the backtraces that some put into their messages."""
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first[:200]}"
+
+
+def equal(found: Any, wanted: Any) -> bool:
+    """Whether two arrays have the same dtype, shape and bytes (so -0.0 and NaNs count)."""
+    found = np.asarray(found)
+    if found.dtype != wanted.dtype or found.shape != wanted.shape:
+        return False
+    if found.ndim == 1 and found.flags.c_contiguous and wanted.flags.c_contiguous:
+        step = 65_536  # in parts: two copies of a large table would not fit
+        return all(
+            found[at : at + step].tobytes() == wanted[at : at + step].tobytes()
+            for at in range(0, len(found), step)
+        )
+    return bool(np.ascontiguousarray(found).tobytes() == np.ascontiguousarray(wanted).tobytes())

@@ -1,47 +1,40 @@
-"""One engine, one round, in a process of its own: ``python -m bench.worker`` prints JSON."""
+"""One engine in one workload, once, in a process of its own.
+
+``python -m bench.worker JOB`` takes a `Job` as JSON and prints what came of it as JSON.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+import sys
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from bench.engines import ENGINES, ListingEngine, TableEngine
-from bench.steps import Round
-from bench.workloads import dataset_names
+from bench import iocount
+from bench.steps import BUDGET_S, Steps
 
 
 @dataclass(frozen=True)
 class Job:
     """What a worker is asked to do."""
 
+    module: str
+    """The workload, as ``bench.archive``."""
     engine: str
-    kind: str
-    """``table``, ``build`` (make the store to be listed) or ``list``."""
     folder: str
-    threads: int
-    rows_file: str = ""
-    more_file: str = ""
-    n_datasets: int = 0
-    like_bytes: int = 0
+    shared: str = ""
+    """A folder that all engines of the workload may read, with what ``prepare`` made."""
+    phase: str = "run"
+    turn: int = 0
+    threads: int = 2
+    rows: int = 0
+    scale: float = 1.0
     cold: bool = False
-
-
-def _version_of(module: str) -> str:
-    name = module.partition(".")[0]
-    if name == "sqlite3":
-        import sqlite3
-
-        return sqlite3.sqlite_version
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "unknown"
+    like_bytes: int = 0
+    budget_s: float = BUDGET_S
 
 
 def pin(threads: int) -> None:
@@ -50,33 +43,29 @@ def pin(threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def run(job: Job) -> dict[str, object]:
+def run(job: Job) -> dict[str, Any]:
     """Do one job; what came of it, ready for JSON."""
-    kind = ENGINES[job.engine]
-    engine = kind(Path(job.folder), job.threads, job.like_bytes)
-    round_ = Round(cold=job.cold)
-    if job.kind == "table":
-        assert isinstance(engine, TableEngine)
-        round_.table(engine, np.load(job.rows_file), np.load(job.more_file))
-    else:
-        assert isinstance(engine, ListingEngine)
-        if job.kind == "build":
-            engine.build_listing(dataset_names(job.n_datasets))
-        else:
-            round_.listing(engine, job.n_datasets)
+    workload = import_module(job.module)
+    folder = Path(job.folder)
+    kind = workload.ENGINES[job.engine]
+    kind.warm()
+    engine = kind(folder, job.threads, job.like_bytes)
+    steps = Steps(job.turn, folder if job.cold else None, job.budget_s)
+    workload.run(engine, steps, job)
+    if engine.stored_bytes():
+        steps.figures.setdefault("stored bytes", engine.stored_bytes())
     return {
-        "engine": job.engine,
-        "versions": {m.partition(".")[0]: _version_of(m) for m in kind.modules},
-        "stored_bytes": round_.stored_bytes,
-        "outcomes": {step: asdict(outcome) for step, outcome in round_.outcomes.items()},
+        "versions": kind.versions(),
+        "outcomes": {name: outcome.summary() for name, outcome in steps.outcomes.items()},
+        "figures": steps.figures,
+        "not_offered": steps.not_offered,
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("job", help="a Job as JSON")
-    job = Job(**json.loads(parser.parse_args().job))
+    job = Job(**json.loads(sys.argv[1]))
     pin(job.threads)
+    iocount.install()  # before anything imports kist, which then finds the counting calls
     print(json.dumps(run(job)))
 
 

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-N_ROWS = 5_000
-
-PEERS = ("parquet-lz4", "ctable-lz4", "pytables-lz4", "sqlite")
 
 
 @pytest.fixture(autouse=True)
-def _bench_importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _bench_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """The benchmarks are not installed; they are found from the top of the repository."""
-    before = set(sys.modules)
     monkeypatch.syspath_prepend(str(ROOT))
-    yield
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] == "bench":
-            del sys.modules[name]
 
 
 def bench(name: str) -> ModuleType:
@@ -58,86 +49,181 @@ def test_splitting_and_joining_give_the_same_bytes() -> None:
 
 
 def test_one_flipped_bit_is_a_difference() -> None:
-    records = bench("records")
     values = np.array([0.0, 1.0])
-    assert not records.same_bits(values, np.array([-0.0, 1.0]))
-    assert not records.same_bits(values, values[:1])
-    assert not records.same_bits(values, values.astype("f4"))
+    for same in (bench("records").same_bits, bench("steps").equal):
+        assert same(values, values.copy())
+        assert not same(values, np.array([-0.0, 1.0]))
+        assert not same(values, values[:1])
+        assert not same(values, values.astype("f4"))
 
 
-@pytest.mark.parametrize("name", ["kist", *PEERS])
-def test_engine_gives_back_what_it_stored(name: str, tmp_path: Path) -> None:
-    engines, harness = bench("engines"), bench("harness")
-    reason = engines.ENGINES[name].missing()
-    if reason is not None:
-        pytest.skip(reason)
-    result = harness.run([name], tmp_path, n_rows=N_ROWS, n_rounds=1, n_datasets=20)
-    engine = result.engines[name]
-    assert engine.errors == []
-    assert engine.steps
-    for step, found in engine.steps.items():
-        assert found.counts, (step, found)
-    if name != "sqlite":
-        assert set(engine.steps) >= set(bench("engines.base").TABLE_STEPS)
-        assert 0 < engine.stored_bytes < 2 * 305 * N_ROWS
+def steps() -> Any:
+    return bench("steps").Steps()
 
 
 def test_a_wrong_result_is_found_and_does_not_count() -> None:
-    steps = bench("steps")
-    round_ = steps.Round()
-    round_._time("read_all", lambda: 1, lambda found: found == 2)
-    assert not round_.outcomes["read_all"].verified
+    taken = steps()
+    assert taken.time("read", lambda: 2, lambda found: found == 2)
+    assert not taken.time("write", lambda: 1, lambda found: found == 2)
+    found = bench("results").EngineResult()
+    report = {"outcomes": {k: o.summary() for k, o in taken.outcomes.items()}}
+    found.add(0, {**report, "figures": {}, "not_offered": []})
+    assert found.median_s("read") is not None
+    assert found.median_s("write") is None
+
+
+def test_one_wrong_call_of_many_makes_all_of_them_not_count() -> None:
+    taken = steps()
+    n = taken.each("get", (lambda i=i: i for i in range(5)), lambda i, found: found != 3, tail=True)
+    assert n == 5
+    assert not taken.right("get")
+    assert not taken.outcomes["get, p99"].verified
+
+
+def test_what_an_engine_does_not_offer_has_no_time() -> None:
+    base = bench("engines.base")
+
+    def refuse() -> None:
+        raise base.NotOffered
+
+    taken = steps()
+    assert not taken.time("update", refuse)
+    assert taken.each("row", [refuse]) == 0
+    assert taken.not_offered == ["update", "row"]
+    assert taken.outcomes == {}
+
+
+def test_an_error_of_an_engine_is_one_line_and_the_other_steps_go_on() -> None:
+    def fail() -> None:
+        raise RuntimeError("no space\nBacktrace:\n 0: <unknown>")
+
+    taken = steps()
+    assert not taken.time("write", fail)
+    assert taken.time("read", lambda: 1)
+    assert taken.outcomes["write"].error == "RuntimeError: no space"
 
 
 def test_missing_engine_is_skipped_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    engines, harness = bench("engines"), bench("harness")
-    monkeypatch.setattr(engines.ENGINES["sqlite"], "modules", ("no_such_module",))
-    usable, skipped = harness.choose(["sqlite"])
-    assert usable == []
+    harness = bench("harness")
+    engine = harness.engines_of("listing")["sqlite"]
+    monkeypatch.setattr(engine, "modules", ("no_such_module",))
+    usable, skipped = harness.choose("listing", ["sqlite", "limit:numpy"])
+    assert usable == ["limit:numpy"]
     assert "no_such_module" in skipped["sqlite"]
 
 
-def _result(write: dict[str, float], stored: dict[str, int]) -> object:
+def test_variants_of_engines_run_only_when_they_are_named() -> None:
+    harness = bench("harness")
+    by_default = harness.choose("archive", None)
+    assert "kist-small" not in {*by_default[0], *by_default[1]}
+    named = harness.choose("archive", ["kist-small"])
+    assert {*named[0], *named[1]} == {"kist-small"}
+
+
+Rounds = dict[str, dict[str, list[float]]]
+
+
+def run_of(rounds: Rounds, stored: dict[str, int] | None = None, workload: str = "archive") -> Any:
+    """A run of one workload: engine -> step -> seconds of each round."""
     results = bench("results")
-    run = results.RunResult({}, 1_000, 1, 10, 2, False)
-    for name, seconds in write.items():
-        step = results.StepResult([seconds], [seconds], [0])
-        run.engines[name] = results.EngineResult(stored_bytes=stored[name], steps={"write": step})
-    return run
+    place = results.WorkloadResult("The archive")
+    for name, found in rounds.items():
+        engine = place.engines[name] = results.EngineResult()
+        for step, seconds in found.items():
+            engine.steps[step] = results.StepResult(dict(enumerate(seconds)), [1.0], [0])
+        if stored:
+            engine.figures["stored bytes"] = stored[name]
+    return results.RunResult({"cores": "2"}, {workload: place}, {"kist": "1"})
+
+
+def test_ratios_are_medians_of_paired_rounds() -> None:
+    # Of the medians the ratio would be 2; round by round it is 1, 4 and 4.
+    run = run_of({"kist": {"write": [4.0, 1.0, 2.0]}, "vortex": {"write": [4.0, 4.0, 8.0]}})
+    ratio = run.workloads["archive"].ratio("write", "vortex")
+    assert (ratio.median, ratio.low, ratio.high) == (4.0, 1.0, 4.0)
 
 
 def test_report_names_what_kist_loses_and_judges_targets() -> None:
-    run = _result(
-        {"kist": 1.0, "parquet-lz4": 0.5, "ctable-lz4": 2.0},
-        {"kist": 50, "parquet-lz4": 100, "ctable-lz4": 100},
+    run = run_of(
+        {
+            "kist": {"write": [1.0]},
+            "parquet-lz4": {"write": [0.5]},
+            "vortex": {"write": [2.6]},
+            "limit:disk-stored": {"write": [0.1]},
+        },
+        {"kist": 79, "parquet-lz4": 50, "vortex": 100, "limit:disk-stored": 79},
     )
     report = bench("report")
-    assert [row[1] for row in report.losses(run)] == ["parquet-lz4"]
-    verdicts = {v.what: v.met for v in bench("targets").table_verdicts(run)}
-    assert verdicts["write: time over parquet-lz4's"] is False
-    assert verdicts["write: time over ctable-lz4's"] is True
-    assert verdicts["size over ctable-lz4's"] is True
-    assert verdicts["list: time over sqlite's"] is None
+    assert [row[1:3] for row in report.losses(run)] == [
+        ["write", "parquet-lz4"],
+        ["stored bytes", "parquet-lz4"],
+    ]
+    met = {v.what: v.met for v in bench("targets").verdicts(run)}
+    assert met["archive: write, speed against parquet-lz4"] is False
+    assert met["archive: write, speed against vortex"] is True
+    assert met["archive: stored bytes over vortex's"] is True
+    assert met["archive: update of 5 %, speed against duckdb"] is None
     text = report.markdown(run)
     assert "MISSED" in text
     assert "## What kist loses" in text
+    assert "10.00 x disk-stored" in text
+
+
+def test_the_best_peer_is_neither_a_variant_of_kist_nor_a_limit() -> None:
+    run = run_of(
+        {
+            "kist": {"read all to a recarray": [1.0]},
+            "kist-fast": {"read all to a recarray": [0.1]},
+            "limit:memcpy": {"read all to a recarray": [0.01]},
+            "npy": {"read all to a recarray": [1.1]},
+            "vortex": {"read all to a recarray": [3.0]},
+        }
+    )
+    assert run.workloads["archive"].best_peer("read all to a recarray") == "npy"
+    found = {v.what: v.met for v in bench("targets").verdicts(run)}
+    assert found["archive: read all to a recarray, speed against best, npy"] is False
 
 
 def test_times_of_an_unverified_step_are_not_compared() -> None:
-    run = _result({"kist": 1.0, "parquet-lz4": 0.5}, {"kist": 50, "parquet-lz4": 100})
-    run.engines["parquet-lz4"].steps["write"].verified = False
-    assert bench("targets").ratio(run, "write", "parquet-lz4") is None
+    run = run_of({"kist": {"write": [1.0]}, "vortex": {"write": [0.5]}})
+    run.workloads["archive"].engines["vortex"].steps["write"].verified = False
+    assert run.workloads["archive"].ratio("write", "vortex") is None
+    assert bench("report").losses(run) == []
     assert "WRONG RESULT" in bench("report").markdown(run)
+    assert run.failed()
 
 
 def test_a_failed_step_of_kist_is_a_loss() -> None:
-    run = _result({"kist": 1.0}, {"kist": 50})
-    run.engines["kist"].steps["write"].errors.append("StorageError: no space")
-    assert [row[1] for row in bench("report").losses(run)] == ["itself"]
+    run = run_of({"kist": {"write": [1.0]}})
+    run.workloads["archive"].engines["kist"].steps["write"].errors.append("StorageError: full")
+    assert [row[2] for row in bench("report").losses(run)] == ["itself"]
+
+
+def test_every_target_names_a_workload_and_engines_that_there_are() -> None:
+    targets, harness = bench("targets"), bench("harness")
+    for target in (*targets.SPEEDS, *targets.SIZES):
+        engines = harness.engines_of(target.workload)
+        assert target.peer in engines or target.peer.startswith("best"), target
+    assert {place for place, *_ in targets.OWN} <= set(harness.WORKLOADS)
+
+
+def test_a_run_reads_back_from_its_json() -> None:
+    run = run_of({"kist": {"write": [1.0, 2.0]}, "vortex": {"write": [4.0, 4.0]}}, None, "strings")
+    again = bench("results").RunResult.from_json(json.loads(json.dumps(run.to_json())))
+    assert bench("report").markdown(again) == bench("report").markdown(run)
+
+
+def test_plots_are_small_and_stand_beside_the_report(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run = run_of({"kist": {"write": [1.0]}, "vortex": {"write": [4.0]}})
+    drawn = bench("plots").draw(run, tmp_path / "report.md")
+    assert drawn == {"archive": "report/archive.svg"}
+    assert 1_000 < (tmp_path / drawn["archive"]).stat().st_size < 100_000
+    assert "](report/archive.svg)" in bench("report").markdown(run, drawn)
 
 
 def test_small_commits_are_measured(tmp_path: Path) -> None:
-    reason = bench("engines").ENGINES["kist"].missing()
+    reason = bench("engines.kist_store").kist_missing()
     if reason is not None:
         pytest.skip(reason)
     small = bench("small")
@@ -150,42 +236,23 @@ def test_small_commits_are_measured(tmp_path: Path) -> None:
     assert unmeasured == []
 
 
-def test_command_writes_figures_and_report(
+def test_command_runs_what_is_named_and_adds_it_to_an_earlier_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "figures.json"
-    status = bench("__main__").main(
-        f"sqlite limit:transpose --rows 1000 --rounds 1 --folder {tmp_path}"
-        f" --json {out} --report {tmp_path / 'r.md'}".split()
-    )
-    assert status == 0
-    figures = json.loads(out.read_text())
-    assert figures["engines"]["sqlite"]["steps"]["list"]["median_s"] > 0
-    assert (tmp_path / "r.md").read_text() == capsys.readouterr().out
+    out, report = tmp_path / "figures.json", tmp_path / "r.md"
+    common = f"--rows 500 --scale 0.001 --rounds 2 --folder {tmp_path} --json {out}"
+    main = bench("__main__").main
+    assert main(f"archive npy limit:memcpy {common}".split()) == 0
+    assert main(f"listing sqlite {common} --add {out} --report {report}".split()) == 0
+    figures = json.loads(out.read_text())["workloads"]
+    assert figures["archive"]["engines"]["npy"]["steps"]["one field"]["median_s"] > 0
+    assert set(figures["archive"]["engines"]["npy"]["steps"]["one field"]["rounds_s"]) == {"0", "1"}
+    assert figures["listing"]["engines"]["sqlite"]["steps"]["open and list"]["verified"]
+    assert capsys.readouterr().out.endswith(report.read_text())
+    assert not list(tmp_path.glob("kist-bench-*"))
 
 
-@pytest.mark.parametrize("name", ["keystore", "million", "volume", "lines", "grown"])
-def test_workloads_of_arrays_and_key_stores_are_verified(name: str, tmp_path: Path) -> None:
-    objects = bench("objects")
-    results = objects.run(tmp_path, names=[name], rounds=1, scale=0.002)
-    for engine, found in results[name].items():
-        assert found.error is None, (engine, found.error)
-        assert found.wrong == [], engine
-        assert found.seconds, engine
-    verdicts = bench("objects.report").verdicts(results)
-    missing = {p for p in ("h5py", "zarr") if p not in results[name]}
-    assert [
-        v.what for v in verdicts if v.met is None and not any(p in v.what for p in missing)
-    ] == []
-    assert "does not count" not in "\n".join(bench("objects.report").lines(results))
-
-
-def test_a_wrong_array_is_found_and_does_not_count() -> None:
-    steps = bench("objects.steps").Steps()
-    same = bench("objects.steps").equal
-    values = np.array([0.0, 1.0])
-    steps.time("read", lambda: values * -1 * 0, lambda found: same(found, values * 0))
-    assert steps.wrong == ["read"]
-    found = bench("objects").Found()
-    found.add({"seconds": steps.seconds, "figures": {}, "wrong": steps.wrong})
-    assert found.median("read") is None
+def test_command_refuses_unknown_names(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench("__main__").main(["archve"])
+    assert "unknown: archve" in capsys.readouterr().err

@@ -1,48 +1,61 @@
-"""The engines by name."""
+"""The engines that keep the archive's table, by name.
+
+- ``base``, ``table``: what an engine is, and what one that keeps a table offers.
+- ``kist_store``, ``arrow`` (what Arrow engines share), ``parquet`` (and Arrow IPC), ``vortex``,
+  ``lance``, ``duckdb``, ``ctable``, ``pytables``, ``h5py_columns``, ``numpy_files``: one engine
+  each, with variants of its settings.
+- ``limits``: what the machine allows.
+"""
 
 from __future__ import annotations
 
-from bench.engines.base import Engine, ListingEngine, TableEngine
 from bench.engines.ctable import CTable, CTablePlain, CTableZstd
+from bench.engines.duckdb import DuckDB
+from bench.engines.h5py_columns import H5pyColumns
 from bench.engines.kist_store import Kist, KistFast, KistSmall
-from bench.engines.limits import Disk, DiskAsSmall, Memcpy, Transpose
-from bench.engines.parquet import Parquet, ParquetDefault, ParquetZstd
+from bench.engines.lance import Lance
+from bench.engines.limits import Codec, Disk, DiskAsSmall, Memcpy, Transpose
+from bench.engines.numpy_files import Npy, Npz
+from bench.engines.parquet import ArrowIPC, Parquet, ParquetDefault, ParquetPlain, ParquetZstd
 from bench.engines.pytables import PyTables
-from bench.engines.sqlite import SQLite
+from bench.engines.table import TableEngine
+from bench.engines.vortex import Vortex
 
-ENGINES: dict[str, type[Engine]] = {
+TABLE_ENGINES: dict[str, type[TableEngine]] = {
     engine.name: engine
     for engine in (
         Kist,
         KistFast,
         KistSmall,
         Parquet,
+        ParquetPlain,
         ParquetDefault,
         ParquetZstd,
+        ArrowIPC,
+        Vortex,
+        Lance,
+        DuckDB,
         CTable,
         CTablePlain,
         CTableZstd,
         PyTables,
-        SQLite,
+        H5pyColumns,
+        Npy,
+        Npz,
         Memcpy,
         Transpose,
+        Codec,
         Disk,
         DiskAsSmall,
     )
 }
 
-LIMITS = tuple(name for name in ENGINES if name.startswith("limit:"))
-
-DEFAULT = (
-    "kist",
-    "parquet-lz4",
+VARIANTS = (
+    "kist-fast",
+    "kist-small",
+    "parquet-lz4-plain",
     "parquet-lz4-default",
-    "ctable-lz4",
     "ctable-lz4-plain",
-    "pytables-lz4",
-    "sqlite",
-    *LIMITS,
+    "ctable-zstd",
 )
-"""What runs when no engine is named."""
-
-__all__ = ["DEFAULT", "ENGINES", "LIMITS", "Engine", "ListingEngine", "TableEngine"]
+"""Other settings of engines: they run when they are named."""

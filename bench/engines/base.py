@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+import sqlite3
+from abc import ABC
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
-import numpy.typing as npt
 
-from bench.workloads import Records
+class NotOffered(Exception):
+    """The engine has no such operation; the report says so, nothing stands in for it."""
+
+
+_DISTRIBUTIONS = {"lance": "pylance", "vortex": "vortex-data"}
+"""What a module is called where it is installed from, when that is another name."""
 
 
 class Engine(ABC):
-    """One way to store a table, in a folder of its own.
+    """One way to store something, in a folder of its own.
 
     A handle stays open between ``open`` and ``close``; every change must be durable when the
     call that makes it returns, so an engine that does not sync by itself syncs its files there.
@@ -26,10 +31,11 @@ class Engine(ABC):
     modules: ClassVar[tuple[str, ...]] = ()
     """What must import for this engine to run; also what the report gives the versions of."""
 
-    def __init__(self, folder: Path, threads: int, like_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, threads: int = 2, like_bytes: int = 0) -> None:
         self.folder = folder
         self.threads = threads
         self.like_bytes = like_bytes
+        """Bytes that kist stores for the same, for limits that write as many."""
 
     @classmethod
     def missing(cls) -> str | None:
@@ -41,58 +47,31 @@ class Engine(ABC):
                 return f"{name} is not installed ({error})"
         return None
 
+    @classmethod
+    def warm(cls) -> None:
+        """Import what the engine needs, before anything is timed; imports are a step of theirs."""
+        for name in cls.modules:
+            import_module(name)
+
+    @classmethod
+    def versions(cls) -> dict[str, str]:
+        """Version by name of what this engine is made of."""
+        names = {name.partition(".")[0] for name in cls.modules}
+        return {name: version_of(name) for name in sorted(names)}
+
     def stored_bytes(self) -> int:
         """Bytes of all files of this engine."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
 
-TABLE_STEPS = ("write", "read_all", "read_field", "first_value", "append")
-
-
-class TableEngine(Engine):
-    """An engine that stores the table workload."""
-
-    steps: ClassVar[frozenset[str]] = frozenset(TABLE_STEPS)
-    """The steps that mean something for it; the limits of the machine have some only."""
-
-    @abstractmethod
-    def write(self, rows: Records) -> None:
-        """Make the table from a structured array; durable on return."""
-
-    @abstractmethod
-    def open(self, *, writable: bool = False) -> None:
-        """Open the table that ``write`` made."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close what ``open`` opened."""
-
-    @abstractmethod
-    def read_all(self) -> Records:
-        """The whole table as a structured array of the workload's dtype."""
-
-    @abstractmethod
-    def read_field(self, field: str) -> npt.NDArray[Any]:
-        """One whole field, contiguous."""
-
-    @abstractmethod
-    def value(self, field: str, row: int) -> Any:
-        """One value."""
-
-    @abstractmethod
-    def append(self, rows: Records) -> None:
-        """Add rows at the end; durable on return."""
-
-
-@runtime_checkable
-class ListingEngine(Protocol):
-    """An engine that holds many small named datasets."""
-
-    def build_listing(self, names: Sequence[str]) -> None:
-        """Make one small dataset under each name."""
-
-    def open_and_list(self) -> list[str]:
-        """Open the store and give the names of its datasets."""
+def version_of(module: str) -> str:
+    """The version of an installed module."""
+    if module == "sqlite3":
+        return sqlite3.sqlite_version
+    try:
+        return version(_DISTRIBUTIONS.get(module, module))
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def load(name: str) -> ModuleType:
@@ -109,10 +88,15 @@ def sync_path(path: Path) -> None:
         os.close(fd)
 
 
+def sync_file(path: Path) -> None:
+    """Make a new file durable: its bytes, and its name in the folder."""
+    sync_path(path)
+    sync_path(path.parent)
+
+
 def sync_tree(root: Path) -> None:
     """Make a file, or a folder and all below it, durable."""
     if root.is_dir():
         for path in sorted(root.rglob("*")):
             sync_path(path)
-    sync_path(root)
-    sync_path(root.parent)
+    sync_file(root)

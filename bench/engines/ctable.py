@@ -6,11 +6,13 @@ from dataclasses import make_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.engines.base import TableEngine, load, sync_tree
-from bench.records import field_names, join_into, split
+from bench.engines.base import load, sync_tree
+from bench.engines.table import Array, Some, TableEngine, Where, mask_of, text_of
+from bench.records import Columns, field_names, join_into, split
 from bench.workloads import TABLE_DTYPE, Records
+
+NAMES = field_names(TABLE_DTYPE)
 
 
 class CTable(TableEngine):
@@ -22,7 +24,7 @@ class CTable(TableEngine):
     """
 
     name = "ctable-lz4"
-    modules: ClassVar[tuple[str, ...]] = ("blosc2",)
+    modules = ("blosc2",)
     codec: ClassVar[str] = "LZ4"
     summaries: ClassVar[bool] = True
 
@@ -44,7 +46,7 @@ class CTable(TableEngine):
         }
         python = {"f": float, "i": int, "u": int, "S": bytes, "M": object}
         fields = []
-        for name in field_names(TABLE_DTYPE):
+        for name in NAMES:
             dtype = TABLE_DTYPE[name]
             if dtype.kind == "S":
                 spec = b2.bytes(max_length=dtype.itemsize)
@@ -76,23 +78,63 @@ class CTable(TableEngine):
         self._table.close()
         self._table = None
 
-    def _column(self, field: str) -> npt.NDArray[Any]:
-        values: npt.NDArray[Any] = self._table[field][:]
+    def _column(self, field: str) -> Array:
+        values: Array = self._table[field][:]
         return values
+
+    def read_columns(self) -> Columns:
+        return {name: self._column(name) for name in NAMES}
 
     def read_all(self) -> Records:
         out = np.empty(len(self._table), TABLE_DTYPE)
-        join_into(out, {name: self._column(name) for name in field_names(TABLE_DTYPE)})
+        join_into(out, self.read_columns())
         return out
 
-    def read_field(self, field: str) -> npt.NDArray[Any]:
+    def read_field(self, field: str) -> Array:
         return self._column(field)
+
+    def read_range(self, fields: list[str], start: int, stop: int) -> Some:
+        return {name: self._table[name][start:stop] for name in fields}
+
+    def take(self, fields: list[str], indices: Array) -> Some:
+        return {name: self._table[name][indices] for name in fields}
+
+    def row(self, index: int) -> Any:
+        return self._table[index]
+
+    def record(self, found: Any, dtype: np.dtype[Any]) -> Records:
+        out = np.empty(1, dtype)
+        for name in NAMES:
+            out[name] = getattr(found, name)
+        return out
 
     def value(self, field: str, row: int) -> Any:
         return self._table[field][row]
 
     def append(self, rows: Records) -> None:
         self._table.extend(split(rows), validate=False)
+        sync_tree(self._path)
+
+    def rows_where(self, where: Where, fields: list[str]) -> Some:
+        found = self._table.where(text_of(where), columns=fields)
+        # Of no rows at all it gives columns without their dtypes.
+        return {name: found[name][:].astype(TABLE_DTYPE[name], copy=False) for name in fields}
+
+    def count_where(self, where: Where) -> int:
+        return len(self._table.where(text_of(where)))
+
+    def sum_where(self, where: Where, field: str) -> float:
+        return float(self._table.where(text_of(where))[field].sum())
+
+    def mean_by(self, key: str, field: str) -> dict[bytes, float]:
+        found = self._table.group_by(key).mean(field)
+        pairs = zip(found[key][:], found[f"{field}_mean"][:], strict=True)
+        return {bytes(word): float(mean) for word, mean in pairs}
+
+    def update(self, where: Where, field: str, plus: float) -> None:
+        mask = mask_of(where, {c.field: self._column(c.field) for c in where})
+        column = self._table[field]
+        column[mask] = column[mask] + plus
         sync_tree(self._path)
 
 

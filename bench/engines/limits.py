@@ -1,14 +1,14 @@
-"""What the machine allows: copies, the transpose alone, and plain writes with one sync."""
+"""What the machine allows: copies, the transpose alone, a codec alone, writes with one sync."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.engines.base import TableEngine
+from bench.engines.base import load
+from bench.engines.table import Array, TableEngine
 from bench.records import Columns, join_into, split
 from bench.workloads import TABLE_DTYPE, Records
 
@@ -31,25 +31,22 @@ class _InMemory(TableEngine):
     def close(self) -> None:
         pass
 
-    def read_field(self, field: str) -> npt.NDArray[Any]:
+    def read_all(self) -> Records:
+        # As bytes: NumPy copies records field by field, which is no memcpy.
+        return self._rows.view(np.uint8).copy().view(TABLE_DTYPE)
+
+    def read_columns(self) -> Columns:
+        return {name: column.copy() for name, column in self._columns.items()}
+
+    def read_field(self, field: str) -> Array:
         return self._columns[field].copy()
-
-    def value(self, field: str, row: int) -> Any:
-        return self._columns[field][row]
-
-    def append(self, rows: Records) -> None:
-        self._rows = np.concatenate([self._rows, rows])
 
 
 class Memcpy(_InMemory):
     """Reads that are one copy into fresh memory."""
 
     name = "limit:memcpy"
-    steps = frozenset({"read_all", "read_field"})
-
-    def read_all(self) -> Records:
-        # As bytes: NumPy copies records field by field, which is no memcpy.
-        return self._rows.view(np.uint8).copy().view(TABLE_DTYPE)
+    steps = frozenset({"read_all", "read_columns", "read_field"})
 
 
 class Transpose(_InMemory):
@@ -64,11 +61,45 @@ class Transpose(_InMemory):
         return out
 
 
+class Codec(_InMemory):
+    """Blosc2's LZ4 with shuffle on raw columns, a megabyte at a time, without any file."""
+
+    name = "limit:codec"
+    modules = ("blosc2",)
+    steps = frozenset({"write", "read_columns", "read_field"})
+    piece = 1 << 20
+
+    def write(self, rows: Records) -> None:
+        blosc2 = load("blosc2")
+        blosc2.set_nthreads(self.threads)
+        self._columns = split(rows)
+        self._packed: dict[str, list[bytes]] = {}
+        for name, column in self._columns.items():
+            data, size = column.view(np.uint8), column.dtype.itemsize
+            self._packed[name] = [
+                blosc2.compress2(data[at : at + self.piece], codec=blosc2.Codec.LZ4, typesize=size)
+                for at in range(0, len(data), self.piece)
+            ]
+
+    def read_columns(self) -> Columns:
+        return {name: self.read_field(name) for name in self._packed}
+
+    def read_field(self, field: str) -> Array:
+        blosc2 = load("blosc2")
+        out = np.empty_like(self._columns[field])
+        data, at = out.view(np.uint8), 0
+        for packed in self._packed[field]:
+            size = min(self.piece, len(data) - at)
+            blosc2.decompress2(packed, dst=data[at : at + size])
+            at += size
+        return out
+
+
 class Disk(TableEngine):
     """The raw bytes of the rows in one file, with one ``fdatasync`` per change."""
 
     name = "limit:disk-raw"
-    steps = frozenset({"write", "append", "first_value"})
+    steps = frozenset({"append", "first_value"})
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -99,9 +130,11 @@ class Disk(TableEngine):
     def read_all(self) -> Records:
         return np.fromfile(self._path, TABLE_DTYPE)
 
-    def read_field(self, field: str) -> npt.NDArray[Any]:
-        values: npt.NDArray[Any] = self.read_all()[field]
-        return values
+    def read_columns(self) -> Columns:
+        return split(self.read_all())
+
+    def read_field(self, field: str) -> Array:
+        return np.ascontiguousarray(self.read_all()[field])
 
     def value(self, field: str, row: int) -> Any:
         assert TABLE_DTYPE.fields is not None
@@ -111,13 +144,13 @@ class Disk(TableEngine):
 
 
 class DiskAsSmall(Disk):
-    """As many bytes as the smallest engine stores (kist's, when it runs), with one sync.
+    """As many bytes as kist stores, with one sync: ``pwrite`` and ``fdatasync`` alone.
 
     What is written is the head of the rows: only the amount matters here.
     """
 
     name = "limit:disk-stored"
-    steps: ClassVar[frozenset[str]] = frozenset({"write"})
+    steps = frozenset({"write"})
 
     def _bytes_of(self, rows: Records) -> memoryview:
         data = super()._bytes_of(rows)

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bench.engines.base import load, sync_path, sync_tree
-from bench.objects.steps import Store
+from bench.engines.base import Engine, NotOffered, load, sync_file, sync_tree
+from bench.engines.kist_store import kist_missing, warm_kist
 
 
-class ArrayEngine(Store):
+class ArrayEngine(Engine):
     """One array."""
 
     chunks: ClassVar[tuple[int, ...]] = (64, 64, 64)
@@ -42,8 +42,16 @@ class Kist(ArrayEngine):
     """kist with its defaults."""
 
     name = "kist"
-    modules: ClassVar[tuple[str, ...]] = ("kist",)
+    modules = ("kist",)
     codec: ClassVar[str] = "auto"
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return kist_missing()
+
+    @classmethod
+    def warm(cls) -> None:
+        warm_kist()
 
     def write(self, values: Any) -> None:
         with load("kist").open(self.folder / "array.kist", "w") as store:
@@ -78,7 +86,7 @@ class Zarr(ArrayEngine):
     """Zarr 3 in a folder: Blosc with LZ4 and shuffle."""
 
     name = "zarr"
-    modules: ClassVar[tuple[str, ...]] = ("zarr",)
+    modules = ("zarr",)
 
     def write(self, values: Any) -> None:
         zarr = load("zarr")
@@ -105,14 +113,14 @@ class H5py(ArrayEngine):
     """HDF5 with hdf5plugin's Blosc, LZ4 and shuffle."""
 
     name = "h5py"
-    modules: ClassVar[tuple[str, ...]] = ("h5py", "hdf5plugin")
+    modules = ("h5py", "hdf5plugin")
 
     def write(self, values: Any) -> None:
         path = self.folder / "array.h5"
         blosc = load("hdf5plugin").Blosc(cname="lz4", clevel=5, shuffle=1)
         with load("h5py").File(path, "w") as file:
             file.create_dataset("a", data=values, chunks=self._chunks(values), **blosc)
-        sync_path(path)
+        sync_file(path)
 
     def open(self) -> None:
         load("hdf5plugin")
@@ -130,24 +138,139 @@ class Blosc2(ArrayEngine):
     """Blosc2's NDArray, LZ4 and shuffle; cubes with the chunks and blocks that suit planes."""
 
     name = "blosc2"
-    modules: ClassVar[tuple[str, ...]] = ("blosc2",)
+    modules = ("blosc2",)
+    places: ClassVar[dict[str, Any]] = {"chunks": (128,) * 3, "blocks": (32,) * 3}
 
     def write(self, values: Any) -> None:
         blosc2 = load("blosc2")
         path = self.folder / "array.b2nd"
-        places = {"chunks": (128,) * 3, "blocks": (32,) * 3} if values.ndim == 3 else {}
-        cparams = blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, nthreads=2)
+        places = self.places if values.ndim == 3 and min(values.shape) >= 128 else {}
+        cparams = blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, nthreads=self.threads)
         blosc2.asarray(values, urlpath=str(path), mode="w", cparams=cparams, **places)
-        sync_path(path)
+        sync_file(path)
 
     def open(self) -> None:
         blosc2 = load("blosc2")
         self._array = blosc2.open(
-            str(self.folder / "array.b2nd"), mode="r", dparams=blosc2.DParams(nthreads=2)
+            str(self.folder / "array.b2nd"), mode="r", dparams=blosc2.DParams(nthreads=self.threads)
         )
 
     def read(self, key: Any) -> Any:
         return self._array[key]
+
+
+class Blosc2Auto(Blosc2):
+    """The same with the chunks and blocks that Blosc2 chooses by itself."""
+
+    name = "blosc2-auto"
+    places: ClassVar[dict[str, Any]] = {}
+
+
+class NetCDF4(ArrayEngine):
+    """A NetCDF-4 variable through netCDF4: zlib and shuffle, as its users compress."""
+
+    name = "netcdf4"
+    modules = ("netCDF4",)
+
+    def write(self, values: Any) -> None:
+        path = self.folder / "array.nc"
+        with load("netCDF4").Dataset(path, "w") as file:
+            names = [f"d{axis}" for axis in range(values.ndim)]
+            for name, length in zip(names, values.shape, strict=True):
+                file.createDimension(name, length)
+            variable = file.createVariable(
+                "a",
+                values.dtype,
+                names,
+                compression="zlib",
+                complevel=1,
+                shuffle=True,
+                chunksizes=self._chunks(values),
+            )
+            variable[...] = values
+        sync_file(path)
+
+    def open(self) -> None:
+        self._file = load("netCDF4").Dataset(self.folder / "array.nc")
+        self._file.set_auto_mask(False)
+        self._array = self._file["a"]
+
+    def read(self, key: Any) -> Any:
+        return self._array[key]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Pcodec(ArrayEngine):
+    """pcodec's own standalone format in one file: a codec without partial reads."""
+
+    name = "pcodec"
+    modules = ("pcodec",)
+
+    def write(self, values: Any) -> None:
+        pcodec = load("pcodec")
+        path = self.folder / "array.pco"
+        path.write_bytes(
+            pcodec.standalone.simple_compress(values.reshape(-1), pcodec.ChunkConfig())
+        )
+        sync_file(path)
+
+    def open(self) -> None:
+        self._data = (self.folder / "array.pco").read_bytes()
+
+    def read(self, key: Any) -> Any:
+        return load("pcodec").standalone.simple_decompress(self._data)[key]
+
+
+class Npy(ArrayEngine):
+    """``np.save``; parts through a memory map."""
+
+    name = "npy"
+
+    def write(self, values: Any) -> None:
+        path = self.folder / "array.npy"
+        np.save(path, values)
+        sync_file(path)
+
+    def open(self) -> None:
+        self._array = np.load(self.folder / "array.npy", mmap_mode="r")
+
+    def read(self, key: Any) -> Any:
+        return np.array(self._array[key])
+
+
+class Memcpy(ArrayEngine):
+    """One copy into fresh memory, and that is all."""
+
+    name = "limit:memcpy"
+
+    def write(self, values: Any) -> None:
+        self._array = values.copy()
+
+    def open(self) -> None:
+        pass
+
+    def read(self, key: Any) -> Any:
+        return self._array[key].copy()
+
+
+class Disk(ArrayEngine):
+    """As many bytes as kist stores, written and synced."""
+
+    name = "limit:disk-stored"
+
+    def write(self, values: Any) -> None:
+        path = self.folder / "array.bin"
+        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        path.write_bytes(data[: self.like_bytes or len(data)].data)
+        sync_file(path)
+
+    def open(self) -> None:
+        raise NotOffered
+
+    def read(self, key: Any) -> Any:
+        raise NotOffered
 
 
 class Npz(ArrayEngine):
@@ -158,7 +281,7 @@ class Npz(ArrayEngine):
     def write(self, values: Any) -> None:
         path = self.folder / "array.npz"
         np.savez_compressed(path, a=values)
-        sync_path(path)
+        sync_file(path)
 
     def open(self) -> None:
         pass

@@ -13,19 +13,21 @@ import numpy as np
 from bench.engines.base import load
 from bench.measure import measure
 from bench.objects.arrays import Kist
-from bench.objects.steps import Steps
+from bench.steps import Steps, equal
+from bench.worker import Job
 
+TITLE = "Growing, overwriting, and working in blocks (kist alone)"
 N_APPENDS, N_OVERWRITES, FRAMES, FRAME = 10_000, 10_000, 400, (512, 512)
 
 ENGINES: dict[str, type[Kist]] = {Kist.name: Kist}
 
 
-def run(engine: Kist, steps: Steps, scale: float) -> None:
+def run(engine: Kist, steps: Steps, job: Job) -> None:
     """Grow, overwrite, then work in blocks."""
     kist = load("kist")
-    _grow(kist, engine, steps, max(50, int(N_APPENDS * scale)))
-    _overwrite(kist, engine, steps, max(20, int(N_OVERWRITES * scale)))
-    _blocks(kist, engine, steps, max(8, int(FRAMES * scale)))
+    _grow(kist, engine, steps, max(50, int(N_APPENDS * job.scale)))
+    _overwrite(kist, engine, steps, max(20, int(N_OVERWRITES * job.scale)))
+    _blocks(kist, engine, steps, max(8, int(FRAMES * job.scale)))
 
 
 def _grow(kist: Any, engine: Kist, steps: Steps, n: int) -> None:
@@ -47,10 +49,10 @@ def _grow(kist: Any, engine: Kist, steps: Steps, n: int) -> None:
             return store["a"][:]
 
     for _ in range(5):
-        steps.time("open and read, grown", lambda: read(grown), lambda a: np.array_equal(a, values))
-        steps.time("open and read, at once", lambda: read(once))
-    steps.seconds["append of ten, p50"] = [float(np.quantile(samples, 0.5))]
-    steps.seconds["append of ten, p99"] = [float(np.quantile(samples, 0.99))]
+        steps.time("open and read, grown", lambda: read(grown), lambda a: equal(a, values))
+        steps.time("open and read, at once", lambda: read(once), lambda a: equal(a, values))
+    steps.put("append of ten, p50", float(np.quantile(samples, 0.5)))
+    steps.put("append of ten, p99", float(np.quantile(samples, 0.99)))
     steps.note("grown over at once, bytes", grown.stat().st_size / once.stat().st_size)
 
 
@@ -64,11 +66,11 @@ def _overwrite(kist: Any, engine: Kist, steps: Steps, n: int) -> None:
         store["a"] = versions[0]
         for i in range(1, n):
             store["a"][...] = versions[i % 8]
-    steps.seconds["one overwrite"] = [(time.perf_counter() - start) / n]
+    steps.put("one overwrite", (time.perf_counter() - start) / n)
     steps.note("overwritten, bytes", path.stat().st_size)
     with kist.open(path) as store:
         if not np.array_equal(store["a"][:], versions[(n - 1) % 8]):
-            steps.wrong.append("one overwrite")
+            steps.wrong("one overwrite")
 
 
 def _blocks(kist: Any, engine: Kist, steps: Steps, n: int) -> None:
@@ -89,5 +91,5 @@ def _blocks(kist: Any, engine: Kist, steps: Steps, n: int) -> None:
 
     for name, call in (("write", write), ("read", read)):
         _, sample = measure(call)
-        steps.seconds[f"{name} in blocks"] = [sample.seconds]
+        steps.put(f"{name} in blocks", sample.seconds)
         steps.note(f"{name} in blocks, peak bytes", sample.peak_bytes)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
-import time
+import struct
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from bench import iocount
-from bench.engines.base import load
-from bench.objects.steps import Steps, Store
+from bench.engines.base import Engine, load
+from bench.engines.kist_store import kist_missing, warm_kist
+from bench.steps import Steps
+from bench.worker import Job
 
+TITLE = "A million small values by key"
 N_KEYS, N_GETS, N_PUTS = 1_000_000, 20_000, 200
 
 
-class SmallEngine(Store):
+class SmallEngine(Engine):
     """Small values by key."""
 
     @abstractmethod
@@ -44,7 +47,15 @@ class Kist(SmallEngine):
     """One key store in one file."""
 
     name = "kist"
-    modules: ClassVar[tuple[str, ...]] = ("kist",)
+    modules = ("kist",)
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return kist_missing()
+
+    @classmethod
+    def warm(cls) -> None:
+        warm_kist()
 
     def build(self, items: dict[str, float]) -> None:
         with load("kist").open(self.folder / "keys.kist", "w") as store:
@@ -68,6 +79,7 @@ class SQLite(SmallEngine):
     """A table without row ids, in WAL mode, every commit synced."""
 
     name = "sqlite"
+    modules = ("sqlite3",)
 
     def _connect(self) -> None:
         self._db = sqlite3.connect(self.folder / "keys.sqlite", isolation_level=None)
@@ -96,39 +108,65 @@ class SQLite(SmallEngine):
         self._db.close()
 
 
-ENGINES: dict[str, type[SmallEngine]] = {e.name: e for e in (Kist, SQLite)}
+class LMDB(SmallEngine):
+    """LMDB with the eight bytes of each value, synced at every commit as it does by itself."""
+
+    name = "lmdb"
+    modules = ("lmdb",)
+
+    def build(self, items: dict[str, float]) -> None:
+        self.open()
+        with self._db.begin(write=True) as transaction:
+            for key, value in items.items():
+                transaction.put(key.encode(), struct.pack("<d", value))
+        self.close()
+
+    def open(self) -> None:
+        self._db = load("lmdb").open(str(self.folder / "keys.lmdb"), map_size=1 << 36)
+
+    def get(self, key: str) -> Any:
+        with self._db.begin() as transaction:
+            return struct.unpack("<d", transaction.get(key.encode()))[0]
+
+    def put(self, key: str, value: float) -> None:
+        with self._db.begin(write=True) as transaction:
+            transaction.put(key.encode(), struct.pack("<d", value))
+
+    def close(self) -> None:
+        self._db.close()
 
 
-def run(engine: SmallEngine, steps: Steps, scale: float) -> None:
+ENGINES: dict[str, type[SmallEngine]] = {e.name: e for e in (Kist, SQLite, LMDB)}
+
+
+def run(engine: SmallEngine, steps: Steps, job: Job) -> None:
     """Build, get at random, put."""
-    n = max(1_000, int(N_KEYS * scale))
+    n = max(1_000, int(N_KEYS * job.scale))
     items = {f"key-{i:08d}": i * 0.5 for i in range(n)}
     steps.time("put in bulk", lambda: engine.build(items))
-    steps.note("bulk_per_second", n / steps.seconds["put in bulk"][-1])
+    steps.note("stored bytes", engine.stored_bytes())
     rng = np.random.default_rng(steps.turn)
     names = [f"key-{i:08d}" for i in rng.integers(0, n, N_GETS)]
     engine.open()
-    samples, right = [], True
-    for name in names:
-        start = time.perf_counter()
-        value = engine.get(name)
-        samples.append(time.perf_counter() - start)
-        right &= value == items[name]
-    steps.seconds["get, p50"] = [float(np.quantile(samples, 0.5))]
-    steps.seconds["get, p99"] = [float(np.quantile(samples, 0.99))]
-    if not right:
-        steps.wrong += ["get, p50", "get, p99", "put in bulk"]
-    samples, before = [], iocount.now()
-    for i, name in enumerate(names[:N_PUTS]):
-        start = time.perf_counter()
-        engine.put(name, i + 0.25)
-        samples.append(time.perf_counter() - start)
-    steps.seconds["durable put, p50"] = [float(np.quantile(samples, 0.5))]
-    if engine.name == "kist":  # SQLite's calls do not go through Python
+    steps.each(
+        "get",
+        (lambda name=name: engine.get(name) for name in names),
+        lambda i, found: found == items[names[i]],
+        tail=True,
+    )
+    if not steps.right("get"):
+        steps.wrong("put in bulk")
+    before = iocount.now()
+    done = steps.each(
+        "durable put",
+        (lambda i=i: engine.put(names[i], i + 0.25) for i in range(N_PUTS)),
+        tail=True,
+    )
+    if engine.name == "kist":  # the calls of the others do not go through Python
         spent = iocount.now() - before
-        steps.note("bytes_per_put", spent.write_bytes / N_PUTS)
-        steps.note("syncs_per_put", spent.syncs / N_PUTS)
-    last = {name: i + 0.25 for i, name in enumerate(names[:N_PUTS])}
+        steps.note("bytes per put", spent.write_bytes / done)
+        steps.note("syncs per put", spent.syncs / done)
+    last = {name: i + 0.25 for i, name in enumerate(names[:done])}
     if any(engine.get(name) != value for name, value in last.items()):
-        steps.wrong.append("durable put, p50")
+        steps.wrong("durable put", "durable put, p99")
     engine.close()
