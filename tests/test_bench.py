@@ -243,11 +243,11 @@ def test_command_runs_what_is_named_and_adds_it_to_an_earlier_run(
     common = f"--rows 500 --scale 0.001 --rounds 2 --folder {tmp_path} --json {out}"
     main = bench("__main__").main
     assert main(f"archive npy limit:memcpy {common}".split()) == 0
-    assert main(f"listing sqlite {common} --add {out} --report {report}".split()) == 0
+    assert main(f"lines npz-zlib {common} --rounds 1 --add {out} --report {report}".split()) == 0
     figures = json.loads(out.read_text())["workloads"]
     assert figures["archive"]["engines"]["npy"]["steps"]["one field"]["median_s"] > 0
     assert set(figures["archive"]["engines"]["npy"]["steps"]["one field"]["rounds_s"]) == {"0", "1"}
-    assert figures["listing"]["engines"]["sqlite"]["steps"]["open and list"]["verified"]
+    assert figures["lines"]["engines"]["npz-zlib"]["steps"]["read sine"]["verified"]
     assert capsys.readouterr().out.endswith(report.read_text())
     assert not list(tmp_path.glob("kist-bench-*"))
 

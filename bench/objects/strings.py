@@ -21,7 +21,7 @@ from bench.worker import Job
 TITLE = "A million strings: web addresses"
 N, N_TAKE, PART = 1_000_000, 1_000, "/basket"
 
-_HOSTS = [f"https://www.{word}.example.org" for word in ("shop", "news", "mail", "maps", "data")]
+_HOSTS = [f"https://{word}.example.org" for word in ("shop", "news", "mail", "maps", "data")]
 _PLACES = ["/item", "/article", "/basket", "/user/profile", "/search/results", "/static/img"]
 
 

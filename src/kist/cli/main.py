@@ -27,6 +27,7 @@ UNREADABLE: Final = 3
 VERBS: Final = {
     "attrs": "Print the attributes of a node or column.",
     "backup": "Copy a store that may be in use.",
+    "bench": "Time reads of a store on this machine.",
     "cat": "Print a table, an array or the keys of a key store.",
     "check": "Verify every byte of a store.",
     "compact": "Give unused space back to the file system.",
