@@ -86,6 +86,19 @@ def test_constants_prune_and_count_as_values_do(store: Any) -> None:
     assert table.where("k > 5").indices().tolist() == [7]
 
 
+def test_pages_that_came_later_count_in_older_row_groups(store: Any) -> None:
+    table = table_of(store)
+    table.add_column("k", 5)
+    table["k"][100:60_000] = 8  # the first row group gets a page, the second needs none
+    expected = np.full(len(table), 5)
+    expected[100:60_000] = 8
+    for dtype in ("i8", "f8"):
+        table.cast_column("k", dtype)
+        assert (table["k"][:] == expected).all()
+        assert table.where("k == 8").count() == 59_900
+    assert store.check().ok
+
+
 BAD: dict[str, tuple[type[Exception], str, Callable[[Any], Any]]] = {
     "exists": (DTypeError, "already a column 'a'", lambda t: t.add_column("a", 1)),
     "no name": (NodeNameError, "1 to 255 bytes", lambda t: t.add_column("", 1)),

@@ -38,7 +38,8 @@ class Model:
 
     def compute(self) -> None:
         for name, (needs, formula) in self.formulas.items():
-            self.columns[name] = formula(*(self.columns[need] for need in needs))
+            with np.errstate(all="ignore"):
+                self.columns[name] = formula(*(self.columns[need] for need in needs))
 
     def rows(self) -> Array:
         fields = [(name, values.dtype, values.shape[1:]) for name, values in self.columns.items()]
@@ -168,7 +169,8 @@ class Both:
         name = data.draw(st.sampled_from(names))
         wanted = np.dtype(KEYS[model.dtype_of(name).str[1:]])
         self.table.cast_column(name, wanted)
-        model.columns[name] = model.columns[name].astype(wanted)
+        with np.errstate(all="ignore"):
+            model.columns[name] = model.columns[name].astype(wanted)
 
     def append(self, n: int, seed: int, skip: bool) -> None:
         model = self.model
