@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kist._kernels.scratch import scratch
+from kist.codecs.dictionary import Dictionary
 from kist.codecs.pipeline import decode, encode
 from kist.codecs.recipe import Recipe
-from kist.codecs.registry import PLAIN
-from kist.codecs.stage import Stage
+from kist.codecs.registry import DICTIONARY, PLAIN
+from kist.codecs.stage import Shape, Stage
 from kist.codecs.stringpages import decode_strings, encode_strings
-from kist.codecs.values import is_stored_order
+from kist.codecs.values import form_of, is_stored_order
 from kist.engine.parallel import run
 from kist.engine.view import View
 from kist.errors import CodecError, CorruptDataError
@@ -129,6 +130,47 @@ def read_page(view: View, pointer: Pointer, out: Array, start: int, n_values: in
     stop = head.sector_span(sectors[-1])[1]
     data = memoryview(view.reader.read_part(pointer, head.size + at, stop - at))
     _decode(pointer, head, stages, data, at, sectors, out, start)
+
+
+def read_numbered(
+    view: View, pointer: Pointer, dtype: np.dtype[np.generic], n_values: int
+) -> tuple[Array, Array] | None:
+    """Return the items of a page with a dictionary, and the number of the item of each value.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of the column, in the byte order of files.
+    n_values : int
+        What the page must hold.
+
+    Returns
+    -------
+    (items, numbers) or None
+        None for a page without a dictionary.
+
+    Raises
+    ------
+    CorruptDataError
+        The page fails a checksum or does not decode.
+    """
+    head, stages = load_head(view, pointer)
+    check_size(pointer, head, n_values)
+    if len(stages) < 2 or stages[0].id != DICTIONARY or not n_values:
+        return None
+    data = memoryview(view.reader.read_part(pointer, head.size, pointer.length - head.size))
+    verify_page(pointer, head, data)
+    blocks = _stored_blocks(head, data, 0, range(len(head.ends)))
+    size = head.block_values
+    try:
+        loaded = Dictionary().load(stages[0].params, form_of(dtype), Shape(n_values, size))
+        numbers = np.empty(n_values, loaded.form)
+        decode(stages[1:], loaded.form, n_values, size, 0, blocks, numbers)
+        if int(numbers.max()) >= len(loaded.items):
+            raise CodecError(f"a number beyond the {len(loaded.items)} items of a dictionary")
+    except CodecError as error:
+        raise undecoded(pointer, error) from error
+    return np.frombuffer(loaded.items.tobytes(), dtype), numbers
 
 
 def read_body(view: View, pointer: Pointer, body: memoryview, out: Array) -> None:

@@ -24,9 +24,12 @@ from kist.model.tables.accumulators import (
 )
 from kist.model.tables.base import read_only
 from kist.model.tables.collected import Collected, Distinct, Quantile
-from kist.model.tables.grouping import Groups, Local, local_groups
+from kist.model.tables.grouping import Groups, Local, Numbered, local_groups, numbered
 from kist.model.tables.operands import Operand, all_leaves, nearest
-from kist.model.tables.rowset import RowSet
+from kist.model.tables.query import Found
+from kist.model.tables.read import Span
+from kist.model.tables.rowset import Ordered, RowSet, read_spans_of
+from kist.model.tables.state import TableState
 
 if TYPE_CHECKING:
     from kist.format.schema import Schema
@@ -263,6 +266,10 @@ class _Column:
             self.accumulator.merge(tuple(array[groups.present] for array in part), at)
 
 
+_Part = tuple[list[Array], Local, list[Any]]
+"""Keys of the groups among some rows, the groups, and what each column makes of them."""
+
+
 class _Run:
     """One pass over the rows."""
 
@@ -274,21 +281,41 @@ class _Run:
     def run(self) -> Groups:
         """Return the groups; the accumulators of the columns know them."""
         columns = self._columns
-        operands = [*self._keys, *(one.operand for one in columns if one.operand is not None)]
-        leaves = all_leaves(operands)
         groups = Groups([key.dtype for key in self._keys])
         ordered = any(one.accumulator.ordered for one in columns)
-        for parts in self._rows.map(leaves, partial(self._local, leaves), ordered=ordered):
-            for keys, local, found in parts:
+        rows = self._rows if ordered else self._rows.unordered()
+        if isinstance(rows, Ordered):
+            found = rows.map_found(partial(self._of_found, rows.state))
+        else:
+            leaves = all_leaves([*self._keys, *self._operands])
+            found = rows.map(leaves, partial(self._of_rows, leaves))
+        for parts in found:
+            for keys, local, results in parts:
                 at, _ = groups.number(keys)
-                for column, part in zip(columns, found, strict=True):
+                for column, part in zip(columns, results, strict=True):
                     column.merge(part, local, at)
                 groups.check(sum(one.accumulator.nbytes for one in columns), self._what)
         return groups
 
-    def _local(
-        self, leaves: Sequence[Leaf], arrays: list[Array], n: int
-    ) -> list[tuple[list[Array], Local, list[Any]]]:
+    @property
+    def _operands(self) -> list[Operand]:
+        return [one.operand for one in self._columns if one.operand is not None]
+
+    def _of_found(self, state: TableState, hit: Found) -> list[_Part]:
+        """Group the rows of one row group; keys in dictionaries are not even made."""
+        known: dict[int, Numbered] = {}
+        for place, key in enumerate(self._keys):
+            one = None if key.bound is not None else numbered(state, key.leaves[0], hit)
+            if one is not None:
+                known[place] = one
+        rest = [key for place, key in enumerate(self._keys) if place not in known]
+        leaves = all_leaves([*rest, *self._operands])
+        n = len(hit.ordinals)
+        arrays, _ = read_spans_of(state, leaves, [Span(hit.group, hit.ordinals, 0)], n)
+        some = {leaf.id: array for leaf, array in zip(leaves, arrays, strict=True)}
+        return [self._grouped(some, n, known)]
+
+    def _of_rows(self, leaves: Sequence[Leaf], arrays: list[Array], n: int) -> list[_Part]:
         found = []
         for start in range(0, n, _ROWS):
             size = min(_ROWS, n - start)
@@ -296,11 +323,17 @@ class _Run:
                 leaf.id: array[start * leaf.n_values : (start + size) * leaf.n_values]
                 for leaf, array in zip(leaves, arrays, strict=True)
             }
-            keys = [key.of(some, size) for key in self._keys]
-            local = local_groups(keys, size)
-            parts = [column.local(some, local) for column in self._columns]
-            found.append(([values[local.first] for values in keys], local, parts))
+            found.append(self._grouped(some, size, {}))
         return found
+
+    def _grouped(self, some: Mapping[int, Array], n: int, known: Mapping[int, Numbered]) -> _Part:
+        keys = [
+            known[place] if place in known else key.of(some, n)
+            for place, key in enumerate(self._keys)
+        ]
+        local = local_groups(keys, n)
+        parts = [column.local(some, local) for column in self._columns]
+        return [values[local.first] for values in keys], local, parts
 
 
 def first_ranks(rows: RowSet, leaves: Sequence[Leaf], what: str) -> Array:

@@ -7,7 +7,7 @@ equal to each other here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,10 +16,15 @@ from kist import options
 from kist._kernels.numbering import Numbering, TupleNumbering, key_words
 from kist._kernels.strings import missing_of, sizes
 from kist.codecs.strings import matrix_of
-from kist.errors import TooLargeError
+from kist.codecs.values import is_stored_order
+from kist.engine.pages import read_numbered
+from kist.errors import CorruptDataError, TooLargeError
+from kist.format.schema import Leaf
 from kist.model.tables.accumulators import grown
+from kist.model.tables.query import Found
+from kist.model.tables.state import TableState, located
 
-__all__ = ["Groups", "Local", "local_groups"]
+__all__ = ["Groups", "Local", "Numbered", "local_groups", "numbered"]
 
 Array = np.ndarray[Any, Any]
 
@@ -49,18 +54,64 @@ class Local(NamedTuple):
     first: Array
 
 
-def local_groups(keys: Sequence[Array], n: int) -> Local:
+class Numbered(NamedTuple):
+    """Values of a key that stand in a dictionary.
+
+    Attributes
+    ----------
+    items : ndarray
+        The distinct values.
+    numbers : ndarray of unsigned int, shape (n,)
+        Which of them each row has.
+    """
+
+    items: Array
+    numbers: Array
+
+    def __getitem__(self, rows: Array) -> Array:  # type: ignore[override]
+        """Return the values of some rows."""
+        found: Array = self.items[self.numbers[rows]]
+        return found
+
+
+def numbered(state: TableState, leaf: Leaf, hit: Found) -> Numbered | None:
+    """Return the values of a column in some rows of a page with a dictionary, without making them.
+
+    None where the page has none, where patches change it, or where few of its rows are wanted.
+    """
+    group, ordinals = hit.group, hit.ordinals
+    # Equal floats may be several items: 0.0 and -0.0.
+    if leaf.dtype.kind not in "biuSUmM" or leaf.n_values != 1 or not is_stored_order(leaf.dtype):
+        return None
+    if not group.is_pages or not leaf.dtype.itemsize or 4 * len(ordinals) < group.n_rows:
+        return None
+    page = state.list_pages(leaf).get((leaf.id, group.first))
+    if page is None or (group.patches and leaf.id in state.patched_leaves(group)):
+        return None
+    try:
+        found = read_numbered(state.view, page[0], leaf.dtype, group.n_rows)
+    except CorruptDataError as error:
+        raise located(error, state.path, ".".join(leaf.path), group.first) from error
+    if found is None or len(set(found[0].tolist())) < len(found[0]):
+        return None
+    items, numbers = found
+    if len(ordinals) < group.n_rows:
+        where = ordinals
+        numbers = numbers[slice(where.start, where.stop) if isinstance(where, range) else where]
+    return Numbered(items, numbers)
+
+
+def local_groups(keys: Sequence[Array | Numbered], n: int) -> Local:
     """Number the groups among some rows.
 
     Parameters
     ----------
-    keys : sequence of ndarray, shape (n,)
+    keys : sequence of ndarray or Numbered, of n rows
         Values of each key.
     """
     codes, size = np.zeros(n, np.int64), 1
     for values in keys:
-        for word in _words(values):
-            more, count = _coded(word, n)
+        for more, count in _codes(values, n):
             if count == 1:
                 continue  # most words of fixed-width text are the same everywhere
             if size == 1:
@@ -75,6 +126,15 @@ def local_groups(keys: Sequence[Array], n: int) -> Local:
     counts = np.bincount(codes, minlength=size)
     present = np.flatnonzero(counts)
     return Local(codes, counts, present, _first_rows(codes, counts)[present])
+
+
+def _codes(values: Array | Numbered, n: int) -> Iterator[tuple[Array, int]]:
+    """Yield small numbers that are equal together where values are, and their limits."""
+    if isinstance(values, Numbered):
+        yield values.numbers.astype(np.int64), len(values.items)
+        return
+    for word in _words(values):
+        yield _coded(word, n)
 
 
 def _coded(word: Array, n: int) -> tuple[Array, int]:

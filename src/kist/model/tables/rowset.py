@@ -358,6 +358,10 @@ class Ordered(RowSet):
             n = len(hit.ordinals)
             return work(*read_spans_of(self.state, leaves, [Span(hit.group, hit.ordinals, 0)], n))
 
+        return self.map_found(one)
+
+    def map_found(self, one: Callable[[Found], T]) -> Iterator[T]:
+        """Yield what a function makes of the rows of each group; it may run on several threads."""
         for some in self.found():
             yield from run([partial(one, hit) for hit in some])
 
