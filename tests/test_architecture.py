@@ -49,8 +49,8 @@ BASE: dict[str, set[str] | None] = {
 }
 # What the extras bring: inside functions only, so that kist works without them.
 EXTRAS = {
-    "cryptography", "dask", "duckdb", "fsspec", "h5py", "hdf5plugin", "netCDF4", "pandas",
-    "polars", "psutil", "pyarrow", "tables", "xarray", "zarr",
+    "IPython", "cryptography", "dask", "duckdb", "fsspec", "h5py", "hdf5plugin", "ipython",
+    "matplotlib", "netCDF4", "pandas", "polars", "psutil", "pyarrow", "tables", "xarray", "zarr",
 }  # fmt: skip
 EXTRAS_ONLY_IN: dict[str, set[str]] = {"cryptography": {"crypto"}}
 # CPython's, for its own tests; it may be missing.
@@ -63,7 +63,7 @@ MAX_LINES = 600
 # Modules that run code from bytes -> files that may import them. `allow_pickle=True`
 # is the only way that leads there.
 RUNS_CODE = {"pickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
-RUNS_CODE_IN: dict[str, set[str]] = {}
+RUNS_CODE_IN: dict[str, set[str]] = {"pickle": {"model/shelf.py"}}
 
 
 class Import(NamedTuple):

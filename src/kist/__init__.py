@@ -40,6 +40,7 @@ __all__ = [
     "Selection",
     "SelectionError",
     "ShapeError",
+    "Shelf",
     "SnapshotError",
     "SnapshotExpiredError",
     "StaleHandleError",
@@ -62,11 +63,13 @@ __all__ = [
     "evaluate",
     "expr",
     "load",
+    "load_ipython_extension",
     "open",
     "options",
     "salvage",
     "save",
     "savez",
+    "shelf",
 ]
 
 # As in pyproject.toml; asking the installed distribution would take longer than all else here.
@@ -81,16 +84,19 @@ _HOMES = {
     "Row": "kist.model.tables.selection",
     "SalvageReport": "kist.model.salvage.report",
     "Selection": "kist.model.tables.selection",
+    "Shelf": "kist.model.shelf",
     "Store": "kist.model.store",
     "Table": "kist.model.tables.table",
     "convert": "kist.bridges.convert",
     "evaluate": "kist.model.evaluation.run",
     "expr": "kist.query",
     "load": "kist.bridges.savez",
+    "load_ipython_extension": "kist.integrations.ipython",
     "open": "kist.model.store",
     "salvage": "kist.model.salvage.run",
     "save": "kist.bridges.savez",
     "savez": "kist.bridges.savez",
+    "shelf": "kist.model.shelf",
 }
 
 if TYPE_CHECKING:
@@ -139,12 +145,14 @@ if TYPE_CHECKING:
         UnsupportedVersionError,
         WrongSecretError,
     )
+    from kist.integrations.ipython import load_ipython_extension
     from kist.model.arrays.array import Array
     from kist.model.evaluation.run import evaluate
     from kist.model.group import Group
     from kist.model.keystores.keystore import KeyStore
     from kist.model.salvage.report import SalvageReport
     from kist.model.salvage.run import salvage
+    from kist.model.shelf import Shelf, shelf
     from kist.model.store import Store, open
     from kist.model.tables.selection import Row, Selection
     from kist.model.tables.table import Column, Table

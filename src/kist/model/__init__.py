@@ -4,8 +4,8 @@ Four packages for what a store holds: `tables`, `arrays`, `keystores`, and `fram
 and Arrow on their way in and out. `evaluation` computes expressions over whole arrays and columns.
 Beside them, in the order in which one meets them:
 
-- `store`: `open` and the open file. `group`, with `group_tables`, `group_arrays`,
-  `group_keystores` and what these share in `group_maker`. `node`: what all nodes have.
+- `store`: `open` and the open file. `shelf`: a dictionary in one. `group`, with `group_tables`,
+  `group_arrays`, `group_keystores` and what these share in `group_maker`. `node`: what all have.
   `attributes`: small named values on nodes and columns.
 - `paths`: which names are allowed. `directory`: the hierarchy as records of the map. `copying`.
 - `session`: who sees which state, and whose turn it is to write. `transactions`: the blocks of

@@ -1,0 +1,5 @@
+"""kist in other programs: they use its public names, and are imported when they are there.
+
+- `ipython`: ``%load_ext kist`` and ``%kist``.
+- `plot`: quick looks at columns and arrays with Matplotlib.
+"""
