@@ -73,6 +73,17 @@ def test_any_key_sorts_as_its_values_with_the_missing_last(values: Array, descen
     assert found == plain_order(listed, missing.tolist(), descending)
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", ">f8", "g", "c8", "c16", "M8[s]", "m8[D]"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_what_is_missing_is_last_either_way(dtype: str, descending: bool) -> None:
+    missing = "NaT" if dtype[0] in "mM" else -np.float64("nan")
+    values = np.zeros(5, dtype)
+    values[[0, 3]] = missing
+    values[1], values[2], values[4] = 1, 3, 2
+    found = stable_order(sortable(values, descending=descending)).tolist()
+    assert found == [*([2, 4, 1] if descending else [1, 4, 2]), 0, 3]
+
+
 def test_strings_sort_by_code_points_with_the_missing_last() -> None:
     texts = ["b", None, "a\0", "", "a", "ä" * 300, "b", "\U0001f600"]
     values = np.array(texts, np.dtypes.StringDType(na_object=None))

@@ -221,6 +221,18 @@ def test_extremes_come_from_statistics_where_these_know(
     assert t["price"].min() == np.delete(rows["price"], [5, 6, n - 1]).min()
 
 
+def test_a_nan_among_values_that_are_no_better_is_still_found(store: Any) -> None:
+    rows = trades(2 * 65_536)
+    rows["price"][65_536:] += 5
+    store["t"] = rows
+    t = store["t"]
+    t["price"][70_000] = np.nan
+    assert np.isnan(t["price"].min()) and t["price"].min(skipna=True) == rows["price"].min()
+    t["price"][70_000] = 7.0
+    t.append(np.array([(b"", np.nan, 0, 0)], rows.dtype))
+    assert np.isnan(t["price"].min())
+
+
 def test_a_sort_of_more_than_memory_leaves_no_file(
     store: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
