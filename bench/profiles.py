@@ -1,0 +1,199 @@
+"""Where the time of one step goes, by layer: ``python -m bench.profiles [step ...]``.
+
+A timer of the processor time interrupts the process a thousand times a second. What runs then is
+charged to the innermost function of kist on the stack, and so to a layer; work in C is charged to
+the function that called it. All threads of kist count alike. Nothing is instrumented, so the
+shares are those of a normal run (a tracing profiler charges Python calls two to three times).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from bench.workloads import iter_blocks, table
+
+INTERVAL_S = 0.001
+SECONDS = 4.0
+"""How long a step is repeated."""
+
+LAYERS: dict[str, tuple[str, ...]] = {
+    "Blosc2, pcodec (C)": ("codecs/libblosc.py", "codecs/pco.py"),
+    "checksums (C)": ("format/checksum.py", "verify_sectors"),
+    "system calls": ("storage/", "_flush"),
+    "NumPy kernels": ("_kernels/", "copy_values"),
+    "codecs": ("codecs/",),
+    "engine": ("engine/", "format/"),
+    "model": ("model/", "query/", "indexes/"),
+}
+"""Layer -> beginnings of files of kist, or names of functions; the first that fits counts."""
+
+Step = Callable[[], object]
+
+
+def _layer(frame: FrameType | None) -> str | None:
+    """Return the layer of the innermost function of kist, None when kist is not running."""
+    while frame is not None:
+        path = frame.f_code.co_filename.replace(os.sep, "/")
+        at = path.rfind("/kist/")
+        if at >= 0:
+            inside = path[at + len("/kist/") :]
+            for layer, marks in LAYERS.items():
+                for mark in marks:
+                    if inside.startswith(mark) or frame.f_code.co_name == mark:
+                        return layer
+            return "other"
+        frame = frame.f_back
+    return None
+
+
+class Sampler:
+    """Counts layers while it is open."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def _sample(self, number: int, frame: FrameType | None) -> None:
+        main = self._main
+        for thread, top in sys._current_frames().items():
+            layer = _layer(frame if thread == main else top)
+            if layer is not None and not (thread == main and self._waits(frame)):
+                self.counts[layer] += 1
+
+    @staticmethod
+    def _waits(frame: FrameType | None) -> bool:
+        """Whether the main thread only waits for other threads of kist."""
+        return frame is not None and frame.f_code.co_filename.endswith("threading.py")
+
+    def __enter__(self) -> Sampler:
+        self._main = threading.main_thread().ident
+        self._old = signal.signal(signal.SIGPROF, self._sample)
+        signal.setitimer(signal.ITIMER_PROF, INTERVAL_S, INTERVAL_S)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, self._old)
+
+
+def _durable(folder: Path) -> Iterator[tuple[str, Step]]:
+    import kist
+
+    store = kist.open(folder / "durable.kist", "w")
+    runs = store.create_keystore("runs")
+    value = os.urandom(400)
+    count = iter(range(10**9))
+    yield "put of 400 bytes, durable", lambda: runs.__setitem__(f"k{next(count)}", value)
+    rows = next(iter_blocks(65_536, seed=1))
+    grown = store.create_table("grown", rows[:0])
+    yield "append of 10 rows x 50, durable", lambda: grown.append(rows[:10])
+    yield "append of 10,000 rows x 50, durable", lambda: grown.append(rows[:10_000])
+    yield "get of 400 bytes", lambda: runs["k5"]
+    store.close()
+
+
+def _archive(folder: Path) -> Iterator[tuple[str, Step]]:
+    import kist
+
+    rows = table(1_000_000)
+    store = kist.open(folder / "archive.kist", "w")
+    number = iter(range(10**9))
+
+    def write() -> None:
+        store.create_table(f"t{next(number)}", rows)
+
+    yield "write 1M x 50, durable", write
+    t = store.create_table("t", rows)
+    field = rows.dtype.names[0]
+    places = np.random.default_rng(1).integers(0, len(rows), 100_000)
+    pair = t[[rows.dtype.names[0], rows.dtype.names[25]]]
+    some = iter(places.tolist() * 1000)
+    yield "read all 1M x 50 to a recarray", lambda: t[:]
+    yield "one field of 1M", lambda: t[field][:]
+    yield "single row, elsewhere", lambda: t[next(some)]
+    yield "single row, near the last", lambda: t[5000]
+    yield "100k random rows x 2 fields", lambda: pair[places]
+    yield "where, 1 % unclustered", lambda: t.where("count0 == 1")[:]
+    store.close()
+
+
+def _volume(folder: Path) -> Iterator[tuple[str, Step]]:
+    import kist
+
+    n = 256
+    x = np.linspace(0, 6, n, dtype="f4")
+    values = np.sin(x)[:, None, None] * np.cos(2 * x)[None, :, None] + np.sin(3 * x)
+    values += np.random.default_rng(0).normal(0, 1e-4, values.shape)
+    with kist.open(folder / "volume.kist", "w") as store:
+        array = store.create_array("v", values.astype("f4"), codec="lz4+shuffle")
+        rng = np.random.default_rng(2)
+
+        def cube() -> Any:
+            a, b, c = rng.integers(0, n - 32, 3)
+            return array[a : a + 32, b : b + 32, c : c + 32]
+
+        yield "cube of 32 x 32 x 32 in 256^3 f4", cube
+        for axis in range(3):
+            index: list[Any] = [slice(None)] * 3
+            index[axis] = n // 3
+            where = tuple(index)
+            yield f"plane along axis {axis} of 256^3 f4", lambda where=where: array[where]
+
+
+GROUPS = (_durable, _archive, _volume)
+
+
+def measure(step: Step, seconds: float = SECONDS) -> tuple[float, int, Counter[str]]:
+    """Return median seconds of a call, calls, and samples by layer; the first call warms up."""
+    step()
+    times = []
+    with Sampler() as sampler:
+        end = time.perf_counter() + seconds
+        while not times or time.perf_counter() < end:
+            start = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - start)
+    return statistics.median(times), len(times), sampler.counts
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds * 1e3:,.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:,.0f} us"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Profile the steps whose name holds one of the words, or all; print a Markdown table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.profiles", description=main.__doc__)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each step")
+    parser.add_argument("--folder", type=Path, help="where to work; a disk, not memory")
+    options = parser.parse_args(arguments)
+    columns = [*LAYERS, "other"]
+    print("| step | a call | " + " | ".join(columns) + " |")
+    print("|---|---:|" + "---:|" * len(columns), flush=True)
+    with tempfile.TemporaryDirectory(prefix="kist-bench-", dir=options.folder) as place:
+        for group in GROUPS:
+            for name, step in group(Path(place)):
+                if options.words and not any(word in name for word in options.words):
+                    continue
+                median, _, counts = measure(step, options.seconds)
+                total = max(1, counts.total())
+                shares = " | ".join(f"{counts[c] / total:.0%}" for c in columns)
+                print(f"| {name} | {_shown(median)} | {shares} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
