@@ -66,10 +66,12 @@ __all__ = [
     "load_ipython_extension",
     "open",
     "options",
+    "pack",
     "salvage",
     "save",
     "savez",
     "shelf",
+    "unpack",
 ]
 
 # As in pyproject.toml; asking the installed distribution would take longer than all else here.
@@ -93,10 +95,12 @@ _HOMES = {
     "load": "kist.bridges.savez",
     "load_ipython_extension": "kist.integrations.ipython",
     "open": "kist.model.store",
+    "pack": "kist.model.packing",
     "salvage": "kist.model.salvage.run",
     "save": "kist.bridges.savez",
     "savez": "kist.bridges.savez",
     "shelf": "kist.model.shelf",
+    "unpack": "kist.model.packing",
 }
 
 if TYPE_CHECKING:
@@ -150,6 +154,7 @@ if TYPE_CHECKING:
     from kist.model.evaluation.run import evaluate
     from kist.model.group import Group
     from kist.model.keystores.keystore import KeyStore
+    from kist.model.packing import pack, unpack
     from kist.model.salvage.report import SalvageReport
     from kist.model.salvage.run import salvage
     from kist.model.shelf import Shelf, shelf

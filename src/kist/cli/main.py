@@ -41,6 +41,7 @@ VERBS: Final = {
     "info": "Show what is known about a store or a node.",
     "ls": "List the nodes of a group.",
     "mv": "Give a node another name or place.",
+    "pack": "Pack a file or stream, smaller and with checksums.",
     "rm": "Remove nodes, with everything below them.",
     "salvage": "Save what is whole of a broken store into a new one.",
     "schema": "Print the columns of tables and the dtypes of arrays.",
@@ -48,6 +49,7 @@ VERBS: Final = {
     "stats": "Print count, least, greatest, mean of columns and arrays.",
     "tail": "Show the last rows, elements or keys of a dataset.",
     "tree": "Draw what a store holds.",
+    "unpack": "Unpack what was packed.",
     "where": "Print the rows of a table for which a condition holds.",
 }
 

@@ -22,6 +22,7 @@ SLOT_MAGIC: Final = b"SLOT"
 COMMIT_MAGIC: Final = b"CMIT"
 PAGE_MAGIC: Final = b"KP"
 BUNDLE_MAGIC: Final = b"KV"
+PACKED_MAGIC: Final = b"\x89KPACK\r\n"
 
 SUPER_OFFSET: Final = 0x0000
 SLOT_OFFSETS: Final = (0x1000, 0x2000)
@@ -248,5 +249,30 @@ BUNDLE_HEAD: Final = FieldTable(
         ("reserved0", "x", "zero"),
         ("n_parts", "I", "parts"),
         ("value_length", "I", "bytes of the plain value; zero when it is the last part"),
+    ),
+)
+
+PACKED_HEAD: Final = FieldTable(
+    "Packed head",
+    (
+        ("magic", "8s", "89 4B 50 41 43 4B 0D 0A"),
+        ("version", "B", "1"),
+        ("kind", "B", "1 bytes of a file or stream, 2 a value"),
+        ("reserved0", "6x", "zeros"),
+        ("sum", "Q", "XXH3-64 of all bytes before"),
+    ),
+)
+
+PACKED_RECORD: Final = FieldTable(
+    "Packed record",
+    (
+        ("type", "4s", "PAGE, VALU or DONE"),
+        ("head", "I", "bytes of the body that `head_sum` covers"),
+        ("length", "Q", "bytes of the body, which follows"),
+        ("start", "Q", "bytes of what was packed that stand before this record"),
+        ("n_values", "I", "values of a page, else 0"),
+        ("dtype", "12s", "their dtype as NumPy writes it, such as <f8, then zeros"),
+        ("head_sum", "16s", "XXH3-128 of the first `head` bytes of the body"),
+        ("sum", "Q", "XXH3-64 of all bytes of the record before"),
     ),
 )

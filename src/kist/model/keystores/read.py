@@ -21,7 +21,17 @@ from kist.format.values import Pointer, unpack_record
 if TYPE_CHECKING:
     from kist.engine import View
 
-__all__ = ["load", "load_part", "open_bundle", "pointer_of", "unpack", "unpack_many"]
+__all__ = [
+    "assemble",
+    "empty",
+    "finished",
+    "load",
+    "load_part",
+    "open_bundle",
+    "pointer_of",
+    "unpack",
+    "unpack_many",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -101,7 +111,7 @@ def load(view: View, pointer: Pointer) -> Any:
     else:
         for task in tasks:
             task()
-    return assemble(bundle, lambda number: _finished(bundle.parts[number], arrays[number]))
+    return assemble(bundle, lambda number: finished(bundle.parts[number], arrays[number]))
 
 
 def assemble(bundle: Bundle, part: Callable[[int], Any]) -> Any:
@@ -159,7 +169,7 @@ def empty(part: Part, size: int | None = None) -> Array:
         ) from error
 
 
-def _finished(part: Part, array: Array) -> Any:
+def finished(part: Part, array: Array) -> Any:
     if part.kind == PartKind.ARRAY:
         return array
     if part.kind == PartKind.BYTEARRAY:
@@ -177,4 +187,4 @@ def load_part(view: View, pointer: Pointer, part: Part) -> Any:
     """Read one part of a bundle whole."""
     array = empty(part)
     run(list(_fill(view, pointer, part, None, array)))
-    return _finished(part, array)
+    return finished(part, array)

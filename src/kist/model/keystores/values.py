@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from kist.engine import Transaction
     from kist.format.checksum import Buffer
 
-__all__ = ["Recipes", "Split", "split", "write_bundles"]
+__all__ = ["Recipes", "Split", "bundle_of", "encode_pages", "split", "write_bundles"]
 
 Array = np.ndarray[Any, Any]
 
@@ -241,6 +241,16 @@ def write_bundles(
     TooLargeError
         One value has more parts than one head can name.
     """
+    pages = encode_pages(values, recipes)
+    pointers = txn.write([Frame(FRAME_BUNDLE, node, 0, 0, *bundle_of(v, pages)) for v in values])
+    return [
+        pack_record(pack_bundle_payload(value.nbytes), (pointer,))
+        for value, pointer in zip(values, pointers, strict=True)
+    ]
+
+
+def encode_pages(values: Sequence[Split], recipes: Recipes) -> Iterator[Page]:
+    """Encode the pages of all parts of some values, in order, on threads if it is worth it."""
     tasks = []
     most = 0
     for value in values:
@@ -251,15 +261,11 @@ def write_bundles(
                 partial(recipes.encode, number, flat, at, min(at + step, flat.size))
                 for at in range(0, flat.size, step)
             ]
-    pages = iter(run(tasks) if most >= THREAD_VALUES else [task() for task in tasks])
-    pointers = txn.write([_frame(node, value, pages) for value in values])
-    return [
-        pack_record(pack_bundle_payload(value.nbytes), (pointer,))
-        for value, pointer in zip(values, pointers, strict=True)
-    ]
+    return iter(run(tasks) if most >= THREAD_VALUES else [task() for task in tasks])
 
 
-def _frame(node: int, value: Split, pages: Any) -> Frame:
+def bundle_of(value: Split, pages: Iterator[Page]) -> tuple[bytes, list[Buffer]]:
+    """Return the head of a value's bundle and what follows it, taking its pages from `pages`."""
     parts: list[Part] = []
     body: list[Buffer] = []
     padding = 0
@@ -278,4 +284,4 @@ def _frame(node: int, value: Split, pages: Any) -> Frame:
     head = pack_bundle_head(value.plain, parts)
     if len(head) > MAX_HEAD:
         raise TooLargeError(f"a value with {len(parts):,} large parts; store it as several values")
-    return Frame(FRAME_BUNDLE, node, 0, 0, head, body)
+    return head, body
