@@ -67,6 +67,7 @@ __all__ = [
     "open",
     "options",
     "pack",
+    "plot",
     "salvage",
     "save",
     "savez",
@@ -96,6 +97,7 @@ _HOMES = {
     "load_ipython_extension": "kist.integrations.ipython",
     "open": "kist.model.store",
     "pack": "kist.model.packing",
+    "plot": "kist.integrations.plot",
     "salvage": "kist.model.salvage.run",
     "save": "kist.bridges.savez",
     "savez": "kist.bridges.savez",
@@ -150,6 +152,7 @@ if TYPE_CHECKING:
         WrongSecretError,
     )
     from kist.integrations.ipython import load_ipython_extension
+    from kist.integrations.plot import plot
     from kist.model.arrays.array import Array
     from kist.model.evaluation.run import evaluate
     from kist.model.group import Group

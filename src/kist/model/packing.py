@@ -392,7 +392,7 @@ def _npy_head(first: bytes) -> tuple[int, np.dtype[Any]]:
             else np.lib.format.read_array_header_2_0
         )
         _, _, dtype = reader(file)
-        return file.tell(), plain_dtype(dtype)
+        return int(file.tell()), plain_dtype(dtype)
     except (ValueError, TypeError, ConversionError):  # it is packed as bytes then
         return 0, np.dtype("u1")
 
@@ -400,7 +400,7 @@ def _npy_head(first: bytes) -> tuple[int, np.dtype[Any]]:
 def plain_dtype(dtype: Any) -> np.dtype[Any]:
     """Return the dtype of pages for values of a dtype: numbers whose bytes come back exactly."""
     try:
-        wanted = np.dtype(dtype)
+        wanted: np.dtype[Any] = np.dtype(dtype)
     except TypeError as error:
         raise ConversionError(f"{dtype!r} is no dtype") from error
     if wanted.hasobject or not wanted.itemsize:
