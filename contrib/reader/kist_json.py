@@ -269,6 +269,12 @@ def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
         }
         if computed:
             result["computed"] = computed
+        indexes = {
+            index.name: {"columns": index.columns, "unique": index.unique}
+            for index in view.indexes(path)
+        }
+        if indexes:
+            result["indexes"] = indexes
         columns = view.column_attributes(path)
         if columns:
             result["column_attributes"] = {

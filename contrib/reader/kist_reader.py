@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from kist_arrays import ArraySchema, read_array, read_array_schema
+from kist_indexes import Index, read_indexes
 from kist_keystore import Key, read_entry, read_key
 from kist_pages import Page, form_of, from_little
 from kist_pieces import read_ordinals
@@ -296,6 +297,13 @@ class View:
             raise Damage("row group: number of live rows")
         return live
 
+    def indexes(self, path: str) -> list[Index]:
+        """The indexes of a table, with runs where these count; all that they say is checked."""
+        node = self.nodes[path].id
+        _, tail = self._groups(node)
+        stamp = b"" if tail is None else Cursor(tail.payload, "tail").all("BQQI8s")[4]
+        return read_indexes(self.store, self._of(node, "I"), self.schema(path), stamp)
+
     def keystore(self, path: str) -> Iterator[tuple[Key, Any]]:
         """The keys and values of a key store, in order."""
         node = self.nodes[path]
@@ -340,6 +348,7 @@ class View:
             "A": b"BLOB",
             "C": b"NPAG",
             "G": b"ROWS",
+            "I": b"NPAG",
             "K": b"KVAL",
             "P": b"NPAG",
             "S": b"BLOB",
@@ -354,6 +363,7 @@ class View:
                 self.attributes(path, column)
             if node.kind == "table":
                 self.table(path)
+                self.indexes(path)
             if node.kind == "array":
                 self.array(path)
             if node.kind == "key store":

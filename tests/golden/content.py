@@ -39,6 +39,8 @@ class Table:
     """The dtypes of columns of strings, which are object fields of `rows`."""
     computed: Mapping[str, tuple[str, bool, Any]] = field(default_factory=dict)
     """Expression, whether it is virtual, and dtype. Virtual columns are not in `rows`."""
+    indexes: Mapping[str, tuple[Sequence[str], bool]] = field(default_factory=dict)
+    """Columns of each index, and whether it is unique."""
 
 
 @dataclass
@@ -89,7 +91,8 @@ def content_of(group: Any) -> Group:
             }
             stored = [c for c in node.columns if c not in texts or not texts[c][1]]
             rows = node[:] if len(stored) == len(node.columns) else node[stored][:]
-            children[name] = Table(rows, dict(node.attrs), columns, strings, texts)
+            indexes = {index.name: (index.columns, index.unique) for index in node.indexes}
+            children[name] = Table(rows, dict(node.attrs), columns, strings, texts, indexes)
     return Group(children, dict(group.attrs))
 
 
@@ -120,6 +123,11 @@ def describe(node: Group | Table | KeyStore | NdArray) -> Json:
         found["computed"] = {
             name: {"expression": text, "virtual": virtual, "dtype": describe_dtype(dtype)}
             for name, (text, virtual, dtype) in node.computed.items()
+        }
+    if node.indexes:
+        found["indexes"] = {
+            name: {"columns": list(columns), "unique": unique}
+            for name, (columns, unique) in node.indexes.items()
         }
     if node.column_attrs:
         found["column_attributes"] = {

@@ -745,6 +745,47 @@ def altered(path: Path) -> tuple[Group, list[tuple[str, int, Group]]]:
     return Group({"t": table}), [("before", before, tagged)]
 
 
+@maker
+def indexes(path: Path) -> Group:
+    """Indexes of one and of several words; deleted rows, changed keys, new rows, a column gone."""
+    text = np.dtypes.StringDType(na_object=None)
+    rows = np.zeros(
+        9_000, [("id", "i4"), ("x", "f8"), ("s", "S12"), ("t", "M8[s]"), ("gone", "u1"),
+                ("text", "O")],
+    )  # fmt: skip
+    rows["id"] = (ramp(9_000) * 7) % 9_001
+    rows["x"] = (ramp(9_000) % 500) / 4 - 50
+    rows["x"][::90] = np.nan
+    rows["s"] = [b"name %d" % (number % 97) for number in range(9_000)]
+    rows["t"] = (ramp(9_000) * 31 % 1_000).astype("M8[s]")
+    rows["text"] = [None if i % 50 == 0 else f"no {i % 300}" for i in range(9_000)]
+    dtype = {name: text if name == "text" else rows.dtype[name] for name in rows.dtype.names}
+    with kist.open(path, "x") as store:
+        t = store.create_table("t", dtype=dtype)
+        t.append({name: rows[name] for name in rows.dtype.names})
+        t.create_index("id", "x", unique=True)
+        t.create_index("gone")
+        t.create_index("s", "t", name="by name")
+        t.create_index("x")
+        t.create_index("text")
+        t.drop_column("gone")
+        t.delete(slice(100, 200))
+        t["x"][300:305] = 1.5
+        at = np.array([5], "M8[s]")
+        t.append({"id": [-1], "x": [0.5], "s": ["last"], "t": at, "text": ["tail"]})
+    dropped = [name for name in rows.dtype.names if name != "gone"]
+    kept = np.zeros(8_901, [(name, rows.dtype[name]) for name in dropped])
+    for name in dropped:
+        kept[name][:-1] = np.delete(rows[name], slice(100, 200))
+    kept["x"][300:305] = 1.5
+    kept[-1] = (-1, 0.5, b"last", np.datetime64(5, "s"), "tail")
+    listed = {
+        "id,x": (["id", "x"], True), "by name": (["s", "t"], False), "x": (["x"], False),
+        "text": (["text"], False),
+    }  # fmt: skip
+    return Group({"t": Table(kept, strings={"text": text}, indexes=listed)})
+
+
 # Making them
 
 

@@ -121,6 +121,37 @@ def deletions(node: int) -> Range:
     return _kind(node, b"X")
 
 
+def indexes(node: int) -> Range:
+    """All records of the indexes of a table: the state, then each index and its runs."""
+    return _kind(node, b"I")
+
+
+def index_state(node: int) -> bytes:
+    """What all indexes of a table have in common."""
+    return _NODE_COLUMN.pack(node, b"I", 0)
+
+
+def index(node: int, number: int) -> bytes:
+    """What an index is; numbers begin at 1."""
+    return _NODE_COLUMN.pack(node, b"I", number)
+
+
+def index_records(node: int, number: int) -> Range:
+    """An index and its runs."""
+    return prefix_range(_NODE_COLUMN.pack(node, b"I", number))
+
+
+def index_run(node: int, number: int, row: int) -> bytes:
+    """The run of an index that begins at a row id."""
+    return _PAGE.pack(node, b"I", number, row)
+
+
+def index_runs(node: int, number: int) -> Range:
+    """All runs of an index, in order of their rows."""
+    start = _NODE_COLUMN.pack(node, b"I", number)
+    return start + b"\0", after_prefix(start)
+
+
 def bounds(node: int) -> bytes:
     """How far an array reaches, or how much a key store holds."""
     return _NODE.pack(node, b"B")
@@ -218,7 +249,7 @@ def kind_of(key: bytes) -> bytes:
 
 
 def row_of(key: bytes) -> int:
-    """Row id in the key of a row group, page, deletion set or patch (there: of its group).
+    """Row id in the key of a row group, page, run, deletion set or patch (there: of its group).
 
     Raises
     ------
@@ -226,13 +257,13 @@ def row_of(key: bytes) -> int:
         The key is too short.
     """
     try:
-        return int(_Q.unpack_from(key, 13 if key[8:9] == b"P" else 9)[0])
+        return int(_Q.unpack_from(key, 13 if key[8:9] in b"PI" else 9)[0])
     except struct.error:
         raise CorruptDataError(f"the key {key.hex()} of a table is cut off") from None
 
 
 def leaf_of(key: bytes) -> int:
-    """Leaf id in the key of a page, or column id in the key of an attribute."""
+    """Leaf id in the key of a page, column id in that of an attribute, number of an index."""
     return int.from_bytes(key[9:13], "big")
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "can_be_key",
     "is_exact",
     "joined",
+    "key_number",
     "missing_word",
     "n_words",
     "number_of",
@@ -112,6 +113,13 @@ def search_key(number: Key, n: int) -> Any:
     return np.array(number.to_bytes(8 * n, "big"), f"S{8 * n}")
 
 
+def key_number(key: Any, n: int) -> Key:
+    """Return a key of `n` words, as `joined` has it, as a number."""
+    if n == 1:
+        return int(key)
+    return int.from_bytes(bytes(key).ljust(8 * n, b"\0"), "big")
+
+
 def number_of(dtype: np.dtype[Any], value: Any) -> tuple[Key, bool] | None:
     """Return the key of a constant, and whether no other value of the dtype's order has it.
 
@@ -125,7 +133,7 @@ def number_of(dtype: np.dtype[Any], value: Any) -> tuple[Key, bool] | None:
             return None
         return int(words_of(np.array([value]))[0][0]), True
     if kind == "f":
-        if not value == value:
+        if value != value:
             return None
         with np.errstate(over="ignore"):
             near = np.float64(value)

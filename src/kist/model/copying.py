@@ -27,6 +27,7 @@ _FRAME_TYPES = {
     b"K": FRAME_BUNDLE,
     b"P": FRAME_PAGE,
     b"C": FRAME_PAGE,
+    b"I": FRAME_PAGE,
     b"G": FRAME_ROWS,
     b"U": FRAME_ROWS,
 }
@@ -135,7 +136,7 @@ def copied_frame(source: View, key: bytes, pointer: Pointer, new: int) -> Frame:
 
     kind = keys.kind_of(key)
     column = keys.leaf_of(key) if kind in (b"P", b"A") else 0
-    row = keys.row_of(key) if kind in (b"P", b"G", b"U") else 0
+    row = keys.row_of(key) if kind in (b"P", b"G", b"U", b"I") else 0
     frame_type = _FRAME_TYPES.get(kind, FRAME_BLOB)
     if pointer.head == pointer.length:
         return Frame(frame_type, new, column, row, source.read(pointer))

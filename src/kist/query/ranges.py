@@ -20,7 +20,16 @@ from kist.indexes.keys import (
     number_of,
     text_number,
 )
-from kist.query.nodes import Column, CompareConstant, Logic, Member, Node, Not, TextTest, column_names
+from kist.query.nodes import (
+    Column,
+    CompareConstant,
+    Logic,
+    Member,
+    Node,
+    Not,
+    TextTest,
+    column_names,
+)
 
 __all__ = ["MOST_RANGES", "KeyRanges", "both", "key_ranges"]
 

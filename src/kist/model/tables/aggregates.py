@@ -26,9 +26,11 @@ from kist.engine.parallel import run
 from kist.errors import DTypeError, QueryError
 from kist.format.schema import Leaf
 from kist.model.tables.accumulators import is_missing, sum_dtype
+from kist.model.tables.index_order import first_of_order
+from kist.model.tables.operands import Key, Operand
 from kist.model.tables.query import Found
 from kist.model.tables.read import Span
-from kist.model.tables.rowset import Ordered, RowSet, read_spans_of
+from kist.model.tables.rowset import Ordered, RowSet, read_at, read_spans_of
 
 __all__ = [
     "Values",
@@ -236,6 +238,11 @@ def _with_statistics(
     state, leaf = rows.state, values.leaf
     hits = [hit for some in rows.all_found() for hit in some]
     parts: list[Any] = []
+    if rows.is_whole and (found := _indexed(values, rows, largest)) is not None:
+        ends, covered = found
+        ends = values.kept(ends)
+        parts += [pick(ends)] if len(ends) else []
+        hits = [hit for hit in hits if not covered[hit.place]]
     if hits and leaf.dtype.kind in "biufmM":
         bounds = state.bounds(leaf)
         ends = bounds.hi if largest else bounds.lo
@@ -264,6 +271,22 @@ def _with_statistics(
     for at in range(0, len(hits), _AT_ONCE):
         parts += run([partial(one, hit) for hit in hits[at : at + _AT_ONCE]])
     return [part for part in parts if part is not None]
+
+
+def _indexed(values: Values, rows: Ordered, largest: bool) -> tuple[Array, Array] | None:
+    """Return values of an index among which the extreme is, and the groups that it covers."""
+    state, leaf = rows.state, values.leaf
+    key = Key(Operand(values.label, leaf.dtype, (leaf,)), largest)
+    found = first_of_order(state, [key], 1)
+    if found is None:
+        return None
+    positions, covered = found
+    if leaf.dtype.kind in "fmM" and not values.skipna:
+        # Missing values stand at the end of both orders, and here one of them decides.
+        bounds = state.bounds(leaf)
+        if not (bounds.known & (bounds.n_nan == 0))[covered].all():
+            return None
+    return read_at(state, [leaf], positions)[0][0], covered
 
 
 def _is_whole(hit: Found) -> bool:

@@ -99,6 +99,7 @@ class Changes:
         self._state = state
         self._recipes = Recipes(txn, state.node, state.schema, state.tail.stamp)
         self._changed: dict[int, Group | None] = {}
+        self._assigned: list[tuple[Group, range | Array, Sequence[int]]] = []
         self._n_deleted = 0
 
     def assign(
@@ -147,9 +148,11 @@ class Changes:
         """Put an assignment."""
         group, new = prepared
         if isinstance(new, PatchPart):
+            self._assigned.append((group, new.ordinals, new.leaves))
             patch = put_patch(self._txn, self._state.node, group, 0, [new])
             after = group.with_patches((*group.patches, patch))
         else:
+            self._assigned.append((group, range(group.n_rows), [leaf.id for leaf in new[0]]))
             after = put_leaves(self._txn, self._state, group, self._recipes, *new)
         self._changed[group.first] = after
 
@@ -174,13 +177,17 @@ class Changes:
         if changed:
             n_live = state.tail.n_live - self._n_deleted
             tail = state.tail._replace(n_live=n_live, stamp=new_stamp())
-            put_tail(self._txn, state.node, tail)
+            indexed = put_tail(self._txn, state.node, tail, state.tail)
             groups = state.layout.groups
             start = bisect_left(groups, min(changed), key=attrgetter("first"))
             stop = bisect_right(groups, max(changed), key=attrgetter("first"))
             after = [changed.get(group.first, group) for group in groups[start:stop]]
             kept = [group for group in after if group is not None]
             remember(state.node, state.layout.replaced(tail, start, stop, kept))
+            if indexed and self._assigned:
+                from kist.model.tables.index_keep import after_change
+
+                after_change(self._txn, state.node, state.path, self._assigned)
         return self._n_deleted
 
 

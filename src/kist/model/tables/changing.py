@@ -23,6 +23,7 @@ from kist.model.tables.base import RowSource
 from kist.model.tables.batch import Rows
 from kist.model.tables.change import delete_rows
 from kist.model.tables.fields import all_fields, assignable, read_spans
+from kist.model.tables.index_unique import check_new_rows
 from kist.model.tables.input import blocks_of
 from kist.model.tables.query import check_sources, find_rows, positions_of
 from kist.model.tables.read import plan, read_leaves
@@ -132,8 +133,11 @@ class Changing(RowSource):
             rows = adopt(data, what, partial(Target.of, txn, self._id, state.schema))
             given = blocks_of(rows, state.schema, self._path, what)
             behind = range(at, state.n_rows)
-            n = append_blocks(txn, state, chain(given, _again(state, behind))) - len(behind)
+            blocks = chain(given, _again(state, behind))
+            n = append_blocks(txn, state, blocks, checked=False) - len(behind)
             delete_rows(txn, self._id, self._path, behind)
+            # Only now is each of the rows behind there once.
+            check_new_rows(self._state(txn), state.tail.next_row, what)
             return n
 
     def upsert(self, data: Any, on: str | Sequence[str]) -> Upserted:

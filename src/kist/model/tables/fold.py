@@ -35,6 +35,7 @@ from kist.model.tables.change import (
     put_patch,
     rewrite_leaves,
 )
+from kist.model.tables.index_keep import maintain_indexes
 from kist.model.tables.layout import Group, Layout, remember
 from kist.model.tables.pages import Recipes, write_pages
 from kist.model.tables.read import as_ordinals, group_spans, read_leaves
@@ -95,6 +96,7 @@ def maintain_tables(txn: Transaction, node_ids: Iterable[int]) -> None:
     for node in sorted(node_ids):
         if has_rows(txn, node):
             fold_table(txn, node, f"table {node}")
+            maintain_indexes(txn, node, f"table {node}")
 
 
 def fold_table(txn: Transaction, node: int, path: str) -> bool:
@@ -124,7 +126,7 @@ def fold_table(txn: Transaction, node: int, path: str) -> bool:
 def _finish(txn: Transaction, state: TableState, layout: Layout) -> None:
     groups = layout.groups
     tail = state.tail._replace(n_loose=sum(map(_is_loose, groups)), stamp=new_stamp())
-    put_tail(txn, state.node, tail)
+    put_tail(txn, state.node, tail, state.tail)
     remember(state.node, Layout(tail, groups))
 
 

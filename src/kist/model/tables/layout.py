@@ -122,9 +122,10 @@ class _Shared:
 class Layout:
     """The groups of a table at one stamp."""
 
-    __slots__ = ("_shared", "n_groups", "tail")
+    __slots__ = ("_edges", "_shared", "n_groups", "tail")
 
     def __init__(self, tail: Tail, groups: list[Group], *, _shared: _Shared | None = None) -> None:
+        self._edges: Array | None = None
         self.tail = tail
         self.n_groups = len(groups)
         self._shared = _Shared(groups) if _shared is None else _shared
@@ -138,6 +139,26 @@ class Layout:
     def starts(self) -> Array:
         """Position of the first row of each group, and the number of rows behind it."""
         return self._shared.starts[: self.n_groups + 1]
+
+    @property
+    def firsts(self) -> Array:
+        """First row id of each group."""
+        found: Array = self._row_ids()[0]
+        return found
+
+    @property
+    def ends(self) -> Array:
+        """Row id behind the last one of each group."""
+        found: Array = self._row_ids()[1]
+        return found
+
+    def _row_ids(self) -> Array:
+        if self._edges is None:
+            pairs = [(group.first, group.first + group.n_rows) for group in self.groups]
+            if pairs and pairs[-1][1] >= 1 << 63:
+                raise CorruptDataError(f"a row group at row id {pairs[-1][0]}")
+            self._edges = np.array(pairs, np.int64).reshape(-1, 2).T.copy()
+        return self._edges
 
     @property
     def groups(self) -> list[Group]:
@@ -165,7 +186,7 @@ class Layout:
         shared.starts[n + 1] = shared.starts[n] + group.n_live
         shared.groups.append(group)
         new = Layout.__new__(Layout)
-        new.tail, new.n_groups, new._shared = tail, n + 1, shared
+        new._edges, new.tail, new.n_groups, new._shared = None, tail, n + 1, shared
         return new
 
     def replaced(self, tail: Tail, start: int, stop: int, groups: list[Group]) -> Layout:

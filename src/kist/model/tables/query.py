@@ -3,13 +3,15 @@
 Statistics decide first, for all groups at once, from the records of the condition's columns
 alone: where no row can match nothing is read, where every row must match neither. In the other
 groups the cheapest part of the condition is evaluated on whole pages, and each further part only
-on the blocks where rows are left. Pieces have no statistics and are small.
+on the blocks where rows are left. Pieces have no statistics and are small. Where an index names
+few rows, these take the place of the pages that it covers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import compress
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -18,12 +20,22 @@ from kist import options
 from kist.engine.parallel import run
 from kist.errors import QueryError
 from kist.format.schema import Leaf
+from kist.model.tables.index_find import Hits, find_hits
 from kist.model.tables.layout import Group
 from kist.model.tables.read import Span, as_ordinals, as_run, group_spans, read_leaves
 from kist.model.tables.state import TableState
 from kist.query import Bound
 
-__all__ = ["Found", "check_sources", "cut", "find_rows", "narrow", "positions_of", "spans_of"]
+__all__ = [
+    "Found",
+    "check_sources",
+    "cut",
+    "find_rows",
+    "narrow",
+    "plan_rows",
+    "positions_of",
+    "spans_of",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -52,6 +64,54 @@ class Found(NamedTuple):
     ordinals: range | Array
 
 
+class RowPlan(NamedTuple):
+    """Where the rows of a condition are looked for.
+
+    Attributes
+    ----------
+    parts : list of Bound
+        What must hold, the cheapest first.
+    names : dict of str to Leaf
+        What they read.
+    may : ndarray of bool, shape (n_groups,)
+        Groups that are looked at.
+    sure : list of ndarray of bool, shape (n_groups,)
+        For each part, groups where it holds for every row.
+    hits : Hits or None
+        What an index says.
+    """
+
+    parts: list[Bound]
+    names: dict[str, Leaf]
+    may: Array
+    sure: list[Array]
+    hits: Hits | None
+
+
+def plan_rows(state: TableState, bounds: Sequence[Bound]) -> RowPlan:
+    """Return where the rows of some conditions are, as far as indexes and statistics tell."""
+    n_groups = state.layout.n_groups
+    parts = _conjuncts(bounds)
+    names = _leaves(state, parts)
+    may = np.ones(n_groups, bool)
+    hits = find_hits(state, parts)
+    if hits is not None:
+        may = ~hits.covered
+    if not any(group.is_pages for group in compress(state.layout.groups, may)):
+        # Statistics of groups that the index covers would tell no more, and take longer.
+        sure = [np.zeros(n_groups, bool) for _ in parts]
+    else:
+        sure = []
+        known = {name: state.bounds(leaf) for name, leaf in names.items()}
+        for part in parts:
+            can, must = part.prune({name: known[name] for name in part.columns}, n_groups)
+            may &= can
+            sure.append(must)
+    if hits is not None:
+        may[list(hits.by_group)] = True
+    return RowPlan(parts, names, may, sure, hits)
+
+
 def find_rows(
     state: TableState, bounds: Bound | Sequence[Bound], limit: int | None = None
 ) -> Iterator[list[Found]]:
@@ -69,26 +129,22 @@ def find_rows(
     list of Found
         Of some neighbouring groups.
     """
-    layout = state.layout
-    if not layout.n_groups:
-        return
-    parts = _conjuncts([bounds] if isinstance(bounds, Bound) else bounds)
-    names = _leaves(state, parts)
-    known = {name: state.bounds(leaf) for name, leaf in names.items()}
-    may = np.ones(layout.n_groups, bool)
-    sure = []
-    for part in parts:
-        can, must = part.prune({name: known[name] for name in part.columns}, layout.n_groups)
-        may &= can
-        sure.append(must)
-    candidates = np.flatnonzero(may).tolist()
+    plan = plan_rows(state, [bounds] if isinstance(bounds, Bound) else bounds)
+    parts, names, hits = plan.parts, plan.names, plan.hits
+    candidates = np.flatnonzero(plan.may).tolist()
     n_found = 0
     step = GROUPS_AT_ONCE * options.n_threads
     for start in range(0, len(candidates), step):
         tasks = []
         for index in candidates[start : start + step]:
-            left = [part for part, must in zip(parts, sure, strict=True) if not must[index]]
-            tasks.append(partial(_search, state, names, index, left))
+            left = [place for place, must in enumerate(plan.sure) if not must[index]]
+            if hits is not None and hits.covered[index]:
+                some = [parts[place] for place in left if place not in hits.sure]
+                rows = hits.by_group[index]
+                tasks.append(partial(_check, state, names, index, some, rows))
+            else:
+                some = [parts[place] for place in left]
+                tasks.append(partial(_search, state, names, index, some))
         found = [hit for hit in run(tasks) if hit is not None]
         if found:
             n_found += sum(len(hit.ordinals) for hit in found)
@@ -118,6 +174,20 @@ def narrow(
         kept = [hit for hit in run(tasks) if hit is not None]
         if kept:
             yield kept
+
+
+def _check(
+    state: TableState,
+    names: Mapping[str, Leaf],
+    index: int,
+    parts: Sequence[Bound],
+    ordinals: Array,
+) -> Found | None:
+    """Return those of some rows of a group that an index names where all parts hold."""
+    dead = state.dead(state.layout.group(index))
+    if dead is not None:
+        ordinals = ordinals[~dead[ordinals]]
+    return _search(state, names, index, parts, as_run(ordinals)) if len(ordinals) else None
 
 
 def _search(

@@ -11,12 +11,13 @@ from kist.errors import TooLargeError
 from kist.format.altering import pruned
 from kist.format.schema import Leaf, Schema
 from kist.model.tables.change import drop_patches
+from kist.model.tables.index_keep import forget_leaves
 from kist.model.tables.layout import Group, Layout, remember
 from kist.model.tables.pages import Recipes, write_pages
 from kist.model.tables.read import Span, as_ordinals, group_spans, read_leaves
 from kist.model.tables.records import new_stamp
 from kist.model.tables.schema import facts_of
-from kist.model.tables.state import TableState
+from kist.model.tables.state import TableState, state_of
 from kist.model.tables.write import put_piece, put_schema, put_tail
 
 if TYPE_CHECKING:
@@ -82,8 +83,10 @@ def put_leaves(
     put_schema(txn, state.node, _pruned(schema, after))
     # A stamp of its own: pages that were looked up under the old one are others now.
     tail = state.tail._replace(stamp=new_stamp())
-    put_tail(txn, state.node, tail)
+    indexed = put_tail(txn, state.node, tail, state.tail)
     remember(state.node, Layout(tail, after))
+    if indexed:
+        forget_leaves(txn, state_of(txn, state.node, state.path), leaves)
 
 
 def _pruned(schema: Schema, groups: Sequence[Group]) -> Schema:

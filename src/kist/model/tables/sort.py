@@ -1,7 +1,8 @@
 """Sorting the rows of a table by some keys: the first few, all in memory, or through a file.
 
 - Of the **first few** rows only the keys are read, page by page, and only the best so far are
-  kept. Pages whose statistics say that they hold nothing better are not read.
+  kept. Pages whose statistics say that they hold nothing better are not read, nor are those that
+  an index in this order covers.
 - What fits into `kist.options.max_memory` is read and sorted **in memory**.
 - Anything larger is **distributed**: a sample of the keys gives splitters, each row goes to the
   range between two of them in a temporary file, and the ranges are read back and sorted one by
@@ -23,6 +24,7 @@ from kist._kernels.ordering import smallest, sortable, stable_order
 from kist._kernels.strings import sizes
 from kist.engine.parallel import run
 from kist.format.schema import Leaf
+from kist.model.tables.index_order import first_of_order
 from kist.model.tables.operands import Key, all_leaves
 from kist.model.tables.query import GROUPS_AT_ONCE, Found, positions_of
 from kist.model.tables.read import Span
@@ -99,9 +101,18 @@ def _first(base: Ordered, keys: Sequence[Key], k: int) -> Array:
     """Return the positions of the `k` first rows."""
     leaves = all_leaves(key.operand for key in keys)
     hits = [hit for some in base.all_found() for hit in some]
-    order, lows = _best_first(base, keys[0], hits)
     # The best so far: the values of the keys, and the positions.
     best: list[Array] = []
+    known = first_of_order(base.state, keys, k) if base.is_whole else None
+    if known is not None:
+        positions, covered = known
+        hits = [hit for hit in hits if not covered[hit.place]]
+        columns, n = read_at(base.state, leaves, positions)
+        by_id = {leaf.id: column for leaf, column in zip(leaves, columns, strict=True)}
+        values = [key.operand.of(by_id, n) for key in keys]
+        rows = _smallest_of(keys, values, positions, k)
+        best = [column[rows] for column in (*values, positions)]
+    order, lows = _best_first(base, keys[0], hits)
     step = GROUPS_AT_ONCE * options.n_threads
     at = 0
     while at < len(hits):
@@ -134,7 +145,7 @@ def _best_first(base: Ordered, key: Key, hits: Sequence[Found]) -> tuple[Array, 
     ):
         return np.arange(len(hits)), None
     bounds = base.state.bounds(operand.leaves[0])
-    places = np.array([hit.place for hit in hits])
+    places = np.array([hit.place for hit in hits], np.int64)
     ends = (bounds.hi if key.descending else bounds.lo)[places]
     words = sortable(ends, descending=key.descending)[0]
     words[~bounds.known[places]] = 0

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["TableState", "keep_piece", "located", "state_of"]
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 Page = tuple[Pointer, PageRecord]
 
 _SCAN_GROUPS: Final = 256
@@ -46,7 +47,7 @@ look-ups each; in longer tables single ones are looked up unless all are wanted.
 class _Known:
     """What was learnt about a table from a view."""
 
-    __slots__ = ("bounds", "listed", "pages", "schema", "schema_value", "tail")
+    __slots__ = ("bounds", "kept", "listed", "pages", "schema", "schema_value", "tail")
 
     def __init__(self, schema_value: bytes, tail: Tail) -> None:
         self.schema_value = schema_value
@@ -55,6 +56,7 @@ class _Known:
         self.pages: dict[tuple[int, int], Page] = {}  # (leaf, first row) -> page
         self.listed: set[int] = set()  # leaves all of whose pages are in `pages`
         self.bounds: dict[int, Bounds] = {}  # leaf -> statistics of all groups
+        self.kept: dict[str, Any] = {}  # what others keep, see `TableState.once`
 
 
 _known: WeakKeyDictionary[View, dict[int, _Known]] = WeakKeyDictionary()
@@ -152,11 +154,6 @@ class TableState:
         self._layout: Layout | None = None
 
     @property
-    def known(self) -> object:
-        """What ends with the stamp of the table: the owner of what is kept of its rows."""
-        return self._known
-
-    @property
     def schema(self) -> Schema:
         """The columns."""
         return self._known.schema
@@ -182,6 +179,21 @@ class TableState:
         if self._layout is None:
             self._layout = layout_of(self.view, self.node, self._known.tail)
         return self._layout
+
+    @property
+    def known(self) -> object:
+        """What ends with the stamp of the table: the owner of what is kept of its rows."""
+        return self._known
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """Return what a function makes of the table; made once for a snapshot."""
+        if isinstance(self.view, Transaction):
+            return make()  # may change without a new stamp
+        kept = self._known.kept
+        if what not in kept:
+            kept[what] = make()
+        found: T = kept[what]
+        return found
 
     def page(self, leaf: Leaf, group: Group) -> Page:
         """Return pointer and record of one page.

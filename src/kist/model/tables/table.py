@@ -27,6 +27,7 @@ from kist.model.tables.column import Column, Columns
 from kist.model.tables.column_checks import check_names
 from kist.model.tables.dtype import dtype_by_name, row_dtype
 from kist.model.tables.fields import Fields, all_fields, field_at, named_fields, parse_path
+from kist.model.tables.indexed import Indexed
 from kist.model.tables.input import blocks_of, schema_for
 from kist.model.tables.queries import Queries
 from kist.model.tables.repr import table_html, table_repr
@@ -82,7 +83,7 @@ def _target_of(dtype: Any, what: str) -> Target:
     return Target(tuple(dtype_by_name(row_dtype(dtype, what))))
 
 
-class Table(Altering, Queries, Changing, Node):
+class Table(Altering, Indexed, Queries, Changing, Node):
     """A table: rows of named fields, kept in the order in which they were appended.
 
     Rows are indexed as in NumPy. A name gives a `Column`, a list of names `Columns`, a condition

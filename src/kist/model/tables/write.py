@@ -82,9 +82,20 @@ def put_schema(txn: Transaction, node: int, schema: Schema) -> None:
         txn.put(keys.schema(node), pack_record(packed))
 
 
-def put_tail(txn: Transaction, node: int, tail: Tail) -> None:
-    """Put the tail record of a table."""
+def put_tail(txn: Transaction, node: int, tail: Tail, before: Tail | None = None) -> bool:
+    """Put the tail record of a table; return whether it has indexes.
+
+    Parameters
+    ----------
+    before : Tail, optional
+        The tail that it replaces, of a table that is there: its indexes go on to the new one.
+    """
     txn.put(keys.group(node, TAIL_ROW), pack_record(tail.pack()))
+    if before is None or txn.get(keys.index_state(node)) is None:
+        return False
+    from kist.model.tables.index_keep import carry
+
+    return carry(txn, node, before, tail)
 
 
 def put_piece(
@@ -135,9 +146,11 @@ def put_pages_group(
 class _Appending:
     """Appends of one step: groups are put one by one, the tail once at the end."""
 
-    def __init__(self, txn: Transaction, state: TableState) -> None:
+    def __init__(self, txn: Transaction, state: TableState, checked: bool) -> None:
         self.txn = txn
         self.node = state.node
+        self.path = state.path
+        self.checked = checked
         self.schema = state.schema
         self.facts = state.facts
         self.before = state.tail
@@ -219,7 +232,7 @@ class _Appending:
         n = self.next_row - self.before.next_row
         if n:
             tail = Tail(self.next_row, self.before.n_live + n, self.n_loose, new_stamp())
-            put_tail(self.txn, self.node, tail)
+            indexed = put_tail(self.txn, self.node, tail, self.before)
             if self._recipes is not None:
                 self._recipes.keep(tail.stamp)
             layout = known(self.node, self.before)
@@ -227,6 +240,10 @@ class _Appending:
                 for group in self.groups:
                     layout = layout.appended(tail, group)
                 remember(self.node, layout)
+            if indexed:
+                from kist.model.tables.index_keep import after_append
+
+                after_append(self.txn, self.node, self.path, n, checked=self.checked)
         return n
 
 
@@ -280,7 +297,9 @@ class Columns:
         }
 
 
-def append_blocks(txn: Transaction, state: TableState, blocks: Iterable[Rows]) -> int:
+def append_blocks(
+    txn: Transaction, state: TableState, blocks: Iterable[Rows], *, checked: bool = True
+) -> int:
     """Append blocks of structured rows, of the dtype in which rows are given; return their number.
 
     Parameters
@@ -290,12 +309,14 @@ def append_blocks(txn: Transaction, state: TableState, blocks: Iterable[Rows]) -
     blocks : iterable of structured ndarray, or of Batch
         Taken one at a time. Short ones are joined to row groups, so that
         memory stays at two of them.
+    checked : bool
+        Hold the rows against unique indexes; else the caller does.
 
     Notes
     -----
     Ten rows cost one encoding and two puts: nothing grows with the table.
     """
-    appending = _Appending(txn, state)
+    appending = _Appending(txn, state, checked)
     for rows in by_group(blocks, state.facts.group_rows):
         appending.add(rows)
     n = appending.finish()
