@@ -42,6 +42,7 @@ VERBS: Final = {
     "ls": "List the nodes of a group.",
     "mv": "Give a node another name or place.",
     "pack": "Pack a file or stream, smaller and with checksums.",
+    "repack": "Write a store anew, smallest, with another codec if wanted.",
     "rm": "Remove nodes, with everything below them.",
     "salvage": "Save what is whole of a broken store into a new one.",
     "schema": "Print the columns of tables and the dtypes of arrays.",

@@ -18,7 +18,7 @@ from kist.format.plain import pack_value
 from kist.model.summary import is_missing
 from kist.model.text import cell
 
-__all__ = ["Difference", "compare", "unequal"]
+__all__ = ["Difference", "boxes", "compare", "unequal"]
 
 Array = np.ndarray[Any, Any]
 
@@ -134,19 +134,22 @@ def _arrays(a: Any, b: Any, path: str) -> Iterator[Difference]:
 
 
 def _slabs(a: Any, b: Any) -> Iterator[tuple[tuple[int, ...], Array, Array]]:
-    """Yield (place, values, values) of boxes of bounded size, first axes first."""
-    shape: tuple[int, ...] = a.shape
-    chunks = [max(1, size) for size in a.chunks] if shape else []
-    limit = max(1, _BLOCK_BYTES // max(1, a.dtype.itemsize))
+    for where in boxes(a):
+        at = tuple(part.start for part in where)
+        yield at, np.asarray(a[where]), np.asarray(b[where])
+
+
+def boxes(array: Any) -> Iterator[tuple[slice, ...]]:
+    """Yield boxes of bounded size that together are an array, along its chunks, in order."""
+    shape: tuple[int, ...] = array.shape
+    limit = max(1, _BLOCK_BYTES // max(1, array.dtype.itemsize))
+    box = [min(size, n) for size, n in zip(array.chunks, shape, strict=True)]
     # As many chunks along the last axes as fit, one along the first ones.
-    box = [min(size, n) for size, n in zip(chunks, shape, strict=True)]
     for axis in reversed(range(len(shape))):
         rest = math.prod(box[:axis] + box[axis + 1 :])
-        box[axis] = max(box[axis], min(shape[axis], limit // max(1, rest)))
+        box[axis] = max(1, box[axis], min(shape[axis], limit // max(1, rest)))
     for corner in np.ndindex(*(-(-n // size) for n, size in zip(shape, box, strict=True))):
-        at = tuple(i * size for i, size in zip(corner, box, strict=True))
-        where = tuple(slice(i, i + size) for i, size in zip(at, box, strict=True))
-        yield at, np.asarray(a[where]), np.asarray(b[where])
+        yield tuple(slice(i * size, (i + 1) * size) for i, size in zip(corner, box, strict=True))
 
 
 # Tables
