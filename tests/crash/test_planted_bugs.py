@@ -81,20 +81,6 @@ class _Holding:
         self.held.append((self.backend, offset, [bytes(b) for b in buffers]))
 
 
-def space_reused_at_once(patch: pytest.MonkeyPatch) -> None:
-    real = Space.release
-    patch.setattr(Space, "release", lambda self, oldest, kept: real(self, 1 << 60, kept))
-
-
-def older_slot_ignored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(writer, "oldest_commit", lambda slots: max(s.commit for s in slots if s))
-
-
-def kept_versions_ignored(patch: pytest.MonkeyPatch) -> None:
-    real = Space.release
-    patch.setattr(Space, "release", lambda self, oldest, kept: real(self, oldest, []))
-
-
 def tags_gone_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
     """What a tag kept is given out though a crash may bring the tag back."""
     real = writer.Writer.release
@@ -107,6 +93,22 @@ def tags_gone_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
             self._chain.horizon = horizon
 
     patch.setattr(writer.Writer, "release", release)
+
+
+def space_reused_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Whatever is freed is free with the next step, though nothing of it is durable."""
+    tags_gone_before_it_is_durable(patch)
+    real = Space.release
+    patch.setattr(Space, "release", lambda self, oldest, kept: real(self, 1 << 60, kept))
+
+
+def older_slot_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(writer, "oldest_commit", lambda slots: max(s.commit for s in slots if s))
+
+
+def kept_versions_ignored(patch: pytest.MonkeyPatch) -> None:
+    real = Space.release
+    patch.setattr(Space, "release", lambda self, oldest, kept: real(self, oldest, []))
 
 
 def listed_extents_not_verified(patch: pytest.MonkeyPatch) -> None:
