@@ -6,12 +6,19 @@ import sys
 
 import click
 
-from kist.cli.common import file_argument, json_option, open_at, print_json, progress_shown
+from kist.cli.common import (
+    examples,
+    file_argument,
+    json_option,
+    open_at,
+    print_json,
+    progress_shown,
+)
 
 __all__ = ["check"]
 
 
-@click.command()
+@click.command(epilog=examples("kist check lab.kist", "kist check lab.kist --json"))
 @file_argument
 @json_option
 def check(file: str, as_json: bool) -> None:

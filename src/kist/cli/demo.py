@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from kist.cli.common import examples
+
 __all__ = ["demo"]
 
 _ROWS = 100_000
@@ -20,7 +22,7 @@ print(t.where('price > 101.5')['size'].sum())"
 """
 
 
-@click.command()
+@click.command(epilog=examples("kist demo", "kist demo lab.kist"))
 @click.argument("file", type=click.Path(), default="demo.kist")
 def demo(file: str) -> None:
     """Make a small store at FILE, which must not exist, and name five things to try."""

@@ -38,6 +38,7 @@ VERBS: Final = {
     "diff": "Tell what differs between two stores or two versions.",
     "head": "Show the first rows, elements or keys of a dataset.",
     "history": "List the commits that can still be opened.",
+    "index": "List, make or drop the indexes of a table.",
     "info": "Show what is known about a store or a node.",
     "ls": "List the nodes of a group.",
     "mv": "Give a node another name or place.",

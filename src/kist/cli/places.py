@@ -46,5 +46,5 @@ def said(store: Any, path: str) -> str:
     else:
         found: list[str] = []
         node.visit(found.append)
-        size = f" ({len(found):,} nodes)"
+        size = f" ({len(found):,} node{'' if len(found) == 1 else 's'})"
     return visible(f"{node.kind} {node.name}{size}")
