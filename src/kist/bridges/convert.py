@@ -53,7 +53,8 @@ def convert(
         input or output, for formats that can be read or written from start to end.
     format : str, optional
         Of the other side: ``"hdf5"``, ``"npy"``, ``"npz"``, ``"parquet"``, ``"arrow"``, ``"csv"``,
-        ``"jsonl"``, ``"sqlite"``. By default by its first bytes, else by the end of its name.
+        ``"jsonl"``, ``"sqlite"``, ``"netcdf"``, ``"zarr"``, ... By default by its first bytes, else
+        by the end of its name.
     strict : bool
         Raise at the first thing that would be changed or left behind.
     overwrite : bool
@@ -172,11 +173,20 @@ def _is_store(file: str, *, new: bool = False) -> bool:
 
 
 def _identity(file: str) -> tuple[int, int]:
-    """Return what changes when somebody writes to a file: time of change and size."""
-    if not os.path.isfile(file):
+    """Return what changes when somebody writes to a file or folder: time of change and size."""
+    if file == "-":
         return 0, 0
-    found = os.stat(file)
-    return found.st_mtime_ns, found.st_size
+    found = [os.stat(path) for path in _files_of(file)]
+    return max((f.st_mtime_ns for f in found), default=0), sum(f.st_size for f in found)
+
+
+def _files_of(path: str) -> Iterator[str]:
+    """Yield a file; or a folder, after all that is in it."""
+    for folder, _, names in os.walk(path, topdown=False):
+        yield from (os.path.join(folder, name) for name in names)
+        yield folder
+    if not os.path.isdir(path):
+        yield path
 
 
 def _node(store: Any, path: str) -> Any:
@@ -213,7 +223,8 @@ def beside(target: str, *, overwrite: bool) -> Iterator[str]:
     try:
         yield part
         try:
-            _sync(part)
+            for path in _files_of(part):
+                _sync(path)
             if os.path.isdir(target) and not os.path.islink(target):
                 shutil.rmtree(target)
             os.replace(part, target)

@@ -21,7 +21,9 @@ class Format(NamedTuple):
 
 
 FORMATS: Final = {
-    "hdf5": Format("hdf5.bridge", "Hdf5", (".h5", ".hdf5", ".hdf", ".he5", ".nc4")),
+    "hdf5": Format("hdf5.bridge", "Hdf5", (".h5", ".hdf5", ".hdf", ".he5")),
+    "netcdf": Format("netcdf.bridge", "NetCdf", (".nc", ".nc4", ".cdf")),
+    "zarr": Format("zarr", "Zarr", (".zarr", ".zarr.zip")),
     "npy": Format("npy", "Npy", (".npy",)),
     "npz": Format("npy", "Npz", (".npz",)),
     "parquet": Format("parquet", "Parquet", (".parquet", ".pq")),
@@ -34,6 +36,9 @@ FORMATS: Final = {
 
 _MAGIC: Final = (
     (b"\x89HDF\r\n\x1a\n", "hdf5"),
+    (b"CDF\x01", "netcdf"),
+    (b"CDF\x02", "netcdf"),
+    (b"CDF\x05", "netcdf"),
     (b"\x93NUMPY", "npy"),
     (b"PAR1", "parquet"),
     (b"ARROW1", "arrow"),
@@ -62,20 +67,24 @@ def bridge_of(name: str) -> Bridge:
 
 def format_by_content(file: str) -> str | None:
     """Return the format of what stands at a path, None when its bytes do not tell."""
+    if os.path.isdir(file):
+        marks = ("zarr.json", ".zgroup", ".zarray")
+        return "zarr" if any(os.path.exists(os.path.join(file, m)) for m in marks) else None
     if not os.path.isfile(file):
         return None
     with open(file, "rb") as data:
         head = data.read(16)
         for magic, name in _MAGIC:
             if head.startswith(magic):
-                return name
+                # NetCDF 4 is HDF5, and its dimensions mean more to the bridge of its own.
+                return "netcdf" if name == "hdf5" and format_by_name(file) == "netcdf" else name
         # HDF5 allows others their bytes before it.
         for at in _USER_BLOCKS:
             data.seek(at)
             if data.read(8) == _MAGIC[0][0]:
                 return "hdf5"
-    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06") and file.lower().endswith(".npz"):
-        return "npz"
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return next((n for n in ("npz", "zarr") if format_by_name(file) == n), None)
     return None
 
 
@@ -93,7 +102,7 @@ def format_by_name(file: str) -> str | None:
 def stem_of(file: str) -> str:
     """Return the name of a file without folder, format and compression."""
     name = os.path.basename(os.path.normpath(file))
-    for suffix in _COMPRESSED:
+    for suffix in (*_COMPRESSED, ".zip"):
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]
     return os.path.splitext(name)[0] or name
