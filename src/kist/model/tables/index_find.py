@@ -11,6 +11,7 @@ import numpy as np
 
 from kist.errors import CorruptDataError, DamageWarning
 from kist.indexes.keys import is_exact, n_words
+from kist.indexes.runs import Run
 from kist.model.tables.index import Index, covered_groups, indexes_of
 from kist.model.tables.state import TableState
 from kist.query import Bound
@@ -40,8 +41,8 @@ class Hits(NamedTuple):
         Which parts of the condition need not be evaluated for these rows.
     n : int
         Number of rows.
-    n_read : int
-        Stretches of row ids that were read.
+    ranks : list of (Run, list of (int, int))
+        Entries of each run that were read.
     """
 
     used: Index
@@ -49,7 +50,7 @@ class Hits(NamedTuple):
     by_group: Mapping[int, Array]
     sure: frozenset[int]
     n: int
-    n_read: int
+    ranks: list[tuple[Run, list[tuple[int, int]]]]
 
 
 class _Plan(NamedTuple):
@@ -157,4 +158,5 @@ def _hits(state: TableState, plan: _Plan, ranks: list[list[tuple[int, int]]], n:
         int(place[low]): rows[low:high] - layout.firsts[place[low]]
         for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
     }
-    return Hits(plan.used, covered, by_group, plan.sure, n, len(parts))
+    read = list(zip(plan.used.runs, ranks, strict=True))
+    return Hits(plan.used, covered, by_group, plan.sure, n, read)

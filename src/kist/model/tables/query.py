@@ -28,6 +28,7 @@ from kist.query import Bound
 
 __all__ = [
     "Found",
+    "RowPlan",
     "check_sources",
     "cut",
     "find_rows",

@@ -15,6 +15,7 @@ from kist.model.positions import Positions, as_positions
 from kist.model.tables import aggregates
 from kist.model.tables.aggregates import Values
 from kist.model.tables.base import check_load, read_only, to_array
+from kist.model.tables.explain import Explanation, explain
 from kist.model.tables.fields import (
     Fields,
     all_fields,
@@ -35,7 +36,7 @@ from kist.model.tables.row import Row
 from kist.model.tables.row_loop import iter_rows
 from kist.model.tables.rowset import Ordered, Part, RowSet, joined, resized, span_batches
 from kist.model.tables.state import TableState, state_of
-from kist.model.tables.steps import Apply, Step, Where
+from kist.model.tables.steps import Apply, SortBy, Step, Where
 from kist.model.tables.update import delete_found, is_expression, update_found
 from kist.query import Operators
 
@@ -186,6 +187,32 @@ class Selection(Queries, Reductions, Exports):
         if isinstance(rows, Ordered):
             return rows
         return Ordered(state).pick(np.sort(rows.positions()))
+
+    def explain(self) -> Explanation:
+        """Return how the rows of the conditions are found: what is ruled out, and what is read.
+
+        Steps from the first ``limit``, ``sample`` or ``distinct`` on are left out.
+
+        Examples
+        --------
+        >>> import kist, numpy as np
+        >>> with kist.open(":memory:") as store:
+        ...     store["t"] = np.array([(n % 7, n) for n in range(20_000)], "i4,i8")
+        ...     print(store["t"].where("f1 > 20_000").explain())
+        where f1 > 20_000
+        groups: 0 of 1 scanned, 1 settled by statistics (1 without a match)
+        reads: at most 0 pages, 0 bytes (0 B)
+        """
+        conditions = []
+        for step in self._steps:
+            if isinstance(step, Where):
+                conditions.append(step)
+            elif not isinstance(step, SortBy):
+                break
+        with self._table._hold() as view:
+            state = self._state(view)
+            bounds = [step.bound(state.schema, self._table) for step in conditions]
+            return explain(state, bounds, ", ".join(step.text() for step in conditions))
 
     # Reading
 

@@ -21,7 +21,7 @@ from kist.model.tables.query import check_sources
 from kist.model.tables.rowset import RowSet
 from kist.model.tables.schema import facts_of
 from kist.model.text import cell
-from kist.query import Expr, as_expr, parse
+from kist.query import Bound, Expr, as_expr, parse
 
 if TYPE_CHECKING:
     from kist.model.tables.table import Table
@@ -57,11 +57,15 @@ class Where(Step):
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def bind(self, schema: Schema, table: Table) -> Apply:
+        bound = self.bound(schema, table)
+        return lambda rows: rows.where(bound)
+
+    def bound(self, schema: Schema, table: Table) -> Bound:
+        """Return the condition, bound to the columns."""
         for tree in (self.condition, *self.params.values()):
             if hasattr(tree, "__kist_expr__"):  # parameters may be columns
                 check_sources(as_expr(tree), table)
-        bound = parse(self.condition, facts_of(schema).columns, self.params)
-        return lambda rows: rows.where(bound)
+        return parse(self.condition, facts_of(schema).columns, self.params)
 
     def text(self) -> str:
         condition = self.condition if isinstance(self.condition, str) else repr(self.condition)
