@@ -2,4 +2,5 @@
 
 - `ipython`: ``%load_ext kist`` and ``%kist``.
 - `plot`: quick looks at columns and arrays with Matplotlib.
+- `xarray`: the engine ``kist`` of xarray, and ``ds.kist.to_kist``.
 """
