@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import kist
 from kist.format import index as index_format
 from kist.indexes import runs
 from kist.model.tables import index_find, index_keep, index_order, schema
+from kist.model.tables.index import read_indexes
 
 Array = np.ndarray[Any, Any]
 TEXT: Any = np.dtypes.StringDType(na_object=None)
@@ -218,7 +220,7 @@ def compare(plain: Any, table: Any, asked: list[str]) -> None:
         if not isinstance(expected, str):
             some = outcome(lambda c=condition: table.where(c).limit(3).indices())
             assert same(some, expected[:3]), condition
-    for name in DTYPES:
+    for name in sorted({index.columns[0] for index in table.indexes}):
         for descending in (False, True):
             first, other = (
                 t.sort_by(name, descending=descending).limit(9).indices() for t in (plain, table)
@@ -232,7 +234,7 @@ def compare(plain: Any, table: Any, asked: list[str]) -> None:
 
 
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
@@ -268,3 +270,267 @@ def test_an_index_never_changes_a_result(
             compare(store["plain"], store["indexed"], asked)
         compare(store["plain"], store["indexed"], asked)
         assert store.check().ok
+
+
+# Unique indexes
+
+
+def keyed(n: int = 300) -> Array:
+    rows = np.zeros(n, [("id", "i8"), ("name", "U4"), ("x", "f8")])
+    rows["id"] = np.random.default_rng(3).permutation(n)
+    rows["name"] = [f"n{number % 50}" for number in range(n)]
+    rows["x"] = np.nan
+    return rows
+
+
+def refused(work: Any) -> str:
+    with pytest.raises(kist.ConstraintError) as found:
+        work()
+    return str(found.value)
+
+
+@pytest.mark.parametrize("behind", [0, 100, 300])
+def test_duplicates_are_refused_and_both_rows_named(small: None, behind: int) -> None:
+    rows = keyed()
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", rows[:behind])
+        table.create_index("id", unique=True)
+        for start in range(behind, 300, 60):
+            table.append(rows[start : start + 60])
+        old = int(np.flatnonzero(rows["id"] == 17)[0])
+        message = refused(lambda: table.append((17, "new", 1.0)))
+        assert f"rows {old} and 300 have 17" in message and "'id'" in message
+        other = int(np.flatnonzero(rows["id"] == 18)[0])
+        low, high = sorted((old, other))
+        assert f"rows {low} and {high} have 17" in refused(
+            lambda: table.where("id == 18").update({"id": 17})
+        )
+        assert "rows 300 and 301 have 900" in refused(
+            lambda: table.append([(900, "a", 0.0), (900, "b", 0.0)])
+        )
+        refused(lambda: table.insert(5, (17, "a", 0.0)))
+        refused(lambda: table.update({"id": 3}))
+        assert np.array_equal(table["id"][:], rows["id"])
+        table.insert(5, (1_000, "a", 0.0))
+        table.update({"id": kist.expr("id + 1")})
+        assert table.upsert([(18, "up", 2.0)], on="id") == (1, 0)
+        table.where("id == 18").delete()
+        table.append((18, "anew", 3.0))
+        assert table.where("id == 18")["x"][:].tolist() == [3.0]
+
+
+def test_missing_values_are_equal_to_nothing(small: None) -> None:
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", dtype={"f": "f8", "d": "M8[s]", "t": TEXT})
+        nat = np.datetime64("NaT", "s")
+        data = {"f": [np.nan] * 3, "d": [nat] * 3, "t": [None] * 3}
+        table.append(data)
+        for column in ("f", "d", "t"):
+            table.create_index(column, unique=True)
+        table.append(data)
+        table.append({"f": [1.0], "d": [nat], "t": ["long enough to be cut off"]})
+        refused(lambda: table.append({"f": [2.0], "d": [nat], "t": ["long enough to be cut off"]}))
+        table.append({"f": [2.0], "d": [nat], "t": ["long enough to be cut, off"]})
+        refused(lambda: table.append({"f": [2.0], "d": [nat], "t": [None]}))
+
+
+@pytest.mark.parametrize("column", ["id", "name"])
+def test_an_index_on_rows_with_duplicates_cannot_become_unique(small: None, column: str) -> None:
+    with kist.open(":memory:") as store:
+        rows = np.concatenate((keyed(2_500), keyed(1)))
+        table = store.create_table("t", rows)
+        message = refused(lambda: table.create_index(column, unique=True))
+        assert "rows " in message and table.indexes == ()
+        table.truncate(50 if column == "name" else 2_500)
+        assert table.create_index(column, unique=True).n_indexed == len(table)
+
+
+@given(st.lists(st.integers(0, 60), max_size=80), st.lists(st.integers(0, 60), max_size=8))
+def test_unique_means_what_a_set_means(first: list[int], more: list[int]) -> None:
+    with small_sizes(), kist.open(":memory:") as store:
+        table: Any = store.create_table("t", dtype=[("a", "i4")])
+        table.append(np.array(first, "i4").view([("a", "i4")]))
+        if len(set(first)) < len(first):
+            refused(lambda: table.create_index("a", unique=True))
+            return
+        table.create_index("a", unique=True)
+        for value in more:
+            if value in table["a"][:].tolist():
+                refused(lambda v=value: table.append((v,)))
+            else:
+                table.append((value,))
+        assert len(set(table["a"][:].tolist())) == len(table)
+
+
+# Kept current
+
+
+def index_of(table: Any) -> Any:
+    return table.indexes[0]
+
+
+def test_rows_that_are_added_up_become_runs_and_runs_become_one(small: None) -> None:
+    with kist.open(":memory:") as store:
+        rows = keyed(2_000)
+        table = store.create_table("t", rows[:0])
+        table.create_index("id")
+        assert (index_of(table).n_runs, index_of(table).n_indexed) == (0, 0)
+        for start in range(0, 2_000, 50):
+            table.append(rows[start : start + 50])
+        found = index_of(table)
+        assert found.n_indexed > 1_800 and found.n_runs < 9
+        table.append(keyed(5))
+        checkpoint(table)
+        assert table.where("id == 3").count() == 2
+
+
+def test_a_worn_run_is_written_anew_at_a_checkpoint(small: None) -> None:
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", keyed(500))
+        table.create_index("id")
+        table["id"][10] = -5
+        assert index_of(table).n_indexed < 500
+        assert table.where("id == -5").indices().tolist() == [10]
+        checkpoint(table)
+        assert index_of(table).n_indexed == 500
+        assert table.where("id == -5").explain().n_scanned == 0
+
+
+def test_an_index_with_another_stamp_is_not_believed(small: None, tmp_path: Path) -> None:
+    """What a writer that knows nothing of indexes leaves."""
+    rows = keyed(500)
+    with kist.open(tmp_path / "t.kist", "w") as store:
+        table = store.create_table("t", rows)
+        table.create_index("id")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(index_keep, "carry", lambda *_: False)
+            table["id"][7] = 10_000
+            table.append((20_000, "new", 0.5))
+        assert index_of(table).n_runs == 0
+        assert table.where("id == 10_000").indices().tolist() == [7]
+        assert table.where("id == 20_000").indices().tolist() == [500]
+        assert table.where("id == i", i=int(rows["id"][7])).count() == 0
+        checkpoint(table)
+        assert index_of(table).n_indexed == 501
+        assert table.where("id == 10_000").explain().index == "id"
+
+
+def test_an_index_follows_a_renamed_column_and_goes_with_a_dropped_one(small: None) -> None:
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", keyed(500))
+        table.create_index("id")
+        table.create_index("x", "name")
+        table.rename_column("id", "number")
+        assert [index.columns for index in table.indexes] == [("number",), ("x", "name")]
+        assert table.where("number == 9").explain().index == "id"
+        table.drop_column("name")
+        assert [index.columns for index in table.indexes] == [("number",)]
+        table.create_index("x", name="x,name")
+        table.cast_column("number", "i4")
+        assert [index.name for index in table.indexes] == ["x,name"]
+        table.append((7, 0.0))
+        checkpoint(table)
+        assert store.check().ok
+
+
+def test_computed_columns_that_change_are_found(small: None) -> None:
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", keyed(500))
+        table.add_column("twice", kist.expr("id * 2"))
+        table.create_index("twice")
+        table.where("id == 5").update({"id": 5_000})
+        assert table.where("twice == 10_000").count() == 1
+        assert table.where("twice == 10").count() == 0
+        with pytest.raises(kist.DTypeError, match="virtual"):
+            table.add_column("half", kist.expr("id / 2"), virtual=True)
+            table.create_index("half")
+
+
+def test_snapshots_and_tags_keep_the_index_that_they_had(small: None, tmp_path: Path) -> None:
+    path = tmp_path / "t.kist"
+    with kist.open(path, "w") as store:
+        table = store.create_table("t", keyed(500))
+        table.create_index("id")
+        store.tag("before")
+        table.where("id < 400").delete()
+        table.drop_index("id")
+    with kist.open(path, version="before") as old:
+        assert old["t"].where("id == 3").explain().index == "id"
+        assert old["t"].where("id == 3").count() == 1
+
+
+def test_copies_and_compacted_stores_keep_their_indexes(small: None, tmp_path: Path) -> None:
+    with kist.open(tmp_path / "t.kist", "w") as store:
+        table = store.create_table("t", keyed(700))
+        table.create_index("id")
+        store.copy("t", "u")
+        del store["t"]
+        store.compact()
+        assert store["u"].where("id == 3").explain().index == "id"
+        assert store["u"].where("id == 3").count() == 1
+        assert store.check().ok
+
+
+def test_a_damaged_index_warns_and_rows_are_scanned(small: None, tmp_path: Path) -> None:
+    path = tmp_path / "t.kist"
+    with kist.open(path, "w") as store:
+        table = store.create_table("t", keyed(700))
+        table.create_index("id")
+        (index,) = read_indexes(table._state())
+        pointers = [pointer for run in index.runs for pointer in run.pointers]
+    data = bytearray(path.read_bytes())
+    for pointer in pointers:
+        data[pointer.offset + 127 + pointer.length] ^= 0xFF  # the last byte of its last block
+    path.write_bytes(data)
+    runs.run_of.cache_clear()
+    with kist.open(path) as store:
+        with pytest.warns(kist.DamageWarning, match="index is damaged"):
+            assert store["t"].where("id == 3").count() == 1
+        assert not store.check().ok
+
+
+# What is shown and refused
+
+
+def test_explain_says_what_is_read(small: None) -> None:
+    with kist.open(":memory:") as store:
+        rows = keyed(1_000)
+        table = store.create_table("t", rows)
+        before = table.where("id == 5").explain()
+        assert (before.index, before.n_pages) == (None, before.n_scanned)
+        assert before.n_scanned + before.n_pruned == before.n_groups == 8
+        table.create_index("id")
+        found = table.where("id == 5").explain()
+        assert (found.index, found.n_indexed, found.is_exact) == ("id", 1, True)
+        assert found.n_scanned == 0 and found.n_bytes < before.n_bytes
+        assert "index 'id': 1 rows" in str(found)
+        both = table.where("id == 5").where("name == 'n7'").explain()
+        assert (both.is_exact, both.n_scanned) == (False, 0)
+        assert table.where("id > 10_000").limit(3).explain().n_indexed == 0
+        assert table.where("x > 1").explain().n_scanned == 0
+
+
+def test_bad_calls_are_refused_and_change_nothing() -> None:
+    with kist.open(":memory:") as store:
+        rows = np.zeros(5, [("a", "i4"), ("c", "c16"), ("v", "f4", (2,)), ("n", [("x", "i2")])])
+        table = store.create_table("t", rows)
+        table.create_index("n.x")
+        for columns, error in (
+            ((), kist.DTypeError),
+            (("b",), kist.ColumnNotFoundError),
+            (("c",), kist.DTypeError),
+            (("v",), kist.DTypeError),
+            (("n",), kist.DTypeError),
+            (("a", "a"), kist.DTypeError),
+            (("n.x",), kist.NodeExistsError),
+            ((3,), kist.DTypeError),
+        ):
+            with pytest.raises(error):
+                table.create_index(*columns)
+        with pytest.raises(TypeError):
+            table.create_index("a", name="")
+        with pytest.raises(kist.NodeNotFoundError, match=r"n\.x"):
+            table.drop_index("n.y")
+        assert [index.name for index in table.indexes] == ["n.x"]
+        table.drop_index("n.x")
+        assert table.indexes == ()

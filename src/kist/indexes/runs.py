@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kist._kernels.ordering import stable_order
 from kist.codecs.choose import choose
 from kist.engine import Frame
-from kist.engine.pages import build_page, read_page
+from kist.engine.pages import build_page, page_head, read_page
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError
 from kist.format import keys
@@ -66,10 +66,14 @@ class Run:
         self.n_words = n_words
         self._fences: Array | None = None
 
+    def block(self, view: View) -> int:
+        """Return the entries of a block."""
+        return page_head(view, self.pointers[2]).block_values
+
     def fences(self, view: View) -> Array:
         """Return the first key of each block."""
         if self._fences is None:
-            n_blocks = -(-self.n // BLOCK)
+            n_blocks = -(-self.n // self.block(view))
             words = np.empty(n_blocks * self.n_words, np.uint64)
             read_page(view, self.pointers[0], words, 0, len(words))
             self._fences = joined(list(words.reshape(self.n_words, n_blocks)))
@@ -114,10 +118,36 @@ class Run:
         block = int(self.fences(view).searchsorted(key, side)) - 1
         if block < 0:
             return 0
-        start = block * BLOCK
+        size = self.block(view)
+        start = block * size
         if block not in blocks:
-            blocks[block] = self.keys(view, start, min(start + BLOCK, self.n))
+            blocks[block] = self.keys(view, start, min(start + size, self.n))
         return start + int(blocks[block].searchsorted(key, side))
+
+    def matching(self, view: View, wanted: Array) -> NDArray[np.int64]:
+        """Return the rows that have one of some keys, which ascend."""
+        parts = [np.zeros(0, np.int64)]
+        for block in self._blocks_of(view, wanted).tolist() if self.n and len(wanted) else ():
+            size = self.block(view)
+            start, stop = block * size, min((block + 1) * size, self.n)
+            values = self.keys(view, start, stop)
+            place = wanted.searchsorted(values)
+            place[place == len(wanted)] = 0
+            hits = np.flatnonzero(wanted[place] == values)
+            if len(hits):
+                low, high = int(hits[0]), int(hits[-1]) + 1
+                parts.append(self.rows(view, start + low, start + high)[hits - low])
+        return np.concatenate(parts)
+
+    def _blocks_of(self, view: View, wanted: Array) -> NDArray[np.int64]:
+        """Return the blocks that may hold some keys."""
+        fences = self.fences(view)
+        first = np.maximum(fences.searchsorted(wanted, "left") - 1, 0)
+        last = np.maximum(fences.searchsorted(wanted, "right") - 1, 0)
+        marks = np.zeros(len(fences) + 1, np.int64)
+        np.add.at(marks, first, 1)
+        np.add.at(marks, last + 1, -1)
+        return np.flatnonzero(np.cumsum(marks[:-1]))
 
     def dirty_ranges(self) -> list[tuple[int, int]]:
         """Return the row ids whose keys may have changed since, as ranges."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from kist.indexes.runs import BLOCK
 from kist.model.tables.index_find import Hits
 from kist.model.tables.query import RowPlan, plan_rows
 from kist.model.tables.state import TableState
@@ -100,7 +99,7 @@ def explain(state: TableState, bounds: Sequence[Bound], condition: str) -> Expla
     if hits is not None:
         exact = len(hits.sure) == len(plan.parts)
         more = _of_columns(state, plan, plan.may & covered)
-        own = _of_index(hits)
+        own = _of_index(state, hits)
         n_pages, n_bytes = n_pages + more[0] + own[0], n_bytes + more[1] + own[1]
     return Explanation(
         condition,
@@ -139,15 +138,16 @@ def _of_columns(state: TableState, plan: RowPlan, groups: Any) -> tuple[int, int
     return n_pages, n_bytes
 
 
-def _of_index(hits: Hits) -> tuple[int, int]:
+def _of_index(state: TableState, hits: Hits) -> tuple[int, int]:
     """Return pages and bytes of an index that were read."""
     n_pages = n_bytes = 0
     for run, ranks in hits.ranks:
         if not run.n:
             continue
-        blocks = {rank // BLOCK for span in ranks for rank in (span[0], span[1] - 1)}
-        rows = sum((stop - 1) // BLOCK - start // BLOCK + 1 for start, stop in ranks)
-        n_blocks = -(-run.n // BLOCK)
+        size = run.block(state.view)
+        blocks = {rank // size for span in ranks for rank in (span[0], span[1] - 1)}
+        rows = sum((stop - 1) // size - start // size + 1 for start, stop in ranks)
+        n_blocks = -(-run.n // size)
         fences, offsets, *words = run.pointers
         n_pages += 1 + bool(rows) + len(words)
         n_bytes += fences.length + offsets.length * min(rows, n_blocks) // n_blocks

@@ -163,8 +163,13 @@ def maintain_indexes(txn: Transaction, node: int, path: str) -> None:
             _renew(txn, state, number)
 
 
-def grow(txn: Transaction, state: TableState, number: int, least: int = GROUP_ROWS) -> bool:
+def grow(txn: Transaction, state: TableState, number: int, *, whole: bool = False) -> bool:
     """Write a run of the rows behind the last one, if there are enough; merge runs of one size.
+
+    Parameters
+    ----------
+    whole : bool
+        Few rows are enough.
 
     Returns
     -------
@@ -173,7 +178,8 @@ def grow(txn: Transaction, state: TableState, number: int, least: int = GROUP_RO
     """
     index = _index(state, number)
     start, end = index.stop, state.tail.next_row
-    if end - start < max(1, least):
+    least = 1 if whole else GROUP_ROWS
+    if end - start < least:
         return False
     stop = min(end, start + most_rows(index))
     build(txn, state, index, start, stop)
@@ -181,7 +187,7 @@ def grow(txn: Transaction, state: TableState, number: int, least: int = GROUP_RO
         for run in several:
             txn.delete(keys.index_run(state.node, number, run.first))
         build(txn, state, index, several[0].first, several[-1].stop)
-    return end - stop >= max(1, least)
+    return end - stop >= least
 
 
 def _index(state: TableState, number: int) -> Index:

@@ -6,14 +6,14 @@ As in SQL, a missing value (NaN, NaT, a missing string) is not equal to another 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from kist._kernels.strings import missing_of
 from kist.errors import ConstraintError
 from kist.indexes.keys import joined, words_of
-from kist.indexes.runs import BLOCK, Run
+from kist.indexes.runs import Run
 from kist.model.tables.index import Index, read_indexes
 from kist.model.tables.query import Found, positions_of
 from kist.model.tables.read import Span, as_ordinals, as_run, group_spans, read_leaves
@@ -26,8 +26,11 @@ __all__ = ["check_all", "check_new_rows", "check_rows"]
 
 Array = np.ndarray[Any, Any]
 
-SHOWN = 3
+_SHOWN: Final = 3
 """Keys that an error names."""
+
+_STEP: Final = 65_536
+"""Entries that are looked at together."""
 
 
 def check_rows(state: TableState, indexes: Iterable[Index], rows: Array, what: str) -> None:
@@ -66,7 +69,7 @@ def _check(state: TableState, index: Index, rows: Array, what: str) -> None:
     words = [word for leaf in index.leaves for word in words_of(_read(state, leaf, spans, n))]
     wanted = np.unique(joined(words))
     parts = [rows, *_between(state, index.gaps(state.tail.next_row))]
-    parts += [_matching(state.view, run, wanted) for run in index.runs]
+    parts += [run.matching(state.view, wanted) for run in index.runs]
     _refuse(state, index, np.unique(np.concatenate(parts)), what, rows)
 
 
@@ -85,7 +88,7 @@ def check_all(state: TableState, index: Index, what: str) -> None:
                 found = run.rows(view, int(ranks[0]), int(ranks[-1]) + 1)
                 parts.append(found[ranks - ranks[0]])
             for other in index.runs[:at]:
-                theirs = _matching(view, other, values)
+                theirs = other.matching(view, values)
                 if len(theirs):
                     parts += [theirs, run.rows(view, start, start + len(values))]
             last = values[-1:]
@@ -94,32 +97,8 @@ def check_all(state: TableState, index: Index, what: str) -> None:
 
 
 def _blocks(view: View, run: Run) -> Iterator[tuple[int, Array]]:
-    step = 16 * BLOCK
-    for start in range(0, run.n, step):
-        yield start, run.keys(view, start, min(start + step, run.n))
-
-
-def _matching(view: View, run: Run, wanted: Array) -> Array:
-    """Return the rows of a run that have one of some keys, which ascend."""
-    if not run.n or not len(wanted):
-        return np.zeros(0, np.int64)
-    fences = run.fences(view)
-    first = np.maximum(fences.searchsorted(wanted, "left") - 1, 0)
-    last = np.maximum(fences.searchsorted(wanted, "right") - 1, 0)
-    marks = np.zeros(len(fences) + 1, np.int64)
-    np.add.at(marks, first, 1)
-    np.add.at(marks, last + 1, -1)
-    parts = [np.zeros(0, np.int64)]
-    for block in np.flatnonzero(np.cumsum(marks[:-1])).tolist():
-        start, stop = block * BLOCK, min((block + 1) * BLOCK, run.n)
-        values = run.keys(view, start, stop)
-        place = wanted.searchsorted(values)
-        place[place == len(wanted)] = 0
-        hits = np.flatnonzero(wanted[place] == values)
-        if len(hits):
-            low, high = int(hits[0]), int(hits[-1]) + 1
-            parts.append(run.rows(view, start + low, start + high)[hits - low])
-    return np.concatenate(parts)
+    for start in range(0, run.n, _STEP):
+        yield start, run.keys(view, start, min(start + _STEP, run.n))
 
 
 def _between(state: TableState, gaps: Sequence[tuple[int, int]]) -> Iterator[Array]:
@@ -188,7 +167,7 @@ def _refuse(
         return
     names = ", ".join(map(repr, index.columns))
     parts = []
-    for code in codes[bad][np.sort(np.unique(codes[bad], return_index=True)[1])][:SHOWN]:
+    for code in codes[bad][np.sort(np.unique(codes[bad], return_index=True)[1])][:_SHOWN]:
         same = np.flatnonzero(codes == code)
         key = ", ".join(repr(values[there][same[:1]].tolist()[0]) for values in columns)
         places = [_position(state, int(row)) for row in ids[same[:5]]]

@@ -130,7 +130,7 @@ class Indexed(RowSource):
                 # of the others again.
                 drop_runs(txn, self._id)
             put_state(txn, self._id, IndexState(state.tail.stamp, number + 1))
-            while grow(txn, state, number, least=1):
+            while grow(txn, state, number, whole=True):
                 pass
             (index,) = (index for index in read_indexes(state) if index.number == number)
             if unique:
