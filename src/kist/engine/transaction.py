@@ -54,7 +54,7 @@ class Owner(Protocol):
 
     @property
     def durability(self) -> str:
-        """"full", "relaxed" or "none"."""
+        """ "full", "relaxed" or "none"."""
 
     def writer_space(self) -> Space:
         """Free and waiting space, for the holder of the writer's lock."""

@@ -13,7 +13,8 @@ Beside them, in the order in which one meets them:
 - For several: `indexing`, `index_items` and `positions`: what a key denotes. `casts`,
   `cast_values`, `cast_items`: values checked one by one. `page_build`: one page, encoded with a
   kept or a new recipe.
-- `comparing`: what differs between two nodes. `repacking`: a store written anew. `summary`: numbers about values read in blocks.
+- `comparing`: what differs between two nodes. `repacking`: a store written anew. `summary`:
+  numbers about values read in blocks. `packing`: one object as bytes.
 - What things say about themselves: `info`, `tree`, `preview`, `text`, `html`, `completing`.
 - Damage: `check` finds it, `damage` is what reading around it shares, `salvage` (a package) saves
   what is whole into a new file.
