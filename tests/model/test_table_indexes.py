@@ -489,6 +489,23 @@ def test_a_damaged_index_warns_and_rows_are_scanned(small: None, tmp_path: Path)
         assert not store.check().ok
 
 
+def test_salvage_makes_the_indexes_again(small: None, tmp_path: Path) -> None:
+    with kist.open(tmp_path / "t.kist", "w") as store:
+        table = store.create_table("t", keyed(700))
+        table.create_index("id", unique=True)
+        table.create_index("name", "id")
+        table.where("id < 100").delete()
+    kist.salvage(tmp_path / "t.kist", tmp_path / "saved.kist")
+    with kist.open(tmp_path / "saved.kist") as store:
+        found = store["t"].indexes
+        assert [(one.name, one.unique, one.n_indexed) for one in found] == [
+            ("id", True, 600),
+            ("name,id", False, 600),
+        ]
+        assert store["t"].where("id == 300").explain().index == "id"
+        assert store["t"].where("id == 300").count() == 1
+
+
 # What is shown and refused
 
 

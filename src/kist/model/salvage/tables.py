@@ -17,9 +17,11 @@ import numpy as np
 from kist.engine.pages import read_page
 from kist.errors import FormatError, TooLargeError
 from kist.format import keys
+from kist.format.index import IndexRecord, IndexState
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
 from kist.model.salvage.rescue import Rescue, Writer
+from kist.model.tables.index_keep import put_state, rebuild
 from kist.model.tables.pages import Recipes, write_pages
 from kist.model.tables.records import (
     PAGES,
@@ -92,6 +94,26 @@ class _Table:
         new = Tail(next_row, self.row, loose, new_stamp())
         writer.flush()
         writer.txn.put(keys.group(writer.new, TAIL_ROW), pack_record(new.pack()))
+        self._make_indexes(new.stamp)
+
+    def _make_indexes(self, stamp: bytes) -> None:
+        """Make the indexes again of which the definition is whole: rows may be others now."""
+        txn, new = self.writer.txn, self.writer.new
+        numbers = []
+        for key, value in self.rescue.scan(keys.indexes(self.node)):
+            number = keys.leaf_of(key)
+            if key != keys.index(self.node, number) or not number:
+                continue
+            try:
+                IndexRecord.unpack(unpack_record(value)[1])
+            except FormatError as error:
+                self.rescue.lose(self.path, f"an index is missing: {error}")
+                continue
+            if not self.writer.copy(key, value):
+                numbers.append(number)
+        if numbers:
+            put_state(txn, new, IndexState(stamp, max(numbers) + 1))
+            rebuild(txn, new, self.path)
 
     def _tail(self) -> Tail | None:
         payload = self.rescue.payload(keys.group(self.node, TAIL_ROW))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kist.errors import FormatError
 from kist.format import keys
 from kist.format.values import unpack_record
+from kist.model.tables.index import read_indexes
 from kist.model.tables.records import PageRecord
 from kist.model.tables.state import TableState
 
@@ -58,6 +59,7 @@ def check_records(state: TableState) -> Iterator[str]:
         for key, _ in state.view.scan(start, stop):
             if keys.row_of(key) not in known:
                 yield f"{what} at row id {keys.row_of(key)}, where no row group begins"
+    yield from _check_indexes(state)
     for group in groups:
         try:
             state.dead(group)
@@ -67,3 +69,18 @@ def check_records(state: TableState) -> Iterator[str]:
                 state.patches(group, leaf)
         except FormatError as error:
             yield f"row group at row id {group.first}: {error}"
+
+
+def _check_indexes(state: TableState) -> Iterator[str]:
+    """Yield what is wrong with the runs of the indexes; their pages are not read."""
+    try:
+        indexes = read_indexes(state)
+    except FormatError as error:
+        yield f"an index: {error}"
+        return
+    for index in indexes:
+        end = 0
+        for run in index.runs:
+            if run.first < end or run.stop > state.tail.next_row:
+                yield f"index {index.record.name!r}: a run of row ids {run.first} to {run.stop}"
+            end = run.stop

@@ -31,7 +31,17 @@ from kist.model.tables.state import TableState, state_of
 if TYPE_CHECKING:
     from kist.engine import Transaction
 
-__all__ = ["after_append", "after_change", "carry", "forget_leaves", "grow", "maintain_indexes"]
+__all__ = [
+    "after_append",
+    "after_change",
+    "carry",
+    "drop_runs",
+    "forget_leaves",
+    "grow",
+    "maintain_indexes",
+    "put_state",
+    "rebuild",
+]
 
 Array = np.ndarray[Any, Any]
 Changed = Sequence[tuple[Group, "range | Array", Iterable[int]]]
@@ -188,6 +198,14 @@ def grow(txn: Transaction, state: TableState, number: int, *, whole: bool = Fals
             txn.delete(keys.index_run(state.node, number, run.first))
         build(txn, state, index, several[0].first, several[-1].stop)
     return end - stop >= least
+
+
+def rebuild(txn: Transaction, node: int, path: str) -> None:
+    """Write the runs that are missing of all indexes of a table."""
+    state = state_of(txn, node, path)
+    for index in read_indexes(state):
+        while grow(txn, state, index.number, whole=True):
+            pass
 
 
 def _index(state: TableState, number: int) -> Index:
