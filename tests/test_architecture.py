@@ -43,7 +43,7 @@ ALSO: dict[str, set[str]] = {"testing": {"storage", "format"}}
 BASE: dict[str, set[str] | None] = {
     "numpy": None,  # every room
     "xxhash": {"format", "storage", "engine"},
-    "blosc2": {"codecs"},
+    "blosc2": {"codecs", "bridges"},  # bridges: its own files
     "pcodec": {"codecs"},
     "click": {"cli"},
 }
