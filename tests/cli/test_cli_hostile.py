@@ -22,6 +22,9 @@ VERBS = [
     ["info", ":PATH"], ["attrs"], ["attrs", ":ATTR"], ["attrs", "--json"], ["cat", ":t"],
     ["cat", ":t", "--csv"], ["cat", ":t", "--json"], ["cat", ":a"], ["cat", ":k"],
     ["head", ":t"], ["head", ":k"], ["cat", ":missing"], ["check"],
+    ["tail", ":t"], ["tail", ":k"], ["schema"], ["schema", "--csv"], ["stats", ":t"],
+    ["stats", ":t", "--json"], ["slice", ":t", "0:2"], ["where", ":t", "n >= 0"], ["history"],
+    ["history", "--json"], ["diff", "--at", "1"], ["diff", "--at", "1", "--json"],
 ]  # fmt: skip
 
 
@@ -69,8 +72,9 @@ def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # All verbs in one process: each costs the import of NumPy.
 RUN = """
-import sys
+import os, sys
 from kist.cli.main import cli
+os.environ["NO_COLOR"] = "1"  # colours are sequences too, and meant
 for line in sys.argv[1].split(chr(0)):
     words = line.split(chr(1))
     print("VERB", words[0])

@@ -130,6 +130,15 @@ def test_stats_are_those_of_numpy_and_leave_out_what_is_missing(file: str) -> No
     run("stats", f"{file}:a", "--where", "x > 1", code=2)
 
 
+def test_stats_of_text_count_what_is_missing(path: Path) -> None:
+    text = np.dtypes.StringDType(na_object=None)
+    with kist.open(path, "w") as store:
+        store.create_table("t", {"s": np.array(["b", None, "aa", "ä"], text)})
+    (stats,) = found("stats", f"{path}:t")
+    assert (stats["count"], stats["missing"], stats["min"], stats["max"]) == (4, 1, "aa", "ä")
+    assert stats["dtype"].startswith("StringDType")
+
+
 def test_history_lists_commits_newest_first(file: str) -> None:
     commits = found("history", file)
     assert commits[0]["message"] == "one row more"

@@ -71,7 +71,7 @@ def diff(
         mine, others = a[file[1] or "/"], b[(other or file)[1] or "/"]
         found = compare(mine, others)
         if quiet:
-            sys.exit(0 if next(found, None) is None else 1)
+            click.get_current_context().exit(0 if next(found, None) is None else 1)
         counted = _Counted(found)
         if style == "plain" and (width is None or sys.stdout.isatty()):
             for difference in counted:
@@ -81,7 +81,7 @@ def diff(
 
             records = ({name: getattr(d, name) for name in _NAMES} for d in counted)
             write(record_lines(_NAMES, records, style, width))
-    sys.exit(1 if counted.n else 0)
+    click.get_current_context().exit(1 if counted.n else 0)
 
 
 class _Counted:

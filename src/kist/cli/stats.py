@@ -79,6 +79,8 @@ def _columns(table: Any, columns: str | None, where: str | None) -> Iterator[dic
     summaries: dict[str, Summary] = {}
     for _, rows in row_blocks(table, names, None, where):
         for name, column in flat(rows):
+            if column.dtype.kind == "O":  # text of any length is that in rows
+                column = column.astype(table[name].dtype)
             if name not in summaries:
                 summaries[name] = Summary(column.dtype)
             summaries[name].add(column)

@@ -12,7 +12,7 @@ __all__ = ["Summary", "is_missing", "summarize"]
 
 Array = np.ndarray[Any, Any]
 
-_ORDERED: Final = "biufMmSU"
+_ORDERED: Final = "biufMmSUT"
 
 
 class Summary:
@@ -67,7 +67,7 @@ class Summary:
             self._add_moments(values)
 
     def _add_ends(self, values: Array) -> None:
-        if values.dtype.kind in "SU":  # NumPy has no minimum of them
+        if values.dtype.kind in "SUT":  # NumPy has no minimum of them
             values = np.sort(values)
             low, high = values[0], values[-1]
         else:
