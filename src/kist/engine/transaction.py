@@ -54,7 +54,7 @@ class Owner(Protocol):
 
     @property
     def durability(self) -> str:
-        """ "full", "relaxed" or "none"."""
+        """Which of "full", "relaxed" and "none"."""
 
     def writer_space(self) -> Space:
         """Free and waiting space, for the holder of the writer's lock."""
