@@ -49,7 +49,7 @@ BASE: dict[str, set[str] | None] = {
 }
 # What the extras bring: inside functions only, so that kist works without them.
 EXTRAS = {
-    "IPython", "cryptography", "dask", "duckdb", "fsspec", "h5py", "hdf5plugin", "ipython",
+    "IPython", "cryptography", "dask", "duckdb", "fsspec", "h5py", "hdf5plugin", "joblib", "ipython",
     "matplotlib", "netCDF4", "pandas", "polars", "psutil", "pyarrow", "tables", "xarray", "zarr",
 }  # fmt: skip
 EXTRAS_ONLY_IN: dict[str, set[str]] = {"cryptography": {"crypto"}}
@@ -65,7 +65,10 @@ MAX_LINES = 600
 # Modules that run code from bytes -> files that may import them. `allow_pickle=True`
 # is the only way that leads there.
 RUNS_CODE = {"pickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
-RUNS_CODE_IN: dict[str, set[str]] = {"pickle": {"model/shelf.py"}}
+RUNS_CODE_IN: dict[str, set[str]] = {
+    "pickle": {"model/shelf.py", "bridges/pickles.py"},
+    "shelve": {"bridges/pickles.py"},
+}
 
 
 class Import(NamedTuple):

@@ -59,6 +59,7 @@ def _types(pairs: tuple[str, ...]) -> dict[str, str]:
 @click.option("--at", metavar="VERSION", help="A tag or commit number of the store to read.")
 @click.option("--flavour", type=click.Choice(["h5py", "pytables"]), help="Of an HDF5 file.")
 @click.option("--dtype", "dtypes", multiple=True, metavar="COLUMN=DTYPE", help="Of a text column.")
+@click.option("--allow-pickle", is_flag=True, help="Run what a pickle, joblib or shelf brings.")
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="Other format options.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no report.")
@@ -72,6 +73,7 @@ def convert(
     at: str | None,
     flavour: str | None,
     dtypes: tuple[str, ...],
+    allow_pickle: bool,
     sets: tuple[str, ...],
     as_json: bool,
     quiet: bool,
@@ -86,6 +88,8 @@ def convert(
     options = _options(sets)
     if flavour is not None:
         options["flavour"] = flavour
+    if allow_pickle:
+        options["allow_pickle"] = True
     if dtypes:
         options["dtypes"] = _types(dtypes)
     version: int | str | None = int(at) if at is not None and at.isdigit() else at
