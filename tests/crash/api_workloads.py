@@ -6,6 +6,7 @@ beside this file run a share. Each workload has its writers die and others go on
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -286,6 +287,39 @@ def change_in_place(session: Session) -> None:
     session.acknowledged()
 
 
+def indexes(session: Session) -> None:
+    """Indexes made, dropped and kept current by changes of all kinds; some of them fail."""
+    store = session.engine.store
+    store["deals"] = rows_of(6000, 1)
+    session.acknowledged()
+    store["deals"].create_index("size")
+    session.acknowledged()
+    store["deals"].create_index("sym", "price")
+    session.acknowledged()
+    for i in range(5):
+        deals = store["deals"]
+        deals.append(rows_of(900, 20 + i))
+        session.acknowledged()
+        deals.where("size == n", n=100 + 10 * i).update({"size": 5 + i})
+        session.acknowledged()
+        deals.where("size > low", low=950 - 40 * i).delete()
+        session.acknowledged()
+        with contextlib.suppress(kist.ConstraintError):
+            deals.create_index("flag", unique=True)
+        with store.transaction():
+            deals.drop_index("size")
+            deals.create_index("size")
+        session.acknowledged()
+        if i == 2:
+            store = died(session)
+        if i % 2:
+            session.engine.engine.checkpoint()
+    assert len(store["deals"].indexes) == 2
+    store["deals"].drop_column("sym")
+    session.acknowledged()
+    session.engine.engine.checkpoint()
+
+
 def many_datasets(session: Session) -> None:
     """Forty datasets made, changed, moved and deleted, each time in one transaction."""
     store = session.engine.store
@@ -423,6 +457,7 @@ WORKLOADS: dict[str, Callable[[Session], None]] = {
     "delete": delete,
     "change in place": change_in_place,
     "schema": schema,
+    "indexes": indexes,
     "key store churn": key_churn,
     "many datasets": many_datasets,
     "compact": compact,

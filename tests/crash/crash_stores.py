@@ -112,6 +112,11 @@ def shown(store: kist.Store) -> dict[str, Any]:
             rows = node[:]
             assert len(rows) == len(node)
             contents = packed(rows)
+            for index in node.indexes:
+                name = index.columns[0]
+                for value in np.unique(rows[name])[::40]:
+                    found_by = node.where(f"{name} == value", value=value).indices()
+                    assert np.array_equal(found_by, np.flatnonzero(rows[name] == value))
         elif node.kind == "array":
             contents = packed(node[...])
         found[path] = node.kind, packed(dict(node.attrs)), contents

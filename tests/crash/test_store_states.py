@@ -56,6 +56,7 @@ def test_every_mode_meets_everything_that_users_do() -> None:
     ways |= {
         "change in place",
         "schema",
+        "indexes",
         "key store churn",
         "many datasets",
         "compact",
