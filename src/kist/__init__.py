@@ -64,6 +64,7 @@ __all__ = [
     "expr",
     "load",
     "load_ipython_extension",
+    "nullable",
     "open",
     "options",
     "pack",
@@ -95,6 +96,7 @@ _HOMES = {
     "expr": "kist.query",
     "load": "kist.bridges.savez",
     "load_ipython_extension": "kist.integrations.ipython",
+    "nullable": "kist.format.nullable",
     "open": "kist.model.store",
     "pack": "kist.model.packing",
     "plot": "kist.integrations.plot",
@@ -151,6 +153,7 @@ if TYPE_CHECKING:
         UnsupportedVersionError,
         WrongSecretError,
     )
+    from kist.format.nullable import nullable
     from kist.integrations.ipython import load_ipython_extension
     from kist.integrations.plot import plot
     from kist.model.arrays.array import Array

@@ -786,6 +786,36 @@ def indexes(path: Path) -> Group:
     return Group({"t": Table(kept, strings={"text": text}, indexes=listed)})
 
 
+@maker
+def nullable(path: Path) -> Group:
+    """Nullable columns: pages with and without nulls, of nothing but nulls, patches, a piece."""
+    dtypes = {"i": "<i4", "b": "?", "t": "<M8[s]", "s": "S3"}
+    rows = np.zeros(5_000, [("id", "<i4"), *((n, kist.nullable(d)) for n, d in dtypes.items())])
+    rows["id"] = ramp(5_000)
+    rows["i"]["value"] = ramp(5_000) % 100
+    rows["b"]["value"] = ramp(5_000) % 3 == 0
+    rows["s"]["value"] = b"abc"
+    rows["i"]["valid"] = ramp(5_000) % 7 != 0
+    rows["b"]["valid"] = rows["s"]["valid"] = True
+    for name in dtypes:
+        rows[name]["value"][~rows[name]["valid"]] = np.zeros((), dtypes[name])
+    few = [(5_000, 1, None, np.datetime64(7, "s"), b"x"), (5_001, None, True, None, None)]
+    with kist.open(path, "x") as store:
+        table = store.create_table("t", dtype=rows.dtype)
+        table.append(rows)
+        table.append(few)
+        table["i"][10:12] = [None, 77]
+        table["s"][20] = None
+    rows = np.concatenate([rows, np.zeros(2, rows.dtype)], dtype=rows.dtype)
+    rows["i"][10:12] = [(0, False), (77, True)]
+    rows["s"][20] = (b"", False)
+    rows[-2] = (5_000, (1, True), (False, False), (np.datetime64(7, "s"), True), (b"x", True))
+    rows[-1] = (
+        5_001, (0, False), (True, True), (np.datetime64(0, "s"), False), (b"", False),
+    )  # fmt: skip
+    return Group({"t": Table(rows)})
+
+
 # Making them
 
 

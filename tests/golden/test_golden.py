@@ -37,6 +37,7 @@ NAMES = [
     "indexes",
     "keystore",
     "log",
+    "nullable",
     "relaxed",
     "strings",
     "versions",

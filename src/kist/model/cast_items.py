@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["first_missing", "inexact", "is_missing", "leaves", "outside"]
+__all__ = [
+    "first_missing",
+    "inexact",
+    "is_missing",
+    "leaves",
+    "outside",
+]
 
 Array = np.ndarray[Any, Any]
 

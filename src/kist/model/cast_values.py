@@ -8,7 +8,15 @@ import numpy as np
 
 from kist._kernels.strings import missing_of
 from kist.errors import DTypeError, KistError, ShapeError
-from kist.model.cast_items import first_missing, inexact, is_missing, leaves, outside
+from kist.format.nullable import is_nullable, parts
+from kist.model.cast_items import (
+    first_missing,
+    inexact,
+    is_missing,
+    leaves,
+    outside,
+)
+from kist.model.cast_nullable import cast_nullable
 
 __all__ = ["Array", "DType", "cast_values"]
 
@@ -51,6 +59,8 @@ def cast_values(
         The values do not have the shape of the sub-array.
     """
     cast = Cast(dtype, column, first_row, what)
+    if dtype.names is not None and is_nullable(dtype):
+        return cast_nullable(values, dtype, column=column, first_row=first_row, what=what)
     if dtype.names is not None:
         return cast.structured(values)
     if dtype.subdtype is not None:
@@ -136,10 +146,11 @@ class Cast:
         else:
             values = values if isinstance(values, (list, tuple)) else list(values)
             source = self._inferred(values, target)
-        if isinstance(source, np.ma.MaskedArray):
-            if np.ma.getmaskarray(source).any():
-                raise self.fail("has masked values; nullable columns are not there yet")
-            source = source.data
+        found = parts(source)
+        if found is not None:
+            source, valid = found
+            if not valid.all():
+                raise self._null(int(np.argmin(valid)))
         objects = source.dtype.kind == "O"
         if objects and target.kind == "T" and set(map(type, source.ravel().tolist())) <= {str}:
             return self._encodable(source, target)
@@ -194,7 +205,11 @@ class Cast:
         )
 
     def _null(self, row: int) -> KistError:
-        return self._at(row, f"a missing value; only StringDType {self.holders} hold those yet")
+        if self.holders != "columns":
+            return self._at(row, f"a missing value; only StringDType {self.holders} hold those yet")
+        return self._at(
+            row, "a missing value; kist.nullable(...) makes a dtype of a column that can hold them"
+        )
 
     def _check_large(self, values: Any) -> None:
         """Refuse ints that no binary64 holds, which NumPy would round beside floats."""

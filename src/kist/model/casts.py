@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kist.errors import DTypeError, ShapeError
+from kist.format.nullable import has_masked
 from kist.model.cast_values import Array, DType, cast_values
 from kist.model.frames.incoming import frame_columns, is_frame
 from kist.model.tables.batch import Batch
@@ -69,7 +70,7 @@ def to_records(
         Columns have different lengths, or the array is not one-dimensional.
     """
     same = not strings and isinstance(data, np.ndarray) and _same(data.dtype, dtype)
-    if same and data.ndim == 1:
+    if same and data.ndim == 1 and not has_masked(data):
         return data.view(np.ndarray) if type(data) is not np.ndarray else data
     columns, n_rows = _columns(data, dtype, what)
     names = dtype.names or ()

@@ -6,6 +6,7 @@ arrays over Arrow's own memory.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from kist.errors import DTypeError
 from kist.format.dtypes import is_string_dtype
+from kist.format.nullable import nullable, pairs
 from kist.model.frames.incoming import Incoming, Target, comes_from, need
 from kist.model.frames.notes import ZONES
 
@@ -21,6 +23,9 @@ __all__ = ["column_values", "field_dtype", "from_arrow"]
 Array = np.ndarray[Any, Any]
 
 STRINGS: np.dtype[Any] = np.dtypes.StringDType(na_object=None)
+
+_NULLABLE = "biufSV"
+"""Kinds of columns that become nullable where there are nulls; text and times have their own."""
 
 _NUMBERS = {
     "bool": "?", "int8": "i1", "int16": "i2", "int32": "i4", "int64": "i8", "uint8": "u1",
@@ -58,7 +63,7 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
     Raises
     ------
     DTypeError
-        A column that a table cannot keep, by name; or nulls in what is not text.
+        A column that a table cannot keep, by name; or nulls inside its values.
     ImportError
         pyarrow is missing.
     """
@@ -84,6 +89,10 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
             if _is_binary(field.type)
         }
         reader = table.to_reader()
+    # A stream tells what is null only as it is read.
+    first = next(iter(reader), None)
+    batches = reader if first is None else itertools.chain((first,), reader)
+    nulls = _with_nulls(data, first) if target is None else set()
     fields = []
     zones: dict[str, str] = {}
     for field in reader.schema:
@@ -91,6 +100,8 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
             dtype = np.dtype(f"S{widths.get(field.name) or 1}")
         else:
             dtype = field_dtype(field, what)
+        if field.name in nulls and dtype.kind in _NULLABLE and dtype.names is None:
+            dtype = nullable(dtype)
         fields.append((field.name, dtype))
         _find_zones(field, field.name, zones)
     if target is not None:
@@ -100,7 +111,7 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
 
     def blocks(n_rows: int) -> Iterator[dict[str, Array]]:
         done = 0
-        for batch in reader:
+        for batch in batches:
             for start in range(0, batch.num_rows, n_rows):
                 part = batch.slice(start, n_rows)
                 yield {
@@ -110,6 +121,17 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
                 done += part.num_rows
 
     return Incoming(fields, blocks, {ZONES: zones} if target is None else {})
+
+
+def _with_nulls(data: Any, first: Any) -> set[str]:
+    """Return the columns that have nulls, as far as data that are there, or a first batch, tell."""
+    whole = data if hasattr(data, "column_names") and hasattr(data, "column") else first
+    if comes_from(data, "polars", "DataFrame"):
+        return {name for name in data.columns if data[name].null_count()}
+    if whole is None:
+        return set()
+    names = whole.schema.names
+    return {name for at, name in enumerate(names) if whole.column(at).null_count}
 
 
 def _reader(pa: Any, data: Any, what: str) -> Any:
@@ -202,7 +224,7 @@ def field_dtype(field: Any, what: str, path: str = "") -> np.dtype[Any]:
         return np.dtype(f"M8[{kind.unit}]")
     if types.is_duration(kind):
         return np.dtype(f"m8[{kind.unit}]")
-    if str(kind) in ("string", "large_string", "string_view"):
+    if _is_text(kind):
         if path:
             raise _no_type(name, kind, "text inside a struct is not there yet", what)
         return STRINGS
@@ -246,13 +268,38 @@ def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array
     Raises
     ------
     DTypeError
-        A null in what is neither text nor time.
+        A null inside the values of a row. Others make an array of a nullable dtype, but for text
+        and times, which have nulls of their own.
     """
+    import pyarrow.types as types
+
+    kind = array.type
+    nested = types.is_nested(kind) or _is_text(kind) or types.is_temporal(kind)
+    if not array.null_count or nested:
+        return _values(array, name, what, first_row)
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    if types.is_boolean(kind):
+        filler: Any = False
+    elif types.is_fixed_size_binary(kind):
+        filler = bytes(kind.byte_width)
+    else:
+        filler = b"" if _is_binary(kind) else 0
+    found = _values(array.fill_null(filler), name, what, first_row)
+    if found.dtype.kind == "O":
+        found = found.astype(np.bytes_)
+    return pairs(found, valid, nullable(found.dtype))
+
+
+def _is_text(kind: Any) -> bool:
+    return str(kind) in ("string", "large_string", "string_view")
+
+
+def _values(array: Any, name: str, what: str, first_row: int) -> Array:
     import pyarrow as pa
     import pyarrow.types as types
 
     kind = array.type
-    if str(kind) in ("string", "large_string", "string_view"):
+    if _is_text(kind):
         return np.asarray(array.to_numpy(zero_copy_only=False).astype(STRINGS))
     if types.is_temporal(kind):
         # NaT is a value of NumPy's dtype, and the only way to say it in Arrow is null.
@@ -260,9 +307,9 @@ def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array
     if array.null_count:
         row = first_row + int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
         raise DTypeError(
-            f"{what}: row {row}, column {name!r} ({kind}): one of {array.null_count} nulls; only "
-            "columns of strings hold those yet: fill them first, as by fill_null(...); nothing was "
-            "changed",
+            f"{what}: row {row}, column {name!r} ({kind}): one of {array.null_count} nulls inside "
+            "structs or lists, which columns cannot hold: fill them first, as by fill_null(...); "
+            "nothing was changed",
             row=row,
             column=name,
         )
@@ -276,11 +323,11 @@ def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array
         raw = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
         return raw[start : start + len(array) * width].view(f"V{width}")
     if types.is_fixed_size_list(kind):
-        flat = column_values(array.flatten(), name, what, first_row)
+        flat = _values(array.flatten(), name, what, first_row)
         return flat.reshape(len(array), kind.list_size, *flat.shape[1:])
     if isinstance(array, pa.StructArray):
         rows = np.zeros(len(array), field_dtype(pa.field(name, kind), what))
         for at, inner in enumerate(rows.dtype.names or ()):
-            rows[inner] = column_values(array.field(at), f"{name}.{inner}", what, first_row)
+            rows[inner] = _values(array.field(at), f"{name}.{inner}", what, first_row)
         return rows
     return np.asarray(array.to_numpy(zero_copy_only=False))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.errors import DTypeError
+from kist.format.nullable import is_nullable
 from kist.format.schema import Leaf
 from kist.model.frames.exports import Exports, Outgoing, shaped
 from kist.model.frames.incoming import need
@@ -104,6 +105,8 @@ class _Builder:
             for size in reversed(shape):
                 kind = pa.list_(kind, size)
             return kind
+        if is_nullable(dtype):
+            return self.type_of(dtype["value"], (*path, "value"))
         if dtype.names is not None:
             return pa.struct(
                 [(name, self.type_of(dtype[name], (*path, name))) for name in dtype.names]
@@ -168,6 +171,9 @@ class _Builder:
                 kind = pa.list_(array.type, size)
                 array = pa.Array.from_buffers(kind, count, [None], children=[array])
             return array
+        if is_nullable(dtype):
+            values = self.array_of(flat, dtype["value"], (*path, "value"), n_items)
+            return self._with_nulls(values, flat[self.leaves[*path, "valid"]])
         if dtype.names is not None:
             children = [
                 self.array_of(flat, dtype[name], (*path, name), n_items) for name in dtype.names
@@ -181,6 +187,15 @@ class _Builder:
         if leaf.is_string:
             return pa.array(values, type=pa.large_string())
         return self._of_values(values, self._scalar(leaf.dtype, path, leaf), leaf)
+
+    def _with_nulls(self, array: Any, valid: Array) -> Any:
+        """Return an Arrow array that is null also where there is no value."""
+        if valid.all():
+            return array
+        if array.null_count:  # NaT
+            valid = valid & array.is_valid().to_numpy(zero_copy_only=False)
+        bits = self.pa.py_buffer(np.packbits(valid, bitorder="little"))
+        return self.pa.Array.from_buffers(array.type, len(array), [bits, *array.buffers()[1:]])
 
     def _of_values(self, values: Array, kind: Any, leaf: Leaf) -> Any:
         pa = self.pa
@@ -203,7 +218,7 @@ class _Builder:
 
 def _columns(fields: Fields) -> Iterator[tuple[str, np.dtype[Any], tuple[str, ...]]]:
     """Yield (name, dtype, path) of each Arrow column."""
-    if fields.is_structured and not fields.item_shape:
+    if fields.is_structured and not fields.item_shape and not fields.is_nullable:
         for name in fields.dtype.names or ():
             yield name, fields.dtype[name], (name,)
     else:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.errors import DTypeError
+from kist.format.nullable import nullable, pairs
 from kist.model.frames.notes import PANDAS, ZONES, get_note, get_zones
 
 if TYPE_CHECKING:
@@ -144,8 +145,18 @@ def frame_columns(data: Any, names: tuple[str, ...], what: str) -> tuple[dict[st
     parts = list(incoming.blocks(sys.maxsize))
     if not parts:
         return {name: np.empty(0, dtype.base) for name, dtype in incoming.fields}, 0
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns = {name: _together([part[name] for part in parts]) for name in parts[0]}
     return columns, len(next(iter(columns.values())))
+
+
+def _together(parts: list[Array]) -> Array:
+    """Join arrays, some of which may be of a nullable dtype because they have nulls."""
+    if len({part.dtype.names for part in parts}) > 1:
+        parts = [
+            part if part.dtype.names else pairs(part, np.True_, nullable(part.dtype))
+            for part in parts
+        ]
+    return np.concatenate(parts)
 
 
 def _first_looked_at(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kist.errors import DTypeError
+from kist.format.nullable import nullable, pairs
 
 __all__ = ["Taken", "take_column"]
 
@@ -90,14 +91,20 @@ def take_column(values: Any, name: str, what: str) -> Taken:
         return _take_arrow(array, dtype, name, what)
     plain = getattr(dtype, "numpy_dtype", None)
     if isinstance(plain, np.dtype) and plain.kind in "biuf" and hasattr(array, "isna"):
-        _refuse_missing(array.isna(), name, str(dtype), what)
-        return Taken(
-            plain,
-            lambda start, stop: array[start:stop].to_numpy(dtype=plain),
-            {"dtype": str(dtype)},
-        )
+        return _take_nullable(array, plain, {"dtype": str(dtype)})
     why = _REFUSED.get(kind, "tables have no such dtype; convert it, as by .astype(str)")
     raise DTypeError(f"{what}: column {name!r} is {dtype}: {why}", column=name)
+
+
+def _take_nullable(array: Any, plain: np.dtype[Any], note: dict[str, Any]) -> Taken:
+    """Take an array of pandas that may have missing values beside all values of a dtype."""
+    dtype = nullable(plain)
+
+    def part(start: int, stop: int) -> Array:
+        some = array[start:stop]
+        return pairs(some.to_numpy(dtype=plain, na_value=plain.type(0)), ~some.isna(), dtype)
+
+    return Taken(dtype, part, note)
 
 
 def _refuse_missing(missing: Any, name: str, dtype: str, what: str) -> None:
@@ -161,6 +168,8 @@ def _take_arrow(array: Any, dtype: Any, name: str, what: str) -> Taken:
     if not isinstance(column, pyarrow.ChunkedArray):
         column = pyarrow.chunked_array([column])
     found = field_dtype(pyarrow.field(name, column.type), what)
+    if column.null_count and found.kind in "biuf":
+        found = nullable(found)
     zone = getattr(column.type, "tz", None)
 
     def part(start: int, stop: int) -> Array:
@@ -194,11 +203,13 @@ def _take_objects(array: Array, name: str, what: str) -> Taken:
         return Taken(days, lambda start, stop: dates[start:stop].astype(days), {"dtype": "date"})
     if kind in _ALIKE:
         # A NaN among floats is one of them; None is not.
-        _refuse_missing(
-            missing & np.array([not isinstance(v, float) for v in array]), name, "object", what
-        )
-        alike = np.array(array.tolist())
-        if alike.dtype.kind in "biufc" and alike.shape == array.shape:
+        valid = ~(missing & np.array([not isinstance(v, float) for v in array], bool))
+        alike = np.array(array[valid].tolist())
+        if alike.dtype.kind in "biufc" and alike.ndim == 1:
+            if not valid.all():
+                whole = np.zeros(len(array), nullable(alike.dtype))
+                whole["value"][valid], whole["valid"] = alike, valid
+                alike = whole
             return Taken(alike.dtype, lambda start, stop: alike[start:stop], note)
     if kind == "bytes":
         _refuse_missing(missing, name, "object", what)

@@ -47,7 +47,7 @@ def to_pandas(source: Exports, view: View, columns: Sequence[str] | None) -> Any
     import pandas
 
     out = source._outgoing(view, columns)
-    if not out.fields.is_structured:
+    if not out.fields.is_structured or out.fields.is_nullable:
         return _series(source, out)
     levels: list[str] = []
     if not source._is_part():
@@ -55,12 +55,9 @@ def to_pandas(source: Exports, view: View, columns: Sequence[str] | None) -> Any
         shown = out.fields.dtype.names or ()
         wanted = [name for name in levels if name not in shown] + list(shown)
         out = out._replace(fields=named_fields(out.state.schema, wanted))
-    paths = [".".join(leaf.path) for leaf in out.fields.leaves]
-    columns_read, n_rows = read_columns(source, out.state, out.fields)
-    data = {
-        name: _restore(array, name, out) for name, array in zip(paths, columns_read, strict=True)
-    }
-    names = [name for name in paths if name not in levels]
+    columns_read, n_rows = _read(source, out)
+    data = {name: _restore(array, name, out) for name, array in columns_read.items()}
+    names = [name for name in data if name not in levels]
     frame = pandas.DataFrame(
         # As Series with a dtype: pandas would look into objects, and make strings of them.
         {at: _column(data[name]) for at, name in enumerate(names)},
@@ -70,6 +67,25 @@ def to_pandas(source: Exports, view: View, columns: Sequence[str] | None) -> Any
     frame.columns = _labels(names, out)
     frame.index = _index(data, levels, n_rows, source, out)
     return frame
+
+
+def _read(source: Exports, out: Outgoing) -> tuple[dict[str, Array], int]:
+    """Read all rows: an array for each leaf by its name, a masked one for a nullable column."""
+    arrays, n_rows = read_columns(source, out.state, out.fields)
+    # As they are shown: a column that stands for itself has no name inside.
+    head: tuple[str, ...] = ()
+    if out.fields.is_nullable or not out.fields.is_structured:
+        first, shown = out.fields.stored[0].path, out.fields.leaves[0].path
+        head = first[: len(first) - len(shown)]
+    found = {}
+    for leaf, array in zip(out.fields.leaves, arrays, strict=True):
+        found[".".join((*head, *leaf.path))] = array
+    for name, valid in out.state.facts.nullable.items():
+        values = f"{name}.value"
+        if valid in found and values in found:
+            found[values] = np.ma.MaskedArray(found[values], ~found.pop(valid))
+            found = {name if key == values else key: array for key, array in found.items()}
+    return found, n_rows
 
 
 def _column(values: Any, **more: Any) -> Any:
@@ -84,12 +100,10 @@ def _series(source: Exports, out: Outgoing) -> Any:
     data: dict[str, Any] = {}
     if levels:
         fields = named_fields(out.state.schema, levels)
-        arrays, _ = read_columns(source, out.state, fields)
-        data = {
-            name: _restore(array, name, out) for name, array in zip(levels, arrays, strict=True)
-        }
-    (array,), n_rows = read_columns(source, out.state, out.fields)
-    name = ".".join(out.fields.stored[0].path)
+        arrays, _ = _read(source, out._replace(fields=fields))
+        data = {name: _restore(array, name, out) for name, array in arrays.items()}
+    found, n_rows = _read(source, out)
+    ((name, array),) = found.items()
     index = _index(data, levels, n_rows, source, out)
     return _column(_restore(array, name, out), index=index, name=_label_of(name, out))
 
@@ -128,6 +142,8 @@ def _restored(array: Array, name: str, out: Outgoing) -> Any:
 
     note = _part(out.pandas, "dtypes", name)
     wanted = note.get("dtype")
+    if isinstance(array, np.ma.MaskedArray):
+        return _nullable(array.data, np.ma.getmaskarray(array), wanted, name, out)
     if array.ndim > 1:
         column = np.empty(len(array), object)
         column[:] = list(array)
@@ -157,6 +173,29 @@ def _restored(array: Array, name: str, out: Outgoing) -> Any:
         if getattr(dtype, "numpy_dtype", None) == array.dtype:
             return pandas.array(array, dtype=dtype)
     return array
+
+
+def _nullable(values: Array, mask: Array, wanted: Any, name: str, out: Outgoing) -> Any:
+    """Return values some of which are missing, in the dtype of pandas that says so."""
+    import pandas
+
+    kind = values.dtype.kind
+    if isinstance(wanted, str) and wanted.endswith("[pyarrow]"):
+        pa = need("pyarrow", "arrow", f"column {name!r}")
+        array = pa.array(values, mask=mask).cast(_dtype(wanted, name).pyarrow_dtype)
+        return pandas.arrays.ArrowExtensionArray(array)
+    if kind in "Mm":
+        values[mask] = np.array("NaT", values.dtype)
+        return _restored(values, name, out)
+    if kind in "biuf" and values.dtype.itemsize <= 8 and wanted != "object":
+        code = "f4" if values.dtype.str[1:] == "f2" else values.dtype.newbyteorder("=").str[1:]
+        values = values.astype(np.dtype(code), copy=False)
+        classes = {"b": "BooleanArray", "f": "FloatingArray"}
+        made = getattr(pandas.arrays, classes.get(kind, "IntegerArray"))
+        return made(values, mask)
+    objects = _objects(values.tolist())
+    objects[mask] = None
+    return _strings(objects, {}) if kind == "U" else objects
 
 
 def _as_arrow(array: Array, wanted: str, name: str) -> Any:

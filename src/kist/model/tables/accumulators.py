@@ -20,8 +20,19 @@ import numpy as np
 from kist._kernels.ordering import sortable, stable_order
 from kist._kernels.strings import missing_of
 from kist.errors import DTypeError
+from kist.format.nullable import nullable, pairs
 
-__all__ = ["Accumulator", "Count", "Edge", "Extreme", "Mean", "Sum", "Variance", "sum_dtype"]
+__all__ = [
+    "Accumulator",
+    "Chosen",
+    "Count",
+    "Edge",
+    "Extreme",
+    "Mean",
+    "Sum",
+    "Variance",
+    "sum_dtype",
+]
 
 Array = np.ndarray[Any, Any]
 Partial = tuple[Array, ...]
@@ -46,6 +57,10 @@ def sum_dtype(dtype: np.dtype[Any], label: str, what: str) -> np.dtype[Any]:
 
 def is_missing(values: Array, *, skipna: bool) -> Array | None:
     """Return which values are left out: missing strings, and with `skipna` NaN and NaT."""
+    if values.dtype.names is not None:  # of a nullable column
+        null: Array = ~values["valid"]
+        missing = is_missing(values["value"], skipna=skipna)
+        return null if missing is None else null | missing
     if values.dtype.kind == "T":
         return missing_of(values)
     if skipna and values.dtype.kind in "fcmM":
@@ -296,7 +311,7 @@ class Variance(Accumulator):
             return (np.sqrt(found) if self._root else found).astype(self.result)
 
 
-class _Chosen(Accumulator):
+class Chosen(Accumulator):
     """One of the values of each group."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
@@ -319,6 +334,11 @@ class _Chosen(Accumulator):
         there[codes] = True
         return chosen, there
 
+    def finish_nullable(self, at: Array) -> Array:
+        """Return the values, of a nullable dtype: null where there is none."""
+        values, known = (array[at] for array in self.arrays)
+        return pairs(values, known, nullable(self.dtype))
+
     def finish(self, at: Array) -> Array:
         """Return the values; where there is none NaN, NaT, what is missing, or zero."""
         values, known = (array[at] for array in self.arrays)
@@ -334,7 +354,7 @@ class _Chosen(Accumulator):
         return values
 
 
-class Extreme(_Chosen):
+class Extreme(Chosen):
     """Smallest or largest value; NaN and NaT win, as in NumPy."""
 
     def __init__(self, dtype: np.dtype[Any], label: str, *, largest: bool) -> None:
@@ -371,7 +391,7 @@ class Extreme(_Chosen):
         self.arrays[1][at] = True
 
 
-class Edge(_Chosen):
+class Edge(Chosen):
     """First or last value; nulls are values here."""
 
     ordered = True

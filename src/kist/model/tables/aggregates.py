@@ -63,13 +63,21 @@ class Values:
     label : str
         What messages call it.
     skipna : bool
-        Leave out NaN and NaT. Missing strings are left out always.
+        Leave out NaN and NaT. Nulls and missing strings are left out always.
+    valid : Leaf or None
+        What says which values are there, of a nullable column.
     """
 
     rows: RowSet
     leaf: Leaf
     label: str
     skipna: bool = False
+    valid: Leaf | None = None
+
+    @property
+    def leaves(self) -> list[Leaf]:
+        """What is read."""
+        return [self.leaf] if self.valid is None else [self.leaf, self.valid]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -78,17 +86,24 @@ class Values:
 
     def map(self, work: Callable[[Array], T], *, ordered: bool = False) -> Iterator[T]:
         """Yield what a function makes of the values of some rows, of at least one value."""
-        found = self.rows.map([self.leaf], partial(self._of, work), ordered=ordered)
+        found = self.rows.map(self.leaves, partial(self._of, work), ordered=ordered)
         return (one for one in found if one is not None)
 
     def _of(self, work: Callable[[Array], T], columns: Sequence[Array], n: int) -> T | None:
-        values = self.kept(columns[0])
+        values = self.kept(*columns)
         return work(values) if len(values) else None
 
-    def kept(self, values: Array) -> Array:
+    def kept(self, values: Array, valid: Array | None = None) -> Array:
         """Return the values without those that are left out."""
-        missing = is_missing(values, skipna=self.skipna)
+        missing = self.missing(values, valid)
         return values if missing is None or not missing.any() else values[~missing]
+
+    def missing(self, values: Array, valid: Array | None = None) -> Array | None:
+        """Return which values are left out, None for none."""
+        missing = is_missing(values, skipna=self.skipna)
+        if valid is None or valid.all():
+            return missing
+        return ~valid if missing is None else ~valid | missing
 
 
 def _wide(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
@@ -105,7 +120,7 @@ def _cast(value: Any, dtype: np.dtype[Any]) -> Any:
 
 def count(values: Values) -> int:
     """Return the number of values that are not null; reads only columns that can have nulls."""
-    if values.dtype.kind != "T" and not values.skipna:
+    if values.dtype.kind != "T" and not values.skipna and values.valid is None:
         return values.rows.count() * values.leaf.n_values
     return sum(values.map(len))
 
@@ -251,6 +266,9 @@ def _with_statistics(
         whole = np.array([_is_whole(hit) for hit in hits])
         # NaN is an answer of its own; with `skipna` it is nothing.
         plain = bounds.known & (bounds.n_null == 0)
+        if values.valid is not None:
+            there = state.bounds(values.valid)
+            plain &= there.known & there.lo
         if not values.skipna:
             plain &= bounds.n_nan == 0
         told = whole & (exact & plain & ~bounds.empty)[places]
@@ -265,7 +283,7 @@ def _with_statistics(
     def one(hit: Found) -> Any:
         n = len(hit.ordinals)
         span = Span(hit.group, hit.ordinals, 0)
-        block = values.kept(read_spans_of(state, [leaf], [span], n)[0][0])
+        block = values.kept(*read_spans_of(state, values.leaves, [span], n)[0])
         return pick(block) if len(block) else None
 
     for at in range(0, len(hits), _AT_ONCE):
@@ -308,7 +326,7 @@ def argument(values: Values, *, largest: bool) -> np.int64:
         raise DTypeError(f"{values.label} has no {what}: it holds {dtype}")
     at, best = 0, None
     found = values.rows.map(
-        [values.leaf], partial(_argument_of, values, largest=largest), ordered=True
+        values.leaves, partial(_argument_of, values, largest=largest), ordered=True
     )
     for n, place, value in found:
         if place is not None and (best is None or _is_better(value, best[1], largest=largest)):
@@ -323,7 +341,7 @@ def _argument_of(
     values: Values, columns: Sequence[Array], n: int, *, largest: bool
 ) -> tuple[int, int | None, Any]:
     column = columns[0]
-    missing = is_missing(column, skipna=values.skipna)
+    missing = values.missing(*columns)
     rows = None if missing is None or not missing.any() else np.flatnonzero(~missing)
     kept = column if rows is None else column[rows]
     if not len(kept):

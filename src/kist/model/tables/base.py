@@ -9,7 +9,7 @@ import numpy as np
 
 from kist import options
 from kist._kernels import records
-from kist.errors import ShapeError, TooLargeError
+from kist.errors import DTypeError, ShapeError, TooLargeError
 from kist.format.schema import Schema
 from kist.model.damage import check_errors, warn_of_damage
 from kist.model.frames.exports import Exports
@@ -49,7 +49,21 @@ def to_array(array: Array, dtype: Any, copy: bool | None, what: str) -> Array:
     """Finish an ``__array__`` call as NumPy 2 asks for it."""
     if copy is False:
         raise ValueError(f"{what} cannot become an array without a copy")
+    if isinstance(array, np.ma.MaskedArray):
+        if np.ma.is_masked(array):
+            raise DTypeError(
+                f"{what} has nulls, which an array cannot hold; [:] gives a masked array"
+            )
+        array = array.data
     return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def _with_nulls(pairs: np.ma.MaskedArray[Any, Any]) -> np.ma.MaskedArray[Any, Any]:
+    """Return what was read of a nullable column around damage, nulls masked too."""
+    values: Array = pairs.data
+    mask: Array = np.ma.getmaskarray(pairs)
+    hidden = mask["value"] | mask["valid"] | ~values["valid"]
+    return np.ma.MaskedArray(np.array(values["value"]), mask=hidden)
 
 
 def check_load(nbytes: int, what: str) -> None:
@@ -168,11 +182,12 @@ class RowSource(Exports):
         state, fields = self._now()
         found, told = read_masked(state, fields, as_positions(index, state.n_rows, self._label()))
         warn_of_damage(self._label(), told)
-        return found
+        return _with_nulls(found) if fields.is_nullable else found
 
     def _read(self, index: Any) -> Array:
         state, fields = self._now()
-        return read_fields(state, fields, as_positions(index, state.n_rows, self._label()))
+        positions = as_positions(index, state.n_rows, self._label())
+        return fields.given(read_fields(state, fields, positions))
 
     def _blocks(self, n_rows: int | None) -> Iterator[Array]:
         # Checked here, not when the first block is asked for.
@@ -182,14 +197,15 @@ class RowSource(Exports):
             with self._of()._hold() as view:
                 state = self._state(view)
                 fields = self._fields(state.schema)
-                yield from iter_blocks(state, fields, rows, fewer=n_rows is None)
+                for block in iter_blocks(state, fields, rows, fewer=n_rows is None):
+                    yield fields.given(block)
 
         return blocks()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         state, fields = self._now()
         check_load(state.n_rows * fields.row_nbytes, self._label())
-        return to_array(self._array(state, fields), dtype, copy, self._label())
+        return to_array(fields.given(self._array(state, fields)), dtype, copy, self._label())
 
     def _array(self, state: TableState, fields: Fields) -> Array:
         rows = range(state.n_rows)

@@ -220,8 +220,9 @@ class Column(Queries, Reductions, Operators, RowSource):
     def _reduce(self, work: Callable[[Values], T], *, skipna: bool = False) -> T:
         with self._table._hold() as view:
             state = self._state(view)
-            leaf = self._fields(state.schema).only_leaf(self._label())
-            return work(Values(Ordered(state), leaf, self._label(), skipna))
+            fields = self._fields(state.schema)
+            leaf = fields.only_leaf(self._label())
+            return work(Values(Ordered(state), leaf, self._label(), skipna, fields.validity))
 
     def _then(self, *steps: Step) -> Selection:
         from kist.model.tables.selection import Selection

@@ -103,7 +103,7 @@ def check_computed(schema: Schema, what: str) -> None:
     for column in schema.columns:
         if column.expression is None:
             continue
-        others = {name: dtype for name, dtype in facts.columns.items() if name != column.name}
+        others = {name: dtype for name, dtype in facts.dtypes.items() if name != column.name}
         try:
             found = parse(column.expression, others, condition=False).dtype
         except QueryError as error:

@@ -11,6 +11,7 @@ import numpy as np
 from kist._kernels import records
 from kist.errors import DTypeError
 from kist.format.columns import ColumnSpec
+from kist.format.nullable import is_nullable, pairs, parts
 from kist.format.plain import pack_value, unpack_value
 from kist.format.schema import Leaf
 from kist.model.cast_values import cast_values
@@ -24,6 +25,9 @@ __all__ = ["cast_all", "is_initial", "packed", "split_column", "unpacked", "valu
 
 Array = np.ndarray[Any, Any]
 DType = np.dtype[Any]
+
+_NOTHING = {"f": np.nan, "c": np.nan, "m": np.timedelta64("NaT"), "M": np.datetime64("NaT")}
+"""What stands for a null in a column that has none; zeros in those of other kinds."""
 
 
 def packed(values: Any) -> bytes | None:
@@ -85,7 +89,14 @@ def cast_all(values: Array, dtype: DType, name: str, what: str, at: int, unsafe:
 
 
 def _forced(values: Array, dtype: DType) -> Array:
-    """Cast as NumPy does, fields by their names."""
+    """Cast as NumPy does, fields by their names; nulls become NaN, NaT or zeros."""
+    if is_nullable(dtype) or is_nullable(values.dtype):
+        some, valid = parts(values) or (values, np.ones(len(values), bool))
+        if is_nullable(dtype):
+            return pairs(_forced(some, dtype["value"]), valid, dtype)
+        found = _forced(some, dtype)
+        found[~valid] = _NOTHING.get(dtype.kind, np.zeros((), dtype)[()])
+        return found
     if dtype.names is None or values.dtype.names is None:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)

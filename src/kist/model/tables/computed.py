@@ -81,7 +81,7 @@ def computed_of(facts: SchemaFacts, leaf: Leaf, above: int = 0) -> Computed:
                 f"column {column.name!r} is computed from itself, or over more than {MAX_LEVELS} "
                 "other columns"
             )
-        others = {name: dtype for name, dtype in facts.columns.items() if name != column.name}
+        others = {name: dtype for name, dtype in facts.dtypes.items() if name != column.name}
         try:
             bound = parse(column.expression, others, condition=False)
         except QueryError as error:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from kist.errors import ColumnNotFoundError, DTypeError, SelectionError
+from kist.format.nullable import is_nullable, masked
 from kist.format.schema import Leaf, Schema
 from kist.model.positions import Positions
 from kist.model.tables.computed import check_assignable
@@ -70,6 +71,20 @@ class Fields:
         return self.dtype.names is not None
 
     @property
+    def is_nullable(self) -> bool:
+        """Whether it is one nullable column, of which a masked array is given."""
+        return is_nullable(self.dtype) and not self.item_shape
+
+    def given(self, values: Array) -> Array:
+        """Return what was read as users get it: a nullable column as a masked array."""
+        return masked(values) if self.is_nullable else values
+
+    @property
+    def validity(self) -> Leaf | None:
+        """The leaf that says which values are there, of a nullable column."""
+        return self.stored[1] if self.is_nullable else None
+
+    @property
     def row_nbytes(self) -> int:
         """Bytes of a row in memory."""
         return int(self.dtype.itemsize * np.prod(self.item_shape, dtype=np.int64))
@@ -82,6 +97,8 @@ class Fields:
         DTypeError
             It has fields.
         """
+        if self.is_nullable:
+            return self.stored[0]
         if self.is_structured or len(self.stored) != 1:
             raise DTypeError(f"{label} has no numbers: it holds {self.dtype}; name a field of it")
         return self.stored[0]

@@ -11,9 +11,11 @@ import numpy as np
 
 from kist._kernels.ordering import sortable, stable_order
 from kist.errors import QueryError, SelectionError
+from kist.format.nullable import nullable, pairs
 from kist.format.schema import Leaf
 from kist.model.tables.accumulators import (
     Accumulator,
+    Chosen,
     Count,
     Edge,
     Extreme,
@@ -25,7 +27,7 @@ from kist.model.tables.accumulators import (
 from kist.model.tables.base import read_only
 from kist.model.tables.collected import Collected, Distinct, Quantile
 from kist.model.tables.grouping import Groups, Local, Numbered, local_groups, numbered
-from kist.model.tables.operands import Operand, all_leaves, nearest
+from kist.model.tables.operands import Filled, IsNull, Operand, all_leaves, nearest
 from kist.model.tables.query import Found
 from kist.model.tables.read import Span
 from kist.model.tables.rowset import Ordered, RowSet, read_spans_of
@@ -106,7 +108,12 @@ class GroupBy:
         self._operands(selection._state().schema)  # errors come now
 
     def _operands(self, schema: Schema) -> list[Operand]:
-        return [self._selection._operand(schema, what) for _, what in self._keys]
+        """Return the keys; a nullable one as two, whether it is null and its value."""
+        found: list[Operand] = []
+        for _, what in self._keys:
+            key = self._selection._operand(schema, what)
+            found += [IsNull.of_operand(key), Filled.of_operand(key)] if key.may_be_null else [key]
+        return found
 
     def __repr__(self) -> str:
         keys = ", ".join(name for name, _ in self._keys)
@@ -170,13 +177,24 @@ class GroupBy:
         at, values = groups.keys()
         words = [word for column in values for word in sortable(column)]
         order = stable_order(words)
-        found = [column[order] for column in values]
-        found += [column.accumulator.finish(at[order]) for column in columns]
+        found = _rejoined(keys, [column[order] for column in values])
+        found += [column.finish(at[order]) for column in columns]
         return _structured(names, found)
 
     def count(self) -> Array:
         """Return the number of rows of each group; short for ``agg("count")``."""
         return self.agg("count")
+
+
+def _rejoined(keys: Sequence[Operand], columns: Sequence[Array]) -> list[Array]:
+    """Return the keys of the groups, those of nullable columns of a nullable dtype."""
+    found: list[Array] = []
+    for key, column in zip(keys, columns, strict=True):
+        if isinstance(key, Filled):
+            found[-1] = pairs(column, ~found[-1], nullable(key.dtype))
+        else:
+            found.append(column)
+    return found
 
 
 def _structured(names: Sequence[str], columns: Sequence[Array]) -> Array:
@@ -238,6 +256,7 @@ class _Column:
         dtype = np.dtype("i8") if self.operand is None else self.operand.dtype
         label = "" if self.operand is None else f"column {self.operand.name!r}"
         self.accumulator = _FUNCTIONS[wanted.func](dtype, label, ddof, *wanted.args)
+        self._is_nullable = self.operand is not None and self.operand.may_be_null
         self._keeps_nulls = wanted.func in _WITH_NULLS
         self._skipna = skipna or wanted.func == "nunique"
 
@@ -245,14 +264,23 @@ class _Column:
         """Look at some rows, on any thread."""
         codes, counts, n = groups.codes, groups.counts, len(groups.codes)
         values = codes if self.operand is None else self.operand.of(columns, n)
-        if self.operand is not None and not (self._keeps_nulls and not self._skipna):
+        if self.operand is not None and (
+            self._is_nullable or not self._keeps_nulls or self._skipna
+        ):
             missing = is_missing(values, skipna=self._skipna)
+            values = values["value"] if values.dtype.names is not None else values
             if missing is not None and missing.any():
                 values, codes = values[~missing], codes[~missing]
                 counts = np.bincount(codes, minlength=len(counts))
         if not values.dtype.isnative:
             values = values.astype(values.dtype.newbyteorder("="))
         return self.accumulator.local(values, codes, counts)
+
+    def finish(self, at: Array) -> Array:
+        """Return the results for the groups `at`; nullable where a group may have no value."""
+        if self._is_nullable and isinstance(self.accumulator, Chosen):
+            return self.accumulator.finish_nullable(at)
+        return self.accumulator.finish(at)
 
     def merge(self, part: Any, groups: Local, at: Array) -> None:
         """Add what `local` found; `at` are the groups of the whole for those present."""

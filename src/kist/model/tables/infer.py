@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from kist.errors import DTypeError, ShapeError
+from kist.format.nullable import as_pairs, has_masked, nullable
 from kist.model.cast_items import is_missing
+from kist.model.cast_nullable import is_null
 from kist.model.cast_values import Array, cast_values
 from kist.model.tables.dtype import RowDtype
 
@@ -38,6 +40,8 @@ def dtype_of(data: Any, what: str) -> tuple[RowDtype, Any]:
             )
         if data.dtype.hasobject:
             return _of_objects(data, what)
+        if isinstance(data, np.ma.MaskedArray) and data.ndim == 1:
+            return _of_columns({name: _of_masked(data[name]) for name in data.dtype.names}, what)
         return data.dtype, data
     if isinstance(data, Mapping):
         return _of_columns(dict(data), what)
@@ -110,6 +114,8 @@ def _of_columns(columns: dict[str, Any], what: str) -> tuple[RowDtype, dict[str,
 
 def as_column(values: Any, name: str, what: str) -> np.ndarray[Any, Any]:
     """Return the values of one column as an array; objects that are all text become strings."""
+    if isinstance(values, np.ma.MaskedArray):
+        values = _without_mask(values, name, what)
     try:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:
@@ -133,6 +139,26 @@ def as_column(values: Any, name: str, what: str) -> np.ndarray[Any, Any]:
             column=name,
         )
     return _from_objects(array, name, what) if array.dtype.kind == "O" else array
+
+
+def _of_masked(values: Any) -> Any:
+    """Return a field of a masked array; without a mask when nothing is masked."""
+    return values if has_masked(values) else values.data
+
+
+def _without_mask(values: Any, name: str, what: str) -> Any:
+    """Return a masked array as values of a nullable column, or as an array when it may be."""
+    if values.ndim == 1 and values.dtype.names is None and values.dtype.kind in "biufcmMSUV":
+        return as_pairs(values)
+    if values.dtype.kind == "O":
+        return values.tolist()
+    if has_masked(values):
+        raise DTypeError(
+            f"{what}: column {name!r}: masked values in an array of {values.ndim} dimensions and "
+            f"{values.dtype}; nullable are columns of single numbers, times, text and bytes",
+            column=name,
+        )
+    return values.data
 
 
 def _are_texts(values: list[Any]) -> bool:
@@ -161,6 +187,11 @@ def _from_objects(array: np.ndarray[Any, Any], name: str, what: str) -> np.ndarr
         found = np.array(values).reshape(array.shape)
         if found.dtype.kind in "biuf":
             return found
+    there = [value for value in values if not is_null(value)]
+    if array.ndim == 1 and there and len(there) < len(values):
+        found = np.array(there)
+        if found.ndim == 1 and found.dtype.kind in "biufc" and _are_alike(there):
+            return cast_values(values, nullable(found.dtype), column=name, what=what)
     for row, value in enumerate(values):
         missing = value is None or (isinstance(value, float) and value != value)
         if missing and kinds - {float, type(None)}:
@@ -178,3 +209,9 @@ def _from_objects(array: np.ndarray[Any, Any], name: str, what: str) -> np.ndarr
                 column=name,
             )
     raise DTypeError(f"{what}: column {name!r} mixes text with other objects", column=name)
+
+
+def _are_alike(values: list[Any]) -> bool:
+    """Tell whether values are all bool, or all numbers."""
+    kinds = set(map(type, values))
+    return kinds == {bool} or not any(issubclass(kind, bool | np.bool_ | str) for kind in kinds)

@@ -13,6 +13,7 @@ import numpy as np
 
 from kist.codecs.choose import parse_codec
 from kist.errors import CodecError, ColumnNotFoundError, DTypeError, ShapeError
+from kist.format.nullable import is_nullable
 from kist.format.plain import pack_value
 from kist.format.schema import Schema
 from kist.model.casts import cast_values, iter_blocks, to_records
@@ -225,7 +226,7 @@ def as_items(values: Any, schema: Schema, fields: Fields, label: str, *, first_r
     ndarray of shape (n, ...), or Batch of rows with strings
     """
     what = f"assign to {label}"
-    if fields.is_structured and not fields.item_shape:
+    if fields.is_structured and not fields.item_shape and not is_nullable(fields.dtype):
         if isinstance(values, np.ndarray) and values.ndim != 1:
             values = values.reshape(-1)
         with explained(schema):

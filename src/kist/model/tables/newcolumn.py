@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kist.errors import DTypeError, QueryError, ShapeError
+from kist.format.nullable import as_pairs
 from kist.model.cast_values import cast_values
 from kist.model.tables.computed import MAX_LEVELS, computed_of, holds_all
 from kist.model.tables.dtype import as_dtype
@@ -94,7 +95,7 @@ class Source:
             if block is None:
                 n_found = start + sum(map(len, self._rest))
                 raise ShapeError(f"{self._what}: {n_found:,} values for {self._n_rows:,} rows")
-            self._rest.append(np.asarray(block))
+            self._rest.append(as_pairs(np.asanyarray(block)))
         joined = np.concatenate(self._rest) if len(self._rest) > 1 else self._rest[0]
         self._rest = [joined[n:]]
         return joined[:n]
@@ -225,7 +226,7 @@ def _computed(
         raise QueryError(f"{what}: a virtual column is computed from an expression, not {data!r}")
     tree = read_text(data) if isinstance(data, str) else as_expr(data)
     check_sources(tree, table)
-    bound = parse(data if isinstance(data, str) else tree, facts.columns, condition=False)
+    bound = parse(data if isinstance(data, str) else tree, facts.dtypes, condition=False)
     if not bound.columns:
         raise QueryError(f"{what}: {tree!r} names no column; give its value as a constant")
     text = repr(tree)

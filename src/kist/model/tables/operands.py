@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kist.errors import DTypeError, QueryError
+from kist.format.nullable import nullable, pairs
 from kist.format.schema import Leaf, Schema
 from kist.model.tables.fields import field_at, parse_path
 from kist.model.tables.query import check_sources
 from kist.model.tables.schema import facts_of
-from kist.query import Bound, Expr, as_expr, parse
+from kist.query import Bound, Expr, as_expr, column, parse
 from kist.query.expression import Name
 
 if TYPE_CHECKING:
     from kist.model.tables.table import Table
 
-__all__ = ["Key", "Operand", "all_leaves", "operand_of"]
+__all__ = ["Filled", "IsNull", "Key", "Operand", "all_leaves", "nearest", "operand_of"]
 
 Array = np.ndarray[Any, Any]
 Columns = Mapping[int, Array]
@@ -28,7 +29,7 @@ Columns = Mapping[int, Array]
 
 @dataclass(frozen=True)
 class Operand:
-    """A value of each row.
+    """A value of each row, which may be null.
 
     Attributes
     ----------
@@ -39,13 +40,21 @@ class Operand:
     leaves : tuple of Leaf
         What it is made of.
     bound : Bound or None
-        How; None for a column.
+        How; None for a column that has no nulls of a mask.
+    valid : mapping of str to int
+        Nullable columns among those of `bound`, and the ids of the leaves that say what is there.
     """
 
     name: str
     dtype: np.dtype[Any]
     leaves: tuple[Leaf, ...]
     bound: Bound | None = None
+    valid: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def may_be_null(self) -> bool:
+        """Whether `of` gives values of a nullable dtype."""
+        return bool(self.valid) and self.dtype.kind != "T"
 
     def of(self, columns: Columns, n: int) -> Array:
         """Return the values of some rows.
@@ -59,8 +68,41 @@ class Operand:
         """
         if self.bound is None:
             return columns[self.leaves[0].id]
-        named = {".".join(leaf.path): columns[leaf.id] for leaf in self.leaves}
-        return self.bound.value(named, n)
+        # The leaves that say what is there stand behind those of the values.
+        named = {
+            name: columns[leaf.id]
+            for name, leaf in zip(self.bound.columns, self.leaves, strict=False)
+        }
+        found = self.bound.value(named, n, {name: columns[i] for name, i in self.valid.items()})
+        if not self.may_be_null:
+            return found
+        there = ~np.ma.getmaskarray(found)
+        return pairs(np.ma.getdata(found), there, nullable(found.dtype))
+
+
+class IsNull(Operand):
+    """Whether an operand is null."""
+
+    @classmethod
+    def of_operand(cls, other: Operand) -> IsNull:
+        """Return it for an operand that may be null."""
+        return cls(other.name, np.dtype("?"), other.leaves, other.bound, other.valid)
+
+    def of(self, columns: Columns, n: int) -> Array:
+        found: Array = ~super().of(columns, n)["valid"]
+        return found
+
+
+class Filled(Operand):
+    """The values of an operand, zero where it is null."""
+
+    @classmethod
+    def of_operand(cls, other: Operand) -> Filled:
+        """Return it for an operand that may be null."""
+        return cls(other.name, other.dtype, other.leaves, other.bound, other.valid)
+
+    def of(self, columns: Columns, n: int) -> Array:
+        return np.ascontiguousarray(super().of(columns, n)["value"])
 
 
 @dataclass(frozen=True)
@@ -94,10 +136,8 @@ def operand_of(schema: Schema, what: Any, table: Table, params: Mapping[str, Any
         tree = as_expr(what)
         check_sources(tree, table)
         if not isinstance(tree, Name) or tree.name in params:
-            facts = facts_of(schema)
-            bound = parse(tree, facts.columns, params, condition=False)
-            leaves = tuple(facts.by_name[name] for name in bound.columns)
-            return Operand(repr(tree), bound.dtype, leaves, bound)
+            bound = parse(tree, facts_of(schema).columns, params, condition=False)
+            return _computed(schema, repr(tree), bound)
         what = tree.name
     if not isinstance(what, str):
         raise QueryError(
@@ -105,6 +145,10 @@ def operand_of(schema: Schema, what: Any, table: Table, params: Mapping[str, Any
         )
     path = parse_path(schema, what)
     fields = field_at(schema, path)
+    if fields.is_nullable and len(path) == 1:
+        return _computed(
+            schema, what, parse(column(path[0]), facts_of(schema).columns, {}, condition=False)
+        )
     if len(fields.stored) != 1 or fields.is_structured or fields.item_shape:
         more = (
             f"name one of its fields, as in {what + '.' + fields.dtype.names[0]!r}"
@@ -113,6 +157,17 @@ def operand_of(schema: Schema, what: Any, table: Table, params: Mapping[str, Any
         )
         raise DTypeError(f"column {what!r} cannot be compared as a whole: {more}", column=what)
     return Operand(what, fields.dtype, fields.stored)
+
+
+def _computed(schema: Schema, name: str, bound: Bound) -> Operand:
+    facts = facts_of(schema)
+    leaves = tuple(facts.by_name[need] for need in facts.needs(bound.columns))
+    valid = {
+        column: facts.by_name[facts.nullable[column]].id
+        for column in bound.columns
+        if column in facts.nullable
+    }
+    return Operand(name, bound.dtype, leaves, bound, valid)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ few rows, these take the place of the pages that it covers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import compress
 from typing import Any, Final, NamedTuple
@@ -20,6 +21,7 @@ from kist import options
 from kist.engine.parallel import run
 from kist.errors import QueryError
 from kist.format.schema import Leaf
+from kist.indexes.statistics import Bounds
 from kist.model.tables.index_find import Hits, find_hits
 from kist.model.tables.layout import Group
 from kist.model.tables.read import Span, as_ordinals, as_run, group_spans, read_leaves
@@ -103,7 +105,7 @@ def plan_rows(state: TableState, bounds: Sequence[Bound]) -> RowPlan:
         sure = [np.zeros(n_groups, bool) for _ in parts]
     else:
         sure = []
-        known = {name: state.bounds(leaf) for name, leaf in names.items()}
+        known = _bounds(state, names)
         for part in parts:
             can, must = part.prune({name: known[name] for name in part.columns}, n_groups)
             may &= can
@@ -161,7 +163,19 @@ def _conjuncts(bounds: Sequence[Bound]) -> list[Bound]:
 
 
 def _leaves(state: TableState, parts: Sequence[Bound]) -> dict[str, Leaf]:
-    return {name: state.facts.by_name[name] for part in parts for name in part.columns}
+    facts = state.facts
+    return {name: facts.by_name[name] for part in parts for name in facts.needs(part.columns)}
+
+
+def _bounds(state: TableState, names: Mapping[str, Leaf]) -> dict[str, Bounds]:
+    """Return the statistics of columns, with nulls where some of a nullable one may be."""
+    found = {name: state.bounds(leaf) for name, leaf in names.items()}
+    for name, valid in state.facts.nullable.items():
+        if name in found:
+            there, own = found[valid], found[name]
+            some, every = there.hi | ~there.known, there.lo & there.known
+            found[name] = replace(own, n_null=(~every).astype(np.uint32), empty=own.empty | ~some)
+    return found
 
 
 def narrow(
@@ -212,16 +226,20 @@ def _search(
     every = range(group.n_rows)
     # Deleted rows are evaluated too: reading around them would cost more.
     left: range | Array = every if within is None else within
+    facts = state.facts
     whole: dict[str, Array] = {}
     for part in parts:
-        missing = [name for name in part.columns if name not in whole]
+        wanted = facts.needs(part.columns)
+        missing = [name for name in wanted if name not in whole]
         if missing and len(left) * FEW < group.n_rows:
-            columns = {name: whole[name][_where(left)] for name in part.columns if name in whole}
+            columns = {name: whole[name][_where(left)] for name in wanted if name in whole}
             columns |= _read(state, names, missing, group, left)
-            kept = as_ordinals(left)[part.evaluate(columns, len(left))]
+            valid = facts.valid(part.columns, columns)
+            kept = as_ordinals(left)[part.evaluate(columns, len(left), valid)]
         else:
             whole |= _read(state, names, missing, group, every)
-            mask = part.evaluate(whole, group.n_rows)
+            valid = facts.valid(part.columns, whole)
+            mask = part.evaluate(whole, group.n_rows, valid)
             kept = np.flatnonzero(mask)
             if left is not every:
                 kept = as_ordinals(left)[mask[_where(left)]]

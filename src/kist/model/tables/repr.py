@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from kist.errors import KistError
+from kist.format.nullable import dtype_text
 from kist.format.schema import Leaf
 from kist.model import html
 from kist.model.positions import Positions
@@ -54,8 +55,14 @@ def _rows(n: int, what: str = "row") -> str:
 
 
 def _dtype(fields: Fields) -> str:
-    text = str(fields.dtype)
+    text = dtype_text(fields.dtype)
     return f"{text} {fields.item_shape}" if fields.item_shape else text
+
+
+def _cells(fields: Fields, values: Sequence[Any] | Array) -> list[str]:
+    if fields.is_nullable:
+        return [cell(pair["value"]) if pair["valid"] else "null" for pair in values]
+    return [cell(value) for value in values]
 
 
 def _brief(encoding: str) -> str:
@@ -90,7 +97,7 @@ def _read(state: TableState, shown: Sequence[Fields], rows: Sequence[int]) -> li
     columns = []
     for fields in shown:
         try:
-            columns.append([cell(value) for value in read_fields(state, fields, wanted)])
+            columns.append(_cells(fields, read_fields(state, fields, wanted)))
         except KistError as error:
             columns.append([cell(f"({type(error).__name__})")] * len(rows))
     return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in rows]
@@ -286,7 +293,7 @@ def _selection(selection: Selection) -> tuple[list[str], Preview]:
     for fields in shown:
         try:
             values = joined(fields, *picked.columns(fields.stored)) if rows else ()
-            columns.append([cell(value) for value in values])
+            columns.append(_cells(fields, values))
         except KistError as error:
             columns.append([cell(f"({type(error).__name__})")] * len(rows))
     notes = [

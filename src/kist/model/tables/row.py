@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.errors import ColumnNotFoundError, SelectionError, ShapeError
+from kist.format.nullable import is_nullable
 
 if TYPE_CHECKING:
     from kist.model.tables.row_loop import Shown
@@ -96,6 +97,8 @@ class Row:
         for part in self._path(name):
             column = column[part]
         value = column[self._at]
+        if column.dtype.names is not None and is_nullable(column.dtype):
+            return value["value"] if value["valid"] else None
         # Blocks are read-only and shared by their rows; what a row gives is its own.
         return value.copy() if isinstance(value, np.ndarray | np.void) else value
 

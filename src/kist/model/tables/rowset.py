@@ -384,10 +384,12 @@ class Picked(RowSet):
         return self._positions
 
     def where(self, bound: Bound) -> Picked:
-        leaves = [self.state.facts.by_name[name] for name in bound.columns]
+        facts = self.state.facts
+        names = facts.needs(bound.columns)
         masks = [np.zeros(0, bool)]
-        for columns, n in self.parts(leaves):
-            masks.append(bound.evaluate(dict(zip(bound.columns, columns, strict=True)), n))
+        for arrays, n in self.parts([facts.by_name[name] for name in names]):
+            columns = dict(zip(names, arrays, strict=True))
+            masks.append(bound.evaluate(columns, n, facts.valid(bound.columns, columns)))
         return Picked(self.state, self._positions[np.concatenate(masks)])
 
     def sort(self, keys: Sequence[Key]) -> Picked:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +17,7 @@ from kist._kernels.records import field_view
 from kist.errors import CorruptDataError
 from kist.format.columns import ColumnSpec, Gone
 from kist.format.leaves import walk_leaves
+from kist.format.nullable import is_nullable
 from kist.format.plain import unpack_value
 from kist.format.schema import Leaf, Schema
 from kist.format.values import unpack_record
@@ -64,7 +65,11 @@ class SchemaFacts:
     by_name : dict of str to Leaf
         With dots between the names of fields.
     columns : dict of str to dtype
-        What expressions may name.
+        What conditions and other expressions may name; of a nullable column the values.
+    dtypes : dict of str to dtype
+        What computed columns may name: nullable ones are structured here.
+    nullable : dict of str to str
+        Nullable columns, and the names of the fields that say which values are there.
     row_nbytes : int
         Bytes of a row, packed; of strings a guess.
     strings : dict of str to dtype
@@ -92,8 +97,10 @@ class SchemaFacts:
         "computed",
         "computed_ids",
         "defaults",
+        "dtypes",
         "fields",
         "group_rows",
+        "nullable",
         "row_nbytes",
         "rows",
         "schema",
@@ -111,7 +118,17 @@ class SchemaFacts:
         self._rows_at: dict[int, PackedRows] = {}
         self._initial: dict[int, Array] = {}
         self.by_name: dict[str, Leaf] = {".".join(leaf.path): leaf for leaf in schema.leaves}
-        self.columns = _columns(schema)
+        self.dtypes = _columns(schema)
+        self.columns = self.dtypes
+        self.nullable = {
+            column.name: f"{column.name}.valid"
+            for column in schema.columns
+            if is_nullable(column.dtype)
+        }
+        if self.nullable:
+            inner = {name: f"{name}.value" for name in self.nullable}
+            self.by_name |= {name: self.by_name[value] for name, value in inner.items()}
+            self.columns = self.dtypes | {n: self.dtypes[value] for n, value in inner.items()}
         self.defaults: dict[str, Any] = {
             column.name: unpack_value(column.default)
             for column in schema.columns
@@ -125,6 +142,17 @@ class SchemaFacts:
         self.strings = {leaf.path[0]: leaf.dtype for leaf in schema.stored if leaf.is_string}
         self.row_nbytes = sum(leaf.memory for leaf in schema.stored)
         self.group_rows = max(1, min(GROUP_ROWS, GROUP_BYTES // max(1, self.row_nbytes)))
+
+    def needs(self, names: Iterable[str]) -> list[str]:
+        """Return names of columns, and of what says which of their values are there."""
+        names = list(names)
+        return [*names, *(self.nullable[name] for name in names if name in self.nullable)]
+
+    def valid(self, names: Iterable[str], columns: Mapping[str, Array]) -> dict[str, Array]:
+        """Return where columns have values, of those that are nullable; by what `needs` named."""
+        if not self.nullable:
+            return {}
+        return {name: columns[self.nullable[name]] for name in names if name in self.nullable}
 
     def rows_at(self, version: int) -> PackedRows:
         """Return what pieces hold that were written under a version of the schema.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from kist.errors import SelectionError, ShapeError
+from kist.format.nullable import is_nullable
 from kist.format.schema import Schema
 from kist.model.completing import column_names, completions
 from kist.model.frames.exports import Exports
@@ -159,7 +160,7 @@ class Selection(Queries, Reductions, Exports):
 
         Reads only the columns of the conditions, and a column only where it can have nulls.
         """
-        if self._path is not None and self.dtype.kind == "T":
+        if self._path is not None and (self.dtype.kind == "T" or is_nullable(self.dtype)):
             return self._reduce(aggregates.count)
         return len(self)
 
@@ -254,7 +255,7 @@ class Selection(Queries, Reductions, Exports):
             at = some[np.asarray(positions.rows, np.int64)]
             out = read_fields(state, fields, Positions(at, at.shape))
             out = out.reshape((*positions.shape, *fields.item_shape))
-        return out
+        return fields.given(out)
 
     def _given(self, out: Array) -> Any:
         if self._path is None:
@@ -302,7 +303,7 @@ class Selection(Queries, Reductions, Exports):
                 parts = resized(rows.parts(fields.stored), fields.stored, size)
                 blocks = (joined(fields, columns, n) for columns, n in parts)
             for block in blocks:
-                yield block if self._path is not None else read_only(block)
+                yield fields.given(block) if self._path is not None else read_only(block)
 
     def __iter__(self) -> Iterator[Any]:
         if self._path is None:
@@ -315,7 +316,8 @@ class Selection(Queries, Reductions, Exports):
             fields = self._fields(state.schema)
             rows = self._rows(state)
             check_load(rows.count() * fields.row_nbytes, self._label())
-            return to_array(_read_all(rows, fields), dtype, copy, self._label())
+            whole = fields.given(_read_all(rows, fields))
+            return to_array(whole, dtype, copy, self._label())
 
     def _array(self, state: TableState, fields: Fields) -> Array:
         return _read_all(self._rows(state), fields)
@@ -354,8 +356,9 @@ class Selection(Queries, Reductions, Exports):
             )
         with self._table._hold() as view:
             state = self._state(view)
-            leaf = self._fields(state.schema).only_leaf(self._label())
-            return work(Values(self._rows(state), leaf, self._label(), skipna))
+            fields = self._fields(state.schema)
+            leaf = fields.only_leaf(self._label())
+            return work(Values(self._rows(state), leaf, self._label(), skipna, fields.validity))
 
     # Changing
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from kist.codecs.recipe import Recipe
 from kist.errors import CodecError, CorruptDataError
 from kist.format import keys
+from kist.format.nullable import dtype_text
 from kist.format.schema import Leaf
 from kist.format.values import Pointer, unpack_record
 from kist.model.info import Info, node_info
@@ -148,7 +149,7 @@ def table_info(table: Table) -> Info:
         stored = stored_bytes(state, leaves)
         nbytes = state.n_rows * column.dtype.itemsize
         columns[column.name] = {
-            "dtype": str(column.dtype),
+            "dtype": dtype_text(column.dtype),
             "codec": column.codec,
             "encoding": recipes(state, leaves),
             "stored_bytes": stored,
@@ -185,7 +186,7 @@ def column_info(column: Column) -> Info:
         "name": column.name,
         "table": column.table._path,
         "title": column.title,
-        "dtype": str(fields.dtype),
+        "dtype": dtype_text(fields.dtype),
         "shape": (state.n_rows, *fields.item_shape),
         "encoding": recipes(state, fields.stored),
         "memory_bytes": nbytes,

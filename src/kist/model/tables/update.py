@@ -101,12 +101,13 @@ class _Computed:
         check_sources(tree, table)
         self._bound: Bound = parse(tree, state.facts.columns, params, condition=False)
         self._state, self._fields = state, fields
-        self.columns = self._bound.columns
+        self.columns = tuple(state.facts.needs(self._bound.columns))
 
     def at(self, hit: Found, at: int, blocks: Mapping[str, Array]) -> list[Array]:
         """Return the values of the rows of a hit, computed from columns of these rows."""
         fields, schema, n = self._fields, self._state.schema, len(hit.ordinals)
-        found = self._bound.value({name: blocks[name] for name in self.columns}, n)
+        valid = self._state.facts.valid(self._bound.columns, blocks)
+        found = self._bound.value({name: blocks[name] for name in self._bound.columns}, n, valid)
         shape = (n, *fields.item_shape)
         try:
             values = as_values(found, schema, fields, shape, fields.label)
