@@ -49,12 +49,17 @@ BASE: dict[str, set[str] | None] = {
 }
 # What the extras bring: inside functions only, so that kist works without them.
 EXTRAS = {
-    "IPython", "cryptography", "dask", "duckdb", "fsspec", "h5py", "hdf5plugin", "joblib", "ipython",
-    "matplotlib", "netCDF4", "pandas", "polars", "psutil", "pyarrow", "tables", "xarray", "zarr",
+    "IPython", "cryptography", "dask", "duckdb", "fsspec", "h5py", "hdf5plugin", "ipython",
+    "joblib", "matplotlib", "netCDF4", "pandas", "polars", "psutil", "pyarrow", "tables",
+    "xarray", "zarr",
 }  # fmt: skip
 EXTRAS_ONLY_IN: dict[str, set[str]] = {"cryptography": {"crypto"}}
 # Modules that the other library loads itself, to find classes derived from its own: it is there.
-LOADED_BY = {"integrations/xarray.py": "xarray"}
+LOADED_BY = {
+    "integrations/xarray.py": "xarray",
+    "integrations/xarray_read.py": "xarray",
+    "integrations/xarray_write.py": "xarray",
+}
 # CPython's, for its own tests; it may be missing.
 PYTHON = sys.stdlib_module_names | {"_testcapi"}
 # The public test suites are imported by tests, so what tests need is there.

@@ -23,7 +23,7 @@ class Format(NamedTuple):
 FORMATS: Final = {
     "hdf5": Format("hdf5.bridge", "Hdf5", (".h5", ".hdf5", ".hdf", ".he5")),
     "netcdf": Format("netcdf.bridge", "NetCdf", (".nc", ".nc4", ".cdf")),
-    "zarr": Format("zarr", "Zarr", (".zarr", ".zarr.zip")),
+    "zarr": Format("zarr.bridge", "Zarr", (".zarr", ".zarr.zip")),
     "blosc2": Format("b2", "Blosc2", (".b2nd", ".b2frame")),
     "pickle": Format("pickles", "Pickle", (".pkl", ".pickle")),
     "joblib": Format("pickles", "Joblib", (".joblib",)),

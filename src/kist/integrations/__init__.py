@@ -2,5 +2,5 @@
 
 - `ipython`: ``%load_ext kist`` and ``%kist``.
 - `plot`: quick looks at columns and arrays with Matplotlib.
-- `xarray`: the engine ``kist`` of xarray, and ``ds.kist.to_kist``.
+- `xarray`: the engine ``kist`` of xarray, and ``ds.kist.to_kist``; `xarray_read`, `xarray_write`.
 """

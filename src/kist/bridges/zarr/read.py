@@ -1,0 +1,227 @@
+"""Groups and arrays of Zarr as those of kist."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from kist.bridges.base import BLOCK_ROWS, TEXT, Job, as_dtype, need, parts_of, rows_for
+from kist.bridges.formats import stem_of
+from kist.bridges.plain import from_json
+from kist.bridges.zarr.opening import DIMENSIONS, opened, quiet
+from kist.errors import ConversionError
+
+__all__ = ["read"]
+
+Array = np.ndarray[Any, Any]
+
+_MARKS: Final = {"zarr.json", ".zarray", ".zgroup"}
+_METADATA: Final = _MARKS | {".zattrs", ".zmetadata"}
+
+
+def read(job: Job, source: str) -> None:
+    """Read all of a Zarr store into the group of a job, or its one array into a node."""
+    zarr = need("zarr", "zarr", f"convert {source}")
+    with job.reading(source), quiet(), opened(zarr, source, "r") as store:
+        top = zarr.open(store, mode="r")
+        if isinstance(top, zarr.Array):
+            path = job.path() if job.base != "/" else job.path(stem_of(source))
+            _read_array(job, top, path, source)
+        else:
+            _read_groups(job, zarr, top, source)
+
+
+def _read_groups(job: Job, zarr: Any, top: Any, source: str) -> None:
+    """Read a group and all below it; no recursion, however deep they are."""
+    waiting = [(top, job.base)]
+    while waiting:
+        group, path = waiting.pop()
+        attrs = dict(group.attrs)
+        known = _restore(attrs)
+        children = _children(job, group, source)
+        if known.get("kind") == "table" and set(known["columns"]) <= set(children):
+            _read_columns(job, {name: children[name] for name in known["columns"]}, path, attrs)
+            continue
+        job.group(path, attrs)
+        for name, child in sorted(children.items()):
+            below = f"{path.rstrip('/')}/{name}"
+            if isinstance(child, zarr.Group):
+                waiting.append((child, below))
+            else:
+                place = f"{source}:/{child.path}"
+                with job.reading(place):
+                    _read_array(job, child, below, place)
+
+
+def _children(job: Job, group: Any, source: str) -> dict[str, Any]:
+    """Return the nodes in a group. Not by `members`, whose errors do not say of which node."""
+    found = {}
+    for name, below in sorted(_entries(group, source).items()):
+        place = f"{source}:/{f'{group.path}/{name}'.lstrip('/')}"
+        if not below.isdisjoint(_MARKS):
+            with job.reading(place):
+                found[name] = group[name]
+        elif name not in _METADATA:
+            job.note("zarr.other", place)
+    return found
+
+
+def _entries(group: Any, source: str) -> dict[str, set[str]]:
+    """Return what is in a group: its name, and names of what is in that."""
+    if os.path.isdir(source):
+        with os.scandir(os.path.join(source, group.path)) as entries:
+            return {e.name: set(os.listdir(e.path)) if e.is_dir() else set() for e in entries}
+    with zipfile.ZipFile(source) as archive:
+        names = archive.namelist()
+    found: dict[str, set[str]] = {}
+    prefix = f"{group.path}/".lstrip("/")
+    for name in names:
+        first, _, rest = name.removeprefix(prefix).partition("/")
+        if name.startswith(prefix) and first:
+            found.setdefault(first, set()).add(rest.partition("/")[0])
+    return found
+
+
+def _read_array(job: Job, array: Any, path: str, place: str) -> None:
+    _refuse_pickles(array, place)
+    attrs = dict(array.attrs)
+    known = _restore(attrs)
+    facts, dims, fill = _storage(array)
+    dims = attrs.pop(DIMENSIONS, None) or dims
+    if dims and all(type(name) is str for name in dims) and not known.get("no_dims"):
+        attrs["_DIMS"] = list(dims)
+    if fill is None:
+        job.note("zarr.no_fill", place)
+        facts["fill_value"] = None
+    attrs["ZARR"] = facts
+    dtype, read = _reader(job, array, place)
+    if dtype.names is not None and array.ndim == 1 and known.get("kind") != "array":
+        size = rows_for(dtype.itemsize)
+        starts = range(0, array.shape[0], size)
+        blocks = (np.asarray(array[k : k + size]) for k in starts)
+        made = job.table(path, dtype, blocks, attrs=attrs, fill_value=_by_column(fill))
+        for name, values in known.get("attrs", {}).items():
+            if name in made.columns:
+                made[name].attrs.update(values)
+        return
+    job.array(
+        path,
+        array.shape,
+        dtype,
+        read,
+        cut=array.chunks,
+        fill_value=0 if fill is None or dtype.kind != array.dtype.kind else fill,
+        attrs=attrs,
+        empty=array.nchunks_initialized == 0 and fill is not None and dtype == array.dtype,
+    )
+
+
+def _refuse_pickles(array: Any, place: str) -> None:
+    """Raise for codecs that would run code.
+
+    Raises
+    ------
+    ConversionError
+        Objects of format 2 may be pickled.
+    """
+    if "pickle" in repr(array.metadata.to_dict().get("filters")) + repr(array.compressors):
+        raise ConversionError(f"{place}: holds pickled objects, which kist does not unpickle")
+
+
+def _storage(array: Any) -> tuple[dict[str, Any], Any, Any]:
+    """Return how an array is laid out, for the way back; its dimensions; its fill value."""
+    meta = array.metadata.to_dict()
+    facts: dict[str, Any] = {"zarr_format": array.metadata.zarr_format}
+    facts["chunks"] = list(array.chunks)
+    if array.shards is not None:
+        facts["shards"] = list(array.shards)
+    if facts["zarr_format"] == 2:
+        facts["order"] = meta["order"]
+        facts["filters"] = [_plain(f) for f in meta["filters"] or ()]
+        facts["compressors"] = [_plain(meta["compressor"])] if meta["compressor"] else []
+    else:
+        facts["filters"] = [_plain(codec.to_dict()) for codec in array.filters]
+        facts["compressors"] = [_plain(codec.to_dict()) for codec in array.compressors]
+    return facts, meta.get("dimension_names"), array.metadata.fill_value
+
+
+def _plain(value: Any) -> Any:
+    """Return what describes a codec as plain values: libraries mix in tuples and enumerations."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return getattr(value, "value", value)
+
+
+def _by_column(fill: Any) -> dict[str, Any] | None:
+    if not isinstance(fill, np.void) or fill.dtype.names is None:
+        return None
+    return {name: fill[name] for name in fill.dtype.names}
+
+
+def _reader(job: Job, array: Any, place: str) -> tuple[Any, Any]:
+    """Return (dtype, function that reads slices) of an array."""
+    dtype = array.dtype
+    if dtype.char == "T":
+        return TEXT, lambda where: np.asarray(array[where]).astype(TEXT)
+    if dtype.kind != "O":
+        return dtype, lambda where: np.asarray(array[where])
+    # Bytes of any length: once to see how long they are.
+    width, ends = 1, False
+    for where in parts_of(array.shape, array.chunks, 64):
+        for value in np.asarray(array[where], object).reshape(-1).tolist():
+            if not isinstance(value, bytes):
+                raise ConversionError(
+                    f"{place}: holds objects of type {type(value).__name__}, which kist cannot"
+                )
+            width, ends = max(width, len(value)), ends or value.endswith(b"\0")
+    job.note("zarr.long_bytes" if ends else "zarr.bytes", place)
+
+    def read(where: Any) -> Array:
+        values = np.asarray(array[where], object)
+        if ends:
+            texts = [value.hex() for value in values.reshape(-1).tolist()]
+            return np.array(texts, TEXT).reshape(values.shape)
+        return values.astype(f"S{width}")
+
+    return (TEXT if ends else as_dtype(f"S{width}")), read
+
+
+def _read_columns(job: Job, columns: dict[str, Any], path: str, attrs: dict[str, Any]) -> None:
+    """Read the arrays of a group that was a table as a table again."""
+    readers = {name: _reader(job, array, path) for name, array in columns.items()}
+    fields = {
+        name: as_dtype((dtype, columns[name].shape[1:])) if columns[name].ndim > 1 else dtype
+        for name, (dtype, _) in readers.items()
+    }
+    n_rows = min(array.shape[0] for array in columns.values())
+    made = job.table(
+        path,
+        fields,
+        (
+            {name: read((slice(k, k + BLOCK_ROWS),)) for name, (_, read) in readers.items()}
+            for k in range(0, n_rows, BLOCK_ROWS)
+        ),
+        attrs=attrs,
+    )
+    for name, array in columns.items():
+        of_column = dict(array.attrs)
+        _restore(of_column)
+        of_column.pop(DIMENSIONS, None)
+        made[name].attrs.update(of_column)
+
+
+def _restore(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Return what kist knew when it wrote a node, and give attributes their types back."""
+    known: Any = attrs.pop("KIST", None)
+    if not isinstance(known, dict):
+        return {}
+    for name, text in known.get("types", {}).items():
+        if name in attrs:
+            attrs[name] = from_json(text)
+    return known

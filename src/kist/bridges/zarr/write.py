@@ -1,0 +1,230 @@
+"""Nodes of a store as Zarr."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kist.bridges.base import BLOCK_ROWS, Job, need
+from kist.bridges.nodes import full_text, split_keystore
+from kist.bridges.plain import to_json
+from kist.bridges.zarr.opening import DIMENSIONS, opened, quiet
+from kist.errors import ConversionError
+
+__all__ = ["write"]
+
+
+def write(job: Job, node: Any, target: str) -> None:
+    """Write a node as a new Zarr store; a group as its root."""
+    zarr = need("zarr", "zarr", f"convert to {job.report.target}")
+    zarr_format = job.option("zarr_format", 3)
+    if zarr_format not in (2, 3):
+        raise ValueError(f"zarr_format {zarr_format!r} is neither 2 nor 3")
+    packed = job.report.target.lower().endswith(".zip")
+    with job.writing(), quiet(), opened(zarr, target, "w", packed) as store:
+        _Writer(job, zarr, store, zarr_format).write(node)
+
+
+class _Writer:
+    """A Zarr store that is being written."""
+
+    def __init__(self, job: Job, zarr: Any, store: Any, zarr_format: int) -> None:
+        self.job = job
+        self.zarr = zarr
+        self.store = store
+        self.zarr_format = zarr_format
+
+    def write(self, top: Any) -> None:
+        """Write a node and all below it, as the root of the store."""
+        waiting = [(top, "")]
+        while waiting:
+            node, path = waiting.pop()
+            if node.kind == "group":
+                self.job.report.n_groups += 1
+                self.group(path, self.attributes(node.attrs, node.name))
+                waiting += [(child, f"{path}/{name}") for name, child in node.items()]
+            elif node.kind == "table":
+                self.table(node, path)
+            elif node.kind == "array":
+                self.array(node, path)
+            else:
+                self.keystore(node, path)
+        if self.zarr_format == 2 and top.kind == "group":
+            self.zarr.consolidate_metadata(self.store, zarr_format=2)  # as readers of 2 expect
+
+    def group(self, path: str, attrs: dict[str, Any]) -> None:
+        """Make a group."""
+        self.zarr.create_group(
+            self.store, path=path.strip("/"), attributes=attrs, zarr_format=self.zarr_format
+        )
+
+    def array(self, array: Any, path: str) -> None:
+        """Write an array, part by part."""
+        known = {"kind": "array"} if array.dtype.names is not None and array.ndim == 1 else {}
+        attrs = self.attributes(array.attrs, array.name, known)
+        made = self.create(path, array, array.shape, array.dtype, array.chunks, attrs)
+        if made is None:
+            self.job.note("zarr.dtype", f"{array.name} ({array.dtype})")
+            return
+        for where, values in self.job.array_parts(array, _cut(made, array)):
+            made[where] = full_text(self.job, "zarr.missing", values, array.name)
+
+    def create(
+        self, path: str, node: Any, shape: Any, dtype: Any, chunks: Any, attrs: dict[str, Any]
+    ) -> Any:
+        """Make an array laid out as it was in Zarr; None for a dtype that Zarr lacks."""
+        if self.zarr_format == 2 and any(dtype[n].names for n in dtype.names or ()):
+            return None  # zarr writes compounds in compounds, and cannot read them
+        facts = node.attrs.get("ZARR", {})
+        dims = node.attrs.get("_DIMS")
+        named = isinstance(dims, list) and len(dims) == len(shape)
+        options: dict[str, Any] = {}
+        if facts.get("zarr_format") == self.zarr_format:
+            for name in ("filters", "compressors", "order"):
+                if name in facts:
+                    options[name] = facts[name]
+        if named and self.zarr_format == 2:
+            attrs[DIMENSIONS] = dims
+        elif named:
+            options["dimension_names"] = dims
+        if "chunks" in facts and len(facts["chunks"]) == len(shape):
+            chunks = facts["chunks"]
+            if self.zarr_format == 3 and "shards" in facts:
+                options["shards"] = tuple(facts["shards"])
+        if dtype.char == "T":
+            dtype = str
+            options.pop("filters", None) if self.zarr_format == 2 else None
+        try:
+            return self.zarr.create_array(
+                self.store,
+                name=path.strip("/") or None,
+                shape=shape,
+                dtype=dtype,
+                chunks=tuple(max(1, c) for c in chunks),
+                fill_value=_fill(node, dtype, facts),
+                attributes=attrs,
+                zarr_format=self.zarr_format,
+                **options,
+            )
+        except (TypeError, self.zarr.errors.BaseZarrError) as error:
+            if dtype is not str and (dtype.names is not None or dtype.kind == "V"):
+                return None
+            raise ConversionError(f"{node.name}: {error}") from error
+
+    def table(self, table: Any, path: str) -> None:
+        """Write a table: an array of compounds where Zarr has them, else an array each column."""
+        columns = [table[name] for name in table.columns]
+        if any(c.dtype.char == "T" or c.shape[1:] or c.dtype.subdtype for c in columns):
+            self.columns(table, path)
+            return
+        found = {name: dict(table[name].attrs) for name in table.columns}
+        known = {"attrs": {name: values for name, values in found.items() if values}}
+        attrs = self.attributes(table.attrs, table.name, known if known["attrs"] else {})
+        made = self.create(path, table, (len(table),), table.dtype, (BLOCK_ROWS,), attrs)
+        if made is None:
+            self.job.note("zarr.dtype", f"{table.name} ({table.dtype})")
+            return
+        step = made.chunks[0] if made.shards is None else made.shards[0]
+        done = 0
+        for block in self.job.table_blocks(table, max(step, BLOCK_ROWS // step * step)):
+            made[done : done + len(block)] = block
+            done += len(block)
+
+    def columns(self, table: Any, path: str) -> None:
+        """Write a table as a group with an array for each column."""
+        self.job.note("zarr.columns", table.name)
+        known = {"kind": "table", "columns": list(table.columns)}
+        self.group(path, self.attributes(table.attrs, table.name, known))
+        for name in table.columns:
+            column = table[name]
+            where = f"{table.name}.{name}"
+            attrs = self.attributes(column.attrs, where)
+            rows = max(1, min(BLOCK_ROWS, len(table)))
+            below, chunks = f"{path}/{name}", (rows, *column.shape[1:])
+            made = self.create(below, column, column.shape, column.dtype, chunks, attrs)
+            if made is None:
+                self.job.note("zarr.dtype", where)
+                continue
+            done = 0
+            for values in column.blocks(BLOCK_ROWS):
+                made[done : done + len(values)] = full_text(self.job, "zarr.missing", values, where)
+                done += len(values)
+                self.job.advance(values.nbytes)
+        self.job.report.n_tables += 1
+        self.job.report.n_rows += len(table)
+
+    def keystore(self, store: Any, path: str) -> None:
+        """Write a key store as a group."""
+        self.job.note("zarr.keystore", store.name)
+        arrays, attrs = split_keystore(store)
+        self.group(path, self.attributes(attrs, store.name))
+        for name, value in arrays.items():
+            self.zarr.create_array(
+                self.store, name=f"{path}/{name}".strip("/"), data=value,
+                zarr_format=self.zarr_format,
+            )  # fmt: skip
+            self.job.advance(value.nbytes)
+        self.job.report.n_keystores += 1
+
+    def attributes(
+        self, attrs: Mapping[str, Any], place: str, known: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return attributes as JSON has them; what restores their types in ``KIST``."""
+        found: dict[str, Any] = {}
+        types: dict[str, str] = {}
+        for name, value in attrs.items():
+            if name == "ZARR" or (name == "_DIMS" and isinstance(value, list)):
+                continue  # told in Zarr's own way
+            plain = _as_json(value)
+            if plain is None and value is not None:
+                self.job.note("zarr.value", f"{place}@{name}")
+                found[name] = types[name] = to_json(value)
+                continue
+            found[name] = plain
+            if isinstance(value, np.ndarray | np.generic):
+                types[name] = to_json(value)
+        known = {**(known or {}), **({"types": types} if types else {})}
+        return {**found, "KIST": known} if known else found
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as JSON has it, None where it has no such thing."""
+    if isinstance(value, np.ndarray | np.generic) and np.asarray(value).dtype.kind in "biufUT":
+        return _as_json(value.tolist())
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if type(value) is list:
+        found = [_as_json(item) for item in value]
+        fits = all(f is not None or v is None for f, v in zip(found, value, strict=True))
+        return found if fits else None
+    if type(value) is dict and all(type(key) is str for key in value):
+        items = {key: _as_json(item) for key, item in value.items()}
+        return items if all(items[k] is not None or value[k] is None for k in value) else None
+    return None
+
+
+def _fill(node: Any, dtype: Any, facts: Mapping[str, Any]) -> Any:
+    if "fill_value" in facts and facts["zarr_format"] == 2:
+        return None
+    if dtype is str:
+        fill = getattr(node, "fill_value", "")
+        return fill if isinstance(fill, str) else ""
+    found = getattr(node, "fill_value", None)
+    if isinstance(found, Mapping):
+        fill = np.zeros((), dtype)
+        for name, value in found.items():
+            fill[name] = value
+        return fill[()]
+    return np.zeros((), dtype)[()] if found is None else np.asarray(found, dtype)[()]
+
+
+def _cut(made: Any, array: Any) -> tuple[int, ...]:
+    """Return chunks for reading, so that no chunk that is written is written twice."""
+    whole = made.chunks if made.shards is None else made.shards
+    if not array.shape or math.prod(whole) * max(1, array.dtype.itemsize) > 64 << 20:
+        return tuple(whole)
+    # Whole chunks of both sides where they divide each other.
+    return tuple(c if c % w == 0 else w for c, w in zip(array.chunks, whole, strict=True))

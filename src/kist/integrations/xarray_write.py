@@ -1,0 +1,233 @@
+"""Datasets of xarray as arrays of a group: new ones, or longer ones."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Hashable, Iterator, Mapping
+from itertools import pairwise, product
+from typing import Any, Final
+
+import numpy as np
+from xarray.backends import StoreBackendEntrypoint
+from xarray.coding.times import decode_cf_datetime
+from xarray.conventions import encode_cf_variable, encode_dataset_coordinates
+
+import kist
+from kist.errors import ConversionError, DTypeError, ShapeError
+from kist.integrations.xarray_read import DIMS, DataStore, dims_of
+
+__all__ = ["write"]
+
+_PART_BYTES: Final = 16 << 20
+_TEXT: Any = np.dtypes.StringDType(na_object=None)
+_CODING: Final = ("units", "calendar", "dtype", "scale_factor", "add_offset", "_FillValue")
+
+
+def write(
+    dataset: Any, path: str, group: str | None, append_dim: str | None, *,
+    overwrite: bool, codec: str, encoding: Mapping[Hashable, Mapping[str, Any]],
+) -> None:  # fmt: skip
+    """Write a dataset into a group of a store, in one transaction.
+
+    Raises
+    ------
+    ConversionError, ShapeError
+        What is appended does not fit what is there.
+    """
+    if append_dim is not None and append_dim not in dataset.dims:
+        raise ConversionError(f"{append_dim!r} is no dimension of the dataset")
+    with _opened(path) as store, store.transaction(f"to_kist {group or '/'}"):
+        inside = (group or "").strip("/")
+        target = store.require_group(inside) if inside else store
+        variables = {name: v.copy(deep=False) for name, v in dataset.variables.items()}
+        for name, more in encoding.items():
+            variables[name].encoding = {**variables[name].encoding, **more}
+        standing = {n for n in variables if append_dim is not None and str(n) in target}
+        if standing:
+            _take_coding(path, group, variables, standing)
+        _write(target, dataset, variables, standing, append_dim, overwrite=overwrite, codec=codec)
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    """Open a store for writing; a new one goes again after an error."""
+    is_new = not os.path.lexists(path)
+    try:
+        with kist.open(path, "a") as store:
+            yield store
+    except BaseException:
+        if is_new and os.path.exists(path):
+            os.unlink(path)
+        raise
+
+
+def _take_coding(
+    path: str, group: str | None, variables: dict[Any, Any], standing: set[Any]
+) -> None:
+    """Encode what is appended as what is there: the same units, calendars and scales."""
+    with StoreBackendEntrypoint().open_dataset(DataStore(path, group, None)) as there:
+        for name in standing & set(there.variables):
+            found = there.variables[name].encoding
+            kept = {key: found[key] for key in _CODING if key in found}
+            variables[name].encoding = {**variables[name].encoding, **kept}
+
+
+def _write(
+    target: Any, dataset: Any, variables: dict[Any, Any], standing: set[Any],
+    append_dim: str | None, *, overwrite: bool, codec: str,
+) -> None:  # fmt: skip
+    encoded, attrs = encode_dataset_coordinates(dataset)
+    for name, variable in encoded.items():
+        chosen = variable.copy(deep=False)
+        chosen.encoding = {**chosen.encoding, **variables[name].encoding}
+        made = encode_cf_variable(chosen, name=name)
+        if name in standing:
+            _append(target, str(name), made, append_dim)
+        else:
+            _create(target, str(name), made, variables[name].encoding, overwrite, codec)
+    if standing:
+        _check_complete(target, encoded, append_dim)
+    else:
+        target.attrs.update({str(key): value for key, value in attrs.items()})
+    _declare(target, dataset, append_dim)
+
+
+def _create(
+    target: Any, name: str, variable: Any, encoding: Mapping[str, Any], overwrite: bool, codec: str
+) -> None:
+    dtype = _TEXT if variable.dtype.kind == "O" or variable.dtype.char == "T" else variable.dtype
+    chunks = encoding.get("chunks")
+    fits = chunks is not None and len(chunks) == variable.ndim
+    attrs = {str(key): value for key, value in variable.attrs.items()}
+    if variable.ndim:
+        attrs[DIMS] = [str(dim) for dim in variable.dims]
+    fill = attrs.get("_FillValue", 0)
+    array = target.create_array(
+        name,
+        shape=variable.shape,
+        dtype=dtype,
+        chunks=tuple(chunks) if chunks is not None and fits else "auto",
+        fill_value="" if dtype is _TEXT else fill,
+        codec=codec,
+        attrs=attrs,
+        overwrite=overwrite,
+    )
+    for where, values in _parts(variable):
+        array[where] = values
+
+
+def _append(target: Any, name: str, variable: Any, append_dim: str | None) -> None:
+    """Append to an array, or see that it holds the same.
+
+    Raises
+    ------
+    ShapeError, ConversionError
+        What is there is of another kind.
+    """
+    array = target[name]
+    dims = [str(dim) for dim in variable.dims]
+    if array.kind != "array" or list(dims_of(name, array)) != dims:
+        raise ShapeError(f"{array.name}: has dimensions {dims_of(name, array)}, not {tuple(dims)}")
+    if append_dim not in dims:
+        same = array.shape == variable.shape and all(
+            np.array_equal(np.asarray(array[where], values.dtype), values)
+            for where, values in _parts(variable)
+        )
+        if not same:
+            raise ConversionError(
+                f"{array.name}: has no dimension {append_dim!r} and holds other values than the "
+                "dataset; leave it out with drop_vars, or write it with overwrite=True"
+            )
+        return
+    axis = dims.index(append_dim)
+    for at, (have, add) in enumerate(zip(array.shape, variable.shape, strict=True)):
+        if at != axis and have != add:
+            raise ShapeError(
+                f"{array.name}: dimension {dims[at]!r} has {have:,} places, not {add:,}"
+            )
+    for key in ("units", "calendar", "scale_factor", "add_offset"):
+        have, add = array.attrs.get(key), variable.attrs.get(key)
+        if have != add and not (key == "units" and _same_times(have, add)):
+            raise ConversionError(
+                f"{array.name}: {key} is {have!r}; what is appended needs {add!r}"
+            )
+    before = array.shape[axis]
+    array.resize(tuple(n + (variable.shape[axis] if a == axis else 0)
+                       for a, n in enumerate(array.shape)))  # fmt: skip
+    for where, values in _parts(variable):
+        part = where[axis]
+        moved = slice(part.start + before, part.stop + before)
+        array[(*where[:axis], moved, *where[axis + 1 :])] = values
+
+
+def _same_times(one: Any, other: Any) -> bool:
+    """Tell whether two units of time count the same from the same moment."""
+    if not all(isinstance(units, str) and " since " in units for units in (one, other)):
+        return False
+    marks = [decode_cf_datetime(np.array([0, 1]), units) for units in (one, other)]
+    return bool(np.array_equal(*marks))
+
+
+def _check_complete(target: Any, encoded: Mapping[Any, Any], append_dim: str | None) -> None:
+    """Raise when an array of the group would stay shorter than the others.
+
+    Raises
+    ------
+    ConversionError
+        The dataset lacks it.
+    """
+    for name, child in target.items():
+        if child.kind == "array" and append_dim in dims_of(name, child) and name not in encoded:
+            raise ConversionError(
+                f"{child.name}: has dimension {append_dim!r}, and the dataset nothing to append"
+            )
+
+
+def _declare(target: Any, dataset: Any, append_dim: str | None) -> None:
+    """Keep sizes of dimensions, and which of them have no limit, with the group."""
+    unlimited = {str(dim) for dim in dataset.encoding.get("unlimited_dims", ())} | {append_dim}
+    before = target.attrs.get(DIMS, {})
+    before = before if isinstance(before, Mapping) else {}
+    sizes = {str(dim): int(size) for dim, size in dataset.sizes.items()}
+    open_before = {name for name, size in before.items() if size is None}
+    target.attrs[DIMS] = {
+        name: None if name in unlimited | open_before else size
+        for name, size in {**before, **sizes}.items()
+    }
+
+
+def _parts(variable: Any) -> Iterator[tuple[tuple[slice, ...], Any]]:
+    """Yield (where, values) of a variable: chunks of Dask, else parts of some MiB."""
+    if variable.chunks is not None:
+        ends = [np.cumsum([0, *sizes]).tolist() for sizes in variable.chunks]
+        axes = [[slice(a, b) for a, b in pairwise(e)] for e in ends]
+    else:
+        lengths = list(variable.shape)
+        width = max(1, variable.dtype.itemsize)
+        for axis in range(len(lengths)):
+            inner = width * math.prod(lengths[axis + 1 :])
+            lengths[axis] = max(1, min(lengths[axis], _PART_BYTES // max(1, inner)))
+        axes = [
+            [slice(a, min(a + m, n)) for a in range(0, n, m)]
+            for n, m in zip(variable.shape, lengths, strict=True)
+        ]
+    for where in product(*axes):
+        values = np.asarray(variable[where].values if where else variable.values)
+        yield where, _text(values) if values.dtype.kind == "O" else values
+
+
+def _text(values: Any) -> Any:
+    """Return objects as text.
+
+    Raises
+    ------
+    DTypeError
+        They are none.
+    """
+    try:
+        return values.astype(np.dtypes.StringDType(na_object=None, coerce=False)).astype(_TEXT)
+    except (TypeError, ValueError) as error:
+        kinds = sorted({type(value).__name__ for value in values.reshape(-1).tolist()})
+        raise DTypeError(f"objects of type {', '.join(kinds)} are no text: {error}") from error
