@@ -43,6 +43,22 @@ DTYPES = [
     "U3", "V300", "i4,f8,S3", "longdouble",
 ]  # fmt: skip
 
+# Version 1, as it was first written: what exists must be read for ever.
+OLD_STREAM = bytes.fromhex(
+    "894b5041434b0d0a010100000000000042a209327d68d6e450414745320000004a0000000000000000000000"
+    "00000000180000007c7531000000000000000000a1f28ecb85817fddbddaa4c50f5da61b67702fb6057d89d9"
+    "4b50010118000000000000001800000001000000010000000100000010000000000018000000000000004720"
+    "f053621a0a0c7061636b65647061636b65647061636b65647061636b6564444f4e4500000000000000000000"
+    "00001800000000000000000000000000000000000000000000007f498d4624c30160d8984701d306aa992f25"
+    "9fc1e14ae269"
+)
+OLD_VALUE = bytes.fromhex(
+    "894b5041434b0d0a0102000000000000d1e0e7768f0967f456414c5540000000400000000000000000000000"
+    "0000000000000000000000000000000000000000acdfe366083650e49855872793b85f15eca6515c029dd2c9"
+    "4b5601000000000012000000140206016e0301070604756e697406026d6d0000000000000000000000000000"
+    "0000000000000000000000000000000000000000"
+)
+
 
 def packed(data: bytes, **options: Any) -> bytes:
     target = io.BytesIO()
@@ -269,3 +285,8 @@ def test_few_bytes_cannot_claim_more_memory_than_allowed() -> None:
     forged[end : end + 8] = sum64(bytes(forged[at:end])).to_bytes(8, "little")
     with pytest.raises(CorruptDataError, match="does not add up"):
         unpacked(bytes(forged))
+
+
+def test_data_of_version_1_are_read_for_ever() -> None:
+    assert kist.unpack(OLD_VALUE) == {"n": 7, "unit": "mm"}
+    assert unpacked(OLD_STREAM) == b"packed" * 4
