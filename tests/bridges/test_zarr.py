@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,19 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 TEXT: Any = np.dtypes.StringDType(na_object=None)
 DTYPES = ["?", "i1", ">i4", "u8", "f2", "f8", "c8", "S5", "U4", "V3", "M8[us]", "m8[D]", "i4,f8"]
 SHAPES: list[tuple[int, ...]] = [(), (0,), (7,), (3, 4), (2, 3, 2)]
+
+
+PICKLE = {"id": "pickle", "protocol": 5}
+
+
+class Spy:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.trace,)
 
 
 def sample(dtype: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -144,9 +158,14 @@ def test_damaged_and_dangerous_sources_are_refused(tmp_path: Path) -> None:
     chunk.write_bytes(whole)
     meta = tmp_path / "a.zarr" / "x" / ".zarray"
     described = json.loads(meta.read_text())
-    meta.write_text(json.dumps({**described, "filters": [{"id": "pickle", "protocol": 5}]}))
-    with pytest.raises((ConversionError, CorruptDataError), match="pickle"):
-        kist.convert(tmp_path / "a.zarr", tmp_path / "a.kist")
+    chunk.write_bytes(pickle.dumps(Spy(tmp_path / "trace")))
+    for name, codecs in [("filters", {"filters": [PICKLE], "compressor": None}),
+                         ("compressor", {"compressor": PICKLE})]:  # fmt: skip
+        meta.write_text(json.dumps({**described, **codecs}))
+        # Of filters zarr itself knows that they make objects.
+        with pytest.raises((ConversionError, CorruptDataError), match="pickle"):
+            kist.convert(tmp_path / "a.zarr", tmp_path / "a.kist")
+        assert not (tmp_path / "trace").exists(), name
     meta.write_text("{")
     with pytest.raises(CorruptDataError, match="/x"):
         kist.convert(tmp_path / "a.zarr", tmp_path / "a.kist")

@@ -98,17 +98,5 @@ class _LazyArray(BackendArray):  # type: ignore[misc]
         return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> Any:
-        # Slices that run backwards are read forwards.
-        forward, turn = [], []
-        for part, size in zip(key, self.shape, strict=True):
-            if isinstance(part, slice) and (part.step or 1) < 0:
-                at = range(*part.indices(size))
-                forward.append(slice(at[-1], at[0] + 1, -at.step) if len(at) else slice(0, 0))
-                turn.append(slice(None, None, -1))
-            else:
-                forward.append(part)
-                if isinstance(part, slice):
-                    turn.append(slice(None))
-        values = np.asarray(self._data[tuple(forward) if forward else ()])
-        values = values[tuple(turn)] if turn else values
+        values = np.asarray(self._data[key if key else ...])
         return values.astype(self.dtype, copy=False)
