@@ -40,7 +40,19 @@ DTYPES: dict[str, Any] = {
     "p": PLAIN,
     "q": "f16",
 }
-TEXTS = ["", "a", "ab", "a\0b", "ä", "abcdefgh", "abcdefghi", "abcdefghij", "\U0001f600", "z"]
+TEXTS = [
+    "",
+    "a",
+    "ab",
+    "a\0b",
+    "a\0a",
+    "ä",
+    "abcdefgh",
+    "abcdefghi",
+    "abcdefghij",
+    "\U0001f600",
+    "z",
+]
 LONG = [b"", b"x" * 33, b"x" * 34, b"x" * 33 + b"a", b"x" * 32, b"b\0c", b"\xff" * 40]
 
 
@@ -99,7 +111,7 @@ def constants(name: str) -> list[str]:
         return [repr(text) for text in LONG]
     if name == "s":
         return ["b''", "b'a'", "b'ab'", "b'b'", "b'abcd'"]
-    return [repr(text) for text in TEXTS if "\0" not in text]
+    return [repr(text) for text in TEXTS]
 
 
 @st.composite
