@@ -8,6 +8,8 @@
   `accumulators`, `collected`.
 - How rows are changed: `changing` (what tables offer), `update`, `upsert`, `row_loop`; below them
   `change` (patches, new pages, sets of deleted rows) and `sparse` (groups that have lost many).
+- Indexes: `indexed` (what tables offer), `index` (as one view shows them), `index_find`,
+  `index_order` and `explain` (what they answer), `index_keep` and `index_unique` (at each change).
 - What is stored, and where: `records`, `layout`, `state`.
 - What users give: `input`, `dtype`, `infer`, `batch`, `rows`, `schema`, `fields`.
 - One verb each: `write`, `pages`, `fold`, `read`, `query`, `statistics`, `check`.
