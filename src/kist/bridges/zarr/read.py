@@ -128,7 +128,7 @@ def _refuse_pickles(array: Any, place: str) -> None:
     ConversionError
         Objects of format 2 may be pickled.
     """
-    if "pickle" in repr(array.metadata.to_dict().get("filters")) + repr(array.compressors):
+    if "pickle" in repr((array.filters, array.compressors)).lower():
         raise ConversionError(f"{place}: holds pickled objects, which kist does not unpickle")
 
 
