@@ -527,6 +527,19 @@ def test_a_damaged_index_warns_and_rows_are_scanned(small: None, tmp_path: Path)
         assert not store.check().ok
 
 
+def test_the_old_end_of_a_stream_takes_its_runs_with_it(small: None) -> None:
+    with kist.open(":memory:") as store:
+        rows = keyed(3_000)
+        table = store.create_table("t", rows)
+        table.create_index("id")
+        assert index_of(table).n_runs == 3
+        table.drop_before(2_500)
+        checkpoint(table)
+        assert index_of(table).n_runs == 1
+        assert table.where("id == i", i=int(rows["id"][2_700])).indices().tolist() == [200]
+        assert store.check().ok
+
+
 def test_salvage_makes_the_indexes_again(small: None, tmp_path: Path) -> None:
     with kist.open(tmp_path / "t.kist", "w") as store:
         table = store.create_table("t", keyed(700))

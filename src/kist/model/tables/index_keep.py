@@ -169,6 +169,7 @@ def maintain_indexes(txn: Transaction, node: int, path: str) -> None:
         if number and number not in usable:
             txn.delete(key)  # its columns are gone
     for number in sorted(usable):
+        _drop_empty(txn, state, number)
         if not grow(txn, state, number):
             _renew(txn, state, number)
 
@@ -220,6 +221,16 @@ def _alike(index: Index) -> tuple[Run, ...] | None:
     if len(several) < FAN_IN or len(tiers) > 1 or sum(sizes) > most_rows(index):
         return None
     return several
+
+
+def _drop_empty(txn: Transaction, state: TableState, number: int) -> None:
+    """Delete the runs all of whose rows are deleted: the old end of a stream."""
+    layout = state.layout
+    for run in _index(state, number).runs[:-1]:
+        # The last one stays: where it ends the next begins.
+        low = int(layout.ends.searchsorted(run.first, "right"))
+        if low == int(layout.firsts.searchsorted(run.stop, "left")):
+            txn.delete(keys.index_run(state.node, number, run.first))
 
 
 def _renew(txn: Transaction, state: TableState, number: int) -> None:
