@@ -258,6 +258,18 @@ def test_sorting_through_a_file_puts_nulls_last(store: Any, monkeypatch: Any) ->
         assert t.sort_by("x", descending=descending)["id"][:].tolist() == expected.tolist()
 
 
+def test_what_stands_under_a_null_is_never_looked_at(store: Any) -> None:
+    t = store.create_table("t", dtype=ROW)
+    t.append(
+        np.array([(1, (9, False), (1, 1)), (2, (5, True), (1, 1)), (3, (3, False), (1, 1))], ROW)
+    )
+    assert t.where("x >= 3")["id"][:].tolist() == [2]
+    assert t.sort_by("x")["id"][:].tolist() == [2, 1, 3]
+    assert t.sort_by("x", descending=True)["id"][:].tolist() == [2, 1, 3]
+    assert t.group_by("x").agg("count")["count"].tolist() == [1, 2]
+    assert (t["x"].min(), t["x"].max(), t["x"].sum()) == (5, 5, 5)
+
+
 # Changes
 
 

@@ -36,7 +36,7 @@ def sortable(values: Array, *, descending: bool = False) -> list[Words]:
     ----------
     values : ndarray, shape (n,)
         Numbers, times, bool, `S`, `U`, `V` or `StringDType`; or nullable values, the fields
-        `value` and `valid`, whose nulls come last.
+        `value`, zero where there is none, and `valid`. Their nulls come last.
     descending : bool
         Turn the order round; what is missing stays last.
 
@@ -48,9 +48,8 @@ def sortable(values: Array, *, descending: bool = False) -> list[Words]:
     """
     if values.dtype.names is not None:
         # Values of a nullable dtype: always a word more, so that several calls can be compared.
-        null = ~values["valid"]
         several = sortable(np.ascontiguousarray(values["value"]), descending=descending)
-        return [null.astype(np.uint64), *(np.where(null, _LAST, word) for word in several)]
+        return [(~values["valid"]).astype(np.uint64), *several]
     if not values.dtype.isnative:
         values = values.astype(values.dtype.newbyteorder("="))
     kind = values.dtype.kind

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import numpy as np
 
+import kist
 from kist.bridges.report import Loss, Report
 from kist.errors import ConversionError, CorruptDataError, KistError, StorageError
 
@@ -266,6 +267,7 @@ class Job:
         fill_value: Mapping[str, Any] | None = None,
         attrs: Mapping[str, Any] | None = None,
         like: Any = None,
+        nullable: Iterable[str] = (),
     ) -> Any:
         """Make a table and append blocks to it.
 
@@ -281,6 +283,8 @@ class Job:
             Of the table.
         like : optional
             Data without rows whose columns it gets, in place of `fields`.
+        nullable
+            Columns that can have nulls.
         """
         table = self.store.create_table(
             path,
@@ -291,6 +295,8 @@ class Job:
             attrs=attrs,
             overwrite=self._overwrite,
         )
+        for name in nullable:
+            table.cast_column(name, kist.nullable(table[name].dtype))
         for block in read_ahead(iter(blocks)):
             self.report.n_rows += table.append(block)
             columns = block.values() if isinstance(block, dict) else [block]

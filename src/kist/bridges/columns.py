@@ -22,9 +22,7 @@ from kist.bridges.report import Loss
 __all__ = ["LOSSES", "Columns", "Widen", "outgoing", "read_table"]
 
 LOSSES: Final = {
-    "arrow.nulls": Loss("changed", "nulls among integers or booleans", "float64 with NaN"),
     "arrow.nan": Loss("changed", "nulls among floats", "NaN"),
-    "arrow.large": Loss("changed", "nulls among integers that no float holds", "text"),
     "arrow.categories": Loss("changed", "categories (dictionary)", "their values"),
     "arrow.decimal": Loss("changed", "decimal numbers", "float64"),
     "arrow.time": Loss("changed", "times of day", "durations since midnight"),
@@ -58,7 +56,7 @@ class Columns:
     ----------
     schema : pyarrow.Schema
     how : dict of str to str
-        Column -> ``"float"``, ``"text"`` or ``"json"``, where that is known; grows.
+        Column -> ``"nullable"`` or ``"json"``, where that is known; grows.
     """
 
     def __init__(self, pa: Any, schema: Any, how: dict[str, str]) -> None:
@@ -81,13 +79,7 @@ class Columns:
         if types.is_run_end_encoded(kind):
             kind = kind.value_type
         how = self.how.get(name)
-        if how == "float":
-            self.losses[name] = "arrow.nulls"
-            kind = pa.float64()
-        elif how == "text":
-            self.losses[name] = "arrow.large"
-            kind = pa.large_string()
-        elif how == "json" or not _is_flat(pa, kind):
+        if how == "json" or not _is_flat(pa, kind):
             self.how[name] = "json"
             self.losses[name] = "arrow.nested"
             kind = pa.large_string()
@@ -143,15 +135,11 @@ class Columns:
         if types.is_timestamp(array.type) and array.type != field.type:
             array = array.cast(pa.int64())
         if array.type != field.type:
-            try:
-                array = array.cast(field.type)
-            except pa.ArrowInvalid:
-                if types.is_decimal(array.type):
-                    return array.cast(field.type, safe=False)
-                raise Widen(field.name, "text") from None
+            array = array.cast(field.type, safe=not types.is_decimal(array.type))
         if array.null_count:
-            if types.is_integer(field.type) or types.is_boolean(field.type):
-                raise Widen(field.name, "float")
+            plain = types.is_integer(field.type) or types.is_boolean(field.type)
+            if plain and self.how.get(field.name) != "nullable":
+                raise Widen(field.name, "nullable")
             if types.is_floating(field.type):
                 self.losses.setdefault(field.name, "arrow.nan")
                 nan = pa.scalar(math.nan, pa.float64()).cast(field.type)
@@ -293,7 +281,10 @@ def _fill(
     if fields is not None:
         columns.drop_zones()
     blocks = (columns.convert(batch) for batch in _cut(batches))
-    table = job.table(path, fields, blocks, like=None if fields else stored.empty_table())
+    nullable = [name for name, how in known.items() if how == "nullable"]
+    table = job.table(
+        path, fields, blocks, like=None if fields else stored.empty_table(), nullable=nullable
+    )
     columns.note(job, place)
     if keep_schema and columns.losses:
         own[_NOTE] = columns.facts()

@@ -119,7 +119,7 @@ def _nullable(pa: Any, file: Any, schema: Any) -> dict[str, str]:
         for group in range(file.metadata.num_row_groups):
             statistics = file.metadata.row_group(group).column(at).statistics
             if statistics is not None and statistics.null_count:
-                found[field.name] = "float"
+                found[field.name] = "nullable"
     return found
 
 

@@ -18,7 +18,6 @@ __all__ = [
     "dtype_text",
     "has_masked",
     "is_nullable",
-    "masked",
     "nullable",
     "pairs",
     "parts",
@@ -113,11 +112,6 @@ def has_masked(values: Any) -> bool:
     if not isinstance(values, np.ma.MaskedArray):
         return False
     return bool(np.ma.flatten_mask(np.ma.getmaskarray(values)).any())
-
-
-def masked(values: Array) -> np.ma.MaskedArray[Any, Any]:
-    """Return values of a nullable dtype as a masked array."""
-    return np.ma.MaskedArray(np.array(values["value"]), mask=~values["valid"])
 
 
 def parts(values: Array) -> tuple[Array, Array] | None:

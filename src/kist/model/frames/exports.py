@@ -222,4 +222,4 @@ class Exports:
         with self._of()._hold() as view:
             state = self._state(view)
             fields = self._fields(state.schema)
-            return fields.given(self._array(state, fields))
+            return self._array(state, fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -20,7 +21,6 @@ from kist.model.tables.fields import (
     Fields,
     assignable,
     block_rows,
-    iter_blocks,
     read_fields,
     read_spans,
     row_blocks,
@@ -187,7 +187,7 @@ class RowSource(Exports):
     def _read(self, index: Any) -> Array:
         state, fields = self._now()
         positions = as_positions(index, state.n_rows, self._label())
-        return fields.given(read_fields(state, fields, positions))
+        return fields.given(lambda part: read_fields(state, part, positions))
 
     def _blocks(self, n_rows: int | None) -> Iterator[Array]:
         # Checked here, not when the first block is asked for.
@@ -197,19 +197,20 @@ class RowSource(Exports):
             with self._of()._hold() as view:
                 state = self._state(view)
                 fields = self._fields(state.schema)
-                for block in iter_blocks(state, fields, rows, fewer=n_rows is None):
-                    yield fields.given(block)
+                for some in row_blocks(state, rows, fewer=n_rows is None):
+                    spans = plan(state, some)
+                    yield fields.given(partial(read_spans, state, spans=spans, n_rows=len(some)))
 
         return blocks()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         state, fields = self._now()
         check_load(state.n_rows * fields.row_nbytes, self._label())
-        return to_array(fields.given(self._array(state, fields)), dtype, copy, self._label())
+        return to_array(self._array(state, fields), dtype, copy, self._label())
 
     def _array(self, state: TableState, fields: Fields) -> Array:
-        rows = range(state.n_rows)
-        return read_spans(state, fields, plan(state, rows), state.n_rows)
+        spans, n = plan(state, range(state.n_rows)), state.n_rows
+        return fields.given(lambda part: read_spans(state, part, spans, n))
 
     def _columns(self, state: TableState, fields: Fields) -> Part:
         return Ordered(state).columns(fields.stored)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from kist.errors import ColumnNotFoundError, DTypeError, SelectionError
-from kist.format.nullable import is_nullable, masked
+from kist.format.nullable import is_nullable
 from kist.format.schema import Leaf, Schema
 from kist.model.positions import Positions
 from kist.model.tables.computed import check_assignable
@@ -75,9 +75,18 @@ class Fields:
         """Whether it is one nullable column, of which a masked array is given."""
         return is_nullable(self.dtype) and not self.item_shape
 
-    def given(self, values: Array) -> Array:
-        """Return what was read as users get it: a nullable column as a masked array."""
-        return masked(values) if self.is_nullable else values
+    def given(self, read: Callable[[Fields], Array]) -> Array:
+        """Return what a function reads, as users get it: a nullable column as a masked array.
+
+        Its two leaves are read apart: joined to pairs they would be taken apart again.
+        """
+        if not self.is_nullable:
+            return read(self)
+        values, valid = (
+            Fields(leaf.dtype, (), (replace(leaf, path=()),), (leaf,), self.label)
+            for leaf in self.stored
+        )
+        return np.ma.MaskedArray(read(values), mask=~read(valid))
 
     @property
     def validity(self) -> Leaf | None:
@@ -317,9 +326,3 @@ def row_blocks(state: TableState, n_rows: int, *, fewer: bool) -> Iterator[range
 
 def _ranges(start: int, stop: int, n_rows: int) -> Iterator[range]:
     return (range(low, min(low + n_rows, stop)) for low in range(start, stop, n_rows))
-
-
-def iter_blocks(state: TableState, fields: Fields, n_rows: int, *, fewer: bool) -> Iterator[Array]:
-    """Read all rows, in arrays as `row_blocks` cuts them."""
-    for rows in row_blocks(state, n_rows, fewer=fewer):
-        yield read_spans(state, fields, plan(state, rows), len(rows))

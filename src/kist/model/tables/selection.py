@@ -244,18 +244,17 @@ class Selection(Queries, Reductions, Exports):
             spans, n = rows.spans(limit)
             positions = as_positions(index, n, self._label())
             wanted, back = positions.ascending()
-            out = read_spans(state, fields, cut(spans, wanted), len(wanted))
-            out = out.take(back, axis=0) if not isinstance(back, slice) else out[back]
-            out = out.reshape((*positions.shape, *fields.item_shape))
+            some = cut(spans, wanted)
+            out = fields.given(lambda part: read_spans(state, part, some, len(wanted)))
+            out = out[back]
         elif isinstance(index, slice) and index == slice(None):
-            out = _read_all(rows, fields)
+            return _read_all(rows, fields)
         else:
-            some = (rows if limit is None else rows.cut(0, limit)).positions()
-            positions = as_positions(index, len(some), self._label())
-            at = some[np.asarray(positions.rows, np.int64)]
-            out = read_fields(state, fields, Positions(at, at.shape))
-            out = out.reshape((*positions.shape, *fields.item_shape))
-        return fields.given(out)
+            places = (rows if limit is None else rows.cut(0, limit)).positions()
+            positions = as_positions(index, len(places), self._label())
+            at = places[np.asarray(positions.rows, np.int64)]
+            out = fields.given(lambda part: read_fields(state, part, Positions(at, at.shape)))
+        return out.reshape((*positions.shape, *fields.item_shape))
 
     def _given(self, out: Array) -> Any:
         if self._path is None:
@@ -298,12 +297,12 @@ class Selection(Queries, Reductions, Exports):
             blocks: Iterator[Array]
             if isinstance(rows, Ordered):
                 batches = span_batches(rows.found(), size, fewer=fewer)
-                blocks = (read_spans(state, fields, spans, n) for spans, n in batches)
+                blocks = (_of_spans(state, fields, spans, n) for spans, n in batches)
             else:
                 parts = resized(rows.parts(fields.stored), fields.stored, size)
-                blocks = (joined(fields, columns, n) for columns, n in parts)
+                blocks = (_of_columns(fields, columns, n) for columns, n in parts)
             for block in blocks:
-                yield fields.given(block) if self._path is not None else read_only(block)
+                yield block if self._path is not None else read_only(block)
 
     def __iter__(self) -> Iterator[Any]:
         if self._path is None:
@@ -316,8 +315,7 @@ class Selection(Queries, Reductions, Exports):
             fields = self._fields(state.schema)
             rows = self._rows(state)
             check_load(rows.count() * fields.row_nbytes, self._label())
-            whole = fields.given(_read_all(rows, fields))
-            return to_array(whole, dtype, copy, self._label())
+            return to_array(_read_all(rows, fields), dtype, copy, self._label())
 
     def _array(self, state: TableState, fields: Fields) -> Array:
         return _read_all(self._rows(state), fields)
@@ -444,9 +442,17 @@ def _again(
 
 def _read_all(rows: RowSet, fields: Fields) -> Array:
     if isinstance(rows, Ordered):
-        spans, n = rows.spans()
-        return read_spans(rows.state, fields, spans, n)
-    return joined(fields, *rows.columns(fields.stored))
+        return _of_spans(rows.state, fields, *rows.spans())
+    return _of_columns(fields, *rows.columns(fields.stored))
+
+
+def _of_spans(state: TableState, fields: Fields, spans: Sequence[Span], n: int) -> Array:
+    return fields.given(lambda part: read_spans(state, part, spans, n))
+
+
+def _of_columns(fields: Fields, columns: Sequence[Array], n: int) -> Array:
+    by_id = {leaf.id: column for leaf, column in zip(fields.stored, columns, strict=True)}
+    return fields.given(lambda part: joined(part, [by_id[leaf.id] for leaf in part.stored], n))
 
 
 def _reordered(values: Any, order: Array) -> Any:
