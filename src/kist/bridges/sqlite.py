@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+import kist
 from kist.bridges.base import BLOCK_ROWS, TEXT, Bridge, Job, as_dtype
 from kist.bridges.plain import from_json, to_json
 from kist.bridges.report import Loss
@@ -298,6 +299,7 @@ class _Values:
     """Values of one dtype as SQLite takes them."""
 
     def __init__(self, job: Job, dtype: np.dtype[Any], place: str) -> None:
+        dtype = _value_dtype(dtype)
         self.plain = dtype.subdtype is None and dtype.names is None
         kind = dtype.kind if self.plain else "?json"
         self.kind = "T" if dtype.char == "T" else kind
@@ -314,6 +316,10 @@ class _Values:
 
     def of(self, values: Any) -> list[Any]:
         """Return a list of Python values; NaN, NaT and missing text are null."""
+        if isinstance(values, np.ma.MaskedArray):  # of a nullable column
+            gone = np.ma.getmaskarray(values).tolist()
+            found = self.of(values.data)
+            return [None if no else value for value, no in zip(found, gone, strict=True)]
         values = np.asarray(values)
         if self.affinity in ("INTEGER", "BLOB"):
             return list(values.tolist())
@@ -329,6 +335,14 @@ class _Values:
         if self.plain:
             return [str(v) for v in values.tolist()]
         return [to_json(_listed(v)) for v in values.tolist()]
+
+
+def _value_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of the values of a column, of a nullable one that without nulls."""
+    value = dtype["value"] if dtype.names == ("value", "valid") else dtype
+    if value.names is None and value is not dtype and dtype == kist.nullable(value):
+        return value
+    return dtype
 
 
 def _listed(value: Any) -> Any:
