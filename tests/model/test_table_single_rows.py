@@ -130,3 +130,17 @@ def test_rows_without_bytes_have_no_window() -> None:
     with kist.open(":memory:") as store:
         table = store.create_table("t", np.zeros(3, [("a", "V0")]))
         assert table[1].dtype.names == ("a",)
+
+
+def test_a_field_without_items_sorts_samples_and_folds_with_the_others() -> None:
+    rows = np.zeros(60_000, [("n", "i8"), ("none", "f4", (0,))])
+    rows["n"] = np.random.default_rng(0).permutation(60_000)
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", rows)
+        assert table.sort_by("n").limit(3)[:]["n"].tolist() == [0, 1, 2]
+        assert table.sort_by("n", descending=True)[:]["n"][:2].tolist() == [59_999, 59_998]
+        assert table.sample(5, seed=1)[:]["none"].shape == (5, 0)
+        table.delete(np.arange(60_000) % 3 > 0)
+        store._session.engine.checkpoint()  # a group that has lost so much is written anew
+        assert table[:].tobytes() == rows[::3].tobytes()
+        assert table[100]["n"] == rows["n"][300]

@@ -216,10 +216,15 @@ def read_at(state: TableState, leaves: Sequence[Leaf], positions: Array) -> Part
 
 def taken(leaves: Sequence[Leaf], columns: Sequence[Array], rows: Array) -> list[Array]:
     """Return some rows of flat columns."""
-    return [
-        column[rows] if leaf.n_values == 1 else column.reshape(-1, leaf.n_values)[rows].reshape(-1)
-        for leaf, column in zip(leaves, columns, strict=True)
-    ]
+
+    def of(leaf: Leaf, column: Array) -> Array:
+        if leaf.n_values == 1:
+            return column[rows]
+        if not leaf.n_values:
+            return column  # of no items: the count of rows cannot be told from it
+        return column.reshape(-1, leaf.n_values)[rows].reshape(-1)
+
+    return [of(leaf, column) for leaf, column in zip(leaves, columns, strict=True)]
 
 
 def order_of(

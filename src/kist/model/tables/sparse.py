@@ -64,5 +64,6 @@ def spread(leaf: Leaf, column: Array, alive: Array) -> Array:
     if leaf.is_string:
         # A long string may not be repeated.
         places[~alive] = sizes(column)[0].argmin()
-    found: Array = column.reshape(-1, leaf.n_values)[places].ravel()
+    n_live = int(np.count_nonzero(alive))  # not -1: a value may have no items
+    found: Array = column.reshape(n_live, leaf.n_values)[places].ravel()
     return found
