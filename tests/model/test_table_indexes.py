@@ -602,3 +602,17 @@ def test_bad_calls_are_refused_and_change_nothing() -> None:
         assert [index.name for index in table.indexes] == ["n.x"]
         table.drop_index("n.x")
         assert table.indexes == ()
+
+
+def test_an_index_may_be_made_before_there_are_rows() -> None:
+    texts = np.array([], np.dtypes.StringDType())
+    with kist.open(":memory:") as store:
+        table = store.create_table(
+            "t", {"s": texts, "b": np.array([], "S3"), "u": texts.astype("U2")}
+        )
+        for name in table.colnames:
+            table.create_index(name)
+            assert table.where(f"{name} == 'x'").count() == 0
+            assert table.where(f"like({name}, 'x%')").count() == 0
+        table.append({"s": ["x", "y"], "b": [b"x", b"z"], "u": ["", "x"]})
+        assert [table.where(f"{name} == 'x'").count() for name in table.colnames] == [1, 1, 1]

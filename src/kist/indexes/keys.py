@@ -86,7 +86,9 @@ def _of_strings(values: Array) -> list[Words]:
         values[missing] = ""
     else:
         missing = None
-    points = values.astype(f"U{_TEXT_CHARACTERS}").view(np.uint32).reshape(len(values), -1)
+    # Not -1 for the characters: there may be no values.
+    points = values.astype(f"U{_TEXT_CHARACTERS}").view(np.uint32)
+    points = points.reshape(len(values), _TEXT_CHARACTERS)
     # NumPy compares these up to the first NUL.
     points *= np.logical_and.accumulate(points != 0, axis=1)
     words = sortable(points.view(f"U{_TEXT_CHARACTERS}").reshape(-1))

@@ -204,7 +204,7 @@ def _rows(a: Any, b: Any, names: list[str], path: str) -> Iterator[Difference]:
 
 def _per_row(differs: Array) -> Array:
     return (
-        np.asarray(differs.reshape(len(differs), -1).any(axis=1)) if differs.ndim > 1 else differs
+        np.asarray(differs.any(axis=tuple(range(1, differs.ndim)))) if differs.ndim > 1 else differs
     )
 
 
@@ -264,10 +264,16 @@ def unequal(a: Array, b: Array) -> Array:
         differs = np.zeros(a.shape, bool)
         for name in a.dtype.names:
             found = unequal(a[name], b[name])
-            differs |= found.reshape(*a.shape, -1).any(axis=-1) if found.ndim > a.ndim else found
+            inner = tuple(range(a.ndim, found.ndim))  # of a sub-array
+            differs |= found.any(axis=inner) if inner else found
         return differs
     if a.dtype.kind == "V":
-        raw = [np.ascontiguousarray(x).view("u1").reshape(*x.shape, -1) for x in (a, b)]
+        raw = [
+            np.ascontiguousarray(x).view("u1").reshape(*x.shape, x.itemsize)
+            if x.itemsize
+            else np.zeros((*x.shape, 0), "u1")
+            for x in (a, b)
+        ]
         return np.asarray((raw[0] != raw[1]).any(axis=-1))
     missing = [is_missing(a), is_missing(b)]
     if "T" in (a.dtype.kind, b.dtype.kind):

@@ -168,7 +168,8 @@ def _run(values: Array, pattern: Pattern, lengths: Array | None = None) -> Array
     if lengths is None:
         lengths = np.strings.str_len(values)
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    chars = values.view("u1" if values.dtype.kind == "S" else "u4").reshape(len(values), -1)
+    width = 1 if values.dtype.kind == "S" else 4
+    chars = values.view(f"u{width}").reshape(len(values), values.itemsize // width)
     state = np.full(len(values), 1, np.uint64)
     for place in range(int(lengths.max(initial=0))):
         masks = allowed[np.minimum(chars[:, place], last)]

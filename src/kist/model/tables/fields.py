@@ -245,7 +245,9 @@ def _named(schema: Schema, names: tuple[str, ...]) -> Fields:
             title = (*schema.dtype.fields[path[0]], None)[2]
         key = path[0] if len(path) == 1 else name
         shown = np.dtype("O") if found.dtype.kind == "T" else found.dtype
-        dtypes.append((key if title is None else (title, key), shown, found.item_shape))
+        named = key if title is None else (title, key)
+        shape = found.item_shape  # () is not the same as none where an item has no width
+        dtypes.append((named, shown, shape) if shape else (named, shown))
         leaves += [replace(leaf, path=(key, *leaf.path)) for leaf in found.leaves]
         stored += found.stored
     dtype = np.dtype(dtypes)
