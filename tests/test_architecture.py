@@ -22,7 +22,7 @@ SOURCE = ROOT / "src" / "kist"
 # Imports point up: a room may use the rooms of rows above its own, and itself.
 # Siblings in a row do not know each other.
 ROWS: list[set[str]] = [
-    {"errors", "options", "_kernels"},
+    {"errors", "extras", "options", "_kernels"},
     {"format", "codecs", "crypto", "storage"},
     {"engine"},
     {"indexes"},
@@ -35,7 +35,7 @@ LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 # These see what a user sees: ``import kist`` and its public names.
 PUBLIC_ONLY = {"bridges", "integrations", "viewer", "testing"}
 # Modules whose contents are public by their own name.
-PUBLIC_MODULES = {"errors", "options"}
+PUBLIC_MODULES = {"errors", "extras", "options"}
 # Beside the public names. Who makes hostile files must speak the format, and nothing else of kist.
 ALSO: dict[str, set[str]] = {"testing": {"storage", "format"}}
 

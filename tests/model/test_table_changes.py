@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from table_programs import small_groups
 
 import kist
 from kist.errors import (
@@ -33,35 +33,13 @@ from kist.errors import (
     ShapeError,
     TransactionClosedError,
 )
-from kist.model.tables import change as table_change
-from kist.model.tables import fold as table_fold
 from kist.model.tables import read as table_read
-from kist.model.tables import schema as table_schema
 
 Array = np.ndarray[Any, Any]
 
 DTYPE = np.dtype([("k", "i4"), ("a", "i2"), ("b", "f8"), ("c", "S3"), ("v", "f4", (2,))])
 NESTED = np.dtype([("n", [("x", "i4"), ("y", "f8")]), ("b", "u8")])
 STRING = np.dtypes.StringDType()
-
-
-@contextlib.contextmanager
-def small_groups() -> Iterator[None]:
-    """Row groups of 64 rows, so that a few hundred rows have all that a million has."""
-    table_schema._facts.clear()  # how large groups are is kept with what schemas say
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (table_schema, table_read):
-            patch.setattr(module, "GROUP_ROWS", 64)
-            patch.setattr(module, "BLOCK_ROWS", 8)
-        patch.setattr(table_schema, "PIECE_ROWS", 16)
-        patch.setattr(table_fold, "FAN_IN", 3)
-        patch.setattr(table_fold, "MAX_GAP", 16)
-        patch.setattr(table_fold, "LOOSE_PATCHES", 2)
-        patch.setattr(table_change, "PATCH_SHARE", 8)
-        try:
-            yield
-        finally:
-            table_schema._facts.clear()
 
 
 def same(found: Array, expected: Array) -> bool:

@@ -7,7 +7,6 @@ makes the nodes, counts bytes, tells progress and takes notes of what changed.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 import kist
 from kist.bridges.report import Loss, Report
 from kist.errors import ConversionError, CorruptDataError, KistError, StorageError
+from kist.extras import need
 
 __all__ = [
     "BLOCK_ROWS", "PART_BYTES", "TEXT", "Bridge", "Job", "as_dtype", "need", "parts_of",
@@ -323,22 +323,6 @@ class Job:
             self.report.n_rows += len(block)
             self.advance(block.nbytes)
         self.report.n_tables += 1
-
-
-def need(module: str, extra: str, what: str) -> Any:
-    """Import a library that an extra brings.
-
-    Raises
-    ------
-    ImportError
-        It is missing; names the extra.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{what}: this needs {module}: pip install 'kist[{extra}]'", name=module
-        ) from error
 
 
 def _last_line(error: BaseException) -> str:

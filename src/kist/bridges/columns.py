@@ -15,9 +15,10 @@ from typing import Any, Final
 import numpy as np
 
 import kist
-from kist.bridges.base import BLOCK_ROWS, Job, need
+from kist.bridges.base import BLOCK_ROWS, Job
 from kist.bridges.plain import from_json, to_json
 from kist.bridges.report import Loss
+from kist.extras import need
 
 __all__ = ["LOSSES", "Columns", "Widen", "outgoing", "read_table"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Final
 
-from kist.bridges.base import BLOCK_ROWS, Bridge, Job, need
+from kist.bridges.base import BLOCK_ROWS, Bridge, Job
 from kist.bridges.columns import LOSSES, outgoing, read_table
 from kist.bridges.report import Loss
 from kist.errors import ConversionError
+from kist.extras import need
 
 __all__ = ["ArrowFile", "Parquet"]
 

@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from kist.bridges.base import TEXT, Bridge, Job, need, rows_for
+from kist.bridges.base import TEXT, Bridge, Job, rows_for
 from kist.bridges.formats import stem_of
 from kist.bridges.report import Loss
 from kist.errors import ConversionError, KistError
+from kist.extras import need
 
 __all__ = ["Joblib", "Pickle", "Shelve"]
 

@@ -13,11 +13,12 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Final
 
-from kist.bridges.base import Bridge, Job, need
+from kist.bridges.base import Bridge, Job
 from kist.bridges.columns import LOSSES as ARROW_LOSSES
 from kist.bridges.columns import outgoing, read_table
 from kist.bridges.report import Loss
 from kist.errors import ConversionError
+from kist.extras import need
 
 __all__ = ["Csv", "JsonLines"]
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.bridges.base import BLOCK_ROWS, TEXT, need, parts_of, rows_for
+from kist.bridges.base import BLOCK_ROWS, TEXT, parts_of, rows_for
 from kist.bridges.hdf5 import pytables
 from kist.bridges.hdf5.types import Plan, plan_of
 from kist.bridges.hdf5.values import Texts, to_stored
 from kist.bridges.plain import from_json
 from kist.errors import ConversionError
+from kist.extras import need
 
 if TYPE_CHECKING:
     from kist.bridges.hdf5.read import Source

@@ -6,12 +6,13 @@ import contextlib
 import os
 from typing import Any
 
-from kist.bridges.base import Job, need
+from kist.bridges.base import Job
 from kist.bridges.hdf5 import pytables
 from kist.bridges.hdf5.attributes import read_attributes
 from kist.bridges.hdf5.datasets import read_dataset, restore
 from kist.bridges.hdf5.values import Texts
 from kist.errors import ConversionError
+from kist.extras import need
 
 __all__ = ["Source", "read"]
 

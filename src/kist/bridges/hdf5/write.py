@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from kist.bridges.base import BLOCK_ROWS, Job, need
+from kist.bridges.base import BLOCK_ROWS, Job
 from kist.bridges.hdf5.disk import Enduring
 from kist.bridges.hdf5.write_types import h5_dtype, is_text, to_h5, without_missing
 from kist.bridges.plain import to_json
 from kist.errors import ConversionError
+from kist.extras import need
 
 __all__ = ["write"]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from kist.bridges.base import BLOCK_ROWS, Job, as_dtype, need
+from kist.bridges.base import BLOCK_ROWS, Job, as_dtype
 from kist.bridges.plain import to_json
+from kist.extras import need
 
 __all__ = ["write_pytables"]
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.recfunctions import repack_fields
 
-from kist.bridges.base import BLOCK_ROWS, TEXT, Job, as_dtype, need, parts_of
+from kist.bridges.base import BLOCK_ROWS, TEXT, Job, as_dtype, parts_of
 from kist.bridges.netcdf.write_types import joined
 from kist.bridges.plain import from_json
 from kist.errors import CorruptDataError
+from kist.extras import need
 
 __all__ = ["read"]
 

@@ -7,11 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from kist.bridges.base import BLOCK_ROWS, Job, as_dtype, need
+from kist.bridges.base import BLOCK_ROWS, Job, as_dtype
 from kist.bridges.netcdf.write_types import Stored, joined, stored_as
 from kist.bridges.nodes import full_text, split_keystore
 from kist.bridges.plain import to_json
 from kist.errors import ConversionError
+from kist.extras import need
 
 __all__ = ["write"]
 

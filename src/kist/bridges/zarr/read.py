@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from kist.bridges.base import BLOCK_ROWS, TEXT, Job, as_dtype, need, parts_of, rows_for
+from kist.bridges.base import BLOCK_ROWS, TEXT, Job, as_dtype, parts_of, rows_for
 from kist.bridges.formats import stem_of
 from kist.bridges.plain import from_json
 from kist.bridges.zarr.opening import DIMENSIONS, opened, quiet
 from kist.errors import ConversionError
+from kist.extras import need
 
 __all__ = ["read"]
 

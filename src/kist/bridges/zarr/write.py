@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kist.bridges.base import BLOCK_ROWS, Job, need
+from kist.bridges.base import BLOCK_ROWS, Job
 from kist.bridges.nodes import full_text, split_keystore
 from kist.bridges.plain import to_json
 from kist.bridges.zarr.opening import DIMENSIONS, opened, quiet
 from kist.errors import ConversionError
+from kist.extras import need
 
 __all__ = ["write"]
 

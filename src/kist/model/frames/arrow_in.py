@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from kist.errors import DTypeError
+from kist.extras import need
 from kist.format.dtypes import is_string_dtype
 from kist.format.nullable import nullable, pairs
-from kist.model.frames.incoming import Incoming, Target, comes_from, need
+from kist.model.frames.incoming import Incoming, Target, comes_from
 from kist.model.frames.notes import ZONES
 
 __all__ = ["column_values", "field_dtype", "from_arrow"]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.errors import DTypeError
+from kist.extras import need
 from kist.format.nullable import is_nullable
 from kist.format.schema import Leaf
 from kist.model.frames.exports import Exports, Outgoing, shaped
-from kist.model.frames.incoming import need
 from kist.model.frames.notes import names_a_file
 from kist.model.tables.fields import Fields, block_rows
 

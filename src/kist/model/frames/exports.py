@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kist.errors import SelectionError
-from kist.model.frames.incoming import need
+from kist.extras import need
 from kist.model.frames.notes import PANDAS, get_note, get_zones
 from kist.model.tables.fields import Fields, named_fields
 

@@ -6,7 +6,6 @@ it back as it was. pandas, pyarrow and polars are never imported unless the obje
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.errors import DTypeError
+from kist.extras import need
 from kist.format.nullable import nullable, pairs
 from kist.model.frames.notes import PANDAS, ZONES, get_note, get_zones
 
@@ -73,22 +73,6 @@ class Target:
         """Return it for a table as a view shows it."""
         names = tuple(column.name for column in schema.columns)
         return cls(names, get_note(view, node, PANDAS), get_zones(view, node))
-
-
-def need(module: str, extra: str, what: str) -> Any:
-    """Import a library that an extra brings.
-
-    Raises
-    ------
-    ImportError
-        It is missing; names the extra.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{what}: this needs {module}: pip install 'kist[{extra}]'", name=module
-        ) from error
 
 
 def is_frame(data: Any) -> bool:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.errors import DTypeError, KistError
+from kist.extras import need
 from kist.model.frames.exports import Exports, Outgoing, read_columns
-from kist.model.frames.incoming import need
 from kist.model.frames.notes import names_a_file
 from kist.model.tables.fields import named_fields
 
