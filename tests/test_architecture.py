@@ -208,6 +208,33 @@ def test_imports_point_up_the_table() -> None:
     assert [p for p in map(import_problem, all_imports()) if p] == []
 
 
+# What each package of `model/tables` may import of the others when it is loaded.
+TABLES: dict[str, set[str]] = {
+    "stored": set(),
+    "query": {"stored", "indexes"},
+    "indexes": {"stored", "query"},
+    "input": {"stored", "query"},
+    "changes": {"stored", "query", "indexes", "input"},
+}
+
+
+def test_the_packages_of_tables_know_only_what_is_below_them() -> None:
+    here = "kist.model.tables."
+    problems = []
+    seen = set()
+    for found in all_imports():
+        own = Path(found.file).parts
+        if own[:2] != ("model", "tables") or len(own) < 4 or found.typing_only or found.nested:
+            continue
+        if found.module.startswith(here):
+            seen.add(own[2])
+            other = found.module.removeprefix(here).split(".")[0]
+            if other != own[2] and other not in TABLES[own[2]]:
+                problems.append(f"{found.file} imports {found.module}")
+    assert seen == set(TABLES)
+    assert problems == []
+
+
 @pytest.mark.parametrize(
     ("file", "code", "fits"),
     [

@@ -25,7 +25,7 @@ from kist.format.frame import unpack_frame
 from kist.format.keystore import pack_key
 from kist.format.plain import pack_value
 from kist.format.values import unpack_record
-from kist.model.tables import records as tables
+from kist.model.tables.stored import records as tables
 from kist.storage import MemoryBackend, MemoryFile
 
 Seeds = dict[str, list[bytes]]

@@ -41,7 +41,7 @@ from kist.format.values import (
 from kist.indexes.statistics import Bounds, Statistics, bound_dtype
 from kist.model import html
 from kist.model.paths import check_name, nfc, split
-from kist.model.tables import records as tables
+from kist.model.tables.stored import records as tables
 from kist.model.text import pad, shorten, visible, width
 from kist.query import parse
 

@@ -93,7 +93,7 @@ def test_the_workloads_have_thousands_of_states_with_folds_and_pages_among_them(
 
 def test_a_fold_that_loses_a_row_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def lossy(txn: Any, nodes: frozenset[int]) -> None:
-        from kist.model.tables.change import delete_rows
+        from kist.model.tables.changes.change import delete_rows
 
         _maintain(txn, nodes)
         for node in nodes:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from kist.model.tables import change as table_change
-from kist.model.tables import fold as table_fold
-from kist.model.tables import read as table_read
-from kist.model.tables import schema as table_schema
-from kist.model.tables import write as table_write
+from kist.model.tables.changes import change as table_change
+from kist.model.tables.changes import fold as table_fold
+from kist.model.tables.changes import write as table_write
+from kist.model.tables.stored import read as table_read
+from kist.model.tables.stored import schema as table_schema
 from kist.testing.strategies import random_array
 
 __all__ = ["indices", "rows_of", "same", "small_groups"]

@@ -13,12 +13,12 @@ with kist.open(":memory:") as store:
     store.create_keystore("k")["a"] = 1
     store["x"] = [1, 2, 3]
     store._session.engine.checkpoint()
-    assert "kist.model.tables.fold" not in sys.modules
+    assert "kist.model.tables.changes.fold" not in sys.modules
     table = store.create_table("t", {"a": [1, 2, 3]})
     for _ in range(20):
         table.append({"a": [4]})
     store._session.engine.checkpoint()
-    assert "kist.model.tables.fold" in sys.modules
+    assert "kist.model.tables.changes.fold" in sys.modules
     assert len(table) == 23
 """
 

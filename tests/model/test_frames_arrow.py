@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import kist
 from kist.model.frames import arrow_out
-from kist.model.tables import write as table_write
+from kist.model.tables.changes import write as table_write
 from kist.testing.strategies import random_array
 
 pa = pytest.importorskip("pyarrow")

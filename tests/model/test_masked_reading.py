@@ -13,7 +13,7 @@ import kist
 from kist.engine import pages
 from kist.format import keys
 from kist.format.values import Pointer, unpack_record
-from kist.model.tables import layout as table_layout
+from kist.model.tables.stored import layout as table_layout
 
 ROW = np.dtype([("a", "i8"), ("s", "S3"), ("v", "f4", (2,)), ("n", [("x", "i2"), ("y", "f8")])])
 N = 70_000

@@ -19,7 +19,7 @@ from kist.errors import (
     TooLargeError,
 )
 from kist.format import keys
-from kist.model.tables import rewrite
+from kist.model.tables.changes import rewrite
 
 ROWS = np.array(
     [(i, i / 2, f"s{i}".encode()) for i in range(70_000)], [("a", "i4"), ("b", "f8"), ("s", "S6")]

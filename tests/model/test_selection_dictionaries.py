@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kist
-from kist.model.tables import grouping
+from kist.model.tables.query import grouping
 
 
 def test_keys_in_dictionaries_are_grouped_without_being_made(

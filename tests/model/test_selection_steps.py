@@ -11,8 +11,8 @@ import pytest
 
 import kist
 from kist import options
-from kist.model.tables import rowset, sort
-from kist.model.tables.rowset import Ordered
+from kist.model.tables.query import rowset, sort
+from kist.model.tables.query.rowset import Ordered
 
 Array = np.ndarray[Any, Any]
 
@@ -206,7 +206,7 @@ def test_extremes_come_from_statistics_where_these_know(
     def none(*args: Any) -> Any:
         raise AssertionError("a page was read")
 
-    monkeypatch.setattr(kist.model.tables.aggregates, "read_spans_of", none)
+    monkeypatch.setattr(kist.model.tables.query.aggregates, "read_spans_of", none)
     assert t["at"].max() == n - 1 and t["price"].min() == rows["price"].min()
     assert t["at"].count() == n
     assert t.where("at >= 65536")["at"].min() == 65_536

@@ -33,7 +33,7 @@ from kist.errors import (
     ShapeError,
     TransactionClosedError,
 )
-from kist.model.tables import read as table_read
+from kist.model.tables.stored import read as table_read
 
 Array = np.ndarray[Any, Any]
 

@@ -12,7 +12,7 @@ import kist
 from kist.engine import pages
 from kist.format import keys
 from kist.format.values import Pointer, unpack_record
-from kist.model.tables import layout as table_layout
+from kist.model.tables.stored import layout as table_layout
 
 DTYPE = np.dtype([("a", "i8"), ("b", "f8"), ("s", "S6")])
 N_PAGED, N_PIECE = 40_000, 2_000

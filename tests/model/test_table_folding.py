@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kist
-from kist.model.tables import fold as table_fold
-from kist.model.tables.fold import FAN_IN, fold_table, tier_to_fold
+from kist.model.tables.changes import fold as table_fold
+from kist.model.tables.changes.fold import FAN_IN, fold_table, tier_to_fold
 
 Array = np.ndarray[Any, Any]
 DTYPE = np.dtype([("a", "i4"), ("b", "f8")])

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 import kist
 from kist.format import index as index_format
 from kist.indexes import runs
-from kist.model.tables import index_find, index_keep, index_order, schema
-from kist.model.tables.index import read_indexes
+from kist.model.tables.indexes import find as index_find
+from kist.model.tables.indexes import keep as index_keep
+from kist.model.tables.indexes import order as index_order
+from kist.model.tables.indexes.index import read_indexes
+from kist.model.tables.stored import schema
 
 Array = np.ndarray[Any, Any]
 TEXT: Any = np.dtypes.StringDType(na_object=None)

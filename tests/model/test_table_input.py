@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kist
-from kist.model.tables import write as table_write
+from kist.model.tables.changes import write as table_write
 
 
 def label(value: object) -> str:

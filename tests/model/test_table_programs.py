@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from table_programs import indices, rows_of, same, small_groups
 
 import kist
-from kist.model.tables import fold as table_fold
+from kist.model.tables.changes import fold as table_fold
 from kist.testing.strategies import structured_dtypes
 
 Array = np.ndarray[Any, Any]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import kist
 from kist.engine.pages import page_head
-from kist.model.tables import pages as table_pages
-from kist.model.tables.pages import Chosen, Recipes
+from kist.model.tables.changes import pages as table_pages
+from kist.model.tables.changes.pages import Chosen, Recipes
 
 Array = np.ndarray[Any, Any]
 DTYPE = np.dtype([("x", "f8"), ("n", "i4"), ("s", "S4")])

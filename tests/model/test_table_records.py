@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kist.errors import CorruptDataError
-from kist.model.tables.records import (
+from kist.model.tables.stored.records import (
     GROUP_ROWS,
     INLINE,
     PAGES,

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kist
-from kist.model.tables import query as table_query
-from kist.model.tables import read as table_read
+from kist.model.tables.query import find as table_query
+from kist.model.tables.stored import read as table_read
 from kist.model.tables.table import Table
 
 Array = np.ndarray[Any, Any]

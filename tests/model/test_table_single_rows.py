@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import kist
 from kist.errors import CorruptDataError
-from kist.model.tables import single
-from kist.model.tables.layout import RECENT, forget
+from kist.model.tables.stored import single
+from kist.model.tables.stored.layout import RECENT, forget
 
 DTYPE = np.dtype([("a", "i8"), ("b", "f4"), ("s", "S3"), ("v", "u1", (2, 2))])
 

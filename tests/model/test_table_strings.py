@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 import kist
 from kist.format.schema import Schema
 from kist.model import casts
-from kist.model.tables import change as table_change
-from kist.model.tables import fold as table_fold
-from kist.model.tables import read as table_read
-from kist.model.tables import schema as table_schema
-from kist.model.tables import write as table_write
-from kist.model.tables.layout import forget
-from kist.model.tables.rows import PackedRows
+from kist.model.tables.changes import change as table_change
+from kist.model.tables.changes import fold as table_fold
+from kist.model.tables.changes import write as table_write
+from kist.model.tables.stored import read as table_read
+from kist.model.tables.stored import schema as table_schema
+from kist.model.tables.stored.layout import forget
+from kist.model.tables.stored.rows import PackedRows
 
 PLAIN: Any = np.dtypes.StringDType()
 NONE: Any = np.dtypes.StringDType(na_object=None)
@@ -417,7 +417,7 @@ def test_long_strings_make_short_row_groups(store: Any, monkeypatch: Any) -> Non
 
 def test_pages_are_skipped_by_the_bounds_of_their_strings(store: Any, monkeypatch: Any) -> None:
     table = store.create_table("t", {"s": np.array([f"{i:04}" for i in range(640)], PLAIN)})
-    from kist.model.tables import query as table_query
+    from kist.model.tables.query import find as table_query
 
     read = []
     search = table_query._search

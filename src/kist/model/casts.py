@@ -17,7 +17,7 @@ from kist.errors import DTypeError, ShapeError
 from kist.format.nullable import has_masked
 from kist.model.cast_values import Array, DType, cast_values
 from kist.model.frames.incoming import frame_columns, is_frame
-from kist.model.tables.batch import Batch
+from kist.model.tables.stored.batch import Batch
 
 __all__ = ["cast_values", "empty_batch", "iter_blocks", "to_records"]
 

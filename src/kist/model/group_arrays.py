@@ -211,7 +211,7 @@ def _is_shape(shape: Any) -> bool:
 def _has_fields(dtype: Any, name: str) -> bool:
     if dtype is None:
         return False
-    from kist.model.tables.dtype import row_dtype
+    from kist.model.tables.input.dtype import row_dtype
 
     found = row_dtype(dtype, f"create {name!r}")
     return not isinstance(found, np.dtype) or found.names is not None

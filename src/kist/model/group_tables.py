@@ -101,7 +101,7 @@ class TableMaker(Maker):
         DTypeError
             The table that stands there has another dtype.
         """
-        from kist.model.tables.dtype import row_dtype, schema_has
+        from kist.model.tables.input.dtype import row_dtype, schema_has
         from kist.model.tables.table import Table
 
         wanted = row_dtype(dtype, f"require {name!r}")

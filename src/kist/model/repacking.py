@@ -87,7 +87,7 @@ def _array(node: Any, target: Group, name: str, codec: str, progress: Callable[[
 
 def _table(node: Any, target: Group, name: str, codec: str, progress: Callable[[], None]) -> None:
     """Copy the table, so that it keeps all it has beside rows, and put the rows in anew."""
-    from kist.model.tables.write import put_schema
+    from kist.model.tables.changes.write import put_schema
 
     target.copy(node, name)
     made: Any = target[name]

@@ -177,7 +177,7 @@ def _maintain(txn: EngineTransaction, nodes: frozenset[int]) -> None:
     tables = [node for node in nodes if has_rows(txn, node)]
     if tables:
         # Imported when there is something to fold: it takes a tenth of a second.
-        from kist.model.tables.fold import maintain_tables
+        from kist.model.tables.changes.fold import maintain_tables
 
         maintain_tables(txn, tables)
 

@@ -15,10 +15,10 @@ from kist.model.arrays.read import read
 from kist.model.arrays.state import array_state
 from kist.model.indexing import Box
 from kist.model.tables.column import Column
-from kist.model.tables.fields import read_spans
-from kist.model.tables.read import plan
-from kist.model.tables.records import GROUP_ROWS
-from kist.model.tables.state import state_of
+from kist.model.tables.stored.fields import read_spans
+from kist.model.tables.stored.read import plan
+from kist.model.tables.stored.records import GROUP_ROWS
+from kist.model.tables.stored.state import state_of
 
 __all__ = ["Operand", "hold_all", "is_operand", "operand_of"]
 

@@ -17,7 +17,7 @@ from kist.format.nullable import is_nullable
 from kist.format.schema import Leaf
 from kist.model.frames.exports import Exports, Outgoing, shaped
 from kist.model.frames.notes import names_a_file
-from kist.model.tables.fields import Fields, block_rows
+from kist.model.tables.stored.fields import Fields, block_rows
 
 if TYPE_CHECKING:
     from kist.engine import View

@@ -14,12 +14,12 @@ import numpy as np
 from kist.errors import SelectionError
 from kist.extras import need
 from kist.model.frames.notes import PANDAS, get_note, get_zones
-from kist.model.tables.fields import Fields, named_fields
+from kist.model.tables.stored.fields import Fields, named_fields
 
 if TYPE_CHECKING:
     from kist.engine import View
     from kist.format.schema import Schema
-    from kist.model.tables.state import TableState
+    from kist.model.tables.stored.state import TableState
     from kist.model.tables.table import Table
 
 __all__ = ["Exports", "Outgoing", "read_columns", "shaped"]

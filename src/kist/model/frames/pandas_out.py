@@ -17,7 +17,7 @@ from kist.errors import DTypeError, KistError
 from kist.extras import need
 from kist.model.frames.exports import Exports, Outgoing, read_columns
 from kist.model.frames.notes import names_a_file
-from kist.model.tables.fields import named_fields
+from kist.model.tables.stored.fields import named_fields
 
 if TYPE_CHECKING:
     from kist.engine import View

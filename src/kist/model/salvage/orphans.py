@@ -16,7 +16,7 @@ from kist.format.layout import FRAME_PAGE
 from kist.format.schema import Schema
 from kist.format.values import unpack_record
 from kist.model.salvage.rescue import Rescue
-from kist.model.tables.schema import schema_from
+from kist.model.tables.stored.schema import schema_from
 
 if TYPE_CHECKING:
     from kist.model.group import Group

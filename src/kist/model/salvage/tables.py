@@ -21,9 +21,9 @@ from kist.format.index import IndexRecord, IndexState
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
 from kist.model.salvage.rescue import Rescue, Writer
-from kist.model.tables.index_keep import put_state, rebuild
-from kist.model.tables.pages import Recipes, write_pages
-from kist.model.tables.records import (
+from kist.model.tables.changes.pages import Recipes, write_pages
+from kist.model.tables.indexes.keep import put_state, rebuild
+from kist.model.tables.stored.records import (
     PAGES,
     TAIL_ROW,
     GroupRecord,
@@ -32,7 +32,7 @@ from kist.model.tables.records import (
     unpack_dead,
     unpack_patch,
 )
-from kist.model.tables.schema import facts_of, schema_from
+from kist.model.tables.stored.schema import facts_of, schema_from
 
 if TYPE_CHECKING:
     from kist.model.group import Group

@@ -1,17 +1,14 @@
 """Tables: rows of named columns, stored by column in row groups.
 
-- What users touch: `table`, `column`, `selection`, `row`, `appender`, `groupby`; what the
-  first three share is in `base`, `queries` (steps that give selections) and `reductions` (numbers).
-- What a selection means: `steps` as the user said them, `rowset` what they make of the rows,
-  `operands` what rows are sorted and grouped by.
-- How it is found: `query` (conditions), `sort`, `spill`, `aggregates`; of groups `grouping`,
-  `accumulators`, `collected`.
-- How rows are changed: `changing` (what tables offer), `update`, `upsert`, `row_loop`; below them
-  `change` (patches, new pages, sets of deleted rows) and `sparse` (groups that have lost many).
-- Indexes: `indexed` (what tables offer), `index` (as one view shows them), `index_find`,
-  `index_order` and `explain` (what they answer), `index_keep` and `index_unique` (at each change).
-- What is stored, and where: `records`, `layout`, `state`.
-- What users give: `input`, `dtype`, `infer`, `batch`, `rows`, `schema`, `fields`.
-- One verb each: `write`, `pages`, `fold`, `read`, `query`, `statistics`, `check`.
-- How they look: `repr`, `show`.
+Beside this page stands what users touch: `table`, `column`, `selection`, `row`, `appender`,
+`groupby`; what the first three share is in `base`, `queries` (steps that give selections),
+`reductions` (numbers), `changing`, `altering` and `indexed` (what tables offer for changing rows,
+columns and indexes); how they look is in `repr` and `show`; `check` holds the records
+against each other. Below it:
+
+- `stored`: how rows stand in the file, and how they are read. It knows nothing of the others.
+- `query`: which rows are meant, in which order, and what is computed of them; `indexes`: sorted
+  keys beside the rows, which it asks, and which ask it for the rows they do not cover.
+- `input`: what users give, as dtypes and values.
+- `changes`: rows written, changed, deleted and folded; columns that come and go.
 """

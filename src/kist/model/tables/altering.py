@@ -16,7 +16,7 @@ from kist.model.attributes import Attributes
 from kist.model.cast_values import cast_values
 from kist.model.frames.notes import rename_in_notes
 from kist.model.tables.base import RowSource
-from kist.model.tables.column_checks import (
+from kist.model.tables.changes.column_checks import (
     check_computed,
     check_names,
     check_new_name,
@@ -24,7 +24,7 @@ from kist.model.tables.column_checks import (
     place_of,
     refuse_dependents,
 )
-from kist.model.tables.column_values import (
+from kist.model.tables.changes.column_values import (
     cast_all,
     is_initial,
     packed,
@@ -32,14 +32,14 @@ from kist.model.tables.column_values import (
     unpacked,
     values_at,
 )
-from kist.model.tables.computed import followers
-from kist.model.tables.dtype import as_dtype
-from kist.model.tables.fields import field_at, read_spans
-from kist.model.tables.input import check_codec
-from kist.model.tables.newcolumn import NOT_GIVEN, new_column
-from kist.model.tables.read import Span
-from kist.model.tables.rewrite import put_altered, put_leaves
-from kist.model.tables.schema import facts_of
+from kist.model.tables.changes.rewrite import put_altered, put_leaves
+from kist.model.tables.input.column import NOT_GIVEN, new_column
+from kist.model.tables.input.dtype import as_dtype
+from kist.model.tables.input.values import check_codec
+from kist.model.tables.stored.computed import followers
+from kist.model.tables.stored.fields import field_at, read_spans
+from kist.model.tables.stored.read import Span
+from kist.model.tables.stored.schema import facts_of
 from kist.query.parser import read_text
 from kist.query.renaming import renamed
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from kist.errors import TransactionError
 from kist.model.frames.incoming import Target, adopt
-from kist.model.tables.batch import Rows, joined
-from kist.model.tables.input import as_rows
+from kist.model.tables.input.values import as_rows
+from kist.model.tables.stored.batch import Rows, joined
 
 if TYPE_CHECKING:
     from kist.model.tables.table import Table

@@ -15,9 +15,11 @@ from kist.format.schema import Schema
 from kist.model.damage import check_errors, warn_of_damage
 from kist.model.frames.exports import Exports
 from kist.model.positions import Positions, as_positions
-from kist.model.tables.batch import Batch, Rows
-from kist.model.tables.change import assign_rows
-from kist.model.tables.fields import (
+from kist.model.tables.changes.change import assign_rows
+from kist.model.tables.input.values import as_values
+from kist.model.tables.query.rowset import Ordered, Part
+from kist.model.tables.stored.batch import Batch, Rows
+from kist.model.tables.stored.fields import (
     Fields,
     assignable,
     block_rows,
@@ -25,10 +27,8 @@ from kist.model.tables.fields import (
     read_spans,
     row_blocks,
 )
-from kist.model.tables.input import as_values
-from kist.model.tables.read import Span, plan
-from kist.model.tables.rowset import Ordered, Part
-from kist.model.tables.state import TableState, state_of
+from kist.model.tables.stored.read import Span, plan
+from kist.model.tables.stored.state import TableState, state_of
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
@@ -177,7 +177,7 @@ class RowSource(Exports):
         if check_errors(errors) == "raise":
             values = self._read(index)
             return (values if self._is_part() else read_only(values))[()]
-        from kist.model.tables.masked import read_masked
+        from kist.model.tables.stored.masked import read_masked
 
         state, fields = self._now()
         found, told = read_masked(state, fields, as_positions(index, state.n_rows, self._label()))

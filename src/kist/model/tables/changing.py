@@ -20,17 +20,17 @@ from kist.model.casts import empty_batch
 from kist.model.frames.incoming import Target, adopt
 from kist.model.positions import as_positions
 from kist.model.tables.base import RowSource
-from kist.model.tables.batch import Rows
-from kist.model.tables.change import delete_rows
-from kist.model.tables.fields import all_fields, assignable, read_spans
-from kist.model.tables.index_unique import check_new_rows
-from kist.model.tables.input import blocks_of
-from kist.model.tables.query import check_sources, find_rows, positions_of
-from kist.model.tables.read import plan, read_leaves
-from kist.model.tables.state import TableState
-from kist.model.tables.update import all_found, is_expression, update_found
-from kist.model.tables.upsert import Upserted, upsert_rows
-from kist.model.tables.write import append_blocks
+from kist.model.tables.changes.change import delete_rows
+from kist.model.tables.changes.update import all_found, is_expression, update_found
+from kist.model.tables.changes.upsert import Upserted, upsert_rows
+from kist.model.tables.changes.write import append_blocks
+from kist.model.tables.indexes.unique import check_new_rows
+from kist.model.tables.input.values import blocks_of
+from kist.model.tables.query.find import check_sources, find_rows, positions_of
+from kist.model.tables.stored.batch import Rows
+from kist.model.tables.stored.fields import all_fields, assignable, read_spans
+from kist.model.tables.stored.read import plan, read_leaves
+from kist.model.tables.stored.state import TableState
 from kist.query import Expr, Operators, as_expr, parse
 
 __all__ = ["Changing"]

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from kist.errors import FormatError
 from kist.format import keys
 from kist.format.values import unpack_record
-from kist.model.tables.index import read_indexes
-from kist.model.tables.records import PageRecord
-from kist.model.tables.state import TableState
+from kist.model.tables.indexes.index import read_indexes
+from kist.model.tables.stored.records import PageRecord
+from kist.model.tables.stored.state import TableState
 
 __all__ = ["check_records"]
 

@@ -10,23 +10,23 @@ import numpy as np
 from kist.format.schema import Schema
 from kist.model.attributes import Attributes
 from kist.model.completing import column_names, completions
-from kist.model.tables import aggregates
-from kist.model.tables.aggregates import Values
 from kist.model.tables.base import RowSource, read_only
-from kist.model.tables.fields import Fields, field_at, named_fields
 from kist.model.tables.queries import Queries
+from kist.model.tables.query import aggregates
+from kist.model.tables.query.aggregates import Values
+from kist.model.tables.query.rowset import Ordered
 from kist.model.tables.reductions import Reductions
 from kist.model.tables.repr import column_html, column_repr, columns_html, columns_repr
 from kist.model.tables.row import Row
 from kist.model.tables.row_loop import iter_rows
-from kist.model.tables.rowset import Ordered
 from kist.model.tables.show import column_info, stored_bytes
+from kist.model.tables.stored.fields import Fields, field_at, named_fields
 from kist.query import Expr, Operators, column, expr
 
 if TYPE_CHECKING:
     from kist.model.info import Info
+    from kist.model.tables.query.steps import Step
     from kist.model.tables.selection import Selection
-    from kist.model.tables.steps import Step
     from kist.model.tables.table import Table
 
 __all__ = ["Column", "Columns"]
@@ -112,7 +112,7 @@ class Column(Queries, Reductions, Operators, RowSource):
     @fill_value.deleter
     def fill_value(self) -> None:
         from kist.model.tables.altering import set_default
-        from kist.model.tables.newcolumn import NOT_GIVEN
+        from kist.model.tables.input.column import NOT_GIVEN
 
         set_default(self._table, self.name, NOT_GIVEN)
 

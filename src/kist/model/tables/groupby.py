@@ -13,7 +13,8 @@ from kist._kernels.ordering import sortable, stable_order
 from kist.errors import QueryError, SelectionError
 from kist.format.nullable import nullable, pairs
 from kist.format.schema import Leaf
-from kist.model.tables.accumulators import (
+from kist.model.tables.base import read_only
+from kist.model.tables.query.accumulators import (
     Accumulator,
     Chosen,
     Count,
@@ -24,14 +25,13 @@ from kist.model.tables.accumulators import (
     Variance,
     is_missing,
 )
-from kist.model.tables.base import read_only
-from kist.model.tables.collected import Collected, Distinct, Quantile
-from kist.model.tables.grouping import Groups, Local, Numbered, local_groups, numbered
-from kist.model.tables.operands import Filled, IsNull, Operand, all_leaves, nearest
-from kist.model.tables.query import Found
-from kist.model.tables.read import Span
-from kist.model.tables.rowset import Ordered, RowSet, read_spans_of
-from kist.model.tables.state import TableState
+from kist.model.tables.query.collected import Collected, Distinct, Quantile
+from kist.model.tables.query.find import Found
+from kist.model.tables.query.grouping import Groups, Local, Numbered, local_groups, numbered
+from kist.model.tables.query.operands import Filled, IsNull, Operand, all_leaves, nearest
+from kist.model.tables.query.rowset import Ordered, RowSet, read_spans_of
+from kist.model.tables.stored.read import Span
+from kist.model.tables.stored.state import TableState
 
 if TYPE_CHECKING:
     from kist.format.schema import Schema

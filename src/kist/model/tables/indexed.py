@@ -12,11 +12,11 @@ from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record
 from kist.indexes.keys import can_be_key, n_words
 from kist.model.tables.base import RowSource
-from kist.model.tables.fields import field_at, parse_path
-from kist.model.tables.index import read_indexes, read_state
-from kist.model.tables.index_keep import drop_runs, grow, put_state
-from kist.model.tables.index_unique import check_all
-from kist.model.tables.operands import nearest
+from kist.model.tables.indexes.index import read_indexes, read_state
+from kist.model.tables.indexes.keep import drop_runs, grow, put_state
+from kist.model.tables.indexes.unique import check_all
+from kist.model.tables.query.operands import nearest
+from kist.model.tables.stored.fields import field_at, parse_path
 
 __all__ = ["Indexed", "TableIndex"]
 

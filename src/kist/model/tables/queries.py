@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.errors import SelectionError
-from kist.model.tables.steps import (
+from kist.model.tables.query.steps import (
     Distinct,
     Limit,
     Sample,

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from kist.model.tables import aggregates
-from kist.model.tables.aggregates import Values
-from kist.model.tables.collected import count_distinct, quantiles
+from kist.model.tables.query import aggregates
+from kist.model.tables.query.aggregates import Values
+from kist.model.tables.query.collected import count_distinct, quantiles
 
 __all__ = ["Reductions"]
 

@@ -16,10 +16,10 @@ from kist.format.schema import Leaf
 from kist.model import html
 from kist.model.positions import Positions
 from kist.model.preview import SHOWN_COLUMNS, Preview, ends
-from kist.model.tables.fields import Fields, field_at, parse_path, read_fields
-from kist.model.tables.rowset import Ordered, RowSet, joined
+from kist.model.tables.query.rowset import Ordered, RowSet, joined
 from kist.model.tables.show import IN_PIECES, Sizes, recipes
-from kist.model.tables.state import TableState
+from kist.model.tables.stored.fields import Fields, field_at, parse_path, read_fields
+from kist.model.tables.stored.state import TableState
 from kist.model.text import brief, cell, format_bytes, guarded, newer, ratio, shorten, visible
 
 if TYPE_CHECKING:

@@ -19,13 +19,13 @@ from kist.engine import Transaction
 from kist.errors import ConflictError, TransactionClosedError
 from kist.format.schema import Leaf
 from kist.model.tables.base import read_only
-from kist.model.tables.change import assign_rows
-from kist.model.tables.fields import Fields, block_rows, field_at, parse_path, read_spans
-from kist.model.tables.input import as_items
-from kist.model.tables.read import Span, as_ordinals, plan, read_leaves
+from kist.model.tables.changes.change import assign_rows
+from kist.model.tables.changes.update import split_values
+from kist.model.tables.input.values import as_items
 from kist.model.tables.row import Row
-from kist.model.tables.state import TableState
-from kist.model.tables.update import split_values
+from kist.model.tables.stored.fields import Fields, block_rows, field_at, parse_path, read_spans
+from kist.model.tables.stored.read import Span, as_ordinals, plan, read_leaves
+from kist.model.tables.stored.state import TableState
 
 if TYPE_CHECKING:
     from kist.model.tables.base import RowSource

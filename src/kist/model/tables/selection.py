@@ -13,11 +13,21 @@ from kist.format.schema import Schema
 from kist.model.completing import column_names, completions
 from kist.model.frames.exports import Exports
 from kist.model.positions import Positions, as_positions
-from kist.model.tables import aggregates
-from kist.model.tables.aggregates import Values
 from kist.model.tables.base import check_load, read_only, to_array
-from kist.model.tables.explain import Explanation, explain
-from kist.model.tables.fields import (
+from kist.model.tables.changes.update import delete_found, is_expression, update_found
+from kist.model.tables.queries import Queries
+from kist.model.tables.query import aggregates
+from kist.model.tables.query.aggregates import Values
+from kist.model.tables.query.explain import Explanation, explain
+from kist.model.tables.query.find import Found, cut
+from kist.model.tables.query.operands import Operand, operand_of
+from kist.model.tables.query.rowset import Ordered, Part, RowSet, joined, resized, span_batches
+from kist.model.tables.query.steps import Apply, SortBy, Step, Where
+from kist.model.tables.reductions import Reductions
+from kist.model.tables.repr import selection_html, selection_repr
+from kist.model.tables.row import Row
+from kist.model.tables.row_loop import iter_rows
+from kist.model.tables.stored.fields import (
     Fields,
     all_fields,
     block_rows,
@@ -27,18 +37,8 @@ from kist.model.tables.fields import (
     read_fields,
     read_spans,
 )
-from kist.model.tables.operands import Operand, operand_of
-from kist.model.tables.queries import Queries
-from kist.model.tables.query import Found, cut
-from kist.model.tables.read import Span, plan
-from kist.model.tables.reductions import Reductions
-from kist.model.tables.repr import selection_html, selection_repr
-from kist.model.tables.row import Row
-from kist.model.tables.row_loop import iter_rows
-from kist.model.tables.rowset import Ordered, Part, RowSet, joined, resized, span_batches
-from kist.model.tables.state import TableState, state_of
-from kist.model.tables.steps import Apply, SortBy, Step, Where
-from kist.model.tables.update import delete_found, is_expression, update_found
+from kist.model.tables.stored.read import Span, plan
+from kist.model.tables.stored.state import TableState, state_of
 from kist.query import Operators
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from kist.format.nullable import dtype_text
 from kist.format.schema import Leaf
 from kist.format.values import Pointer, unpack_record
 from kist.model.info import Info, node_info
-from kist.model.tables.layout import Group
-from kist.model.tables.records import GROUP_RECORD_BYTES, PageRecord
-from kist.model.tables.state import TableState
+from kist.model.tables.stored.layout import Group
+from kist.model.tables.stored.records import GROUP_RECORD_BYTES, PageRecord
+from kist.model.tables.stored.state import TableState
 
 if TYPE_CHECKING:
     from kist.model.tables.column import Column

@@ -20,28 +20,28 @@ from kist.model.node import Node
 from kist.model.tables.altering import Altering
 from kist.model.tables.appender import Appender
 from kist.model.tables.base import read_only
-from kist.model.tables.batch import Rows
+from kist.model.tables.changes.column_checks import check_names
+from kist.model.tables.changes.write import append_blocks, put_new_table
 from kist.model.tables.changing import Changing
 from kist.model.tables.check import check_records
 from kist.model.tables.column import Column, Columns
-from kist.model.tables.column_checks import check_names
-from kist.model.tables.dtype import dtype_by_name, row_dtype
-from kist.model.tables.fields import Fields, all_fields, field_at, named_fields, parse_path
 from kist.model.tables.indexed import Indexed
-from kist.model.tables.input import blocks_of, schema_for
+from kist.model.tables.input.dtype import dtype_by_name, row_dtype
+from kist.model.tables.input.values import blocks_of, schema_for
 from kist.model.tables.queries import Queries
 from kist.model.tables.repr import table_html, table_repr
 from kist.model.tables.row import Row
 from kist.model.tables.row_loop import iter_rows
 from kist.model.tables.selection import Selection
 from kist.model.tables.show import stored_bytes, table_info
-from kist.model.tables.write import append_blocks, put_new_table
+from kist.model.tables.stored.batch import Rows
+from kist.model.tables.stored.fields import Fields, all_fields, field_at, named_fields, parse_path
 from kist.query import Operators
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
     from kist.model.info import Info
-    from kist.model.tables.steps import Step
+    from kist.model.tables.query.steps import Step
 
 __all__ = ["Column", "Columns", "Table", "create_table"]
 

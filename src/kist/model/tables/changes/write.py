@@ -1,0 +1,355 @@
+"""Making tables and appending rows: small batches as pieces, large ones as pages.
+
+A batch of few rows becomes one piece: one put, and one extent when it does not fit into
+a record. From there on rows become row groups at once. The contract with the store half:
+
+- `create_table` fills a node that the caller has made, within the caller's transaction.
+- `append_blocks` adds rows that are already of the table's dtype.
+- all of them leave the layout of the table known under the new stamp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from kist._kernels import records
+from kist.engine import Frame
+from kist.engine.parallel import run
+from kist.format import keys
+from kist.format.layout import FRAME_BLOB, FRAME_ROWS, MAX_INLINE
+from kist.format.schema import Schema
+from kist.format.values import pack_record
+from kist.model.tables.changes.pages import Recipes, write_pages
+from kist.model.tables.stored.batch import Batch, Rows, joined
+from kist.model.tables.stored.computed import completed
+from kist.model.tables.stored.layout import Group, Layout, known, remember
+from kist.model.tables.stored.records import (
+    GROUP_RECORD_BYTES,
+    INLINE,
+    OUTSIDE,
+    PAGES,
+    TAIL_ROW,
+    GroupRecord,
+    Tail,
+    new_stamp,
+)
+from kist.model.tables.stored.schema import FULL_TIER, TEXT_BYTES, facts_of
+from kist.model.tables.stored.state import TableState, keep_piece
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction
+
+__all__ = [
+    "append_blocks",
+    "put_new_table",
+    "put_piece",
+    "put_schema",
+    "put_tail",
+]
+
+Array = np.ndarray[Any, Any]
+
+KEPT_BYTES: Final = 1 << 20
+"""Pieces up to this size stay decoded for a while after they were written."""
+
+_TAIL_BYTES: Final = 128
+"""Of a record, beside the rows: their key, the tail, and counts."""
+
+MAX_LOOSE: Final = 1_024
+"""A transaction that appends more pieces than this folds them itself, for no checkpoint comes
+before its end."""
+
+
+def put_new_table(txn: Transaction, node: int, schema: Schema) -> None:
+    """Put schema and tail of a table without rows."""
+    put_schema(txn, node, schema)
+    tail = Tail(stamp=new_stamp())
+    put_tail(txn, node, tail)
+    remember(node, Layout(tail, []))
+
+
+def put_schema(txn: Transaction, node: int, schema: Schema) -> None:
+    """Put the schema record of a table."""
+    packed = schema.pack()
+    if len(packed) > MAX_INLINE:
+        (pointer,) = txn.write([Frame(FRAME_BLOB, node, 0, 0, packed)])
+        txn.put(keys.schema(node), pack_record(b"", (pointer,)))
+    else:
+        txn.put(keys.schema(node), pack_record(packed))
+
+
+def put_tail(txn: Transaction, node: int, tail: Tail, before: Tail | None = None) -> bool:
+    """Put the tail record of a table; return whether it has indexes.
+
+    Parameters
+    ----------
+    before : Tail, optional
+        The tail that it replaces, of a table that is there: its indexes go on to the new one.
+    """
+    txn.put(keys.group(node, TAIL_ROW), pack_record(tail.pack()))
+    if before is None or txn.get(keys.index_state(node)) is None:
+        return False
+    from kist.model.tables.indexes.keep import carry
+
+    return carry(txn, node, before, tail)
+
+
+def put_piece(
+    txn: Transaction,
+    node: int,
+    first: int,
+    schema: Schema,
+    rows: Rows,
+    tier: int,
+    n_live: int,
+    room: int = 0,
+) -> Group:
+    """Put rows as a piece that begins at row id `first`; return its group.
+
+    Parameters
+    ----------
+    rows : structured ndarray or Batch
+        Packed leaves: the bytes of ``facts_of(schema).rows.dtype``. At least one row.
+    room : int
+        Bytes of the record that cost nothing.
+    """
+    data = facts_of(schema).rows.encode(rows, room)
+    n_rows = len(rows)
+    key = keys.group(node, first)
+    if GROUP_RECORD_BYTES + len(data) <= MAX_INLINE:
+        record = GroupRecord(INLINE, tier, schema.version, n_rows, n_live, data)
+        txn.put(key, pack_record(record.pack()))
+    else:
+        record = GroupRecord(OUTSIDE, tier, schema.version, n_rows, n_live)
+        (pointer,) = txn.write([Frame(FRAME_ROWS, node, 0, first, data)])
+        txn.put(key, pack_record(record.pack(), (pointer,)))
+    group = Group.of(first, record)
+    if rows.nbytes <= KEPT_BYTES:
+        # Folded soon, or read at once: either way it need not be decoded.
+        keep_piece(group, facts_of(schema).rows.dtype, rows)
+    return group
+
+
+def put_pages_group(
+    txn: Transaction, node: int, first: int, schema: Schema, n_rows: int, n_live: int, tier: int
+) -> Group:
+    """Put the record of a group whose pages are written; return the group."""
+    record = GroupRecord(PAGES, tier, schema.version, n_rows, n_live)
+    txn.put(keys.group(node, first), pack_record(record.pack()))
+    return Group.of(first, record)
+
+
+class _Appending:
+    """Appends of one step: groups are put one by one, the tail once at the end."""
+
+    def __init__(self, txn: Transaction, state: TableState, checked: bool) -> None:
+        self.txn = txn
+        self.node = state.node
+        self.path = state.path
+        self.checked = checked
+        self.schema = state.schema
+        self.facts = state.facts
+        self.before = state.tail
+        self.next_row = self.before.next_row
+        self.n_loose = self.before.n_loose
+        self.groups: list[Group] = []
+        self._recipes: Recipes | None = None
+        self._columns: Columns | None = None
+
+    def add(self, rows: Rows) -> None:
+        """Add structured rows of the dtype in which they are given."""
+        for start in range(0, len(rows), self.facts.group_rows):
+            part = rows[start : start + self.facts.group_rows]
+            if self.facts.computed_ids:
+                part = completed(self.facts, part)
+            if isinstance(part, Batch):
+                self._add_batch(part)
+                continue
+            if self.facts.are_piece(len(part)):
+                self._add_piece(part)
+            else:
+                self._add_pages(part)
+            self.next_row += len(part)
+
+    def _add_batch(self, rows: Batch) -> None:
+        facts = self.facts
+        for start, stop, cut in rows.cuts(facts.group_rows, TEXT_BYTES):
+            part = rows[start:stop]
+            if facts.are_piece(len(part), int(part.sizes.sum())):
+                self._add_piece(part)
+            else:
+                self._add_pages(part, FULL_TIER if cut else 0)
+            self.next_row += len(part)
+
+    def _add_piece(self, rows: Rows) -> None:
+        schema = self.schema
+        flat: Rows
+        if isinstance(rows, Batch):
+            flat = self.facts.rows.of_columns(rows.columns(schema.packed), len(rows))
+        elif schema.kept.is_flat:
+            flat = np.ascontiguousarray(rows)
+        else:
+            dtype = self.facts.rows.dtype
+            flat = records.flatten(rows, schema.packed, dtype, schema.kept.byte_index)
+        n = len(rows)
+        room = min(self.txn.room_in_block() - _TAIL_BYTES, MAX_INLINE) - GROUP_RECORD_BYTES
+        self.groups.append(put_piece(self.txn, self.node, self.next_row, schema, flat, 0, n, room))
+        self.n_loose += 1
+
+    def _add_pages(self, rows: Rows, tier: int = 0) -> None:
+        schema, n = self.schema, len(rows)
+        if self._recipes is None:
+            self._recipes = Recipes(self.txn, self.node, schema, self.before.stamp)
+        leaves = schema.stored
+        # Encoded blocks may be views of these columns; they are written before the next group.
+        matrices = None
+        if isinstance(rows, Batch):
+            columns = rows.columns(leaves)
+        else:
+            if self._columns is None or self._columns.room < n:
+                self._columns = Columns(schema.kept, n)
+            columns = self._columns.split(rows)
+            matrices = self._columns.matrices(n)
+        write_pages(
+            self.txn,
+            self.node,
+            self.next_row,
+            leaves,
+            columns,
+            self._recipes,
+            matrices=matrices,
+            is_new=True,
+        )
+        group = put_pages_group(self.txn, self.node, self.next_row, schema, n, n, tier)
+        self.groups.append(group)
+
+    def finish(self) -> int:
+        """Put the tail, and remember the layout; return the number of rows added."""
+        n = self.next_row - self.before.next_row
+        if n:
+            tail = Tail(self.next_row, self.before.n_live + n, self.n_loose, new_stamp())
+            indexed = put_tail(self.txn, self.node, tail, self.before)
+            if self._recipes is not None:
+                self._recipes.keep(tail.stamp)
+            layout = known(self.node, self.before)
+            if layout is not None:
+                for group in self.groups:
+                    layout = layout.appended(tail, group)
+                remember(self.node, layout)
+            if indexed:
+                from kist.model.tables.indexes.keep import after_append
+
+                after_append(self.txn, self.node, self.path, n, checked=self.checked)
+        return n
+
+
+class Columns:
+    """Working memory for the columns of up to `room` rows."""
+
+    def __init__(self, schema: Schema, room: int) -> None:
+        leaves = schema.leaves
+        self.room = room
+        self._runs = records.neighbours(schema.dtype, leaves)
+        self._matrices = [np.empty((n, room), leaves[first].dtype) for first, n, _ in self._runs]
+        found: dict[int, Array] = {}
+        for (first, _, _), matrix in zip(self._runs, self._matrices, strict=True):
+            found |= {first + i: column for i, column in enumerate(matrix)}
+        self._others = [i for i in range(len(leaves)) if i not in found]
+        for i in self._others:
+            found[i] = np.empty(room * leaves[i].n_values, leaves[i].dtype)
+        self._columns = [found[i] for i in range(len(leaves))]
+        self._leaves = leaves
+
+    def split(self, rows: Array) -> list[Array]:
+        """Copy structured rows into one flat array per leaf, on several threads.
+
+        The arrays hold until the next call.
+        """
+        rows = np.ascontiguousarray(rows)
+        others = [self._leaves[i] for i in self._others]
+
+        def part(start: int) -> None:
+            stop = min(start + records.BLOCK_ROWS, len(rows))
+            records.transpose(
+                rows[start:stop], self._runs, [m[:, start:stop] for m in self._matrices]
+            )
+            outs = [
+                self._columns[i][start * leaf.n_values : stop * leaf.n_values]
+                for i, leaf in zip(self._others, others, strict=True)
+            ]
+            records.split(rows[start:stop], others, outs)
+
+        run([partial(part, start) for start in range(0, len(rows), records.BLOCK_ROWS)])
+        return [
+            column[: len(rows) * leaf.n_values]
+            for column, leaf in zip(self._columns, self._leaves, strict=True)
+        ]
+
+    def matrices(self, n_rows: int) -> dict[int, Array]:
+        """Return columns of one dtype together, by the number of the first leaf."""
+        return {
+            first: matrix[:, :n_rows]
+            for (first, _, _), matrix in zip(self._runs, self._matrices, strict=True)
+        }
+
+
+def append_blocks(
+    txn: Transaction, state: TableState, blocks: Iterable[Rows], *, checked: bool = True
+) -> int:
+    """Append blocks of structured rows, of the dtype in which rows are given; return their number.
+
+    Parameters
+    ----------
+    state : TableState
+        The table as `txn` shows it.
+    blocks : iterable of structured ndarray, or of Batch
+        Taken one at a time. Short ones are joined to row groups, so that
+        memory stays at two of them.
+    checked : bool
+        Hold the rows against unique indexes; else the caller does.
+
+    Notes
+    -----
+    Ten rows cost one encoding and two puts: nothing grows with the table.
+    """
+    appending = _Appending(txn, state, checked)
+    for rows in by_group(blocks, state.facts.group_rows):
+        appending.add(rows)
+    n = appending.finish()
+    if appending.n_loose > MAX_LOOSE:
+        from kist.model.tables.changes.fold import fold_table
+
+        fold_table(txn, state.node, state.path)
+    return n
+
+
+def by_group(parts: Iterable[Rows], group_rows: int) -> Iterator[Rows]:
+    """Join short blocks into blocks of `group_rows` rows; long ones come as they are.
+
+    Blocks of long strings are not kept waiting for more than `TEXT_BYTES` of them.
+    """
+    waiting: list[Rows] = []
+    n = n_bytes = 0
+    for part in parts:
+        if not waiting and len(part) >= group_rows:
+            whole = len(part) - len(part) % group_rows
+            yield part[:whole]
+            part = part[whole:]
+        while n + len(part) >= group_rows:
+            cut = group_rows - n
+            yield joined([*waiting, part[:cut]])
+            waiting, n, n_bytes, part = [], 0, 0, part[cut:]
+        if len(part):
+            waiting.append(part)
+            n += len(part)
+        if len(part) and isinstance(part, Batch):
+            n_bytes += int(part.sizes.sum())
+            if n_bytes > TEXT_BYTES:
+                yield joined(waiting)
+                waiting, n, n_bytes = [], 0, 0
+    if waiting:
+        yield joined(waiting)

@@ -1,0 +1,162 @@
+"""Finding rows by an index: which rows a condition may mean, before any value is read."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from kist.errors import CorruptDataError, DamageWarning
+from kist.indexes.keys import is_exact, n_words
+from kist.indexes.runs import Run
+from kist.model.tables.indexes.index import Index, covered_groups, indexes_of
+from kist.model.tables.stored.state import TableState
+from kist.query import Bound
+from kist.query.ranges import MOST_RANGES, KeyRanges, both
+
+__all__ = ["Hits", "find_hits"]
+
+Array = np.ndarray[Any, Any]
+
+WORTH: Final = 8
+"""Rows named by an index are taken one by one; above one in so many of those that would be read
+without it, it is quicker to read these."""
+
+
+class Hits(NamedTuple):
+    """What an index says about a condition.
+
+    Attributes
+    ----------
+    used : Index
+        Which index.
+    covered : ndarray of bool, shape (n_groups,)
+        Groups that it answers for; the others are scanned.
+    by_group : mapping of int to ndarray of int64
+        Place of a covered group -> ordinals of rows that may match, ascending; deleted ones too.
+    sure : frozenset of int
+        Which parts of the condition need not be evaluated for these rows.
+    n : int
+        Number of rows.
+    ranks : list of (Run, list of (int, int))
+        Entries of each run that were read.
+    """
+
+    used: Index
+    covered: Array
+    by_group: Mapping[int, Array]
+    sure: frozenset[int]
+    n: int
+    ranks: list[tuple[Run, list[tuple[int, int]]]]
+
+
+class _Plan(NamedTuple):
+    """Ranges of the keys of an index, and the parts of the condition that they stand for."""
+
+    used: Index
+    ranges: Sequence[tuple[int, int]]
+    sure: frozenset[int]
+
+
+def find_hits(state: TableState, parts: Sequence[Bound]) -> Hits | None:
+    """Return what the best index says about the parts of a condition, which all must hold.
+
+    None where no index helps. One that is damaged does not: a warning says so.
+    """
+    indexes = indexes_of(state) if parts else ()
+    if not any(index.runs for index in indexes):
+        return None
+    try:
+        return _best_hits(state, indexes, parts)
+    except CorruptDataError as error:
+        warnings.warn(
+            f"{state.path!r}: an index is damaged, rows are scanned instead; drop it and create "
+            f"it again ({error})",
+            DamageWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+def _best_hits(state: TableState, indexes: Sequence[Index], parts: Sequence[Bound]) -> Hits | None:
+    best: tuple[_Plan, list[list[tuple[int, int]]]] | None = None
+    least = state.n_rows // WORTH
+    ranges = _ranges(parts)
+    for index in indexes:
+        plan = _plan(index, ranges) if index.runs else None
+        if plan is None:
+            continue
+        ranks = [run.ranks(state.view, plan.ranges) for run in index.runs]
+        n = sum(stop - start for some in ranks for start, stop in some)
+        if n <= least:
+            best, least = (plan, ranks), n
+    if best is None:
+        return None
+    return _hits(state, *best, least)
+
+
+def _ranges(parts: Sequence[Bound]) -> dict[str, list[tuple[int, KeyRanges]]]:
+    """Return per column which parts of the condition are ranges of its keys."""
+    found: dict[str, list[tuple[int, KeyRanges]]] = {}
+    for place, part in enumerate(parts):
+        ranges = part.key_ranges
+        if ranges is not None:
+            found.setdefault(part.columns[0], []).append((place, ranges))
+    return found
+
+
+def _plan(index: Index, ranges: Mapping[str, list[tuple[int, KeyRanges]]]) -> _Plan | None:
+    """Return the ranges of an index: equality in its first columns, anything in the next."""
+    sure: set[int] = set()
+    prefixes: list[tuple[int, int]] = [(0, 0)]
+    left = index.record.n_words
+    for leaf in index.leaves:
+        given = ranges.get(".".join(leaf.path))
+        if given is None:
+            break
+        found = given[0][1]
+        for _, more in given[1:]:
+            found = both(found, more)
+        if len(prefixes) * len(found.ranges) > MOST_RANGES:
+            break
+        # Each part is exact or not by itself; together they are if all of them are.
+        sure |= {place for place, one in given if one.exact}
+        words = n_words(leaf.dtype)
+        left -= words
+        prefixes = [
+            (head << (64 * words) | low, head << (64 * words) | high)
+            for (head, _), (low, high) in product(prefixes, found.ranges)
+        ]
+        if not (found.are_points and is_exact(leaf.dtype)):
+            break
+    if left == index.record.n_words:
+        return None
+    rest = 64 * left
+    full = [(low << rest, (high << rest) | ((1 << rest) - 1)) for low, high in prefixes]
+    return _Plan(index, full, frozenset(sure))
+
+
+def _hits(state: TableState, plan: _Plan, ranks: list[list[tuple[int, int]]], n: int) -> Hits:
+    layout = state.layout
+    parts = [
+        run.rows(state.view, start, stop)
+        for run, some in zip(plan.used.runs, ranks, strict=True)
+        for start, stop in some
+    ]
+    rows = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+    covered = covered_groups(plan.used, layout)
+    place = layout.firsts.searchsorted(rows, "right") - 1
+    # Row ids between two groups are of rows that were deleted.
+    there = (place >= 0) & (rows < layout.ends[place])
+    there &= covered[place]
+    rows, place = rows[there], place[there]
+    edges = np.flatnonzero(np.diff(place, prepend=-1, append=-1))
+    by_group = {
+        int(place[low]): rows[low:high] - layout.firsts[place[low]]
+        for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+    }
+    read = list(zip(plan.used.runs, ranks, strict=True))
+    return Hits(plan.used, covered, by_group, plan.sure, n, read)

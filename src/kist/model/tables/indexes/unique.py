@@ -1,0 +1,190 @@
+"""Unique indexes: rows whose key another row has are refused, whichever step brings them.
+
+As in SQL, a missing value (NaN, NaT, a missing string) is not equal to another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from kist._kernels.strings import missing_of
+from kist.errors import ConstraintError
+from kist.indexes.keys import joined, words_of
+from kist.indexes.runs import Run
+from kist.model.tables.indexes.index import Index, read_indexes
+from kist.model.tables.query.find import Found, positions_of
+from kist.model.tables.stored.read import Span, as_ordinals, as_run, group_spans, read_leaves
+from kist.model.tables.stored.state import TableState
+
+if TYPE_CHECKING:
+    from kist.engine import View
+
+__all__ = ["check_all", "check_new_rows", "check_rows"]
+
+Array = np.ndarray[Any, Any]
+
+_SHOWN: Final = 3
+"""Keys that an error names."""
+
+_STEP: Final = 65_536
+"""Entries that are looked at together."""
+
+
+def check_rows(state: TableState, indexes: Iterable[Index], rows: Array, what: str) -> None:
+    """Raise when rows that are new, or have new values, have a key of other rows.
+
+    Parameters
+    ----------
+    state : TableState
+        The table with these rows.
+    indexes : iterable of Index
+        Its indexes, as they are now.
+    rows : ndarray of int64
+        Row ids, ascending.
+    what : str
+        What was done, for messages.
+
+    Raises
+    ------
+    ConstraintError
+        Names the index, the key and the rows.
+    """
+    for index in indexes:
+        if index.record.unique and len(rows):
+            _check(state, index, rows, what)
+
+
+def check_new_rows(state: TableState, first: int, what: str) -> None:
+    """Raise when rows from a row id on have a key of other rows."""
+    indexes = read_indexes(state)
+    if indexes:
+        check_rows(state, indexes, np.arange(first, state.tail.next_row), what)
+
+
+def _check(state: TableState, index: Index, rows: Array, what: str) -> None:
+    spans, n = _spans_of(state, rows)
+    words = [word for leaf in index.leaves for word in words_of(_read(state, leaf, spans, n))]
+    wanted = np.unique(joined(words))
+    parts = [rows, *_between(state, index.gaps(state.tail.next_row))]
+    parts += [run.matching(state.view, wanted) for run in index.runs]
+    _refuse(state, index, np.unique(np.concatenate(parts)), what, rows)
+
+
+def check_all(state: TableState, index: Index, what: str) -> None:
+    """Raise when two rows of the table have one key; the runs cover all rows, and are new."""
+    view = state.view
+    parts = []
+    for at, run in enumerate(index.runs):
+        last: Array | None = None
+        for start, values in _blocks(view, run):
+            # With the last key of the block before.
+            some = values if last is None else np.concatenate((last, values))
+            same = np.flatnonzero(some[1:] == some[:-1])
+            if len(same):
+                ranks = np.unique(np.concatenate((same, same + 1))) + start - (last is not None)
+                found = run.rows(view, int(ranks[0]), int(ranks[-1]) + 1)
+                parts.append(found[ranks - ranks[0]])
+            for other in index.runs[:at]:
+                theirs = other.matching(view, values)
+                if len(theirs):
+                    parts += [theirs, run.rows(view, start, start + len(values))]
+            last = values[-1:]
+    if parts:
+        _refuse(state, index, np.unique(np.concatenate(parts)), what)
+
+
+def _blocks(view: View, run: Run) -> Iterator[tuple[int, Array]]:
+    for start in range(0, run.n, _STEP):
+        yield start, run.keys(view, start, min(start + _STEP, run.n))
+
+
+def _between(state: TableState, gaps: Sequence[tuple[int, int]]) -> Iterator[Array]:
+    """Return the row ids of groups that reach into some ranges."""
+    layout = state.layout
+    for low, high in gaps:
+        start = int(layout.ends.searchsorted(low, "right"))
+        stop = int(layout.firsts.searchsorted(high, "left"))
+        for group in layout.groups[start:stop]:
+            yield np.arange(group.first, group.first + group.n_rows)
+
+
+def _spans_of(state: TableState, rows: Array) -> tuple[list[Span], int]:
+    """Return the live ones of some rows."""
+    layout = state.layout
+    spans = []
+    n = 0
+    place = layout.firsts.searchsorted(rows, "right") - 1
+    for at in np.unique(place[place >= 0]).tolist():
+        group = layout.group(at)
+        low, high = rows.searchsorted((group.first, group.first + group.n_rows))
+        alive = as_ordinals(group_spans(state, group).ordinals)
+        some = np.intersect1d(alive, rows[low:high] - group.first, assume_unique=True)
+        if len(some):
+            spans.append(Span(group, as_run(some), n))
+            n += len(some)
+    return spans, n
+
+
+def _read(state: TableState, leaf: Any, spans: Sequence[Span], n: int) -> Array:
+    values = np.empty(n, leaf.dtype)
+    if n:
+        read_leaves(state, spans, [leaf], [values])
+    return values
+
+
+def _refuse(
+    state: TableState, index: Index, rows: Array, what: str, new: Array | None = None
+) -> None:
+    """Raise when among some rows two have one key, one of them new."""
+    spans, n = _spans_of(state, rows)
+    if not n:
+        return
+    ids = np.concatenate([as_ordinals(span.ordinals) + span.group.first for span in spans])
+    columns = [_read(state, leaf, spans, n) for leaf in index.leaves]
+    there = np.ones(n, bool)
+    for values in columns:
+        missing = missing_of(values) if values.dtype.kind == "T" else values != values
+        if missing is not None:
+            there &= ~missing
+    ids = ids[there]
+    codes = np.zeros(len(ids), np.int64)
+    for values in columns:
+        plain = values[there]
+        if plain.dtype.kind == "T":
+            plain = plain.astype(np.dtypes.StringDType())
+        distinct, inverse = np.unique(plain, return_inverse=True)
+        codes = np.unique(codes * len(distinct) + inverse, return_inverse=True)[1]
+    count = np.bincount(codes)
+    bad = count[codes] > 1
+    if new is not None:
+        mine = np.zeros(len(count), bool)
+        mine[codes[np.isin(ids, new, assume_unique=True)]] = True
+        bad &= mine[codes]
+    if not bad.any():
+        return
+    names = ", ".join(map(repr, index.columns))
+    parts = []
+    for code in codes[bad][np.sort(np.unique(codes[bad], return_index=True)[1])][:_SHOWN]:
+        same = np.flatnonzero(codes == code)
+        key = ", ".join(repr(values[there][same[:1]].tolist()[0]) for values in columns)
+        places = [_position(state, int(row)) for row in ids[same[:5]]]
+        shown = ", ".join(map(str, places[:-1])) + f" and {places[-1]}"
+        parts.append(f"rows {shown}{' and others' * (len(same) > 5)} have {key}")
+    n_more = len(np.unique(codes[bad])) - len(parts)
+    more = f", and {n_more:,} more keys" if n_more else ""
+    raise ConstraintError(
+        f"{what}: the index {index.record.name!r} is unique, and column{'s' * (len(columns) > 1)} "
+        f"{names} would hold one key several times: {'; '.join(parts)}{more}; nothing was changed"
+    )
+
+
+def _position(state: TableState, row: int) -> int:
+    """Return the position of a row id."""
+    layout = state.layout
+    place = int(layout.firsts.searchsorted(row, "right")) - 1
+    group = layout.group(place)
+    at = row - group.first
+    return int(positions_of(state, Found(place, group, range(at, at + 1)))[0])

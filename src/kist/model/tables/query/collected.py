@@ -1,0 +1,226 @@
+"""Quantiles and numbers of distinct values by group: what needs all values, sorted.
+
+The values of a column are collected with the numbers of their groups, in memory while they are
+few and in a temporary file from then on, and sorted once by group and value. Quantiles are then the
+values at certain ranks, and distinct values those that differ from the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from kist import options
+from kist._kernels.ordering import sortable, stable_order
+from kist.errors import DTypeError, QueryError
+from kist.model.tables.query.accumulators import Accumulator, Partial
+from kist.model.tables.query.aggregates import Values
+from kist.model.tables.query.sort import Sorter
+from kist.model.tables.query.spill import Extent, Spill
+
+__all__ = ["Collected", "Distinct", "Quantile", "check_quantiles", "count_distinct", "quantiles"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Collected(Accumulator):
+    """All values, with the numbers of their groups."""
+
+    def __init__(self, dtype: np.dtype[Any], label: str) -> None:
+        super().__init__(dtype)
+        self._why = f"values of {label} by group"
+        self._parts: list[list[Array]] = []
+        self._held = self._n = 0
+        self._spill: Spill | None = None
+        self._extents: list[Extent] = []
+        self.arrays = [np.zeros(0, np.int64)]  # values of each group
+
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
+        return values, codes, counts
+
+    def put(self, part: Partial, codes: Array, at: Array, counts: Array) -> None:
+        """Add some values.
+
+        Parameters
+        ----------
+        part : tuple
+            What `local` returned.
+        codes : ndarray
+            Groups of the values.
+        at, counts : ndarray
+            Groups, and how many of the values are theirs.
+        """
+        self.arrays[0][at] += counts
+        self._parts.append([codes, part[0]])
+        self._n += len(codes)
+        self._held += sum(array.nbytes for array in self._parts[-1])
+        if 4 * self._held > options.max_memory:
+            if self._spill is None:
+                self._spill = Spill([np.dtype("i8"), self.dtype], self._why)
+            for some in self._parts:
+                self._extents.append(self._spill.put(some))
+            self._parts, self._held = [], 0
+
+    def merge(self, part: Partial, at: Array) -> None:
+        raise TypeError("collected values are added by put()")
+
+    def _batches(self) -> Iterator[list[Array]]:
+        if self._spill is not None:
+            for extent in self._extents:
+                yield self._spill.get(extent)
+        for codes, values in self._parts:
+            yield [codes, values]
+
+    def sorted(self) -> Iterator[tuple[Array, Array]]:
+        """Yield groups and values, by group and then by value."""
+        if self._spill is None:
+            if self._parts:
+                codes, values = (
+                    np.concatenate(column) for column in zip(*self._parts, strict=True)
+                )
+                order = stable_order([codes.view(np.uint64), *sortable(values)])
+                yield codes[order], values[order]
+            return
+        for codes, values, _ in Sorter([False, False], self._n, self._why).run(self._batches):
+            yield codes, values
+
+
+class Distinct(Collected):
+    """Number of distinct values, nulls and NaN not counted."""
+
+    def finish(self, at: Array) -> Array:
+        return _count_distinct(self.sorted(), len(self.arrays[0]))[at]
+
+
+def _count_distinct(batches: Iterator[tuple[Array, Array]], n: int) -> Array:
+    """Return the number of distinct values of each of `n` groups, from sorted values."""
+    found = np.zeros(n, np.int64)
+    last: tuple[Array, Array] | None = None
+    for codes, values in batches:
+        # -0.0 and 0.0 are equal, and sort as equal.
+        new = np.ones(len(codes), bool)
+        new[1:] = (codes[1:] != codes[:-1]) | (values[1:] != values[:-1])
+        if last is not None:
+            new[:1] = (codes[:1] != last[0]) | (values[:1] != last[1])
+        last = codes[-1:], values[-1:]
+        found += np.bincount(codes[new], minlength=n)
+    return found
+
+
+class Quantile(Collected):
+    """Value below which a part of the values lies, linear between two of them."""
+
+    def __init__(self, dtype: np.dtype[Any], label: str, q: float) -> None:
+        super().__init__(dtype, label)
+        if dtype.kind not in "biuf":
+            raise DTypeError(f"{label} has no quantiles: it holds {dtype}")
+        (self._q,) = check_quantiles(q)
+        self.result = self.dtype if dtype.kind == "f" else np.dtype("f8")
+
+    def finish(self, at: Array) -> Array:
+        counts = self.arrays[0]
+        ends = np.cumsum(counts)
+        place = self._q * np.maximum(counts - 1, 0)
+        low = np.floor(place).astype(np.int64)
+        start = ends - counts
+        # The last value too: it is NaN where there is any NaN.
+        ranks = np.concatenate([start + low, start + np.minimum(low + 1, counts - 1), ends - 1])
+        there = np.tile(counts > 0, 3)
+        wanted, back = np.unique(ranks[there], return_inverse=True)
+        picked = np.full(len(ranks), np.nan, self.result)
+        picked[there] = _at_ranks((values for _, values in self.sorted()), wanted, self.result)[
+            back
+        ]
+        first, second, last = picked.reshape(3, -1)
+        found = interpolated(first, second, place - low)
+        found[np.isnan(last)] = np.nan
+        return found.astype(self.result)[at]
+
+
+def _at_ranks(batches: Iterator[Array], ranks: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the values at some ranks, ascending, of values that come in order."""
+    out = np.zeros(len(ranks), dtype)
+    at = 0
+    for values in batches:
+        a, b = ranks.searchsorted((at, at + len(values)))
+        out[a:b] = values[ranks[a:b] - at]
+        at += len(values)
+    return out
+
+
+class _Gathered(Collected):
+    """All values of one column."""
+
+    def gather(self, values: Values) -> int:
+        """Take all values; return their number."""
+        self.grow(1)
+        for block in values.map(np.ravel):
+            block = block.astype(self.dtype, copy=False)
+            codes = np.zeros(len(block), np.int64)
+            self.put((block,), codes, codes[:1], np.array([len(block)]))
+        return self._n
+
+    def finish(self, at: Array) -> Array:
+        found: Array = self.arrays[0][at]
+        return found
+
+
+def count_distinct(values: Values) -> int:
+    """Return the number of distinct values."""
+    gathered = _Gathered(values.dtype, values.label)
+    gathered.gather(values)
+    return _count_distinct(gathered.sorted(), 1)[0].item()  # type: ignore[no-any-return]
+
+
+def quantiles(values: Values, q: Any) -> Any:
+    """Return the quantiles `q` of all values, in the shape of `q`; nan when there is no value."""
+    dtype = values.dtype
+    if dtype.kind not in "biuf":
+        raise DTypeError(f"{values.label} has no quantiles: it holds {dtype}")
+    flat = check_quantiles(q)
+    result = dtype.newbyteorder("=") if dtype.kind == "f" else np.dtype("f8")
+    gathered = _Gathered(dtype, values.label)
+    n = gathered.gather(values)
+    found = np.full(len(flat), np.nan)
+    if n:
+        place = flat * (n - 1)
+        low = np.floor(place).astype(np.int64)
+        # The last value too: it is NaN where there is any NaN.
+        ranks = np.concatenate([low, np.minimum(low + 1, n - 1), [n - 1]])
+        wanted, back = np.unique(ranks, return_inverse=True)
+        picked = _at_ranks((v for _, v in gathered.sorted()), wanted, gathered.dtype)[back]
+        if picked[-1] == picked[-1]:
+            first, second = picked[:-1].reshape(2, -1)
+            found = interpolated(first, second, place - low)
+    return found.astype(result).reshape(np.shape(q))[()]
+
+
+def interpolated(low: Array, high: Array, part: Array) -> Array:
+    """Return what lies between two values, as NumPy's linear method has it."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        low, high = low.astype(np.float64, copy=False), high.astype(np.float64, copy=False)
+        apart = high - low
+        found = np.where(part < 0.5, low + apart * part, high - apart * (1 - part))
+        # Between a number and infinity lies infinity, which the formula above makes NaN.
+        infinite = np.where(part == 0, low, low * (1 - part) + high * part)
+        found = np.where(np.isfinite(apart), found, infinite)
+    return np.where(low == high, low, found)
+
+
+def check_quantiles(q: Any) -> Array:
+    """Return quantiles as a flat array of floats.
+
+    Raises
+    ------
+    QueryError
+        One is not between 0 and 1.
+    """
+    try:
+        values = np.asarray(q, np.float64).ravel()
+    except (TypeError, ValueError):
+        raise QueryError(f"{q!r} is no quantile: numbers between 0 and 1 are") from None
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        raise QueryError(f"{q!r}: quantiles lie between 0 and 1")
+    return values

@@ -1,0 +1,337 @@
+"""Finding the rows of a condition: pages by their statistics, then values, conjunct by conjunct.
+
+Statistics decide first, for all groups at once, from the records of the condition's columns
+alone: where no row can match nothing is read, where every row must match neither. In the other
+groups the cheapest part of the condition is evaluated on whole pages, and each further part only
+on the blocks where rows are left. Pieces have no statistics and are small. Where an index names
+few rows, these take the place of the pages that it covers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import compress
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from kist import options
+from kist.engine.parallel import run
+from kist.errors import QueryError
+from kist.format.schema import Leaf
+from kist.indexes.statistics import Bounds
+from kist.model.tables.indexes.find import Hits, find_hits
+from kist.model.tables.stored.layout import Group
+from kist.model.tables.stored.read import Span, as_ordinals, as_run, group_spans, read_leaves
+from kist.model.tables.stored.state import TableState
+from kist.query import Bound
+
+__all__ = [
+    "Found",
+    "RowPlan",
+    "check_sources",
+    "cut",
+    "find_rows",
+    "narrow",
+    "plan_rows",
+    "positions_of",
+    "spans_of",
+]
+
+Array = np.ndarray[Any, Any]
+
+FEW: Final = 8
+"""Below one row in `FEW` the next part of a condition reads the blocks of those rows only."""
+
+GROUPS_AT_ONCE: Final = 8
+"""Groups per thread between two looks at whether enough rows were found."""
+
+
+class Found(NamedTuple):
+    """Rows of one group where a condition holds.
+
+    Attributes
+    ----------
+    place : int
+        Of the group in the layout.
+    group : Group
+        The group.
+    ordinals : range or ndarray of int64
+        Its rows, ascending; at least one.
+    """
+
+    place: int
+    group: Group
+    ordinals: range | Array
+
+
+class RowPlan(NamedTuple):
+    """Where the rows of a condition are looked for.
+
+    Attributes
+    ----------
+    parts : list of Bound
+        What must hold, the cheapest first.
+    names : dict of str to Leaf
+        What they read.
+    may : ndarray of bool, shape (n_groups,)
+        Groups that are looked at.
+    sure : list of ndarray of bool, shape (n_groups,)
+        For each part, groups where it holds for every row.
+    hits : Hits or None
+        What an index says.
+    """
+
+    parts: list[Bound]
+    names: dict[str, Leaf]
+    may: Array
+    sure: list[Array]
+    hits: Hits | None
+
+
+def plan_rows(state: TableState, bounds: Sequence[Bound]) -> RowPlan:
+    """Return where the rows of some conditions are, as far as indexes and statistics tell."""
+    n_groups = state.layout.n_groups
+    parts = _conjuncts(bounds)
+    names = _leaves(state, parts)
+    may = np.ones(n_groups, bool)
+    hits = find_hits(state, parts)
+    if hits is not None:
+        may = ~hits.covered
+    if not any(group.is_pages for group in compress(state.layout.groups, may)):
+        # Statistics of groups that the index covers would tell no more, and take longer.
+        sure = [np.zeros(n_groups, bool) for _ in parts]
+    else:
+        sure = []
+        known = _bounds(state, names)
+        for part in parts:
+            can, must = part.prune({name: known[name] for name in part.columns}, n_groups)
+            may &= can
+            sure.append(must)
+    if hits is not None:
+        may[list(hits.by_group)] = True
+    return RowPlan(parts, names, may, sure, hits)
+
+
+def find_rows(
+    state: TableState, bounds: Bound | Sequence[Bound], limit: int | None = None
+) -> Iterator[list[Found]]:
+    """Find the rows of a condition, in the order of the table.
+
+    Parameters
+    ----------
+    bounds : Bound or sequence of Bound
+        The condition, or several that hold together; all rows where there is none.
+    limit : int, optional
+        Stop once so many rows were found; a few more may come.
+
+    Yields
+    ------
+    list of Found
+        Of some neighbouring groups.
+    """
+    plan = plan_rows(state, [bounds] if isinstance(bounds, Bound) else bounds)
+    parts, names, hits = plan.parts, plan.names, plan.hits
+    candidates = np.flatnonzero(plan.may).tolist()
+    n_found = 0
+    step = GROUPS_AT_ONCE * options.n_threads
+    for start in range(0, len(candidates), step):
+        tasks = []
+        for index in candidates[start : start + step]:
+            left = [place for place, must in enumerate(plan.sure) if not must[index]]
+            if hits is not None and hits.covered[index]:
+                some = [parts[place] for place in left if place not in hits.sure]
+                rows = hits.by_group[index]
+                tasks.append(partial(_check, state, names, index, some, rows))
+            else:
+                some = [parts[place] for place in left]
+                tasks.append(partial(_search, state, names, index, some))
+        found = [hit for hit in run(tasks) if hit is not None]
+        if found:
+            n_found += sum(len(hit.ordinals) for hit in found)
+            yield found
+        if limit is not None and n_found >= limit:
+            return
+
+
+def _conjuncts(bounds: Sequence[Bound]) -> list[Bound]:
+    """Return what must hold, the cheapest first."""
+    parts = [part for bound in bounds for part in bound.conjuncts]
+    return sorted(parts, key=lambda part: part.cost)
+
+
+def _leaves(state: TableState, parts: Sequence[Bound]) -> dict[str, Leaf]:
+    facts = state.facts
+    return {name: facts.by_name[name] for part in parts for name in facts.needs(part.columns)}
+
+
+def _bounds(state: TableState, names: Mapping[str, Leaf]) -> dict[str, Bounds]:
+    """Return the statistics of columns, with nulls where some of a nullable one may be."""
+    found = {name: state.bounds(leaf) for name, leaf in names.items()}
+    for name, valid in state.facts.nullable.items():
+        if name in found:
+            there, own = found[valid], found[name]
+            some, every = there.hi | ~there.known, there.lo & there.known
+            found[name] = replace(own, n_null=(~every).astype(np.uint32), empty=own.empty | ~some)
+    return found
+
+
+def narrow(
+    state: TableState, found: Iterator[list[Found]], bounds: Sequence[Bound]
+) -> Iterator[list[Found]]:
+    """Keep those of the rows found where further conditions hold."""
+    parts = _conjuncts(bounds)
+    names = _leaves(state, parts)
+    for some in found:
+        tasks = [partial(_search, state, names, hit.place, parts, hit.ordinals) for hit in some]
+        kept = [hit for hit in run(tasks) if hit is not None]
+        if kept:
+            yield kept
+
+
+def _check(
+    state: TableState,
+    names: Mapping[str, Leaf],
+    index: int,
+    parts: Sequence[Bound],
+    ordinals: Array,
+) -> Found | None:
+    """Return those of some rows of a group that an index names where all parts hold."""
+    dead = state.dead(state.layout.group(index))
+    if dead is not None:
+        ordinals = ordinals[~dead[ordinals]]
+    return _search(state, names, index, parts, as_run(ordinals)) if len(ordinals) else None
+
+
+def _search(
+    state: TableState,
+    names: Mapping[str, Leaf],
+    index: int,
+    parts: Sequence[Bound],
+    within: range | Array | None = None,
+) -> Found | None:
+    """Return the rows of one group where all parts hold, None when there is none.
+
+    Parameters
+    ----------
+    within : range or ndarray, optional
+        Live rows among which to look; all by default.
+    """
+    group = state.layout.group(index)
+    ordinals = group_spans(state, group).ordinals if within is None else within
+    if not parts:
+        return Found(index, group, ordinals)
+    every = range(group.n_rows)
+    # Deleted rows are evaluated too: reading around them would cost more.
+    left: range | Array = every if within is None else within
+    facts = state.facts
+    whole: dict[str, Array] = {}
+    for part in parts:
+        wanted = facts.needs(part.columns)
+        missing = [name for name in wanted if name not in whole]
+        if missing and len(left) * FEW < group.n_rows:
+            columns = {name: whole[name][_where(left)] for name in wanted if name in whole}
+            columns |= _read(state, names, missing, group, left)
+            valid = facts.valid(part.columns, columns)
+            kept = as_ordinals(left)[part.evaluate(columns, len(left), valid)]
+        else:
+            whole |= _read(state, names, missing, group, every)
+            valid = facts.valid(part.columns, whole)
+            mask = part.evaluate(whole, group.n_rows, valid)
+            kept = np.flatnonzero(mask)
+            if left is not every:
+                kept = as_ordinals(left)[mask[_where(left)]]
+        if not len(kept):
+            return None
+        left = as_run(kept)
+    if within is None and len(ordinals) < group.n_rows:
+        dead = state.dead(group)
+        kept = as_ordinals(left)
+        if dead is not None:
+            kept = kept[~dead[kept]]
+        if not len(kept):
+            return None
+        left = as_run(kept)
+    return Found(index, group, left)
+
+
+def _read(
+    state: TableState,
+    names: Mapping[str, Leaf],
+    wanted: Sequence[str],
+    group: Group,
+    ordinals: range | Array,
+) -> dict[str, Array]:
+    """Return columns of some rows of a group."""
+    leaves = [names[name] for name in wanted]
+    columns = [np.empty(len(ordinals) * leaf.n_values, leaf.dtype) for leaf in leaves]
+    read_leaves(state, [Span(group, ordinals, 0)], leaves, columns)
+    return dict(zip(wanted, columns, strict=True))
+
+
+def _where(ordinals: range | Array) -> slice | Array:
+    return slice(ordinals.start, ordinals.stop) if isinstance(ordinals, range) else ordinals
+
+
+def positions_of(state: TableState, found: Found) -> Array:
+    """Return the positions in the table of rows that were found."""
+    start = int(state.layout.starts[found.place])
+    live = state.live(found.group)
+    ordinals = as_ordinals(found.ordinals)
+    return start + (ordinals if live is None else live.searchsorted(ordinals))
+
+
+def spans_of(found: Iterable[Sequence[Found]]) -> tuple[list[Span], int]:
+    """Return the rows that were found one after the other, and their number."""
+    spans, n = [], 0
+    for some in found:
+        for hit in some:
+            spans.append(Span(hit.group, hit.ordinals, n))
+            n += len(hit.ordinals)
+    return spans, n
+
+
+def cut(spans: Sequence[Span], rows: range | Array) -> list[Span]:
+    """Return the spans of some of the rows of `spans`.
+
+    Parameters
+    ----------
+    spans : sequence of Span
+        Rows one after the other, each span where the one before ends.
+    rows : range or ndarray
+        Which of all these rows, ascending, each once.
+    """
+    if not len(rows) or not spans:
+        return []
+    starts = np.array([span.at for span in spans] + [spans[-1].at + spans[-1].n])
+    if isinstance(rows, range) and rows.step != 1:
+        rows = np.arange(rows.start, rows.stop, rows.step)
+    out = []
+    if isinstance(rows, range):
+        first = int(starts.searchsorted(rows[0], "right")) - 1
+        last = int(starts.searchsorted(rows[-1], "right")) - 1
+        for index in range(first, last + 1):
+            span = spans[index]
+            low, high = max(rows.start - span.at, 0), min(rows.stop - span.at, span.n)
+            at = span.at + low - rows.start
+            out.append(Span(span.group, span.ordinals[low:high], at))
+        return out
+    edges = rows.searchsorted(starts)
+    for span, a, b in zip(spans, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        if b > a:
+            chosen = as_ordinals(span.ordinals)[rows[a:b] - span.at]
+            out.append(Span(span.group, as_run(chosen), a))
+    return out
+
+
+def check_sources(expression: Any, table: Any) -> None:
+    """Raise `QueryError` when an expression names a column of another table."""
+    for part in expression.walk():
+        source = getattr(part, "source", None)
+        if source is not None and not source.is_same(table):
+            raise QueryError(
+                f"{part!r} is a column of {source._path!r}, and the condition is for "
+                f"{table._path!r}; take both from one table"
+            )

@@ -1,0 +1,269 @@
+"""Which rows have equal keys: numbers for groups, first within some rows, then over all.
+
+The keys of some rows are numbered on their own, which threads can do side by side; only the
+groups found there are then looked up among all groups so far. NaN, NaT and missing strings are
+equal to each other here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from kist import options
+from kist._kernels.numbering import Numbering, TupleNumbering, key_words
+from kist._kernels.strings import missing_of, sizes
+from kist.codecs.strings import matrix_of
+from kist.codecs.values import is_stored_order
+from kist.engine.pages import read_numbered
+from kist.errors import CorruptDataError, TooLargeError
+from kist.format.schema import Leaf
+from kist.model.tables.query.accumulators import grown
+from kist.model.tables.query.find import Found
+from kist.model.tables.stored.state import TableState, located
+
+__all__ = ["Groups", "Local", "Numbered", "local_groups", "numbered"]
+
+Array = np.ndarray[Any, Any]
+
+_PREFIX: Final = 8_192
+_MOST_CODES: Final = 1 << 17
+"""Numbers of groups among some rows that are counted by a table: 1 MiB of counts."""
+
+
+class Local(NamedTuple):
+    """Groups among some rows.
+
+    Attributes
+    ----------
+    codes : ndarray of int64, shape (n,)
+        Group of each row; numbers may be left out.
+    counts : ndarray of int64
+        Rows of each group.
+    present : ndarray of int64
+        The numbers that stand for a group, ascending.
+    first : ndarray of int64
+        First row of each of them.
+    """
+
+    codes: Array
+    counts: Array
+    present: Array
+    first: Array
+
+
+class Numbered(NamedTuple):
+    """Values of a key that stand in a dictionary.
+
+    Attributes
+    ----------
+    items : ndarray
+        The distinct values.
+    numbers : ndarray of unsigned int, shape (n,)
+        Which of them each row has.
+    """
+
+    items: Array
+    numbers: Array
+
+    def __getitem__(self, rows: Array) -> Array:  # type: ignore[override]
+        """Return the values of some rows."""
+        found: Array = self.items[self.numbers[rows]]
+        return found
+
+
+def numbered(state: TableState, leaf: Leaf, hit: Found) -> Numbered | None:
+    """Return the values of a column in some rows of a page with a dictionary, without making them.
+
+    None where the page has none, where patches change it, or where few of its rows are wanted.
+    """
+    group, ordinals = hit.group, hit.ordinals
+    # Equal floats may be several items: 0.0 and -0.0.
+    if leaf.dtype.kind not in "biuSUmM" or leaf.n_values != 1 or not is_stored_order(leaf.dtype):
+        return None
+    if not group.is_pages or not leaf.dtype.itemsize or 4 * len(ordinals) < group.n_rows:
+        return None
+    page = state.list_pages(leaf).get((leaf.id, group.first))
+    if page is None or (group.patches and leaf.id in state.patched_leaves(group)):
+        return None
+    try:
+        found = read_numbered(state.view, page[0], leaf.dtype, group.n_rows)
+    except CorruptDataError as error:
+        raise located(error, state.path, ".".join(leaf.path), group.first) from error
+    if found is None or len(set(found[0].tolist())) < len(found[0]):
+        return None
+    items, numbers = found
+    if len(ordinals) < group.n_rows:
+        where = ordinals
+        numbers = numbers[slice(where.start, where.stop) if isinstance(where, range) else where]
+    return Numbered(items, numbers)
+
+
+def local_groups(keys: Sequence[Array | Numbered], n: int) -> Local:
+    """Number the groups among some rows.
+
+    Parameters
+    ----------
+    keys : sequence of ndarray or Numbered, of n rows
+        Values of each key.
+    """
+    codes, size = np.zeros(n, np.int64), 1
+    for values in keys:
+        for more, count in _codes(values, n):
+            if count == 1:
+                continue  # most words of fixed-width text are the same everywhere
+            if size == 1:
+                codes, size = more, count
+            elif size * count <= _MOST_CODES:
+                codes, size = codes * count + more, size * count
+            else:
+                pairs = (codes << 32) | more
+                table = Numbering()
+                codes = table.number(pairs.view(np.uint64))
+                size = table.count
+    counts = np.bincount(codes, minlength=size)
+    present = np.flatnonzero(counts)
+    return Local(codes, counts, present, _first_rows(codes, counts)[present])
+
+
+def _codes(values: Array | Numbered, n: int) -> Iterator[tuple[Array, int]]:
+    """Yield small numbers that are equal together where values are, and their limits."""
+    if isinstance(values, Numbered):
+        yield values.numbers.astype(np.int64), len(values.items)
+        return
+    for word in _words(values):
+        yield _coded(word, n)
+
+
+def _coded(word: Array, n: int) -> tuple[Array, int]:
+    """Return small numbers for the values of a word, and one more than the highest."""
+    if n == 0:
+        return np.zeros(0, np.int64), 1
+    low, high = word.min(), word.max()
+    if high - low < _MOST_CODES:
+        codes = word - low if low else word
+        return codes.view(np.int64), int(high - low) + 1
+    table = Numbering()
+    return table.number(word), table.count
+
+
+def _first_rows(codes: Array, counts: Array) -> Array:
+    """Return the first row of each group; groups without rows have none."""
+    n, size = len(codes), len(counts)
+    first = np.full(size, n)
+    # Few groups have all shown up after a few rows.
+    for start in range(0, n, _PREFIX):
+        stop = min(start + _PREFIX, n)
+        part = np.full(size, n)
+        # Of several rows of a group the last one assigned stays: from behind, the first row.
+        part[codes[start:stop][::-1]] = np.arange(stop - 1, start - 1, -1)
+        np.minimum(first, part, out=first)
+        if not ((first == n) & (counts > 0)).any():
+            break
+    return first
+
+
+def _words(values: Array) -> list[Array]:
+    """Return words that are equal where values are, for these values only."""
+    if values.dtype.kind != "T":
+        return key_words(values)
+    lengths, missing = sizes(values)
+    matrix = matrix_of(values, lengths)
+    if matrix is None and lengths.any():
+        return [_listed(values)]
+    words: list[Array] = []
+    if matrix is not None:
+        words += key_words(np.ascontiguousarray(matrix).view(f"V{matrix.shape[1]}")[:, 0])
+        if np.count_nonzero(matrix) != int(lengths.sum()):
+            words.append(lengths.view(np.uint64))  # strings with NULs
+    if missing is not None:
+        words.append(missing.astype(np.uint64))
+    return words or [np.zeros(len(values), np.uint64)]
+
+
+def _listed(values: Array) -> Array:
+    """Return a number for each string, by a dict: for strings too long for a matrix."""
+    missing = missing_of(values)
+    texts = values.tolist()
+    if missing is not None:
+        for at in np.flatnonzero(missing).tolist():
+            texts[at] = None
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    return np.fromiter(map(numbers.__getitem__, texts), np.uint64, len(texts))
+
+
+class Groups:
+    """All groups so far, with their keys.
+
+    Parameters
+    ----------
+    dtypes : sequence of dtype
+        Of the keys.
+    """
+
+    def __init__(self, dtypes: Sequence[np.dtype[Any]]) -> None:
+        self._dtypes = list(dtypes)
+        self._table: TupleNumbering | None = None
+        self._texts: list[dict[str | None, int]] = [{} for _ in dtypes]
+        self._seen = np.zeros(0, bool)
+        self._new: list[tuple[Array, list[Array]]] = []
+        self._key_bytes = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self._key_bytes + (0 if self._table is None else self._table.nbytes)
+
+    def number(self, keys: Sequence[Array]) -> tuple[Array, Array]:
+        """Return the numbers of some groups, and which of them are new.
+
+        Parameters
+        ----------
+        keys : sequence of ndarray, shape (n,)
+            Keys of the groups, which all differ.
+        """
+        words = [
+            word
+            for values, texts in zip(keys, self._texts, strict=True)
+            for word in (key_words(values) if values.dtype.kind != "T" else [_known(values, texts)])
+        ]
+        if self._table is None:
+            self._table = TupleNumbering(len(words))
+        codes = self._table.number(words)
+        self._seen = grown(self._seen, self._table.count, False)
+        new = ~self._seen[codes]
+        if new.any():
+            self._seen[codes[new]] = True
+            kept = [values[new] for values in keys]
+            self._new.append((codes[new], kept))
+            self._key_bytes += sum(values.nbytes for values in kept)
+        return codes, new
+
+    def keys(self) -> tuple[Array, list[Array]]:
+        """Return the numbers of all groups, and their keys."""
+        if not self._new:
+            return np.zeros(0, np.int64), [np.zeros(0, dtype) for dtype in self._dtypes]
+        codes = np.concatenate([codes for codes, _ in self._new])
+        columns = zip(*(keys for _, keys in self._new), strict=True)
+        return codes, [np.concatenate(column, dtype=column[0].dtype) for column in columns]
+
+    def check(self, more: int, what: str) -> None:
+        """Raise `TooLargeError` when the groups, and `more` bytes beside them, are too many."""
+        nbytes = self.nbytes + more
+        if nbytes > options.max_memory:
+            raise TooLargeError(
+                f"{what}: {np.count_nonzero(self._seen):,} groups so far take {nbytes:,} bytes, "
+                f"more than kist.options.max_memory = {options.max_memory:,}; group by fewer "
+                "distinct values, raise the option, or sort_by() the keys and go through blocks()"
+            )
+
+
+def _known(values: Array, texts: dict[str | None, int]) -> Array:
+    """Return the numbers of strings, which stay the same from call to call."""
+    missing = missing_of(values)
+    gone = np.zeros(len(values), bool) if missing is None else missing
+    pairs = zip(values.tolist(), gone.tolist(), strict=True)
+    numbers = (texts.setdefault(None if no else text, len(texts)) for text, no in pairs)
+    return np.fromiter(numbers, np.uint64, len(values))

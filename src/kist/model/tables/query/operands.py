@@ -1,0 +1,182 @@
+"""What rows are sorted, grouped and added up by: a column, or an expression of columns."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kist.errors import DTypeError, QueryError
+from kist.format.nullable import nullable, pairs
+from kist.format.schema import Leaf, Schema
+from kist.model.tables.query.find import check_sources
+from kist.model.tables.stored.fields import field_at, parse_path
+from kist.model.tables.stored.schema import facts_of
+from kist.query import Bound, Expr, as_expr, column, parse
+from kist.query.expression import Name
+
+if TYPE_CHECKING:
+    from kist.model.tables.table import Table
+
+__all__ = ["Filled", "IsNull", "Key", "Operand", "all_leaves", "nearest", "operand_of"]
+
+Array = np.ndarray[Any, Any]
+Columns = Mapping[int, Array]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A value of each row, which may be null.
+
+    Attributes
+    ----------
+    name : str
+        How it was named.
+    dtype : dtype
+        Of the values; no sub-array, no fields.
+    leaves : tuple of Leaf
+        What it is made of.
+    bound : Bound or None
+        How; None for a column that has no nulls of a mask.
+    valid : mapping of str to int
+        Nullable columns among those of `bound`, and the ids of the leaves that say what is there.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    leaves: tuple[Leaf, ...]
+    bound: Bound | None = None
+    valid: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def may_be_null(self) -> bool:
+        """Whether `of` gives values of a nullable dtype."""
+        return bool(self.valid) and self.dtype.kind != "T"
+
+    def of(self, columns: Columns, n: int) -> Array:
+        """Return the values of some rows.
+
+        Parameters
+        ----------
+        columns : mapping of int to ndarray
+            Values of `leaves`, by the id of the leaf, and perhaps others.
+        n : int
+            Number of rows.
+        """
+        if self.bound is None:
+            return columns[self.leaves[0].id]
+        # The leaves that say what is there stand behind those of the values.
+        named = {
+            name: columns[leaf.id]
+            for name, leaf in zip(self.bound.columns, self.leaves, strict=False)
+        }
+        found = self.bound.value(named, n, {name: columns[i] for name, i in self.valid.items()})
+        if not self.may_be_null:
+            return found
+        there = ~np.ma.getmaskarray(found)
+        return pairs(np.ma.getdata(found), there, nullable(found.dtype))
+
+
+class IsNull(Operand):
+    """Whether an operand is null."""
+
+    @classmethod
+    def of_operand(cls, other: Operand) -> IsNull:
+        """Return it for an operand that may be null."""
+        return cls(other.name, np.dtype("?"), other.leaves, other.bound, other.valid)
+
+    def of(self, columns: Columns, n: int) -> Array:
+        found: Array = ~super().of(columns, n)["valid"]
+        return found
+
+
+class Filled(Operand):
+    """The values of an operand, zero where it is null."""
+
+    @classmethod
+    def of_operand(cls, other: Operand) -> Filled:
+        """Return it for an operand that may be null."""
+        return cls(other.name, other.dtype, other.leaves, other.bound, other.valid)
+
+    def of(self, columns: Columns, n: int) -> Array:
+        return np.ascontiguousarray(super().of(columns, n)["value"])
+
+
+@dataclass(frozen=True)
+class Key:
+    """An operand that rows are sorted by."""
+
+    operand: Operand
+    descending: bool = False
+
+
+def operand_of(schema: Schema, what: Any, table: Table, params: Mapping[str, Any]) -> Operand:
+    """Return what a column's name, a column or an expression stands for.
+
+    Parameters
+    ----------
+    what : str, Column or Expr
+        A str is always the name of a column.
+    params : mapping
+        Values of names in the expression that are not columns.
+
+    Raises
+    ------
+    ColumnNotFoundError
+        There is no such column; says which name is nearest.
+    DTypeError
+        The column has fields, or several values a row.
+    QueryError
+        The expression does not fit, or `what` is nothing of the kind.
+    """
+    if isinstance(what, Expr) or hasattr(what, "__kist_expr__"):
+        tree = as_expr(what)
+        check_sources(tree, table)
+        if not isinstance(tree, Name) or tree.name in params:
+            bound = parse(tree, facts_of(schema).columns, params, condition=False)
+            return _computed(schema, repr(tree), bound)
+        what = tree.name
+    if not isinstance(what, str):
+        raise QueryError(
+            f"{what!r} names no column; give a name, or an expression as in kist.expr('a + b')"
+        )
+    path = parse_path(schema, what)
+    fields = field_at(schema, path)
+    if fields.is_nullable and len(path) == 1:
+        return _computed(
+            schema, what, parse(column(path[0]), facts_of(schema).columns, {}, condition=False)
+        )
+    if len(fields.stored) != 1 or fields.is_structured or fields.item_shape:
+        more = (
+            f"name one of its fields, as in {what + '.' + fields.dtype.names[0]!r}"
+            if fields.dtype.names
+            else "it has several values a row"
+        )
+        raise DTypeError(f"column {what!r} cannot be compared as a whole: {more}", column=what)
+    return Operand(what, fields.dtype, fields.stored)
+
+
+def _computed(schema: Schema, name: str, bound: Bound) -> Operand:
+    facts = facts_of(schema)
+    leaves = tuple(facts.by_name[need] for need in facts.needs(bound.columns))
+    valid = {
+        column: facts.by_name[facts.nullable[column]].id
+        for column in bound.columns
+        if column in facts.nullable
+    }
+    return Operand(name, bound.dtype, leaves, bound, valid)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return a hint at a similar name, or nothing."""
+    found = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def all_leaves(operands: Iterable[Operand], more: Sequence[Leaf] = ()) -> list[Leaf]:
+    """Return the leaves of some operands, and others, each once."""
+    every = [leaf for operand in operands for leaf in operand.leaves]
+    return list({leaf.id: leaf for leaf in [*more, *every]}.values())

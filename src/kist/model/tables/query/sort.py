@@ -1,0 +1,392 @@
+"""Sorting the rows of a table by some keys: the first few, all in memory, or through a file.
+
+- Of the **first few** rows only the keys are read, page by page, and only the best so far are
+  kept. Pages whose statistics say that they hold nothing better are not read, nor are those that
+  an index in this order covers.
+- What fits into `kist.options.max_memory` is read and sorted **in memory**.
+- Anything larger is **distributed**: a sample of the keys gives splitters, each row goes to the
+  range between two of them in a temporary file, and the ranges are read back and sorted one by
+  one. So every row is written once and read once. The position of a row is the last of its
+  keys, so no two rows are equal and every range can be split again.
+
+Distribution sort with a sample: Frazer and McKellar, "Samplesort", J. ACM 17 (1970).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from kist import options
+from kist._kernels.ordering import smallest, sortable, stable_order
+from kist._kernels.strings import sizes
+from kist.engine.parallel import run
+from kist.format.schema import Leaf
+from kist.model.tables.indexes.order import first_of_order
+from kist.model.tables.query.find import GROUPS_AT_ONCE, Found, positions_of
+from kist.model.tables.query.operands import Key, all_leaves
+from kist.model.tables.query.rowset import Ordered, Part, order_of, read_at, read_spans_of, taken
+from kist.model.tables.query.spill import Extent, Spill
+from kist.model.tables.stored.read import Span
+
+__all__ = ["Sorter", "sorted_parts", "sorted_positions"]
+
+Array = np.ndarray[Any, Any]
+
+FEW: Final = 4
+"""Up to one row in `FEW` is found by keeping the best so far."""
+
+_PART_ROWS: Final = 65_536
+_SAMPLE: Final = 16_384
+"""Rows of the sample: with a few dozen for each range, hardly any is twice as long as others."""
+_MOST_RANGES: Final = 256
+_WORK: Final = 40
+"""Bytes a row that sorting takes beside the values: words, positions, and the sorted ones."""
+
+
+def sorted_parts(
+    base: Ordered, keys: Sequence[Key], leaves: Sequence[Leaf], start: int, stop: int | None
+) -> Iterator[Part]:
+    """Yield values of the rows of some ranks, in sorted order, some rows at a time."""
+    n = base.count()
+    stop = n if stop is None else min(stop, n)
+    if stop <= start:
+        return
+    every = all_leaves((key.operand for key in keys), leaves)
+    if stop * FEW <= n and _bytes_of(leaves, stop) <= options.max_memory:
+        few = _first(base, keys, stop)[start:]
+        yield read_at(base.state, leaves, few)
+    elif _bytes_of(every, n) <= options.max_memory:
+        columns, _ = base.columns(every)
+        order = order_of(keys, every, columns, n)[start:stop]
+        shown = columns[: len(leaves)]
+        for at in range(0, len(order), _PART_ROWS):
+            some = order[at : at + _PART_ROWS]
+            yield taken(leaves, shown, some), len(some)
+    else:
+        yield from _through_file(base, keys, leaves, start, stop)
+
+
+def sorted_positions(base: Ordered, keys: Sequence[Key], start: int, stop: int | None) -> Array:
+    """Return the positions of the rows of some ranks, in sorted order."""
+    n = base.count()
+    stop = n if stop is None else min(stop, n)
+    if stop <= start:
+        return np.zeros(0, np.int64)
+    every = all_leaves(key.operand for key in keys)
+    if stop * FEW <= n and _bytes_of((), stop) <= options.max_memory:
+        return _first(base, keys, stop)[start:]
+    if _bytes_of(every, n) <= options.max_memory:
+        columns, _ = base.columns(every)
+        order = order_of(keys, every, columns, n)[start:stop]
+        return order if base.is_whole else base.positions()[order]
+    out = np.empty(stop - start, np.int64)
+    at = 0
+    for positions, n in _positions_through_file(base, keys, start, stop):
+        out[at : at + n] = positions
+        at += n
+    return out
+
+
+def _bytes_of(leaves: Sequence[Leaf], n: int) -> int:
+    return n * (sum(leaf.memory for leaf in leaves) + _WORK)
+
+
+# The first few
+
+
+def _first(base: Ordered, keys: Sequence[Key], k: int) -> Array:
+    """Return the positions of the `k` first rows."""
+    leaves = all_leaves(key.operand for key in keys)
+    hits = [hit for some in base.all_found() for hit in some]
+    # The best so far: the values of the keys, and the positions.
+    best: list[Array] = []
+    known = first_of_order(base.state, keys, k) if base.is_whole else None
+    if known is not None:
+        positions, covered = known
+        hits = [hit for hit in hits if not covered[hit.place]]
+        columns, n = read_at(base.state, leaves, positions)
+        by_id = {leaf.id: column for leaf, column in zip(leaves, columns, strict=True)}
+        values = [key.operand.of(by_id, n) for key in keys]
+        rows = _smallest_of(keys, values, positions, k)
+        best = [column[rows] for column in (*values, positions)]
+    order, lows = _best_first(base, keys[0], hits)
+    step = GROUPS_AT_ONCE * options.n_threads
+    at = 0
+    while at < len(hits):
+        n_best = len(best[-1]) if best else 0
+        take = max(1, options.n_threads) if n_best < k and at == 0 else step
+        wave = [hits[i] for i in order[at : at + take]]
+        if n_best >= k and lows is not None:
+            last = sortable(best[0][n_best - 1 :], descending=keys[0].descending)[0][0]
+            low = lows[at : at + take]
+            wave = [hit for hit, word in zip(wave, low, strict=True) if word <= last]
+            if not wave:
+                break  # those that follow are no better
+        found = run([_task(base, keys, leaves, hit, k) for hit in wave])
+        merged = [
+            np.concatenate(parts) for parts in zip(*([best] if best else []), *found, strict=True)
+        ]
+        rows = _smallest_of(keys, merged[:-1], merged[-1], k)
+        best = [column[rows] for column in merged]
+        at += take
+    return best[-1] if best else np.zeros(0, np.int64)
+
+
+def _best_first(base: Ordered, key: Key, hits: Sequence[Found]) -> tuple[Array, Array | None]:
+    """Return the order in which to look at groups, and the least word that each can have."""
+    operand = key.operand
+    if (
+        operand.bound is not None
+        or operand.dtype.kind not in "biufmM"
+        or operand.dtype.itemsize > 8
+    ):
+        return np.arange(len(hits)), None
+    bounds = base.state.bounds(operand.leaves[0])
+    places = np.array([hit.place for hit in hits], np.int64)
+    ends = (bounds.hi if key.descending else bounds.lo)[places]
+    words = sortable(ends, descending=key.descending)[0]
+    words[~bounds.known[places]] = 0
+    words[bounds.empty[places]] = np.uint64(2**64 - 1)
+    order = np.argsort(words, kind="stable")
+    return order, words[order]
+
+
+def _task(
+    base: Ordered, keys: Sequence[Key], leaves: Sequence[Leaf], hit: Found, k: int
+) -> Callable[[], list[Array]]:
+    def work() -> list[Array]:
+        n = len(hit.ordinals)
+        columns, _ = read_spans_of(base.state, leaves, [Span(hit.group, hit.ordinals, 0)], n)
+        by_id = {leaf.id: column for leaf, column in zip(leaves, columns, strict=True)}
+        values = [key.operand.of(by_id, n) for key in keys]
+        positions = positions_of(base.state, hit)
+        rows = _smallest_of(keys, values, positions, k)
+        return [*(column[rows] for column in values), positions[rows]]
+
+    return work
+
+
+def _smallest_of(keys: Sequence[Key], values: Sequence[Array], positions: Array, k: int) -> Array:
+    words = [
+        word
+        for key, column in zip(keys, values, strict=True)
+        for word in sortable(column, descending=key.descending)
+    ]
+    return smallest([*words, positions.view(np.uint64)], k)
+
+
+# Through a file
+
+
+def _through_file(
+    base: Ordered, keys: Sequence[Key], leaves: Sequence[Leaf], start: int, stop: int
+) -> Iterator[Part]:
+    every = all_leaves((key.operand for key in keys), leaves)
+
+    def rows(columns: list[Array], n: int) -> list[Array]:
+        by_id = {leaf.id: column for leaf, column in zip(every, columns, strict=True)}
+        values = [key.operand.of(by_id, n) for key in keys]
+        wide = [
+            column.reshape(n, leaf.n_values) if leaf.n_values != 1 else column
+            for leaf, column in zip(leaves, columns[: len(leaves)], strict=True)
+        ]
+        return [*values, *wide]
+
+    for columns in _sorter(base, keys).run(lambda: base.map(every, rows), start, stop):
+        n = len(columns[-1])
+        shown = columns[len(keys) : -1]
+        yield [column.reshape(-1) for column in shown], n
+
+
+def _positions_through_file(
+    base: Ordered, keys: Sequence[Key], start: int, stop: int
+) -> Iterator[tuple[Array, int]]:
+    leaves = all_leaves(key.operand for key in keys)
+
+    def rows(columns: list[Array], n: int) -> list[Array]:
+        by_id = {leaf.id: column for leaf, column in zip(leaves, columns, strict=True)}
+        return [key.operand.of(by_id, n) for key in keys]
+
+    whole = base.is_whole
+    known = None if whole else base.positions()
+    for columns in _sorter(base, keys).run(lambda: base.map(leaves, rows), start, stop):
+        ranks = columns[-1]
+        yield (ranks if known is None else known[ranks]), len(ranks)
+
+
+def _sorter(base: Ordered, keys: Sequence[Key]) -> Sorter:
+    return Sorter([key.descending for key in keys], base.count(), f"sorting {base.state.path!r}")
+
+
+class Sorter:
+    """Rows that are too many for memory, in sorted order.
+
+    Parameters
+    ----------
+    descending : sequence of bool
+        One for each key; the keys are the first columns of the rows.
+    n : int
+        Number of rows.
+    why : str
+        What for, for messages.
+    """
+
+    def __init__(self, descending: Sequence[bool], n: int, why: str) -> None:
+        self._descending = list(descending)
+        self._n = n
+        self._why = why
+        self._dtypes: list[np.dtype[Any]] = []
+        self._shapes: list[tuple[int, ...]] = []
+
+    def run(
+        self, batches: Callable[[], Iterator[list[Array]]], start: int = 0, stop: int | None = None
+    ) -> Iterator[list[Array]]:
+        """Yield the rows of some ranks, in sorted order.
+
+        Parameters
+        ----------
+        batches : callable
+            Gives the rows from the first one on, as one array per column and some rows at a
+            time; called twice.
+
+        Yields
+        ------
+        list of ndarray
+            The columns, and behind them the rank that each row came with.
+        """
+        stop = self._n if stop is None else stop
+        yield from self._sorted(lambda: _numbered(batches()), self._n, start, stop)
+
+    def _sorted(
+        self, batches: Callable[[], Iterator[list[Array]]], n: int, start: int, stop: int
+    ) -> Iterator[list[Array]]:
+        splitters, width = self._splitters(batches(), n)
+        if len(splitters[-1]) == 0:
+            rows = _joined(list(batches()))
+            order = stable_order(self._words(self._keys(rows)))[start:stop]
+            for at in range(0, len(order), _PART_ROWS):
+                yield [column[order[at : at + _PART_ROWS]] for column in rows]
+            return
+        with Spill(self._dtypes, self._why) as spill:
+            ranges = self._distribute(batches(), splitters, spill, width)
+            at = 0
+            for extents in ranges:
+                size = sum(extent.n for extent in extents)
+                low, high = max(start - at, 0), min(stop - at, size)
+                if low < high:
+                    # One range at a time; one that is still too long is split again.
+                    again = self._reader(spill, extents)
+                    yield from self._sorted(again, size, low, high)
+                at += size
+                if at >= stop:
+                    return
+
+    def _reader(
+        self, spill: Spill, extents: Sequence[Extent]
+    ) -> Callable[[], Iterator[list[Array]]]:
+        def batches() -> Iterator[list[Array]]:
+            for extent in extents:
+                rows = spill.get(extent)
+                yield [
+                    column.reshape(extent.n, *shape)
+                    for column, shape in zip(rows, self._shapes, strict=True)
+                ]
+
+        return batches
+
+    def _splitters(self, batches: Iterator[list[Array]], n: int) -> tuple[list[Array], int]:
+        """Return keys that cut the rows into ranges that fit into memory, and bytes of a row."""
+        step = max(1, n // _SAMPLE)
+        random = np.random.default_rng(n)
+        sample: list[list[Array]] = []
+        width = 0
+        for rows in batches:
+            if not width:
+                self._dtypes = [column.dtype for column in rows]
+                self._shapes = [column.shape[1:] for column in rows]
+            width = max(width, _row_nbytes(rows))
+            # Every step-th row, from a place that no regularity of the rows knows.
+            first = int(random.integers(step))
+            sample.append([column[first::step] for column in self._keys(rows)])
+        wanted = max(1, -(-n * (width + _WORK) // max(1, options.max_memory // 2)))
+        keys = _joined(sample)
+        if wanted == 1 or n <= 1:
+            return [column[:0] for column in keys], width
+        order = stable_order(self._words(keys))
+        wanted = min(wanted, len(order) + 1, _MOST_RANGES)
+        places = np.arange(1, wanted) * len(order) // wanted
+        return [column[order[places]] for column in keys], width
+
+    def _keys(self, rows: Sequence[Array]) -> list[Array]:
+        return [*rows[: len(self._descending)], rows[-1]]
+
+    def _words(self, keys: Sequence[Array]) -> list[Array]:
+        words = [
+            word
+            for column, descending in zip(keys, self._descending, strict=False)
+            for word in sortable(column, descending=descending)
+        ]
+        return [*words, keys[-1].view(np.uint64)]
+
+    def _distribute(
+        self, batches: Iterator[list[Array]], splitters: Sequence[Array], spill: Spill, width: int
+    ) -> list[list[Extent]]:
+        """Write all rows to their ranges; return where those of each range are."""
+        n_splitters = len(splitters[-1])
+        ranges: list[list[Extent]] = [[] for _ in range(n_splitters + 1)]
+        waiting: list[list[list[Array]]] = [[] for _ in ranges]
+        n_waiting = 0
+
+        def flush() -> None:
+            for extents, parts in zip(ranges, waiting, strict=True):
+                if parts:
+                    extents.append(spill.put(_joined(parts)))
+                    parts.clear()
+
+        for rows in batches:
+            keys = [
+                np.concatenate([mine, theirs])
+                for mine, theirs in zip(splitters, self._keys(rows), strict=True)
+            ]
+            order = stable_order(self._words(keys))
+            # Rows behind the i-th splitter, which stand before those behind the next one.
+            cuts = np.flatnonzero(order < n_splitters)
+            edges = [0, *(cuts + 1).tolist(), len(order)]
+            for number, parts in enumerate(waiting):
+                low, high = edges[number], edges[number + 1]
+                # The splitter itself stands at the end of all ranges but the last one.
+                chosen = order[low : high - (number < n_splitters)] - n_splitters
+                if len(chosen):
+                    parts.append([column[chosen] for column in rows])
+            n_waiting += len(rows[-1])
+            if n_waiting * (width + _WORK) * 4 > options.max_memory:
+                flush()
+                n_waiting = 0
+        flush()
+        return ranges
+
+
+def _numbered(batches: Iterator[list[Array]]) -> Iterator[list[Array]]:
+    """Add to each row its rank."""
+    at = 0
+    for rows in batches:
+        n = len(rows[0])
+        yield [*rows, np.arange(at, at + n)]
+        at += n
+
+
+def _joined(parts: Sequence[Sequence[Array]]) -> list[Array]:
+    if len(parts) == 1:
+        return list(parts[0])
+    # NumPy would turn big-endian values round.
+    return [np.concatenate(columns, dtype=columns[0].dtype) for columns in zip(*parts, strict=True)]
+
+
+def _row_nbytes(rows: Sequence[Array]) -> int:
+    """Return the bytes of a row in memory, long strings counted."""
+    n = max(1, len(rows[-1]))
+    text = sum(int(sizes(column)[0].sum()) for column in rows if column.dtype.kind == "T")
+    return sum(column.nbytes for column in rows) // n + text // n

@@ -1,0 +1,126 @@
+"""Small batches of rows as bytes and back, all columns together: pieces and patches."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from kist.codecs.rows import RowsCodec, rows_codec
+from kist.codecs.strings import content_of, fill, open_block, pack_block
+from kist.errors import CodecError, CorruptDataError
+from kist.format.schema import Leaf
+from kist.model.tables.stored.batch import Batch, Rows
+
+__all__ = ["PackedRows"]
+
+Array = np.ndarray[Any, Any]
+
+_LENGTH: Final = struct.Struct("<I")
+
+
+class PackedRows:
+    """Rows of some leaves, packed one after the other.
+
+    Parameters
+    ----------
+    leaves : sequence of Leaf
+        Which leaves, in the order of the packed row.
+
+    Attributes
+    ----------
+    dtype : structured dtype
+        One field ``f<leaf id>`` per leaf of fixed width, without gaps.
+    strings : tuple of Leaf
+        The others. With them rows are a `Batch`, its names those of `dtype`.
+    """
+
+    __slots__ = ("_codec", "dtype", "leaves", "strings")
+
+    def __init__(self, leaves: Sequence[Leaf]) -> None:
+        self.leaves = tuple(leaves)
+        self.strings = tuple(leaf for leaf in leaves if leaf.is_string)
+        leaves = [leaf for leaf in leaves if not leaf.is_string]
+        self.dtype: np.dtype[Any] = np.dtype(
+            # A shape of () is not the same as none where an item has no width.
+            [(f"f{leaf.id}", leaf.dtype, leaf.shape)[: 3 if leaf.shape else 2] for leaf in leaves]
+        )
+        stored = [leaf for leaf in leaves if leaf.nbytes]
+        # Nothing is stored of values without width; there may be no others.
+        self._codec: RowsCodec | None = None
+        if stored:
+            self._codec = rows_codec(
+                tuple(leaf.dtype for leaf in stored), tuple(leaf.n_values for leaf in stored)
+            )
+
+    def encode(self, rows: Rows, room: int = 0) -> bytes:
+        """Return rows of `dtype` as bytes; up to `room` of them cost nothing to store."""
+        if not isinstance(rows, Batch):
+            return self._encode(rows, room)
+        fixed = self._encode(rows.fixed)
+        parts = [_LENGTH.pack(len(fixed)), fixed]
+        for leaf in self.strings:
+            block = pack_block(content_of(rows.strings[f"f{leaf.id}"]))
+            parts += [_LENGTH.pack(len(block)), block]
+        return b"".join(parts)
+
+    def _encode(self, rows: Array, room: int = 0) -> bytes:
+        return b"" if self._codec is None else self._codec.encode(rows, room)
+
+    def decode(self, data: bytes, n_rows: int) -> Any:
+        """Return so many rows, a new array of `dtype` or a `Batch`.
+
+        Raises
+        ------
+        CorruptDataError
+            The bytes hold something else.
+        """
+        try:
+            if not self.strings:
+                return self._decode(data, n_rows)
+            fixed, *blocks = _cut(data, 1 + len(self.strings))
+            rows = self._decode(fixed, n_rows)
+            strings = {}
+            for leaf, block in zip(self.strings, blocks, strict=True):
+                values = strings[f"f{leaf.id}"] = np.empty(n_rows, leaf.dtype)
+                fill(open_block(block, n_rows), values)
+            return Batch(rows, strings)
+        except CodecError as error:
+            raise CorruptDataError(f"rows that do not decode: {error}") from error
+
+    def _decode(self, data: bytes, n_rows: int) -> Array:
+        codec = self._codec
+        if codec is None:
+            return np.empty(n_rows, self.dtype)
+        if codec.n_rows(data) == n_rows:
+            return codec.decode_records(data, self.dtype)
+        raise CorruptDataError(f"{codec.n_rows(data)} rows where {n_rows} were announced")
+
+    def of_columns(self, columns: Sequence[Array], n_rows: int) -> Any:
+        """Return packed rows made of one array per leaf."""
+        rows = np.empty(n_rows, self.dtype)
+        strings = {}
+        for leaf, column in zip(self.leaves, columns, strict=True):
+            if leaf.is_string:
+                strings[f"f{leaf.id}"] = column.reshape(n_rows)
+            else:
+                rows[f"f{leaf.id}"] = column.reshape(n_rows, *leaf.shape)
+        return Batch(rows, strings) if self.strings else rows
+
+
+def _cut(data: bytes, n_parts: int) -> list[bytes]:
+    """Return the parts of the rows, each behind its length."""
+    parts = []
+    at = 0
+    for _ in range(n_parts):
+        if at + _LENGTH.size > len(data):
+            raise CodecError(f"rows with strings of {len(data)} bytes are cut off")
+        (length,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size
+        parts.append(data[at : at + length])
+        at += length
+    if at != len(data):
+        raise CodecError(f"rows with strings of {len(data)} bytes have parts of {at}")
+    return parts

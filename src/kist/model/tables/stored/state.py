@@ -1,0 +1,399 @@
+"""One table in one view: its schema and layout, its pages, pieces, patches and deleted rows.
+
+What is learnt about a table is kept with the view it was learnt from and goes with it, except
+for what does not depend on the view: layouts (by stamp), schemas (by their bytes) and decoded
+pieces (by the piece).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from kist.engine import Transaction
+from kist.errors import CorruptDataError, StaleHandleError
+from kist.format import keys
+from kist.format.schema import Leaf, Schema
+from kist.format.values import Pointer, unpack_record
+from kist.indexes.statistics import Bounds, Statistics, compute
+from kist.model.tables.stored.batch import Batch, Rows, freeze
+from kist.model.tables.stored.layout import RECENT, Body, Group, Layout, Patch, layout_of, read_tail
+from kist.model.tables.stored.records import OUTSIDE, PageRecord, Tail, unpack_dead, unpack_patch
+from kist.model.tables.stored.rows import PackedRows
+from kist.model.tables.stored.schema import SchemaFacts, facts_of, schema_from
+from kist.model.tables.stored.statistics import widened
+
+if TYPE_CHECKING:
+    from kist.engine import View
+
+__all__ = ["TableState", "keep_piece", "located", "state_of"]
+
+Array = np.ndarray[Any, Any]
+T = TypeVar("T")
+Page = tuple[Pointer, PageRecord]
+
+_SCAN_GROUPS: Final = 256
+"""Up to this many groups all pages of a leaf are listed at once, which costs less than two
+look-ups each; in longer tables single ones are looked up unless all are wanted."""
+
+
+class _Known:
+    """What was learnt about a table from a view."""
+
+    __slots__ = ("bounds", "kept", "listed", "pages", "schema", "schema_value", "tail")
+
+    def __init__(self, schema_value: bytes, tail: Tail) -> None:
+        self.schema_value = schema_value
+        self.schema = schema_from(schema_value)
+        self.tail = tail
+        self.pages: dict[tuple[int, int], Page] = {}  # (leaf, first row) -> page
+        self.listed: set[int] = set()  # leaves all of whose pages are in `pages`
+        self.bounds: dict[int, Bounds] = {}  # leaf -> statistics of all groups
+        self.kept: dict[str, Any] = {}  # what others keep, see `TableState.once`
+
+
+_known: WeakKeyDictionary[View, dict[int, _Known]] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def read_schema(view: View, node: int, path: str) -> bytes:
+    """Return the value of the ``S`` record of a table, following it into its extent.
+
+    Raises
+    ------
+    StaleHandleError
+        There is no such table any more.
+    """
+    value = view.get(keys.schema(node))
+    if value is None:
+        raise StaleHandleError(
+            f"the table {path!r} was deleted or replaced; open it again by its name"
+        )
+    pointers, _ = unpack_record(value)
+    # A schema of a few hundred columns does not fit into a record.
+    return b"\0" + bytes(view.read(pointers[0])) if pointers else value
+
+
+def state_of(view: View, node: int, path: str = "") -> TableState:
+    """Return a table as a view shows it.
+
+    Notes
+    -----
+    Two look-ups in the map; none the second time with the same snapshot, and with a transaction
+    that has changed nothing of the table in between the same two and nothing else.
+    """
+    tables = _known.get(view)
+    if tables is None:
+        with _lock:
+            tables = _known.setdefault(view, {})
+    known = tables.get(node)
+    if known is not None and not isinstance(view, Transaction):
+        return TableState(view, node, path, known)
+    schema_value = read_schema(view, node, path)
+    tail = read_tail(view, node)
+    if known is None or known.tail.stamp != tail.stamp or known.schema_value != schema_value:
+        known = tables[node] = _Known(schema_value, tail)
+    return TableState(view, node, path, known)
+
+
+def located(error: CorruptDataError, path: str, column: str, row: int) -> CorruptDataError:
+    """Return the error with the place in the table added to it."""
+    return CorruptDataError(
+        f"{path!r} column {column!r}, page of row id {row}: {error}",
+        offset=error.offset,
+        node=path,
+    )
+
+
+def keep_piece(group: Group, dtype: np.dtype[Any], rows: Rows) -> None:
+    """Keep the rows of a piece that was just made, as `TableState.piece` gives them."""
+    # A copy: the rows may be the user's own, who may change them.
+    if isinstance(rows, Batch) or not dtype.itemsize:
+        kept = freeze(rows.copy())
+    else:
+        kept = np.frombuffer(rows.tobytes(), dtype)
+    RECENT.put(group.body, "rows", kept, kept.nbytes + 200)
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # a thread that does not exist here may hold the old one
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class TableState:
+    """A table as one view shows it.
+
+    Attributes
+    ----------
+    view : View
+        Snapshot or transaction.
+    node : int
+        Node id.
+    path : str
+        Path of the table, for messages.
+    """
+
+    __slots__ = ("_known", "_layout", "node", "path", "view")
+
+    def __init__(self, view: View, node: int, path: str, known: _Known) -> None:
+        self.view = view
+        self.node = node
+        self.path = path
+        self._known = known
+        self._layout: Layout | None = None
+
+    @property
+    def schema(self) -> Schema:
+        """The columns."""
+        return self._known.schema
+
+    @property
+    def facts(self) -> SchemaFacts:
+        """What is derived from the schema."""
+        return facts_of(self._known.schema)
+
+    @property
+    def tail(self) -> Tail:
+        """Number of rows, next row id, stamp."""
+        return self._known.tail
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the table; needs no layout."""
+        return self._known.tail.n_live
+
+    @property
+    def layout(self) -> Layout:
+        """The groups; read when first asked for."""
+        if self._layout is None:
+            self._layout = layout_of(self.view, self.node, self._known.tail)
+        return self._layout
+
+    @property
+    def known(self) -> object:
+        """What ends with the stamp of the table: the owner of what is kept of its rows."""
+        return self._known
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """Return what a function makes of the table; made once for a snapshot."""
+        if isinstance(self.view, Transaction):
+            return make()  # may change without a new stamp
+        kept = self._known.kept
+        if what not in kept:
+            kept[what] = make()
+        found: T = kept[what]
+        return found
+
+    def page(self, leaf: Leaf, group: Group) -> Page:
+        """Return pointer and record of one page.
+
+        Raises
+        ------
+        CorruptDataError
+            There is none.
+        """
+        found = self.find_page(leaf, group)
+        if found is None:
+            raise CorruptDataError(
+                f"{self.path!r} column {'.'.join(leaf.path)!r} lacks the page of row id "
+                f"{group.first}; 'kist check' lists all damage",
+                node=self.path,
+            )
+        return found
+
+    def constant(self, leaf: Leaf, group: Group) -> Array | None:
+        """Return the values of every row of a group that has no page of a leaf, and needs none.
+
+        Returns
+        -------
+        ndarray, shape (leaf.n_values,), or None
+            None for a piece that holds the leaf, and for a group that has its page, or should.
+        """
+        values = self.facts.initial(leaf, group.record.version)
+        if values is None or (group.is_pages and self.find_page(leaf, group) is not None):
+            return None
+        return values
+
+    def find_page(self, leaf: Leaf, group: Group) -> Page | None:
+        """Return pointer and record of one page, None when there is none."""
+        known = self._known
+        found = known.pages.get((leaf.id, group.first))
+        if found is None and leaf.id not in known.listed:
+            if self.layout.n_groups <= _SCAN_GROUPS:
+                self.list_pages(leaf)
+                found = known.pages.get((leaf.id, group.first))
+            else:
+                value = self.view.get(keys.page(self.node, leaf.id, group.first))
+                if value is not None:
+                    found = known.pages[leaf.id, group.first] = _unpack_page(value)
+        return found
+
+    def list_pages(self, leaf: Leaf) -> Mapping[tuple[int, int], Page]:
+        """Return the pages under (leaf id, first row id), those of one leaf all there."""
+        known = self._known
+        if leaf.id not in known.listed:
+            for key, value in self.view.scan(*keys.pages(self.node, leaf.id)):
+                known.pages[leaf.id, keys.row_of(key)] = _unpack_page(value)
+            known.listed.add(leaf.id)
+        return known.pages
+
+    def bounds(self, leaf: Leaf) -> Bounds:
+        """Return the statistics of a leaf, one entry per group of the layout.
+
+        Nothing is known of pieces, nor of virtual columns. Values in patches count beside those
+        of the page.
+        """
+        known = self._known
+        found = known.bounds.get(leaf.id)
+        if found is None:
+            pages = {} if leaf.is_virtual else self.list_pages(leaf)
+            constant = self._statistics_of_constant(leaf)
+            packed: list[bytes | None] = []
+            for group in self.layout.groups:
+                page = pages.get((leaf.id, group.first)) if group.is_pages else None
+                known_of = page[1].statistics if page is not None else b""
+                if constant and page is None and self.constant(leaf, group) is not None:
+                    n_rows = group.n_rows
+                    known_of = replace(
+                        constant, n_nan=constant.n_nan * n_rows, n_null=constant.n_null * n_rows
+                    ).pack()
+                # Most patches are of other leaves.
+                patches = self.patches(group, leaf) if known_of and group.patches else []
+                if patches:
+                    changes = [values[:, 0] for _, values in patches]
+                    packed.append(widened(known_of, changes, leaf.dtype))
+                else:
+                    packed.append(known_of or None)
+            found = known.bounds[leaf.id] = Bounds.from_packed(packed, leaf.dtype)
+        return found
+
+    def _statistics_of_constant(self, leaf: Leaf) -> Statistics | None:
+        """Return the statistics of one initial value."""
+        values = self.facts.initial(leaf, 0) if leaf.n_values == 1 else None
+        return None if values is None else compute(np.array(values))
+
+    def piece(self, group: Group) -> Any:
+        """Return all rows of a piece, deleted ones too, patches not applied.
+
+        Returns
+        -------
+        structured ndarray, shape (n_rows,), dtype ``facts.rows_at(version).dtype``, or Batch
+            Shared and read-only. Leaves that came later are not in it, see `constant`.
+        """
+        body = group.body
+        assert body is not None
+
+        def make() -> tuple[Any, int]:
+            try:
+                packed = self.facts.rows_at(group.record.version)
+                rows = packed.decode(self._piece_data(group, body), group.n_rows)
+            except CorruptDataError as error:
+                raise located(error, self.path, "*", group.first) from error
+            return freeze(rows), rows.nbytes + 200
+
+        return RECENT.get(body, "rows", make)
+
+    def _piece_data(self, group: Group, body: Body) -> bytes:
+        if group.record.kind != OUTSIDE:
+            return body.data
+        (pointer,) = self.pointers(keys.group(self.node, group.first))
+        return bytes(self.view.read(pointer))
+
+    def dead(self, group: Group) -> Array | None:
+        """Return which rows of a group are deleted, bool of shape (n_rows,), None for no row."""
+        if group.n_live == group.n_rows:
+            return None
+
+        def make() -> tuple[Array, int]:
+            pointers, payload = unpack_record(self._value(keys.deletion(self.node, group.first)))
+            data = bytes(self.view.read(pointers[0])) if pointers else payload
+            dead = unpack_dead(data, group.n_rows)
+            if group.n_rows - int(np.count_nonzero(dead)) != group.n_live:
+                raise CorruptDataError(
+                    f"{self.path!r}: deleted rows of the group at row id {group.first} do not "
+                    f"leave {group.n_live} rows; 'kist check' lists all damage"
+                )
+            dead.flags.writeable = False
+            return dead, dead.nbytes + 200
+
+        return RECENT.get(group, "dead", make)
+
+    def live(self, group: Group) -> Array | None:
+        """Return the ordinals of the rows that are not deleted, None for all rows."""
+        dead = self.dead(group)
+        return None if dead is None else np.flatnonzero(~dead)
+
+    def patches(self, group: Group, leaf: Leaf) -> list[tuple[Array, Array]]:
+        """Return (ordinals, values) of all patches of a leaf, later ones last.
+
+        `values` has shape ``(len(ordinals), leaf.n_values)``.
+        """
+        found: list[tuple[Array, Array]] = []
+        for patch in group.patches:
+            found += self._patch(group, patch).get(leaf.id, ())
+        return found
+
+    def patched_leaves(self, group: Group) -> set[int]:
+        """Return the leaf ids that the patches of a group change."""
+        return {leaf for patch in group.patches for leaf in self._patch(group, patch)}
+
+    def _patch(self, group: Group, patch: Patch) -> Mapping[int, list[tuple[Array, Array]]]:
+        def make() -> tuple[Mapping[int, list[tuple[Array, Array]]], int]:
+            data = patch.inline
+            if data is None:
+                key = keys.patch(self.node, group.first, patch.seq)
+                (pointer,) = self.pointers(key)
+                data = bytes(self.view.read(pointer))
+            by_id = self.facts.by_id
+            changes: dict[int, list[tuple[Array, Array]]] = {}
+            for leaf_ids, ordinals, encoded in unpack_patch(data):
+                ascending = all(a < b for a, b in pairwise(leaf_ids))
+                if (
+                    int(ordinals[-1]) >= group.n_rows
+                    or not by_id.keys() >= set(leaf_ids)
+                    or not ascending
+                ):
+                    raise CorruptDataError(
+                        f"{self.path!r}: a patch of the group at row id {group.first} does not "
+                        "fit it; 'kist check' lists all damage"
+                    )
+                leaves = [by_id[number] for number in leaf_ids]
+                rows = PackedRows(leaves).decode(encoded, len(ordinals))
+                for leaf in leaves:
+                    values = rows[f"f{leaf.id}"].reshape(len(ordinals), leaf.n_values)
+                    changes.setdefault(leaf.id, []).append((ordinals, values))
+            return changes, len(data) * 4 + 500
+
+        return RECENT.get(patch, "parts", make)
+
+    def pointers(self, key: bytes) -> tuple[Pointer, ...]:
+        """Return the pointers of a record that must be there."""
+        return unpack_record(self._value(key))[0]
+
+    def _value(self, key: bytes) -> bytes:
+        value = self.view.get(key)
+        if value is None:
+            raise CorruptDataError(
+                f"{self.path!r} lacks a record of kind {keys.kind_of(key).decode()}; "
+                "'kist check' lists all damage",
+                node=self.path,
+            )
+        return value
+
+
+def _unpack_page(value: bytes) -> Page:
+    pointers, payload = unpack_record(value)
+    if len(pointers) != 1:
+        raise CorruptDataError(f"a page record with {len(pointers)} pointers")
+    return pointers[0], PageRecord.unpack(payload)
