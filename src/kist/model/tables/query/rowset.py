@@ -3,7 +3,9 @@
 `Ordered` rows stand in the order of the table and are found when they are read. `Picked` rows are
 positions in any order. `Sorted` rows are ordered ones to be sorted: how that is done depends on
 what is read of them (`sort`). A step makes one of another; those that can wait do: a condition
-after a sort is looked at before it, two sorts become one, and a limit after a sort is part of it."""
+after a sort is looked at before it, two sorts become one, and a limit after a sort is part
+of it.
+"""
 
 from __future__ import annotations
 
