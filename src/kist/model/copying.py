@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kist.errors import CorruptDataError
 from kist.format import keys
-from kist.format.bundle import bundle_damage
-from kist.format.checksum import sum64
-from kist.format.layout import FRAME_BLOB, FRAME_BUNDLE, FRAME_PAGE, FRAME_ROWS
 from kist.format.node import NodeKind, NodeRecord
-from kist.format.page import unpack_page_head
-from kist.format.values import Pointer, pack_record, unpack_record
+from kist.format.values import Pointer, unpack_record
 from kist.model import directory
+from kist.model.extents import Extents, frame_of
 from kist.model.paths import join
 
 if TYPE_CHECKING:
@@ -23,17 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["copied_frame", "copy_node"]
 
 _NODE_ID = struct.Struct(">Q")
-_FRAME_TYPES = {
-    b"K": FRAME_BUNDLE,
-    b"P": FRAME_PAGE,
-    b"C": FRAME_PAGE,
-    b"I": FRAME_PAGE,
-    b"G": FRAME_ROWS,
-    b"U": FRAME_ROWS,
-}
-# Extents are written in runs of about this many bytes: large enough for one write each, small
-# enough that copying a large table takes little memory.
-_RUN_BYTES = 16 << 20
 
 
 def copy_node(source: View, txn: Transaction, node: int, target: int, name: str, base: str) -> int:
@@ -99,29 +85,16 @@ def _copy_listed(
 
 def _copy_records(source: View, txn: Transaction, node: int, new: int) -> None:
     prefix = _NODE_ID.pack(new)
-    waiting: list[tuple[bytes, bytes, list[Frame]]] = []
-    size = 0
+    extents = Extents(txn)
     for key, value in source.scan(*keys.whole_node(node)):
         if keys.kind_of(key) in (b"N", b"D"):
             continue  # its place, and its children, which have ids of their own
         pointers, payload = unpack_record(value)
-        if not pointers:
+        if pointers:
+            extents.add(source, prefix + key[8:], payload, pointers)
+        else:
             txn.put(prefix + key[8:], value)
-            continue
-        waiting.append(
-            (prefix + key[8:], payload, [copied_frame(source, key, p, new) for p in pointers])
-        )
-        size += sum(p.length for p in pointers)
-        if size >= _RUN_BYTES:
-            _put_all(txn, waiting)
-            waiting, size = [], 0
-    _put_all(txn, waiting)
-
-
-def _put_all(txn: Transaction, entries: list[tuple[bytes, bytes, list[Frame]]]) -> None:
-    pointers = iter(txn.write([frame for _, _, frames in entries for frame in frames]))
-    for key, payload, frames in entries:
-        txn.put(key, pack_record(payload, [next(pointers) for _ in frames]))
+    extents.flush()
 
 
 def copied_frame(source: View, key: bytes, pointer: Pointer, new: int) -> Frame:
@@ -132,28 +105,5 @@ def copied_frame(source: View, key: bytes, pointer: Pointer, new: int) -> Frame:
     CorruptDataError
         A checksum does not match.
     """
-    from kist.engine import Frame
-
-    kind = keys.kind_of(key)
-    column = keys.leaf_of(key) if kind in (b"P", b"A") else 0
-    row = keys.row_of(key) if kind in (b"P", b"G", b"U", b"I") else 0
-    frame_type = _FRAME_TYPES.get(kind, FRAME_BLOB)
-    if pointer.head == pointer.length:
-        return Frame(frame_type, new, column, row, source.read(pointer))
-    body = source.reader.read_part(pointer, 0, pointer.length)
-    head = body[: pointer.head]
-    source.reader.verify(pointer, head)
-    if frame_type == FRAME_BUNDLE:
-        damage = bundle_damage(memoryview(body), pointer.head)
-        if damage:
-            raise CorruptDataError(f"byte {pointer.offset}: {damage}", offset=pointer.offset)
-        return Frame(frame_type, new, column, row, head, (memoryview(body)[pointer.head :],))
-    # A damaged sector must not get a place in a second table: verified here as for reading.
-    page = unpack_page_head(head, pointer.length)
-    rest = memoryview(body)[page.size :]
-    for sector, expected in enumerate(page.sums):
-        start, stop = page.sector_span(sector)
-        if sum64(rest[start:stop]) != expected:
-            at = pointer.offset + page.size + start
-            raise CorruptDataError(f"byte {at}: the checksum of a sector does not match", offset=at)
-    return Frame(frame_type, new, column, row, head, (rest,))
+    body = memoryview(source.reader.read_part(pointer, 0, pointer.length))
+    return frame_of(source, _NODE_ID.pack(new) + key[8:], pointer, body)

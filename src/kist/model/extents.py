@@ -1,0 +1,178 @@
+"""Extents on their way to another place: read in runs, verified, written in runs, never decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from kist.engine import Frame
+from kist.errors import CorruptDataError
+from kist.format import keys
+from kist.format.bundle import bundle_damage
+from kist.format.checksum import sum64
+from kist.format.layout import FRAME, FRAME_BLOB, FRAME_BUNDLE, FRAME_PAGE, FRAME_ROWS
+from kist.format.page import unpack_page_head
+from kist.format.values import Pointer, pack_record
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction, View
+
+__all__ = ["Extents", "frame_of"]
+
+_FRAME_TYPES: Final = {
+    b"K": FRAME_BUNDLE,
+    b"P": FRAME_PAGE,
+    b"C": FRAME_PAGE,
+    b"I": FRAME_PAGE,
+    b"G": FRAME_ROWS,
+    b"U": FRAME_ROWS,
+}
+
+RUN_BYTES: Final = 8 << 20
+"""Extents wait until they are so many bytes, to be written with one call. More makes copying a
+large table no faster, and takes memory."""
+
+_READ_RUN: Final = 4 << 20
+_READ_GAP: Final = 16 << 10
+"""Extents this near to each other are read with one call, what lies between them too."""
+
+
+class _Waiting(NamedTuple):
+    """A record whose extents are to be copied."""
+
+    view: View
+    key: bytes
+    payload: bytes
+    pointers: Sequence[Pointer]
+
+
+class Extents:
+    """Records of new nodes, put together with the extents that they own in another place.
+
+    Parameters
+    ----------
+    txn : Transaction
+        Where they are written.
+    told : callable, optional
+        Called with the number of bytes of each run.
+    """
+
+    def __init__(self, txn: Transaction, told: Callable[[int], None] | None = None) -> None:
+        self._txn = txn
+        self._told = told
+        self._waiting: list[_Waiting] = []
+        self._size = 0
+
+    def add(self, view: View, key: bytes, payload: bytes, pointers: Sequence[Pointer]) -> None:
+        """Put a record of a new node, with copies of the extents that stand in a view.
+
+        Parameters
+        ----------
+        key : bytes
+            In the new node, which has no such record yet.
+
+        Raises
+        ------
+        CorruptDataError
+            An extent does not match its sums.
+        """
+        if not pointers:
+            self._txn.put(key, pack_record(payload))
+            return
+        self._waiting.append(_Waiting(view, key, payload, pointers))
+        self._size += sum(pointer.length for pointer in pointers)
+        if self._size >= RUN_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        waiting, size = self._waiting, self._size
+        self._waiting, self._size = [], 0
+        if not waiting:
+            return
+        bodies: dict[tuple[int, int], memoryview] = {}
+        for view in {id(entry.view): entry.view for entry in waiting}.values():
+            of_view = [p for entry in waiting if entry.view is view for p in entry.pointers]
+            for pointer, body in _bodies(view, of_view):
+                bodies[id(view), pointer.offset] = body
+        frames = []
+        for view, key, _, pointers in waiting:
+            frames += [frame_of(view, key, p, bodies[id(view), p.offset]) for p in pointers]
+        written = iter(self._txn.write(frames))
+        self._txn.put_new(
+            [
+                (key, pack_record(payload, [next(written) for _ in pointers]))
+                for _, key, payload, pointers in waiting
+            ]
+        )
+        if self._told is not None:
+            self._told(size)
+
+
+def _bodies(view: View, pointers: list[Pointer]) -> Iterator[tuple[Pointer, memoryview]]:
+    """Yield the bodies of extents, neighbours read together."""
+    runs: list[list[Pointer]] = []
+    end = 0
+    for pointer in sorted(pointers, key=lambda p: p.offset):
+        view.reader.check_range(pointer)
+        stop = pointer.offset + FRAME.size + pointer.length
+        near = runs and pointer.offset - end <= _READ_GAP
+        if near and stop - runs[-1][0].offset <= _READ_RUN:
+            runs[-1].append(pointer)
+        else:
+            runs.append([pointer])
+        end = stop
+    for run in runs:
+        begin, last = run[0].offset, run[-1]
+        length = last.offset + FRAME.size + last.length - begin
+        data = memoryview(view.reader.backend.read(begin, length))
+        for pointer in run:
+            at = pointer.offset + FRAME.size - begin
+            body = data[at : at + pointer.length]
+            if len(body) != pointer.length:
+                raise CorruptDataError(
+                    f"byte {pointer.offset}: the file ends within a frame of {pointer.length} "
+                    "bytes; 'kist check' lists all damage",
+                    offset=pointer.offset,
+                )
+            yield pointer, body
+
+
+def frame_of(view: View, key: bytes, pointer: Pointer, body: memoryview) -> Frame:
+    """Return the extent of a record as a frame for another place; every byte of it is verified.
+
+    Parameters
+    ----------
+    view : View
+        Where the extent stands.
+    key : bytes
+        Of the record in its new node.
+    body : memoryview
+        Of the extent, as it was read.
+
+    Raises
+    ------
+    CorruptDataError
+        A checksum does not match.
+    """
+    kind, node = keys.kind_of(key), keys.node_of(key)
+    column = keys.leaf_of(key) if kind in (b"P", b"A") else 0
+    row = keys.row_of(key) if kind in (b"P", b"G", b"U", b"I") and len(key) >= 17 else 0
+    frame_type = _FRAME_TYPES.get(kind, FRAME_BLOB)
+    head, rest = body[: pointer.head], body[pointer.head :]
+    view.reader.verify(pointer, head)
+    if not rest:
+        return Frame(frame_type, node, column, row, head)
+    if frame_type == FRAME_BUNDLE:
+        damage = bundle_damage(body, pointer.head)
+        if damage:
+            raise CorruptDataError(f"byte {pointer.offset}: {damage}", offset=pointer.offset)
+        return Frame(frame_type, node, column, row, head, (rest,))
+    # A damaged sector must not get a place in a second dataset: verified here as for reading.
+    page = unpack_page_head(bytes(head), pointer.length)
+    for sector, expected in enumerate(page.sums):
+        start, stop = page.sector_span(sector)
+        if sum64(rest[start:stop]) != expected:
+            at = pointer.offset + page.size + start
+            raise CorruptDataError(f"byte {at}: the checksum of a sector does not match", offset=at)
+    return Frame(frame_type, node, column, row, head, (rest,))
