@@ -16,14 +16,13 @@ from kist.errors import DTypeError
 from kist.extras import need
 from kist.format.dtypes import is_string_dtype
 from kist.format.nullable import nullable, pairs
+from kist.model.frames.arrow_text import STRINGS, text_values
 from kist.model.frames.incoming import Incoming, Target, comes_from
 from kist.model.frames.notes import ZONES
 
 __all__ = ["column_values", "field_dtype", "from_arrow"]
 
 Array = np.ndarray[Any, Any]
-
-STRINGS: np.dtype[Any] = np.dtypes.StringDType(na_object=None)
 
 _NULLABLE = "biufSV"
 """Kinds of columns that become nullable where there are nulls; text and times have their own."""
@@ -301,7 +300,7 @@ def _values(array: Any, name: str, what: str, first_row: int) -> Array:
 
     kind = array.type
     if _is_text(kind):
-        return np.asarray(array.to_numpy(zero_copy_only=False).astype(STRINGS))
+        return text_values(array)
     if types.is_temporal(kind):
         # NaT is a value of NumPy's dtype, and the only way to say it in Arrow is null.
         return np.asarray(array.to_numpy(zero_copy_only=False))
