@@ -33,7 +33,7 @@ import numpy as np
 from kist.errors import CorruptDataError, ShapeError
 from kist.indexes.text import TEXT_BOUND, round_up, text_ends
 
-__all__ = ["Bounds", "Statistics", "bound_dtype", "compute", "compute_rows"]
+__all__ = ["Bounds", "Statistics", "bound_dtype", "compute", "compute_rows", "is_true"]
 
 HAS_BOUNDS = 1  # lo and hi hold
 LO_EXACT = 2  # lo is a value of the page
@@ -311,6 +311,11 @@ def compute(
         lo, hi = values.min(), values.max()
         return Statistics(dtype, lo, hi, 0, n_null, True, True, not n_null and bool(lo == hi))
     return _text_statistics(values, dtype, n_null)
+
+
+def is_true(record: bytes) -> bool:
+    """Tell whether the record of a page of bools says that all of them are true."""
+    return len(record) == _HEAD.size + 2 and bool(record[0] & LO_EXACT) and record[_HEAD.size] == 1
 
 
 def compute_rows(matrix: np.ndarray[Any, Any]) -> list[Statistics | None]:

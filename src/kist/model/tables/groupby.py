@@ -263,12 +263,13 @@ class _Column:
     def local(self, columns: Mapping[int, Array], groups: Local) -> Any:
         """Look at some rows, on any thread."""
         codes, counts, n = groups.codes, groups.counts, len(groups.codes)
-        values = codes if self.operand is None else self.operand.of(columns, n)
+        values, valid = (codes, None) if self.operand is None else self.operand.parts(columns, n)
         if self.operand is not None and (
             self._is_nullable or not self._keeps_nulls or self._skipna
         ):
             missing = is_missing(values, skipna=self._skipna)
-            values = values["value"] if values.dtype.names is not None else values
+            if valid is not None:
+                missing = ~valid if missing is None else ~valid | missing
             if missing is not None and missing.any():
                 values, codes = values[~missing], codes[~missing]
                 counts = np.bincount(codes, minlength=len(counts))
@@ -333,7 +334,8 @@ class _Run:
         """Group the rows of one row group; keys in dictionaries are not even made."""
         known: dict[int, Numbered] = {}
         for place, key in enumerate(self._keys):
-            one = None if key.bound is not None else numbered(state, key.leaves[0], hit)
+            leaf = None if isinstance(key, IsNull) else key.column
+            one = None if leaf is None else numbered(state, leaf, hit)
             if one is not None:
                 known[place] = one
         rest = [key for place, key in enumerate(self._keys) if place not in known]
@@ -341,6 +343,10 @@ class _Run:
         n = len(hit.ordinals)
         arrays, _ = read_spans_of(state, leaves, [Span(hit.group, hit.ordinals, 0)], n)
         some = {leaf.id: array for leaf, array in zip(leaves, arrays, strict=True)}
+        for place in known:
+            key = self._keys[place]
+            if isinstance(key, Filled):  # the key before it says where there are nulls
+                known[place] = known[place].filled(some[self._keys[place - 1].leaves[0].id])
         return [self._grouped(some, n, known)]
 
     def _of_rows(self, leaves: Sequence[Leaf], arrays: list[Array], n: int) -> list[_Part]:

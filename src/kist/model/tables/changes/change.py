@@ -285,6 +285,8 @@ def changed_leaves(state: TableState, group: Group, change: Change | None = None
     """
     ordinals, changed, values = (range(0), (), ()) if change is None else change
     touched = state.patched_leaves(group) | {leaf.id for leaf in changed}
+    # Statistics of values leave nulls out: they are stored anew with what says which are nulls.
+    touched |= {value for value, valid in state.facts.valid_of.items() if valid.id in touched}
     every = state.schema.packed
     leaves = [leaf for leaf in every if leaf.id in touched] if group.is_pages else list(every)
     columns = [np.empty(group.n_rows * leaf.n_values, leaf.dtype) for leaf in leaves]

@@ -25,7 +25,8 @@ from kist.format.values import pack_record, unpack_record
 from kist.indexes.statistics import Statistics, compute, compute_rows
 from kist.model.page_build import Chosen, Page, build
 from kist.model.tables.stored.records import GROUP_ROWS, PageRecord
-from kist.model.tables.stored.schema import block_rows_of
+from kist.model.tables.stored.schema import SchemaFacts, block_rows_of, facts_of
+from kist.model.tables.stored.statistics import of_nullable
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
@@ -79,9 +80,29 @@ class Recipes:
         """Remember what the next page shall begin with."""
         self._chosen[leaf.id] = chosen
 
+    @property
+    def facts(self) -> SchemaFacts:
+        """What is derived from the schema that is written."""
+        return facts_of(self._schema)
+
     def codec(self, leaf: Leaf) -> str:
         """Return what the user asked for: a preset, or an explicit choice."""
         return self._schema.columns[self._schema.index(leaf.path[0])].codec
+
+
+def _valid(
+    facts: SchemaFacts, leaves: Sequence[Leaf], columns: Sequence[Array]
+) -> dict[int, Array]:
+    """Return which values are there, by the id of the leaf, where some are not."""
+    if not facts.valid_of:
+        return {}
+    given = {leaf.id: values for leaf, values in zip(leaves, columns, strict=True)}
+    found = {}
+    for leaf in leaves:
+        valid = facts.valid_of.get(leaf.id)
+        if valid is not None and valid.id in given and not given[valid.id].all():
+            found[leaf.id] = given[valid.id]
+    return found
 
 
 class _Built(NamedTuple):
@@ -125,11 +146,14 @@ def write_pages(
     for place, matrix in (matrices or {}).items() if alone else ():
         known |= enumerate(compute_rows(matrix), place)
     tasks = []
+    valid = _valid(recipes.facts, leaves, columns)
     for place, (leaf, values) in enumerate(zip(leaves, columns, strict=True)):
         if leaf.is_stored:  # nothing is stored of values without width
             last = recipes.last(leaf)
             codec = recipes.codec(leaf)
-            tasks.append(partial(_build, leaf, values, last, codec, first, known.get(place)))
+            there = valid.get(leaf.id)
+            statistics = None if there is not None else known.get(place)
+            tasks.append(partial(_build, leaf, values, last, codec, first, statistics, there))
     built = [task() for task in tasks] if alone else run(tasks)
     frames = [
         Frame(FRAME_PAGE, node, own.leaf.id, first, own.page.head, own.page.parts) for own in built
@@ -149,6 +173,7 @@ def _build(
     codec: str,
     first: int,
     statistics: Statistics | None,
+    valid: Array | None,
 ) -> _Built:
     block_values = block_rows_of(leaf) * leaf.n_values
     if 2 * len(values) < 3 * block_values:
@@ -158,7 +183,7 @@ def _build(
     number = first // GROUP_ROWS if len(values) >= GROUP_ROWS else 0
     page = build(values, last, codec, block_values, number=number)
     if statistics is None and leaf.n_values == 1:
-        statistics = compute(values)
+        statistics = compute(values) if valid is None else of_nullable(values, valid)
     record = PageRecord(
         len(values),
         page.chosen.bits,

@@ -259,16 +259,13 @@ def _with_statistics(
         parts += [pick(ends)] if len(ends) else []
         hits = [hit for hit in hits if not covered[hit.place]]
     if hits and leaf.dtype.kind in "biufmM":
-        bounds = state.bounds(leaf)
+        bounds = state.bounds(leaf) if values.valid is None else state.bounds_of_valid(leaf)
         ends = bounds.hi if largest else bounds.lo
         exact = bounds.hi_exact if largest else bounds.lo_exact
         places = np.array([hit.place for hit in hits])
         whole = np.array([_is_whole(hit) for hit in hits])
         # NaN is an answer of its own; with `skipna` it is nothing.
-        plain = bounds.known & (bounds.n_null == 0)
-        if values.valid is not None:
-            there = state.bounds(values.valid)
-            plain &= there.known & there.lo
+        plain = bounds.known.copy()
         if not values.skipna:
             plain &= bounds.n_nan == 0
         told = whole & (exact & plain & ~bounds.empty)[places]
@@ -294,6 +291,8 @@ def _with_statistics(
 def _indexed(values: Values, rows: Ordered, largest: bool) -> tuple[Array, Array] | None:
     """Return values of an index among which the extreme is, and the groups that it covers."""
     state, leaf = rows.state, values.leaf
+    if values.valid is not None:
+        return None  # what stands under nulls is in the index too
     key = Key(Operand(values.label, leaf.dtype, (leaf,)), largest)
     found = first_of_order(state, [key], 1)
     if found is None:

@@ -169,7 +169,11 @@ def _leaves(state: TableState, parts: Sequence[Bound]) -> dict[str, Leaf]:
 
 def _bounds(state: TableState, names: Mapping[str, Leaf]) -> dict[str, Bounds]:
     """Return the statistics of columns, with nulls where some of a nullable one may be."""
-    found = {name: state.bounds(leaf) for name, leaf in names.items()}
+    nullable = state.facts.nullable
+    found = {
+        name: state.bounds_of_valid(leaf) if name in nullable else state.bounds(leaf)
+        for name, leaf in names.items()
+    }
     for name, valid in state.facts.nullable.items():
         if name in found:
             there, own = found[valid], found[name]

@@ -68,6 +68,14 @@ class Numbered(NamedTuple):
     items: Array
     numbers: Array
 
+    def filled(self, valid: Array) -> Numbered:
+        """Return the same with zero where there is no value."""
+        if valid.all():
+            return self
+        n = len(self.items)
+        numbers = np.where(valid, self.numbers, np.min_scalar_type(n).type(n))
+        return Numbered(np.append(self.items, np.zeros(1, self.items.dtype)), numbers)
+
     def __getitem__(self, rows: Array) -> Array:  # type: ignore[override]
         """Return the values of some rows."""
         found: Array = self.items[self.numbers[rows]]
@@ -131,7 +139,8 @@ def local_groups(keys: Sequence[Array | Numbered], n: int) -> Local:
 def _codes(values: Array | Numbered, n: int) -> Iterator[tuple[Array, int]]:
     """Yield small numbers that are equal together where values are, and their limits."""
     if isinstance(values, Numbered):
-        yield values.numbers.astype(np.int64), len(values.items)
+        if len(values.items) > 1:
+            yield values.numbers.astype(np.int64), len(values.items)
         return
     for word in _words(values):
         yield _coded(word, n)

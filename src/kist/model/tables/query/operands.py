@@ -17,6 +17,7 @@ from kist.model.tables.stored.fields import field_at, parse_path
 from kist.model.tables.stored.schema import facts_of
 from kist.query import Bound, Expr, as_expr, column, parse
 from kist.query.expression import Name
+from kist.query.nodes import Column
 
 if TYPE_CHECKING:
     from kist.model.tables.table import Table
@@ -68,16 +69,34 @@ class Operand:
         """
         if self.bound is None:
             return columns[self.leaves[0].id]
+        values, valid = self.parts(columns, n)
+        if not self.may_be_null:
+            return values
+        return pairs(values, np.True_ if valid is None else valid, nullable(values.dtype))
+
+    def parts(self, columns: Columns, n: int) -> tuple[Array, Array | None]:
+        """Return the values of some rows, and where there are any: None for everywhere."""
+        if self.bound is None:
+            return columns[self.leaves[0].id], None
+        if self.column is not None:
+            valid = columns[self.leaves[1].id]
+            return columns[self.column.id], None if valid.all() else valid
         # The leaves that say what is there stand behind those of the values.
         named = {
             name: columns[leaf.id]
             for name, leaf in zip(self.bound.columns, self.leaves, strict=False)
         }
         found = self.bound.value(named, n, {name: columns[i] for name, i in self.valid.items()})
-        if not self.may_be_null:
-            return found
-        there = ~np.ma.getmaskarray(found)
-        return pairs(np.ma.getdata(found), there, nullable(found.dtype))
+        if not isinstance(found, np.ma.MaskedArray) or not self.may_be_null:
+            return found, None
+        return np.ma.getdata(found), ~np.ma.getmaskarray(found)
+
+    @property
+    def column(self) -> Leaf | None:
+        """The leaf of the values, where it is a column as it is stored, nullable or not."""
+        if self.bound is None or (self.valid and isinstance(self.bound.node, Column)):
+            return self.leaves[0]
+        return None
 
 
 class IsNull(Operand):
@@ -86,11 +105,14 @@ class IsNull(Operand):
     @classmethod
     def of_operand(cls, other: Operand) -> IsNull:
         """Return it for an operand that may be null."""
-        return cls(other.name, np.dtype("?"), other.leaves, other.bound, other.valid)
+        leaves = other.leaves if other.column is None else other.leaves[1:]
+        return cls(other.name, np.dtype("?"), leaves, other.bound, other.valid)
 
     def of(self, columns: Columns, n: int) -> Array:
-        found: Array = ~super().of(columns, n)["valid"]
-        return found
+        if self.column is not None:
+            return np.logical_not(columns[self.leaves[0].id])
+        _, valid = self.parts(columns, n)
+        return np.zeros(n, bool) if valid is None else ~valid
 
 
 class Filled(Operand):
@@ -102,7 +124,9 @@ class Filled(Operand):
         return cls(other.name, other.dtype, other.leaves, other.bound, other.valid)
 
     def of(self, columns: Columns, n: int) -> Array:
-        return np.ascontiguousarray(super().of(columns, n)["value"])
+        values, valid = self.parts(columns, n)
+        # What stands under nulls differs, and they are equal.
+        return values if valid is None else np.where(valid, values, np.zeros((), values.dtype))
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _first(base: Ordered, keys: Sequence[Key], k: int) -> Array:
         take = max(1, options.n_threads) if n_best < k and at == 0 else step
         wave = [hits[i] for i in order[at : at + take]]
         if n_best >= k and lows is not None:
-            last = sortable(best[0][n_best - 1 :], descending=keys[0].descending)[0][0]
+            last = _last_word(best[0][n_best - 1 :], keys[0].descending)
             low = lows[at : at + take]
             wave = [hit for hit, word in zip(wave, low, strict=True) if word <= last]
             if not wave:
@@ -138,13 +138,11 @@ def _first(base: Ordered, keys: Sequence[Key], k: int) -> Array:
 def _best_first(base: Ordered, key: Key, hits: Sequence[Found]) -> tuple[Array, Array | None]:
     """Return the order in which to look at groups, and the least word that each can have."""
     operand = key.operand
-    if (
-        operand.bound is not None
-        or operand.dtype.kind not in "biufmM"
-        or operand.dtype.itemsize > 8
-    ):
+    column = operand.column
+    if column is None or operand.dtype.kind not in "biufmM" or operand.dtype.itemsize > 8:
         return np.arange(len(hits)), None
-    bounds = base.state.bounds(operand.leaves[0])
+    state = base.state
+    bounds = (state.bounds_of_valid if operand.may_be_null else state.bounds)(column)
     places = np.array([hit.place for hit in hits], np.int64)
     ends = (bounds.hi if key.descending else bounds.lo)[places]
     words = sortable(ends, descending=key.descending)[0]
@@ -152,6 +150,12 @@ def _best_first(base: Ordered, key: Key, hits: Sequence[Found]) -> tuple[Array, 
     words[bounds.empty[places]] = np.uint64(2**64 - 1)
     order = np.argsort(words, kind="stable")
     return order, words[order]
+
+
+def _last_word(value: Array, descending: bool) -> np.uint64:
+    """Return the word of a value among those of `_best_first`; a null has the highest."""
+    *null, word = (words[0] for words in sortable(value, descending=descending))
+    return np.uint64(2**64 - 1) if any(null) else word
 
 
 def _task(

@@ -21,6 +21,7 @@ from kist.engine.parallel import run
 from kist.errors import CorruptDataError
 from kist.format.schema import Leaf
 from kist.format.values import Pointer
+from kist.indexes.statistics import is_true
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.records import BLOCK_ROWS, GROUP_ROWS
 from kist.model.tables.stored.schema import block_rows_of
@@ -188,6 +189,8 @@ def read_leaves(
             elif rows is not None:
                 where = _as_slice(ordinals)
                 target.reshape(n, *leaf.shape)[...] = rows[f"f{leaf.id}"][where]
+            elif leaf.dtype.kind == "b" and is_true(state.page(leaf, group)[1].statistics):
+                target[...] = True  # such as what says that no value is null
             elif isinstance(ordinals, range):
                 pointer, _ = state.page(leaf, group)
                 few = n * PART < group.n_rows

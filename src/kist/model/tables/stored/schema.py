@@ -70,6 +70,8 @@ class SchemaFacts:
         What computed columns may name: nullable ones are structured here.
     nullable : dict of str to str
         Nullable columns, and the names of the fields that say which values are there.
+    valid_of : dict of int to Leaf
+        The same by the ids of the leaves that hold the values.
     row_nbytes : int
         Bytes of a row, packed; of strings a guess.
     strings : dict of str to dtype
@@ -105,6 +107,7 @@ class SchemaFacts:
         "rows",
         "schema",
         "strings",
+        "valid_of",
     )
 
     def __init__(self, schema: Schema) -> None:
@@ -120,6 +123,7 @@ class SchemaFacts:
         self.by_name: dict[str, Leaf] = {".".join(leaf.path): leaf for leaf in schema.leaves}
         self.dtypes = _columns(schema)
         self.columns = self.dtypes
+        self.valid_of: dict[int, Leaf] = {}
         self.nullable = {
             column.name: f"{column.name}.valid"
             for column in schema.columns
@@ -129,6 +133,9 @@ class SchemaFacts:
             inner = {name: f"{name}.value" for name in self.nullable}
             self.by_name |= {name: self.by_name[value] for name, value in inner.items()}
             self.columns = self.dtypes | {n: self.dtypes[value] for n, value in inner.items()}
+            self.valid_of = {
+                self.by_name[name].id: self.by_name[valid] for name, valid in self.nullable.items()
+            }
         self.defaults: dict[str, Any] = {
             column.name: unpack_value(column.default)
             for column in schema.columns

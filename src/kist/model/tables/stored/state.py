@@ -28,7 +28,7 @@ from kist.model.tables.stored.layout import RECENT, Body, Group, Layout, Patch, 
 from kist.model.tables.stored.records import OUTSIDE, PageRecord, Tail, unpack_dead, unpack_patch
 from kist.model.tables.stored.rows import PackedRows
 from kist.model.tables.stored.schema import SchemaFacts, facts_of, schema_from
-from kist.model.tables.stored.statistics import widened
+from kist.model.tables.stored.statistics import widened, with_zero
 
 if TYPE_CHECKING:
     from kist.engine import View
@@ -55,7 +55,7 @@ class _Known:
         self.tail = tail
         self.pages: dict[tuple[int, int], Page] = {}  # (leaf, first row) -> page
         self.listed: set[int] = set()  # leaves all of whose pages are in `pages`
-        self.bounds: dict[int, Bounds] = {}  # leaf -> statistics of all groups
+        self.bounds: dict[tuple[int, bool], Bounds] = {}  # leaf, with nulls -> of all groups
         self.kept: dict[str, Any] = {}  # what others keep, see `TableState.once`
 
 
@@ -252,11 +252,19 @@ class TableState:
         """Return the statistics of a leaf, one entry per group of the layout.
 
         Nothing is known of pieces, nor of virtual columns. Values in patches count beside those
-        of the page.
+        of the page, and so do those that stand under nulls.
         """
+        return self._bounds(leaf, with_nulls=True)
+
+    def bounds_of_valid(self, leaf: Leaf) -> Bounds:
+        """Return the same of the values of a nullable column that are there."""
+        return self._bounds(leaf, with_nulls=leaf.id not in self.facts.valid_of)
+
+    def _bounds(self, leaf: Leaf, *, with_nulls: bool) -> Bounds:
         known = self._known
-        found = known.bounds.get(leaf.id)
+        found = known.bounds.get((leaf.id, with_nulls))
         if found is None:
+            valid = self.facts.valid_of.get(leaf.id)
             pages = {} if leaf.is_virtual else self.list_pages(leaf)
             constant = self._statistics_of_constant(leaf)
             packed: list[bytes | None] = []
@@ -270,12 +278,16 @@ class TableState:
                     ).pack()
                 # Most patches are of other leaves.
                 patches = self.patches(group, leaf) if known_of and group.patches else []
-                if patches:
+                # A patch may say that a value is there which was none when it was stored.
+                stale = known_of and group.patches and valid and self.patches(group, valid)
+                if known_of and valid is not None and (with_nulls or stale):
+                    known_of = with_zero(known_of, leaf.dtype) or b""
+                if patches and known_of:
                     changes = [values[:, 0] for _, values in patches]
                     packed.append(widened(known_of, changes, leaf.dtype))
                 else:
                     packed.append(known_of or None)
-            found = known.bounds[leaf.id] = Bounds.from_packed(packed, leaf.dtype)
+            found = known.bounds[leaf.id, with_nulls] = Bounds.from_packed(packed, leaf.dtype)
         return found
 
     def _statistics_of_constant(self, leaf: Leaf) -> Statistics | None:
