@@ -57,6 +57,7 @@ __all__ = [
     "TransactionError",
     "UnknownCodecError",
     "UnsupportedVersionError",
+    "WeakSecretWarning",
     "WrongSecretError",
     "__version__",
     "convert",
@@ -64,6 +65,7 @@ __all__ = [
     "expr",
     "load",
     "load_ipython_extension",
+    "merge",
     "nullable",
     "open",
     "options",
@@ -73,6 +75,7 @@ __all__ = [
     "save",
     "savez",
     "shelf",
+    "split",
     "unpack",
 ]
 
@@ -96,6 +99,7 @@ _HOMES = {
     "expr": "kist.query",
     "load": "kist.bridges.savez",
     "load_ipython_extension": "kist.integrations.ipython",
+    "merge": "kist.model.parts.merge",
     "nullable": "kist.format.nullable",
     "open": "kist.model.store",
     "pack": "kist.model.packing",
@@ -104,6 +108,7 @@ _HOMES = {
     "save": "kist.bridges.savez",
     "savez": "kist.bridges.savez",
     "shelf": "kist.model.shelf",
+    "split": "kist.model.parts.split",
     "unpack": "kist.model.packing",
 }
 
@@ -151,6 +156,7 @@ if TYPE_CHECKING:
         TransactionError,
         UnknownCodecError,
         UnsupportedVersionError,
+        WeakSecretWarning,
         WrongSecretError,
     )
     from kist.format.nullable import nullable
@@ -161,6 +167,8 @@ if TYPE_CHECKING:
     from kist.model.group import Group
     from kist.model.keystores.keystore import KeyStore
     from kist.model.packing import pack, unpack
+    from kist.model.parts.merge import merge
+    from kist.model.parts.split import split
     from kist.model.salvage.report import SalvageReport
     from kist.model.salvage.run import salvage
     from kist.model.shelf import Shelf, shelf

@@ -1,0 +1,153 @@
+"""A new dataset in a new store, filled with pieces of others, and what stands beside its values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kist.format import keys
+from kist.format.node import NodeKind
+from kist.format.values import unpack_record
+from kist.model import directory
+from kist.model.extents import Extents
+from kist.model.parts.origin import NOTE, Origin
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction, View
+    from kist.model.node import Node
+    from kist.model.store import Store
+
+__all__ = ["Making", "Sink", "copy_beside", "length_of"]
+
+
+class Sink(Protocol):
+    """A new dataset without values, and the way to fill it."""
+
+    def add_part(self, view: View, node: int, path: str, start: int, stop: int) -> None:
+        """Take what stands at positions start .. stop of a dataset of the same kind."""
+
+    def finish(self) -> None:
+        """Put all that was taken into the transaction."""
+
+    def resume(self) -> None:
+        """Go on behind rows that others have added since."""
+
+
+class Making:
+    """A new dataset on its way.
+
+    Parameters
+    ----------
+    store : Store
+        New; nobody else has it.
+    path : str
+        Of the dataset in it.
+    like : Node
+        Whose schema, attributes and indexes it gets, in the view that follows.
+    view : View
+        Where `like` is read.
+    told : callable, optional
+        Called with the number of bytes copied.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        path: str,
+        like: Node,
+        view: View,
+        told: Callable[[int], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._path = path
+        self._like = like
+        of: Any = like
+        # Asked for now: the store of the model may be closed when they are made.
+        self._indexes = of.indexes if like._kind == NodeKind.TABLE else ()
+        store.begin()
+        txn = self._txn()
+        group, base, name = store._place(txn, path)
+        self._node = directory.add(txn, group, name, like._kind, base)
+        old, new = directory.record(view, like._id), directory.record(txn, self._node)
+        assert old is not None and new is not None
+        masks = ("features_read", "features_write", "features_ignorable")
+        new = replace(new, **{mask: getattr(old, mask) for mask in masks})
+        txn.put(keys.node(self._node), new.pack())
+        copy_beside(view, like._id, txn, self._node)
+        self.sink = self._sink(txn, view, told)
+
+    def _txn(self) -> Transaction:
+        txn: Any = self._store._view()
+        return txn  # type: ignore[no-any-return]
+
+    def _step(self) -> Transaction:
+        self._store.commit()
+        self._store.begin()
+        return self._txn()
+
+    def _sink(self, txn: Transaction, view: View, told: Callable[[int], None] | None) -> Sink:
+        like = self._like
+        assert like._kind == NodeKind.TABLE
+        from kist.model.parts.tablesink import TableSink
+        from kist.model.tables.stored.state import state_of
+
+        schema = state_of(view, like._id, like._path).schema
+        return TableSink(txn, self._node, schema, self._step, told)
+
+    def add(self, node: Node, view: View, start: int, stop: int) -> None:
+        """Take a part of a dataset as a view shows it."""
+        self.sink.add_part(view, node._id, node._path, start, stop)
+
+    def add_whole(self, node: Node, view: View) -> None:
+        """Take all of a dataset; of a table whose columns differ by casting its values."""
+        if node._kind == NodeKind.TABLE and self._differs(node, view):
+            self._cast(node)
+        else:
+            self.add(node, view, 0, length_of(node, view))
+
+    def _differs(self, node: Node, view: View) -> bool:
+        from kist.model.parts.unequal import table_difference
+        from kist.model.tables.stored.state import state_of
+
+        mine = state_of(self._txn(), self._node, self._path).schema
+        return bool(table_difference(mine, state_of(view, node._id, node._path).schema))
+
+    def _cast(self, rows: Any) -> None:
+        """Append the rows of a table as users do, which casts and checks them."""
+        self.sink.finish()
+        made = self._store[self._path]
+        known = made._state().schema.columns
+        computed = {column.name for column in known if column.expression is not None}
+        names = [name for name in rows.columns if name not in computed]
+        for block in rows[names].blocks():
+            made.append(block)
+        self.sink.resume()
+
+    def finish(self, message: str, origin: Origin | None = None) -> None:
+        """Commit, and make the indexes that the model has."""
+        self.sink.finish()
+        if origin is not None:
+            origin.put(self._txn(), self._node)
+        self._store.commit(message)
+        made: Any = self._store[self._path]
+        for index in self._indexes:
+            made.create_index(*index.columns, name=index.name, unique=index.unique)
+
+
+def length_of(node: Node, view: View) -> int:
+    """Return the rows of a table, the length of the first axis, or the number of keys."""
+    from kist.model.tables.stored.state import state_of
+
+    return state_of(view, node._id, node._path).n_rows
+
+
+def copy_beside(view: View, node: int, txn: Transaction, new: int) -> None:
+    """Copy attributes and notes, but for what says which part of something a node is."""
+    extents = Extents(txn)
+    for key, value in view.scan(*keys.whole_node(node)):
+        kind = keys.kind_of(key)
+        if kind in (b"A", b"M") and key != keys.note(node, NOTE):
+            pointers, payload = unpack_record(value)
+            extents.add(view, keys.node(new)[:8] + key[8:], payload, pointers)
+    extents.flush()

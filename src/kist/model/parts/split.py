@@ -1,0 +1,246 @@
+"""`split`: one dataset into files of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from kist.errors import NodeError
+from kist.format.node import NodeKind
+from kist.model.parts.files import NewFiles
+from kist.model.parts.making import Making
+from kist.model.parts.origin import Origin
+from kist.model.parts.plan import positions
+
+if TYPE_CHECKING:
+    from kist.engine import View
+    from kist.model.node import Node
+    from kist.model.store import Store
+
+__all__ = ["split"]
+
+Progress = Callable[[int, int], None]
+
+_AT_ONCE: Final = 32
+"""Parts of values that are filled at the same time."""
+
+
+def split(
+    source: str | os.PathLike[str] | Store | Node,
+    path: str | None = None,
+    *,
+    rows: int | None = None,
+    parts: int | None = None,
+    at: Iterable[Any] | None = None,
+    by: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Split a dataset into files, without decoding what no cut goes through; returns their paths.
+
+    A table and an array are cut along their first axis, a key store by ranges of keys. Each file is
+    a store that holds its part under the path that the dataset has, with its attributes and
+    indexes; its history begins with it. `merge` makes one of them again.
+
+    Parameters
+    ----------
+    source : path, Store or dataset
+        What to split, as it is now.
+    path : str, optional
+        Of the dataset in the store.
+    rows : int, optional
+        Rows of each part, or keys; the last one has fewer.
+    parts : int, optional
+        Number of parts of about one length. They are cut where nothing needs to be decoded, if
+        that is near.
+    at : iterable, optional
+        Where to cut: positions; of a key store the keys that parts begin with.
+    by : str, optional
+        A column: one part for each of its values.
+    out : path, optional
+        A folder; or a name with ``{}``, which becomes the number of the part, or its value. By
+        default files beside the store, named after it.
+    overwrite : bool
+        Replace files.
+    progress : callable, optional
+        Called with bytes done and bytes in all.
+
+    Raises
+    ------
+    SelectionError
+        Not one of `rows`, `parts`, `at` and `by`; a cut beyond the end; more parts than rows.
+    StoreExistsError
+        A file is there already.
+    CorruptDataError
+        Bytes on the way do not match their checksum.
+
+    Notes
+    -----
+    The files get their names when all are complete: after an error or Ctrl-C none is left.
+
+    Examples
+    --------
+    >>> import kist, numpy as np
+    >>> with kist.open("lab.kist", "w") as store:
+    ...     store["t"] = np.array([(1, 2.5), (2, 3.5), (3, 4.5)], [("a", "i4"), ("b", "f8")])
+    >>> names = kist.split("lab.kist", "t", rows=2, out="lab-{}.kist")
+    >>> [kist.open(name)["t"]["a"][:].tolist() for name in names]
+    [[1, 2], [3]]
+    """
+    if sum(choice is not None for choice in (rows, parts, at, by)) != 1:
+        from kist.errors import SelectionError
+
+        raise SelectionError("split takes one of rows=, parts=, at= and by=")
+    with ExitStack() as held:
+        node = held.enter_context(_dataset(source, path))
+        view = held.enter_context(node._hold())
+        pattern = _pattern(node, out)
+        files = held.enter_context(NewFiles(overwrite=overwrite))
+        if by is not None:
+            return _by_column(node, view, by, pattern, files, progress)
+        cuts = _cuts(node, view, rows, parts, at)
+        width = max(4, len(str(len(cuts))))
+        names = [_named(pattern, f"{number:0{width}}") for number in range(1, len(cuts) + 1)]
+        _check(files, names)
+        told = _told(node, view, progress)
+        for name, (start, stop) in zip(names, cuts, strict=True):
+            with files.create(name) as store:
+                making = Making(store, node._path, node, view, told)
+                making.add(node, view, start, stop)
+                making.finish(f"split from {node._store.path}", _origin(node, view, start, stop))
+        return names
+
+
+@contextmanager
+def _dataset(source: Any, path: str | None) -> Iterator[Node]:
+    """Give the dataset that is to be split, and close what was opened for it."""
+    from kist.model.group import Group
+    from kist.model.node import Node
+    from kist.model.store import open
+
+    with ExitStack() as opened:
+        if not isinstance(source, Node):
+            source = opened.enter_context(open(source, "r"))
+        if isinstance(source, Group):
+            if path is None:
+                names = list(source)
+                if len(names) != 1:
+                    raise NodeError(
+                        f"{source.store.path!r} holds {len(names)} nodes: name the dataset to split"
+                    )
+                path = names[0]
+            source = source[path]
+        elif path is not None:
+            raise NodeError(f"{source._path!r} is the dataset already; leave path {path!r} out")
+        if isinstance(source, Group):
+            raise NodeError(f"{source._path!r} is a group: name a dataset in it")
+        yield source
+
+
+def _pattern(node: Node, out: str | os.PathLike[str] | None) -> str:
+    name = node._path.rpartition("/")[2]
+    if out is None:
+        stem = node._store.path.removesuffix(".kist")
+        if stem == ":memory:":
+            raise NodeError("a store in memory has no place beside it: say out=")
+        return f"{stem.replace('{', '{{').replace('}', '}}')}-{_safe(name)}-{{}}.kist"
+    text = os.path.abspath(os.fspath(out))
+    if "{}" in text:
+        head, _, tail = text.partition("{}")
+        return "{}".join(part.replace("{", "{{").replace("}", "}}") for part in (head, tail))
+    escaped = text.replace("{", "{{").replace("}", "}}")
+    return os.path.join(escaped, f"{_safe(name)}-{{}}.kist")
+
+
+def _named(pattern: str, number: str) -> str:
+    return pattern.format(number)
+
+
+def _safe(text: str) -> str:
+    """Return text as it may stand in the name of a file on any system."""
+    plain = re.sub(r"[^\w.+@=,-]", lambda m: "%" + m[0].encode().hex(), text)[:120]
+    return plain if plain.strip(".") else f"%{plain}"
+
+
+def _check(files: NewFiles, names: list[str]) -> None:
+    for name in names:
+        files.folder(os.path.dirname(name))
+        files.check(name)
+
+
+def _told(node: Node, view: View, progress: Progress | None) -> Callable[[int], None] | None:
+    if progress is None:
+        return None
+    handle: Any = node
+    total, done = max(1, int(handle.nbytes_stored)), 0
+
+    def told(n: int) -> None:
+        nonlocal done
+        done = min(done + n, total)
+        progress(done, total)
+
+    return told
+
+
+def _origin(
+    node: Node, view: View, start: int, stop: int, value: tuple[str, object] | None = None
+) -> Origin:
+    return Origin(node._store.uuid, view.state.shown, node._id, start, stop, value)
+
+
+def _cuts(node: Node, view: View, rows: Any, parts: Any, at: Any) -> list[tuple[int, int]]:
+    from kist.model.tables.stored.state import state_of
+
+    state = state_of(view, node._id, node._path)
+    edges = state.layout.starts.tolist() if parts is not None else None
+    return positions(repr(node._path), state.n_rows, edges, rows=rows, parts=parts, at=at)
+
+
+def _by_column(
+    node: Node, view: View, by: str, pattern: str, files: NewFiles, progress: Progress | None
+) -> list[str]:
+    """Fill the parts of some values at a time, each pass over the row groups that hold them."""
+    if node._kind != NodeKind.TABLE:
+        raise NodeError(f"{node._path!r} has no columns: by= splits tables")
+    from kist.model.parts.bycolumn import deal_out, values_of
+    from kist.model.parts.tablesink import TableSink
+    from kist.model.parts.unequal import fit_of
+    from kist.model.tables.stored.state import state_of
+
+    state = state_of(view, node._id, node._path)
+    fit = fit_of(state.schema, state.schema)
+    values = values_of(state, by)
+    names = _distinct([_named(pattern, _safe(shown)) for shown in values.shown])
+    _check(files, names)
+    told = _told(node, view, progress)
+    for first in range(0, len(names), _AT_ONCE):
+        with ExitStack() as opened:
+            makings = []
+            for name in names[first : first + _AT_ONCE]:
+                store = opened.enter_context(files.create(name))
+                makings.append(Making(store, node._path, node, view, told))
+            sinks = [making.sink for making in makings if isinstance(making.sink, TableSink)]
+            deal_out(state, fit, by, values, first, sinks)
+            for place, making in enumerate(makings, first):
+                of = (by, values.shown[place])
+                origin = _origin(node, view, 0, values.counts[place], of)
+                making.finish(f"split from {node._store.path}", origin)
+    return names
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Return names that differ also where a file system knows no upper case."""
+    seen: set[str] = set()
+    out = []
+    for name in names:
+        stem, dot, end = name.rpartition(".")
+        other, number = name, 2
+        while other.lower() in seen:
+            other, number = f"{stem}~{number}{dot}{end}", number + 1
+        seen.add(other.lower())
+        out.append(other)
+    return out
