@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kist.errors import ShapeError
 from kist.format import keys
+from kist.format.keystore import Counts
 from kist.format.node import NodeKind
 from kist.format.values import unpack_record
 from kist.model import directory
@@ -87,13 +89,23 @@ class Making:
         return self._txn()
 
     def _sink(self, txn: Transaction, view: View, told: Callable[[int], None] | None) -> Sink:
-        like = self._like
-        assert like._kind == NodeKind.TABLE
+        like, node = self._like, self._node
+        if like._kind == NodeKind.ARRAY:
+            from kist.model.arrays.state import array_state
+            from kist.model.parts.arraysink import ArraySink
+
+            state = array_state(view, like._id, like._path)
+            return ArraySink(txn, node, state.schema, state.shape, self._step, told)
+        if like._kind == NodeKind.KEYSTORE:
+            from kist.model.parts.keysink import KeySink
+
+            codec = Counts.unpack(view.get(keys.bounds(like._id))).codec
+            return KeySink(txn, node, codec, self._step, told)
         from kist.model.parts.tablesink import TableSink
         from kist.model.tables.stored.state import state_of
 
         schema = state_of(view, like._id, like._path).schema
-        return TableSink(txn, self._node, schema, self._step, told)
+        return TableSink(txn, node, schema, self._step, told)
 
     def add(self, node: Node, view: View, start: int, stop: int) -> None:
         """Take a part of a dataset as a view shows it."""
@@ -137,6 +149,15 @@ class Making:
 
 def length_of(node: Node, view: View) -> int:
     """Return the rows of a table, the length of the first axis, or the number of keys."""
+    if node._kind == NodeKind.KEYSTORE:
+        return Counts.unpack(view.get(keys.bounds(node._id))).n_keys
+    if node._kind == NodeKind.ARRAY:
+        from kist.model.arrays.state import array_state
+
+        shape = array_state(view, node._id, node._path).shape
+        if not shape:
+            raise ShapeError(f"{node._path!r} has no axes: there is no first one to cut")
+        return shape[0]
     from kist.model.tables.stored.state import state_of
 
     return state_of(view, node._id, node._path).n_rows

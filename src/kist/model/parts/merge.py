@@ -276,6 +276,9 @@ def _merge(
                 with made._write() as txn:
                     copy_beside(view, like._id, txn, made._id)
                 continue
+            if len(parts) == 1 and parts[0].kind == NodeKind.ARRAY:
+                store.copy(like, where)  # also one without axes
+                continue
             making = Making(store, where, like, view, told)
             making.add_whole(like, view)
             for part in parts[1:]:

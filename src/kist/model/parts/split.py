@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from kist.errors import NodeError
 from kist.format.node import NodeKind
 from kist.model.parts.files import NewFiles
-from kist.model.parts.making import Making
+from kist.model.parts.making import Making, length_of
 from kist.model.parts.origin import Origin
 from kist.model.parts.plan import positions
 
@@ -107,12 +107,32 @@ def split(
         names = [_named(pattern, f"{number:0{width}}") for number in range(1, len(cuts) + 1)]
         _check(files, names)
         told = _told(node, view, progress)
+        fill = _filler(node, view, cuts)
         for name, (start, stop) in zip(names, cuts, strict=True):
             with files.create(name) as store:
                 making = Making(store, node._path, node, view, told)
-                making.add(node, view, start, stop)
+                fill(making, start, stop)
                 making.finish(f"split from {node._store.path}", _origin(node, view, start, stop))
         return names
+
+
+def _filler(
+    node: Node, view: View, cuts: list[tuple[int, int]]
+) -> Callable[[Making, int, int], None]:
+    """Return what puts a part of a dataset into a new one."""
+    if node._kind != NodeKind.KEYSTORE:
+        return lambda making, start, stop: making.add(node, view, start, stop)
+    from kist.model.parts.keysink import KeySink, keys_at
+
+    # Looked for once: counting keys from the first one for each part would be quadratic.
+    edges = [start for start, _ in cuts] + [cuts[-1][1]]
+    places = dict(zip(edges, keys_at(view, node._id, edges), strict=True))
+
+    def fill(making: Making, start: int, stop: int) -> None:
+        if isinstance(making.sink, KeySink) and start < stop:
+            making.sink.add_entries(view, node._path, view.scan(places[start], places[stop]))
+
+    return fill
 
 
 @contextmanager
@@ -193,11 +213,22 @@ def _origin(
 
 
 def _cuts(node: Node, view: View, rows: Any, parts: Any, at: Any) -> list[tuple[int, int]]:
-    from kist.model.tables.stored.state import state_of
+    n = length_of(node, view)
+    edges: Sequence[int] | None = None
+    if node._kind == NodeKind.KEYSTORE:
+        if at is not None:
+            from kist.model.parts.keysink import key_places
 
-    state = state_of(view, node._id, node._path)
-    edges = state.layout.starts.tolist() if parts is not None else None
-    return positions(repr(node._path), state.n_rows, edges, rows=rows, parts=parts, at=at)
+            at = key_places(view, node._id, node._path, list(at))
+    elif node._kind == NodeKind.ARRAY:
+        from kist.model.arrays.state import array_state
+
+        edges = range(0, n, array_state(view, node._id, node._path).schema.chunks[0])
+    elif parts is not None:
+        from kist.model.tables.stored.state import state_of
+
+        edges = state_of(view, node._id, node._path).layout.starts.tolist()
+    return positions(repr(node._path), n, edges, rows=rows, parts=parts, at=at)
 
 
 def _by_column(

@@ -1,0 +1,160 @@
+"""A new array that is filled along its first axis: segments as bytes, the rest decoded.
+
+A segment is a slab of a chunk. It is copied wherever it fits into a chunk of the new array: always
+where parts meet at the edges of chunks, and for the small segments of arrays that grew by appends.
+Else the rows of the chunk are decoded, a box of values at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+from kist.errors import DTypeError, ShapeError, StaleHandleError
+from kist.format import keys
+from kist.format.array import ArraySchema, item_bytes
+from kist.format.values import unpack_record
+from kist.model.arrays.read import read
+from kist.model.arrays.state import ArrayState, array_state, new_array, put_bounds
+from kist.model.arrays.write import write
+from kist.model.extents import Extents
+from kist.model.indexing import Box
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction, View
+
+__all__ = ["ArraySink"]
+
+_BOX_BYTES: Final = 8 << 20
+"""Values that are decoded at once."""
+
+_RECORDS: Final = 20_000
+"""Records of a commit, about a kilobyte of memory each."""
+
+
+class ArraySink:
+    """A new array on its way; parameters as of `TableSink`, and the shape of the first part."""
+
+    def __init__(
+        self,
+        txn: Transaction,
+        node: int,
+        schema: ArraySchema,
+        shape: tuple[int, ...],
+        step: Callable[[], Transaction],
+        told: Callable[[int], None] | None = None,
+    ) -> None:
+        self._step = step
+        self._told = told
+        self._node = node
+        self._schema = schema
+        self._rest = shape[1:]
+        self._n = 0
+        if not shape:
+            raise ShapeError("an array without axes has no first axis to cut or to join along")
+        self._go_on(txn)
+        new_array(txn, node, "the new array", schema, (0, *self._rest))
+
+    def _go_on(self, txn: Transaction) -> None:
+        self._txn = txn
+        self._extents = Extents(txn, self._told)
+        self._n_records = 0
+
+    def add_part(self, view: View, node: int, path: str, start: int, stop: int) -> None:
+        """Take the rows start .. stop of an array.
+
+        Raises
+        ------
+        DTypeError, ShapeError
+            It has another dtype, or another shape beyond the first axis.
+        """
+        state = array_state(view, node, path)
+        if state.dtype != self._schema.dtype:
+            raise DTypeError(
+                f"{path!r} of {state.dtype} cannot follow an array of {self._schema.dtype}"
+            )
+        if state.shape[1:] != self._rest or not state.shape:
+            raise ShapeError(
+                f"{path!r} has shape {state.shape}, and the first part (n, "
+                f"{', '.join(map(str, self._rest))}): only the first axes may differ"
+            )
+        same = state.schema._replace(codec="") == self._schema._replace(codec="")
+        rows = self._schema.chunks[0]
+        at = start
+        while at < stop:
+            # Rows of one chunk of the old array.
+            end = min(stop, (at // state.schema.chunks[0] + 1) * state.schema.chunks[0])
+            if not (same and self._copied(state, at, end)):
+                self._extents.flush()
+                self._decode(state, at, end)
+            at = end
+            if self._n_records > _RECORDS:
+                self.finish()
+                self._go_on(self._step())
+        self._bound(rows)
+
+    def _bound(self, rows: int) -> None:
+        put_bounds(self._txn, self._node, (self._n, *self._rest))
+
+    def _copied(self, state: ArrayState, start: int, stop: int) -> bool:
+        """Copy what is stored of some rows of one chunk, if all of it fits as it is."""
+        rows = self._schema.chunks[0]
+        number = start // rows
+        low = keys.chunk(state.node, (number,))
+        found = []
+        for key, value in state.view.scan(low, keys.chunk(state.node, (number + 1,))):
+            index, segment = state.segment_of(key, value)
+            first = number * rows + segment.start
+            if first + segment.rows <= start or first >= stop:
+                continue
+            place, inside = divmod(self._n + first - start, rows)
+            if (
+                first < start
+                or first + segment.rows > stop
+                or inside + segment.record.stored[0] > rows
+            ):
+                return False
+            found.append((keys.segment(self._node, (place, *index[1:]), inside), value))
+        for key, value in found:
+            pointers, payload = unpack_record(value)
+            self._extents.add(state.view, key, payload, pointers)
+        self._n_records += len(found)
+        self._n += stop - start
+        return True
+
+    def _decode(self, state: ArrayState, start: int, stop: int) -> None:
+        shape = (self._n + stop - start, *self._rest)
+        put_bounds(self._txn, self._node, shape)
+        made = ArrayState(self._txn, self._node, state.path, self._schema, shape)
+        for corner, size in _boxes((stop - start, *self._rest), self._schema):
+            steps = (1,) * len(size)
+            values = read(state, Box((start + corner[0], *corner[1:]), size, steps))
+            write(self._txn, made, Box((self._n + corner[0], *corner[1:]), size, steps), values)
+            self._n_records += 1
+        self._n += stop - start
+
+    def finish(self) -> None:
+        """Write all that waits, and the shape."""
+        self._extents.flush()
+        put_bounds(self._txn, self._node, (self._n, *self._rest))
+
+    def resume(self) -> None:
+        """Nobody else adds rows."""
+        raise StaleHandleError("rows were added to an array that is being made")
+
+
+def _boxes(
+    shape: tuple[int, ...], schema: ArraySchema
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Yield (corner, size) of boxes that together are a shape, along the chunks."""
+    limit = max(1, _BOX_BYTES // item_bytes(schema.dtype))
+    size = list(shape)
+    for axis, chunk in enumerate(schema.chunks):
+        over = math.prod(size) / limit
+        if over > 1:
+            fewer = max(1, int(size[axis] / over))
+            size[axis] = min(size[axis], max(1, fewer // chunk) * chunk)
+    for corner in product(*(range(0, n, s) for n, s in zip(shape, size, strict=True))):
+        yield corner, tuple(min(s, n - c) for c, s, n in zip(corner, size, shape, strict=True))
