@@ -52,6 +52,7 @@ TREE: dict[str, tuple[type, ...]] = {
     "KistWarning": (UserWarning,),
     "PerformanceWarning": (errors.KistWarning,),
     "MountWarning": (errors.KistWarning,),
+    "WeakSecretWarning": (errors.KistWarning,),
     "DamageWarning": (errors.KistWarning,),
 }
 CLASSES = {

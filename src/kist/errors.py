@@ -28,6 +28,7 @@
 
     KistWarning
     ├── PerformanceWarning
+    ├── WeakSecretWarning
     ├── MountWarning        one writer at a time, and no reuse of space; or a system never tried
     └── DamageWarning
 
@@ -273,6 +274,10 @@ class KistWarning(UserWarning):
 
 class PerformanceWarning(KistWarning):
     """The same job can be done much faster another way."""
+
+
+class WeakSecretWarning(KistWarning):
+    """A passphrase that can be guessed."""
 
 
 class MountWarning(KistWarning):

@@ -1,0 +1,107 @@
+"""AES-256-GCM: a key under a key, a small text under a key, a body in units.
+
+Each key here seals once, or seals units that count their nonces. What may be used twice (secrets,
+data keys) is the input of `derive.expand` with a fresh salt, never a key of this module.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kist.crypto.hidden import Hidden
+from kist.extras import need
+
+__all__ = ["TAG_BYTES", "Units", "seal_once", "unseal_once"]
+
+TAG_BYTES: Final = 16
+_FIRST: Final = bytes(12)
+
+Buffer = bytes | bytearray | memoryview
+
+
+def _cipher(key: Hidden) -> Any:
+    aead = need("cryptography.hazmat.primitives.ciphers.aead", "crypto", "sealed data")
+    return aead.AESGCM(key.reveal())
+
+
+def seal_once(key: Hidden, plain: Hidden, associated: bytes) -> bytes:
+    """Seal a few bytes under a key that seals nothing else; 16 bytes longer."""
+    sealed: bytes = _cipher(key).encrypt(_FIRST, plain.reveal(), associated)
+    return sealed
+
+
+def unseal_once(key: Hidden, sealed: bytes, associated: bytes) -> Hidden | None:
+    """Return what `seal_once` sealed, None where the tag does not fit."""
+    cipher = _cipher(key)
+    if len(sealed) < TAG_BYTES:
+        return None
+    from cryptography.exceptions import InvalidTag
+
+    try:
+        return Hidden(cipher.decrypt(_FIRST, sealed, associated))
+    except InvalidTag:
+        return None
+
+
+class Units:
+    """Seals and unseals the units of one body; their nonces are their numbers.
+
+    Parameters
+    ----------
+    key : Hidden
+        Of this body alone.
+    associated : bytes
+        What each unit is bound to.
+    """
+
+    __slots__ = ("_associated", "_cipher")
+
+    def __init__(self, key: Hidden, associated: bytes) -> None:
+        self._cipher = _cipher(key)
+        self._associated = associated
+
+    def __repr__(self) -> str:
+        return "<units of a sealed body>"
+
+    def seal(self, step: int, plain: memoryview, out: memoryview) -> None:
+        """Write all units of a plaintext, cut every `step` bytes, to `out`."""
+        seal, associated = self._cipher.encrypt_into, self._associated
+        at = 0
+        for number in range(max(1, -(-len(plain) // step))):
+            piece = plain[number * step : (number + 1) * step]
+            end = at + len(piece) + TAG_BYTES
+            seal(number.to_bytes(12, "little"), piece, associated, out[at:end])
+            at = end
+
+    def unseal(self, step: int, first: int, sealed: memoryview, out: memoryview) -> int | None:
+        """Write the plaintext of neighbouring units to `out`.
+
+        Parameters
+        ----------
+        step : int
+            Plaintext bytes of each unit but the last of the body.
+        first : int
+            Number of the first of them.
+        sealed, out : memoryview
+            Where they stand, and as many bytes as they open to.
+
+        Returns
+        -------
+        int or None
+            The first unit whose tag does not fit; nothing of `out` may be used then.
+        """
+        from cryptography.exceptions import InvalidTag
+
+        unseal, associated = self._cipher.decrypt_into, self._associated
+        at = begin = 0
+        number = first
+        try:
+            while begin < len(sealed):
+                stop = min(at + step, len(out))
+                end = begin + stop - at + TAG_BYTES
+                nonce = number.to_bytes(12, "little")
+                unseal(nonce, sealed[begin:end], associated, out[at:stop])
+                at, begin, number = stop, end, number + 1
+        except InvalidTag:
+            return number
+        return None

@@ -1,0 +1,204 @@
+"""Sealed bodies: any bytes under a data key, in units that open alone.
+
+The one place where `kist.crypto` and the format meet, with `kist.engine.fieldkeys`, which gives the
+keys. Bodies do not know their place, so they are copied as bytes; what binds them is said in
+docs/design/0013-sealed-columns.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from kist.crypto.aead import TAG_BYTES, Units
+from kist.crypto.derive import SALT_BYTES, expand
+from kist.crypto.hidden import Hidden
+from kist.errors import CorruptDataError, TamperedDataError
+from kist.format.checksum import Buffer, sum64
+from kist.format.sealed import MAX_BODY, SealedHead, pack_sums, unpack_sealed_head
+
+__all__ = ["UNIT", "DataKey", "SealedBody", "open_head", "seal_body", "unseal_body", "verify_body"]
+
+UNIT: Final = 15
+"""Units of 32 KiB: a row opens two of them, and larger ones are hardly faster."""
+
+_BODY: Final = b"kist 1 body"
+
+
+class DataKey(NamedTuple):
+    """What the keys of bodies follow from.
+
+    Attributes
+    ----------
+    name : bytes
+        16 random bytes by which bodies name it.
+    key : Hidden
+        Never a key of a cipher.
+    """
+
+    name: bytes
+    key: Hidden
+
+
+def seal_body(key: DataKey, parts: Sequence[Buffer], unit: int = UNIT) -> tuple[bytes, bytearray]:
+    """Seal bytes as a body of a frame.
+
+    Parameters
+    ----------
+    key : DataKey
+        The key to seal under.
+    parts : sequence of bytes
+        The plaintext, one part behind the other.
+    unit : int
+        Binary logarithm of the bytes of a unit.
+
+    Returns
+    -------
+    head, units : bytes, bytearray
+        The verified head of the frame, and what follows it.
+
+    Raises
+    ------
+    ValueError
+        More than 64 GiB.
+    """
+    plain = memoryview(parts[0] if len(parts) == 1 else b"".join(parts)).cast("B")
+    if len(plain) >= MAX_BODY:
+        raise ValueError(f"a sealed body of {len(plain):,} bytes; at most {MAX_BODY - 1:,}")
+    # Fresh for each body and of the system: a counter would be repeated by a crash, by a copy of
+    # the file that was restored, by a fork.
+    salt = os.urandom(SALT_BYTES)
+    head = SealedHead(unit, len(plain), key.name, salt)
+    fixed = head.pack()
+    units = Units(expand(key.key, _BODY, salt), fixed)
+    out = bytearray(head.total - head.size)
+    view = memoryview(out)
+    units.seal(1 << unit, plain, view)
+    step = (1 << unit) + TAG_BYTES
+    return fixed + pack_sums([view[at : at + step] for at in range(0, len(view), step)]), out
+
+
+class SealedBody:
+    """A body whose head is verified: gives plaintext for sealed bytes.
+
+    Parameters
+    ----------
+    head : SealedHead
+        Its fixed part.
+    sums : tuple of int
+        Of its units.
+    key : Hidden
+        The data key that `head` names.
+    offset : int, optional
+        Where it stands, for messages.
+    """
+
+    __slots__ = ("_sums", "_units", "head", "offset")
+
+    def __init__(
+        self, head: SealedHead, sums: tuple[int, ...], key: Hidden, offset: int | None = None
+    ) -> None:
+        self.head = head
+        self.offset = offset
+        self._sums = sums
+        self._units = Units(expand(key, _BODY, head.salt), head.pack())
+
+    def units_of(self, start: int, length: int) -> tuple[int, int]:
+        """Return the first and the last unit with some bytes of the plaintext, at least one."""
+        return start >> self.head.unit, max(start, start + length - 1) >> self.head.unit
+
+    def unseal(self, first: int, last: int, sealed: Buffer) -> memoryview:
+        """Return the plaintext of neighbouring units.
+
+        Parameters
+        ----------
+        sealed : bytes
+            These units, as they stand in the file.
+
+        Raises
+        ------
+        CorruptDataError
+            The sum of a unit fails: damage.
+        TamperedDataError
+            The sum holds and the tag does not: somebody without the key wrote this.
+        """
+        head = self.head
+        step = 1 << head.unit
+        data = memoryview(sealed)
+        start, stop = head.span(first, last)
+        if len(data) != stop - start:
+            raise CorruptDataError(f"{self._where()} ends within a unit", offset=self.offset)
+        out = memoryview(bytearray(len(data) - TAG_BYTES * (last - first + 1)))
+        failed = self._units.unseal(step, first, data, out)
+        if failed is None:
+            return out
+        # The tag says more than the sum does, so the sum is asked only to tell one from the other.
+        begin, end = head.span(failed, failed)
+        which = f"{self._where()}: unit {failed} of {head.n_units}"
+        if sum64(data[begin - start : end - start]) != self._sums[failed]:
+            raise CorruptDataError(
+                f"{which} fails its checksum; 'kist check' lists all damage", offset=self.offset
+            )
+        raise TamperedDataError(
+            f"{which} is not what was sealed, and its checksum holds, so this is no accident: do"
+            " not trust the file"
+        )
+
+    def _where(self) -> str:
+        return "a sealed body" if self.offset is None else f"the sealed body at byte {self.offset}"
+
+
+def open_head(
+    data: Buffer, total: int, keys: dict[bytes, Hidden], offset: int | None = None
+) -> SealedBody:
+    """Return a body from its head.
+
+    Parameters
+    ----------
+    data : bytes
+        The head, verified against its pointer.
+    total : int
+        Bytes of the whole body.
+    keys : dict
+        Name -> data key.
+
+    Raises
+    ------
+    CorruptDataError
+        It is no head, or not of so many bytes.
+    TamperedDataError
+        It names a key that the field does not have: it comes from another one.
+    """
+    head, sums = unpack_sealed_head(data, total)
+    key = keys.get(head.key)
+    if key is None:
+        where = "" if offset is None else f" at byte {offset}"
+        raise TamperedDataError(
+            f"the sealed body{where} is under the key {head.key.hex()}, which this field does not"
+            " have: it belongs to another field or file"
+        )
+    return SealedBody(head, sums, key, offset)
+
+
+def unseal_body(data: Buffer, keys: dict[bytes, Hidden]) -> memoryview:
+    """Return the plaintext of a whole body; see `open_head` and `SealedBody.unseal`."""
+    body = open_head(data, len(data), keys)
+    return body.unseal(0, body.head.n_units - 1, memoryview(data)[body.head.size :])
+
+
+def verify_body(data: Buffer) -> SealedHead:
+    """Compare all units of a body with their sums; needs no key.
+
+    Raises
+    ------
+    CorruptDataError
+        One fails, or the head is none.
+    """
+    head, sums = unpack_sealed_head(data, len(data))
+    view = memoryview(data)
+    for number, expected in enumerate(sums):
+        start, stop = head.span(number, number)
+        if sum64(view[start:stop]) != expected:
+            raise CorruptDataError(f"unit {number} of {head.n_units} fails its checksum")
+    return head
