@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
+
+from kist._kernels.scratch import scratch
 from kist.engine import Frame
 from kist.errors import CorruptDataError
 from kist.format import keys
@@ -28,11 +31,13 @@ _FRAME_TYPES: Final = {
     b"U": FRAME_ROWS,
 }
 
-RUN_BYTES: Final = 8 << 20
+RUN_BYTES: Final = 3 << 20
 """Extents wait until they are so many bytes, to be written with one call. More makes copying a
 large table no faster, and takes memory."""
 
-_READ_RUN: Final = 4 << 20
+_BYTE: Final[np.dtype[Any]] = np.dtype(np.uint8)
+
+_READ_RUN: Final = 2 << 20
 _READ_GAP: Final = 16 << 10
 """Extents this near to each other are read with one call, what lies between them too."""
 
@@ -90,11 +95,20 @@ class Extents:
         self._waiting, self._size = [], 0
         if not waiting:
             return
+        runs = [
+            (view, run)
+            for view in {id(entry.view): entry.view for entry in waiting}.values()
+            for run in _runs(view, waiting)
+        ]
+        # Memory of this thread that is used again and again: touching fresh memory takes longer
+        # than reading from the file system's cache into it.
+        total = sum(_length(run) for _, run in runs)
+        room = memoryview(scratch("extents", total, _BYTE).data)
         bodies: dict[tuple[int, int], memoryview] = {}
-        for view in {id(entry.view): entry.view for entry in waiting}.values():
-            of_view = [p for entry in waiting if entry.view is view for p in entry.pointers]
-            for pointer, body in _bodies(view, of_view):
-                bodies[id(view), pointer.offset] = body
+        for view, run in runs:
+            length = _length(run)
+            bodies |= _read(view, run, room[:length])
+            room = room[length:]
         frames = []
         for view, key, _, pointers in waiting:
             frames += [frame_of(view, key, p, bodies[id(view), p.offset]) for p in pointers]
@@ -109,8 +123,9 @@ class Extents:
             self._told(size)
 
 
-def _bodies(view: View, pointers: list[Pointer]) -> Iterator[tuple[Pointer, memoryview]]:
-    """Yield the bodies of extents, neighbours read together."""
+def _runs(view: View, waiting: list[_Waiting]) -> list[list[Pointer]]:
+    """Return the extents of a view that wait, neighbours together."""
+    pointers = [p for entry in waiting if entry.view is view for p in entry.pointers]
     runs: list[list[Pointer]] = []
     end = 0
     for pointer in sorted(pointers, key=lambda p: p.offset):
@@ -122,20 +137,28 @@ def _bodies(view: View, pointers: list[Pointer]) -> Iterator[tuple[Pointer, memo
         else:
             runs.append([pointer])
         end = stop
-    for run in runs:
-        begin, last = run[0].offset, run[-1]
-        length = last.offset + FRAME.size + last.length - begin
-        data = memoryview(view.reader.backend.read(begin, length))
-        for pointer in run:
-            at = pointer.offset + FRAME.size - begin
-            body = data[at : at + pointer.length]
-            if len(body) != pointer.length:
-                raise CorruptDataError(
-                    f"byte {pointer.offset}: the file ends within a frame of {pointer.length} "
-                    "bytes; 'kist check' lists all damage",
-                    offset=pointer.offset,
-                )
-            yield pointer, body
+    return runs
+
+
+def _length(run: list[Pointer]) -> int:
+    return run[-1].offset + FRAME.size + run[-1].length - run[0].offset
+
+
+def _read(view: View, run: list[Pointer], room: memoryview) -> dict[tuple[int, int], memoryview]:
+    """Return the bodies of neighbouring extents, read into `room`."""
+    begin = run[0].offset
+    n = view.reader.backend.read_into(begin, room)
+    bodies = {}
+    for pointer in run:
+        at = pointer.offset + FRAME.size - begin
+        if at + pointer.length > n:
+            raise CorruptDataError(
+                f"byte {pointer.offset}: the file ends within a frame of {pointer.length} "
+                "bytes; 'kist check' lists all damage",
+                offset=pointer.offset,
+            )
+        bodies[id(view), pointer.offset] = room[at : at + pointer.length]
+    return bodies
 
 
 def frame_of(view: View, key: bytes, pointer: Pointer, body: memoryview) -> Frame:
@@ -170,8 +193,9 @@ def frame_of(view: View, key: bytes, pointer: Pointer, body: memoryview) -> Fram
         return Frame(frame_type, node, column, row, head, (rest,))
     # A damaged sector must not get a place in a second dataset: verified here as for reading.
     page = unpack_page_head(bytes(head), pointer.length)
+    stop = 0
     for sector, expected in enumerate(page.sums):
-        start, stop = page.sector_span(sector)
+        start, stop = stop, page.ends[min((sector + 1) * page.sector_blocks, len(page.ends)) - 1]
         if sum64(rest[start:stop]) != expected:
             at = pointer.offset + page.size + start
             raise CorruptDataError(f"byte {at}: the checksum of a sector does not match", offset=at)
