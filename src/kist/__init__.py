@@ -85,10 +85,10 @@ __version__ = "0.1.0"
 # Where the names live that are neither errors nor modules of the package.
 _HOMES = {
     "Array": "kist.model.arrays.array",
-    "Column": "kist.model.tables.table",
+    "Column": "kist.model.tables.column",
     "Group": "kist.model.group",
     "KeyStore": "kist.model.keystores.keystore",
-    "Row": "kist.model.tables.selection",
+    "Row": "kist.model.tables.row",
     "SalvageReport": "kist.model.salvage.report",
     "Selection": "kist.model.tables.selection",
     "Shelf": "kist.model.shelf",
@@ -173,8 +173,10 @@ if TYPE_CHECKING:
     from kist.model.salvage.run import salvage
     from kist.model.shelf import Shelf, shelf
     from kist.model.store import Store, open
-    from kist.model.tables.selection import Row, Selection
-    from kist.model.tables.table import Column, Table
+    from kist.model.tables.column import Column
+    from kist.model.tables.row import Row
+    from kist.model.tables.selection import Selection
+    from kist.model.tables.table import Table
     from kist.query import expr
 else:
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def with_slot(**changed: Any) -> bytes:
     engine = small_store()
     newest = max((s for s in engine.slots if s), key=lambda s: s.checkpoint)
     data = content(engine)
-    block = replace(newest, **changed).pack(engine.uuid)
+    block = newest._replace(**changed).pack(engine.uuid)
     place = layout.SLOT_OFFSETS[engine.slots.index(newest)]
     data[place : place + len(block)] = block
     return bytes(data)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,7 +84,7 @@ def test_what_is_no_store_is_named() -> None:
 def test_a_store_of_the_future_is_refused() -> None:
     for changed in ({"features_read": 1}, {"features_read": 1 << 63}):
         with pytest.raises(UnsupportedVersionError, match="features"):
-            unpack_super(head(replace(Super(UUID, 1), **changed)), "p")
+            unpack_super(head(Super(UUID, 1)._replace(**changed)), "p")
     data = bytearray(head(Super(UUID, 1)))
     data[8:10] = (2).to_bytes(2, "little")
     assert unpack_super(bytes(data), "p") == Super(UUID, 1)  # the other copy knows better
@@ -109,7 +107,7 @@ def test_a_store_of_the_future_is_refused() -> None:
 )
 def test_an_impossible_geometry_is_damage(changed: dict[str, int]) -> None:
     with pytest.raises(CorruptDataError, match="geometry"):
-        unpack_super(head(replace(Super(UUID, 1), **changed)), "p")
+        unpack_super(head(Super(UUID, 1)._replace(**changed)), "p")
 
 
 def test_two_damaged_supers_are_damage() -> None:
@@ -136,7 +134,7 @@ def test_a_slot_comes_back_or_is_none(slot: Slot, at: int) -> None:
 @pytest.mark.parametrize("field", ["checkpoint", "commit", "position", "end", "next_node"])
 def test_a_slot_that_names_the_impossible_is_none(field: str) -> None:
     slot = Slot(1, 1, 1, layout.RING_OFFSET, layout.DATA_OFFSET, 2, None, bytes(16))
-    assert unpack_slot(replace(slot, **{field: 2**64 - 1}).pack(UUID), UUID) is None
+    assert unpack_slot(slot._replace(**{field: 2**64 - 1}).pack(UUID), UUID) is None
 
 
 # Frames

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -115,7 +114,7 @@ def with_super(path: Path, **changes: int) -> None:
     """Write both supers with other contents and right sums."""
     data = bytearray(path.read_bytes())
     found = superblock.unpack_super(bytes(data[: layout.HEAD_BYTES]), "")
-    packed = dataclasses.replace(found, **changes).pack()
+    packed = found._replace(**changes).pack()
     for at in (layout.SUPER_OFFSET, layout.SUPER_COPY_OFFSET):
         data[at : at + len(packed)] = packed
     path.write_bytes(bytes(data))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,8 +212,7 @@ class Blosc2:
         return "+".join([text, *names]) + (f"({level})" if level != 1 else "")
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedBlosc2:
+class LoadedBlosc2(NamedTuple):
     """What the chunks of a page must be."""
 
     params: BloscParams

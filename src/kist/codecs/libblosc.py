@@ -14,8 +14,7 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,9 @@ from kist.codecs.bloscchunk import (
 )
 from kist.codecs.stage import Block
 from kist.errors import CodecError, PerformanceWarning
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Blosc2 lets them overrule its arguments (blosc2.h, blosc2_create_cctx). Taking them out of the
 # environment for a moment would not be safe beside other threads.
@@ -304,6 +306,8 @@ def works(backend: Backend) -> bool:
 
 
 def _libraries() -> list[Path]:
+    from pathlib import Path  # 2 ms
+
     spec = importlib.util.find_spec("blosc2")  # finds the package without importing it
     found: list[Path] = []
     for folder in (spec.submodule_search_locations or ()) if spec else ():

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kist._kernels.scratch import scratch
-from kist.codecs.choose import choose, fallback_of
-from kist.codecs.constant import require_empty
-from kist.codecs.recipe import MAX_STEPS, Recipe
 from kist.codecs.registry import PLAIN, codec, encoding
 from kist.codecs.stage import (
+    MAX_STEPS,
     Block,
     Encoded,
     LoadedCodec,
@@ -31,16 +29,16 @@ from kist.codecs.stage import (
     Span,
     Stage,
 )
-from kist.codecs.steps import constant, run_codec, run_encodings
 from kist.codecs.values import form_of, store, target_of, to_form
 from kist.errors import CodecError
+
+if TYPE_CHECKING:
+    from kist.codecs.recipe import Recipe
 
 __all__ = [
     "BLOCK_VALUES",
     "Encoded",
-    "Recipe",
     "Stage",
-    "choose",
     "decode",
     "encode",
 ]
@@ -81,6 +79,10 @@ def encode(values: NDArray[Any], recipe: Recipe, *, block_values: int = BLOCK_VA
 def _encode(
     form: NDArray[Any], recipe: Recipe, block_values: int, *, may_choose: bool
 ) -> tuple[list[Stage], list[Block]]:
+    # Reading needs none of it.
+    from kist.codecs.choose import choose, fallback_of
+    from kist.codecs.steps import constant, run_codec, run_encodings
+
     last, fallback = recipe.steps[-1], fallback_of(recipe.preset)
     if not form.size or not form.itemsize or recipe.steps == ((PLAIN,),):
         stage, blocks = run_codec(form, (PLAIN,), fallback, block_values)
@@ -145,6 +147,8 @@ def decode(
     if not out.size:
         return
     if not form.itemsize:
+        from kist.codecs.constant import require_empty
+
         require_empty(blocks, str(dtype))
         return
     target = target_of(out)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +35,7 @@ class Plain:
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedPlain:
+class LoadedPlain(NamedTuple):
     """Values of a block."""
 
     block_values: int

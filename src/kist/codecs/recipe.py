@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from kist._kernels.decimals import MAX_EXPONENT
 from kist.codecs.delta import MAX_ORDER
 from kist.codecs.registry import CODECS, ENCODINGS
+from kist.codecs.stage import MAX_STEPS
 from kist.errors import CodecError
 
 _HEAD = struct.Struct("<BB")
 _STEP = struct.Struct("<HB")
 _OPTION = struct.Struct("<Q")
-
-MAX_STEPS = 8
 
 # Numbers of options that each stage takes, at least and at most.
 _OPTIONS = {1: (0, 0), 2: (0, 0), 3: (0, 0), 4: (0, 1), 5: (1, 1), 6: (0, 0), 7: (2, 2)}

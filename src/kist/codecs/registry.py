@@ -2,41 +2,76 @@
 
 from __future__ import annotations
 
-from kist.codecs.blosc import Blosc2
-from kist.codecs.constant import Constant
-from kist.codecs.decimals import Decimals
-from kist.codecs.delta import Delta
-from kist.codecs.dictionary import Dictionary
-from kist.codecs.pco import Pcodec
-from kist.codecs.plain import Plain
-from kist.codecs.reference import Reference
-from kist.codecs.runs import Runs
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Final, Generic, TypeVar
+
 from kist.codecs.stage import Codec, Encoding
-from kist.codecs.strings import StringDictionary, Strings
-from kist.codecs.zigzag import Zigzag
 from kist.errors import UnknownCodecError
 
-CONSTANT = Constant.id
-RUNS = Runs.id
-DICTIONARY = Dictionary.id
-REFERENCE = Reference.id
-DELTA = Delta.id
-ZIGZAG = Zigzag.id
-DECIMAL = Decimals.id
-PLAIN = Plain.id
-BLOSC2 = Blosc2.id
-PCODEC = Pcodec.id
-STRINGS = Strings.id
-STRING_DICTIONARY = StringDictionary.id
+S = TypeVar("S", Codec, Encoding)
 
-ENCODINGS: dict[int, Encoding] = {
-    e.id: e for e in (Dictionary(), Reference(), Delta(), Zigzag(), Decimals(), StringDictionary())
-}
+CONSTANT: Final = 1
+RUNS: Final = 2
+DICTIONARY: Final = 3
+REFERENCE: Final = 4
+DELTA: Final = 5
+ZIGZAG: Final = 6
+DECIMAL: Final = 7
+PLAIN: Final = 16
+BLOSC2: Final = 17
+PCODEC: Final = 18
+STRINGS: Final = 19
+STRING_DICTIONARY: Final = 20
+
+
+class _Stages(Mapping[int, S], Generic[S]):
+    """Stages by id. Each is loaded when it is first met: few pages need more than two of them."""
+
+    def __init__(self, homes: dict[int, tuple[str, str]]) -> None:
+        self._homes = homes
+        self._loaded: dict[int, S] = {}
+
+    def __getitem__(self, number: int) -> S:
+        found = self._loaded.get(number)
+        if found is None:
+            module, name = self._homes[number]
+            found = getattr(import_module(f"kist.codecs.{module}"), name)()
+            self._loaded[number] = found
+        return found
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._homes
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._homes)
+
+    def __len__(self) -> int:
+        return len(self._homes)
+
+
+ENCODINGS: Mapping[int, Encoding] = _Stages(
+    {
+        DICTIONARY: ("dictionary", "Dictionary"),
+        REFERENCE: ("reference", "Reference"),
+        DELTA: ("delta", "Delta"),
+        ZIGZAG: ("zigzag", "Zigzag"),
+        DECIMAL: ("decimals", "Decimals"),
+        STRING_DICTIONARY: ("strings", "StringDictionary"),
+    }
+)
 """Array -> array stages."""
 
-CODECS: dict[int, Codec] = {
-    c.id: c for c in (Constant(), Runs(), Plain(), Blosc2(), Pcodec(), Strings())
-}
+CODECS: Mapping[int, Codec] = _Stages(
+    {
+        CONSTANT: ("constant", "Constant"),
+        RUNS: ("runs", "Runs"),
+        PLAIN: ("plain", "Plain"),
+        BLOSC2: ("blosc", "Blosc2"),
+        PCODEC: ("pco", "Pcodec"),
+        STRINGS: ("strings", "Strings"),
+    }
+)
 """Stages that end a pipeline."""
 
 

@@ -10,8 +10,7 @@ narrower ones. Inside a group the columns keep their order. What has no numeric 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -30,8 +29,7 @@ GROUPS: Final = ("f8", "i8", "f4", "i4", "u4", "i2", "u2", "i1", "u1")
 columns whose neighbours are alike stand together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """All words of one type: rows ``start`` to ``stop`` of the matrix."""
 
     dtype: np.dtype[Any]
@@ -43,22 +41,20 @@ class Group:
     """Number of float columns before it, -1 for integers."""
 
 
-@dataclass(frozen=True, slots=True)
-class WordLeaf:
+class WordLeaf(NamedTuple):
     """A leaf kept as words: rows ``start`` to ``stop`` of the matrix, in group ``group``."""
 
-    index: int
+    number: int
     offset: int
     group: int
     start: int
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class BytesLeaf:
+class BytesLeaf(NamedTuple):
     """A leaf kept as bytes: ``n_items`` items of ``width`` bytes a row, in planes of bytes."""
 
-    index: int
+    number: int
     offset: int
     width: int
     n_items: int
@@ -70,8 +66,7 @@ class BytesLeaf:
         return self.width * self.n_items
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Neighbouring words of a packed row that are neighbours in the matrix as well."""
 
     dtype: np.dtype[Any]
@@ -81,8 +76,7 @@ class Run:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class RowPlan:
+class RowPlan(NamedTuple):
     """The plan of one list of leaves.
 
     Attributes
@@ -234,7 +228,7 @@ def _runs(
     for leaf in leaves:
         if isinstance(leaf, BytesLeaf):
             continue
-        swapped = _is_swapped(dtypes[leaf.index])
+        swapped = _is_swapped(dtypes[leaf.number])
         dtype = groups[leaf.group].dtype.newbyteorder(">" if swapped else "<")
         run = Run(dtype, leaf.offset, leaf.group, leaf.start, leaf.stop)
         if runs:
@@ -265,4 +259,4 @@ def _with_gather(plan: RowPlan, dtypes: Sequence[np.dtype[Any]], words_end: int)
         places[at : at + size] = source
         scatter[source] = np.arange(at, at + size)
     gather = places[: -(-words_end // 8) * 8].copy()
-    return replace(plan, gather=gather, scatter=scatter)
+    return plan._replace(gather=gather, scatter=scatter)

@@ -295,7 +295,7 @@ class RowsCodec:
         if wanted and parts.n_rows < FEW_ROWS and self._plan.scatter is not None:
             # All columns at once take fewer NumPy calls than a handful one by one.
             records = self._rows(parts, self.dtype)
-            return [records[f"f{leaf.index}"].copy() for leaf in leaves]
+            return [records[f"f{leaf.number}"].copy() for leaf in leaves]
         rows = None
         if which is not None and wanted:
             rows = np.concatenate([np.arange(leaf.start, leaf.stop) for leaf in wanted])
@@ -306,14 +306,14 @@ class RowsCodec:
             for leaf in wanted:
                 if rows is None:
                     at = leaf.start
-                columns[leaf.index] = self._column(
+                columns[leaf.number] = self._column(
                     parts, leaf, words[at:][: leaf.stop - leaf.start]
                 )
                 at += leaf.stop - leaf.start
-        shorter = {leaf.index for leaf in leaves if isinstance(leaf, BytesLeaf)}
+        shorter = {leaf.number for leaf in leaves if isinstance(leaf, BytesLeaf)}
         for other, cut in self._bytes(parts, shorter):
-            columns[other.index] = self._shaped(cut, other.index)
-        return [columns[leaf.index] for leaf in leaves]
+            columns[other.number] = self._shaped(cut, other.number)
+        return [columns[leaf.number] for leaf in leaves]
 
     def n_rows(self, data: bytes) -> int:
         """Return the number of rows of a batch, from its header."""
@@ -322,9 +322,9 @@ class RowsCodec:
     def _column(self, parts: Parts, leaf: WordLeaf, words: Array) -> Array:
         group = self._plan.groups[leaf.group]
         values = self._group_values(parts, group, words, leaf.start - group.start)
-        swapped = self._dtypes[leaf.index].str[0] == ">"
+        swapped = self._dtypes[leaf.number].str[0] == ">"
         target = group.dtype.newbyteorder(">" if swapped else "<")
-        return self._shaped(np.ascontiguousarray(values.T, target), leaf.index)
+        return self._shaped(np.ascontiguousarray(values.T, target), leaf.number)
 
     def _shaped(self, values: Array, index: int) -> Array:
         """Return contiguous rows of words or bytes as an array of the leaf's dtype."""
@@ -355,7 +355,7 @@ class RowsCodec:
         at = 0
         for leaf in self._plan.bytes_leaves:
             size = leaf.nbytes * parts.n_rows
-            if wanted is None or leaf.index in wanted:
+            if wanted is None or leaf.number in wanted:
                 planes = parts.rest[at : at + size].reshape(leaf.width, -1)
                 yield leaf, byte_planes(planes).reshape(parts.n_rows, leaf.nbytes)
             at += size

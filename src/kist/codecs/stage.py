@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+MAX_STEPS: Final = 8
+"""Most stages of a page."""
 
 Block = bytes | memoryview
 Options = tuple[int, ...]
@@ -37,16 +39,14 @@ class StoredBlocks(list[Block]):
         return 1088 + 4 * n_blocks
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """One stage of a page: a frozen id, and parameters in little-endian field tables."""
 
     id: int
     params: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A page in stored form.
 
     Attributes
@@ -71,8 +71,7 @@ class Encoded:
         return sum(len(s.params) for s in self.stages) + sum(map(len, self.blocks))
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """Values in a page, and in every block of it but the last."""
 
     n_values: int
@@ -84,14 +83,16 @@ class Shape:
         return -(-self.n_values // self.block_values)
 
 
-@dataclass(frozen=True, slots=True)
 class Span:
     """Consecutive blocks of a page, and the values ``start .. stop`` of it that they hold."""
 
-    first_block: int
-    n_blocks: int
-    start: int
-    stop: int
+    __slots__ = ("first_block", "n_blocks", "start", "stop")
+
+    def __init__(self, first_block: int, n_blocks: int, start: int, stop: int) -> None:
+        self.first_block = first_block
+        self.n_blocks = n_blocks
+        self.start = start
+        self.stop = stop
 
     @property
     def size(self) -> int:
@@ -108,15 +109,26 @@ class Span:
         yield self, slice(None)
 
 
-@dataclass(frozen=True, slots=True)
 class Scattered(Span):
     """Ascending blocks of a page that do not follow each other; `size` values altogether.
 
     `start` and `stop` are those of the first and the last block.
     """
 
-    numbers: NDArray[np.int64]
-    block_values: int
+    __slots__ = ("block_values", "numbers")
+
+    def __init__(
+        self,
+        first_block: int,
+        n_blocks: int,
+        start: int,
+        stop: int,
+        numbers: NDArray[np.int64],
+        block_values: int,
+    ) -> None:
+        super().__init__(first_block, n_blocks, start, stop)
+        self.numbers = numbers
+        self.block_values = block_values
 
     @property
     def size(self) -> int:

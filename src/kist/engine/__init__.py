@@ -18,12 +18,32 @@ Low to high:
 
 from __future__ import annotations
 
-from kist.engine.engine import Durability, Engine
-from kist.engine.history import CommitInfo
-from kist.engine.transaction import Frame, Transaction
-from kist.engine.upkeep import Pin, Problem, Usage
-from kist.engine.view import Snapshot, View
-from kist.format.values import Pointer
+from typing import TYPE_CHECKING
+
+from kist.lazy import lazily
+
+if TYPE_CHECKING:
+    from kist.engine.engine import Durability, Engine
+    from kist.engine.history import CommitInfo
+    from kist.engine.transaction import Frame, Transaction
+    from kist.engine.upkeep import Pin, Problem, Usage
+    from kist.engine.view import Snapshot, View
+    from kist.format.values import Pointer
+else:
+    __getattr__ = lazily(
+        __name__,
+        CommitInfo="history",
+        Durability="engine",
+        Engine="engine",
+        Frame="transaction",
+        Pin="upkeep",
+        Pointer="view",
+        Problem="upkeep",
+        Snapshot="view",
+        Transaction="transaction",
+        Usage="upkeep",
+        View="view",
+    )
 
 __all__ = [
     "CommitInfo",

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from kist.engine import history
 from kist.engine.overlay import Overlay
-from kist.engine.recovery import Chain, space_of
+from kist.engine.recovery import Chain
 from kist.engine.rootcommit import write_tree
-from kist.engine.space import Space
+from kist.engine.space import Space, space_of
 from kist.engine.view import Reader, Snapshot, State, View
 from kist.errors import (
     CorruptDataError,
@@ -226,7 +226,7 @@ def _moved(reader: Reader, pointer: Pointer, place: int) -> bytes:
             f"byte {pointer.offset}: this frame is damaged; 'kist check' lists all damage",
             offset=pointer.offset,
         )
-    whole = replace(header, offset=place).pack() + data[FRAME.size :]
+    whole = header._replace(offset=place).pack() + data[FRAME.size :]
     return whole.ljust(pointer.extent[1], b"\0")
 
 

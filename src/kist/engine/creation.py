@@ -10,7 +10,6 @@ from kist.format import layout, superblock
 from kist.format.superblock import Slot, Super
 from kist.storage import FileBackend
 from kist.storage.base import StorageBackend
-from kist.storage.memory import MemoryBackend
 
 MODES = ("r", "r+", "a", "w", "x")
 
@@ -79,6 +78,8 @@ def open_path(
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}, not {mode!r}")
     if path == ":memory:":
+        from kist.storage.memory import MemoryBackend
+
         memory = MemoryBackend()
         create(memory)
         return memory, False

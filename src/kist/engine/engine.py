@@ -9,19 +9,14 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from kist.engine import backup, creation, history, recovery, upkeep
+from kist.engine import creation, history, recovery
 from kist.engine.glance import Glance
-from kist.engine.history import CommitInfo
 from kist.engine.interrupts import hold_interrupts, persistently
 from kist.engine.pins import Pins
 from kist.engine.recovery import Chain, Ring, oldest_commit
-from kist.engine.space import Space
-from kist.engine.transaction import Maintain, Transaction
-from kist.engine.upkeep import Problem, Progress, Usage
 from kist.engine.view import ClosedEngine, Reader, Snapshot, State, View
-from kist.engine.writer import Writer
 from kist.errors import (
     CorruptDataError,
     DamageWarning,
@@ -36,6 +31,13 @@ from kist.format import keys, layout, superblock
 from kist.format.superblock import Slot, Super
 from kist.format.values import KeptVersion
 from kist.storage.base import StorageBackend
+
+if TYPE_CHECKING:
+    from kist.engine.history import CommitInfo
+    from kist.engine.space import Space
+    from kist.engine.transaction import Maintain, Transaction
+    from kist.engine.upkeep import Problem, Progress, Usage
+    from kist.engine.writer import Writer
 
 Durability = Literal["full", "relaxed", "none"]
 DURABILITIES = ("full", "relaxed", "none")
@@ -100,7 +102,11 @@ class Engine:
         self._lock = self.publishing = threading.RLock()
         self._pins = Pins(backend)
         self._inherited = False
-        self._writer = Writer(self)
+        if writable:
+            # What writes is loaded by those who write.
+            from kist.engine.writer import Writer
+
+            self._writer: Writer = Writer(self)
         self._writing = False
         self._transaction: Transaction | None = None
         self._newest: Snapshot | None = None
@@ -375,7 +381,7 @@ class Engine:
                 with hold_interrupts():
                     self._writer.checkpoint()
                     self._writer.take_over()  # what is free may have to be read afresh
-            transaction = self._transaction = Transaction(self, self.reader, self.state)
+            transaction = self._transaction = self._writer.transaction()
             if self._empty_first:
                 for start, stop in _EVERYTHING:
                     transaction.delete_range(start, stop)
@@ -505,10 +511,14 @@ class Engine:
 
     def usage(self) -> Usage:
         """Bytes in use, free and waiting, and who pins what."""
+        from kist.engine import upkeep
+
         return upkeep.usage(self)
 
     def check(self, progress: Progress | None = None) -> list[Problem]:
         """Read and verify everything; lists all damage."""
+        from kist.engine import upkeep
+
         return upkeep.check(self, progress)
 
     def compact(self, progress: Progress | None = None) -> int:
@@ -518,6 +528,8 @@ class Engine:
                 f"{self.path}: a file on a network mount only grows, because readers on other "
                 "machines may need what is moved; backup(compact=True) makes a small copy"
             )
+        from kist.engine import upkeep
+
         return upkeep.compact(self, progress)
 
     def backup(
@@ -530,6 +542,8 @@ class Engine:
         progress: Progress | None = None,
     ) -> int:
         """Copy a commit to a file of its own; returns its bytes. See `kist.engine.backup`."""
+        from kist.engine import backup
+
         return backup.backup(
             self,
             target,

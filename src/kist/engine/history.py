@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from kist.engine import recovery
 from kist.engine.overlay import Overlay
 from kist.engine.recovery import Chain
-from kist.engine.rootcommit import write_side_tree
-from kist.engine.transaction import Transaction
 from kist.engine.view import State, View
 from kist.errors import CorruptDataError, SnapshotExpiredError
 from kist.format import keys, layout
@@ -16,6 +14,7 @@ from kist.format.values import KeptVersion, pack_record, unpack_record
 
 if TYPE_CHECKING:
     from kist.engine.engine import Engine
+    from kist.engine.transaction import Transaction
 
 
 class CommitInfo(NamedTuple):
@@ -150,6 +149,8 @@ def _keep(engine: Engine, txn: Transaction, commit: int) -> KeptVersion:
     state = state_of(engine, commit)
     root = state.root
     if state.overlay:
+        from kist.engine.rootcommit import write_side_tree
+
         root, lives = write_side_tree(
             engine.reader, state, txn.allocate, txn.write_run, engine.uuid
         )

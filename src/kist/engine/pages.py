@@ -1,4 +1,4 @@
-"""Column pages: encode and frame them, read them whole, in part, or many at once.
+"""Column pages: read whole, in part, or many at once. `page_write` makes them.
 
 The one place where codecs, checksums, frames and the file meet. Reads verify every byte before
 a decoder sees it: the head against the pointer, each sector against the head.
@@ -13,19 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from kist._kernels.scratch import scratch
-from kist.codecs.dictionary import Dictionary
-from kist.codecs.pipeline import decode, encode
-from kist.codecs.recipe import Recipe
+from kist.codecs.pipeline import decode
 from kist.codecs.registry import DICTIONARY, PLAIN
 from kist.codecs.stage import Shape, Stage
-from kist.codecs.stringpages import decode_strings, encode_strings
 from kist.codecs.values import form_of, is_stored_order
 from kist.engine.parallel import run
 from kist.engine.view import View
 from kist.errors import CodecError, CorruptDataError
-from kist.format.checksum import Buffer, sum64
+from kist.format.checksum import sum64
 from kist.format.layout import FRAME
-from kist.format.page import MAX_HEAD, PageHead, pack_page_head, unpack_page_head
+from kist.format.page import MAX_HEAD, PageHead, unpack_page_head
 from kist.format.values import Pointer, extent_length
 
 Array = npt.NDArray[np.generic]
@@ -41,35 +38,6 @@ MAX_BLOCK_BYTES = 64 << 20
 a hostile file a few bytes may stand for as many values as they like."""
 _CACHED_HEADS = 4096
 _heads: OrderedDict[bytes, tuple[PageHead, tuple[Stage, ...]]] = OrderedDict()
-
-
-def build_page(
-    values: Array, recipe: Recipe, *, block_values: int = 8192, aligned: bool = False
-) -> tuple[bytes, list[Buffer]]:
-    """Encode values as the head and the stored blocks of a page.
-
-    Parameters
-    ----------
-    values : ndarray, 1-d
-        Values of one leaf column.
-    recipe : Recipe
-        From `kist.codecs.choose`; for `StringDType` from `kist.codecs.stringpages`.
-    block_values : int
-        Values of a block, which decodes alone; blocks of long strings hold fewer.
-    aligned : bool
-        Whether the blocks shall stand at a multiple of 64 in the file.
-
-    Raises
-    ------
-    CodecError
-        The values do not fit the recipe, e.g. floats that are no decimals.
-    """
-    encoding = encode_strings if values.dtype.kind == "T" else encode
-    encoded = encoding(values, recipe, block_values=block_values)
-    stages = [(s.id, s.params) for s in encoded.stages]
-    blocks: list[Buffer] = list(encoded.blocks)
-    head = pack_page_head(stages, encoded.n_values, encoded.block_values, blocks, aligned=aligned)
-    return head, blocks
 
 
 def page_head(view: View, pointer: Pointer) -> PageHead:
@@ -154,6 +122,8 @@ def read_numbered(
     CorruptDataError
         The page fails a checksum or does not decode.
     """
+    from kist.codecs.dictionary import Dictionary
+
     head, stages = load_head(view, pointer)
     check_size(pointer, head, n_values)
     if len(stages) < 2 or stages[0].id != DICTIONARY or not n_values:
@@ -241,6 +211,8 @@ def _decode_verified(
     whole = (low, high) == (start, start + len(out))
     try:
         if out.dtype.kind == "T":
+            from kist.codecs.stringpages import decode_strings
+
             wanted = slice(start - low, start - low + len(out))
             decode_strings(stages, head.n_values, size, first, blocks, out, wanted)
             return
@@ -487,6 +459,8 @@ def _take_strings(
     blocks: npt.NDArray[np.int64],
 ) -> None:
     """Make the strings at some positions, and no others of their blocks."""
+    from kist.codecs.stringpages import decode_strings
+
     head, stages = load_head(view, pointer)
     cuts = (np.flatnonzero(np.diff(blocks) > 1) + 1).tolist()
     for a, b in zip([0, *cuts], [*cuts, len(positions)], strict=True):

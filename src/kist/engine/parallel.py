@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kist import options
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -61,6 +63,8 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _executor(threads: int) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # 5 ms, with the logging that it loads
+
     global _pool, _pool_key
     key = (os.getpid(), threads)  # a forked child has none of its parent's threads
     with _lock:

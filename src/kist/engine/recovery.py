@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kist.engine.overlay import Overlay
-from kist.engine.space import Space, load_space
-from kist.engine.view import Reader, State
+from kist.engine.view import State
 from kist.errors import CorruptDataError, SnapshotExpiredError
 from kist.format import layout, superblock
 from kist.format.checksum import sum128
@@ -407,15 +406,3 @@ def load(backend: StorageBackend, path: str, upto: int | None = None) -> Loaded:
             return Loaded(super_, slots, chain)
         suspicion = (chain.position, chain.damage)
     raise CorruptDataError(f"{path}: the commit slots change faster than they can be read")
-
-
-def space_of(reader: Reader, chain: Chain) -> Space:
-    """Free and waiting space as of the newest commit of a chain."""
-    root = chain.state.root_bytes()
-    return load_space(
-        lambda start, stop: reader.tree.scan(root, start, stop),
-        chain.root_end,
-        chain.spare,
-        chain.records,
-        chain.state.end,
-    )

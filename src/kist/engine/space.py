@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 from kist.errors import CorruptDataError
 from kist.format import keys
@@ -18,12 +18,15 @@ from kist.format.layout import DATA_OFFSET, MAX_OFFSET
 from kist.format.log import Freed, Record
 from kist.format.values import pack_free, pack_waiting, unpack_free, unpack_waiting
 
+if TYPE_CHECKING:
+    from kist.engine.recovery import Chain
+    from kist.engine.view import Reader
+
 Extent = tuple[int, int]
 Scan = Callable[[bytes, bytes], Iterable[tuple[bytes, bytes]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """Space that a commit freed: part of every commit from birth up to, not including, freed."""
 
     offset: int
@@ -313,3 +316,15 @@ def load_space(
     if end > space.end:
         space.take(end, 0)
     return space
+
+
+def space_of(reader: Reader, chain: Chain) -> Space:
+    """Free and waiting space as of the newest commit of a chain."""
+    root = chain.state.root_bytes()
+    return load_space(
+        lambda start, stop: reader.tree.scan(root, start, stop),
+        chain.root_end,
+        chain.spare,
+        chain.records,
+        chain.state.end,
+    )

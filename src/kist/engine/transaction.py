@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -96,6 +96,8 @@ class Transaction(View):
     Extents that the map no longer names are freed by themselves: when a value is replaced or
     deleted, the extents in it go, unless another value put in this transaction names them.
     """
+
+    is_transaction = True
 
     def __init__(self, owner: Owner, reader: Reader, state: State) -> None:
         super().__init__(reader, state)
@@ -397,7 +399,7 @@ class Transaction(View):
             self._note_used(place, old.extent[1])
             new = old._replace(offset=place, birth=birth)
             self._written.append(new)
-        buffers: list[Buffer] = [replace(header, offset=place, birth=birth).pack(), body]
+        buffers: list[Buffer] = [header._replace(offset=place, birth=birth).pack(), body]
         padding = old.extent[1] - FRAME.size - old.length
         self.write_run(place, [*buffers, bytes(padding)])
         return new

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from kist.engine.recovery import Chain, read_slots, space_of, walk
+from kist.engine.recovery import Chain, read_slots, walk
 from kist.engine.scan import extent_damage
+from kist.engine.space import space_of
 from kist.engine.tree import Node
 from kist.errors import CorruptDataError, FormatError
 from kist.format import keys, layout, superblock

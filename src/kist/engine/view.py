@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from kist.engine.overlay import MISSING, Missing, Overlay
 from kist.engine.tree import Tree
@@ -119,7 +119,16 @@ class View:
     ----------
     commit_id : int
         Commit shown; of a transaction: the commit it began with.
+    is_transaction : bool
+        Whether what it shows may change, under one commit id.
     """
+
+    is_transaction: ClassVar[bool] = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether it shows more than the commit; never, but in a transaction."""
+        return False
 
     def __init__(self, reader: Reader, state: State) -> None:
         self.reader = reader

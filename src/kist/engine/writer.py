@@ -18,10 +18,9 @@ from kist.engine.recovery import (
     find_damage,
     oldest_commit,
     rivals,
-    space_of,
 )
 from kist.engine.rootcommit import write_tree
-from kist.engine.space import Space
+from kist.engine.space import Space, space_of
 from kist.engine.transaction import Transaction, nodes_of
 from kist.engine.view import State
 from kist.errors import (
@@ -227,6 +226,10 @@ class Writer:
         return self.space.fresh_bytes >= WAITING_LIMIT
 
     # Small commits
+
+    def transaction(self) -> Transaction:
+        """Begin a transaction on the newest state."""
+        return Transaction(self._engine, self._engine.reader, self._engine.state)
 
     def commit(self, txn: Transaction, message: str) -> None:
         """Commit a transaction, by a record of changes or by a new tree.

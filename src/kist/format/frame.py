@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kist.format.checksum import sum64
 from kist.format.layout import FRAME
 
 
-@dataclass(frozen=True, slots=True)
-class FrameHeader:
+class FrameHeader(NamedTuple):
     """Fields of a frame header (docs/format.md, "Frames")."""
 
     type: bytes

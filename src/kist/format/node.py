@@ -7,7 +7,6 @@ path, and a group lists its children without touching their records (docs/format
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -75,8 +74,7 @@ def kind_label(kind: int) -> str:
         return f"node of unknown kind {kind}"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeRecord:
+class NodeRecord(NamedTuple):
     """The record of one node.
 
     Attributes
@@ -130,7 +128,7 @@ class NodeRecord:
 
     def moved(self, parent: int, name: str) -> NodeRecord:
         """Return the record of the node in another place."""
-        return replace(self, parent=parent, name=name)
+        return self._replace(parent=parent, name=name)
 
     def check_writable(self, path: str) -> None:
         """Raise `ReadOnlyError` when a writer of the node must know what this kist does not."""

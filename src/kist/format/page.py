@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 from kist.errors import CorruptDataError
 from kist.format.checksum import Buffer, sum64
@@ -22,8 +22,7 @@ MAX_HEAD = 1 << 24
 _STAGE = struct.Struct("<HI")
 
 
-@dataclass(frozen=True, slots=True)
-class PageHead:
+class PageHead(NamedTuple):
     """What is needed to read any block of a page.
 
     Attributes

@@ -10,10 +10,9 @@ from __future__ import annotations
 import datetime as dt
 import math
 import struct
-import zoneinfo
+import sys
 from collections import Counter
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import numpy as np
@@ -118,6 +117,8 @@ def _pack(value: Any, parts: _Sink, depth: int) -> None:
         _pack_array(value, parts)
     elif isinstance(value, np.generic):
         parts += [bytes((_SCALAR,)), *_array_parts(np.asarray(value))]
+    elif (decimal := sys.modules.get("decimal")) and kind is decimal.Decimal:
+        parts.append(bytes((_DECIMAL,)) + pack_text(str(value)))
     else:
         raise DTypeError(
             f"{kind.__module__}.{kind.__qualname__} cannot be stored as it is: convert it to"
@@ -159,13 +160,19 @@ def _pack_zone(zone: dt.tzinfo | None, value: Any, parts: list[bytes]) -> None:
         offset = zone.utcoffset(None)
         seconds = offset.days * 86_400 + offset.seconds
         parts.append(bytes((_FIXED,)) + _OFFSET.pack(seconds, offset.microseconds))
-    elif isinstance(zone, zoneinfo.ZoneInfo) and zone.key:
-        parts.append(bytes((_NAMED,)) + pack_text(zone.key))
+    elif key := _zone_name(zone):
+        parts.append(bytes((_NAMED,)) + pack_text(key))
     else:
         raise DTypeError(
             f"the time zone of {value!r} has no name that other programs know: use zoneinfo or"
             " a fixed offset"
         )
+
+
+def _zone_name(zone: dt.tzinfo) -> str | None:
+    # Whoever has such a zone has loaded the module; others need not.
+    zoneinfo = sys.modules.get("zoneinfo")
+    return zone.key if zoneinfo and isinstance(zone, zoneinfo.ZoneInfo) else None
 
 
 def _pack_time(value: dt.time, parts: list[bytes]) -> None:
@@ -258,7 +265,6 @@ _PACKERS: dict[type, Callable[[Any, _Sink], None]] = {
     dt.timedelta: lambda v, p: p.append(
         bytes((_TIMEDELTA,)) + _SPAN.pack(v.days, v.seconds, v.microseconds)
     ),
-    Decimal: lambda v, p: p.append(bytes((_DECIMAL,)) + pack_text(str(v))),
 }
 
 
@@ -290,7 +296,7 @@ def unpack_value(data: bytes, part: Callable[[int], Any] | None = None) -> Any:
     cursor = Cursor(data, "plain value") if part is None else _PartCursor(data, part)
     try:
         value = _unpack(cursor, 0)
-    except (ValueError, OverflowError, InvalidOperation, TypeError) as error:
+    except (ValueError, ArithmeticError, TypeError) as error:
         if isinstance(error, CorruptDataError):
             raise
         raise cursor.corrupt(f"{type(error).__name__}: {error}") from error
@@ -357,6 +363,8 @@ def _read_zone(cursor: Cursor) -> dt.tzinfo | None:
     if kind != _NAMED:
         raise cursor.corrupt(f"time zone of kind {kind}")
     name = cursor.text()
+    import zoneinfo
+
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, OSError) as error:
@@ -383,6 +391,12 @@ def _read_datetime(cursor: Cursor) -> dt.datetime:
 def _read_span(cursor: Cursor) -> dt.timedelta:
     days, seconds, microseconds = cursor.unpack(_SPAN)
     return dt.timedelta(days, seconds, microseconds)
+
+
+def _read_decimal(cursor: Cursor) -> Any:
+    from decimal import Decimal
+
+    return Decimal(cursor.text())
 
 
 def _read_scalar(cursor: Cursor) -> Any:
@@ -453,7 +467,7 @@ _READERS: dict[int, Callable[[Cursor], Any]] = {
     _TIME: _read_time,
     _DATETIME: _read_datetime,
     _TIMEDELTA: _read_span,
-    _DECIMAL: lambda c: Decimal(c.text()),
+    _DECIMAL: _read_decimal,
     _SCALAR: _read_scalar,
     _ARRAY: _read_array,
     _STRINGS: _read_strings,

@@ -9,7 +9,6 @@ bytes; `altering` makes the next schema of one.
 
 from __future__ import annotations
 
-import difflib
 import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -313,6 +312,8 @@ class Schema:
         try:
             return self._positions[name]
         except KeyError:
+            import difflib
+
             near = difflib.get_close_matches(str(name), self._positions, 1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ColumnNotFoundError(

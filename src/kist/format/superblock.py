@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kist.errors import CorruptDataError, NotAStoreError, UnsupportedVersionError
 from kist.format import layout
@@ -11,8 +11,7 @@ from kist.format.layout import CLOSING, SLOT, SUPER
 from kist.format.values import NO_POINTER, Pointer
 
 
-@dataclass(frozen=True, slots=True)
-class Super:
+class Super(NamedTuple):
     """Identity and geometry of a store."""
 
     uuid: bytes
@@ -159,8 +158,7 @@ def unpack_super(head: bytes, path: str) -> Super:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """Where to start: a root, and where the log goes on from there."""
 
     checkpoint: int

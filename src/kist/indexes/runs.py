@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from kist._kernels.ordering import stable_order
 from kist.codecs.choose import choose
 from kist.engine import Frame
-from kist.engine.pages import build_page, page_head, read_page
+from kist.engine.page_write import build_page
+from kist.engine.pages import page_head, read_page
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError
 from kist.format import keys

@@ -7,8 +7,8 @@ Beside them, in the order in which one meets them:
 - `store`: `open` and the open file. `shelf`: a dictionary in one. `group`, with `group_tables`,
   `group_arrays`, `group_keystores` and what these share in `group_maker`. `node`: what all have.
   `attributes`: small named values on nodes and columns.
-- `paths`: which names are allowed. `directory`: the hierarchy as records of the map. `copying`
-  of nodes, by `extents`, which are copied as bytes.
+- `given`: what becomes a table, and what an array. `paths`: which names are allowed. `directory`:
+  the hierarchy as records of the map. `copying` of nodes, by `extents`, which are copied as bytes.
 - `session`: who sees which state, and whose turn it is to write. `transactions`: the blocks of
   it that users write. `history`: commits and tags. `handles`: handles across processes.
 - For several: `indexing`, `index_items` and `positions`: what a key denotes. `casts`,
@@ -21,3 +21,14 @@ Beside them, in the order in which one meets them:
 - Damage: `check` finds it, `damage` is what reading around it shares, `salvage` (a package) saves
   what is whole into a new file.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kist.lazy import lazily
+
+if TYPE_CHECKING:
+    from kist.model import attributes, completing, frames, given, history, info, text, tree
+else:
+    __getattr__ = lazily(__name__)

@@ -17,9 +17,9 @@ from kist.errors import DTypeError, ShapeError
 from kist.format.nullable import has_masked
 from kist.model.cast_values import Array, DType, cast_values
 from kist.model.frames.incoming import frame_columns, is_frame
-from kist.model.tables.stored.batch import Batch
+from kist.model.tables.stored.batch import empty_batch
 
-__all__ = ["cast_values", "empty_batch", "iter_blocks", "to_records"]
+__all__ = ["cast_values", "iter_blocks", "to_records"]
 
 BLOCK_ROWS = 65_536
 
@@ -97,13 +97,6 @@ def to_records(
                 f"{what}: field {name!r} is missing and has no fill_value", column=name
             )
     return out
-
-
-def empty_batch(dtype: DType, strings: Mapping[str, DType], n_rows: int) -> Batch:
-    """Return rows of zeros and empty strings, to be filled."""
-    names = [name for name in dtype.names or () if name not in strings]
-    fixed = np.zeros(n_rows, np.dtype([(name, dtype[name]) for name in names]))
-    return Batch(fixed, {name: np.empty(n_rows, strings[name]) for name in strings})
 
 
 def _same(a: DType, b: DType) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from kist.errors import CorruptDataError
@@ -75,7 +74,7 @@ def _copy_listed(
         mask: getattr(listed.record, mask)
         for mask in ("features_read", "features_write", "features_ignorable")
     }
-    txn.put(keys.node(new), replace(record, **features).pack())
+    txn.put(keys.node(new), record._replace(**features).pack())
     _copy_records(source, txn, listed.node, new)
     path = join(base, name)
     for child_name, below in listed.below:

@@ -6,7 +6,6 @@ Plain functions over a view or a transaction of the engine, without handles. Eac
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -178,6 +177,8 @@ def _missing(view: View, group: int, path: str, name: str) -> str:
         return f"{message}; its group holds {other!a}, the same text in another Unicode form"
     # A group of a million names is not worth reading for a hint.
     names = [entry.name for entry, _ in zip(children(view, group), range(1000), strict=False)]
+    import difflib
+
     near = difflib.get_close_matches(name, names, n=3)
     if near:
         return f"{message}; did you mean {' or '.join(repr(n) for n in near)}?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
+from kist import model
 from kist.errors import (
     NodeError,
     NodeExistsError,
@@ -13,15 +14,12 @@ from kist.errors import (
 from kist.format import keys
 from kist.format.node import Child, NodeKind, a_kind
 from kist.model import directory
-from kist.model.attributes import copy_attributes
-from kist.model.completing import completions
-from kist.model.group_arrays import ArrayMaker, is_rows
+from kist.model.group_arrays import ArrayMaker
 from kist.model.group_keystores import KeyStoreMaker
 from kist.model.group_tables import TableMaker
 from kist.model.handles import make_handle
 from kist.model.node import Node
 from kist.model.paths import join, split
-from kist.model.tree import group_html, group_repr
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
@@ -163,7 +161,7 @@ class Group(ArrayMaker, KeyStoreMaker, TableMaker):
         """
         with self._write() as txn:
             group = self._new(txn, name, NodeKind.GROUP, False)
-            copy_attributes(group, attrs, title)
+            model.attributes.copy_attributes(group, attrs, title)
         assert isinstance(group, Group)
         return group
 
@@ -200,7 +198,7 @@ class Group(ArrayMaker, KeyStoreMaker, TableMaker):
         DTypeError
             The data cannot be stored.
         """
-        if is_rows(data):
+        if model.given.is_rows(data):
             self.create_table(path, data, overwrite=True)
         else:
             self.create_array(path, data, overwrite=True)
@@ -305,17 +303,17 @@ class Group(ArrayMaker, KeyStoreMaker, TableMaker):
         return f"group of {more}{n:,} node{'' if n == 1 else 's'}"
 
     def _ipython_key_completions_(self) -> list[str]:
-        return completions(lambda: directory.paths_below(self._view(), self._id))
+        return model.completing.completions(lambda: directory.paths_below(self._view(), self._id))
 
     def _headline(self) -> list[str]:
         """Return what a repr says about the group beside its name and title."""
         return [self._summary(self._view())]
 
     def __repr__(self) -> str:
-        return group_repr(self)
+        return model.tree.group_repr(self)
 
     def _repr_html_(self) -> str:
-        return group_html(self)
+        return model.tree.group_html(self)
 
 
 class _Values(ValuesView[Any]):

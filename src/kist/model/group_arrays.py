@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from kist import model
 from kist.errors import DTypeError, ShapeError
 from kist.format.node import NodeKind
-from kist.model.attributes import copy_attributes
-from kist.model.frames.incoming import is_frame
 from kist.model.group_maker import Maker
-from kist.model.node import Node
 
 if TYPE_CHECKING:
     from kist.model.arrays.array import Array
     from kist.model.tables.table import Table
 
-__all__ = ["ArrayMaker", "is_rows"]
+__all__ = ["ArrayMaker"]
 
 
 class ArrayMaker(Maker):
@@ -104,7 +100,7 @@ class ArrayMaker(Maker):
                 fill_value=fill_value,
                 codec=codec,
             )
-            copy_attributes(array, attrs, title)
+            model.attributes.copy_attributes(array, attrs, title)
         return array
 
     def open_array(self, name: str) -> Array:
@@ -143,6 +139,8 @@ class ArrayMaker(Maker):
         ShapeError, DTypeError
             The array that stands there has another shape or dtype.
         """
+        import numpy as np
+
         from kist.model.arrays.array import Array
         from kist.model.arrays.grid import as_shape
         from kist.model.arrays.input import as_array_dtype
@@ -183,7 +181,7 @@ class ArrayMaker(Maker):
         TypeError
             Another option of h5py.
         """
-        if data is None and not _is_shape(shape):
+        if data is None and not model.given.is_shape(shape):
             shape, data = None, shape
         options.pop("maxshape", None)
         if "fillvalue" in options:
@@ -194,46 +192,13 @@ class ArrayMaker(Maker):
                 f"create_dataset: kist has no option {min(unknown)!r}: codec= chooses the "
                 "compression, and everything has a checksum"
             )
-        if is_rows(data) if data is not None else shape is None and _has_fields(dtype, name):
+        if (
+            model.given.is_rows(data)
+            if data is not None
+            else shape is None and model.given.has_fields(dtype, name)
+        ):
             return self.create_table(name, data, dtype=dtype, **options)
         return self.create_array(name, data, shape=shape, dtype=dtype, **options)
 
 
 _OPTIONS_OF_H5PY = frozenset({"compression", "compression_opts", "shuffle", "fletcher32"})
-
-
-def _is_shape(shape: Any) -> bool:
-    if isinstance(shape, tuple):
-        return all(hasattr(size, "__index__") and np.ndim(size) == 0 for size in shape)
-    return shape is None or isinstance(shape, int | np.integer)
-
-
-def _has_fields(dtype: Any, name: str) -> bool:
-    if dtype is None:
-        return False
-    from kist.model.tables.input.dtype import row_dtype
-
-    found = row_dtype(dtype, f"create {name!r}")
-    return not isinstance(found, np.dtype) or found.names is not None
-
-
-def is_rows(data: Any) -> bool:
-    """Tell whether data become a table by assignment, rather than an array.
-
-    Raises
-    ------
-    DTypeError
-        They become neither.
-    """
-    if isinstance(data, Node):
-        raise DTypeError("to copy a node use copy(source, target); to copy values, assign node[:]")
-    if isinstance(data, Mapping):
-        raise DTypeError(
-            "a dict cannot be assigned: make a group (create_group) with a node for each key, a "
-            "key store (create_keystore), or a table of columns with create_table(name, data)"
-        )
-    if data is None:
-        raise DTypeError("None cannot be assigned; del store[name] deletes a node")
-    if isinstance(data, np.ndarray):
-        return data.dtype.names is not None and data.ndim == 1
-    return is_frame(data) or hasattr(data, "__next__") or hasattr(type(data), "__arrow_c_stream__")

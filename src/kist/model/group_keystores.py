@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from kist import model
 from kist.format.node import NodeKind
-from kist.model.attributes import copy_attributes
 from kist.model.group_maker import Maker
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class KeyStoreMaker(Maker):
             node = self._new(txn, name, NodeKind.KEYSTORE, overwrite)
             assert isinstance(node, KeyStore)
             create_keystore(node, txn, codec)
-            copy_attributes(node, attrs, title)
+            model.attributes.copy_attributes(node, attrs, title)
         return node
 
     def open_keystore(self, name: str) -> KeyStore:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from kist import model
 from kist.errors import DTypeError
 from kist.format.node import NodeKind
-from kist.model.attributes import copy_attributes
 from kist.model.group_maker import Maker
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class TableMaker(Maker):
             table = self._new(txn, name, NodeKind.TABLE, overwrite)
             assert isinstance(table, Table)
             create_table(table, txn, data, dtype=dtype, fill_value=fill_value, codec=codec)
-            copy_attributes(table, attrs, title)
+            model.attributes.copy_attributes(table, attrs, title)
         return table
 
     def open_table(self, name: str) -> Table:

@@ -6,7 +6,6 @@ import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from kist.engine import Transaction
 from kist.errors import (
     CorruptDataError,
     StaleHandleError,
@@ -74,7 +73,7 @@ def reduce_node(node: Node) -> tuple[Any, ...]:
             "use a file"
         )
     view = node._view()
-    if isinstance(view, Transaction):
+    if view.is_transaction:
         raise TransactionError(
             f"{node._path!r} cannot be pickled inside a transaction: what is not committed "
             "cannot be seen by another process"

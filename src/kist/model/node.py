@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kist.engine import Transaction
+from kist import model
 from kist.errors import StaleHandleError
 from kist.format import keys
 from kist.format.node import NodeKind
 from kist.model import directory
-from kist.model.attributes import Attributes
 from kist.model.session import Held
-from kist.model.text import guarded
 from kist.model.transactions import Write
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from kist.engine import View
+    from kist.engine import Transaction, View
+    from kist.model.attributes import Attributes
     from kist.model.group import Group
     from kist.model.info import Info
     from kist.model.store import Store
@@ -88,7 +87,7 @@ class Node:
         if self._id == keys.ROOT:
             return
         # The content of a commit never changes; that of a transaction does.
-        if isinstance(view, Transaction):
+        if view.is_transaction:
             if writing and view.commit_id == self._written and not view.changed:
                 return  # it shows what this handle has left
         elif view.commit_id == self._seen:
@@ -101,7 +100,7 @@ class Node:
             )
         if writing:
             found.check_writable(self._path)
-        if not isinstance(view, Transaction):
+        if not view.is_transaction:
             self._seen = view.commit_id
 
     def _facts(self, view: View) -> dict[str, Any]:
@@ -155,7 +154,7 @@ class Node:
     @property
     def attrs(self) -> Attributes:
         """Small named values that belong to the node."""
-        return Attributes(self)
+        return model.attributes.Attributes(self)
 
     @property
     def title(self) -> str | None:
@@ -199,7 +198,7 @@ class Node:
 
     def __repr__(self) -> str:
         head = f"kist.{type(self).__name__} {self._path!r}"
-        return guarded(head, lambda: f"<{head}, {self._summary(self._view())}>")
+        return model.text.guarded(head, lambda: f"<{head}, {self._summary(self._view())}>")
 
 
 class _NodeWrite(Write):

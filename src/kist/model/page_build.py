@@ -16,7 +16,7 @@ import numpy as np
 from kist.codecs.choose import choose
 from kist.codecs.recipe import Recipe
 from kist.codecs.stringpages import choose_strings
-from kist.engine.pages import build_page
+from kist.engine.page_write import build_page
 from kist.errors import CodecError
 from kist.format.dtypes import is_string_dtype
 

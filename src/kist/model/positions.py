@@ -6,8 +6,7 @@ Positions are a `range` or an int64 array, never a mask; both are cheap to cut b
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +17,7 @@ __all__ = ["Positions", "as_positions"]
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Positions:
+class Positions(NamedTuple):
     """Rows that an index denotes.
 
     Attributes

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 from weakref import finalize
 
+from kist import model
 from kist.errors import (
     KeyNotFoundError,
     NodeNameError,
@@ -21,8 +22,6 @@ from kist.format import keys
 from kist.format.layout import FORMAT_VERSION
 from kist.model.directory import has_rows
 from kist.model.group import Group
-from kist.model.history import History, Tags, commit_of
-from kist.model.info import Info, store_info
 from kist.model.session import Session, Writer, current_owner
 from kist.model.transactions import Reading, Transaction, Turn
 
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from kist.engine import Transaction as EngineTransaction
     from kist.engine.engine import Engine
     from kist.model.check import CheckReport
+    from kist.model.history import History, Tags
+    from kist.model.info import Info
 
 __all__ = ["Store", "open"]
 
@@ -368,13 +369,15 @@ class Store(Group):
     def history(self) -> History:
         """Return the commits that can still be opened, newest first: a list of `Commit`."""
         self._session.check_open()
-        return History([commit_of(info) for info in self._session.engine.history()])
+        return model.history.History(
+            [model.history.commit_of(info) for info in self._session.engine.history()]
+        )
 
     @property
     def tags(self) -> Tags:
         """Names of kept commits."""
         self._session.check_open()
-        return Tags(self._session.engine)
+        return model.history.Tags(self._session.engine)
 
     def tag(self, name: str, commit: int | None = None, move: bool = False) -> int:
         """Keep a commit under a name until `untag`; returns its id.
@@ -514,7 +517,7 @@ class Store(Group):
     @property
     def info(self) -> Info:
         """The file's commit, its space, its pins; walks the names of all nodes."""
-        return store_info(self)
+        return model.info.store_info(self)
 
     def _headline(self) -> list[str]:
         session = self._session

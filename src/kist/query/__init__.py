@@ -19,8 +19,29 @@ Columns are names and arrays here; nothing in this package knows tables or files
 
 from __future__ import annotations
 
-from kist.query.bound import Bound, expr, parse
-from kist.query.expression import Expr, Operators, as_expr, between, column, isin, where
+from typing import TYPE_CHECKING
+
+from kist.lazy import lazily
+
+if TYPE_CHECKING:
+    from kist.query.bound import Bound, expr, parse
+    from kist.query.expression import Expr, as_expr, between, column, isin, operation, where
+    from kist.query.operators import Operators
+else:
+    __getattr__ = lazily(
+        __name__,
+        Bound="bound",
+        Expr="expression",
+        Operators="operators",
+        as_expr="expression",
+        between="expression",
+        column="expression",
+        expr="bound",
+        isin="expression",
+        operation="expression",
+        parse="bound",
+        where="expression",
+    )
 
 __all__ = [
     "Bound",
@@ -31,6 +52,7 @@ __all__ = [
     "column",
     "expr",
     "isin",
+    "operation",
     "parse",
     "where",
 ]

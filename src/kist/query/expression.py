@@ -28,7 +28,6 @@ __all__ = [
     "Literal",
     "Name",
     "Op",
-    "Operators",
     "Reduction",
     "as_expr",
     "between",

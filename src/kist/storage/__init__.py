@@ -19,14 +19,27 @@ test can record, drop, tear or refuse any of it (`kist.testing`).
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from kist.storage.base import Stats, StorageBackend
-from kist.storage.locks import Locks
-from kist.storage.memory import MemoryBackend, MemoryFile
+from kist.lazy import lazily
 
 if sys.platform == "win32":
     from kist.storage.windows import WindowsBackend as FileBackend
 else:
     from kist.storage.file import FileBackend
+
+if TYPE_CHECKING:
+    from kist.storage.base import Stats, StorageBackend
+    from kist.storage.locks import Locks
+    from kist.storage.memory import MemoryBackend, MemoryFile
+else:
+    __getattr__ = lazily(
+        __name__,
+        Locks="locks",
+        MemoryBackend="memory",
+        MemoryFile="memory",
+        Stats="base",
+        StorageBackend="base",
+    )
 
 __all__ = ["FileBackend", "Locks", "MemoryBackend", "MemoryFile", "Stats", "StorageBackend"]

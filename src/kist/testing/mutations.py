@@ -11,7 +11,6 @@ import random
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import fields as fields_of
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from kist.format import keys, layout
@@ -63,7 +62,7 @@ def _field(rng: random.Random, record: Any) -> tuple[str, Any]:
 
 def _super(rng: random.Random, image: Image) -> str:
     name, value = _field(rng, image.super)
-    block = replace(image.super, **{name: value}).pack()
+    block = image.super._replace(**{name: value}).pack()
     places = rng.choice(((0,), (3 * layout.BLOCK,), (0, 3 * layout.BLOCK)))
     for at in places:
         image.data[at : at + len(block)] = block
@@ -78,13 +77,13 @@ def _slot(rng: random.Random, image: Image) -> str:
     choice = rng.random()
     if choice < 0.6:
         name, value = _field(rng, slot)
-        new = replace(slot, **{name: value})
+        new = slot._replace(**{name: value})
     elif choice < 0.7:
-        name, new = "position", replace(slot, position=number_like(rng, slot.position, 64))
+        name, new = "position", slot._replace(position=number_like(rng, slot.position, 64))
     elif choice < 0.8:
-        name, new = "spare", replace(slot, spare=(rng.choice(EXTREMES[:-2]), rng.choice(EXTREMES)))
+        name, new = "spare", slot._replace(spare=(rng.choice(EXTREMES[:-2]), rng.choice(EXTREMES)))
     else:
-        name, new = "root", replace(slot, root=_bad_pointer(rng, image, slot.root))
+        name, new = "root", slot._replace(root=_bad_pointer(rng, image, slot.root))
     at = layout.SLOT_OFFSETS[number]
     try:
         block = new.pack(image.uuid)

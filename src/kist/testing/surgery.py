@@ -8,7 +8,6 @@ wants a hostile file to be believed. Nothing is checked: that is for those who o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from kist.format import keys, layout
 from kist.format.checksum import sum128
@@ -110,7 +109,7 @@ class Image:
     def pack_log(self) -> None:
         """Write slot and records anew, each behind the one before it and with its sum."""
         end = max(self.end, len(self.data))
-        slot = self.slots[self.newest] = replace(self.slot, end=end)
+        slot = self.slots[self.newest] = self.slot._replace(end=end)
         self._write(layout.SLOT_OFFSETS[self.newest], slot.pack(self.uuid))
         last, position = slot.chain, 0
         for record in self.records:
@@ -138,7 +137,7 @@ class Image:
             if record.kind == layout.COMMIT_ROOT:
                 record.root = pointer
                 return
-        self.slots[self.newest] = replace(self.slot, root=pointer)
+        self.slots[self.newest] = self.slot._replace(root=pointer)
 
     def pages(self) -> list[TreePage]:
         """All pages of the tree, each before those below it."""

@@ -5,3 +5,14 @@
 - One verb each: `create`, `write`, `read`, `grow`, `mmap`, `check`; `input` is what users give.
 - How they look: `show`.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kist.lazy import lazily
+
+if TYPE_CHECKING:
+    from kist.model.arrays import check, create, grid, grow, input, mmap, read, show, write
+else:
+    __getattr__ = lazily(__name__)

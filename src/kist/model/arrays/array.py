@@ -14,17 +14,10 @@ from kist import options
 from kist.errors import ShapeError, TooLargeError
 from kist.format.array import item_bytes
 from kist.format.node import NodeKind
-from kist.model.arrays.check import check_records
-from kist.model.arrays.create import slabs_of
-from kist.model.arrays.grid import as_shape
-from kist.model.arrays.grow import append, check_append, resize
-from kist.model.arrays.input import as_size, cast_array, is_sliceable
-from kist.model.arrays.mmap import map_array
+from kist.model import arrays
 from kist.model.arrays.operators import ArrayOperators
 from kist.model.arrays.read import read, whole_box
-from kist.model.arrays.show import array_facts, array_html, array_repr, stored_bytes
 from kist.model.arrays.state import ArrayState, array_state
-from kist.model.arrays.write import write
 from kist.model.damage import check_errors, warn_of_damage
 from kist.model.indexing import parse
 
@@ -107,7 +100,7 @@ class Array(ArrayOperators):
     @property
     def nbytes_stored(self) -> int:
         """Bytes that the elements take in the file; looks at the record of each chunk."""
-        return stored_bytes(self._state())
+        return arrays.show.stored_bytes(self._state())
 
     @property
     def ratio(self) -> float:
@@ -172,7 +165,7 @@ class Array(ArrayOperators):
         """
         state = self._state()
         selection = parse(key, state.shape)
-        return selection.read(partial(read, state))
+        return selection.read(partial(arrays.read.read, state))
 
     def read(self, key: Any = ..., *, errors: Literal["raise", "mask"] = "raise") -> Any:
         """Return elements as ``[key]`` does, or around damage.
@@ -235,7 +228,7 @@ class Array(ArrayOperators):
         ShapeError
             The array has no axis, or `n_rows` is below 1.
         """
-        if n_rows is not None and as_size(n_rows, "blocks") == 0:
+        if n_rows is not None and arrays.grid.as_size(n_rows, "blocks") == 0:
             raise ShapeError("blocks of 0 rows")
         if not self.ndim:
             raise ShapeError(f"{self._path!r} is 0-d: it has no rows")
@@ -274,7 +267,7 @@ class Array(ArrayOperators):
         TransactionError
             Inside a transaction, whose changes may be undone.
         """
-        return map_array(self)
+        return arrays.mmap.map_array(self)
 
     # Changing
 
@@ -293,9 +286,9 @@ class Array(ArrayOperators):
         with self._write() as txn:
             state = self._state(txn)
             selection = parse(key, state.shape)
-            spread = selection.spread(cast_array(values, state.dtype, self._path))
+            spread = selection.spread(arrays.input.cast_array(values, state.dtype, self._path))
             if not selection.is_empty:
-                write(txn, state, selection.where, spread)
+                arrays.write.write(txn, state, selection.where, spread)
 
     def append(self, values: Any, axis: int = 0) -> int:
         """Add values behind the last along an axis, and return by how much it grew.
@@ -320,24 +313,26 @@ class Array(ArrayOperators):
                     f"append: {self._path!r} is 0-d, only arrays with an axis can grow"
                 )
             axis = _as_axis(axis, len(state.shape))
-            if is_sliceable(values):
+            if arrays.input.is_sliceable(values):
                 shape = tuple(values.shape)
-                check_append(state, shape, axis)
+                arrays.grow.check_append(state, shape, axis)
                 # Cut along the axis only, so that the parts come in order.
                 width = item_bytes(state.dtype)
                 whole = tuple(
                     c if k == axis else n
                     for k, (c, n) in enumerate(zip(state.schema.chunks, shape, strict=True))
                 )
-                for where in slabs_of(shape, whole, width):
-                    part = cast_array(np.asarray(values[where]), state.dtype, self._path, "append")
-                    state = append(txn, state, part, axis)
+                for where in arrays.create.slabs_of(shape, whole, width):
+                    part = arrays.input.cast_array(
+                        np.asarray(values[where]), state.dtype, self._path, "append"
+                    )
+                    state = arrays.grow.append(txn, state, part, axis)
                 return int(shape[axis])
-            new = cast_array(values, state.dtype, self._path, "append")
+            new = arrays.input.cast_array(values, state.dtype, self._path, "append")
             if new.ndim == len(state.shape) - 1:
                 new = np.expand_dims(new, axis)
-            check_append(state, new.shape, axis)
-            append(txn, state, new, axis)
+            arrays.grow.check_append(state, new.shape, axis)
+            arrays.grow.append(txn, state, new, axis)
             return int(new.shape[axis])
 
     def resize(self, size: Any, axis: int | None = None) -> None:
@@ -354,24 +349,24 @@ class Array(ArrayOperators):
             state = self._state(txn)
             if axis is not None:
                 axis = _as_axis(axis, len(state.shape))
-                length = as_size(size, f"resize, axis {axis}")
+                length = arrays.grid.as_size(size, f"resize, axis {axis}")
                 size = (*state.shape[:axis], length, *state.shape[axis + 1 :])
-            shape = as_shape(size)
+            shape = arrays.grid.as_shape(size)
             if len(shape) != len(state.shape):
                 raise ShapeError(
                     f"resize: {self._path!r} has {len(state.shape)} axes, not {len(shape)}; make "
                     "another array to change that"
                 )
-            resize(txn, state, shape)
+            arrays.grow.resize(txn, state, shape)
 
     # For listings and checks
 
     def _check_records(self, view: View) -> Iterator[str]:
         """Yield what is wrong in the records of the array."""
-        return check_records(self._state(view))
+        return arrays.check.check_records(self._state(view))
 
     def _facts(self, view: View) -> dict[str, Any]:
-        return array_facts(self._state(view))
+        return arrays.show.array_facts(self._state(view))
 
     def _listing(self, view: View) -> dict[str, Any]:
         state = self._state(view)
@@ -382,10 +377,10 @@ class Array(ArrayOperators):
         return f"array of {shape + ' ' if shape else ''}{listing['dtype']}"
 
     def __repr__(self) -> str:
-        return array_repr(self)
+        return arrays.show.array_repr(self)
 
     def _repr_html_(self) -> str:
-        return array_html(self)
+        return arrays.show.array_html(self)
 
 
 def _as_axis(axis: Any, ndim: int) -> int:

@@ -7,15 +7,23 @@ along any axis decode the same number of bytes.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from kist.errors import ShapeError, TooLargeError
 from kist.format.array import MAX_AXIS, MAX_CHUNK_BYTES, MAX_NDIM
-from kist.model.arrays.input import as_size
 
-__all__ = ["BlockGrid", "as_chunks", "as_shape", "block_grid", "choose_blocks", "choose_chunks"]
+__all__ = [
+    "BlockGrid",
+    "as_chunks",
+    "as_shape",
+    "as_size",
+    "block_grid",
+    "choose_blocks",
+    "choose_chunks",
+]
 
 Shape = tuple[int, ...]
 
@@ -33,6 +41,23 @@ RUN_BYTES: Final = 64 << 10
 more."""
 MAX_BLOCKS: Final = 1 << 14
 """Most blocks of a chunk: the head of its page takes 16 bytes for each."""
+
+
+def as_size(size: Any, what: str) -> int:
+    """Return a length as an int.
+
+    Raises
+    ------
+    ShapeError
+        It is none.
+    """
+    try:
+        found = operator.index(size)
+    except TypeError:
+        raise ShapeError(f"{what}: {size!r} is no length") from None
+    if found < 0:
+        raise ShapeError(f"{what}: a length of {found}")
+    return found
 
 
 def as_shape(shape: Any) -> Shape:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -11,27 +10,10 @@ from kist.errors import DTypeError, ShapeError
 from kist.model.cast_values import Cast
 from kist.model.casts import to_records
 
-__all__ = ["as_array_dtype", "as_item", "as_size", "cast_array", "is_sliceable"]
+__all__ = ["as_array_dtype", "as_item", "cast_array", "is_sliceable"]
 
 Array = np.ndarray[Any, Any]
 DType = np.dtype[Any]
-
-
-def as_size(size: Any, what: str) -> int:
-    """Return a length as an int.
-
-    Raises
-    ------
-    ShapeError
-        It is none.
-    """
-    try:
-        found = operator.index(size)
-    except TypeError:
-        raise ShapeError(f"{what}: {size!r} is no length") from None
-    if found < 0:
-        raise ShapeError(f"{what}: a length of {found}")
-    return found
 
 
 def as_array_dtype(dtype: Any, what: str) -> DType:

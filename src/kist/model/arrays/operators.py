@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from kist import query
 from kist.model.node import Node
-from kist.query import Expr, column
-from kist.query.expression import operation
+
+if TYPE_CHECKING:
+    from kist.query import Expr
 
 __all__ = ["ArrayOperators"]
 
@@ -23,7 +25,7 @@ def _binary(sign: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any
     def operate(self: Any, other: Any) -> Any:
         if isinstance(other, np.ndarray) and other.ndim:
             return compute(np.asarray(self), other)
-        return operation(sign, self, other)
+        return query.operation(sign, self, other)
 
     return operate
 
@@ -32,7 +34,7 @@ def _reflected(sign: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any, 
     def operate(self: Any, other: Any) -> Any:
         if isinstance(other, np.ndarray) and other.ndim:
             return compute(other, np.asarray(self))
-        return operation(sign, other, self)
+        return query.operation(sign, other, self)
 
     return operate
 
@@ -49,7 +51,7 @@ def _equality(sign: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any, A
 
 
 def _unary(sign: str) -> Callable[[Any], Expr]:
-    return lambda self: operation(sign, self)
+    return lambda self: query.operation(sign, self)
 
 
 def _refused(sign: str) -> Callable[[Any, Any], NoReturn]:
@@ -68,7 +70,7 @@ class ArrayOperators(Node):
     __array_priority__ = 1.0  # NumPy's arrays and scalars on the left let this one decide
 
     def __kist_expr__(self) -> Expr:
-        return column(self._path, self)
+        return query.column(self._path, self)
 
     def __abs__(self) -> Expr:
         return self.__kist_expr__()._call("abs", self)

@@ -8,15 +8,14 @@ segments, `write` makes them.
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from kist.codecs import pipeline, strings
+from kist.codecs import pipeline
 from kist.codecs.registry import PLAIN
 from kist.codecs.stage import Stage
 from kist.codecs.values import to_form
-from kist.engine import View
 from kist.engine.blocks import read_blocks
 from kist.engine.pages import read_runs
 from kist.errors import CodecError, CorruptDataError, TooLargeError
@@ -26,6 +25,9 @@ from kist.format.values import Pointer
 from kist.model.arrays.blocks import block_counts, copy_values, halve, plan_blocks, runs_of
 from kist.model.arrays.grid import BlockGrid, block_grid, c_strides
 from kist.model.arrays.state import Segment
+
+if TYPE_CHECKING:
+    from kist.engine import View
 
 __all__ = ["empty_array", "gather", "in_blocks", "inline_values", "pack_inline", "read_segment"]
 
@@ -72,6 +74,8 @@ def pack_inline(values: Array, limit: int) -> bytes | None:
         return to_form(np.ascontiguousarray(values).reshape(-1)).tobytes()
     if values.size > limit:
         return None
+    from kist.codecs import strings
+
     packed = strings.pack_block(strings.content_of(values.reshape(-1)))
     return packed if len(packed) <= limit else None
 
@@ -86,6 +90,8 @@ def inline_values(segment: Segment, dtype: np.dtype[Any]) -> Array:
             if n > 8 * len(data):
                 raise CodecError(f"{n} strings in {len(data)} bytes")
             out = np.empty(n, dtype)
+            from kist.codecs import strings
+
             strings.fill(strings.open_block(data, n), out)
         else:
             if n * dtype.itemsize != len(data):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from kist.engine import Frame
 from kist.errors import CorruptDataError, StaleHandleError
 from kist.format import keys
 from kist.format.array import ArraySchema, SegmentRecord, pack_bounds, unpack_bounds
@@ -246,6 +245,8 @@ def new_array(
     """Put schema and bounds of an array without values."""
     packed = schema.pack()
     if len(packed) > MAX_INLINE:  # a structured dtype of many fields
+        from kist.engine import Frame
+
         (pointer,) = txn.write([Frame(FRAME_BLOB, node, 0, 0, packed)])
         txn.put(keys.schema(node), pack_record(b"", (pointer,)))
     else:

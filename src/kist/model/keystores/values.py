@@ -21,7 +21,7 @@ from kist.codecs.recipe import Recipe
 from kist.codecs.registry import CONSTANT, DECIMAL, DICTIONARY
 from kist.codecs.stringpages import choose_strings
 from kist.engine import Frame
-from kist.engine.pages import build_page
+from kist.engine.page_write import build_page
 from kist.engine.parallel import run
 from kist.errors import TooLargeError
 from kist.format.bundle import PageEntry, Part, PartKind, aligned, pack_bundle_head

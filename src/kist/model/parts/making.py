@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kist.errors import ShapeError
@@ -74,7 +73,7 @@ class Making:
         old, new = directory.record(view, like._id), directory.record(txn, self._node)
         assert old is not None and new is not None
         masks = ("features_read", "features_write", "features_ignorable")
-        new = replace(new, **{mask: getattr(old, mask) for mask in masks})
+        new = new._replace(**{mask: getattr(old, mask) for mask in masks})
         txn.put(keys.node(self._node), new.pack())
         copy_beside(view, like._id, txn, self._node)
         self.sink = self._sink(txn, view, told)

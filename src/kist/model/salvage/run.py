@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kist.engine.salvage import find_remains
@@ -209,8 +208,7 @@ def _keep_features(txn: Transaction, new: int, place: Place) -> None:
     old = place.record
     txn.put(
         keys.node(new),
-        replace(
-            record,
+        record._replace(
             features_read=old.features_read,
             features_write=old.features_write,
             features_ignorable=old.features_ignorable,

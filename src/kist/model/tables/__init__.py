@@ -12,3 +12,26 @@ against each other. Below it:
 - `input`: what users give, as dtypes and values.
 - `changes`: rows written, changed, deleted and folded; columns that come and go.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kist.lazy import lazily
+
+if TYPE_CHECKING:
+    from kist.model.tables import (
+        appender,
+        changes,
+        check,
+        column,
+        input,
+        query,
+        repr,
+        row_loop,
+        selection,
+        show,
+        stored,
+    )
+else:
+    __getattr__ = lazily(__name__)

@@ -15,9 +15,7 @@ from kist.format.schema import Schema
 from kist.model.damage import check_errors, warn_of_damage
 from kist.model.frames.exports import Exports
 from kist.model.positions import Positions, as_positions
-from kist.model.tables.changes.change import assign_rows
-from kist.model.tables.input.values import as_values
-from kist.model.tables.query.rowset import Ordered, Part
+from kist.model.tables import changes, input, query
 from kist.model.tables.stored.batch import Batch, Rows
 from kist.model.tables.stored.fields import (
     Fields,
@@ -32,6 +30,7 @@ from kist.model.tables.stored.state import TableState, state_of
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
+    from kist.model.tables.query.rowset import Part
     from kist.model.tables.table import Table
 
 __all__ = ["RowSource", "read_only", "to_array"]
@@ -213,10 +212,10 @@ class RowSource(Exports):
         return fields.given(lambda part: read_spans(state, part, spans, n))
 
     def _columns(self, state: TableState, fields: Fields) -> Part:
-        return Ordered(state).columns(fields.stored)
+        return query.rowset.Ordered(state).columns(fields.stored)
 
     def _column_blocks(self, state: TableState, fields: Fields, size: int) -> Iterator[Part]:
-        return Ordered(state).blocks(fields.stored, size)
+        return query.rowset.Ordered(state).blocks(fields.stored, size)
 
     def _row_blocks(
         self, state: TableState, size: int
@@ -246,7 +245,7 @@ class RowSource(Exports):
                 shape = fields.item_shape
             else:
                 shape = (*positions.shape, *fields.item_shape)
-            array = as_values(values, state.schema, fields, shape, self._label())
+            array = input.values.as_values(values, state.schema, fields, shape, self._label())
             if not isinstance(array, Batch):
                 array = array.reshape(n, *fields.item_shape)
             self._put(txn, fields, positions, array)
@@ -261,7 +260,7 @@ class RowSource(Exports):
         else:
             columns = [cast(Array, values)]
         table = self._of()
-        assign_rows(txn, table._id, table._path, rows, fields.stored, columns)
+        changes.change.assign_rows(txn, table._id, table._path, rows, fields.stored, columns)
 
 
 def _for_writing(positions: Positions) -> tuple[range | Array, Array | slice | None]:

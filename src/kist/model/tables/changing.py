@@ -7,31 +7,23 @@ is one step: a commit of its own, or part of the caller's transaction, and nothi
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist._kernels import records
 from kist.errors import SelectionError
-from kist.model.casts import empty_batch
-from kist.model.frames.incoming import Target, adopt
+from kist.model import frames
 from kist.model.positions import as_positions
+from kist.model.tables import changes, query
 from kist.model.tables.base import RowSource
-from kist.model.tables.changes.change import delete_rows
-from kist.model.tables.changes.update import all_found, is_expression, update_found
-from kist.model.tables.changes.upsert import Upserted, upsert_rows
-from kist.model.tables.changes.write import append_blocks
-from kist.model.tables.indexes.unique import check_new_rows
-from kist.model.tables.input.values import blocks_of
-from kist.model.tables.query.find import check_sources, find_rows, positions_of
-from kist.model.tables.stored.batch import Rows
-from kist.model.tables.stored.fields import all_fields, assignable, read_spans
-from kist.model.tables.stored.read import plan, read_leaves
 from kist.model.tables.stored.state import TableState
-from kist.query import Expr, Operators, as_expr, parse
+from kist.query import Operators
+
+if TYPE_CHECKING:
+    from kist.model.tables.changes.upsert import Upserted
+    from kist.query import Expr
 
 __all__ = ["Changing"]
 
@@ -78,7 +70,9 @@ class Changing(RowSource):
         with table._write() as txn:
             state = self._state(txn)
             given = {**(params or {}), **more}
-            return update_found(txn, table, state, all_found(state), values, given)
+            return changes.update.update_found(
+                txn, table, state, changes.update.all_found(state), values, given
+            )
 
     def delete(self, index: Any) -> int:
         """Delete rows by position or condition, and return their number; later rows move up.
@@ -94,7 +88,7 @@ class Changing(RowSource):
         with self._of()._write() as txn:
             state = self._state(txn)
             rows, _ = as_positions(index, state.n_rows, self._label()).ascending()
-            return delete_rows(txn, self._id, self._path, rows)
+            return changes.change.delete_rows(txn, self._id, self._path, rows)
 
     def insert(self, position: int, data: Any) -> int:
         """Put rows in front of the row at a position, and return their number.
@@ -129,16 +123,7 @@ class Changing(RowSource):
         with self._of()._write() as txn:
             state = self._state(txn)
             at = _position(position, state.n_rows, self._label())
-            what = f"insert into {self._path!r}"
-            rows = adopt(data, what, partial(Target.of, txn, self._id, state.schema))
-            given = blocks_of(rows, state.schema, self._path, what)
-            behind = range(at, state.n_rows)
-            blocks = chain(given, _again(state, behind))
-            n = append_blocks(txn, state, blocks, checked=False) - len(behind)
-            delete_rows(txn, self._id, self._path, behind)
-            # Only now is each of the rows behind there once.
-            check_new_rows(self._state(txn), state.tail.next_row, what)
-            return n
+            return changes.insert.insert_rows(txn, self._of(), state, at, data)
 
     def upsert(self, data: Any, on: str | Sequence[str]) -> Upserted:
         """Update the rows that have the key of a row that is given, and append the other ones.
@@ -178,16 +163,16 @@ class Changing(RowSource):
         """
         with self._of()._write() as txn:
             state = self._state(txn)
-            target = partial(Target.of, txn, self._id, state.schema)
-            rows = adopt(data, f"upsert into {self._path!r}", target)
-            return upsert_rows(txn, state, rows, on)
+            target = partial(frames.incoming.Target.of, txn, self._id, state.schema)
+            rows = frames.incoming.adopt(data, f"upsert into {self._path!r}", target)
+            return changes.upsert.upsert_rows(txn, state, rows, on)
 
     def truncate(self, n: int) -> int:
         """Keep the first `n` rows, and return the number of rows deleted; 0 if there are fewer."""
         with self._of()._write() as txn:
             n_rows = self._state(txn).n_rows
             rows = range(min(_count(n, "truncate"), n_rows), n_rows)
-            return delete_rows(txn, self._id, self._path, rows)
+            return changes.change.delete_rows(txn, self._id, self._path, rows)
 
     def drop_before(
         self, row: int | str | Expr, params: Mapping[str, Any] | None = None, /, **more: Any
@@ -222,16 +207,18 @@ class Changing(RowSource):
                 raise SelectionError("drop_before: a number of rows takes no parameters")
             else:
                 n = min(_count(row, "drop_before"), state.n_rows)
-            return delete_rows(txn, self._id, self._path, range(n))
+            return changes.change.delete_rows(txn, self._id, self._path, range(n))
 
     def _first_where(self, state: TableState, condition: Any, params: Mapping[str, Any]) -> int:
         """Return the position of the first row where a condition holds, 0 if there is none."""
+        from kist.query import as_expr, parse
+
         if not isinstance(condition, str):
             condition = as_expr(condition)
-            check_sources(condition, self._of())
+            query.find.check_sources(condition, self._of())
         bound = parse(condition, state.facts.columns, params)
-        for some in find_rows(state, bound, limit=1):
-            return int(positions_of(state, some[0])[0])
+        for some in query.find.find_rows(state, bound, limit=1):
+            return int(query.find.positions_of(state, some[0])[0])
         return 0
 
     def __delitem__(self, index: Any) -> None:
@@ -255,7 +242,7 @@ class Changing(RowSource):
             The number of rows does not fit.
         """
         table = self._of()
-        if isinstance(index, str) and is_expression(values):
+        if isinstance(index, str) and changes.update.is_expression(values):
             self.update({index: values})
         elif isinstance(index, str) or (
             isinstance(index, list) and index and isinstance(index[0], str)
@@ -268,29 +255,6 @@ class Changing(RowSource):
                 self._assign(rows, values)
         else:
             self._assign(index, values)
-
-
-def _again(state: TableState, rows: range) -> Iterator[Rows]:
-    """Read rows, a row group at a time, as appends take them."""
-    fields = assignable(state.schema, all_fields(state.schema))
-    size = state.facts.group_rows
-    for start in range(rows.start, rows.stop, size):
-        part = range(start, min(start + size, rows.stop))
-        spans = plan(state, part)
-        if not fields.strings:
-            yield read_spans(state, fields, spans, len(part))
-            continue
-        leaves = fields.stored
-        columns = [np.empty(len(part) * leaf.n_values, leaf.dtype) for leaf in leaves]
-        read_leaves(state, spans, leaves, columns)
-        batch = empty_batch(fields.dtype, fields.strings, len(part))
-        for leaf, column in zip(leaves, columns, strict=True):
-            if leaf.is_string:
-                batch.strings[leaf.path[0]] = column
-            else:
-                field = records.field_view(batch.fixed, leaf.path)
-                field[...] = column.reshape(-1, *leaf.shape)
-        yield batch
 
 
 def _position(position: Any, n: int, what: str) -> int:

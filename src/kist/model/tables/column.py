@@ -8,26 +8,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from kist.format.schema import Schema
+from kist.model import completing, tables
 from kist.model.attributes import Attributes
-from kist.model.completing import column_names, completions
+from kist.model.tables import changes, input
 from kist.model.tables.base import RowSource, read_only
 from kist.model.tables.queries import Queries
-from kist.model.tables.query import aggregates
-from kist.model.tables.query.aggregates import Values
-from kist.model.tables.query.rowset import Ordered
 from kist.model.tables.reductions import Reductions
-from kist.model.tables.repr import column_html, column_repr, columns_html, columns_repr
 from kist.model.tables.row import Row
-from kist.model.tables.row_loop import iter_rows
-from kist.model.tables.show import column_info, stored_bytes
-from kist.model.tables.stored.fields import Fields, field_at, named_fields
-from kist.query import Expr, Operators, column, expr
+from kist.query import Operators
 
 if TYPE_CHECKING:
     from kist.model.info import Info
+    from kist.model.tables.query.aggregates import Values
     from kist.model.tables.query.steps import Step
     from kist.model.tables.selection import Selection
+    from kist.model.tables.stored.fields import Fields
     from kist.model.tables.table import Table
+    from kist.query import Expr
 
 __all__ = ["Column", "Columns"]
 
@@ -61,7 +58,7 @@ class Column(Queries, Reductions, Operators, RowSource):
         return self._table
 
     def _fields(self, schema: Schema) -> Fields:
-        return field_at(schema, self._path)
+        return tables.stored.fields.field_at(schema, self._path)
 
     def _is_part(self) -> bool:
         return True
@@ -70,6 +67,8 @@ class Column(Queries, Reductions, Operators, RowSource):
         return f"column {self.name!r} of {self._table._path!r}"
 
     def __kist_expr__(self) -> Expr:
+        from kist.query import column
+
         return column(self.name, self._table)
 
     @property
@@ -105,16 +104,11 @@ class Column(Queries, Reductions, Operators, RowSource):
 
     @fill_value.setter
     def fill_value(self, value: Any) -> None:
-        from kist.model.tables.altering import set_default
-
-        set_default(self._table, self.name, value)
+        changes.columns.set_default(self._table, self.name, value)
 
     @fill_value.deleter
     def fill_value(self) -> None:
-        from kist.model.tables.altering import set_default
-        from kist.model.tables.input.column import NOT_GIVEN
-
-        set_default(self._table, self.name, NOT_GIVEN)
+        changes.columns.set_default(self._table, self.name, input.given.NOT_GIVEN)
 
     @property
     def expression(self) -> Expr | None:
@@ -124,13 +118,13 @@ class Column(Queries, Reductions, Operators, RowSource):
         """
         schema = self._state().schema
         text = schema.columns[schema.index(self._path[0])].expression
+        from kist.query import expr
+
         return None if text is None else expr(text)
 
     @expression.deleter
     def expression(self) -> None:
-        from kist.model.tables.altering import drop_expression
-
-        drop_expression(self._table, self.name)
+        changes.columns.drop_expression(self._table, self.name)
 
     @property
     def is_virtual(self) -> bool:
@@ -142,7 +136,7 @@ class Column(Queries, Reductions, Operators, RowSource):
     def nbytes_stored(self) -> int:
         """Bytes that the column takes in the file; of small pieces its share by width."""
         state, fields = self._now()
-        return stored_bytes(state, fields.stored)
+        return tables.show.stored_bytes(state, fields.stored)
 
     @property
     def ratio(self) -> float:
@@ -152,7 +146,7 @@ class Column(Queries, Reductions, Operators, RowSource):
     @property
     def info(self) -> Info:
         """Dtype, encoding and sizes."""
-        return column_info(self)
+        return tables.show.column_info(self)
 
     def is_same(self, other: object) -> bool:
         """Tell whether `other` is the same column of the same table."""
@@ -174,7 +168,7 @@ class Column(Queries, Reductions, Operators, RowSource):
         """
         if isinstance(index, str):
             path = (*self._path, *index.split("."))
-            field_at(self._state().schema, path)
+            tables.stored.fields.field_at(self._state().schema, path)
             return Column(self._table, path)
         if isinstance(index, tuple) and len(index) > 1 and index[0] is not Ellipsis:
             rows, *rest = index  # further axes of sub-arrays
@@ -215,14 +209,18 @@ class Column(Queries, Reductions, Operators, RowSource):
 
     def count(self) -> int:
         """Return the number of values that are not null; reads only what can have nulls."""
-        return self._reduce(aggregates.count)
+        return self._reduce(tables.query.aggregates.count)
 
     def _reduce(self, work: Callable[[Values], T], *, skipna: bool = False) -> T:
         with self._table._hold() as view:
             state = self._state(view)
             fields = self._fields(state.schema)
             leaf = fields.only_leaf(self._label())
-            return work(Values(Ordered(state), leaf, self._label(), skipna, fields.validity))
+            return work(
+                tables.query.aggregates.Values(
+                    tables.query.rowset.Ordered(state), leaf, self._label(), skipna, fields.validity
+                )
+            )
 
     def _then(self, *steps: Step) -> Selection:
         from kist.model.tables.selection import Selection
@@ -239,13 +237,13 @@ class Column(Queries, Reductions, Operators, RowSource):
         return any(bool(np.any(block == value)) for block in self._blocks(None))
 
     def __repr__(self) -> str:
-        return column_repr(self)
+        return tables.repr.column_repr(self)
 
     def _repr_html_(self) -> str:
-        return column_html(self)
+        return tables.repr.column_html(self)
 
     def _ipython_key_completions_(self) -> list[str]:
-        return completions(lambda: column_names(self._now()[1].dtype))
+        return completing.completions(lambda: completing.column_names(self._now()[1].dtype))
 
 
 class Columns(Queries, RowSource):
@@ -261,7 +259,7 @@ class Columns(Queries, RowSource):
         return self._table
 
     def _fields(self, schema: Schema) -> Fields:
-        return named_fields(schema, self._names)
+        return tables.stored.fields.named_fields(schema, self._names)
 
     def _then(self, *steps: Step) -> Selection:
         from kist.model.tables.selection import Selection
@@ -285,7 +283,7 @@ class Columns(Queries, RowSource):
             isinstance(index, list) and index and all(isinstance(name, str) for name in index)
         ):
             names = [index] if isinstance(index, str) else index
-            named_fields(self._state().schema, names)
+            tables.stored.fields.named_fields(self._state().schema, names)
             missing = [name for name in names if name.split(".")[0] not in self._names]
             if missing:
                 from kist.errors import ColumnNotFoundError
@@ -299,17 +297,17 @@ class Columns(Queries, RowSource):
         self._assign(index, values)
 
     def __iter__(self) -> Iterator[Row]:
-        return iter_rows(self)
+        return tables.row_loop.iter_rows(self)
 
     def blocks(self, n_rows: int | None = None) -> Iterator[Array]:
         """Iterate over structured arrays of `n_rows` rows, all of one snapshot."""
         return (read_only(block) for block in self._blocks(n_rows))
 
     def __repr__(self) -> str:
-        return columns_repr(self)
+        return tables.repr.columns_repr(self)
 
     def _repr_html_(self) -> str:
-        return columns_html(self)
+        return tables.repr.columns_html(self)
 
     def _ipython_key_completions_(self) -> list[str]:
-        return completions(lambda: column_names(self._now()[1].dtype))
+        return completing.completions(lambda: completing.column_names(self._now()[1].dtype))

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kist.errors import SelectionError
-from kist.model.tables.query.steps import (
-    Distinct,
-    Limit,
-    Sample,
-    SortBy,
-    Step,
-    Tail,
-    Where,
-    sort_keys,
-)
-from kist.query import Expr, as_expr
+from kist.model.tables import query
 
 if TYPE_CHECKING:
     from kist.model.tables.groupby import GroupBy
+    from kist.model.tables.query.steps import Step
     from kist.model.tables.selection import Selection
+    from kist.query import Expr
 
 __all__ = ["Queries"]
 
@@ -69,8 +60,10 @@ class Queries:
             An unknown name or function, or dtypes that do not fit; points at the place.
         """
         if not isinstance(expression, str):
+            from kist.query import as_expr
+
             expression = as_expr(expression)
-        return self._then(Where(expression, {**(params or {}), **more}))
+        return self._then(query.steps.Where(expression, {**(params or {}), **more}))
 
     def sort_by(self, *by: Any, descending: bool | Sequence[bool] = False) -> Selection:
         """Return the rows sorted by some columns; rows that are equal in all stay in their order.
@@ -99,11 +92,13 @@ class Queries:
         """
         if not by and len(self._shown()) == 1:
             by = tuple(self._shown())
-        return self._then(SortBy(sort_keys(by, descending), self._all_params()))
+        return self._then(
+            query.steps.SortBy(query.steps.sort_keys(by, descending), self._all_params())
+        )
 
     def limit(self, n: int, offset: int = 0) -> Selection:
         """Return the first `n` rows, after leaving out `offset` of them."""
-        return self._then(Limit(_number(n, "limit"), _number(offset, "offset")))
+        return self._then(query.steps.Limit(_number(n, "limit"), _number(offset, "offset")))
 
     def head(self, n: int = 5) -> Selection:
         """Return the first `n` rows; pandas' and polars' name for `limit`."""
@@ -111,7 +106,7 @@ class Queries:
 
     def tail(self, n: int = 5) -> Selection:
         """Return the last `n` rows, in their order."""
-        return self._then(Tail(_number(n, "tail")))
+        return self._then(query.steps.Tail(_number(n, "tail")))
 
     def sample(self, n: int, seed: int | None = None) -> Selection:
         """Return `n` rows drawn at random, each at most once, in their order.
@@ -126,8 +121,13 @@ class Queries:
             The same seed draws the same rows of the same table. Without one it is drawn now, so
             that one selection shows the same rows whenever it is read.
         """
-        seed = secrets.randbits(63) if seed is None else _number(seed, "seed")
-        return self._then(Sample(_number(n, "sample"), seed))
+        if seed is None:
+            import secrets
+
+            seed = secrets.randbits(63)
+        else:
+            seed = _number(seed, "seed")
+        return self._then(query.steps.Sample(_number(n, "sample"), seed))
 
     def distinct(self, *names: str) -> Selection:
         """Return the first row with each combination of values.
@@ -145,7 +145,7 @@ class Queries:
         for name in names:
             if not isinstance(name, str):
                 raise SelectionError(f"distinct takes names of columns, not {name!r}")
-        return self._then(Distinct(names or tuple(self._shown())))
+        return self._then(query.steps.Distinct(names or tuple(self._shown())))
 
     def group_by(self, *keys: Any, ddof: float = 0, skipna: bool = False, **named: Any) -> GroupBy:
         """Return the rows in groups of equal keys, for ``.agg(...)``.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from kist.model.tables.query import aggregates
-from kist.model.tables.query.aggregates import Values
-from kist.model.tables.query.collected import count_distinct, quantiles
+from kist.model.tables import query
+
+if TYPE_CHECKING:
+    from kist.model.tables.query.aggregates import Values
 
 __all__ = ["Reductions"]
 
@@ -48,24 +49,28 @@ class Reductions:
         self, axis: None = None, dtype: None = None, out: None = None, *, skipna: bool = False
     ) -> Any:
         """Return the sum of the column, of NumPy's dtype for it; 0 when there is no row."""
-        return self._number(aggregates.total, skipna, axis, dtype, out)
+        return self._number(query.aggregates.total, skipna, axis, dtype, out)
 
     def mean(
         self, axis: None = None, dtype: None = None, out: None = None, *, skipna: bool = False
     ) -> Any:
         """Return the mean of the column; nan when there is no row."""
-        return self._number(aggregates.mean, skipna, axis, dtype, out)
+        return self._number(query.aggregates.mean, skipna, axis, dtype, out)
 
     def min(self, axis: None = None, out: None = None, *, skipna: bool = False) -> Any:
         """Return the smallest value; raises `ValueError` when there is no row.
 
         Pages of which all rows count are answered by their statistics, without being read.
         """
-        return self._number(partial(aggregates.extreme, largest=False), skipna, axis, None, out)
+        return self._number(
+            partial(query.aggregates.extreme, largest=False), skipna, axis, None, out
+        )
 
     def max(self, axis: None = None, out: None = None, *, skipna: bool = False) -> Any:
         """Return the largest value; otherwise like `min`."""
-        return self._number(partial(aggregates.extreme, largest=True), skipna, axis, None, out)
+        return self._number(
+            partial(query.aggregates.extreme, largest=True), skipna, axis, None, out
+        )
 
     def var(
         self,
@@ -80,7 +85,7 @@ class Reductions:
 
         nan when there are not enough rows. `ddof` is 0 as in NumPy; pandas takes 1.
         """
-        work = partial(aggregates.variance, ddof=ddof, root=False)
+        work = partial(query.aggregates.variance, ddof=ddof, root=False)
         return self._number(work, skipna, axis, dtype, out)
 
     def std(
@@ -93,28 +98,32 @@ class Reductions:
         skipna: bool = False,
     ) -> Any:
         """Return the standard deviation, the square root of `var`."""
-        work = partial(aggregates.variance, ddof=ddof, root=True)
+        work = partial(query.aggregates.variance, ddof=ddof, root=True)
         return self._number(work, skipna, axis, dtype, out)
 
     def any(self, axis: None = None, out: None = None) -> Any:
         """Return whether any value is true; reads no further than the first one."""
-        return self._number(partial(aggregates.every, any_of=True), False, axis, None, out)
+        return self._number(partial(query.aggregates.every, any_of=True), False, axis, None, out)
 
     def all(self, axis: None = None, out: None = None) -> Any:
         """Return whether all values are true; reads no further than the first that is not."""
-        return self._number(partial(aggregates.every, any_of=False), False, axis, None, out)
+        return self._number(partial(query.aggregates.every, any_of=False), False, axis, None, out)
 
     def argmin(self, axis: None = None, out: None = None, *, skipna: bool = False) -> Any:
         """Return the place of the first smallest value among the rows, as `numpy.argmin`."""
-        return self._number(partial(aggregates.argument, largest=False), skipna, axis, None, out)
+        return self._number(
+            partial(query.aggregates.argument, largest=False), skipna, axis, None, out
+        )
 
     def argmax(self, axis: None = None, out: None = None, *, skipna: bool = False) -> Any:
         """Return the place of the first largest value among the rows, as `numpy.argmax`."""
-        return self._number(partial(aggregates.argument, largest=True), skipna, axis, None, out)
+        return self._number(
+            partial(query.aggregates.argument, largest=True), skipna, axis, None, out
+        )
 
     def nunique(self) -> int:
         """Return the number of distinct values; nulls and NaN do not count."""
-        return self._reduce(count_distinct, skipna=True)
+        return self._reduce(query.collected.count_distinct, skipna=True)
 
     def quantile(self, q: Any, *, skipna: bool = False) -> Any:
         """Return the values below which the parts `q` of all values lie, exactly.
@@ -134,7 +143,7 @@ class Reductions:
         All values are sorted, through a temporary file when they take more than
         `kist.options.max_memory`.
         """
-        return self._reduce(partial(quantiles, q=q), skipna=skipna)
+        return self._reduce(partial(query.collected.quantiles, q=q), skipna=skipna)
 
     def median(self, *, skipna: bool = False) -> Any:
         """Return the median: ``quantile(0.5)``."""
@@ -159,4 +168,4 @@ class Reductions:
         edges : ndarray
             Both as `numpy.histogram` gives them.
         """
-        return self._reduce(partial(aggregates.histogram, bins=bins, span=range))
+        return self._reduce(partial(query.aggregates.histogram, bins=bins, span=range))

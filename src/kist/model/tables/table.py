@@ -13,37 +13,27 @@ import numpy as np
 
 from kist.format.node import NodeKind
 from kist.format.schema import Schema
-from kist.model.completing import column_names, completions
-from kist.model.frames.incoming import Incoming, Target, adopt
-from kist.model.frames.notes import put_notes
+from kist.model import completing, frames, tables
 from kist.model.node import Node
 from kist.model.tables.altering import Altering
-from kist.model.tables.appender import Appender
 from kist.model.tables.base import read_only
-from kist.model.tables.changes.column_checks import check_names
-from kist.model.tables.changes.write import append_blocks, put_new_table
 from kist.model.tables.changing import Changing
-from kist.model.tables.check import check_records
-from kist.model.tables.column import Column, Columns
 from kist.model.tables.indexed import Indexed
-from kist.model.tables.input.dtype import dtype_by_name, row_dtype
-from kist.model.tables.input.values import blocks_of, schema_for
 from kist.model.tables.queries import Queries
-from kist.model.tables.repr import table_html, table_repr
-from kist.model.tables.row import Row
-from kist.model.tables.row_loop import iter_rows
-from kist.model.tables.selection import Selection
-from kist.model.tables.show import stored_bytes, table_info
-from kist.model.tables.stored.batch import Rows
-from kist.model.tables.stored.fields import Fields, all_fields, field_at, named_fields, parse_path
 from kist.query import Operators
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
+    from kist.model.frames.incoming import Target
     from kist.model.info import Info
+    from kist.model.tables.appender import Appender
     from kist.model.tables.query.steps import Step
+    from kist.model.tables.row import Row
+    from kist.model.tables.selection import Selection
+    from kist.model.tables.stored.batch import Rows
+    from kist.model.tables.stored.fields import Fields
 
-__all__ = ["Column", "Columns", "Table", "create_table"]
+__all__ = ["Table", "create_table"]
 
 Array = np.ndarray[Any, Any]
 
@@ -69,18 +59,22 @@ def create_table(
         As for `Group.create_table`.
     """
     what = f"create {table._path!r}"
-    data = adopt(data, what, None if dtype is None else partial(_target_of, dtype, what))
-    schema, blocks = schema_for(data, dtype, fill_value, codec, table._path)
-    check_names(schema, what)
-    put_new_table(txn, table._id, schema)
-    if isinstance(data, Incoming):
-        put_notes(txn, table._id, data.notes)
-    append_blocks(txn, table._state(txn), blocks)
+    data = frames.incoming.adopt(
+        data, what, None if dtype is None else partial(_target_of, dtype, what)
+    )
+    schema, blocks = tables.input.values.schema_for(data, dtype, fill_value, codec, table._path)
+    tables.changes.column_checks.check_names(schema, what)
+    tables.changes.write.put_new_table(txn, table._id, schema)
+    if isinstance(data, frames.incoming.Incoming):
+        frames.notes.put_notes(txn, table._id, data.notes)
+    tables.changes.write.append_blocks(txn, table._state(txn), blocks)
 
 
 def _target_of(dtype: Any, what: str) -> Target:
     """Return what frames are matched to where the user says which dtype a row has."""
-    return Target(tuple(dtype_by_name(row_dtype(dtype, what))))
+    return frames.incoming.Target(
+        tuple(tables.input.dtype.dtype_by_name(tables.input.dtype.row_dtype(dtype, what)))
+    )
 
 
 class Table(Altering, Indexed, Queries, Changing, Node):
@@ -114,7 +108,7 @@ class Table(Altering, Indexed, Queries, Changing, Node):
         return self
 
     def _fields(self, schema: Schema) -> Fields:
-        return all_fields(schema)
+        return tables.stored.fields.all_fields(schema)
 
     def _label(self) -> str:
         return repr(self._path)
@@ -139,7 +133,7 @@ class Table(Altering, Indexed, Queries, Changing, Node):
     def nbytes_stored(self) -> int:
         """Bytes that the rows take in the file."""
         state = self._state()
-        return stored_bytes(state, state.schema.leaves)
+        return tables.show.stored_bytes(state, state.schema.leaves)
 
     @property
     def ratio(self) -> float:
@@ -149,7 +143,7 @@ class Table(Altering, Indexed, Queries, Changing, Node):
     @property
     def info(self) -> Info:
         """What is known about the table, and dtype, encoding and size of each column."""
-        return table_info(self)
+        return tables.show.table_info(self)
 
     def _listing(self, view: View) -> dict[str, Any]:
         state = self._state(view)
@@ -161,7 +155,7 @@ class Table(Altering, Indexed, Queries, Changing, Node):
 
     def _check_records(self, view: View) -> Iterator[str]:
         """Yield what is wrong in the records of the table."""
-        yield from check_records(self._state(view))
+        yield from tables.check.check_records(self._state(view))
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a column of that name."""
@@ -186,12 +180,12 @@ class Table(Altering, Indexed, Queries, Changing, Node):
         """
         if isinstance(index, str):
             schema = self._state().schema
-            path = parse_path(schema, index)
-            field_at(schema, path)
-            return Column(self, path)
+            path = tables.stored.fields.parse_path(schema, index)
+            tables.stored.fields.field_at(schema, path)
+            return tables.column.Column(self, path)
         if isinstance(index, list) and index and all(isinstance(name, str) for name in index):
-            named_fields(self._state().schema, index)
-            return Columns(self, index)
+            tables.stored.fields.named_fields(self._state().schema, index)
+            return tables.column.Columns(self, index)
         if isinstance(index, Operators):
             return self.where(index)
         return read_only(self._read(index))[()]
@@ -205,10 +199,10 @@ class Table(Altering, Indexed, Queries, Changing, Node):
         return (read_only(block) for block in self._blocks(n_rows))
 
     def __iter__(self) -> Iterator[Row]:
-        return iter_rows(self)
+        return tables.row_loop.iter_rows(self)
 
     def _then(self, *steps: Step) -> Selection:
-        return Selection(self, steps)
+        return tables.selection.Selection(self, steps)
 
     def _shown(self) -> list[str]:
         return list(self.columns)
@@ -233,15 +227,19 @@ class Table(Altering, Indexed, Queries, Changing, Node):
         """
         with self._write() as txn:
             state = self._state(txn)
-            rows = adopt(
-                data, f"append to {self._path!r}", partial(Target.of, txn, self._id, state.schema)
+            rows = frames.incoming.adopt(
+                data,
+                f"append to {self._path!r}",
+                partial(frames.incoming.Target.of, txn, self._id, state.schema),
             )
-            return append_blocks(txn, state, blocks_of(rows, state.schema, self._path))
+            return tables.changes.write.append_blocks(
+                txn, state, tables.input.values.blocks_of(rows, state.schema, self._path)
+            )
 
     def _append_array(self, rows: Rows) -> int:
         """Append rows of exactly the dtype in which rows are given."""
         with self._write() as txn:
-            return append_blocks(txn, self._state(txn), (rows,))
+            return tables.changes.write.append_blocks(txn, self._state(txn), (rows,))
 
     def appender(
         self, rows: int = 10_000, seconds: float = 1.0, *, timer: bool = False
@@ -257,13 +255,13 @@ class Table(Altering, Indexed, Queries, Changing, Node):
         timer : bool
             Let a thread look at the time, for rows that come slowly.
         """
-        return Appender(self, rows, seconds, timer)
+        return tables.appender.Appender(self, rows, seconds, timer)
 
     def __repr__(self) -> str:
-        return table_repr(self)
+        return tables.repr.table_repr(self)
 
     def _repr_html_(self) -> str:
-        return table_html(self)
+        return tables.repr.table_html(self)
 
     def _ipython_key_completions_(self) -> list[str]:
-        return completions(lambda: column_names(self.dtype))
+        return completing.completions(lambda: completing.column_names(self.dtype))

@@ -6,3 +6,22 @@
 - `rewrite` writes values of columns that a table did not have; `column_checks` and `column_values`
   serve it.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kist.lazy import lazily
+
+if TYPE_CHECKING:
+    from kist.model.tables.changes import (
+        change,
+        column_checks,
+        columns,
+        insert,
+        update,
+        upsert,
+        write,
+    )
+else:
+    __getattr__ = lazily(__name__)

@@ -3,3 +3,14 @@
 `index` shows them as one view has them, `find` and `order` ask them, `keep` and `unique` are called
 by each change of the rows.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kist.lazy import lazily
+
+if TYPE_CHECKING:
+    from kist.model.tables.indexes import make
+else:
+    __getattr__ = lazily(__name__)

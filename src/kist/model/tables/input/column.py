@@ -11,6 +11,7 @@ from kist.errors import DTypeError, QueryError, ShapeError
 from kist.format.nullable import as_pairs
 from kist.model.cast_values import cast_values
 from kist.model.tables.input.dtype import as_dtype
+from kist.model.tables.input.given import NOT_GIVEN
 from kist.model.tables.input.infer import as_column
 from kist.model.tables.query.find import check_sources
 from kist.model.tables.stored.computed import MAX_LEVELS, computed_of, holds_all
@@ -21,18 +22,10 @@ from kist.query.parser import read_text
 if TYPE_CHECKING:
     from kist.model.tables.table import Table
 
-__all__ = ["NOT_GIVEN", "NewColumn", "Source", "new_column"]
+__all__ = ["NewColumn", "Source", "new_column"]
 
 Array = np.ndarray[Any, Any]
 DType = np.dtype[Any]
-
-
-class _NotGiven:
-    def __repr__(self) -> str:
-        return "not given"
-
-
-NOT_GIVEN: Any = _NotGiven()
 
 
 class NewColumn(NamedTuple):

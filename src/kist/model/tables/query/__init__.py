@@ -5,3 +5,14 @@
 - `sort`, with `spill` for what is more than fits into memory.
 - `aggregates` of all rows; of groups `grouping`, `accumulators`, `collected`.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kist.lazy import lazily
+
+if TYPE_CHECKING:
+    from kist.model.tables.query import aggregates, collected, find, rowset, steps
+else:
+    __getattr__ = lazily(__name__)

@@ -16,7 +16,7 @@ from kist._kernels import records
 from kist._kernels.strings import sizes
 from kist.format.leaves import Leaf
 
-__all__ = ["Batch", "Rows", "freeze", "joined"]
+__all__ = ["Batch", "Rows", "empty_batch", "freeze", "joined"]
 
 Array = np.ndarray[Any, Any]
 
@@ -149,3 +149,10 @@ def freeze(rows: Any) -> Any:
     else:
         rows.flags.writeable = False
     return rows
+
+
+def empty_batch(dtype: np.dtype[Any], strings: Mapping[str, np.dtype[Any]], n_rows: int) -> Batch:
+    """Return rows of zeros and empty strings, to be filled."""
+    names = [name for name in dtype.names or () if name not in strings]
+    fixed = np.zeros(n_rows, np.dtype([(name, dtype[name]) for name in names]))
+    return Batch(fixed, {name: np.empty(n_rows, strings[name]) for name in strings})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -17,14 +17,14 @@ from kist._kernels.records import field_view
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError, DTypeError, QueryError, UnsupportedVersionError
 from kist.format.schema import Leaf
-from kist.model.cast_values import cast_values
-from kist.model.casts import empty_batch
-from kist.model.tables.stored.batch import Rows
+from kist.model.tables.stored.batch import Rows, empty_batch
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import Span, read_leaves
 from kist.model.tables.stored.schema import SchemaFacts
 from kist.model.tables.stored.state import TableState
-from kist.query import Bound, parse
+
+if TYPE_CHECKING:
+    from kist.query import Bound
 
 __all__ = [
     "Computed",
@@ -75,6 +75,8 @@ def computed_of(facts: SchemaFacts, leaf: Leaf, above: int = 0) -> Computed:
     """
     found: Computed | None = facts.computed.get(leaf.id)
     if found is None:
+        from kist.query import parse
+
         column = facts.schema.columns[leaf.column]
         if above > MAX_LEVELS:
             raise CorruptDataError(
@@ -165,6 +167,8 @@ class Values:
             with np.errstate(over="ignore"):  # a float beyond a narrower one is infinite
                 found = found.astype(leaf.dtype, copy=False)
         else:
+            from kist.model.cast_values import cast_values
+
             name = leaf.path[0]
             found = cast_values(found, leaf.dtype, column=name, first_row=first_row, what=what)
         self._known[leaf.id] = found

@@ -21,7 +21,6 @@ from kist.engine.parallel import run
 from kist.errors import CorruptDataError
 from kist.format.schema import Leaf
 from kist.format.values import Pointer
-from kist.indexes.statistics import is_true
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.records import BLOCK_ROWS, GROUP_ROWS
 from kist.model.tables.stored.schema import block_rows_of
@@ -189,7 +188,7 @@ def read_leaves(
             elif rows is not None:
                 where = _as_slice(ordinals)
                 target.reshape(n, *leaf.shape)[...] = rows[f"f{leaf.id}"][where]
-            elif leaf.dtype.kind == "b" and is_true(state.page(leaf, group)[1].statistics):
+            elif leaf.dtype.kind == "b" and _all_true(state, leaf, group):
                 target[...] = True  # such as what says that no value is null
             elif isinstance(ordinals, range):
                 pointer, _ = state.page(leaf, group)
@@ -214,6 +213,13 @@ def read_leaves(
     for span in spans:
         if span.group.patches:
             _apply_patches(state, span, leaves, outs)
+
+
+def _all_true(state: TableState, leaf: Leaf, group: Group) -> bool:
+    """Tell whether a page of bools is known to hold nothing but True."""
+    from kist.indexes.statistics import is_true
+
+    return is_true(state.page(leaf, group)[1].statistics)
 
 
 def _as_slice(ordinals: range | Array) -> slice | Array:

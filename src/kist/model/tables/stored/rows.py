@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 
 from kist.codecs.rows import RowsCodec, rows_codec
-from kist.codecs.strings import content_of, fill, open_block, pack_block
 from kist.errors import CodecError, CorruptDataError
 from kist.format.schema import Leaf
 from kist.model.tables.stored.batch import Batch, Rows
@@ -59,6 +58,8 @@ class PackedRows:
         """Return rows of `dtype` as bytes; up to `room` of them cost nothing to store."""
         if not isinstance(rows, Batch):
             return self._encode(rows, room)
+        from kist.codecs.strings import content_of, pack_block
+
         fixed = self._encode(rows.fixed)
         parts = [_LENGTH.pack(len(fixed)), fixed]
         for leaf in self.strings:
@@ -80,6 +81,8 @@ class PackedRows:
         try:
             if not self.strings:
                 return self._decode(data, n_rows)
+            from kist.codecs.strings import fill, open_block
+
             fixed, *blocks = _cut(data, 1 + len(self.strings))
             rows = self._decode(fixed, n_rows)
             strings = {}

@@ -17,21 +17,18 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from kist.engine import Transaction
 from kist.errors import CorruptDataError, StaleHandleError
 from kist.format import keys
 from kist.format.schema import Leaf, Schema
 from kist.format.values import Pointer, unpack_record
-from kist.indexes.statistics import Bounds, Statistics, compute
 from kist.model.tables.stored.batch import Batch, Rows, freeze
 from kist.model.tables.stored.layout import RECENT, Body, Group, Layout, Patch, layout_of, read_tail
 from kist.model.tables.stored.records import OUTSIDE, PageRecord, Tail, unpack_dead, unpack_patch
-from kist.model.tables.stored.rows import PackedRows
 from kist.model.tables.stored.schema import SchemaFacts, facts_of, schema_from
-from kist.model.tables.stored.statistics import widened, with_zero
 
 if TYPE_CHECKING:
     from kist.engine import View
+    from kist.indexes.statistics import Bounds, Statistics
 
 __all__ = ["TableState", "keep_piece", "located", "state_of"]
 
@@ -94,7 +91,7 @@ def state_of(view: View, node: int, path: str = "") -> TableState:
         with _lock:
             tables = _known.setdefault(view, {})
     known = tables.get(node)
-    if known is not None and not isinstance(view, Transaction):
+    if known is not None and not view.is_transaction:
         return TableState(view, node, path, known)
     schema_value = read_schema(view, node, path)
     tail = read_tail(view, node)
@@ -187,7 +184,7 @@ class TableState:
 
     def once(self, what: str, make: Callable[[], T]) -> T:
         """Return what a function makes of the table; made once for a snapshot."""
-        if isinstance(self.view, Transaction):
+        if self.view.is_transaction:
             return make()  # may change without a new stamp
         kept = self._known.kept
         if what not in kept:
@@ -264,6 +261,9 @@ class TableState:
         known = self._known
         found = known.bounds.get((leaf.id, with_nulls))
         if found is None:
+            from kist.indexes.statistics import Bounds
+            from kist.model.tables.stored.statistics import widened, with_zero
+
             valid = self.facts.valid_of.get(leaf.id)
             pages = {} if leaf.is_virtual else self.list_pages(leaf)
             constant = self._statistics_of_constant(leaf)
@@ -292,6 +292,8 @@ class TableState:
 
     def _statistics_of_constant(self, leaf: Leaf) -> Statistics | None:
         """Return the statistics of one initial value."""
+        from kist.indexes.statistics import compute
+
         values = self.facts.initial(leaf, 0) if leaf.n_values == 1 else None
         return None if values is None else compute(np.array(values))
 
@@ -367,6 +369,8 @@ class TableState:
                 key = keys.patch(self.node, group.first, patch.seq)
                 (pointer,) = self.pointers(key)
                 data = bytes(self.view.read(pointer))
+            from kist.model.tables.stored.rows import PackedRows
+
             by_id = self.facts.by_id
             changes: dict[int, list[tuple[Array, Array]]] = {}
             for leaf_ids, ordinals, encoded in unpack_patch(data):

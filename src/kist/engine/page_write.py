@@ -1,0 +1,45 @@
+"""Column pages: encoded and given a head."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kist.codecs.pipeline import encode
+from kist.codecs.recipe import Recipe
+from kist.codecs.stringpages import encode_strings
+from kist.format.checksum import Buffer
+from kist.format.page import pack_page_head
+
+__all__ = ["build_page"]
+
+Array = npt.NDArray[np.generic]
+
+
+def build_page(
+    values: Array, recipe: Recipe, *, block_values: int = 8192, aligned: bool = False
+) -> tuple[bytes, list[Buffer]]:
+    """Encode values as the head and the stored blocks of a page.
+
+    Parameters
+    ----------
+    values : ndarray, 1-d
+        Values of one leaf column.
+    recipe : Recipe
+        From `kist.codecs.choose`; for `StringDType` from `kist.codecs.stringpages`.
+    block_values : int
+        Values of a block, which decodes alone; blocks of long strings hold fewer.
+    aligned : bool
+        Whether the blocks shall stand at a multiple of 64 in the file.
+
+    Raises
+    ------
+    CodecError
+        The values do not fit the recipe, e.g. floats that are no decimals.
+    """
+    encoding = encode_strings if values.dtype.kind == "T" else encode
+    encoded = encoding(values, recipe, block_values=block_values)
+    stages = [(s.id, s.params) for s in encoded.stages]
+    blocks: list[Buffer] = list(encoded.blocks)
+    head = pack_page_head(stages, encoded.n_values, encoded.block_values, blocks, aligned=aligned)
+    return head, blocks
