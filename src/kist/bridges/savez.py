@@ -15,6 +15,8 @@ from kist.errors import DTypeError, NodeNotFoundError, StoreNotFoundError
 __all__ = ["SavedArrays", "load", "save", "savez"]
 
 _MARK: Final = "SAVED"
+_SMALL: Final = 8 << 20
+"""Up to so many bytes a file is made in memory and written in one go: three syncs, not eight."""
 
 
 class SavedArrays(Mapping[str, Any]):
@@ -64,6 +66,9 @@ class SavedArrays(Mapping[str, Any]):
 
 def save(file: str | os.PathLike[str], arr: Any, *, codec: str = "auto") -> None:
     """Save one array, as `numpy.save` does; the file gets ``.kist`` unless its name has it.
+
+    It is on disk when this returns, whole, or the file that was there is untouched; `numpy.save`
+    leaves both to chance.
 
     Parameters
     ----------
@@ -169,14 +174,22 @@ def _save(file: Any, named: Mapping[str, Any], how: str, codec: str) -> None:
                 f"{how}: {name!r} holds Python objects, which are not pickled; text: "
                 "x.astype(np.dtypes.StringDType())"
             )
-    with (
-        beside(path, overwrite=True) as part,
-        kist.open(part, "x") as store,
-        store.transaction(),
-    ):
+    arrays = {name: np.asanyarray(value) for name, value in named.items()}
+    if sum(array.nbytes for array in arrays.values()) <= _SMALL:
+        with kist.open(":memory:") as store:
+            _put(store, arrays, how, codec)
+            store.backup(path, compact=True, overwrite=True)
+        return
+    # Synced once, when it is whole; until then nobody knows its name.
+    with beside(path, overwrite=True) as part, kist.open(part, "x", durability="none") as store:
+        _put(store, arrays, how, codec)
+
+
+def _put(store: Any, arrays: Mapping[str, np.ndarray[Any, Any]], how: str, codec: str) -> None:
+    with store.transaction():
         store.attrs[_MARK] = how
-        for name, value in named.items():
-            store.create_array(name, np.asanyarray(value), codec=codec)
+        for name, array in arrays.items():
+            store.create_array(name, array, codec=codec)
 
 
 def _values(node: Any) -> Any:
