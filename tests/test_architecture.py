@@ -50,7 +50,7 @@ BASE: dict[str, set[str] | None] = {
 # What the extras bring: inside functions only, so that kist works without them.
 EXTRAS = {
     "IPython", "cryptography", "dask", "duckdb", "fsspec", "h5py", "hdf5plugin", "ipython",
-    "joblib", "matplotlib", "netCDF4", "pandas", "polars", "psutil", "pyarrow", "tables",
+    "joblib", "matplotlib", "netCDF4", "obstore", "pandas", "polars", "psutil", "pyarrow", "tables",
     "xarray", "zarr",
 }  # fmt: skip
 EXTRAS_ONLY_IN: dict[str, set[str]] = {"cryptography": {"crypto"}}

@@ -108,7 +108,8 @@ def test_a_misspelt_option_is_refused() -> None:
 
 def test_reset_gives_the_defaults_again() -> None:
     before = repr(options)
-    options.n_threads, options.max_load, options.max_memory = 99, 1, 2
-    assert repr(options) == "kist.options(n_threads=99, max_load=1, max_memory=2)"
+    options.n_threads, options.max_load, options.max_memory, options.cache_bytes = 99, 1, 2, 3
+    shown = "kist.options(n_threads=99, max_load=1, max_memory=2, cache_bytes=3)"
+    assert repr(options) == shown
     options.reset()
     assert repr(options) == before

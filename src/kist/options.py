@@ -1,4 +1,6 @@
-"""What a user may set for the whole process: ``n_threads``, ``max_load``, ``max_memory``.
+"""What a user may set for the whole process.
+
+``n_threads``, ``max_load``, ``max_memory`` and ``cache_bytes``.
 
 The module is its own settings object: reading and assigning its attributes goes through
 checked properties. Use it as ``from kist import options`` and ``options.n_threads``; a
@@ -12,16 +14,20 @@ import os
 import sys
 import types
 
-# Both are properties of the module's class below; the annotations tell type checkers.
+# All are properties of the module's class below; the annotations tell type checkers.
 n_threads: int
 max_load: int
 max_memory: int
+cache_bytes: int
 
 # 4 GiB: more than a slice asked for by hand, less than what makes a laptop swap.
 _DEFAULT_MAX_LOAD = 4 << 30
 
 # Sorting 20M rows by a number and keeping all else below 500 MB.
 _DEFAULT_MAX_MEMORY = 256 << 20
+
+# A slice of some columns of a hundred remote stores.
+_DEFAULT_CACHE_BYTES = 1 << 30
 
 
 def _default_n_threads() -> int:
@@ -86,6 +92,15 @@ class _Options(types.ModuleType):
     def max_memory(self, value: int) -> None:
         _values["max_memory"] = _positive_int("max_memory", value)
 
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes on disk of a folder given as ``kist.open(url, cache=...)``; 1 GiB by default."""
+        return _values.get("cache_bytes", _DEFAULT_CACHE_BYTES)
+
+    @cache_bytes.setter
+    def cache_bytes(self, value: int) -> None:
+        _values["cache_bytes"] = _positive_int("cache_bytes", value)
+
     def __setattr__(self, name: str, value: object) -> None:
         # A misspelt option would otherwise be set and never read.
         if name not in _NAMES and not name.startswith("__"):
@@ -97,7 +112,7 @@ class _Options(types.ModuleType):
         return f"kist.options({values})"
 
 
-_NAMES = ("max_memory", "max_load", "n_threads")
+_NAMES = ("cache_bytes", "max_memory", "max_load", "n_threads")
 _values: dict[str, int] = {}
 
 # The import system binds the module as ``kist.options``, whatever the package itself

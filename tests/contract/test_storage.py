@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from kist.storage import FileBackend, MemoryBackend, MemoryFile, StorageBackend
 from kist.testing.faults import FaultyBackend
+from kist.testing.range_server import RangeServer
+from kist.testing.reading import ReadingContract
 from kist.testing.recording import Recorder
 from kist.testing.storage import StorageContract
 
@@ -72,3 +75,47 @@ class TestFaulty(StorageContract):
     @pytest.fixture
     def device(self, path: Path) -> Faulty:
         return Faulty(path)
+
+
+Opened = Iterator[Callable[[bytes], StorageBackend]]
+
+
+def remote(server: RangeServer, **options: object) -> Callable[[bytes], StorageBackend]:
+    from kist.storage.objectstore import ObjectStoreTransport
+    from kist.storage.remote import RemoteBackend
+
+    def opened(data: bytes) -> StorageBackend:
+        server.files["/file"] = data
+        return RemoteBackend(ObjectStoreTransport(server.url("/file"), {}, 10), **options)
+
+    return opened
+
+
+class TestObjectStore(ReadingContract):
+    @pytest.fixture
+    def opened(self) -> Opened:
+        pytest.importorskip("obstore")
+        with RangeServer({}) as server:
+            yield remote(server)
+
+
+class TestObjectStoreThroughAFolder(ReadingContract):
+    @pytest.fixture
+    def opened(self, tmp_path: Path) -> Opened:
+        pytest.importorskip("obstore")
+        with RangeServer({}) as server:
+            yield remote(server, cache=tmp_path / "blocks")
+
+
+class TestFsspec(ReadingContract):
+    @pytest.fixture
+    def opened(self, tmp_path: Path) -> Opened:
+        fsspec = pytest.importorskip("fsspec")
+        from kist.storage.fsspecfile import FsspecTransport
+        from kist.storage.remote import RemoteBackend
+
+        def opened(data: bytes) -> StorageBackend:
+            (tmp_path / "file").write_bytes(data)
+            return RemoteBackend(FsspecTransport(fsspec.open(str(tmp_path / "file"))))
+
+        yield opened

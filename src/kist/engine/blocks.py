@@ -16,9 +16,9 @@ from kist._kernels.scratch import scratch
 from kist.codecs.pipeline import decode
 from kist.codecs.stage import StoredBlocks
 from kist.engine.pages import (
-    READ_GAP,
     READ_RUN,
     check_size,
+    gap_of,
     load_head,
     plain_width,
     read_runs,
@@ -82,7 +82,7 @@ def read_blocks(
     # Without NumPy, whose calls take longer than these loops.
     per = head.sector_blocks
     edges = (0, *head.ends)
-    spans = _spans(edges, per, sorted({number // per for number in numbers}))
+    spans = _spans(edges, per, sorted({number // per for number in numbers}), gap_of(view))
     total = sum(b - a for _, a, b in spans)
     if total > READ_RUN:
         return read_runs(view, pointer, runs, dtype, n_values)
@@ -112,7 +112,9 @@ def read_blocks(
     return out
 
 
-def _spans(edges: Sequence[int], per: int, sectors: list[int]) -> list[tuple[list[int], int, int]]:
+def _spans(
+    edges: Sequence[int], per: int, sectors: list[int], gap: int
+) -> list[tuple[list[int], int, int]]:
     """Return (sectors, first byte, end) of what is read with one call each.
 
     Parameters
@@ -121,11 +123,13 @@ def _spans(edges: Sequence[int], per: int, sectors: list[int]) -> list[tuple[lis
         Where blocks begin, and the end of the last.
     per : int
         Blocks of a sector.
+    gap : int
+        Bytes that are read for nothing to save a call.
     """
     spans: list[tuple[list[int], int, int]] = []
     for sector in sectors:
         a, b = edges[sector * per], edges[min(sector * per + per, len(edges) - 1)]
-        if spans and a - spans[-1][2] <= READ_GAP:
+        if spans and a - spans[-1][2] <= gap:
             members, begin, _ = spans[-1]
             members.append(sector)
             spans[-1] = members, begin, b

@@ -91,6 +91,8 @@ class Engine:
         self.ring = Ring(backend, loaded.super)
         self.slots = loaded.slots
         self.chain = loaded.chain
+        if backend.remote and self.state.root is not None:
+            self.reader.bring_tree_near(self.state.root)
         if writable:
             unknown = loaded.super.features_write & ~layout.KNOWN_WRITE_FEATURES
             if unknown:

@@ -67,6 +67,12 @@ def load_head(
     return found
 
 
+def kept_head(pointer: Pointer) -> PageHead | None:
+    """Head of a page if it was read before."""
+    found = _heads.get(pointer.sum + pointer.length.to_bytes(8, "little"))
+    return None if found is None else found[0]
+
+
 def read_page(view: View, pointer: Pointer, out: Array, start: int, n_values: int) -> None:
     """Decode the values ``start .. start + len(out)`` of a page into `out`.
 
@@ -272,6 +278,11 @@ def _stored_blocks(head: PageHead, data: memoryview, at: int, blocks: range) -> 
     return parts
 
 
+def gap_of(view: View) -> int:
+    """Bytes that are read for nothing to save a call."""
+    return 0 if view.reader.backend.remote else READ_GAP
+
+
 def read_runs(
     view: View,
     pointer: Pointer,
@@ -306,6 +317,7 @@ def read_runs(
     check_size(pointer, head, n_values)
     size, ends = head.block_values, head.ends
     width = plain_width(head, stages, dtype)
+    gap = gap_of(view)
     groups: list[tuple[int, int, list[tuple[range, int, int]]]] = []
     begin = end = total = 0
     for start, stop in runs:
@@ -315,7 +327,7 @@ def read_runs(
         first = sectors[0] * head.sector_blocks
         last = min(sectors.stop * head.sector_blocks, len(ends)) - 1
         a, b = ends[first - 1] if first else 0, ends[last]
-        if groups and a - end <= READ_GAP and b - begin <= READ_RUN:
+        if groups and a - end <= gap and b - begin <= READ_RUN:
             groups[-1][2].append((sectors, start, stop))
             groups[-1] = begin, b, groups[-1][2]
         else:
@@ -367,6 +379,11 @@ def read_pages(view: View, requests: Sequence[Request]) -> None:
     thread.
     """
     requests = [r for r in requests if len(r[1])]
+    if view.reader.backend.remote:
+        from kist.engine.ahead import read_pages_afar
+
+        read_pages_afar(view, requests)
+        return
     if len(requests) == 1:
         read_page(view, *requests[0])
         return

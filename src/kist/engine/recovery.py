@@ -256,6 +256,9 @@ def walk(ring: Ring, slot: Slot, upto: int | None = None, durable: int = 0) -> C
         slot.commit, slot.time_ns, slot.root, Overlay(), slot.end, slot.next_node, slot.commit
     )
     chain = Chain(state, slot.position, slot.chain, [], slot.spare, slot.end, horizon)
+    if ring.backend.remote:
+        runs = [run for record in records if record.commit > horizon for run in record.verify]
+        ring.backend.prefetch([(run.offset, run.offset + run.length) for run in runs])
     for record in records:
         # Up to the horizon everything is known to be on the disk; above it, only what is seen.
         if record.commit > horizon and not verified(ring.backend, record):

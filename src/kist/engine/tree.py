@@ -19,6 +19,7 @@ from kist.format.values import Pointer
 CACHED_LEAVES = 1024  # decoded, about 30 KB each
 CACHED_INNER = 2048  # decoded: all of a tree of some fifty million short records
 PACKED_BYTES = 16 << 20  # of leaves as they are stored, twice
+_AHEAD = 512  # pages brought near at once, about 8 MB
 _RUN = 24  # keys looked up in one leaf for which it is decoded
 
 Bounds = tuple[int, bytes, bytes | None]  # level, lowest key, key that is too high
@@ -76,10 +77,18 @@ _LEAF_OBJECTS = 800  # bytes of the objects around a packed leaf
 
 
 class Tree:
-    """Reads trees through a function that fetches verified page bodies."""
+    """Reads trees through a function that fetches verified page bodies.
 
-    def __init__(self, fetch: Callable[[Pointer], bytes]) -> None:
+    Where that takes long, another one brings those near that will be fetched next.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[Pointer], bytes],
+        bring_near: Callable[[Sequence[Pointer]], None] | None = None,
+    ) -> None:
         self._fetch = fetch
+        self._bring_near = bring_near
         self._inner: OrderedDict[bytes, Node] = OrderedDict()
         self._leaves_kept: OrderedDict[bytes, Node] = OrderedDict()
         self._packed = PackedLeaves()
@@ -110,7 +119,16 @@ class Tree:
             raise CorruptDataError(
                 f"byte {place.offset}: a tree page of {place.length} bytes", offset=place.offset
             )
+        if self._bring_near is not None:
+            self._bring_near([place])
         return self._fetch(place)
+
+    def _bring(self, bring_near: Callable[[Sequence[Pointer]], None], pages: list[bytes]) -> None:
+        """Bring near those pages of many that are not kept, some megabytes of them."""
+        absent = [p for p in pages if p not in self._leaves_kept and p not in self._inner]
+        if len(absent) > 1:
+            places = [Pointer.unpack(p) for p in absent[:_AHEAD]]
+            bring_near([p for p in places if p.length <= MAX_TREE_PAGE])
 
     def _keep(self, pointer: bytes, node: Node) -> None:
         kept = self._inner if node.level else self._leaves_kept
@@ -252,6 +270,8 @@ class Tree:
                 continue
             first = max(bisect_right(node.keys, start) - 1, 0)
             order = range(first, last) if reverse else range(last - 1, first - 1, -1)
+            if self._bring_near is not None:
+                self._bring(self._bring_near, [node.values[at] for at in reversed(order)])
             stack += [(node.values[at], node.bounds_of(at, bounds)) for at in order]
 
     def pages(self, root: bytes | None) -> Iterator[tuple[bytes, Node]]:

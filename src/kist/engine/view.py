@@ -15,6 +15,10 @@ from kist.format.layout import DATA_OFFSET, FRAME, MAX_OFFSET
 from kist.format.values import Pointer
 from kist.storage.base import StorageBackend
 
+_AROUND = 48 * 1024  # three tree pages to either side
+
+_TREE = 640 * 1024  # all of that of a table of 5M rows and 50 columns
+
 
 @dataclass(slots=True)
 class State:
@@ -38,7 +42,7 @@ class Reader:
 
     def __init__(self, backend: StorageBackend) -> None:
         self.backend = backend
-        self.tree = Tree(self.read)
+        self.tree = Tree(self.read, self.bring_near if backend.remote else None)
 
     def read(self, pointer: Pointer, end: int | None = None) -> bytes:
         """Body of a frame whose head is all of it, verified.
@@ -83,6 +87,28 @@ class Reader:
                 raise _cut_off(pointer)
             at += b - a
 
+    def bring_near(self, pointers: Sequence[Pointer]) -> None:
+        """Bring whole bodies near with one round trip, where the backend is remote.
+
+        What stands around a single one comes as well: in a copy that was laid out anew, the
+        neighbours of a tree page are what is asked for next.
+        """
+        ranges = []
+        for pointer in pointers:
+            self.check_range(pointer)
+            begin = pointer.offset + FRAME.size
+            ranges.append((begin, begin + pointer.length))
+        if len(ranges) == 1 and not self.backend.is_near(*ranges[0]):
+            begin, end = ranges[0]
+            ranges = [(max(DATA_OFFSET, begin - _AROUND), end + _AROUND)]
+        self.backend.prefetch(ranges)
+
+    def bring_tree_near(self, root: Pointer) -> None:
+        """Bring what stands before a root page near: in a copy laid out anew, its tree."""
+        self.check_range(root)
+        end = root.offset + FRAME.size + root.length
+        self.backend.prefetch([(max(DATA_OFFSET, end - _TREE), end)])
+
     def check_range(self, pointer: Pointer) -> None:
         """Refuse a pointer that cannot lead to a frame."""
         if (
@@ -97,6 +123,7 @@ class Reader:
         """Compare the verified head of a frame with its pointer."""
         found = sum128(head)
         if found != pointer.sum:
+            self.backend.distrust()
             raise CorruptDataError(
                 f"byte {pointer.offset}: checksum {found.hex()}, stored {pointer.sum.hex()};"
                 " 'kist check' lists all damage",

@@ -19,6 +19,7 @@ from kist.model import directory
 if TYPE_CHECKING:
     from kist.engine import View
     from kist.model.node import Node
+    from kist.model.remote import Source
     from kist.model.store import Store
 
 __all__ = ["make_handle", "reduce_node", "reopen_node", "reopen_store"]
@@ -78,7 +79,8 @@ def reduce_node(node: Node) -> tuple[Any, ...]:
             f"{node._path!r} cannot be pickled inside a transaction: what is not committed "
             "cannot be seen by another process"
         )
-    place = (store.path, store.uuid, view.state.shown)
+    where = store._session.source or store.path
+    place = (where, store.uuid, view.state.shown)
     if node is store:
         return reopen_store, place
     return reopen_node, (*place, node._id, node._created_ns, node._path)
@@ -89,8 +91,8 @@ _reopened: WeakValueDictionary[tuple[str, bytes, int], Store] = WeakValueDiction
 _lock = threading.Lock()
 
 
-def reopen_store(path: str, uuid: bytes, commit: int) -> Store:
-    """Open a store that was pickled, at the same commit.
+def reopen_store(path: str | Source, uuid: bytes, commit: int) -> Store:
+    """Open a store that was pickled, at the same commit; `path` may lead over a network.
 
     Raises
     ------
@@ -101,23 +103,26 @@ def reopen_store(path: str, uuid: bytes, commit: int) -> Store:
     """
     from kist.model.store import open
 
+    key = (path if isinstance(path, str) else repr(path.place), uuid, commit)
     with _lock:
-        store = _reopened.get((path, uuid, commit))
+        store = _reopened.get(key)
         if store is not None and not store.closed:
             return store
         store = open(path, "r", version=commit)
         if store.uuid != uuid:
             store.close()
-            raise StaleHandleError(f"{path!r} is another store than the one that was pickled")
-        _reopened[path, uuid, commit] = store
+            raise StaleHandleError(f"{store.path!r} is another store than the one that was pickled")
+        _reopened[key] = store
         return store
 
 
-def reopen_node(path: str, uuid: bytes, commit: int, node: int, created_ns: int, name: str) -> Node:
+def reopen_node(
+    path: str | Source, uuid: bytes, commit: int, node: int, created_ns: int, name: str
+) -> Node:
     """Open a node that was pickled, at the same commit."""
     store = reopen_store(path, uuid, commit)
     view = store._view()
     found = directory.record(view, node)
     if found is None or found.created_ns != created_ns:
-        raise StaleHandleError(f"{name!r} is not part of commit {commit} of {path!r}")
+        raise StaleHandleError(f"{name!r} is not part of commit {commit} of {store.path!r}")
     return make_handle(store, view, node, name)

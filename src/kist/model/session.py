@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from kist.errors import (
     PerformanceWarning,
     ReadOnlyError,
+    StaleHandleError,
     StoreClosedError,
     StoreLockedError,
     TransactionClosedError,
@@ -159,6 +160,8 @@ class Session:
         The path, for messages.
     empty_first : bool
         Mode ``w``: the first commit empties the store, and until then it looks empty.
+    source : Source, optional
+        What leads to a store that is not on this machine.
     """
 
     def __init__(
@@ -172,9 +175,11 @@ class Session:
         full: bool,
         name: str,
         empty_first: bool = False,
+        source: object = None,
     ) -> None:
         self.engine = engine
         self.name = name
+        self.source = source
         self.mode = mode
         self.version = version
         self.timeout = timeout
@@ -264,6 +269,11 @@ class Session:
         self._check()
         if self._fixed is None:
             return
+        backend = self.engine.backend
+        if backend.remote and not backend.same_file():
+            raise StaleHandleError(
+                f"{self.name!r} has changed on the server since it was opened; open it again"
+            )
         new = Shared(self.engine.snapshot())
         with self._lock:
             old, self._fixed = self._fixed, new

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import finalize
 
 from kist import model
@@ -48,7 +48,7 @@ _READ = _Default("r")
 
 
 def open(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Any,
     mode: Literal["r", "r+", "a", "w", "x"] | str = _READ,
     *,
     version: int | str | None = None,
@@ -59,13 +59,17 @@ def open(
     allow_pickle: bool = False,
     secrets: object = None,
     expect_commit: int | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Store:
     """Open a store.
 
     Parameters
     ----------
-    path : str or path object
-        The file, or ``":memory:"`` for a store that goes with its handle.
+    path : str, path object or file of fsspec
+        The file, or ``":memory:"`` for a store that goes with its handle. An address
+        (``https://data.example.org/lab.kist``, ``s3://bucket/key``, ``gs:``, ``az:``) or a file
+        of fsspec is read over the network, piece by piece.
     mode : {"r", "r+", "a", "w", "x"}
         ``r`` reads one commit until `Store.refresh`. ``r+`` writes a store that exists, ``a`` one
         that is made if need be, ``x`` one that must not exist. ``w`` empties a store in its first
@@ -73,7 +77,8 @@ def open(
     version : int or str, optional
         A commit number or a tag to read instead of the newest commit.
     timeout : float
-        Longest wait for other writers, in seconds.
+        Longest wait for other writers, or for one answer of a server with all attempts, in
+        seconds.
     durability : {"full", "relaxed", "none"}
         ``full``: what has returned survives the loss of power. ``relaxed``: it survives the death
         of the process; the last seconds before a loss of power may go, in order. ``none``: the
@@ -88,6 +93,11 @@ def open(
         Reserved for encrypted fields.
     expect_commit : int, optional
         Raise when the file shows an earlier commit than this: somebody put an old copy back.
+    storage_options : mapping, optional
+        For an address: what obstore takes, such as ``region``, ``endpoint``, ``access_key_id``
+        and ``skip_signature``. The rest comes from the environment.
+    cache : path, optional
+        For an address: folder that keeps what was read, up to `options.cache_bytes`.
 
     Returns
     -------
@@ -118,7 +128,16 @@ def open(
     """
     from kist.engine import Engine
 
-    name = os.fspath(path)
+    source = None
+    if storage_options is not None or cache is not None or not _is_plain(path):
+        from kist.model.remote import Source, local_path, source_of
+
+        path = local_path(path)
+        if isinstance(path, Source):  # of a handle that was pickled
+            source, timeout = path, path.timeout
+        else:
+            source = source_of(path, mode, storage_options, cache, timeout)
+    name = ":remote:" if source is not None else os.fspath(path)
     if not isinstance(name, str):
         raise TypeError(f"the path is a str or a path object, not {type(path).__name__}")
     if mode not in ("r", "r+", "a", "w", "x"):
@@ -132,10 +151,12 @@ def open(
     if name == ":memory:":
         if mode is _READ and version is None:
             mode = "a"
-    else:
+    elif source is None:
         name = os.path.abspath(name)  # the handle outlives a change of the directory
 
     def opened(engine_mode: str) -> Engine:
+        if source is not None:
+            return source.open()
         return Engine.open(
             name,
             engine_mode,
@@ -152,6 +173,8 @@ def open(
 
     engine = opened(mode)
     engine.maintain = _maintain
+    if source is not None:
+        name = engine.path
     try:
         if expect_commit is not None and engine.state.shown < expect_commit:
             raise TamperedDataError(
@@ -167,11 +190,17 @@ def open(
             full=durability == "full",
             name=name,
             empty_first=mode == "w",
+            source=source,
         )
     except BaseException:
         engine.close()
         raise
     return Store(session, str(mode), durability, retain, allow_pickle)
+
+
+def _is_plain(path: object) -> bool:
+    """Tell whether a path is one of this machine, without asking anything that takes time."""
+    return "://" not in path if isinstance(path, str) else isinstance(path, os.PathLike)
 
 
 def _maintain(txn: EngineTransaction, nodes: frozenset[int]) -> None:
@@ -213,7 +242,7 @@ class Store(Group):
 
     @property
     def path(self) -> str:
-        """Absolute path of the file, or ``':memory:'``."""
+        """Absolute path, ``':memory:'``, or an address without what is secret in it."""
         return self._session.name
 
     @property

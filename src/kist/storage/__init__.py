@@ -11,6 +11,9 @@ Bottom up:
 - `file`    `FileBackend`: a file, by pread and pwritev
 - `windows` `WindowsBackend`: the same over calls of Windows
 - `memory`  `MemoryBackend`: bytes of this process, also shared between engines
+- `transport`   one request for a range of a file far away; `objectstore` by obstore, `fsspecfile`
+- `pieces`, `blockcache`   what came, in memory and in a folder
+- `remote`  `RemoteBackend`: a file behind a transport, for reading
 
 Everything that kist reads or writes in a store goes through one of these backends, so that a
 test can record, drop, tear or refuse any of it (`kist.testing`).

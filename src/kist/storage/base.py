@@ -71,12 +71,15 @@ class StorageBackend(ABC):
     append_only : bool
         Whether space that was used must never be written again: readers may be where their pins
         are not seen.
+    remote : bool
+        Whether each read waits for a network, so that `prefetch` pays.
     """
 
     name: str
     writable: bool
     locks: Locks
     append_only: bool = False
+    remote: bool = False
 
     def __init__(self) -> None:
         self.stats = Stats()
@@ -153,6 +156,24 @@ class StorageBackend(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give up descriptors and locks; a second call does nothing."""
+
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Bring ranges near that will be read soon, all in one round trip.
+
+        Parameters
+        ----------
+        ranges : sequence of (int, int)
+            First byte and end of each, in any order.
+        """
+        return  # a file of this machine is near
+
+    def is_near(self, start: int, stop: int) -> bool:
+        """Tell whether a range is read without waiting for a network."""
+        return True
+
+    def distrust(self) -> None:
+        """Forget what was kept of the file: bytes have failed their sum."""
+        return
 
     def same_file(self) -> bool:
         """Tell whether the path still leads to the bytes that are open here."""

@@ -2,7 +2,9 @@
 
 - `strategies`   hypothesis strategies for dtypes and arrays
 - `keys`         `random_key`: indices of n-d arrays, of every kind
-- `storage`      `StorageContract`: what every backend must do, as a suite to subclass
+- `storage`      `StorageContract`: what every backend must do, as a suite to subclass; of it
+  `reading`, for backends that only read
+- `range_server` `RangeServer`: files behind http on loopback, with faults
 - `recording`    `RecordingBackend`: memory that logs writes, syncs and renames
 - `faults`       `FaultyBackend`: fails at the N-th call; the long run on the command line
 - `system`       `FaultySystem`: the same for the system calls below `kist.open`; cuts the power

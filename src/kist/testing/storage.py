@@ -24,8 +24,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kist.errors import ReadOnlyError, StoreClosedError, StoreLockedError
+from kist.errors import StoreLockedError
 from kist.storage import StorageBackend
+from kist.testing.reading import ReadingContract
 
 __all__ = ["Device", "StorageContract"]
 
@@ -49,8 +50,23 @@ _OPERATIONS = st.lists(
 )
 
 
-class StorageContract:
-    """Tests that every backend must pass; subclass it and give it a ``device`` fixture."""
+class StorageContract(ReadingContract):
+    """Tests that every backend that writes must pass; subclass it, give it a ``device`` fixture."""
+
+    @pytest.fixture
+    def opened(self, device: Device) -> Iterator[Callable[[bytes], StorageBackend]]:
+        backends: list[StorageBackend] = []
+
+        def opened(data: bytes) -> StorageBackend:
+            writer = device.open()
+            writer.write(0, [data])
+            writer.close()
+            backends.append(device.open(writable=False))
+            return backends[-1]
+
+        yield opened
+        for backend in backends:
+            backend.close()
 
     @pytest.fixture
     def backend(self, device: Device) -> Iterator[StorageBackend]:
@@ -72,15 +88,6 @@ class StorageContract:
         assert backend.read(0, 7) == b"abcdefg"
         assert backend.read(2, 3) == b"cde"
         assert device.content() == b"abcdefg"
-
-    def test_a_read_is_short_only_where_the_file_ends(self, backend: StorageBackend) -> None:
-        backend.write(0, [b"0123456789"])
-        assert backend.read(8, 100) == b"89"
-        assert backend.read(10, 1) == b""
-        assert backend.read(1 << 40, 1) == b""
-        buffer = bytearray(b"......")
-        assert backend.read_into(6, buffer) == 4
-        assert buffer == b"6789.."
 
     def test_a_write_beyond_the_end_leaves_zeros_between(self, backend: StorageBackend) -> None:
         backend.write(5, [b"x"])
@@ -106,31 +113,11 @@ class StorageContract:
         expected = b"abcdfg" + numbers.tobytes() + record.tobytes()
         assert backend.read(1, 1000) == expected
 
-    def test_reading_fills_every_kind_of_buffer(self, backend: StorageBackend) -> None:
-        backend.write(0, [np.arange(6, dtype="<i2")])
-        array = np.zeros(4, dtype="<i2")
-        assert backend.read_into(2, array[1:3]) == 4
-        assert array.tolist() == [0, 1, 2, 0]
-        record = np.zeros(2, dtype=[("a", "<i2"), ("b", "<i2")])
-        assert backend.read_into(4, record) == 8
-        assert record.tolist() == [(2, 3), (4, 5)]
-
     def test_thousands_of_buffers_are_one_write(self, backend: StorageBackend) -> None:
         # More than IOV_MAX, which is 1,024 on Linux.
         buffers = [bytes([i % 251]) * (i % 3) for i in range(5000)]
         backend.write(0, buffers)
         assert backend.read(0, 100_000) == b"".join(buffers)
-
-    def test_an_absurd_length_does_not_allocate_it(self, backend: StorageBackend) -> None:
-        backend.write(0, [b"abc"])
-        assert backend.read(0, 1 << 46) == b"abc"
-
-    def test_negative_places_are_not_read(self, backend: StorageBackend) -> None:
-        for offset, n in ((-1, 1), (0, -1)):
-            with pytest.raises((OSError, ValueError)):
-                backend.read(offset, n)
-        with pytest.raises((OSError, ValueError)):
-            backend.read_into(-1, bytearray(1))
 
     def test_negative_offsets_are_not_written_to(self, backend: StorageBackend) -> None:
         with pytest.raises((OSError, ValueError)):
@@ -179,49 +166,6 @@ class StorageContract:
         assert (found.syncs, found.directory_syncs) == (2, 1)
 
     # Modes and life
-
-    def test_a_reader_cannot_write(self, device: Device, backend: StorageBackend) -> None:
-        backend.write(0, [b"abc"])
-        reader = device.open(writable=False)
-        try:
-            assert not reader.writable
-            calls: list[Callable[[], object]] = [
-                lambda: reader.write(0, [b"x"]),
-                lambda: reader.resize(0),
-                reader.sync,
-                reader.sync_directory,
-                lambda: reader.locks.acquire_writer(0),
-            ]
-            for call in calls:
-                with pytest.raises(ReadOnlyError):
-                    call()
-            assert reader.read(0, 9) == b"abc"
-        finally:
-            reader.close()
-
-    def test_a_closed_backend_says_so(self, device: Device) -> None:
-        backend = device.open()
-        backend.close()
-        backend.close()
-        calls: list[Callable[[], object]] = [
-            backend.size,
-            lambda: backend.read(0, 1),
-            lambda: backend.read_into(0, bytearray(1)),
-            lambda: backend.write(0, [b"x"]),
-            lambda: backend.resize(0),
-            backend.sync,
-            backend.sync_directory,
-        ]
-        for call in calls:
-            with pytest.raises(StoreClosedError, match="is closed"):
-                call()
-
-    def test_it_is_the_same_file(self, backend: StorageBackend) -> None:
-        assert backend.same_file()
-
-    def test_it_belongs_to_this_process(self, backend: StorageBackend) -> None:
-        assert backend.pid == os.getpid()
-        assert not backend.forked
 
     # The writer's lock
 
@@ -331,20 +275,6 @@ class StorageContract:
         finally:
             reader.close()
         assert backend.locks.pins(100) == [3, 4]
-
-    def test_pins_are_counted(self, backend: StorageBackend) -> None:
-        for _ in range(3):
-            backend.locks.pin(5)
-        for left in (2, 1, 0):
-            assert backend.locks.pins(9) == [5]
-            backend.locks.unpin(5)
-            assert left or backend.locks.pins(9) == []
-        with pytest.raises(ValueError, match="not pinned"):
-            backend.locks.unpin(5)
-
-    def test_impossible_commits_are_not_pinned(self, backend: StorageBackend) -> None:
-        with pytest.raises(ValueError, match="commit -1"):
-            backend.locks.pin(-1)
 
     def test_pins_do_not_keep_writers_out(self, device: Device, backend: StorageBackend) -> None:
         reader = device.open(writable=False)

@@ -7,16 +7,17 @@ no segment covers becomes the fill value.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise, product
 from typing import Any, Final
 
 import numpy as np
 
+from kist.engine.ahead import BATCH_BYTES, Wanted, bring_pages
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError
-from kist.model.arrays.segment import empty_array, gather, read_segment
+from kist.model.arrays.segment import empty_array, gather, read_segment, wanted_of
 from kist.model.arrays.state import SCAN_COST, ArrayState, Chunks, Segment, located
 from kist.model.indexing import Box, Points
 
@@ -121,15 +122,50 @@ def _read_box(state: ArrayState, box: Box, out: Array | None) -> Array:
         if all(axis[1] for axis in axes):
             parts[index] = axes
     out = _filled(state, box, parts, out)
-    tasks: list[Task] = []
-    for index, axes in parts.items():
-        start = tuple([axis[0] for axis in axes])
-        count = tuple([axis[1] for axis in axes])
-        target = out[place([slice(at, at + n) for _, n, at in axes])]
-        for cut in _tasks(start, count, box.step, target):
-            tasks.append(partial(read_chunk, state, index, chunks[index], *cut))
-    _run(tasks, out.nbytes)
+    remote = state.view.reader.backend.remote
+    for batch in _brought_near(state, chunks, parts, box.step) if remote else [list(parts)]:
+        tasks: list[Task] = []
+        for index in batch:
+            axes = parts[index]
+            start = tuple([axis[0] for axis in axes])
+            count = tuple([axis[1] for axis in axes])
+            target = out[place([slice(at, at + n) for _, n, at in axes])]
+            for cut in _tasks(start, count, box.step, target):
+                tasks.append(partial(read_chunk, state, index, chunks[index], *cut))
+        _run(tasks, out.nbytes)
     return out
+
+
+def _brought_near(
+    state: ArrayState, chunks: Chunks, parts: dict[Shape, list[AxisPart]], step: Shape
+) -> Iterator[list[Shape]]:
+    """Yield the chunks in batches, each when what it takes has come from far away."""
+    batch: list[Shape] = []
+    wanted: list[Wanted] = []
+    room = BATCH_BYTES
+    for index, axes in parts.items():
+        batch.append(index)
+        start, count, _ = zip(*axes, strict=True) if axes else ((), (), ())
+        for segment, _, n, own in _within(chunks[index], start, count, step):
+            found = wanted_of(segment, state.schema, own, n, step)
+            if found is not None:
+                stored = math.prod(segment.record.stored)
+                room -= found[0].length * math.prod(n) // max(1, stored)
+                wanted.append(found)
+        if room < 0:
+            _bring_near(state, wanted)
+            yield batch
+            batch, wanted, room = [], [], BATCH_BYTES
+    if batch:
+        _bring_near(state, wanted)
+        yield batch
+
+
+def _bring_near(state: ArrayState, wanted: list[Wanted]) -> None:
+    try:
+        bring_pages(state.view, wanted)
+    except CorruptDataError:
+        return  # reading will find the same, and say in which chunk
 
 
 def _run(tasks: list[Task], nbytes: int) -> None:
@@ -228,10 +264,37 @@ def read_chunk(
             try:
                 read_segment(state.view, segments[0], state.schema, start, count, step, out)
             except CorruptDataError as error:
+                state.view.reader.backend.distrust()
                 raise located(error, state.path, index) from error
             return
-    plan = []
+    plan = _within(segments, start, count, step)
     covered, end = 0, 0
+    for segment, _, counts, _ in plan:
+        if segment.start >= end:
+            covered += math.prod(counts)
+        end = max(end, segment.stop)
+    if covered < math.prod(count):
+        out[...] = state.schema.fill_value()
+    try:
+        for segment, firsts, counts_, starts_ in plan:
+            target = out[place(slice(a, a + n) for a, n in zip(firsts, counts_, strict=True))]
+            read_segment(state.view, segment, state.schema, starts_, counts_, step, target)
+    except CorruptDataError as error:
+        state.view.reader.backend.distrust()
+        raise located(error, state.path, index) from error
+
+
+def _within(
+    segments: Sequence[Segment], start: Shape, count: Shape, step: Shape
+) -> list[tuple[Segment, list[int], Shape, Shape]]:
+    """Return what each segment of a chunk has of a selection.
+
+    Returns
+    -------
+    list of (Segment, firsts, counts, starts)
+        Place in the output, elements, and first corner counted from that of the segment.
+    """
+    plan = []
     for segment in segments:
         valid = segment.record.valid
         firsts, counts, starts = [], [], []
@@ -244,17 +307,7 @@ def read_chunk(
         if any(n <= 0 for n in counts):
             continue
         plan.append((segment, firsts, tuple(counts), tuple(starts)))
-        if segment.start >= end:
-            covered += math.prod(counts)
-        end = max(end, segment.stop)
-    if covered < math.prod(count):
-        out[...] = state.schema.fill_value()
-    try:
-        for segment, firsts, counts_, starts_ in plan:
-            target = out[place(slice(a, a + n) for a, n in zip(firsts, counts_, strict=True))]
-            read_segment(state.view, segment, state.schema, starts_, counts_, step, target)
-    except CorruptDataError as error:
-        raise located(error, state.path, index) from error
+    return plan
 
 
 # Points

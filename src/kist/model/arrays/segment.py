@@ -16,6 +16,7 @@ from kist.codecs import pipeline
 from kist.codecs.registry import PLAIN
 from kist.codecs.stage import Stage
 from kist.codecs.values import to_form
+from kist.engine.ahead import Wanted
 from kist.engine.blocks import read_blocks
 from kist.engine.pages import read_runs
 from kist.errors import CodecError, CorruptDataError, TooLargeError
@@ -182,6 +183,29 @@ def read_segment(
         _read_order(view, segment.pointer, grid, start, count, step, out)
     else:
         _read_blocks(view, segment.pointer, grid, start, count, step, out)
+
+
+def wanted_of(
+    segment: Segment, schema: ArraySchema, start: Ints, count: Ints, step: Ints
+) -> Wanted | None:
+    """Return what `read_segment` will need of the page of a segment, None without one.
+
+    A little more where elements lie apart: the run from the first to the last.
+    """
+    if segment.pointer is None:
+        return None
+    grid = block_grid(segment.record.stored, schema.blocks)
+    if math.prod(count) == grid.n_values:
+        return segment.pointer, None
+    if grid.is_runs:
+        first = sum(a * s for a, s in zip(start, grid.strides, strict=True))
+        span = sum((n - 1) * d * s for n, d, s in zip(count, step, grid.strides, strict=True))
+        return segment.pointer, (first, first + span + 1)
+    if len(start) > _WIDE:
+        return segment.pointer, None
+    counts = block_counts(grid, start, count, step)
+    numbers = plan_blocks(grid, start, count, step, counts).numbers
+    return segment.pointer, np.array(numbers, np.int64) * grid.block_values
 
 
 def _slices(start: Ints, count: Ints, step: Ints) -> tuple[slice, ...]:

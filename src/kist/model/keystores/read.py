@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from kist import options
+from kist.engine.ahead import bring_bodies
 from kist.engine.pages import read_body, read_page
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError, TooLargeError
@@ -68,6 +69,8 @@ def unpack_many(view: View, values: Sequence[bytes]) -> list[Any]:
     large = [at for at, value in enumerate(values) if value[:2] != b"\0\0"]
     if len(large) < 2:
         return [unpack(view, value) for value in values]
+    if view.reader.backend.remote:
+        bring_bodies(view, [pointer_of(values[at]) for at in large])
     loaded = iter(run([partial(unpack, view, values[at]) for at in large]))
     return [unpack_value(value[2:]) if value[:2] == b"\0\0" else next(loaded) for value in values]
 

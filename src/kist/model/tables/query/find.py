@@ -24,7 +24,14 @@ from kist.format.schema import Leaf
 from kist.indexes.statistics import Bounds
 from kist.model.tables.indexes.find import Hits, find_hits
 from kist.model.tables.stored.layout import Group
-from kist.model.tables.stored.read import Span, as_ordinals, as_run, group_spans, read_leaves
+from kist.model.tables.stored.read import (
+    Span,
+    as_ordinals,
+    as_run,
+    bring_near,
+    group_spans,
+    read_leaves,
+)
 from kist.model.tables.stored.state import TableState
 from kist.query import Bound
 
@@ -137,8 +144,13 @@ def find_rows(
     candidates = np.flatnonzero(plan.may).tolist()
     n_found = 0
     step = GROUPS_AT_ONCE * options.n_threads
+    remote = state.view.reader.backend.remote
+    first = list(_leaves(state, parts[:1]).values())  # further parts read what this one leaves
     for start in range(0, len(candidates), step):
         tasks = []
+        if remote and parts:
+            groups = map(state.layout.group, candidates[start : start + step])
+            bring_near(state, [group_spans(state, group) for group in groups], first)
         for index in candidates[start : start + step]:
             left = [place for place, must in enumerate(plan.sure) if not must[index]]
             if hits is not None and hits.covered[index]:

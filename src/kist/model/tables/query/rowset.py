@@ -24,7 +24,14 @@ from kist.format.schema import Leaf
 from kist.model.tables.query.find import Found, find_rows, narrow, positions_of, spans_of
 from kist.model.tables.query.operands import Key, all_leaves
 from kist.model.tables.stored.fields import Fields
-from kist.model.tables.stored.read import Span, as_ordinals, as_run, plan, read_leaves
+from kist.model.tables.stored.read import (
+    Span,
+    as_ordinals,
+    as_run,
+    bring_near,
+    plan,
+    read_leaves,
+)
 from kist.model.tables.stored.schema import FULL_TIER
 from kist.model.tables.stored.state import TableState
 from kist.query import Bound
@@ -363,11 +370,17 @@ class Ordered(RowSet):
             n = len(hit.ordinals)
             return work(*read_spans_of(self.state, leaves, [Span(hit.group, hit.ordinals, 0)], n))
 
-        return self.map_found(one)
+        return self.map_found(one, leaves)
 
-    def map_found(self, one: Callable[[Found], T]) -> Iterator[T]:
-        """Yield what a function makes of the rows of each group; it may run on several threads."""
+    def map_found(self, one: Callable[[Found], T], leaves: Sequence[Leaf] = ()) -> Iterator[T]:
+        """Yield what a function makes of the rows of each group; it may run on several threads.
+
+        The `leaves` that it reads, where it reads any, come near together for several groups.
+        """
+        remote = bool(leaves) and self.state.view.reader.backend.remote
         for some in self.found():
+            if remote:
+                bring_near(self.state, [Span(h.group, h.ordinals, 0) for h in some], leaves)
             yield from run([partial(one, hit) for hit in some])
 
 

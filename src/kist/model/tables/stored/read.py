@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from kist._kernels import records
+from kist.engine.ahead import BATCH_BYTES, Wanted, bring_pages
 from kist.engine.pages import read_page, read_pages, take_page
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError
@@ -26,7 +27,16 @@ from kist.model.tables.stored.records import BLOCK_ROWS, GROUP_ROWS
 from kist.model.tables.stored.schema import block_rows_of
 from kist.model.tables.stored.state import TableState, located
 
-__all__ = ["Span", "as_ordinals", "as_run", "group_spans", "plan", "read_leaves", "read_records"]
+__all__ = [
+    "Span",
+    "as_ordinals",
+    "as_run",
+    "bring_near",
+    "group_spans",
+    "plan",
+    "read_leaves",
+    "read_records",
+]
 
 Array = np.ndarray[Any, Any]
 Request = tuple[Pointer, Array, int, int]
@@ -198,6 +208,10 @@ def read_leaves(
                 named[pointer.offset] = leaf, group
             else:
                 picks.append((span, leaf, target))
+    backend = state.view.reader.backend
+    if backend.remote:
+        bring_near(state, spans, leaves)
+        requests, parts = requests + parts, []
     try:
         if requests:
             read_pages(state.view, requests)
@@ -207,6 +221,7 @@ def read_leaves(
         else:
             run([partial(read_page, state.view, *part) for part in parts])
     except CorruptDataError as error:
+        backend.distrust()
         raise _which(state, error, named) from error
     if picks:
         run([partial(_pick, state, *pick) for pick in picks])
@@ -263,7 +278,38 @@ def _pick(state: TableState, span: Span, leaf: Leaf, target: Array) -> None:
                 places = (ordinals[:, None] * width + np.arange(width)).ravel()
             target[...] = take_page(state.view, pointer, leaf.dtype, places, n_values)
     except CorruptDataError as error:
+        state.view.reader.backend.distrust()
         raise located(error, state.path, ".".join(leaf.path), span.group.first) from error
+
+
+def bring_near(state: TableState, spans: Sequence[Span], leaves: Sequence[Leaf]) -> None:
+    """Bring near what reading rows takes, in two round trips, where the file is far away.
+
+    As much as fits: what is left comes when it is read.
+    """
+    wanted: list[Wanted] = []
+    room = BATCH_BYTES
+    for group, ordinals, _ in spans:
+        if not group.is_pages or not len(ordinals):
+            continue
+        for leaf in leaves:
+            found = state.find_page(leaf, group) if leaf.is_stored else None
+            if found is None:
+                continue  # a constant, or damage that reading will name
+            pointer, width = found[0], leaf.n_values
+            room -= int(pointer.length * min(1.0, len(ordinals) / max(1, group.n_rows)))
+            if room < 0:
+                break
+            if len(ordinals) == group.n_rows:
+                wanted.append((pointer, None))
+            elif isinstance(ordinals, range):
+                wanted.append((pointer, (ordinals.start * width, ordinals.stop * width)))
+            elif width == 1:
+                wanted.append((pointer, ordinals))
+            else:
+                ends = np.stack((ordinals * width, ordinals * width + width - 1), axis=1)
+                wanted.append((pointer, ends.ravel()))
+    bring_pages(state.view, wanted)
 
 
 def _apply_patches(

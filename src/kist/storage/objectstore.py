@@ -1,0 +1,139 @@
+"""Files behind https, S3, Google Cloud Storage and Azure: one range by one request of obstore."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from kist.errors import StorageError
+from kist.extras import need
+from kist.storage.transport import Changed, Missing, Transient, Transport, Version
+
+__all__ = ["ObjectStoreTransport", "is_url"]
+
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+_STATUS = re.compile(r"status code: (\d{3})")
+# Too early, too many: these pass. Other 4xx will be the same the next time.
+_PASSING = {408, 425, 429}
+
+
+def is_url(path: str) -> bool:
+    """Tell whether a path is the address of a file elsewhere."""
+    return _SCHEME.match(path) is not None
+
+
+def shown(url: str) -> str:
+    """Return an address without what may be secret in it: user, password, query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class ObjectStoreTransport(Transport):
+    """A file reached by obstore.
+
+    Parameters
+    ----------
+    url : str
+        ``https://``, ``http://``, ``s3://``, ``gs://``, ``az://``, ``file://``.
+    options : mapping
+        Of obstore: ``region``, ``endpoint``, ``access_key_id``, ``skip_signature``,
+        ``client_options``... What is not said comes from the environment, as with the tools of the
+        provider.
+    timeout_s : float
+        Longest time for one request.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any], timeout_s: float) -> None:
+        self.name = shown(url)
+        self._obstore = need("obstore", "remote", f"{self.name!r} is read over the network")
+        stores = need("obstore.store", "remote", f"{self.name!r} is read over the network")
+        given = dict(options)
+        client = {"timeout": timedelta(seconds=timeout_s)}
+        if url.startswith("http://"):
+            client["allow_http"] = True  # type: ignore[assignment]  # the user wrote it
+        given["client_options"] = client | dict(given.get("client_options", {}))
+        # Repeated by `RemoteBackend`, for all transports alike and with the bodies.
+        given.setdefault("retry_config", {"max_retries": 0})
+        try:
+            # The whole address is the base: a signed query then stays with every request.
+            self._store = stores.from_url(url, **given)
+        except Exception as error:
+            raise StorageError(
+                f"{self.name!r} cannot be opened: {_reason(error)}; addresses are https:, "
+                "s3://bucket/key, gs://bucket/key, az://account/container/key, and "
+                "storage_options are those of obstore"
+            ) from None
+        self._errors = need("obstore.exceptions", "remote", "errors of obstore")
+
+    def get(self, start: int, stop: int, version: Version | None) -> tuple[bytes, Version]:
+        options: dict[str, Any] = {"range": (start, stop)}
+        # A weak tag never matches (RFC 9110, If-Match); it is compared below like the others.
+        if version is not None and version.etag and not version.etag.startswith("W/"):
+            options["if_match"] = version.etag
+        try:
+            answer = self._obstore.get(self._store, "", options=options)
+            data = bytes(answer.bytes())
+        except FileNotFoundError:
+            raise Missing from None
+        except self._errors.PreconditionError:
+            raise Changed(f"etag {options['if_match']} is no longer that of the file") from None
+        except self._errors.NotSupportedError as error:
+            raise self._no_ranges() from error
+        except (self._errors.UnauthenticatedError, self._errors.PermissionDeniedError) as error:
+            raise self._refused(error) from None
+        except (self._errors.BaseError, OSError) as error:
+            return self._failed(error, start), Version(0)
+        meta = answer.meta
+        modified = meta["last_modified"]
+        found = Version(
+            meta["size"],
+            meta["e_tag"] or "",
+            modified.isoformat() if modified.timestamp() > 0 else "",  # 1970 stands for none
+        )
+        if version is not None and (difference := version.difference(found)):
+            raise Changed(difference)
+        return data, found
+
+    def _no_ranges(self) -> StorageError:
+        return StorageError(
+            f"{self.name!r}: the server does not answer requests for a range of bytes, and a "
+            "store is not read as a whole to show a part of it: download the file and open the "
+            "copy, or put it on a server with range requests (any object store, nginx, Apache)"
+        )
+
+    def _refused(self, error: Exception) -> StorageError:
+        found = StorageError(
+            f"{self.name!r}: access was refused ({_reason(error)}); give credentials in "
+            "storage_options= or in the environment, or skip_signature=True for a public bucket"
+        )
+        found.errno, found.filename = errno.EACCES, self.name
+        return found
+
+    def _failed(self, error: Exception, start: int) -> bytes:
+        """Raise what a failure means, or return nothing for a range behind the end."""
+        message = str(error)
+        if "169.254." in message or "latest/api/token" in message:
+            # Without credentials obstore asks the machine that it may run on.
+            raise self._refused(
+                StorageError("no credentials were found, nor given by the machine")
+            ) from None
+        status = _STATUS.search(message)
+        code = int(status[1]) if status else 0
+        if code == 416:
+            return b""
+        if 400 <= code < 500 and code not in _PASSING:
+            raise StorageError(
+                f"{self.name!r}: the server refused the request ({_reason(error)}); is the "
+                "address right, and the region in storage_options?"
+            ) from None
+        raise Transient(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, without addresses and traces of the library."""
+    first = str(error).strip().split("\n")[0]
+    return first.rsplit(" - ", 1)[-1].rstrip(": ") or type(error).__name__
