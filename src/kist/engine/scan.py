@@ -20,6 +20,7 @@ from kist.format.layout import (
     FRAME_BUNDLE,
     FRAME_PAGE,
     FRAME_ROWS,
+    FRAME_SEALED,
     FRAME_TREE,
 )
 from kist.format.page import unpack_page_head
@@ -32,7 +33,7 @@ Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 _BLOCK: Final = 4 << 20
 _TYPES: Final = np.frombuffer(
-    b"".join((FRAME_TREE, FRAME_PAGE, FRAME_ROWS, FRAME_BLOB, FRAME_BUNDLE)), "<u4"
+    b"".join((FRAME_TREE, FRAME_PAGE, FRAME_ROWS, FRAME_BLOB, FRAME_BUNDLE, FRAME_SEALED)), "<u4"
 )
 
 
@@ -92,6 +93,10 @@ def extent_damage(reader: Reader, pointer: Pointer) -> str:
             return "its header is that of another frame"
         if header.type == FRAME_BUNDLE:
             return bundle_damage(body, pointer.head)
+        if header.type == FRAME_SEALED:
+            from kist.engine.sealed import verify_body  # most stores have none
+
+            verify_body(body)
         if header.type == FRAME_PAGE:
             head = unpack_page_head(bytes(body[: pointer.head]), pointer.length)
             for sector, expected in enumerate(head.sums):

@@ -8,7 +8,7 @@ docs/design/0013-sealed-columns.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from kist.crypto.aead import TAG_BYTES, Units
@@ -150,7 +150,7 @@ class SealedBody:
 
 
 def open_head(
-    data: Buffer, total: int, keys: dict[bytes, Hidden], offset: int | None = None
+    data: Buffer, total: int, keys: Mapping[bytes, Hidden], offset: int | None = None
 ) -> SealedBody:
     """Return a body from its head.
 
@@ -181,7 +181,7 @@ def open_head(
     return SealedBody(head, sums, key, offset)
 
 
-def unseal_body(data: Buffer, keys: dict[bytes, Hidden]) -> memoryview:
+def unseal_body(data: Buffer, keys: Mapping[bytes, Hidden]) -> memoryview:
     """Return the plaintext of a whole body; see `open_head` and `SealedBody.unseal`."""
     body = open_head(data, len(data), keys)
     return body.unseal(0, body.head.n_units - 1, memoryview(data)[body.head.size :])

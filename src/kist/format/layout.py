@@ -71,6 +71,7 @@ FRAME_PAGE: Final = b"NPAG"
 FRAME_ROWS: Final = b"ROWS"
 FRAME_BLOB: Final = b"BLOB"
 FRAME_BUNDLE: Final = b"KVAL"
+FRAME_SEALED: Final = b"SEAL"
 
 
 class FieldTable:
@@ -200,7 +201,7 @@ RECORD: Final = FieldTable(
 FRAME: Final = FieldTable(
     "Frame header",
     (
-        ("type", "4s", "TREE, NPAG, ROWS, BLOB or KVAL"),
+        ("type", "4s", "TREE, NPAG, ROWS, BLOB, KVAL or SEAL"),
         ("version", "H", "1"),
         ("flags", "H", "zero; bits 8 to 15: must be known to read"),
         ("offset", "Q", "file offset of this header"),

@@ -37,7 +37,7 @@ KINDS: Final = ("flip", "zero", "noise", "swap", "cut", "foreign", "old", "frame
 
 _HEAD: Final = 0x4000
 _DATA: Final = 0x44000
-_FRAMES: Final = (b"TREE", b"NPAG", b"ROWS", b"BLOB", b"KVAL")
+_FRAMES: Final = (b"TREE", b"NPAG", b"ROWS", b"BLOB", b"KVAL", b"SEAL")
 
 
 # The stores

@@ -1,0 +1,162 @@
+"""The manifest of a sealed field: which records there are, sealed under the key of the field.
+
+Sealed bodies and records do not know their place. The manifest does: it names store, node and
+field, and holds the keyed digest of all records that make up the field. So a record that was moved,
+put back, dropped or added changes the digest, and whoever has no key can make neither the digest
+nor a manifest. docs/design/0013-sealed-columns.md has the argument.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from kist.crypto.digest import SetDigest
+from kist.engine.fieldkeys import FieldKeys
+from kist.engine.sealed import DataKey, seal_body, unseal_body
+from kist.engine.view import View
+from kist.errors import CorruptDataError, TamperedDataError
+from kist.format.keys import Range
+from kist.format.sealed import NAME_BYTES
+from kist.format.values import unpack_record
+
+__all__ = [
+    "Place",
+    "bound_items",
+    "check_manifest",
+    "item_of",
+    "make_manifest",
+    "new_digest",
+    "open_manifest",
+]
+
+_PLAIN: Final = struct.Struct("<16sQIQ32s")  # store, node, field, items, digest
+_NAME: Final = bytes(NAME_BYTES)
+_DIGEST: Final = b"kist 1 digest"
+_MANIFEST: Final = b"kist 1 manifest"
+
+
+class Place(NamedTuple):
+    """What a manifest is of.
+
+    Attributes
+    ----------
+    uuid : bytes
+        The store.
+    node, field : int
+        The node, and which of its fields.
+    """
+
+    uuid: bytes
+    node: int
+    field: int
+
+
+def item_of(view: View, key: bytes, value: bytes, *, deep: bool = False) -> bytes:
+    """Return a record as an item of the digest.
+
+    Parameters
+    ----------
+    key, value : bytes
+        Of the map. The node id is left out, so that a copy has the same items.
+    deep : bool
+        Whether the extents count too: of records that are not sealed, nothing else binds them.
+
+    Notes
+    -----
+    Pointers are left out: compaction changes them. A sealed payload holds the salts of its extents.
+    """
+    pointers, payload = unpack_record(value)
+    digest = hashlib.sha256(payload)
+    if deep:
+        for pointer in pointers:
+            digest.update(view.reader.read(pointer))  # small: schemas, sets of deleted rows
+    return key[8:] + digest.digest()
+
+
+def bound_items(view: View, ranges: Iterable[tuple[Range, bool]]) -> Iterator[bytes]:
+    """Yield the items of all records in ranges of keys.
+
+    Parameters
+    ----------
+    ranges : iterable of ((start, stop), deep)
+        Apart from each other; `deep` as for `item_of`.
+    """
+    for (start, stop), deep in ranges:
+        for key, value in view.scan(start, stop):
+            yield item_of(view, key, value, deep=deep)
+
+
+def new_digest(keys: FieldKeys) -> SetDigest:
+    """Return the digest of no records."""
+    return SetDigest(keys.key_of(_DIGEST))
+
+
+def make_manifest(place: Place, keys: FieldKeys, digest: SetDigest, more: bytes = b"") -> bytes:
+    """Return the payload of a manifest.
+
+    Parameters
+    ----------
+    digest : SetDigest
+        From `new_digest`, of all records of the field.
+    more : bytes
+        What else shall be sealed with it.
+    """
+    plain = _PLAIN.pack(*place, digest.count, digest.hidden().reveal())
+    head, units = seal_body(DataKey(_NAME, keys.key_of(_MANIFEST)), [plain, more])
+    return head + units
+
+
+def open_manifest(payload: bytes, place: Place, keys: FieldKeys) -> tuple[SetDigest, bytes]:
+    """Return the digest that a manifest vouches for, to be changed or held against the records.
+
+    Raises
+    ------
+    TamperedDataError
+        It is of another store, node or field, or was not made with the key of this one.
+    CorruptDataError
+        It is damaged.
+    """
+    plain = bytes(unseal_body(payload, {_NAME: keys.key_of(_MANIFEST)}))
+    if len(plain) < _PLAIN.size:
+        raise CorruptDataError(f"a manifest of {len(plain)} bytes is cut off")
+    uuid, node, field, count, value = _PLAIN.unpack_from(plain)
+    if (uuid, node, field) != tuple(place):
+        raise TamperedDataError(
+            f"the manifest of a sealed field is that of field {field} of node {node}"
+            f"{'' if uuid == place.uuid else ' of another store'}: do not trust the file"
+        )
+    return SetDigest(keys.key_of(_DIGEST), value, count), plain[_PLAIN.size :]
+
+
+def check_manifest(
+    view: View,
+    payload: bytes | None,
+    place: Place,
+    keys: FieldKeys,
+    ranges: Iterable[tuple[Range, bool]],
+) -> tuple[SetDigest, bytes]:
+    """Hold the records of a field against its manifest; return what `open_manifest` does.
+
+    Raises
+    ------
+    TamperedDataError
+        There is none, it is that of another place, or the records are not those it was made for.
+    """
+    if payload is None:
+        raise TamperedDataError(
+            f"field {place.field} of node {place.node} is sealed and has no manifest: do not trust"
+            " the file"
+        )
+    wanted, more = open_manifest(payload, place, keys)
+    found = new_digest(keys)
+    found.add(bound_items(view, ranges))
+    if found != wanted:
+        raise TamperedDataError(
+            f"the records of field {place.field} of node {place.node} are not those that were"
+            f" sealed: {found.count} are there, {wanted.count} were written; one was moved, put"
+            " back, added or taken away: do not trust the file"
+        )
+    return wanted, more
