@@ -19,6 +19,7 @@ __all__ = [
     "CorruptDataError",
     "DTypeError",
     "DamageWarning",
+    "FileUnion",
     "FormatError",
     "Group",
     "KeyNotFoundError",
@@ -55,6 +56,7 @@ __all__ = [
     "TooLargeError",
     "TransactionClosedError",
     "TransactionError",
+    "Union",
     "UnknownCodecError",
     "UnsupportedVersionError",
     "WeakSecretWarning",
@@ -76,6 +78,7 @@ __all__ = [
     "savez",
     "shelf",
     "split",
+    "union",
     "unpack",
 ]
 
@@ -86,6 +89,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Array": "kist.model.arrays.array",
     "Column": "kist.model.tables.column",
+    "FileUnion": "kist.model.unions.files",
     "Group": "kist.model.group",
     "KeyStore": "kist.model.keystores.keystore",
     "Row": "kist.model.tables.row",
@@ -94,6 +98,7 @@ _HOMES = {
     "Shelf": "kist.model.shelf",
     "Store": "kist.model.store",
     "Table": "kist.model.tables.table",
+    "Union": "kist.model.unions.table",
     "convert": "kist.bridges.convert",
     "evaluate": "kist.model.evaluation.run",
     "expr": "kist.query",
@@ -109,6 +114,7 @@ _HOMES = {
     "savez": "kist.bridges.savez",
     "shelf": "kist.model.shelf",
     "split": "kist.model.parts.split",
+    "union": "kist.model.unions.files",
     "unpack": "kist.model.packing",
 }
 
@@ -177,6 +183,8 @@ if TYPE_CHECKING:
     from kist.model.tables.row import Row
     from kist.model.tables.selection import Selection
     from kist.model.tables.table import Table
+    from kist.model.unions.files import FileUnion, union
+    from kist.model.unions.table import Union
     from kist.query import expr
 else:
 

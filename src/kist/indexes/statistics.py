@@ -247,6 +247,15 @@ class Bounds:
         exact = ((flags & flag).astype(bool) & known for flag in (LO_EXACT, HI_EXACT))
         return cls(dtype, lo, hi, n_nan, n_null, known, empty, *exact)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Bounds], dtype: np.dtype[Any]) -> Bounds:
+        """Return the statistics of several columns of one dtype, one behind the other."""
+        if not parts:
+            return cls.from_packed([], dtype)
+        names = ("lo", "hi", "n_nan", "n_null", "known", "empty", "lo_exact", "hi_exact")
+        arrays = ([getattr(part, name) for part in parts] for name in names)
+        return cls(dtype, *(np.concatenate(several) for several in arrays))
+
 
 def _native(stored: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     if stored.dtype.kind == "S":

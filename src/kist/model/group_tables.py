@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kist import model
-from kist.errors import DTypeError
+from kist.errors import DTypeError, SelectionError
 from kist.format.node import NodeKind
 from kist.model.group_maker import Maker
 
 if TYPE_CHECKING:
     from kist.model.tables.table import Table
+    from kist.model.unions.table import Union
 
 __all__ = ["TableMaker"]
 
@@ -111,3 +112,32 @@ class TableMaker(Maker):
         if not schema_has(node._state().schema, wanted):
             raise DTypeError(f"{node._path!r} has dtype {node.dtype}, not {wanted}")
         return node
+
+    def union(self, *patterns: str) -> Union:
+        """Return several tables as one, which is read and queried and holds no rows of its own.
+
+        Parameters
+        ----------
+        *patterns : str
+            Paths of tables, or patterns of them: ``"trades/*"``; ``**`` stands for any groups.
+
+        Raises
+        ------
+        NodeNotFoundError
+            No table matches.
+        DTypeError
+            Their columns differ; shows the difference.
+
+        Examples
+        --------
+        >>> import kist, numpy as np
+        >>> with kist.open(":memory:") as store:
+        ...     store["day/1"], store["day/2"] = np.zeros(3, "i4,f8"), np.ones(2, "i4,f8")
+        ...     store.union("day/*").where("f0 == 1").count()
+        2
+        """
+        from kist.model.unions.table import Union
+
+        if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+            raise SelectionError("a union is of paths of tables, or patterns such as 'trades/*'")
+        return Union(self, patterns)

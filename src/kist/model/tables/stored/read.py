@@ -182,7 +182,7 @@ def read_leaves(
     parts: list[Request] = []
     named: dict[int, tuple[Leaf, Group]] = {}
     picks: list[tuple[Span, Leaf, Array]] = []
-    added = state.facts.added
+    added = state.added
     for span in spans:
         group, ordinals, at = span
         n = len(ordinals)

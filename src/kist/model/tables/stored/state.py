@@ -22,6 +22,7 @@ from kist.format import keys
 from kist.format.schema import Leaf, Schema
 from kist.format.values import Pointer, unpack_record
 from kist.model.tables.stored.batch import Batch, Rows, freeze
+from kist.model.tables.stored.joined import JoinedView
 from kist.model.tables.stored.layout import RECENT, Body, Group, Layout, Patch, layout_of, read_tail
 from kist.model.tables.stored.records import OUTSIDE, PageRecord, Tail, unpack_dead, unpack_patch
 from kist.model.tables.stored.schema import SchemaFacts, facts_of, schema_from
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from kist.engine import View
     from kist.indexes.statistics import Bounds, Statistics
 
-__all__ = ["TableState", "keep_piece", "located", "state_of"]
+__all__ = ["Known", "TableState", "keep_piece", "located", "state_of"]
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
@@ -41,7 +42,7 @@ _SCAN_GROUPS: Final = 256
 look-ups each; in longer tables single ones are looked up unless all are wanted."""
 
 
-class _Known:
+class Known:
     """What was learnt about a table from a view."""
 
     __slots__ = ("bounds", "kept", "listed", "pages", "schema", "schema_value", "tail")
@@ -56,7 +57,7 @@ class _Known:
         self.kept: dict[str, Any] = {}  # what others keep, see `TableState.once`
 
 
-_known: WeakKeyDictionary[View, dict[int, _Known]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[View, dict[int, Known]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -86,6 +87,8 @@ def state_of(view: View, node: int, path: str = "") -> TableState:
     Two look-ups in the map; none the second time with the same snapshot, and with a transaction
     that has changed nothing of the table in between the same two and nothing else.
     """
+    if isinstance(view, JoinedView):
+        return view.table
     tables = _known.get(view)
     if tables is None:
         with _lock:
@@ -96,7 +99,7 @@ def state_of(view: View, node: int, path: str = "") -> TableState:
     schema_value = read_schema(view, node, path)
     tail = read_tail(view, node)
     if known is None or known.tail.stamp != tail.stamp or known.schema_value != schema_value:
-        known = tables[node] = _Known(schema_value, tail)
+        known = tables[node] = Known(schema_value, tail)
     return TableState(view, node, path, known)
 
 
@@ -143,7 +146,7 @@ class TableState:
 
     __slots__ = ("_known", "_layout", "node", "path", "view")
 
-    def __init__(self, view: View, node: int, path: str, known: _Known) -> None:
+    def __init__(self, view: View, node: int, path: str, known: Known) -> None:
         self.view = view
         self.node = node
         self.path = path
@@ -159,6 +162,11 @@ class TableState:
     def facts(self) -> SchemaFacts:
         """What is derived from the schema."""
         return facts_of(self._known.schema)
+
+    @property
+    def added(self) -> frozenset[int]:
+        """Ids of leaves that some groups may lack, which then have an initial value."""
+        return self.facts.added
 
     @property
     def tail(self) -> Tail:

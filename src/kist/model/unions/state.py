@@ -1,0 +1,214 @@
+"""A table made of others as one view shows it: each row group is one of a member.
+
+All that reads and asks goes through a `TableState`; this one has the row groups of its members one
+after the other, and hands each question about a group to the member that has it. So conditions,
+sorting, grouping and conversions work as on any table, and statistics rule out row groups of all
+members at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from kist.format.schema import Leaf, Schema
+from kist.format.values import pack_record
+from kist.indexes.statistics import Bounds
+from kist.model.parts.unequal import Fit
+from kist.model.tables.stored.joined import JoinedView
+from kist.model.tables.stored.layout import Group, Layout
+from kist.model.tables.stored.records import Tail, new_stamp
+from kist.model.tables.stored.state import Known, TableState, state_of
+from kist.model.unions.backend import FILE_BITS
+
+if TYPE_CHECKING:
+    from kist.model.tables.stored.state import Page
+
+__all__ = ["Joined", "JoinedState", "Member"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Member(NamedTuple):
+    """One of the tables.
+
+    Attributes
+    ----------
+    node : int
+        Its id.
+    path : str
+        Its path.
+    fit : Fit
+        Its leaves.
+    tag : int
+        Number of its file, which stands before the offsets of its pages.
+    """
+
+    node: int
+    path: str
+    fit: Fit
+    tag: int = 0
+
+
+class _Group(Group):
+    """A row group of a member, under a row id of the whole."""
+
+    __slots__ = ("own", "place")
+
+    def __init__(self, first: int, own: Group, place: int) -> None:
+        super().__init__(first, own.record, own.body, own.patches)
+        self.own = own
+        self.place = place  # of the member
+
+
+class Joined:
+    """What is the same for all who read the whole from one view; holds nothing of the view.
+
+    Parameters
+    ----------
+    schema : Schema
+        Of the whole.
+    members : sequence of (Member, TableState)
+        In order.
+    """
+
+    __slots__ = ("added", "known", "layout", "members")
+
+    def __init__(self, schema: Schema, members: Sequence[tuple[Member, TableState]]) -> None:
+        groups: list[Group] = []
+        next_row = 0
+        for place, (_, state) in enumerate(members):
+            for group in state.layout.groups:
+                groups.append(_Group(next_row, group, place))
+                next_row += group.n_rows
+        n_live = sum(state.n_rows for _, state in members)
+        tail = Tail(next_row, n_live, 0, new_stamp())
+        self.members = [member for member, _ in members]
+        self.added = frozenset(
+            new
+            for member, state in members
+            for new, old in member.fit.leaves.items()
+            if old.id in state.added
+        )
+        self.known = Known(pack_record(schema.pack()), tail)
+        self.layout = Layout(tail, groups)
+
+
+class JoinedState(TableState):
+    """A table made of others.
+
+    Parameters
+    ----------
+    view : JoinedView
+        What it is read through.
+    path : str
+        What messages call it.
+    joined : Joined
+        What is known of it.
+    """
+
+    __slots__ = ("_added", "_members", "_states")
+
+    view: JoinedView
+
+    def __init__(self, view: JoinedView, path: str, joined: Joined) -> None:
+        super().__init__(view, 0, path, joined.known)
+        self._members = joined.members
+        self._states: list[TableState | None] = [None] * len(joined.members)
+        self._layout = joined.layout
+        self._added = joined.added
+
+    @property
+    def added(self) -> frozenset[int]:
+        """Ids of leaves that some groups of some members may lack."""
+        return self._added
+
+    def _member(self, place: int) -> TableState:
+        found = self._states[place]
+        if found is None:
+            member = self._members[place]
+            found = self._states[place] = state_of(self.view.bases[place], member.node, member.path)
+        return found
+
+    def _of(self, group: Group) -> tuple[TableState, Group, Fit]:
+        """Return whose group it is, the group as it stands there, and the leaves of that table."""
+        if not isinstance(group, _Group):
+            raise TypeError("a row group of another table")
+        return self._member(group.place), group.own, self._members[group.place].fit
+
+    # Each question about a group is one to its member
+
+    def find_page(self, leaf: Leaf, group: Group) -> Page | None:
+        """Return pointer and record of one page, None when there is none."""
+        state, own, fit = self._of(group)
+        found = state.find_page(fit.leaves[leaf.id], own)
+        tag = self._members[group.place].tag if isinstance(group, _Group) else 0
+        if found is None or not tag:
+            return found
+        pointer, record = found
+        return pointer._replace(offset=pointer.offset | tag << FILE_BITS), record
+
+    def list_pages(self, leaf: Leaf) -> Mapping[tuple[int, int], Page]:
+        """Return the pages of one leaf under (leaf id, first row id of the whole)."""
+        found = {}
+        for group in self.layout.groups:
+            page = self.find_page(leaf, group) if group.is_pages else None
+            if page is not None:
+                found[leaf.id, group.first] = page
+        return found
+
+    def constant(self, leaf: Leaf, group: Group) -> Array | None:
+        """Return the values of every row of a group that has no page of a leaf, and needs none."""
+        state, own, fit = self._of(group)
+        return state.constant(fit.leaves[leaf.id], own)
+
+    def _bounds(self, leaf: Leaf, *, with_nulls: bool) -> Bounds:
+        known = self._known
+        found = known.bounds.get((leaf.id, with_nulls))
+        if found is None:
+            parts = [
+                self._member(place)._bounds(member.fit.leaves[leaf.id], with_nulls=with_nulls)
+                for place, member in enumerate(self._members)
+            ]
+            found = known.bounds[leaf.id, with_nulls] = Bounds.joined(parts, leaf.dtype)
+        return found
+
+    def piece(self, group: Group) -> Any:
+        """Return all rows of a piece, deleted ones too, patches not applied."""
+        state, own, fit = self._of(group)
+        rows = state.piece(own)
+        return rows if fit.is_same else _Renamed(rows, fit)
+
+    def dead(self, group: Group) -> Array | None:
+        """Return which rows of a group are deleted, None for no row."""
+        state, own, _ = self._of(group)
+        return state.dead(own)
+
+    def patches(self, group: Group, leaf: Leaf) -> list[tuple[Array, Array]]:
+        """Return (ordinals, values) of all patches of a leaf, later ones last."""
+        state, own, fit = self._of(group)
+        return state.patches(own, fit.leaves[leaf.id])
+
+    def patched_leaves(self, group: Group) -> set[int]:
+        """Return the leaf ids that the patches of a group change."""
+        state, own, fit = self._of(group)
+        changed = state.patched_leaves(own)
+        return {new for new, old in fit.leaves.items() if old.id in changed}
+
+
+class _Renamed:
+    """Rows of a piece under the leaf ids of the whole."""
+
+    __slots__ = ("_names", "_rows")
+
+    def __init__(self, rows: Any, fit: Fit) -> None:
+        self._rows = rows
+        self._names = {f"f{new}": f"f{old.id}" for new, old in fit.leaves.items()}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._rows[self._names[name]]
+
+    def __len__(self) -> int:
+        return len(self._rows)
