@@ -126,6 +126,32 @@ def test_create_dataset_makes_tables_and_arrays_as_the_data_are(store: kist.Stor
         store.create_dataset("w", (2, 3), compression="gzip")
 
 
+def test_require_dataset_opens_or_makes_tables_and_arrays(store: kist.Store) -> None:
+    made = store.require_dataset("g/a", (2, 3), "f4", fillvalue=7)
+    made[0] = 1
+    again = store.require_dataset("g/a", (2, 3), "f4")
+    assert again.is_same(made) and again[1, 2] == 7 and again.maxshape == (None, None)
+    assert store.require_dataset("g/a", (2, 3), "i2", exact=False).is_same(made)
+    with pytest.raises(kist.DTypeError):
+        store.require_dataset("g/a", (2, 3), "i2", exact=True)
+    with pytest.raises(kist.ShapeError):
+        store.require_dataset("g/a", (2, 4), "f4")
+    table = store.require_dataset("t", dtype="i4,f8")
+    table.append((1, 2.0))
+    assert len(store.require_dataset("t", dtype="i4,f8")) == 1
+    with pytest.raises(kist.NodeExistsError):
+        store.require_dataset("t", (3,), "f4")
+    assert store.require_dataset("x", data=np.arange(3)).shape == (3,)
+
+
+def test_flush_makes_relaxed_commits_durable(path: Path) -> None:
+    with kist.open(path, "w", durability="relaxed") as store:
+        store["a"] = [1, 2]
+        syncs = store._session.engine.backend.stats.syncs
+        store.flush()
+        assert store._session.engine.backend.stats.syncs > syncs
+
+
 def test_assigning_a_handle_points_to_copy(store: kist.Store) -> None:
     store["t"] = ROWS
     with pytest.raises(kist.DTypeError, match="copy"):

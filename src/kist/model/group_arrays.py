@@ -22,6 +22,9 @@ class ArrayMaker(Maker):
 
     if TYPE_CHECKING:
         create_table: Callable[..., Table]  # of `TableMaker`
+        require_table: Callable[..., Table]
+
+        def __contains__(self, path: object) -> bool: ...
 
     def create_array(
         self,
@@ -199,6 +202,37 @@ class ArrayMaker(Maker):
         ):
             return self.create_table(name, data, dtype=dtype, **options)
         return self.create_array(name, data, shape=shape, dtype=dtype, **options)
+
+    def require_dataset(
+        self, name: str, shape: Any = None, dtype: Any = None, exact: bool = False, **options: Any
+    ) -> Array | Table:
+        """Return an array or a table, making it when nothing stands there; h5py's name.
+
+        Parameters
+        ----------
+        name : str
+            Path of the dataset.
+        shape : int or tuple of int, optional
+            Of an array. Without it, and with a dtype that has fields, a table is meant.
+        dtype : dtype
+            Of the elements, or of the rows.
+        exact : bool
+            Whether the dtype of an array must be this one; else it need only hold its values.
+        **options
+            For `create_dataset`, if it is made; its `data` too.
+
+        Raises
+        ------
+        NodeExistsError
+            Something else stands there.
+        ShapeError, DTypeError
+            It has another shape or dtype.
+        """
+        if name not in self:
+            return self.create_dataset(name, shape, dtype, **options)
+        if shape is None and model.given.has_fields(dtype, name):
+            return self.require_table(name, dtype=dtype)
+        return self.require_array(name, shape=shape, dtype=dtype, exact=exact)
 
 
 _OPTIONS_OF_H5PY = frozenset({"compression", "compression_opts", "shuffle", "fletcher32"})

@@ -393,6 +393,10 @@ class Store(Group):
         if self._session.mode != "r":
             self._session.engine.sync()
 
+    def flush(self) -> None:
+        """Make all commits of this process durable now; h5py's name for `sync`."""
+        self.sync()
+
     # Versions
 
     def history(self) -> History:

@@ -77,6 +77,11 @@ class Array(ArrayOperators):
         self.resize(shape)
 
     @property
+    def maxshape(self) -> tuple[None, ...]:
+        """h5py's word for how far the axes may grow: each without a limit."""
+        return (None,) * self.ndim
+
+    @property
     def ndim(self) -> int:
         """Number of axes."""
         return self._state().schema.ndim
