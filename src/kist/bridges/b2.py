@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from kist.bridges.plain import from_json, to_json
 from kist.bridges.report import Loss
 from kist.errors import ConversionError
 
-__all__ = ["Blosc2"]
+__all__ = ["LOSSES", "Blosc2", "read_array", "read_attributes", "read_frame", "write_dataset"]
 
 Array = np.ndarray[Any, Any]
 
@@ -40,9 +40,9 @@ class Blosc2(Bridge):
             except blosc2.UnsafeDeserializationError as error:
                 raise ConversionError(f"{source}: would run code when it is opened") from error
             if isinstance(found, blosc2.NDArray):
-                _read_array(job, found, source)
+                read_array(job, found, source, job.base)
             elif isinstance(found, blosc2.SChunk):
-                _read_frame(job, found, source)
+                read_frame(job, found, source, job.base)
             else:
                 raise ConversionError(
                     f"{source}: holds a {type(found).__name__}; kist reads arrays and frames"
@@ -54,14 +54,14 @@ class Blosc2(Bridge):
                 f"{node.name!r} is a {node.kind}; a Blosc2 file holds one array or table"
             )
         with job.writing():
-            _write(job, node, target)
+            write_dataset(job, node, target)
 
 
-def _attributes(job: Job, schunk: Any, place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_attributes(job: Job, vlmeta: Any, place: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the attributes in a file, and what kist knew when it wrote it."""
     attrs: dict[str, Any] = {}
-    for name in schunk.vlmeta:
-        value = schunk.vlmeta[name]
+    for name in vlmeta:
+        value = vlmeta[name]
         if isinstance(value, bytes | str | int | float | list | dict | tuple) or value is None:
             attrs[str(name)] = value
         else:
@@ -74,16 +74,21 @@ def _attributes(job: Job, schunk: Any, place: str) -> tuple[dict[str, Any], dict
     return attrs, known
 
 
-def _read_array(job: Job, array: Any, place: str) -> None:
-    attrs, known = _attributes(job, array.schunk, place)
+def read_array(job: Job, array: Any, place: str, path: str) -> None:
+    """Read an array into a node: rows as a table."""
+    attrs, known = read_attributes(job, array.schunk.vlmeta, place)
     dtype = as_dtype(array.dtype)
     if dtype.hasobject:
         raise ConversionError(f"{place}: holds Python objects, which kist does not unpickle")
     if dtype.names is not None and array.ndim == 1 and known.get("kind") != "array":
         size = rows_for(dtype.itemsize)
-        starts = range(0, array.shape[0], size)
-        blocks = (np.asarray(array[k : min(k + size, array.shape[0])], dtype) for k in starts)
-        made = job.table(job.base, dtype, blocks, attrs=attrs)
+        n_rows = array.shape[0]
+
+        def rows(first: int) -> Iterator[Array]:
+            starts = range(first, n_rows, size)
+            return (np.asarray(array[k : min(k + size, n_rows)], dtype) for k in starts)
+
+        made = job.table(path, dtype, rows, attrs=attrs)
         for name, values in known.get("columns", {}).items():
             made[name].attrs.update(values)
         return
@@ -92,14 +97,14 @@ def _read_array(job: Job, array: Any, place: str) -> None:
         return np.asarray(array[where], dtype).reshape([s.stop - s.start for s in where])
 
     job.array(
-        job.base, array.shape, dtype, read, cut=array.chunks if array.shape else None, attrs=attrs
+        path, array.shape, dtype, read, cut=array.chunks if array.shape else None, attrs=attrs
     )
 
 
-def _read_frame(job: Job, schunk: Any, place: str) -> None:
+def read_frame(job: Job, schunk: Any, place: str, path: str) -> None:
     """Read the bytes of a frame as an array of one axis."""
     wanted = job.option("dtype")
-    attrs, known = _attributes(job, schunk, place)
+    attrs, known = read_attributes(job, schunk.vlmeta, place)
     width = int(schunk.typesize)
     dtype = np.dtype(wanted or known.get("dtype") or ("u1" if width == 1 else f"V{width}"))
     if dtype.itemsize != width or dtype.hasobject:
@@ -110,10 +115,11 @@ def _read_frame(job: Job, schunk: Any, place: str) -> None:
 
     attrs["BLOSC2"] = {"frame": True}
     shape = (int(schunk.nbytes) // width,)
-    job.array(job.base, shape, dtype, read, cut=(schunk.chunkshape,), attrs=attrs)
+    job.array(path, shape, dtype, read, cut=(schunk.chunkshape,), attrs=attrs)
 
 
-def _write(job: Job, node: Any, target: str) -> None:
+def write_dataset(job: Job, node: Any, target: str) -> None:
+    """Write an array or table as a file of its own."""
     import blosc2
 
     known: dict[str, Any] = {}

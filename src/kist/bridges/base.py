@@ -7,16 +7,27 @@ makes the nodes, counts bytes, tells progress and takes notes of what changed.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from itertools import product
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 import kist
+from kist.bridges.nulls import is_nullable
+from kist.bridges.parts import (
+    BLOCK_ROWS,
+    PART_BYTES,
+    chunks_like,
+    item_bytes,
+    parts_of,
+    read_ahead,
+    rows_after,
+    rows_for,
+)
 from kist.bridges.report import Loss, Report
+from kist.bridges.resume import AtOnce
 from kist.errors import ConversionError, CorruptDataError, KistError, StorageError
 from kist.extras import need
 
@@ -25,17 +36,9 @@ __all__ = [
     "read_ahead", "rows_for",
 ]  # fmt: skip
 
-T = TypeVar("T")
-_END: Any = object()
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 Where = tuple[slice, ...]
-
-PART_BYTES: Final = 16 << 20
-"""Raw bytes that are read, and written, at once; three such parts are in memory."""
-
-BLOCK_ROWS: Final = 65_536
-"""Rows of a row group: tables are filled in multiples of it."""
 
 TEXT: Any = np.dtypes.StringDType(na_object=None)
 """Text of any length, in which None is missing."""
@@ -52,6 +55,8 @@ class Bridge:
         Everything that it may note.
     is_tree : bool
         Whether a file holds several nodes; if not, a file is one dataset.
+    in_steps : bool
+        Whether what is read may be committed in steps: all data go through the job.
     errors : tuple of exception classes
         What its library raises when it cannot write.
     """
@@ -59,6 +64,7 @@ class Bridge:
     name: ClassVar[str]
     losses: ClassVar[Mapping[str, Loss]] = {}
     is_tree: ClassVar[bool] = False
+    in_steps: ClassVar[bool] = True
     errors: ClassVar[tuple[type[Exception], ...]] = (OSError, RuntimeError, ValueError)
 
     def read(self, job: Job, source: str) -> None:
@@ -93,6 +99,8 @@ class Job:
         What the caller gave for this format alone.
     progress : callable, optional
         Is told bytes done and bytes in all.
+    steps : AtOnce, optional
+        Commits, and knows what is there from an earlier run.
     """
 
     def __init__(
@@ -107,6 +115,7 @@ class Job:
         overwrite: bool = False,
         options: Mapping[str, Any] | None = None,
         progress: Callable[[int, int], None] | None = None,
+        steps: AtOnce | None = None,
     ) -> None:
         self.bridge = bridge
         self.report = report
@@ -114,6 +123,7 @@ class Job:
         self.base = base
         self.codec = codec
         self.total = 0
+        self.steps = AtOnce(store) if steps is None else steps
         self._strict = strict
         self._overwrite = overwrite
         self._options = dict(options or {})
@@ -240,34 +250,48 @@ class Job:
         empty : bool
             Whether the source holds nothing but the fill value.
         """
-        array = self.store.create_array(
-            path,
-            shape=shape,
-            dtype=dtype,
-            chunks=chunks_like(cut, shape, np.dtype(dtype).itemsize),
-            fill_value=fill_value,
-            codec=self.codec,
-            attrs=attrs,
-            overwrite=self._overwrite,
+        there = self.steps.begin(path)
+        array = (
+            self.store.create_array(
+                path,
+                shape=shape,
+                dtype=dtype,
+                chunks=chunks_like(cut, shape, np.dtype(dtype).itemsize),
+                fill_value=fill_value,
+                codec=self.codec,
+                attrs=attrs,
+                overwrite=self._overwrite,
+            )
+            if there is None
+            else self.store[path]
         )
-        if not empty:
-            wheres = parts_of(shape, array.chunks, item_bytes(array.dtype))
-            for where, values in read_ahead((where, read(where)) for where in wheres):
-                array[where] = values
-                self.advance(values.nbytes)
         self.report.n_arrays += 1
+        if there == -1:
+            self.advance(array.nbytes)
+            return array
+        width = item_bytes(array.dtype)
+        wheres = () if empty else parts_of(shape, array.chunks, width)
+        left = iter(wheres)
+        for where in itertools.islice(left, there or 0):
+            self.advance(math.prod(cut.stop - cut.start for cut in where) * width)
+        parts = read_ahead((where, read(where)) for where in left)
+        for at, (where, values) in enumerate(parts, (there or 0) + 1):
+            array[where] = values
+            self.advance(values.nbytes)
+            self.steps.reached(at, values.nbytes)
+        self.steps.end()
         return array
 
     def table(
         self,
         path: str,
         fields: Any,
-        blocks: Iterable[Any],
+        blocks: Iterable[Any] | Callable[[int], Iterable[Any]],
         *,
         fill_value: Mapping[str, Any] | None = None,
         attrs: Mapping[str, Any] | None = None,
         like: Any = None,
-        nullable: Iterable[str] = (),
+        nullable: Callable[[Any], Iterable[str]] | None = None,
     ) -> Any:
         """Make a table and append blocks to it.
 
@@ -277,32 +301,62 @@ class Job:
             Of the node.
         fields
             Structured dtype, or dict of column and dtype where columns hold text.
-        blocks : iterable
+        blocks : iterable, or callable
             Structured arrays, dicts of columns or record batches. Iterated in another thread.
+            A function is given the row to begin with, and returns such an iterable.
         fill_value, attrs
             Of the table.
         like : optional
             Data without rows whose columns it gets, in place of `fields`.
-        nullable
-            Columns that can have nulls.
+        nullable : callable, optional
+            Is given each block, and returns the columns that have nulls in it: those become
+            nullable when the first of them comes.
         """
-        table = self.store.create_table(
-            path,
-            like,
-            dtype=fields,
-            fill_value=fill_value,
-            codec=self.codec,
-            attrs=attrs,
-            overwrite=self._overwrite,
+        there = self.steps.begin(path)
+        table = (
+            self.store.create_table(
+                path,
+                like,
+                dtype=fields,
+                fill_value=fill_value,
+                codec=self.codec,
+                attrs=attrs,
+                overwrite=self._overwrite,
+            )
+            if there is None
+            else self.store[path]
         )
-        for name in nullable:
-            table.cast_column(name, kist.nullable(table[name].dtype))
-        for block in read_ahead(iter(blocks)):
-            self.report.n_rows += table.append(block)
-            columns = block.values() if isinstance(block, dict) else [block]
-            self.advance(sum(column.nbytes for column in columns))
         self.report.n_tables += 1
+        if there is not None:
+            self.report.n_rows += len(table)
+            self.advance(table.nbytes)
+        if there == -1:
+            return table
+        done = there or 0
+        if there is not None and len(table) != done:
+            raise ConversionError(
+                f"{path}: has {len(table):,} rows, and {done:,} came over; somebody changed it"
+            )
+        left = iter(blocks(done)) if callable(blocks) else rows_after(iter(blocks), done)
+        known = {name for name in table.columns if is_nullable(table[name].dtype)}
+        for block in read_ahead(left):
+            for name in set(nullable(block)) - known if nullable is not None else ():
+                table.cast_column(name, kist.nullable(table[name].dtype))
+                known.add(name)
+            done += table.append(block)
+            columns = block.values() if isinstance(block, dict) else [block]
+            nbytes = sum(column.nbytes for column in columns)
+            self.advance(nbytes)
+            self.steps.reached(done, nbytes)
+        self.report.n_rows += done - (there or 0)
+        self.steps.end()
         return table
+
+    def once(self, path: str, make: Callable[[], None]) -> None:
+        """Make a dataset in a way of its own, unless it is there from an earlier run."""
+        if self.steps.begin(path) is None:
+            make()
+            self.steps.end()
 
     # Reading the store
 
@@ -335,62 +389,3 @@ def as_dtype(spec: Any) -> np.dtype[Any]:
     """Return ``np.dtype(spec)``, for type checkers too."""
     found: np.dtype[Any] = np.dtype(spec)
     return found
-
-
-def item_bytes(dtype: Any) -> int:
-    """Return the bytes of an item, of text a guess."""
-    return 64 if dtype.char == "T" else max(1, int(dtype.itemsize))
-
-
-def rows_for(width: int) -> int:
-    """Return how many rows of so many bytes make one block: whole row groups where they fit."""
-    rows = PART_BYTES // max(1, width)
-    return max(1, rows - rows % BLOCK_ROWS if rows > BLOCK_ROWS else rows)
-
-
-def chunks_like(cut: Shape | None, shape: Shape, width: int) -> Any:
-    """Return chunks of about 1 MiB that are whole chunks of the source, so that both align."""
-    if not cut or not shape or 0 in shape or not 0 < math.prod(cut) * width <= 4 * PART_BYTES:
-        return "auto"
-    chunks = [min(c, n) for c, n in zip(cut, shape, strict=True)]
-    while math.prod(chunks) * max(1, width) < 1 << 20:
-        free = [axis for axis, n in enumerate(shape) if chunks[axis] < n]
-        if not free:
-            break
-        axis = min(free, key=lambda a: chunks[a])
-        # Not cut off at the end of the axis: chunks stay multiples of those of the source.
-        chunks[axis] *= 2
-    return tuple(chunks)
-
-
-def parts_of(
-    shape: Shape, chunks: Shape, width: int, nbytes: int = PART_BYTES
-) -> Iterator[tuple[slice, ...]]:
-    """Yield slices that cut a shape along chunks into parts of about so many bytes, in C order."""
-    if 0 in shape:
-        return
-    lengths = [max(1, min(c, n)) for c, n in zip(chunks, shape, strict=True)]
-    for axis in reversed(range(len(shape))):
-        room = nbytes // max(1, math.prod(lengths) * width)
-        lengths[axis] *= max(1, min(room, -(-shape[axis] // lengths[axis])))
-    for corner in product(*(range(0, n, m) for n, m in zip(shape, lengths, strict=True))):
-        yield tuple(slice(a, min(a + m, n)) for a, m, n in zip(corner, lengths, shape, strict=True))
-
-
-def read_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Iterate in another thread, one item ahead of who takes them.
-
-    The thread ends with the iteration, also when that is abandoned; its errors are raised here.
-    """
-    # The first two here: what comes in one piece, as most datasets do, costs no thread.
-    first, second = next(items, _END), next(items, _END)
-    if first is not _END:
-        yield first
-    if second is _END:
-        return
-    with ThreadPoolExecutor(1, "kist-bridge") as pool:
-        ahead = pool.submit(next, items, _END)
-        yield second
-        while (item := ahead.result()) is not _END:
-            ahead = pool.submit(next, items, _END)
-            yield item

@@ -1,8 +1,8 @@
 """Arrow's columns as those of tables: what a table cannot hold becomes what it can, by name.
 
-Whether a column has nulls, or numbers that do not fit, may come out in its last block. Then
-`Widen` is raised, and the caller begins again with a wider type; within a transaction nothing is
-left of the first try.
+Whether a column has nulls may come out in its last block: integers and booleans become nullable
+where they stand. For what takes another type `Widen` is raised, and the caller begins again with
+it; nothing is left of the first try.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Columns:
     ----------
     schema : pyarrow.Schema
     how : dict of str to str
-        Column -> ``"nullable"`` or ``"json"``, where that is known; grows.
+        Column -> ``"json"``, where that is known; grows.
     """
 
     def __init__(self, pa: Any, schema: Any, how: dict[str, str]) -> None:
@@ -138,9 +138,6 @@ class Columns:
         if array.type != field.type:
             array = array.cast(field.type, safe=not types.is_decimal(array.type))
         if array.null_count:
-            plain = types.is_integer(field.type) or types.is_boolean(field.type)
-            if plain and self.how.get(field.name) != "nullable":
-                raise Widen(field.name, "nullable")
             if types.is_floating(field.type):
                 self.losses.setdefault(field.name, "arrow.nan")
                 nan = pa.scalar(math.nan, pa.float64()).cast(field.type)
@@ -240,10 +237,10 @@ def read_table(
         Is given an error of the library; true when it made ready for another try.
     """
     pa = need("pyarrow", "arrow", f"convert {place}")
-    known = dict(how or {})
+    known: dict[str, str] = job.steps.memory.setdefault("how", dict(how or {}))
     while True:
         try:
-            with job.store.transaction():
+            with job.steps.attempt(path):
                 _fill(job, pa, place, path, open_batches, known, widths, dtypes, attrs, keep_schema)
             return
         except Widen as found:
@@ -255,7 +252,7 @@ def read_table(
         except pa.ArrowInvalid as error:
             if widen is None or not widen(error):
                 raise
-        job.report.n_rows, job.report.nbytes = 0, 0
+        job.report.n_tables, job.report.n_rows, job.report.nbytes = 0, 0, 0
 
 
 def _fill(
@@ -282,9 +279,12 @@ def _fill(
     if fields is not None:
         columns.drop_zones()
     blocks = (columns.convert(batch) for batch in _cut(batches))
-    nullable = [name for name, how in known.items() if how == "nullable"]
     table = job.table(
-        path, fields, blocks, like=None if fields else stored.empty_table(), nullable=nullable
+        path,
+        fields,
+        blocks,
+        like=None if fields else stored.empty_table(),
+        nullable=lambda batch: _with_nulls(pa, batch),
     )
     columns.note(job, place)
     if keep_schema and columns.losses:
@@ -294,6 +294,16 @@ def _fill(
     for name, values in by_column.items():
         if name in table.columns:
             table[name].attrs.update(values)
+
+
+def _with_nulls(pa: Any, batch: Any) -> list[str]:
+    """Return the columns of integers and booleans that have nulls in a batch."""
+    types = pa.types
+    return [
+        field.name
+        for array, field in zip(batch.columns, batch.schema, strict=True)
+        if array.null_count and (types.is_integer(field.type) or types.is_boolean(field.type))
+    ]
 
 
 def _cut(batches: Iterable[Any]) -> Iterator[Any]:

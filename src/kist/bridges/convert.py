@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import kist
@@ -18,6 +18,7 @@ from kist.bridges.base import Bridge, Job
 from kist.bridges.formats import bridge_of, format_by_content, format_by_name, stem_of
 from kist.bridges.places import split_place
 from kist.bridges.report import Report
+from kist.bridges.resume import NOTE, AtOnce, InSteps
 from kist.errors import (
     ConversionError,
     NodeNotFoundError,
@@ -41,6 +42,7 @@ def convert(
     overwrite: bool = False,
     codec: str = "auto",
     version: int | str | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> Report:
@@ -63,6 +65,9 @@ def convert(
         Of the datasets in the store, as for `Group.create_array`.
     version : int or str, optional
         Commit or tag of the store that is read.
+    resume : bool
+        Commit what comes into a store every 256 MiB, and go on where an earlier call was ended,
+        by a kill too. Until the last step the root has an attribute ``UNFINISHED``.
     progress : callable, optional
         Is told bytes done and bytes in all.
     **options
@@ -76,7 +81,8 @@ def convert(
     Raises
     ------
     ConversionError
-        Neither side is a store, the format is unknown, or `strict` refuses a loss.
+        Neither side is a store, the format is unknown, `strict` refuses a loss, or `resume`
+        finds that the source or the options are others than those it began with.
     CorruptDataError
         The source is damaged, or was changed while it was read.
     StoreExistsError, NodeExistsError
@@ -88,7 +94,7 @@ def convert(
     -----
     Parts of 16 MiB are read while those before them are written, whatever the size. On any error
     the target is as it was: a store takes all in one transaction, a new file gets its name when
-    it is complete.
+    it is complete. With `resume`, the steps that were committed stay.
 
     Examples
     --------
@@ -111,6 +117,11 @@ def convert(
         "progress": progress,
     }
     if _is_store(from_file):
+        if resume:
+            raise ConversionError(
+                f"{target}: resume goes on with a store that is being filled; this way out makes "
+                "a new file, whole or not at all"
+            )
         report = Report(source, target, "kist")
         with kist.open(from_file, version=version) as store:
             node = _node(store, from_node)
@@ -137,13 +148,23 @@ def convert(
         base += stem_of(from_file)
     report = Report(source, target, name)
     before = _identity(from_file)
-    with _store_for(to_file) as store, store.transaction(f"convert {source}"):
-        job = Job(bridge, report, store, base, options=options, **common)
+    with contextlib.ExitStack() as stack:
+        if resume:
+            _refuse_to_resume(bridge, from_file)
+            target_store = stack.enter_context(_store_in_steps(to_file))
+            facts = _facts(from_file, before, name, {"codec": codec, **options})
+            steps: AtOnce = InSteps(target_store, report, base, facts, restart=overwrite)
+        else:
+            target_store = stack.enter_context(_store_for(to_file))
+            steps = AtOnce(target_store, f"convert {source}")
+        stack.enter_context(steps.running())
+        job = Job(bridge, report, target_store, base, options=options, steps=steps, **common)
         job.total = before[1]
         bridge.read(job, from_file)
         job.check_options()
         if _identity(from_file) != before:
-            raise ConversionError(f"{source}: was changed while it was read; nothing was changed")
+            left = "what came over before stays unfinished" if resume else "nothing was changed"
+            raise ConversionError(f"{source}: was changed while it was read; {left}")
     return report
 
 
@@ -194,6 +215,46 @@ def _node(store: Any, path: str) -> Any:
     if node is None:
         raise NodeNotFoundError(f"no node {path!r}")
     return node
+
+
+def _refuse_to_resume(bridge: Bridge, source: str) -> None:
+    """Raise for sources that are read at once or not at all."""
+    if source == "-":
+        raise ConversionError("-: a pipe cannot be read again; put it into a file to resume")
+    if not bridge.in_steps:
+        raise ConversionError(f"{source}: {bridge.name} is read at once; resume has no use there")
+
+
+def _facts(
+    source: str, identity: tuple[int, int], format: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what must be the same in each run of a conversion in steps."""
+    return {
+        "source": os.path.abspath(source),
+        "format": format,
+        "time of change (ns)": identity[0],
+        "size": identity[1],
+        "options": repr(sorted(options.items())),
+        "version of kist": kist.__version__,  # which may cut otherwise
+    }
+
+
+@contextlib.contextmanager
+def _store_in_steps(file: str) -> Iterator[Any]:
+    """Open a store for writing under its own name; a new one goes unless a step is in it."""
+    is_new = not os.path.exists(file)
+    try:
+        with kist.open(file, "x" if is_new else "r+") as store:
+            is_begun = False
+            try:
+                yield store
+                is_begun = True
+            finally:
+                is_begun = is_begun or NOTE in store.attrs
+    except BaseException:
+        if is_new and not is_begun:
+            os.unlink(file)
+        raise
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ FORMATS: Final = {
     "netcdf": Format("netcdf.bridge", "NetCdf", (".nc", ".nc4", ".cdf")),
     "zarr": Format("zarr.bridge", "Zarr", (".zarr", ".zarr.zip")),
     "blosc2": Format("b2", "Blosc2", (".b2nd", ".b2frame")),
+    "b2z": Format("b2z", "Blosc2Store", (".b2z", ".b2d")),
     "pickle": Format("pickles", "Pickle", (".pkl", ".pickle")),
     "joblib": Format("pickles", "Joblib", (".joblib",)),
     "shelve": Format("pickles", "Shelve", (".shelf", ".shelve", ".shelf.dir", ".shelf.db")),
@@ -89,7 +90,7 @@ def format_by_content(file: str) -> str | None:
             if data.read(8) == _MAGIC[0][0]:
                 return "hdf5"
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return next((n for n in ("npz", "zarr") if format_by_name(file) == n), None)
+        return next((n for n in ("npz", "zarr", "b2z") if format_by_name(file) == n), None)
     return None
 
 

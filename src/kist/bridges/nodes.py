@@ -1,15 +1,17 @@
-"""What Zarr and NetCDF need alike: text without gaps, and key stores as groups."""
+"""What several formats need alike: text without gaps, rows that differ in length, key stores."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from kist.bridges.base import Job
+from kist.bridges.base import BLOCK_ROWS, Job, parts_of
 from kist.errors import ConversionError
 
-__all__ = ["full_text", "split_keystore"]
+__all__ = ["full_text", "put_ragged", "split_keystore"]
 
 Array = np.ndarray[Any, Any]
 
@@ -47,3 +49,36 @@ def split_keystore(store: Any) -> tuple[dict[str, Array], dict[str, Any]]:
         else:
             attrs[name] = value
     return arrays, attrs
+
+
+def put_ragged(
+    job: Job, path: str, shape: tuple[int, ...], dtype: Any, read: Callable[[Any], Any]
+) -> None:
+    """Put an array of arrays that differ in length into a group: their values, and their offsets.
+
+    Parameters
+    ----------
+    path : str
+        Of the group, which is there.
+    shape, dtype
+        Of the outer array, and of the values in the inner ones.
+    read : callable
+        Returns an object array at a tuple of slices.
+    """
+
+    def make() -> None:
+        values = job.store.create_array(f"{path}/values", shape=(0,), dtype=dtype, codec=job.codec)
+        ends = np.zeros(math.prod(shape) + 1, np.int64)
+        done = 0
+        for where in parts_of(shape, shape, 256, 256 * BLOCK_ROWS):
+            parts = np.asarray(read(where), object).reshape(-1).tolist()
+            lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+            ends[done + 1 : done + len(parts) + 1] = ends[done] + np.cumsum(lengths)
+            done += len(parts)
+            if lengths.sum():
+                values.append(np.concatenate(parts).astype(dtype, copy=False))
+                job.advance(int(lengths.sum()) * dtype.itemsize)
+        job.store.create_array(f"{path}/offsets", ends, codec=job.codec)
+
+    job.once(f"{path}/values", make)
+    job.report.n_arrays += 2

@@ -13,6 +13,7 @@ from typing import IO, Any, ClassVar, Final
 import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Bridge, Job, rows_for
+from kist.bridges.nulls import paired
 from kist.bridges.report import Loss
 from kist.errors import ConversionError, CorruptDataError
 
@@ -138,8 +139,11 @@ def _store(job: Job, values: Array, path: str) -> None:
     """Put an array into the store: rows as a table, as by assignment."""
     if values.dtype.names is not None and values.ndim == 1:
         size = rows_for(values.dtype.itemsize)
-        starts = range(0, len(values), size)
-        job.table(path, values.dtype, (np.array(values[k : k + size]) for k in starts))
+
+        def rows(first: int) -> Iterator[Array]:
+            return (np.array(values[k : k + size]) for k in range(first, len(values), size))
+
+        job.table(path, values.dtype, rows)
         return
     job.array(path, values.shape, values.dtype, lambda where: np.asarray(values[where]))
 
@@ -264,7 +268,7 @@ def _write_rows(job: Job, table: Any, file: IO[bytes]) -> None:
     for arrays in zip(*columns, strict=True):
         block = np.zeros(len(arrays[0]), dtype)
         for name, values in zip(table.columns, arrays, strict=True):
-            block[name] = _text(job, values, table.name) if name in texts else values
+            block[name] = _text(job, values, table.name) if name in texts else paired(values)
         file.write(_bytes_of(job, block, dtype, table.name))
         job.report.n_rows += len(block)
         job.advance(block.nbytes)

@@ -41,7 +41,6 @@ class Parquet(Bridge):
                 source,
                 job.base,
                 lambda: (schema, batches()),
-                how=_nullable(pa, file, schema),
                 widths=lambda name: _widest(batches([name])),
             )
 
@@ -107,21 +106,6 @@ class ArrowFile(Bridge):
 def _need_table(node: Any, name: str) -> None:
     if node.kind != "table":
         raise ConversionError(f"{node.name!r} is a {node.kind}; {name} files hold one table each")
-
-
-def _nullable(pa: Any, file: Any, schema: Any) -> dict[str, str]:
-    """Return the columns whose statistics tell that integers or booleans have nulls."""
-    found = {}
-    places = {file.metadata.schema.column(k).path: k for k in range(file.metadata.num_columns)}
-    for field in schema:
-        at = places.get(field.name)
-        if at is None or not (pa.types.is_integer(field.type) or pa.types.is_boolean(field.type)):
-            continue
-        for group in range(file.metadata.num_row_groups):
-            statistics = file.metadata.row_group(group).column(at).statistics
-            if statistics is not None and statistics.null_count:
-                found[field.name] = "nullable"
-    return found
 
 
 def _widest(batches: Iterable[Any]) -> int:

@@ -35,6 +35,7 @@ class Pickle(Bridge):
     name: ClassVar[str] = "pickle"
     losses: ClassVar[Mapping[str, Loss]] = LOSSES
     is_tree: ClassVar[bool] = True
+    in_steps: ClassVar[bool] = False
 
     def read(self, job: Job, source: str) -> None:
         _check_allowed(job, source)
@@ -73,6 +74,7 @@ class Shelve(Bridge):
     name: ClassVar[str] = "shelve"
     losses: ClassVar[Mapping[str, Loss]] = LOSSES
     is_tree: ClassVar[bool] = True
+    in_steps: ClassVar[bool] = False
 
     def read(self, job: Job, source: str) -> None:
         _check_allowed(job, source)

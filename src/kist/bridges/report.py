@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-__all__ = ["Loss", "Note", "Report"]
+__all__ = ["Loss", "Note", "Report", "joined"]
 
 _PATHS_SHOWN: Final = 20
 
@@ -131,3 +131,13 @@ class Report:
 
     def __repr__(self) -> str:
         return f"<Report: {self}>"
+
+
+def joined(notes: list[Note], before: list[Note]) -> list[Note]:
+    """Return notes of two runs over one source: what either of them saw, counted once."""
+    found = {note.code: note for note in before}
+    for note in notes:
+        other = found.get(note.code, note)
+        places = list(dict.fromkeys([*other.places, *note.places]))[:_PATHS_SHOWN]
+        found[note.code] = replace(note, count=max(note.count, other.count), places=places)
+    return list(found.values())

@@ -15,6 +15,7 @@ import numpy as np
 
 import kist
 from kist.bridges.base import BLOCK_ROWS, TEXT, Bridge, Job, as_dtype
+from kist.bridges.nulls import is_nullable, value_of
 from kist.bridges.plain import from_json, to_json
 from kist.bridges.report import Loss
 from kist.errors import ConversionError
@@ -24,7 +25,6 @@ __all__ = ["Sqlite"]
 Array = np.ndarray[Any, Any]
 
 LOSSES: Final = {
-    "sqlite.nulls": Loss("changed", "nulls among integers", "float64 with NaN"),
     "sqlite.nan": Loss("changed", "nulls among reals", "NaN"),
     "sqlite.mixed": Loss("changed", "column with values of several types", "text"),
     "sqlite.blob": Loss("changed", "blobs of any length", "bytes as wide as the longest (S)"),
@@ -159,11 +159,11 @@ def _dtype(
     large = max(-least, most)
     if not kinds or set(kinds) == {"text"}:
         return as_dtype(TEXT)
-    if set(kinds) == {"integer"} and not missing:
-        return as_dtype(np.int64)
+    if set(kinds) == {"integer"}:
+        return kist.nullable(np.int64) if missing else as_dtype(np.int64)
     if set(kinds) <= {"integer", "real"} and large <= _INEXACT:
         if missing:
-            job.note("sqlite.nan" if "real" in kinds else "sqlite.nulls", place)
+            job.note("sqlite.nan", place)
         return as_dtype(np.float64)
     if set(kinds) == {"blob"}:
         longest, _, _, zero = kinds["blob"]
@@ -179,6 +179,9 @@ def _dtype(
 def _array(values: tuple[Any, ...], dtype: np.dtype[Any]) -> Array:
     if dtype.char == "T":
         return np.array([v if type(v) is str or v is None else _text(v) for v in values], dtype)
+    if is_nullable(dtype):
+        gone = [v is None for v in values]
+        return np.ma.array([0 if v is None else v for v in values], dtype["value"], mask=gone)
     if dtype.kind == "f":
         return np.array([math.nan if v is None else v for v in values], dtype)
     return np.array(values, dtype)
@@ -299,7 +302,7 @@ class _Values:
     """Values of one dtype as SQLite takes them."""
 
     def __init__(self, job: Job, dtype: np.dtype[Any], place: str) -> None:
-        dtype = _value_dtype(dtype)
+        dtype = value_of(dtype)
         self.plain = dtype.subdtype is None and dtype.names is None
         kind = dtype.kind if self.plain else "?json"
         self.kind = "T" if dtype.char == "T" else kind
@@ -335,14 +338,6 @@ class _Values:
         if self.plain:
             return [str(v) for v in values.tolist()]
         return [to_json(_listed(v)) for v in values.tolist()]
-
-
-def _value_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype of the values of a column, of a nullable one that without nulls."""
-    value = dtype["value"] if dtype.names == ("value", "valid") else dtype
-    if value.names is None and value is not dtype and dtype == kist.nullable(value):
-        return value
-    return dtype
 
 
 def _listed(value: Any) -> Any:

@@ -31,7 +31,7 @@ LOSSES: Final = {
 _BLOCK: Final = 8 << 20
 """Bytes of text that are parsed at once; the first so many decide the types of columns."""
 _LINES: Final = 16_384
-_WIDER: Final = {"int64": "double", "double": "string"}
+_WIDER: Final = {"int64": "double"}
 _COLUMN: Final = re.compile(r"In CSV column #(\d+): CSV conversion error to ([\w\[\]]+)")
 
 
@@ -50,8 +50,10 @@ class Csv(Bridge):
         delimiter = job.option("delimiter", "\t" if ".tsv" in source.lower() else ",")
         encoding = job.option("encoding", "utf8")
         missing = job.option("null_values", ["", "NA", "N/A", "NULL", "null", "NaN", "nan", "None"])
+        wider: dict[str, str] = job.steps.memory.setdefault("wider", {})
         types: dict[str, Any] = {
-            name: pa.large_string() for name, dtype in dtypes.items() if _is_text(dtype)
+            **{name: pa.type_for_alias(found) for name, found in wider.items()},
+            **{name: pa.large_string() for name, dtype in dtypes.items() if _is_text(dtype)},
         }
         read_options = csv.ReadOptions(
             block_size=job.option("block_size", _BLOCK), column_names=names, encoding=encoding,
@@ -81,8 +83,8 @@ class Csv(Bridge):
                 name = seen[int(found[1])] if seen else None
                 if name is None or types.get(name) == pa.large_string():
                     return False
-                wider = _WIDER.get(found[2], "string")
-                types[name] = pa.float64() if wider == "double" else pa.large_string()
+                wider[name] = _WIDER.get(found[2], "large_string")
+                types[name] = pa.type_for_alias(wider[name])
                 return True
 
             _fill(job, source, opened, dtypes, widen)

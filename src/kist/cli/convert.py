@@ -48,6 +48,7 @@ def _types(pairs: tuple[str, ...]) -> dict[str, str]:
         "curl ... | kist convert - lab.kist:prices --format csv",
         "kist convert lab.kist:trades - --format csv",
         "kist convert lab.kist:runs runs.h5 --flavour pytables",
+        "kist convert survey.h5 survey.kist --resume",
     )
 )
 @click.argument("source")
@@ -55,6 +56,7 @@ def _types(pairs: tuple[str, ...]) -> dict[str, str]:
 @click.option("-f", "--format", "format_", help="The other format; by default what the file is.")
 @click.option("--strict", is_flag=True, help="Refuse what would change or be left behind.")
 @click.option("--overwrite", is_flag=True, help="Replace the file, or datasets of these names.")
+@click.option("--resume", is_flag=True, help="Commit in steps, and go on after a kill.")
 @click.option("--codec", default="auto", show_default=True, help="Of what is put into the store.")
 @click.option("--at", metavar="VERSION", help="A tag or commit number of the store to read.")
 @click.option("--flavour", type=click.Choice(["h5py", "pytables"]), help="Of an HDF5 file.")
@@ -69,6 +71,7 @@ def convert(
     format_: str | None,
     strict: bool,
     overwrite: bool,
+    resume: bool,
     codec: str,
     at: str | None,
     flavour: str | None,
@@ -81,7 +84,8 @@ def convert(
     """Bring SOURCE into a store, or a store or a node of it into another format.
 
     One of both is a store; FILE.kist:PATH names a node in it, and - is standard input or
-    output. What was changed or could not be kept is listed. TARGET is complete or as it was.
+    output. What was changed or could not be kept is listed. TARGET is complete or as it was; with
+    --resume a store keeps what came over, and the same command goes on with it.
     """
     import kist
 
@@ -97,7 +101,7 @@ def convert(
         try:
             report = kist.convert(
                 source, target, format=format_, strict=strict, overwrite=overwrite, codec=codec,
-                version=version, progress=progress, **options,
+                version=version, resume=resume, progress=progress, **options,
             )  # fmt: skip
         except (TypeError, ValueError) as error:
             if isinstance(error, kist.KistError):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.bridges.base import BLOCK_ROWS, TEXT, parts_of, rows_for
+from kist.bridges.base import TEXT, parts_of, rows_for
 from kist.bridges.hdf5 import pytables
 from kist.bridges.hdf5.types import Plan, plan_of
 from kist.bridges.hdf5.values import Texts, to_stored
+from kist.bridges.nodes import put_ragged
+from kist.bridges.nulls import restored
 from kist.bridges.plain import from_json
 from kist.errors import ConversionError
 from kist.extras import need
@@ -67,6 +68,7 @@ def read_dataset(source: Source, dataset: Any, path: str) -> None:
     if plan.dtype is None:
         return
     _restore_text(plan, known)
+    _restore_nulls(plan, known.get("nullable", {}))
     attrs = _with(attrs, facts | plan.facts)
     texts = source.texts(place)
     if columns:
@@ -74,7 +76,7 @@ def read_dataset(source: Source, dataset: Any, path: str) -> None:
         made = job.table(
             path,
             fields,
-            _rows(reader, plan, texts),
+            lambda first: _rows(reader, plan, texts, first),
             fill_value=fills or _column_fills(reader, plan) or None,
             attrs=attrs,
         )
@@ -92,6 +94,8 @@ def _with(attrs: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
 def restore(attrs: dict[str, Any]) -> dict[str, Any]:
     """Return what kist knew when it wrote the dataset, and give attributes their types back."""
     text = attrs.pop("KIST", None)
+    if isinstance(text, bytes):  # as PyTables stores it
+        text = text.decode("utf-8", "replace")
     if not isinstance(text, str):
         return {}
     known: dict[str, Any] = from_json(text)
@@ -166,6 +170,17 @@ def _restore_text(plan: Plan, known: dict[str, Any]) -> None:
         plan.dtype = np.dtype([(n, restored(d, names.get(n))) for n, d in fields.items()])
     else:
         plan.dtype = restored(plan.dtype, known.get("dtype"))
+
+
+def _restore_nulls(plan: Plan, columns: dict[str, str]) -> None:
+    """Put nullable values into a plan in place of the pairs that kist wrote for them."""
+    if plan.columns is not None:
+        rows = np.dtype([(n, d) for n, d in plan.columns.items() if d.names is not None])
+        found = restored(rows, columns) if rows.names else rows
+        plan.columns = {n: found[n] if n in (found.names or ()) else d
+                        for n, d in plan.columns.items()}  # fmt: skip
+    elif columns and plan.dtype is not None and plan.dtype.names is not None:
+        plan.dtype = restored(plan.dtype, columns)
 
 
 def _note_storage(source: Source, dataset: Any, place: str) -> None:
@@ -253,7 +268,7 @@ def _read_array(
         make(read)
         return
     try:
-        with source.job.store.transaction():
+        with source.job.steps.attempt(path):
             make(read_text)
     except UnicodeDecodeError:
         make(read)  # text by text, and what is not UTF-8 is told
@@ -282,11 +297,11 @@ def _is_untouched(source: Source, dataset: Any) -> bool:
     return bool(dataset.id.get_storage_size() == 0)
 
 
-def _rows(reader: Any, plan: Plan, texts: Texts) -> Iterator[Any]:
-    """Yield blocks of rows, or of columns where some of them hold text."""
+def _rows(reader: Any, plan: Plan, texts: Texts, first: int) -> Iterator[Any]:
+    """Yield blocks of rows from a row on, or of columns where some of them hold text."""
     n_rows = reader.shape[0]
     size = rows_for(reader.dtype.itemsize + 48 * len(plan.columns or ()))
-    for start in range(0, n_rows, size):
+    for start in range(first, n_rows, size):
         values = reader[start : min(start + size, n_rows)]
         if plan.columns is None:
             yield to_stored(values, plan.dtype, texts)  # type: ignore[arg-type]
@@ -319,20 +334,7 @@ def _read_ragged(
     facts["ragged"] = list(dataset.shape)
     base = np.dtype(base.str) if base.names is None else base
     job.group(path, _with(attrs, facts))
-    values = job.store.create_array(f"{path}/values", shape=(0,), dtype=base, codec=job.codec)
-    n = math.prod(dataset.shape)
-    ends = np.zeros(n + 1, np.int64)
-    done = 0
-    for where in parts_of(dataset.shape, dataset.shape, 256, 256 * BLOCK_ROWS):
-        parts = np.asarray(dataset[where]).reshape(-1).tolist()
-        lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-        ends[done + 1 : done + len(parts) + 1] = ends[done] + np.cumsum(lengths)
-        done += len(parts)
-        if lengths.sum():
-            values.append(np.concatenate(parts).astype(base, copy=False))
-            job.advance(int(lengths.sum()) * base.itemsize)
-    job.store.create_array(f"{path}/offsets", ends, codec=job.codec)
-    job.report.n_arrays += 2
+    put_ragged(job, path, dataset.shape, base, lambda where: dataset[where])
 
 
 class _Viewed:

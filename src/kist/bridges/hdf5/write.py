@@ -12,6 +12,7 @@ import numpy as np
 from kist.bridges.base import BLOCK_ROWS, Job
 from kist.bridges.hdf5.disk import Enduring
 from kist.bridges.hdf5.write_types import h5_dtype, is_text, to_h5, without_missing
+from kist.bridges.nulls import is_nullable, paired
 from kist.bridges.plain import to_json
 from kist.errors import ConversionError
 from kist.extras import need
@@ -133,6 +134,12 @@ class _Writer:
             return self.file.create_dataset(path, shape, dtype, **options)
         except TypeError:
             return None  # a dtype that this h5py has no type for
+        except ValueError:
+            if type(options.get("compression")) is not int:
+                raise
+            # Where netCDF4 came first, its Blosc takes the place of hdf5plugin's, and refuses.
+            options |= {"compression": "gzip", "compression_opts": 1}
+            return self.file.create_dataset(path, shape, dtype, **options)
 
     def table(self, table: Any, path: str) -> None:
         """Write a table as a dataset of compounds, block by block."""
@@ -149,6 +156,9 @@ class _Writer:
         known["columns"] = {name: found for name, found in attrs.items() if found}
         known["text"] = {
             n: d.str for n, d in zip(table.columns, formats, strict=True) if d.kind == "U"
+        }
+        known["nullable"] = {
+            n: d["value"].str for n, d in zip(table.columns, formats, strict=True) if is_nullable(d)
         }
         enums = facts.get("enum", {})
         if any(map(is_text, formats)):
@@ -181,7 +191,8 @@ class _Writer:
             for name, values in zip(table.columns, arrays, strict=True):
                 text = is_text(values.dtype)
                 where = f"{path}.{name}"
-                block[name] = without_missing(self.job, values, where) if text else values
+                found = without_missing(self.job, values, where) if text else paired(values)
+                block[name] = found
             yield block
             self.job.report.n_rows += len(block)
             self.job.advance(sum(values.nbytes for values in arrays))

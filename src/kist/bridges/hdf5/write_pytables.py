@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Job, as_dtype
+from kist.bridges.nulls import paired, value_of
 from kist.bridges.plain import to_json
 from kist.extras import need
 
@@ -85,7 +86,9 @@ class _Writer:
         for arrays in zip(*(table[n].blocks(BLOCK_ROWS) for n in table.columns), strict=True):
             block = np.zeros(len(arrays[0]), dtype)
             for column, values in zip(table.columns, arrays, strict=True):
-                block[column] = self.fitting(values, dtype[column].base, f"{place}.{column}")
+                block[column] = self.fitting(
+                    paired(values), dtype[column].base, f"{place}.{column}"
+                )
             made.append(block)
             self.job.report.n_rows += len(block)
             self.job.advance(sum(values.nbytes for values in arrays))
@@ -97,6 +100,10 @@ class _Writer:
             for key, value in table[column].attrs.items():
                 made.attrs[f"FIELD_{at}_ATTR_{key}"] = self.encoded(value, f"{place}.{column}")
         self.attributes(table, made)
+        nullable = {n: found.str for n in table.columns
+                    if (found := value_of(table[n].dtype)) is not table[n].dtype}  # fmt: skip
+        if nullable:
+            made.attrs.KIST = to_json({"nullable": nullable})
 
     def array(self, array: Any, parent: Any, name: str, title: str) -> None:
         """Write an array: of text as rows of any length, of compounds as a table."""

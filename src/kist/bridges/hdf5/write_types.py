@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kist.bridges.base import Job, as_dtype
+from kist.bridges.nulls import is_nullable
 
 __all__ = ["h5_dtype", "is_text", "to_h5"]
 
@@ -37,6 +38,8 @@ def h5_dtype(
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return as_dtype((h5_dtype(job, h5py, base, place, enums, path), shape))
+    if is_nullable(dtype):
+        dtype = as_dtype([(name, dtype[name]) for name in dtype.names or ()])  # without its title
     if dtype.names is not None:
         if dtype.fields is not None and any(len(found) > 2 for found in dtype.fields.values()):
             job.note("hdf5.title", place)

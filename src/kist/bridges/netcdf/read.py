@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from typing import Any
@@ -10,8 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.recfunctions import repack_fields
 
-from kist.bridges.base import BLOCK_ROWS, TEXT, Job, as_dtype, parts_of
+import kist
+from kist.bridges.base import BLOCK_ROWS, TEXT, Job, as_dtype
 from kist.bridges.netcdf.write_types import joined
+from kist.bridges.nodes import put_ragged
+from kist.bridges.nulls import with_nulls
 from kist.bridges.plain import from_json
 from kist.errors import CorruptDataError
 from kist.extras import need
@@ -198,19 +200,7 @@ def _read_ragged(job: Job, variable: Any, path: str, attrs: dict[str, Any]) -> N
     base = np.dtype(variable.dtype)
     attrs["NETCDF"] = attrs.get("NETCDF", {}) | {"ragged": list(variable.shape)}
     job.group(path, attrs)
-    values = job.store.create_array(f"{path}/values", shape=(0,), dtype=base, codec=job.codec)
-    ends = np.zeros(math.prod(variable.shape) + 1, np.int64)
-    done = 0
-    for where in parts_of(variable.shape, variable.shape, 256, 256 * BLOCK_ROWS):
-        parts = np.asarray(variable[where if where else ...], object).reshape(-1).tolist()
-        lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-        ends[done + 1 : done + len(parts) + 1] = ends[done] + np.cumsum(lengths)
-        done += len(parts)
-        if lengths.sum():
-            values.append(np.concatenate(parts).astype(base, copy=False))
-            job.advance(int(lengths.sum()) * base.itemsize)
-    job.store.create_array(f"{path}/offsets", ends, codec=job.codec)
-    job.report.n_arrays += 2
+    put_ragged(job, path, variable.shape, base, lambda where: variable[where if where else ...])
 
 
 def _read_table(job: Job, group: Any, columns: list[str], path: str, attrs: dict[str, Any]) -> None:
@@ -222,6 +212,10 @@ def _read_table(job: Job, group: Any, columns: list[str], path: str, attrs: dict
         dtype, readers[name] = _reader(variable, known)
         inner = variable.shape[1:-1] if known.get("chars") else variable.shape[1:]
         fields[name] = as_dtype((dtype, inner)) if inner else dtype
+        flags = group.variables.get(known.get("valid"))
+        if flags is not None:
+            fields[name] = kist.nullable(dtype)
+            readers[name] = with_nulls(readers[name], flags.__getitem__)
     n_rows = min(group.variables[name].shape[0] for name in columns)
     made = job.table(
         path,

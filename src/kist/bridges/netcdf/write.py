@@ -10,6 +10,7 @@ import numpy as np
 from kist.bridges.base import BLOCK_ROWS, Job, as_dtype
 from kist.bridges.netcdf.write_types import Stored, joined, stored_as
 from kist.bridges.nodes import full_text, split_keystore
+from kist.bridges.nulls import free_name, is_nullable, split_nulls, value_of
 from kist.bridges.plain import to_json
 from kist.errors import ConversionError
 from kist.extras import need
@@ -172,15 +173,22 @@ class _Writer:
         for column_name in table.columns:
             column = table[column_name]
             place = f"{table.name}.{column_name}"
-            stored = self.stored(column.dtype, place)
+            nullable = is_nullable(column.dtype)
+            stored = self.stored(value_of(column.dtype), place)
             if stored is None:
                 continue
             written.append(column_name)
             dims = ["row", *(self.unnamed(group, size) for size in column.shape[1:])]
-            variable = self.variable(group, column_name, stored, dims, column, {"no_dims": True})
+            of_column: dict[str, Any] = {"no_dims": True}
+            if nullable:
+                of_column["valid"] = free_name(column_name, [*table.columns, *group.variables])
+                flags = group.createVariable(of_column["valid"], "i1", ["row"])
+            variable = self.variable(group, column_name, stored, dims, column, of_column)
             done = 0
             for values in column.blocks(BLOCK_ROWS):
                 rows = slice(done, done + len(values))
+                if nullable:
+                    values, flags[rows] = split_nulls(values)
                 full = full_text(self.job, "netcdf.missing", values, place)
                 variable[rows] = stored.values(full)
                 done += len(values)
@@ -235,8 +243,8 @@ class _Writer:
         facts = node.attrs.get("NETCDF", {})
         attrs = {key: value for key, value in node.attrs.items() if key != "NETCDF"}
         if stored.is_restored:
-            known["dtype"] = node.dtype.str
-        if node.dtype.names is not None:
+            known["dtype"] = value_of(node.dtype).str
+        if value_of(node.dtype).names is not None:
             known["packed"] = True  # NetCDF aligns the fields
         if stored.width:
             known["chars"] = True

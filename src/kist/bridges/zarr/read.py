@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 
+import kist
 from kist.bridges.base import BLOCK_ROWS, TEXT, Job, as_dtype, parts_of, rows_for
 from kist.bridges.formats import stem_of
+from kist.bridges.nulls import with_nulls
 from kist.bridges.plain import from_json
 from kist.bridges.zarr.opening import DIMENSIONS, opened, quiet
 from kist.errors import ConversionError
@@ -45,7 +47,8 @@ def _read_groups(job: Job, zarr: Any, top: Any, source: str) -> None:
         known = _restore(attrs)
         children = _children(job, group, source)
         if known.get("kind") == "table" and set(known["columns"]) <= set(children):
-            _read_columns(job, {name: children[name] for name in known["columns"]}, path, attrs)
+            found = path if path != "/" else job.path(stem_of(source))
+            _read_columns(job, children, known["columns"], found, attrs)
             continue
         job.group(path, attrs)
         for name, child in sorted(children.items()):
@@ -102,9 +105,11 @@ def _read_array(job: Job, array: Any, path: str, place: str) -> None:
     dtype, read = _reader(job, array, place)
     if dtype.names is not None and array.ndim == 1 and known.get("kind") != "array":
         size = rows_for(dtype.itemsize)
-        starts = range(0, array.shape[0], size)
-        blocks = (np.asarray(array[k : k + size]) for k in starts)
-        made = job.table(path, dtype, blocks, attrs=attrs, fill_value=_by_column(fill))
+
+        def rows(first: int) -> Iterator[Array]:
+            return (np.asarray(array[k : k + size]) for k in range(first, array.shape[0], size))
+
+        made = job.table(path, dtype, rows, attrs=attrs, fill_value=_by_column(fill))
         for name, values in known.get("attrs", {}).items():
             if name in made.columns:
                 made[name].attrs.update(values)
@@ -193,9 +198,18 @@ def _reader(job: Job, array: Any, place: str) -> tuple[Any, Any]:
     return (TEXT if ends else as_dtype(f"S{width}")), read
 
 
-def _read_columns(job: Job, columns: dict[str, Any], path: str, attrs: dict[str, Any]) -> None:
+def _read_columns(
+    job: Job, children: dict[str, Any], names: list[str], path: str, attrs: dict[str, Any]
+) -> None:
     """Read the arrays of a group that was a table as a table again."""
+    columns = {name: children[name] for name in names}
     readers = {name: _reader(job, array, path) for name, array in columns.items()}
+    for name, array in columns.items():
+        found: Any = array.attrs.get("KIST", {})
+        flags = children.get(str(found.get("valid"))) if isinstance(found, dict) else None
+        if flags is not None:
+            dtype, read = readers[name]
+            readers[name] = kist.nullable(dtype), with_nulls(read, flags.__getitem__)
     fields = {
         name: as_dtype((dtype, columns[name].shape[1:])) if columns[name].ndim > 1 else dtype
         for name, (dtype, _) in readers.items()

@@ -10,6 +10,7 @@ import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Job
 from kist.bridges.nodes import full_text, split_keystore
+from kist.bridges.nulls import free_name, is_nullable, split_nulls, value_of
 from kist.bridges.plain import to_json
 from kist.bridges.zarr.opening import DIMENSIONS, opened, quiet
 from kist.errors import ConversionError
@@ -118,7 +119,10 @@ class _Writer:
     def table(self, table: Any, path: str) -> None:
         """Write a table: an array of compounds where Zarr has them, else an array each column."""
         columns = [table[name] for name in table.columns]
-        if any(c.dtype.char == "T" or c.shape[1:] or c.dtype.subdtype for c in columns):
+        if any(
+            c.dtype.char == "T" or c.shape[1:] or c.dtype.subdtype or is_nullable(c.dtype)
+            for c in columns
+        ):
             self.columns(table, path)
             return
         found = {name: dict(table[name].attrs) for name in table.columns}
@@ -142,15 +146,25 @@ class _Writer:
         for name in table.columns:
             column = table[name]
             where = f"{table.name}.{name}"
-            attrs = self.attributes(column.attrs, where)
+            nullable = is_nullable(column.dtype)
+            of_column = {"valid": free_name(name, table.columns)} if nullable else {}
+            attrs = self.attributes(column.attrs, where, of_column)
             rows = max(1, min(BLOCK_ROWS, len(table)))
             below, chunks = f"{path}/{name}", (rows, *column.shape[1:])
-            made = self.create(below, column, column.shape, column.dtype, chunks, attrs)
+            dtype = value_of(column.dtype)
+            made = self.create(below, column, column.shape, dtype, chunks, attrs)
             if made is None:
                 self.job.note("zarr.dtype", where)
                 continue
+            if nullable:
+                flags = self.zarr.create_array(
+                    self.store, name=f"{path}/{of_column['valid']}".strip("/"),
+                    shape=column.shape, dtype="?", chunks=chunks, zarr_format=self.zarr_format,
+                )  # fmt: skip
             done = 0
             for values in column.blocks(BLOCK_ROWS):
+                if nullable:
+                    values, flags[done : done + len(values)] = split_nulls(values)
                 made[done : done + len(values)] = full_text(self.job, "zarr.missing", values, where)
                 done += len(values)
                 self.job.advance(values.nbytes)

@@ -1,0 +1,167 @@
+"""Blosc2's stores of many arrays: one file (``.b2z``), or a folder (``.b2d``)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final
+
+from kist.bridges.b2 import LOSSES as ARRAY_LOSSES
+from kist.bridges.b2 import read_array, read_attributes, read_frame, write_dataset
+from kist.bridges.base import Bridge, Job
+from kist.bridges.columns import LOSSES as ARROW_LOSSES
+from kist.bridges.columns import read_table
+from kist.bridges.nodes import split_keystore
+from kist.bridges.plain import to_json
+from kist.bridges.report import Loss
+from kist.errors import ConversionError
+
+__all__ = ["Blosc2Store"]
+
+LOSSES: Final = {
+    **ARRAY_LOSSES,
+    **ARROW_LOSSES,
+    "blosc2.other": Loss("not kept", "object that is no array, table or frame", "nothing"),
+    "blosc2.keystore": Loss(
+        "changed", "key store", "group with an array for each array, and attributes for the rest"
+    ),
+}
+
+_ROWS: Final = 65_536
+
+
+class Blosc2Store(Bridge):
+    """Stores of Blosc2, with arrays, frames and tables in groups."""
+
+    name: ClassVar[str] = "b2z"
+    losses: ClassVar[Mapping[str, Loss]] = LOSSES
+    is_tree: ClassVar[bool] = True
+
+    def read(self, job: Job, source: str) -> None:
+        import blosc2
+
+        with job.reading(source):
+            if not os.path.isdir(source):
+                _refuse_compressed(source)
+            with blosc2.TreeStore(source, mode="r") as store:
+                job.group(job.base, _group_attributes(job, store, source))
+                for key in sorted(store.keys()):
+                    place = f"{source}:{key}"
+                    with job.reading(place):
+                        _read(job, blosc2, store[key], place, job.path(*key.strip("/").split("/")))
+
+    def write(self, job: Job, node: Any, target: str) -> None:
+        import blosc2
+
+        # What Blosc2 makes is whole in a folder of its own before it becomes one file.
+        folder = os.path.dirname(os.path.abspath(target))
+        with job.writing(), tempfile.TemporaryDirectory(dir=folder, prefix=".b2z-") as place:
+            made = os.path.join(place, "out.b2z")
+            with blosc2.TreeStore(made, mode="w", tmpdir=place) as store:
+                _Writer(job, blosc2, store, os.path.join(place, "part.b2nd")).write(node)
+            os.replace(made, target)
+
+
+def _refuse_compressed(source: str) -> None:
+    """Raise for an archive whose members are compressed, or are not within it.
+
+    Raises
+    ------
+    ConversionError
+        Blosc2 stores its members as they are: another archive may be a bomb.
+    """
+    with zipfile.ZipFile(source) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED or member.filename.startswith(
+                ("/", "..")
+            ):
+                raise ConversionError(f"{source}: {member.filename}: no member as Blosc2 stores it")
+
+
+def _group_attributes(job: Job, store: Any, place: str) -> dict[str, Any]:
+    return read_attributes(job, dict(store.vlmeta[:]), place)[0]
+
+
+def _read(job: Job, blosc2: Any, found: Any, place: str, path: str) -> None:
+    if isinstance(found, blosc2.TreeStore):
+        job.group(path, _group_attributes(job, found, place))
+    elif isinstance(found, blosc2.NDArray):
+        read_array(job, found, place, path)
+    elif isinstance(found, blosc2.CTable):
+
+        def opened() -> tuple[Any, Iterable[Any]]:
+            batches = found.iter_arrow_batches(batch_size=_ROWS)
+            first = next(iter(batches), None)
+            if first is None:
+                return found.to_arrow().schema, ()
+            return first.schema, _chained(first, batches)
+
+        read_table(job, place, path, opened, keep_schema=False)
+    elif isinstance(found, blosc2.SChunk):
+        read_frame(job, found, place, path)
+    else:
+        job.note("blosc2.other", f"{place} ({type(found).__name__})")
+
+
+def _chained(first: Any, others: Any) -> Iterable[Any]:
+    yield first
+    yield from others
+
+
+class _Writer:
+    """A store that is being written; each dataset is a file first."""
+
+    def __init__(self, job: Job, blosc2: Any, store: Any, part: str) -> None:
+        self.job = job
+        self.blosc2 = blosc2
+        self.store = store
+        self.part = part
+
+    def write(self, top: Any) -> None:
+        """Write a node and all below it."""
+        if top.kind != "group":
+            self.dataset(top, "/" + top.name.rsplit("/", 1)[1])
+            return
+        waiting = [(top, "")]
+        while waiting:
+            group, path = waiting.pop()
+            self.job.report.n_groups += 1
+            self.attributes(dict(group.attrs), path)
+            for name, child in group.items():
+                if child.kind == "group":
+                    waiting.append((child, f"{path}/{name}"))
+                else:
+                    self.dataset(child, f"{path}/{name}")
+
+    def dataset(self, node: Any, path: str) -> None:
+        """Write an array or table; a key store as a group."""
+        if node.kind == "key store":
+            self.job.note("blosc2.keystore", node.name)
+            arrays, attrs = split_keystore(node)
+            for name, values in arrays.items():
+                self.store[f"{path}/{name}"] = values
+                self.job.advance(values.nbytes)
+            self.attributes(attrs, path)
+            self.job.report.n_keystores += 1
+            return
+        if node.kind == "table" and any(node[name].dtype.char == "T" for name in node.columns):
+            raise ConversionError(f"{node.name}: Blosc2 has no text of any length in its arrays")
+        write_dataset(self.job, node, self.part)
+        self.store[path] = self.blosc2.open(self.part, mode="r")
+        os.unlink(self.part)
+
+    def attributes(self, attrs: Mapping[str, Any], path: str) -> None:
+        """Write the attributes of a group."""
+        if not attrs:
+            return
+        vlmeta = (self.store.get_subtree(path) if path else self.store).vlmeta
+        known: dict[str, Any] = {}
+        for name, value in attrs.items():
+            plain = type(value) in (str, int, float, bool)
+            if not plain:
+                known.setdefault("json", []).append(name)
+            vlmeta[name] = value if plain else to_json(value)
+        if known:
+            vlmeta["KIST"] = to_json(known)
