@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     "Array",
+    "ArrayUnion",
     "CodecError",
     "Column",
     "ColumnNotFoundError",
@@ -65,6 +66,7 @@ __all__ = [
     "convert",
     "evaluate",
     "expr",
+    "from_dask",
     "load",
     "load_ipython_extension",
     "merge",
@@ -80,6 +82,7 @@ __all__ = [
     "split",
     "union",
     "unpack",
+    "write_parts",
 ]
 
 # As in pyproject.toml; asking the installed distribution would take longer than all else here.
@@ -88,6 +91,7 @@ __version__ = "0.1.0"
 # Where the names live that are neither errors nor modules of the package.
 _HOMES = {
     "Array": "kist.model.arrays.array",
+    "ArrayUnion": "kist.model.unions.arrays",
     "Column": "kist.model.tables.column",
     "FileUnion": "kist.model.unions.files",
     "Group": "kist.model.group",
@@ -102,6 +106,7 @@ _HOMES = {
     "convert": "kist.bridges.convert",
     "evaluate": "kist.model.evaluation.run",
     "expr": "kist.query",
+    "from_dask": "kist.integrations.dask",
     "load": "kist.bridges.savez",
     "load_ipython_extension": "kist.integrations.ipython",
     "merge": "kist.model.parts.merge",
@@ -116,6 +121,7 @@ _HOMES = {
     "split": "kist.model.parts.split",
     "union": "kist.model.unions.files",
     "unpack": "kist.model.packing",
+    "write_parts": "kist.integrations.parts",
 }
 
 if TYPE_CHECKING:
@@ -166,7 +172,9 @@ if TYPE_CHECKING:
         WrongSecretError,
     )
     from kist.format.nullable import nullable
+    from kist.integrations.dask import from_dask
     from kist.integrations.ipython import load_ipython_extension
+    from kist.integrations.parts import write_parts
     from kist.integrations.plot import plot
     from kist.model.arrays.array import Array
     from kist.model.evaluation.run import evaluate
@@ -183,6 +191,7 @@ if TYPE_CHECKING:
     from kist.model.tables.row import Row
     from kist.model.tables.selection import Selection
     from kist.model.tables.table import Table
+    from kist.model.unions.arrays import ArrayUnion
     from kist.model.unions.files import FileUnion, union
     from kist.model.unions.table import Union
     from kist.query import expr

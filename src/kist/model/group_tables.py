@@ -12,6 +12,7 @@ from kist.model.group_maker import Maker
 
 if TYPE_CHECKING:
     from kist.model.tables.table import Table
+    from kist.model.unions.arrays import ArrayUnion
     from kist.model.unions.table import Union
 
 __all__ = ["TableMaker"]
@@ -113,20 +114,21 @@ class TableMaker(Maker):
             raise DTypeError(f"{node._path!r} has dtype {node.dtype}, not {wanted}")
         return node
 
-    def union(self, *patterns: str) -> Union:
-        """Return several tables as one, which is read and queried and holds no rows of its own.
+    def union(self, *patterns: str) -> Union | ArrayUnion:
+        """Return several tables as one, or several arrays; it holds nothing of its own.
 
         Parameters
         ----------
         *patterns : str
-            Paths of tables, or patterns of them: ``"trades/*"``; ``**`` stands for any groups.
+            Paths of datasets, or patterns of them: ``"trades/*"``; ``**`` stands for any groups.
 
         Raises
         ------
         NodeNotFoundError
-            No table matches.
-        DTypeError
-            Their columns differ; shows the difference.
+            None matches.
+        DTypeError, ShapeError
+            The columns of tables differ (shows the difference), or dtypes and shapes of arrays
+            beyond the first axis.
 
         Examples
         --------
@@ -136,8 +138,19 @@ class TableMaker(Maker):
         ...     store.union("day/*").where("f0 == 1").count()
         2
         """
-        from kist.model.unions.table import Union
+        from kist.model.unions.members import find_members
+        from kist.model.unions.table import Union, members_of
 
         if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
             raise SelectionError("a union is of paths of tables, or patterns such as 'trades/*'")
-        return Union(self, patterns)
+        view = self._view()
+        group: Any = self
+        if find_members(view, self._id, group._base(view), patterns)[0].kind == NodeKind.ARRAY:
+            from kist.model.unions.arrays import ArrayUnion, hold_members
+
+            return ArrayUnion(
+                f"union of {', '.join(patterns)}",
+                lambda: members_of(group, patterns),
+                lambda: hold_members(group, patterns),
+            )
+        return Union(group, patterns)

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from glob import glob
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,12 @@ from kist.errors import (
     StoreNotFoundError,
     TooLargeError,
 )
+from kist.model.arrays.array import Array
 from kist.model.session import Held
 from kist.model.tables.stored.joined import JoinedView
 from kist.model.tables.stored.state import state_of
 from kist.model.tables.table import Table
+from kist.model.unions.arrays import ArrayUnion, hold_arrays
 from kist.model.unions.backend import MAX_FILES, FilesBackend
 from kist.model.unions.members import has_pattern
 from kist.model.unions.state import Joined, JoinedState
@@ -39,17 +42,17 @@ __all__ = ["FileUnion", "union"]
 
 
 def union(
-    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Group | Table],
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Group | Table | Array],
     path: str | None = None,
-) -> FileUnion:
-    """Return tables of several files as one, which is read and queried without a copy.
+) -> FileUnion | ArrayUnion:
+    """Return tables of several files as one, or arrays, which is read without a copy.
 
     Parameters
     ----------
     sources : path, pattern, or iterable of them, of open stores, groups or tables
         ``"parts/*.kist"`` names files in the order of their names.
     path : str, optional
-        Of the table in each; may be left out where a store holds nothing else.
+        Of the dataset in each; may be left out where a store holds nothing else.
 
     Raises
     ------
@@ -78,9 +81,17 @@ def union(
     if isinstance(sources, str | os.PathLike):
         sources = [sources]
     with ExitStack() as opened:
-        tables = [table for source in _files(sources) for table in [_table(source, path, opened)]]
-        if not tables:
-            raise SelectionError("a union is of at least one table")
+        found = [_dataset(source, path, opened) for source in _files(sources)]
+        if not found:
+            raise SelectionError("a union is of at least one dataset")
+        arrays = [node for node in found if isinstance(node, Array)]
+        if len(arrays) == len(found):
+            name = f"union of {len(found)} arrays, {arrays[0]._store.path} and others"
+            return ArrayUnion(name, lambda: arrays, partial(hold_arrays, arrays), opened.pop_all())
+        tables = [node for node in found if isinstance(node, Table)]
+        if len(tables) < len(found):
+            wrong = next(node for node in found if not isinstance(node, Table))
+            raise SelectionError(f"a union is of tables or of arrays; {wrong!r} does not fit")
         return FileUnion(tables, opened.pop_all())
 
 
@@ -103,7 +114,7 @@ def _files(sources: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _table(source: Any, path: str | None, opened: ExitStack) -> Table:
+def _dataset(source: Any, path: str | None, opened: ExitStack) -> Any:
     from kist.model.group import Group
     from kist.model.store import open
 
@@ -120,10 +131,8 @@ def _table(source: Any, path: str | None, opened: ExitStack) -> Table:
             ) from error
     if isinstance(node, Group):
         if path is None and len(node) != 1:
-            raise NodeError(f"{node.store.path!r} holds {len(node)} nodes: name the table")
+            raise NodeError(f"{node.store.path!r} holds {len(node)} nodes: name the dataset")
         node = node[path if path is not None else next(iter(node))]
-    if not isinstance(node, Table):
-        raise SelectionError(f"a union is of tables, not of {node!r}")
     return node
 
 

@@ -15,6 +15,7 @@ from kist.format.node import NodeKind, a_kind
 from kist.format.schema import Schema
 from kist.model.attributes import Attributes
 from kist.model.completing import column_names, completions
+from kist.model.handles import make_handle
 from kist.model.parts.unequal import fit_of, table_difference, unequal
 from kist.model.session import Held
 from kist.model.tables.base import RowSource, read_only
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from kist.model.tables.query.steps import Step
     from kist.model.tables.table import Table
 
-__all__ = ["JoinedTable", "Union", "join_tables"]
+__all__ = ["JoinedTable", "Union", "join_tables", "members_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -235,10 +236,14 @@ class Union(JoinedTable):
     @property
     def parts(self) -> list[Table]:
         """The tables, in order."""
-        view = self._store._session.view()
-        base = self._group._base(view)
-        found = find_members(view, self._group._id, base, self._patterns)
-        return [self._store[entry.path] for entry in found]
+        return members_of(self._group, self._patterns)
+
+
+def members_of(group: Group, patterns: Sequence[str]) -> list[Any]:
+    """Return the handles of the datasets that paths and patterns name in a group."""
+    view = group._view()
+    found = find_members(view, group._id, group._base(view), patterns)
+    return [make_handle(group._store, view, entry.node, entry.path) for entry in found]
 
 
 def join_tables(states: Sequence[tuple[str, TableState, int]]) -> Joined:
@@ -257,10 +262,12 @@ def join_tables(states: Sequence[tuple[str, TableState, int]]) -> Joined:
     first, state, _ = states[0]
     schema = state.schema
     members = []
+    fits = {id(schema): fit_of(schema, schema)}  # most have one schema
     for name, state, tag in states:
-        if state.schema is not schema and (lines := table_difference(schema, state.schema)):
+        if id(state.schema) not in fits and (lines := table_difference(schema, state.schema)):
             hint = "cast() gives columns other dtypes, add_column() adds some"
             raise unequal(f"table {name}", lines, first, hint)
-        member = Member(state.node, state.path, fit_of(state.schema, schema), tag)
-        members.append((member, state))
+        fit = fits.get(id(state.schema)) or fit_of(state.schema, schema)
+        fits[id(state.schema)] = fit
+        members.append((Member(state.node, state.path, fit, tag), state))
     return Joined(schema, members)
