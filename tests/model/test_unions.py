@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +328,16 @@ def test_files_that_make_no_union_are_refused_and_closed(tmp_path: Path) -> None
     for kind, sources, path in wrong:
         with pytest.raises(kind):
             kist.union(sources, path)
+
+
+def test_unions_are_pickled_with_the_commit_they_show(tmp_path: Path) -> None:
+    names = files(tmp_path)
+    kist.merge(names[:1], tmp_path / "one.kist")
+    with kist.open(tmp_path / "one.kist", "r+") as store, kist.union(names, "t") as union:
+        again = pickle.loads(pickle.dumps(union))
+        assert np.array_equal(again[:], union[:])
+        alone = store.union("t*")
+        store.tag("kept")
+        again = pickle.loads(pickle.dumps(alone))
+        store["t"].append(rows(1))
+        assert len(alone) == 51 and len(again) == 50

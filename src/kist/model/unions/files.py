@@ -16,7 +16,6 @@ from kist.engine import Transaction
 from kist.engine.view import Reader
 from kist.errors import (
     NodeError,
-    ReadOnlyError,
     SelectionError,
     StorageError,
     StoreNotFoundError,
@@ -225,8 +224,13 @@ class FileUnion(JoinedTable):
     ) -> None:
         self.close()
 
-    def __reduce__(self) -> Any:
-        raise ReadOnlyError("a union of files is not pickled: make it again where it is used")
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Each table is pickled with its commit, so that another process sees the same rows.
+        return _again, (self._tables,)
+
+
+def _again(tables: list[Table]) -> FileUnion:
+    return FileUnion(tables, ExitStack())
 
 
 class _HeldAll(Held):

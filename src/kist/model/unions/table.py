@@ -225,6 +225,10 @@ class Union(JoinedTable):
             raise
         return held
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The group is pickled with its commit: another process sees the same tables.
+        return Union, (self._group, self._patterns)
+
     def is_same(self, other: object) -> bool:
         """Tell whether `other` is a union of the same tables of the same open store."""
         return (
