@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bench.engines.base import NotOffered, load
+from bench.engines.base import Engine, NotOffered, load
 from bench.engines.table import Array, Some, TableEngine, Where, text_of
 from bench.records import Columns
 from bench.workloads import Records
@@ -32,19 +32,11 @@ def warm_kist() -> None:
         store["t"][:], store["a"][:], store["k"]["x"]
 
 
-class Kist(TableEngine):
-    """One table in one store. ``durability="full"`` is the default: it syncs by itself."""
+class KistEngine(Engine):
+    """What kist's engines of all workloads have in common."""
 
     name = "kist"
     modules = ("kist",)
-    codec: ClassVar[str] = "auto"
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._kist: Any = load("kist")
-        self._path = self.folder / "table.kist"
-        self._store: Any = None
-        self._table: Any = None
 
     @classmethod
     def missing(cls) -> str | None:
@@ -53,6 +45,19 @@ class Kist(TableEngine):
     @classmethod
     def warm(cls) -> None:
         warm_kist()
+
+
+class Kist(KistEngine, TableEngine):
+    """One table in one store. ``durability="full"`` is the default: it syncs by itself."""
+
+    codec: ClassVar[str] = "auto"
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._kist: Any = load("kist")
+        self._path = self.folder / "table.kist"
+        self._store: Any = None
+        self._table: Any = None
 
     def write(self, rows: Records) -> None:
         with self._kist.open(self._path, "w") as store:

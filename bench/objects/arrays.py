@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bench.engines.base import Engine, NotOffered, load, sync_file, sync_tree
-from bench.engines.kist_store import kist_missing, warm_kist
+from bench.engines.kist_store import KistEngine
 
 
 class ArrayEngine(Engine):
@@ -38,20 +38,10 @@ class ArrayEngine(Engine):
         return (min(1 << 17, values.size),)
 
 
-class Kist(ArrayEngine):
+class Kist(KistEngine, ArrayEngine):
     """kist with its defaults."""
 
-    name = "kist"
-    modules = ("kist",)
     codec: ClassVar[str] = "auto"
-
-    @classmethod
-    def missing(cls) -> str | None:
-        return kist_missing()
-
-    @classmethod
-    def warm(cls) -> None:
-        warm_kist()
 
     def write(self, values: Any) -> None:
         with load("kist").open(self.folder / "array.kist", "w") as store:

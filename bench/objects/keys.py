@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bench.engines.base import Engine, load, sync_file, sync_path, sync_tree
-from bench.engines.kist_store import kist_missing, warm_kist
+from bench.engines.kist_store import KistEngine
 
 Pair = tuple[Any, Any]
 Items = Iterable[tuple[str, Pair]]
@@ -42,19 +42,8 @@ class KeyEngine(Engine):
         """Close what ``open`` opened."""
 
 
-class Kist(KeyEngine):
+class Kist(KistEngine, KeyEngine):
     """One key store in one file."""
-
-    name = "kist"
-    modules = ("kist",)
-
-    @classmethod
-    def missing(cls) -> str | None:
-        return kist_missing()
-
-    @classmethod
-    def warm(cls) -> None:
-        warm_kist()
 
     def build(self, items: Items) -> None:
         with load("kist").open(self.folder / "keys.kist", "w") as store:

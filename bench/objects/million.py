@@ -11,7 +11,7 @@ import numpy as np
 
 from bench import iocount
 from bench.engines.base import Engine, load
-from bench.engines.kist_store import kist_missing, warm_kist
+from bench.engines.kist_store import KistEngine
 from bench.steps import Steps
 from bench.worker import Job
 
@@ -43,19 +43,8 @@ class SmallEngine(Engine):
         """Close what ``open`` opened."""
 
 
-class Kist(SmallEngine):
+class Kist(KistEngine, SmallEngine):
     """One key store in one file."""
-
-    name = "kist"
-    modules = ("kist",)
-
-    @classmethod
-    def missing(cls) -> str | None:
-        return kist_missing()
-
-    @classmethod
-    def warm(cls) -> None:
-        warm_kist()
 
     def build(self, items: dict[str, float]) -> None:
         with load("kist").open(self.folder / "keys.kist", "w") as store:

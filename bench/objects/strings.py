@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench.engines.base import Engine, load, sync_file, sync_tree
-from bench.engines.kist_store import kist_missing, warm_kist
+from bench.engines.kist_store import KistEngine
 from bench.steps import Steps
 from bench.worker import Job
 
@@ -73,19 +73,8 @@ class StringEngine(Engine):
         """Close what ``open`` opened."""
 
 
-class Kist(StringEngine):
+class Kist(KistEngine, StringEngine):
     """A table with one column of StringDType."""
-
-    name = "kist"
-    modules = ("kist",)
-
-    @classmethod
-    def missing(cls) -> str | None:
-        return kist_missing()
-
-    @classmethod
-    def warm(cls) -> None:
-        warm_kist()
 
     def incoming(self, values: list[str]) -> Any:
         return {"url": np.array(values, np.dtypes.StringDType())}

@@ -1,4 +1,4 @@
-"""The first or last rows, elements or keys of a dataset: what `head` and `tail` print."""
+"""The first or last rows, elements or keys of a dataset: the verbs `head` and `tail`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from kist.cli.common import (
+    at_option,
+    joined,
+    node_argument,
+    open_at,
+    place_argument,
+    style_options,
+    write,
+)
 from kist.cli.lines import ANY
 from kist.errors import NodeError
 from kist.format.node import article
@@ -13,7 +24,41 @@ from kist.format.node import article
 if TYPE_CHECKING:
     from kist.cli.cells import Style
 
-__all__ = ["end_lines"]
+__all__ = ["end_lines", "end_verb"]
+
+
+def end_verb(name: str, end: str, epilog: str) -> click.Command:
+    """Return the verb for one end of a dataset, ``first`` or ``last``."""
+
+    @click.command(
+        name,
+        epilog=epilog,
+        help=f"""Show the {end} rows of the table at PATH, with their numbers.
+
+        Of an array the {end} elements along axis 0, of a key store the {end} keys. 'kist cat'
+        prints all of it, ranges, or the rows of a condition.
+        """,
+    )
+    @place_argument
+    @node_argument
+    @click.option("-n", "--rows", default=10, show_default=True, help="How many rows.")
+    @click.option("-c", "--columns", help="Only these columns, separated by commas.")
+    @style_options
+    @at_option
+    def verb(
+        file: tuple[str, str],
+        node: str | None,
+        rows: int,
+        columns: str | None,
+        style: Any,
+        width: int | None,
+        at: str | None,
+    ) -> None:
+        with open_at(file[0], at) as store:
+            dataset = store[joined(file, node)]
+            write(end_lines(dataset, rows, columns, style, width, last=end == "last"))
+
+    return verb
 
 
 def end_lines(
