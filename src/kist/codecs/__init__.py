@@ -22,7 +22,8 @@ Medium level:
 High level:
 
 - `choose`: the recipe for a column, from a sample of it;
-- `pipeline`: a page through its stages, both ways; `stringpages`: the same for strings.
+- `pipeline`: a page through its stages, both ways; `stringpages`: the same for strings;
+  `narrow`: a page no further than to the integers that stand for its values.
 
 The bytes are described in docs/format.md, "Encodings and codecs".
 """

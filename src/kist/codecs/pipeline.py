@@ -41,6 +41,8 @@ __all__ = [
     "Stage",
     "decode",
     "encode",
+    "load",
+    "span_of",
 ]
 
 BLOCK_VALUES = 8192
@@ -136,7 +138,7 @@ def decode(
         raise CodecError(f"no page: {n_values} values, {block_values} in a block")
     shape = Shape(n_values, block_values)
     if isinstance(which, int):
-        span = _span(shape, which, len(blocks))
+        span = span_of(shape, which, len(blocks))
     else:
         span = _scattered(shape, which, len(blocks))
     if out.ndim != 1 or out.size != span.size:
@@ -153,7 +155,7 @@ def decode(
         return
     target = target_of(out)
     result = np.empty(out.size, form) if target is None else target
-    loaded, last = _load(tuple(stages), form, shape)
+    loaded, last = load(tuple(stages), form, shape)
     buffers = [result]
     for number, step in enumerate(loaded):
         buffer = buffers[-1]
@@ -170,7 +172,8 @@ def decode(
         store(result, out)
 
 
-def _span(shape: Shape, first_block: int, n_blocks: int) -> Span:
+def span_of(shape: Shape, first_block: int, n_blocks: int) -> Span:
+    """Return the values of consecutive blocks of a page."""
     n_values, block_values, total = shape.n_values, shape.block_values, shape.n_blocks
     if first_block < 0 or first_block + n_blocks > total:
         raise CodecError(
@@ -184,20 +187,20 @@ def _scattered(shape: Shape, which: Sequence[int] | NDArray[np.int64], n_blocks:
     if n_blocks != len(which):
         raise CodecError(f"{n_blocks} blocks, {len(which)} numbers of blocks")
     if not n_blocks:
-        return _span(shape, 0, 0)
+        return span_of(shape, 0, 0)
     numbers = np.asarray(which, np.int64)
     first, last = int(numbers[0]), int(numbers[-1])
     if first < 0 or last >= shape.n_blocks or (numbers[1:] <= numbers[:-1]).any():
         raise CodecError(f"blocks {first} to {last} of a page of {shape.n_blocks}")
     if last - first == n_blocks - 1:
-        return _span(shape, first, n_blocks)
+        return span_of(shape, first, n_blocks)
     size = shape.block_values
     stop = min((last + 1) * size, shape.n_values)
     return Scattered(first, n_blocks, first * size, stop, numbers, size)
 
 
 @lru_cache(maxsize=_LOADED_PAGES)
-def _load(
+def load(
     stages: tuple[Stage, ...], form: np.dtype[Any], shape: Shape
 ) -> tuple[tuple[LoadedEncoding, ...], LoadedCodec]:
     """The stages of a page with their parameters checked: single blocks use them many times."""

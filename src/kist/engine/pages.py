@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,8 @@ import numpy.typing as npt
 from kist._kernels.scratch import scratch
 from kist.codecs.pipeline import decode
 from kist.codecs.registry import DICTIONARY, PLAIN
-from kist.codecs.stage import Shape, Stage
-from kist.codecs.values import form_of, is_stored_order
+from kist.codecs.stage import Stage
+from kist.codecs.values import is_stored_order
 from kist.engine.parallel import run
 from kist.engine.view import View
 from kist.errors import CodecError, CorruptDataError
@@ -24,6 +25,9 @@ from kist.format.checksum import sum64
 from kist.format.layout import FRAME
 from kist.format.page import MAX_HEAD, PageHead, unpack_page_head
 from kist.format.values import Pointer, extent_length
+
+if TYPE_CHECKING:
+    from kist.codecs.narrow import Narrow
 
 Array = npt.NDArray[np.generic]
 # Pointer, where the values go, first value, values that the page must hold.
@@ -106,47 +110,70 @@ def read_page(view: View, pointer: Pointer, out: Array, start: int, n_values: in
     _decode(pointer, head, stages, data, at, sectors, out, start)
 
 
-def read_numbered(
-    view: View, pointer: Pointer, dtype: np.dtype[np.generic], n_values: int
-) -> tuple[Array, Array] | None:
-    """Return the items of a page with a dictionary, and the number of the item of each value.
+def read_narrow(
+    view: View,
+    pointer: Pointer,
+    dtype: np.dtype[np.generic],
+    n_values: int,
+    start: int = 0,
+    stop: int | None = None,
+) -> tuple[Narrow, int] | None:
+    """Return values of a page as the narrow integers that it holds instead of them.
 
     Parameters
     ----------
     dtype : dtype
-        Of the column, in the byte order of files.
+        Of the column.
     n_values : int
         What the page must hold.
+    start, stop : int
+        Which values, at least one; all of their blocks are decoded.
 
     Returns
     -------
-    (items, numbers) or None
-        None for a page without a dictionary.
+    (narrow, first) or None
+        `first` is the place in the page of the first value. None for a page that is encoded
+        otherwise, see `kist.codecs.narrow`.
 
     Raises
     ------
     CorruptDataError
         The page fails a checksum or does not decode.
     """
-    from kist.codecs.dictionary import Dictionary
+    from kist.codecs.narrow import may_be_narrow, narrow
 
     head, stages = load_head(view, pointer)
     check_size(pointer, head, n_values)
-    if len(stages) < 2 or stages[0].id != DICTIONARY or not n_values:
+    stop = n_values if stop is None else stop
+    if not may_be_narrow(stages) or stop <= start:
         return None
-    data = memoryview(view.reader.read_part(pointer, head.size, pointer.length - head.size))
-    verify_page(pointer, head, data)
-    blocks = _stored_blocks(head, data, 0, range(len(head.ends)))
-    size = head.block_values
+    _check_bounds(pointer, head, start, stop)
+    first, last = start // head.block_values, (stop - 1) // head.block_values
+    sectors = head.sectors_of(first, last)
+    at, end = head.sector_span(sectors[0])[0], head.sector_span(sectors[-1])[1]
+    data = memoryview(view.reader.read_part(pointer, head.size + at, end - at))
+    verify_sectors(pointer, head, data, at, sectors)
+    blocks = _stored_blocks(head, data, at, range(first, last + 1))
     try:
-        loaded = Dictionary().load(stages[0].params, form_of(dtype), Shape(n_values, size))
-        numbers = np.empty(n_values, loaded.form)
-        decode(stages[1:], loaded.form, n_values, size, 0, blocks, numbers)
-        if int(numbers.max()) >= len(loaded.items):
-            raise CodecError(f"a number beyond the {len(loaded.items)} items of a dictionary")
+        found = narrow(stages, dtype, head.n_values, head.block_values, first, blocks)
     except CodecError as error:
         raise undecoded(pointer, error) from error
-    return np.frombuffer(loaded.items.tobytes(), dtype), numbers
+    return None if found is None else (found, first * head.block_values)
+
+
+def read_numbered(
+    view: View, pointer: Pointer, dtype: np.dtype[np.generic], n_values: int
+) -> tuple[Array, Array] | None:
+    """Return the items of a page with a dictionary, and the number of the item of each value.
+
+    None for a page without a dictionary; parameters and errors as for `read_narrow`.
+    """
+    if load_head(view, pointer)[1][0].id != DICTIONARY:
+        return None
+    found = read_narrow(view, pointer, dtype, n_values)
+    if found is None or found[0].items is None:
+        return None
+    return found[0].items, found[0].numbers
 
 
 def read_body(view: View, pointer: Pointer, body: memoryview, out: Array) -> None:

@@ -22,6 +22,7 @@ from kist.model.tables.query.accumulators import (
     Extreme,
     Mean,
     Sum,
+    Truth,
     Variance,
     is_missing,
 )
@@ -53,6 +54,8 @@ _FUNCTIONS: dict[str, Make] = {
     "min": lambda dtype, label, ddof: Extreme(dtype, label, largest=False),
     "max": lambda dtype, label, ddof: Extreme(dtype, label, largest=True),
     "std": lambda dtype, label, ddof: Variance(dtype, label, ddof, root=True),
+    "any": lambda dtype, label, ddof: Truth(dtype, label, any_of=True),
+    "all": lambda dtype, label, ddof: Truth(dtype, label, any_of=False),
     "var": lambda dtype, label, ddof: Variance(dtype, label, ddof, root=False),
     "first": lambda dtype, label, ddof: Edge(dtype, last=False),
     "last": lambda dtype, label, ddof: Edge(dtype, last=True),
@@ -152,9 +155,10 @@ class GroupBy:
         Notes
         -----
         The functions are ``count`` (values that are not null), ``sum``, ``mean``, ``min``,
-        ``max``, ``std``, ``var``, ``first``, ``last``, ``nunique``, ``median`` and ``quantile``.
-        Nulls are skipped, except by ``first`` and ``last``. NaN and NaT are values, as in NumPy:
-        one of them makes a sum NaN, unless ``group_by(..., skipna=True)`` says to skip them.
+        ``max``, ``std``, ``var``, ``any``, ``all``, ``first``, ``last``, ``nunique``, ``median``
+        and ``quantile``. Nulls are skipped, except by ``first`` and ``last``. NaN and NaT are
+        values, as in NumPy: one of them makes a sum NaN, unless ``group_by(..., skipna=True)``
+        says to skip them.
         ``std`` and ``var`` divide by n; ``group_by(..., ddof=1)`` divides by n - 1, as pandas does.
 
         The table is read once, page by page. Groups stay in memory. Values for quantiles and
@@ -367,7 +371,9 @@ class _Run:
         ]
         local = local_groups(keys, n)
         parts = [column.local(some, local) for column in self._columns]
-        return [values[local.first] for values in keys], local, parts
+        # Those of some groups wait for each other: without what has a number for each row.
+        kept = local._replace(codes=local.codes[:0])
+        return [values[local.first] for values in keys], kept, parts
 
 
 def first_ranks(rows: RowSet, leaves: Sequence[Leaf], what: str) -> Array:

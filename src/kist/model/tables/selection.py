@@ -166,7 +166,7 @@ class Selection(Queries, Reductions, Exports):
 
     def __len__(self) -> int:
         with self._table._hold() as view:
-            return self._rows(self._state(view)).count()
+            return self._rows(self._state(view)).count(keep=False)
 
     def __bool__(self) -> bool:
         raise ShapeError("a selection is neither true nor false; use count() or len()")

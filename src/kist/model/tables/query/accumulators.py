@@ -30,6 +30,7 @@ __all__ = [
     "Extreme",
     "Mean",
     "Sum",
+    "Truth",
     "Variance",
     "sum_dtype",
 ]
@@ -91,8 +92,10 @@ class Accumulator(ABC):
     """Whether the order of rows matters."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        # StringDType has no byte order, and NumPy says so by raising.
-        self.dtype = dtype if dtype.kind == "T" else dtype.newbyteorder("=")
+        self.dtype = dtype
+        if dtype.kind in "biufcmMSU":
+            # By its text: NumPy's fast loops take its own dtypes only, not copies of them.
+            self.dtype = np.dtype(dtype.newbyteorder("=").str)
         self.arrays: list[Array] = []
 
     @property
@@ -275,14 +278,22 @@ class Variance(Accumulator):
 
     def __init__(self, dtype: np.dtype[Any], label: str, ddof: float, *, root: bool) -> None:
         super().__init__(dtype)
-        if dtype.kind not in "biuf":
+        if dtype.kind not in "biufc":
             what = "standard deviation" if root else "variance"
             raise DTypeError(f"{label} has no {what} by group: it holds {dtype}")
-        self.result = self.dtype if dtype.kind == "f" else np.dtype("f8")
+        self.result = np.zeros(0, self.dtype).real.dtype if dtype.kind in "fc" else np.dtype("f8")
         self._ddof, self._root = ddof, root
-        self.arrays = [np.zeros(0) for _ in range(3)]  # count, mean, sum of squared differences
+        # Count, mean, sum of squared differences; of complex numbers those of both parts.
+        self.arrays = [np.zeros(0) for _ in range(6 if dtype.kind == "c" else 3)]
 
     def local(self, values: Array, codes: Array, counts: Array) -> Partial:
+        if self.dtype.kind == "c":
+            parts = self._local(values.real, codes, counts), self._local(values.imag, codes, counts)
+            return *parts[0], *parts[1]
+        return self._local(values, codes, counts)
+
+    @staticmethod
+    def _local(values: Array, codes: Array, counts: Array) -> Partial:
         values, n = values.astype(np.float64), len(counts)
         with np.errstate(all="ignore"):
             mean = _added(codes, values, n) / counts
@@ -293,22 +304,53 @@ class Variance(Accumulator):
         return counts, mean, squares
 
     def merge(self, part: Partial, at: Array) -> None:
+        for start in range(0, len(part), 3):
+            self._merge(self.arrays[start : start + 3], part[start : start + 3], at)
+
+    @staticmethod
+    def _merge(arrays: list[Array], part: Partial, at: Array) -> None:
         count, mean, squares = part
         some = count > 0
         at, n, mean, squares = at[some], count[some], mean[some], squares[some]
-        before, old, rest = (array[at] for array in self.arrays)
+        before, old, rest = (array[at] for array in arrays)
         with np.errstate(all="ignore"):
             total = before + n
             apart = np.where(before > 0, mean - old, 0.0)
-            self.arrays[0][at] = total
-            self.arrays[1][at] = np.where(before > 0, old + apart * (n / total), mean)
-            self.arrays[2][at] = rest + squares + apart * apart * (before * n / total)
+            arrays[0][at] = total
+            arrays[1][at] = np.where(before > 0, old + apart * (n / total), mean)
+            arrays[2][at] = rest + squares + apart * apart * (before * n / total)
 
     def finish(self, at: Array) -> Array:
-        count, _, squares = (array[at] for array in self.arrays)
+        count = self.arrays[0][at]
+        squares = sum((array[at] for array in self.arrays[2::3]), np.zeros(len(at)))
         with np.errstate(all="ignore"):
+            # The distance of complex numbers: squares of both parts, as NumPy has them.
             found = np.maximum(squares, 0.0) / np.maximum(count - self._ddof, 0)
             return (np.sqrt(found) if self._root else found).astype(self.result)
+
+
+class Truth(Accumulator):
+    """Whether any or all of the values are true; of no value none is, and all are."""
+
+    def __init__(self, dtype: np.dtype[Any], label: str, *, any_of: bool) -> None:
+        super().__init__(dtype)
+        if dtype.kind not in "biufcm":
+            raise DTypeError(f"{label} is neither true nor false: it holds {dtype}")
+        self._any = any_of
+        self.arrays = [np.zeros(0, bool)]  # whether something was met that decides
+
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
+        decided = np.zeros(len(counts), bool)
+        true = values.astype(bool)
+        decided[codes[true if self._any else ~true]] = True
+        return (decided,)
+
+    def merge(self, part: Partial, at: Array) -> None:
+        self.arrays[0][at] |= part[0]
+
+    def finish(self, at: Array) -> Array:
+        found: Array = self.arrays[0][at]
+        return found if self._any else ~found
 
 
 class Chosen(Accumulator):
@@ -354,6 +396,15 @@ class Chosen(Accumulator):
         return values
 
 
+def _least_of(dtype: np.dtype[Any], *, largest: bool) -> Any:
+    """Return a value that no other is beyond, None where there is none."""
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min if largest else np.iinfo(dtype).max
+    if dtype.kind == "f":
+        return -np.inf if largest else np.inf
+    return None
+
+
 class Extreme(Chosen):
     """Smallest or largest value; NaN and NaT win, as in NumPy."""
 
@@ -365,12 +416,15 @@ class Extreme(Chosen):
         self._largest = largest
         self._ufunc = np.maximum if largest else np.minimum
         self._by_order = dtype.kind in "SUT"
+        self._least = _least_of(self.dtype, largest=largest)
 
     def local(self, values: Array, codes: Array, counts: Array) -> Partial:
         n = len(counts)
         if not self._by_order:
-            out = np.zeros(n, self.dtype)
-            out[codes] = values
+            least = self._least
+            out = np.zeros(n, self.dtype) if least is None else np.full(n, least, self.dtype)
+            if least is None:
+                out[codes] = values
             self._ufunc.at(out, codes, values)
             return out, counts > 0
         words = sortable(values, descending=self._largest)

@@ -121,7 +121,7 @@ def _cast(value: Any, dtype: np.dtype[Any]) -> Any:
 def count(values: Values) -> int:
     """Return the number of values that are not null; reads only columns that can have nulls."""
     if values.dtype.kind != "T" and not values.skipna and values.valid is None:
-        return values.rows.count() * values.leaf.n_values
+        return values.rows.count(keep=False) * values.leaf.n_values
     return sum(values.map(len))
 
 

@@ -9,11 +9,11 @@ few rows, these take the place of the pages that it covers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import compress
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -30,15 +30,21 @@ from kist.model.tables.stored.read import (
     as_run,
     bring_near,
     group_spans,
+    narrow_page,
     read_leaves,
 )
 from kist.model.tables.stored.state import TableState
 from kist.query import Bound
+from kist.query.narrow import holds, may_be_narrow
+
+if TYPE_CHECKING:
+    from kist.codecs.narrow import Narrow
 
 __all__ = [
     "Found",
     "RowPlan",
     "check_sources",
+    "count_rows",
     "cut",
     "find_rows",
     "narrow",
@@ -140,32 +146,73 @@ def find_rows(
         Of some neighbouring groups.
     """
     plan = plan_rows(state, [bounds] if isinstance(bounds, Bound) else bounds)
-    parts, names, hits = plan.parts, plan.names, plan.hits
     candidates = np.flatnonzero(plan.may).tolist()
     n_found = 0
     step = GROUPS_AT_ONCE * options.n_threads
-    remote = state.view.reader.backend.remote
-    first = list(_leaves(state, parts[:1]).values())  # further parts read what this one leaves
     for start in range(0, len(candidates), step):
-        tasks = []
-        if remote and parts:
-            groups = map(state.layout.group, candidates[start : start + step])
-            bring_near(state, [group_spans(state, group) for group in groups], first)
-        for index in candidates[start : start + step]:
-            left = [place for place, must in enumerate(plan.sure) if not must[index]]
-            if hits is not None and hits.covered[index]:
-                some = [parts[place] for place in left if place not in hits.sure]
-                rows = hits.by_group[index]
-                tasks.append(partial(_check, state, names, index, some, rows))
-            else:
-                some = [parts[place] for place in left]
-                tasks.append(partial(_search, state, names, index, some))
+        chosen = candidates[start : start + step]
+        _bring_near(state, plan, chosen)
+        tasks = [_task(state, plan, index) for index in chosen]
         found = [hit for hit in run(tasks) if hit is not None]
         if found:
             n_found += sum(len(hit.ordinals) for hit in found)
             yield found
         if limit is not None and n_found >= limit:
             return
+
+
+def count_rows(state: TableState, bounds: Sequence[Bound]) -> int:
+    """Return the number of rows of some conditions that hold together; keeps none of them."""
+    plan = plan_rows(state, bounds)
+    _bring_near(state, plan, np.flatnonzero(plan.may).tolist())
+    tasks: list[Callable[[], int]] = []
+    n = 0
+    for index in np.flatnonzero(plan.may).tolist():
+        left = [place for place, must in enumerate(plan.sure) if not must[index]]
+        if plan.hits is not None and plan.hits.covered[index]:
+            tasks.append(partial(_n_found, _task(state, plan, index)))
+        elif left:
+            some = [plan.parts[place] for place in left]
+            tasks.append(partial(_count, state, plan.names, index, some))
+        else:
+            n += state.layout.group(index).n_live
+    return n + sum(run(tasks))
+
+
+def _bring_near(state: TableState, plan: RowPlan, places: Sequence[int]) -> None:
+    """Bring near what some groups are looked at by first, where the file is far away."""
+    if state.view.reader.backend.remote and plan.parts:
+        # Further parts read what the first one leaves.
+        first = list(_leaves(state, plan.parts[:1]).values())
+        groups = map(state.layout.group, places)
+        bring_near(state, [group_spans(state, group) for group in groups], first)
+
+
+def _task(state: TableState, plan: RowPlan, index: int) -> Callable[[], Found | None]:
+    """Return what finds the rows of one group."""
+    left = [place for place, must in enumerate(plan.sure) if not must[index]]
+    hits = plan.hits
+    if hits is not None and hits.covered[index]:
+        some = [plan.parts[place] for place in left if place not in hits.sure]
+        return partial(_check, state, plan.names, index, some, hits.by_group[index])
+    return partial(_search, state, plan.names, index, [plan.parts[place] for place in left])
+
+
+def _n_found(task: Callable[[], Found | None]) -> int:
+    found = task()
+    return 0 if found is None else len(found.ordinals)
+
+
+def _count(state: TableState, names: Mapping[str, Leaf], index: int, parts: list[Bound]) -> int:
+    """Return the number of rows of one group where all parts hold."""
+    group = state.layout.group(index)
+    mask = NarrowPages(state, group).mask(parts[0], names) if len(parts) == 1 else None
+    if mask is None:
+        return _n_found(partial(_search, state, names, index, parts))
+    dead = state.dead(group)
+    if dead is not None:
+        mask &= ~dead
+    return int(np.count_nonzero(mask))
 
 
 def _conjuncts(bounds: Sequence[Bound]) -> list[Bound]:
@@ -242,9 +289,19 @@ def _search(
     every = range(group.n_rows)
     # Deleted rows are evaluated too: reading around them would cost more.
     left: range | Array = every if within is None else within
+    narrows = NarrowPages(state, group)
     facts = state.facts
     whole: dict[str, Array] = {}
     for part in parts:
+        mask = narrows.mask(part, names) if len(left) * FEW >= group.n_rows else None
+        if mask is not None:
+            kept = np.flatnonzero(mask)
+            if left is not every:
+                kept = as_ordinals(left)[mask[_where(left)]]
+            if not len(kept):
+                return None
+            left = as_run(kept)
+            continue
         wanted = facts.needs(part.columns)
         missing = [name for name in wanted if name not in whole]
         if missing and len(left) * FEW < group.n_rows:
@@ -271,6 +328,35 @@ def _search(
             return None
         left = as_run(kept)
     return Found(index, group, left)
+
+
+class NarrowPages:
+    """Pages of a group as narrow integers, for conditions that need no more of them."""
+
+    def __init__(self, state: TableState, group: Group) -> None:
+        self._state, self._group = state, group
+        self._pages: dict[int, Narrow | None] = {}
+
+    def mask(self, part: Bound, names: Mapping[str, Leaf]) -> Array | None:
+        """Return where a condition holds among all rows, None where that takes the values."""
+        state, facts = self._state, self._state.facts
+        if len(part.columns) != 1 or not may_be_narrow(part):
+            return None
+        (name,) = part.columns
+        page = self._of(names[name])
+        if page is None:
+            return None
+        valid = None
+        if name in facts.nullable:
+            said = facts.nullable[name]
+            valid = _read(state, names, [said], self._group, range(self._group.n_rows))[said]
+            valid = None if valid.all() else valid
+        return holds(part, page, valid)
+
+    def _of(self, leaf: Leaf) -> Narrow | None:
+        if leaf.id not in self._pages:
+            self._pages[leaf.id] = narrow_page(self._state, leaf, self._group)
+        return self._pages[leaf.id]
 
 
 def _read(

@@ -117,12 +117,12 @@ def local_groups(keys: Sequence[Array | Numbered], n: int) -> Local:
     keys : sequence of ndarray or Numbered, of n rows
         Values of each key.
     """
-    codes, size = np.zeros(n, np.int64), 1
+    codes, size = None, 1
     for values in keys:
         for more, count in _codes(values, n):
             if count == 1:
                 continue  # most words of fixed-width text are the same everywhere
-            if size == 1:
+            if codes is None:
                 codes, size = more, count
             elif size * count <= _MOST_CODES:
                 codes, size = codes * count + more, size * count
@@ -131,6 +131,8 @@ def local_groups(keys: Sequence[Array | Numbered], n: int) -> Local:
                 table = Numbering()
                 codes = table.number(pairs.view(np.uint64))
                 size = table.count
+    if codes is None:
+        codes = np.zeros(n, np.int64)
     counts = np.bincount(codes, minlength=size)
     present = np.flatnonzero(counts)
     return Local(codes, counts, present, _first_rows(codes, counts)[present])

@@ -21,7 +21,14 @@ from kist._kernels import records
 from kist._kernels.ordering import sortable, stable_order
 from kist.engine.parallel import run
 from kist.format.schema import Leaf
-from kist.model.tables.query.find import Found, find_rows, narrow, positions_of, spans_of
+from kist.model.tables.query.find import (
+    Found,
+    count_rows,
+    find_rows,
+    narrow,
+    positions_of,
+    spans_of,
+)
 from kist.model.tables.query.operands import Key, all_leaves
 from kist.model.tables.stored.fields import Fields
 from kist.model.tables.stored.read import (
@@ -69,8 +76,8 @@ class RowSet(ABC):
     state: TableState
 
     @abstractmethod
-    def count(self) -> int:
-        """Return the number of rows."""
+    def count(self, *, keep: bool = True) -> int:
+        """Return the number of rows; `keep` what is found, because they are wanted next."""
 
     @abstractmethod
     def positions(self) -> Array:
@@ -293,9 +300,11 @@ class Ordered(RowSet):
         """Whether these are all rows of the table."""
         return not self._bounds and self._source is None
 
-    def count(self) -> int:
+    def count(self, *, keep: bool = True) -> int:
         if self.is_whole:
             return self.state.n_rows
+        if not keep and self._known is None and self._source is None:
+            return count_rows(self.state, self._bounds)
         return sum(len(hit.ordinals) for some in self.all_found() for hit in some)
 
     def positions(self) -> Array:
@@ -395,7 +404,7 @@ class Picked(RowSet):
         self.state = state
         self._positions = positions
 
-    def count(self) -> int:
+    def count(self, *, keep: bool = True) -> int:
         return len(self._positions)
 
     def positions(self) -> Array:
@@ -461,8 +470,8 @@ class Sorted(RowSet):
     def _is_whole(self) -> bool:
         return self.start == 0 and self.stop is None
 
-    def count(self) -> int:
-        n = self.base.count()
+    def count(self, *, keep: bool = True) -> int:
+        n = self.base.count(keep=keep)
         return max(0, (n if self.stop is None else min(n, self.stop)) - self.start)
 
     def positions(self) -> Array:

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, pairwise
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from kist._kernels import records
 from kist.engine.ahead import BATCH_BYTES, Wanted, bring_pages
-from kist.engine.pages import read_page, read_pages, take_page
+from kist.engine.pages import read_narrow, read_page, read_pages, take_page
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError
 from kist.format.schema import Leaf
@@ -27,12 +27,16 @@ from kist.model.tables.stored.records import BLOCK_ROWS, GROUP_ROWS
 from kist.model.tables.stored.schema import block_rows_of
 from kist.model.tables.stored.state import TableState, located
 
+if TYPE_CHECKING:
+    from kist.codecs.narrow import Narrow
+
 __all__ = [
     "Span",
     "as_ordinals",
     "as_run",
     "bring_near",
     "group_spans",
+    "narrow_page",
     "plan",
     "read_leaves",
     "read_records",
@@ -48,6 +52,9 @@ last row holds a row that is wanted; else all of them at once, which costs less 
 JOIN_BYTES: Final = 32 << 20
 """Bytes of columns per step of `read_records`: a row group of 50 columns, so that its pages are
 read as one run."""
+
+FEW_PICKED: Final = 2
+"""Where at most one row in `FEW_PICKED` is wanted, values are made of those only, if they can."""
 
 PART: Final = 4
 """A page of which less than one in `PART` is wanted is read by itself, only the sectors needed."""
@@ -237,6 +244,24 @@ def _all_true(state: TableState, leaf: Leaf, group: Group) -> bool:
     return is_true(state.page(leaf, group)[1].statistics)
 
 
+def narrow_page(state: TableState, leaf: Leaf, group: Group) -> Narrow | None:
+    """Return all values of a leaf in a group as narrow integers, where its page holds such.
+
+    None also where patches change them.
+    """
+    if not group.is_pages or leaf.n_values != 1 or not leaf.is_stored or leaf.is_string:
+        return None
+    page = state.find_page(leaf, group)
+    if page is None or (group.patches and leaf.id in state.patched_leaves(group)):
+        return None
+    try:
+        found = read_narrow(state.view, page[0], leaf.dtype, group.n_rows)
+    except CorruptDataError as error:
+        state.view.reader.backend.distrust()
+        raise located(error, state.path, ".".join(leaf.path), group.first) from error
+    return found and found[0]
+
+
 def _as_slice(ordinals: range | Array) -> slice | Array:
     return slice(ordinals.start, ordinals.stop) if isinstance(ordinals, range) else ordinals
 
@@ -267,7 +292,14 @@ def _pick(state: TableState, span: Span, leaf: Leaf, target: Array) -> None:
             return
         blocks = ordinals // block_rows_of(leaf)
         n_blocks = 1 + int(np.count_nonzero(blocks[1:] != blocks[:-1]))
-        if int(blocks[-1] - blocks[0]) + 1 <= DENSE * n_blocks:
+        dense = int(blocks[-1] - blocks[0]) + 1 <= DENSE * n_blocks
+        found = None
+        if dense and width == 1 and len(ordinals) * FEW_PICKED <= last - first + 1:
+            found = read_narrow(state.view, pointer, leaf.dtype, n_values, first, last + 1)
+        if found is not None:
+            page, start = found
+            page.values(page.numbers.take(ordinals - start), target)
+        elif dense:
             run_of = np.empty((last - first + 1) * width, leaf.dtype)
             read_page(state.view, pointer, run_of, first * width, n_values)
             picked = target.reshape(-1, width)

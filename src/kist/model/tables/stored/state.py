@@ -233,8 +233,10 @@ class TableState:
     def find_page(self, leaf: Leaf, group: Group) -> Page | None:
         """Return pointer and record of one page, None when there is none."""
         known = self._known
+        # Asked before the page is: another thread may be listing them in between.
+        listed = leaf.id in known.listed
         found = known.pages.get((leaf.id, group.first))
-        if found is None and leaf.id not in known.listed:
+        if found is None and not listed:
             if self.layout.n_groups <= _SCAN_GROUPS:
                 self.list_pages(leaf)
                 found = known.pages.get((leaf.id, group.first))

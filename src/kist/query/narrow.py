@@ -1,0 +1,97 @@
+"""Conditions on pages that are left as narrow integers (`kist.codecs.narrow`).
+
+A comparison with a constant becomes one of the integers with another constant; of a dictionary
+any condition is computed once for each item. The outcome is that of the values, bit by bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kist.query.bound import Bound
+from kist.query.nodes import Array, Callback, Column, CompareConstant, walk
+
+if TYPE_CHECKING:
+    from kist.codecs.narrow import Narrow
+
+__all__ = ["holds", "may_be_narrow"]
+
+_FEW_ITEMS = 4
+"""So many items are compared one by one, which beats looking up each number."""
+
+
+def may_be_narrow(part: Bound) -> bool:
+    """Tell whether `holds` can do anything with a condition."""
+    return not any(isinstance(node, Callback) for node in walk(part.node))
+
+
+def holds(part: Bound, page: Narrow, valid: Array | None = None) -> Array | None:
+    """Return where a condition on one column holds, without its values.
+
+    Parameters
+    ----------
+    part : Bound
+        A condition that reads no other column.
+    page : Narrow
+        The column.
+    valid : ndarray of bool, optional
+        Where the column has a value; everywhere by default.
+
+    Returns
+    -------
+    ndarray of bool or None
+        A new array; None where the values are needed.
+    """
+    node = part.node
+    compares = isinstance(node, CompareConstant) and isinstance(node.x, Column)
+    if page.items is not None and (valid is None or compares):
+        found = _by_items(part, page)
+    elif isinstance(node, CompareConstant) and compares:
+        found = _compared(node, page)
+    else:
+        return None
+    if found is not None and valid is not None:
+        found &= valid  # compared with a constant, null is not true
+    return found
+
+
+def _by_items(part: Bound, page: Narrow) -> Array | None:
+    assert page.items is not None
+    true = part.evaluate({part.columns[0]: page.items}, len(page.items))
+    wanted = np.flatnonzero(true)
+    numbers = page.numbers
+    if len(wanted) > _FEW_ITEMS:
+        return true.take(numbers)
+    found = np.zeros(len(numbers), bool)
+    for number in wanted.tolist():
+        found |= numbers == number
+    return found
+
+
+def _compared(node: CompareConstant, page: Narrow) -> Array | None:
+    limits = page.limits(node.value)
+    if limits is None:
+        return None
+    at_least, above = limits
+    numbers, op = page.numbers, node.op
+    if op in ("<", "<="):
+        return _below(numbers, at_least if op == "<" else above)
+    if op in (">", ">="):
+        return np.logical_not(_below(numbers, above if op == ">" else at_least))
+    if above - at_least == 1:
+        inside = np.iinfo(numbers.dtype).min <= at_least <= np.iinfo(numbers.dtype).max
+        found = numbers == at_least if inside else np.zeros(len(numbers), bool)
+    else:
+        found = _below(numbers, above)
+        found &= np.logical_not(_below(numbers, at_least))
+    return np.logical_not(found, out=found) if op == "!=" else found
+
+
+def _below(numbers: Array, limit: int) -> Array:
+    """Return which integers are below a limit that may lie outside their type."""
+    info: Any = np.iinfo(numbers.dtype)
+    if not info.min < limit <= info.max:
+        return np.full(len(numbers), limit > info.min)
+    return numbers < limit
