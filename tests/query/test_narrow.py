@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kist.codecs.choose import choose
 from kist.codecs.narrow import narrow
-from kist.codecs.pipeline import choose, encode
+from kist.codecs.pipeline import encode
 from kist.codecs.values import to_form
 from kist.query import parse
 from kist.query.narrow import holds
