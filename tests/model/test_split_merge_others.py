@@ -85,6 +85,18 @@ def test_arrays_that_grew_by_rows_are_joined_without_decoding(
     assert read(tmp_path / "whole.kist")[:, 0].tolist() == np.repeat(range(5), 7).tolist()
 
 
+def test_chunks_that_would_reach_over_the_edge_of_another_are_decoded(tmp_path: Path) -> None:
+    names = []
+    for number in range(3):
+        names.append(tmp_path / f"{number}.kist")
+        with kist.open(names[-1], "w") as store:
+            values = np.arange(70, dtype="i8").reshape(7, 10) + 100 * number
+            store.create_array("x", values, chunks=(5, 4))
+    kist.merge(names, tmp_path / "whole.kist")
+    expected = np.concatenate([read(name) for name in names])
+    assert np.array_equal(read(tmp_path / "whole.kist"), expected)
+
+
 @hypothesis.settings(max_examples=12)
 @hypothesis.given(data=st.data())
 def test_any_cuts_of_any_array_merge_to_the_array(
