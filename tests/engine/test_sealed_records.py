@@ -25,7 +25,8 @@ from kist.engine.manifest import (
     new_digest,
     open_manifest,
 )
-from kist.engine.pages import build_page, read_page, take_page
+from kist.engine.page_write import build_page
+from kist.engine.pages import read_page, take_page
 from kist.engine.scan import extent_damage
 from kist.engine.sealedrecords import (
     MAX_SEALED,
