@@ -32,7 +32,9 @@ def _parser(engines: Sequence[str]) -> argparse.ArgumentParser:
         metavar="name",
         help="workloads and engines; all workloads, and all engines but variants, by default",
     )
-    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the archive")
+    parser.add_argument(
+        "--rows", type=int, default=1_000_000, help="rows of the archive and of queries"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="size of the other workloads")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over the engines")
     parser.add_argument("--threads", type=int, default=2, help="threads of each engine")

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 WORKLOADS = {
     "archive": "bench.archive",
+    "queries": "bench.queries",
     "listing": "bench.objects.listing",
     "keystore": "bench.objects.keystore",
     "million": "bench.objects.million",

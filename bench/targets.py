@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.results import RunResult, WorkloadResult, is_peer
+from bench.results import EngineResult, RunResult, WorkloadResult, is_peer
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,21 @@ SPEEDS: tuple[Speed, ...] = (
         for s in _ALL
     ),
     Speed("archive", "group-by mean", "best arrow", 2),
+    *(Speed("queries", f"rows, {s} clustered", "vortex", 1.1) for s in _LOW),
+    *(Speed("queries", f"rows, {s} unclustered", "vortex", 0.9) for s in _LOW),
+    *(Speed("queries", f"rows, {s} unclustered", "best but vortex", 1.3) for s in _LOW),
+    *_each("queries", "rows, 0.01 % unclustered, indexed", vortex=2, pytables=5),
+    *(
+        Speed("queries", f"{what}, {s} {kind}", "vortex", 1.0)
+        for what in ("count", "sum")
+        for kind in ("clustered", "unclustered")
+        for s in _ALL
+    ),
+    *_each("queries", "group-by mean", parquet=2, duckdb=2),
+    *_each("queries", "sort by one column", duckdb=1.0),
+    *_each("queries", "create index", pytables=1.0, ctable=1.0),
+    *_each("queries", "update of 5 %", h5py=1.3, duckdb=2),
+    *_each("queries", "delete of 5 %", ctable=5),
     *_each("keystore", "build", lmdb_blosc2=1.2, npz=2, h5py=2),
     *_each("keystore", "get", lmdb_blosc2=1.0, npz=2, h5py=2),
     *(
@@ -188,6 +203,8 @@ def _odd_ones(name: str, workload: WorkloadResult) -> Iterator[Verdict]:
         cached = seconds("a single row, block cached")
         us = None if cached is None else cached * 1e6
         yield judge("archive: a single row, block cached", us, 60, " us")
+    if name == "queries":
+        yield from _queries(kist, seconds)
     if name == "volume":
         planes = [seconds(f"plane, axis {axis}") for axis in range(3)]
         times = [p for p in planes if p is not None]
@@ -206,6 +223,27 @@ def _odd_ones(name: str, workload: WorkloadResult) -> Iterator[Verdict]:
         grown = workload.engines["kist"].median_s("open and read, grown")
         once = workload.engines["kist"].median_s("open and read, at once")
         yield judge("grown: open and read over written at once", _over(grown, once), 1.3, "x")
+
+
+_TWINS: tuple[tuple[str, str], ...] = (
+    *(
+        (f"count, {share} unclustered", f"count, {share} unclustered, {kind}")
+        for share in _ALL
+        for kind in ("no null", "nulls")
+    ),
+    ("group-by mean", "group-by mean, nullable"),
+    ("group-by mean", "group-by mean, text"),
+)
+"""Questions to plain columns, and the same to columns of other kinds."""
+
+
+def _queries(kist: EngineResult, seconds: Callable[[str], float | None]) -> Iterator[Verdict]:
+    look_up = seconds("look up a key by index")
+    yield judge("queries: a key by index", None if look_up is None else look_up * 1e3, 1, " ms")
+    for plain, twin in _TWINS:
+        yield judge(f"queries: {twin}, over plain", _over(seconds(twin), seconds(plain)), 1.3, "x")
+    peaks = [max(step.peak_bytes) for step in kist.steps.values() if step.peak_bytes]
+    yield judge("queries: peak memory", max(peaks, default=None), 500e6, " B")
 
 
 def verdicts(result: RunResult) -> list[Verdict]:

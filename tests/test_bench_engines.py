@@ -82,7 +82,7 @@ def test_engine_of_the_archive_answers_every_step_rightly(name: str, tmp_path: P
 def test_engine_of_a_workload_gives_back_what_it_stored(
     workload: str, name: str, tmp_path: Path
 ) -> None:
-    steps = run(workload, name, tmp_path, scale=0.001)
+    steps = run(workload, name, tmp_path, scale=0.001, rows=N_ROWS)
     check(steps)
     assert steps.outcomes or name == "limit:memcpy"
 
