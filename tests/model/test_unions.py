@@ -90,7 +90,7 @@ def test_a_union_answers_like_one_table_of_all_rows(data: st.DataObject) -> None
                 t.drop_column("s")
                 t.add_column("s", dtype="S3", fill_value=b"q")
         union = store.union("parts/*")
-        whole = np.concatenate([part[list(DTYPE.names or ())][:] for part in union.parts])
+        whole = np.concatenate([part[list(union.columns)][:] for part in union.parts])
         store["whole"] = whole.astype(union.dtype) if whole.dtype != union.dtype else whole
         assert len(union) == len(store["whole"]) and union.dtype == store["whole"].dtype
         for name, query in QUERIES.items():
@@ -206,13 +206,15 @@ def test_what_is_no_union_is_refused(path: Path) -> None:
         store["x"] = [1, 2, 3]
         with pytest.raises(DTypeError, match=r"'/p/2'.*\n  ~ a: int32 -> int64"):
             store.union("p/*")
-        with pytest.raises(SelectionError, match="array"):
-            store.union("x")
+        store.create_keystore("runs")
+        for wrong in (("p/1", "x"), ("runs",)):
+            with pytest.raises(SelectionError, match="of tables or of arrays"):
+                store.union(*wrong)
         with pytest.raises(SelectionError):
             store.union()
-        for wrong in ("none", "none/*"):
+        for missing in ("none", "none/*"):
             with pytest.raises(NodeNotFoundError):
-                store.union(wrong)
+                store.union(missing)
         with pytest.raises(ColumnNotFoundError):
             store.union("p/1")["c"]
 
@@ -316,7 +318,7 @@ def test_files_that_make_no_union_are_refused_and_closed(tmp_path: Path) -> None
     names = files(tmp_path)
     with kist.open(tmp_path / "other.kist", "w") as store:
         store["t"] = rows(1)[["a", "b"]]
-        store["x"] = [1]
+        store.create_keystore("x")
     wrong: list[tuple[type[Exception], Any, str | None]] = [
         (kist.StoreNotFoundError, tmp_path / "none-*.kist", "t"),
         (kist.StoreNotFoundError, [names[0], tmp_path / "gone.kist"], "t"),
