@@ -165,9 +165,10 @@ def length_of(node: Node, view: View) -> int:
 def copy_beside(view: View, node: int, txn: Transaction, new: int) -> None:
     """Copy attributes and notes, but for what says which part of something a node is."""
     extents = Extents(txn)
-    for key, value in view.scan(*keys.whole_node(node)):
-        kind = keys.kind_of(key)
-        if kind in (b"A", b"M") and key != keys.note(node, NOTE):
-            pointers, payload = unpack_record(value)
-            extents.add(view, keys.node(new)[:8] + key[8:], payload, pointers)
+    old, prefix = keys.node(node)[:8], keys.node(new)[:8]
+    for kind in (b"A", b"M"):
+        for key, value in view.scan(*keys.prefix_range(old + kind)):
+            if key != keys.note(node, NOTE):
+                pointers, payload = unpack_record(value)
+                extents.add(view, prefix + key[8:], payload, pointers)
     extents.flush()
