@@ -206,7 +206,7 @@ def _n_found(task: Callable[[], Found | None]) -> int:
 def _count(state: TableState, names: Mapping[str, Leaf], index: int, parts: list[Bound]) -> int:
     """Return the number of rows of one group where all parts hold."""
     group = state.layout.group(index)
-    mask = NarrowPages(state, group).mask(parts[0], names) if len(parts) == 1 else None
+    mask = NarrowPages(state, group).together(parts, names)
     if mask is None:
         return _n_found(partial(_search, state, names, index, parts))
     dead = state.dead(group)
@@ -292,15 +292,15 @@ def _search(
     narrows = NarrowPages(state, group)
     facts = state.facts
     whole: dict[str, Array] = {}
+    many = len(left) * FEW >= group.n_rows
+    if many and (mask := narrows.together(parts, names)) is not None:
+        left, parts = _among(left, mask), []
     for part in parts:
+        if not len(left):
+            return None
         mask = narrows.mask(part, names) if len(left) * FEW >= group.n_rows else None
         if mask is not None:
-            kept = np.flatnonzero(mask)
-            if left is not every:
-                kept = as_ordinals(left)[mask[_where(left)]]
-            if not len(kept):
-                return None
-            left = as_run(kept)
+            left = _among(left, mask)
             continue
         wanted = facts.needs(part.columns)
         missing = [name for name in wanted if name not in whole]
@@ -319,6 +319,8 @@ def _search(
         if not len(kept):
             return None
         left = as_run(kept)
+    if not len(left):
+        return None
     if within is None and len(ordinals) < group.n_rows:
         dead = state.dead(group)
         kept = as_ordinals(left)
@@ -328,6 +330,15 @@ def _search(
             return None
         left = as_run(kept)
     return Found(index, group, left)
+
+
+def _among(left: range | Array, mask: Array) -> range | Array:
+    """Return those of some rows of a group where a mask of all of them is true."""
+    if len(left) == len(mask):
+        kept = np.flatnonzero(mask)
+    else:
+        kept = as_ordinals(left)[mask[_where(left)]]
+    return as_run(kept) if len(kept) else range(0)
 
 
 class NarrowPages:
@@ -352,6 +363,17 @@ class NarrowPages:
             valid = _read(state, names, [said], self._group, range(self._group.n_rows))[said]
             valid = None if valid.all() else valid
         return holds(part, page, valid)
+
+    def together(self, parts: Sequence[Bound], names: Mapping[str, Leaf]) -> Array | None:
+        """Return where conditions hold that are all on one column, such as both ends of a range."""
+        mask: Array | None = None
+        if len({part.columns for part in parts}) == 1:
+            for part in parts:
+                one = self.mask(part, names)
+                if one is None:
+                    return None
+                mask = one if mask is None else np.logical_and(mask, one, out=mask)
+        return mask
 
     def _of(self, leaf: Leaf) -> Narrow | None:
         if leaf.id not in self._pages:
