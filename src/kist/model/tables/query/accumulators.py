@@ -425,7 +425,8 @@ class Extreme(Chosen):
             out = np.zeros(n, self.dtype) if least is None else np.full(n, least, self.dtype)
             if least is None:
                 out[codes] = values
-            self._ufunc.at(out, codes, values)
+            with np.errstate(invalid="ignore"):  # NaN is an answer
+                self._ufunc.at(out, codes, values)
             return out, counts > 0
         words = sortable(values, descending=self._largest)
         order = stable_order([codes.view(np.uint64), *words])
