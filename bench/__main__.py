@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import plots, report, small
+from bench import plots, remote, report, small
 from bench.harness import WORKLOADS, engines_of, run
 from bench.machine import describe
 from bench.results import RunResult
@@ -24,7 +24,8 @@ def _parser(engines: Sequence[str]) -> argparse.ArgumentParser:
         + ", ".join([*WORKLOADS, "small"])
         + ". Engines: "
         + ", ".join(engines)
-        + ". Tables beyond memory: python -m bench.beyond --help.",
+        + ". Reading over a network, alone: remote."
+        + " Tables beyond memory: python -m bench.beyond --help.",
     )
     parser.add_argument(
         "names",
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     engines = list(dict.fromkeys(name for w in WORKLOADS for name in engines_of(w)))
     parser = _parser(engines)
     args = parser.parse_args(argv)
+    if args.names == ["remote"]:
+        return remote.main(int(5_000_000 * args.scale), args.folder)
     unknown = set(args.names) - set(engines) - {*WORKLOADS, "small"}
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")

@@ -49,7 +49,8 @@ BASE: dict[str, set[str] | None] = {
 }
 # What the extras bring: inside functions only, so that kist works without them.
 EXTRAS = {
-    "IPython", "cryptography", "dask", "duckdb", "fsspec", "h5py", "hdf5plugin", "ipython",
+    "IPython", "cryptography", "dask", "distributed", "duckdb", "fsspec", "h5py", "hdf5plugin",
+    "ipython",
     "joblib", "matplotlib", "netCDF4", "obstore", "pandas", "polars", "psutil", "pyarrow", "tables",
     "xarray", "zarr",
 }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["need"]
+__all__ = ["integration", "need"]
 
 
 def need(module: str, extra: str, what: str) -> Any:
@@ -22,3 +22,12 @@ def need(module: str, extra: str, what: str) -> Any:
         raise ImportError(
             f"{what}: this needs {module}: pip install 'kist[{extra}]'", name=module
         ) from error
+
+
+def integration(name: str) -> Any:
+    """Return a module of `kist.integrations`.
+
+    For methods of the model that lead there, ``table.to_dask()``: what is below a room is not
+    imported by it, but loaded when a user asks for it.
+    """
+    return importlib.import_module(f"kist.integrations.{name}")

@@ -17,7 +17,7 @@ from kist.storage.base import StorageBackend
 
 _AROUND = 48 * 1024  # three tree pages to either side
 
-_TREE = 640 * 1024  # all of that of a table of 5M rows and 50 columns
+_TREE = 1 << 20  # all of that of a table of 5M rows and 50 columns
 
 
 @dataclass(slots=True)

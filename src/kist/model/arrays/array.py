@@ -12,6 +12,7 @@ import numpy as np
 
 from kist import options
 from kist.errors import ShapeError, TooLargeError
+from kist.extras import integration
 from kist.format.array import item_bytes
 from kist.format.node import NodeKind
 from kist.model import arrays
@@ -339,6 +340,26 @@ class Array(ArrayOperators):
             arrays.grow.check_append(state, new.shape, axis)
             arrays.grow.append(txn, state, new, axis)
             return int(new.shape[axis])
+
+    def to_dask(self, chunks: Any = "auto") -> Any:
+        """Return a Dask array, which workers read chunk by chunk.
+
+        It shows the commit of now, which stays readable as long as the graph lives: by a tag where
+        the file can be written, else by a pin of this process.
+
+        Parameters
+        ----------
+        chunks : int, tuple, dict or str
+            As of Dask; ``"auto"`` joins whole chunks of this array to about 128 MiB.
+
+        Raises
+        ------
+        ImportError
+            Dask is missing.
+        TransactionError
+            The store is in memory: workers could not see it.
+        """
+        return integration("dask").array_to_dask(self, chunks)
 
     def resize(self, size: Any, axis: int | None = None) -> None:
         """Give the array another shape, or one axis another length.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kist.errors import SelectionError
-from kist.extras import need
+from kist.extras import integration, need
 from kist.model.frames.notes import PANDAS, get_note, get_zones
 from kist.model.tables.stored.fields import Fields, named_fields
 
@@ -158,6 +158,31 @@ class Exports:
 
         with self._of()._hold() as view:
             return to_pandas(self, view, columns)
+
+    def to_dask(self, columns: Sequence[str] | None = None, *, rows: int | None = None) -> Any:
+        """Return the rows as a Dask DataFrame, which workers read part by part.
+
+        It shows the commit of now, which stays readable as long as the graph lives: by a tag where
+        the file can be written, else by a pin of this process. Columns that a computation does not
+        use are not read, nor are parts in which no row of the condition can be.
+
+        Parameters
+        ----------
+        columns : list of str, optional
+            Only these.
+        rows : int, optional
+            Of a part, at most; about a million by default. Parts end where row groups end.
+
+        Raises
+        ------
+        ImportError
+            Dask is missing.
+        SelectionError
+            The rows are sorted, limited or the like.
+        TransactionError
+            The store is in memory: workers could not see it.
+        """
+        return integration("dask").table_to_dask(self, columns, rows)
 
     def to_polars(self, columns: Sequence[str] | None = None) -> Any:
         """Return the rows as a polars DataFrame, or one column as a polars Series.

@@ -1,0 +1,187 @@
+"""Datasets written by many workers: each writes files of its own, and all become one, or none.
+
+A worker gives its file a name that nobody else uses, and hands the name back when the file is
+complete. So a worker that dies leaves a file that nobody names, and one that is run again names
+another. Only the named ones are merged, in the order of the parts; the new store gets its own name
+when all of it is there.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any, Final
+
+import kist
+from kist.errors import StorageError, StoreExistsError
+
+__all__ = ["merged_parts", "new_parts", "write_part", "write_parts"]
+
+_TURNS: Final = 3
+"""Times that the parts of workers that died are given to new ones."""
+
+
+def write_parts(
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    out: str | os.PathLike[str],
+    path: str,
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Compute the parts of a dataset in parallel, and write them as one dataset of a new store.
+
+    Parameters
+    ----------
+    function : callable
+        Gives what ``store[path] = ...`` takes for an item: a structured array, a DataFrame, an
+        array... All of one kind and dtype. It runs in other processes, so it must be importable.
+    items : iterable
+        One for each part, in the order in which their rows shall follow each other.
+    out : path
+        The new store. The file system must be shared with the workers.
+    path : str
+        Of the dataset in it.
+    executor : concurrent.futures.Executor, optional
+        Who computes; by default processes of its own, which are started anew when one dies.
+    workers : int, optional
+        How many of those; by default as many as Python thinks fit.
+    overwrite : bool
+        Replace `out`.
+    progress : callable, optional
+        Called with parts done and parts in all.
+
+    Raises
+    ------
+    StoreExistsError
+        `out` is there already; before anything is computed.
+    StorageError
+        Workers die again and again.
+    DTypeError
+        The parts have different dtypes; shows the difference.
+
+    Notes
+    -----
+    All or nothing: what a function raises is raised here, and then no file is left.
+
+    Examples
+    --------
+    >>> import kist, numpy as np
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor() as pool:
+    ...     kist.write_parts(np.arange, [3, 2, 4], "counts.kist", "n", executor=pool)
+    >>> kist.open("counts.kist")["n"][:]
+    array([0, 1, 2, 0, 1, 0, 1, 2, 3])
+    """
+    todo = dict(enumerate(items))
+    if not todo:
+        raise ValueError("write_parts needs one item at least")
+    n_parts = len(todo)
+    files: dict[int, str] = {}
+    with new_parts(out, overwrite) as folder:
+        for _ in range(_TURNS):
+            try:
+                for number, file in _computed(executor, workers, function, todo, folder, path):
+                    files[number] = file
+                    del todo[number]
+                    if progress is not None:
+                        progress(len(files), n_parts)
+                break
+            except BrokenProcessPool as error:
+                if executor is not None:
+                    raise StorageError(
+                        f"{os.fspath(out)!r}: a worker died after {len(files)} of {n_parts} parts, "
+                        "and its pool with it; without executor= new workers take over"
+                    ) from error
+        else:
+            raise StorageError(
+                f"{os.fspath(out)!r}: workers died {_TURNS} times, with {len(todo)} of {n_parts} "
+                "parts left; do they have the memory that they need?"
+            )
+        merged_parts([files[number] for number in range(n_parts)], out, path, overwrite)
+
+
+def _computed(
+    executor: Executor | None,
+    workers: int | None,
+    function: Callable[[Any], Any],
+    todo: dict[int, Any],
+    folder: str,
+    path: str,
+) -> Iterator[tuple[int, str]]:
+    """Yield (number, file) of each part as it is done."""
+    import multiprocessing
+
+    # Not fork: a child would have the locks of threads that it does not have.
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, spawn) if executor is None else executor
+    try:
+        futures = {
+            pool.submit(_call, function, item, folder, path): number
+            for number, item in todo.items()
+        }
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+    finally:
+        if executor is None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _call(function: Callable[[Any], Any], item: Any, folder: str, path: str) -> str:
+    return write_part(function(item), folder, path)
+
+
+def write_part(data: Any, folder: str, path: str) -> str:
+    """Write one part, and return the file: complete, and named by nobody else."""
+    file = os.path.join(folder, f"{secrets.token_hex(12)}.kist")
+    if hasattr(data, "reset_index"):
+        # Unnamed labels are those of a part; the whole has positions.
+        unnamed = all(name is None for name in data.index.names)
+        data = data.reset_index(drop=True) if unnamed else data.reset_index()
+    # Not synced: the parts are gone before anybody could need them again.
+    with kist.open(file, "x", durability="none") as store:
+        store[path] = data
+    return file
+
+
+@contextmanager
+def new_parts(out: str | os.PathLike[str], overwrite: bool) -> Iterator[str]:
+    """Make a folder beside a new store for its parts; it goes at the end of the block."""
+    target = os.path.abspath(os.fspath(out))
+    if os.path.lexists(target) and not overwrite:
+        raise StoreExistsError(f"{target!r} exists already; overwrite=True replaces it")
+    folder = f"{target}.{secrets.token_hex(4)}.parts"
+    try:
+        os.mkdir(folder)
+    except OSError as error:
+        found = StorageError(f"{folder!r} cannot be made: {error.strerror}")
+        found.errno, found.filename = error.errno, folder
+        raise found from error
+    try:
+        yield folder
+    finally:
+        # A worker that nobody waits for may still write to it: that is its own error.
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def merged_parts(files: list[str], out: str | os.PathLike[str], path: str, overwrite: bool) -> None:
+    """Make one store of the files of all parts."""
+    missing = [file for file in files if not os.path.exists(file)]
+    if missing:
+        raise StorageError(
+            f"{len(missing)} of {len(files)} parts are not there, the first is {missing[0]!r}: do "
+            "workers write to the same file system?"
+        )
+    kist.merge(files, out, path, overwrite=overwrite)

@@ -1,0 +1,242 @@
+"""Collections of Dask and plain futures: parts are read and written by workers, all or nothing."""
+
+from __future__ import annotations
+
+import gc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kist
+from kist.errors import DTypeError, SelectionError, StoreExistsError, TransactionError
+
+pytest.importorskip("dask.dataframe")
+import dask.array as da
+import dask.dataframe as dd
+
+N = 200_000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    with kist.open(tmp_path / "lab.kist", "w") as store:
+        store["t"] = np.rec.fromarrays(
+            [np.arange(N), np.arange(N) / 3, np.arange(N) % 7], names="id,price,kind"
+        )
+        store["x"] = np.arange(3000).reshape(100, 30)
+    return tmp_path / "lab.kist"
+
+
+def test_a_table_is_read_part_by_part(path: Path) -> None:
+    with kist.open(path) as store:
+        frame = store["t"].to_dask(rows=70_000)
+        assert frame.npartitions > 1
+        assert list(frame.columns) == ["id", "price", "kind"]
+        found = frame.compute(scheduler="sync")
+        assert found.equals(store["t"].to_pandas())
+
+
+def test_parts_in_which_no_row_can_be_are_left_out(path: Path) -> None:
+    with kist.open(path) as store:
+        hits = store["t"].where("id >= limit", limit=N - 10)
+        assert len(hits.partitions(70_000)) == 1
+        assert hits.to_dask().compute(scheduler="sync").id.tolist() == list(range(N - 10, N))
+        assert store["t"].where("id < 0").partitions() == []
+        assert len(store["t"].where("id < 0").to_dask()) == 0
+        with pytest.raises(SelectionError, match="have parts"):
+            store["t"].sort_by("price").to_dask()
+        with pytest.raises(ValueError, match="at least 1 row"):
+            store["t"].partitions(0)
+
+
+def test_parts_together_are_all_rows(path: Path) -> None:
+    with kist.open(path) as store:
+        for source in (store["t"], store["t"].where("kind == 3")):
+            parts = source.partitions(30_000)
+            assert max(map(len, parts)) <= 30_000
+            assert (np.concatenate([p[:] for p in parts]) == source[:]).all()
+
+
+def test_columns_that_are_not_used_are_not_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    true = kist.Selection.to_pandas
+    with kist.open(path) as store:
+        frame = store["t"].to_dask()
+
+        def noted(self: Any, columns: Any = None) -> Any:
+            asked.append(columns)
+            return true(self, columns)
+
+        monkeypatch.setattr(kist.Selection, "to_pandas", noted)
+        assert frame["kind"].sum().compute(scheduler="sync") == (np.arange(N) % 7).sum()
+    assert asked
+    assert all(columns == ["kind"] for columns in asked)
+
+
+def test_an_array_is_read_chunk_by_chunk(path: Path) -> None:
+    with kist.open(path) as store:
+        array = store["x"].to_dask(chunks=(40, 30))
+        assert array.chunks == ((40, 40, 20), (30,))
+        assert (array[35:90, ::2] * 2).sum().compute(scheduler="sync") == (
+            np.arange(3000).reshape(100, 30)[35:90, ::2] * 2
+        ).sum()
+
+
+def test_a_graph_keeps_its_version_and_lets_it_go(path: Path) -> None:
+    with kist.open(path, "r+") as store:
+        frame = store["t"].to_dask()
+        (tag,) = store.tags
+        assert tag.startswith("dask-")
+        store["t"].where("id >= 0").delete()
+        store.compact()
+        doubled = frame.price * 2
+        del frame
+        gc.collect()
+        assert list(store.tags) == [tag]
+        assert len(doubled.compute(scheduler="sync")) == N
+        del doubled
+        gc.collect()
+        assert list(store.tags) == []
+
+
+def test_a_read_only_handle_tags_its_version_as_well(path: Path) -> None:
+    with kist.open(path) as reader, kist.open(path, "r+") as store:
+        array = reader["x"].to_dask()
+        assert len(store.tags) == 1
+        del array
+        gc.collect()
+        assert list(store.tags) == []
+
+
+def test_a_store_in_memory_is_refused() -> None:
+    with kist.open(":memory:") as store:
+        store["x"] = np.arange(3)
+        with pytest.raises(TransactionError, match="use a file"):
+            store["x"].to_dask()
+
+
+# Writing
+
+
+def test_a_frame_is_written_as_one_table(path: Path) -> None:
+    out = path.with_name("out.kist")
+    with kist.open(path) as store:
+        frame = store["t"].to_dask(rows=50_000)
+        kist.from_dask(frame.assign(half=frame.price / 2), out, "new/t", scheduler="threads")
+        with kist.open(out) as made:
+            assert (made["new/t"]["half"][:] == np.arange(N) / 3 / 2).all()
+            assert made.check().ok
+    assert sorted(p.name for p in path.parent.iterdir()) == ["lab.kist", "out.kist"]
+
+
+def test_an_array_is_written_in_rows(tmp_path: Path) -> None:
+    values = np.arange(240).reshape(12, 20)
+    kist.from_dask(da.from_array(values, chunks=(5, 7)), tmp_path / "a.kist", "x")
+    with kist.open(tmp_path / "a.kist") as store:
+        assert (store["x"][:] == values).all()
+
+
+def fail_on_three(n: int) -> Any:
+    if n == 3:
+        raise ZeroDivisionError("three")
+    return np.full(n, n)
+
+
+def test_when_a_part_fails_nothing_is_left(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool, pytest.raises(ZeroDivisionError, match="three"):
+        kist.write_parts(fail_on_three, [1, 2, 3, 4], tmp_path / "a.kist", "x", executor=pool)
+    blocks = da.arange(8, chunks=2).map_blocks(lambda block: block // (block[0] - 4), dtype=int)
+    with pytest.raises(Exception, match="") as caught, np.errstate(all="raise"):
+        kist.from_dask(blocks, tmp_path / "a.kist", "x", scheduler="sync")
+    assert isinstance(caught.value, FloatingPointError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_of_unequal_dtypes_are_refused_whole(tmp_path: Path) -> None:
+    rows = [np.zeros(2, [("a", "i4")]), np.zeros(2, [("a", "f8")])]
+    with ThreadPoolExecutor(2) as pool, pytest.raises(DTypeError):
+        kist.write_parts(rows.__getitem__, [0, 1], tmp_path / "a.kist", "t", executor=pool)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_exists_is_not_replaced_unasked(path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(StoreExistsError, match="overwrite=True"):
+        kist.from_dask(da.arange(3), path, "x")
+    assert path.read_bytes() == before
+    kist.from_dask(da.arange(3), path, "x", overwrite=True)
+    with kist.open(path) as store:
+        assert store["x"][:].tolist() == [0, 1, 2]
+
+
+def test_other_things_are_no_collections(tmp_path: Path) -> None:
+    for what in (np.arange(3), "x", da.arange(3).sum()):
+        with pytest.raises(TypeError):
+            kist.from_dask(what, tmp_path / "a.kist", "x")
+    with pytest.raises(ValueError, match="one item"):
+        kist.write_parts(np.arange, [], tmp_path / "a.kist", "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+DYING = """
+import os
+
+import numpy as np
+
+
+def part(item):
+    number, note = item
+    if number == 2:
+        try:
+            os.close(os.open(note, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return np.full(3, number)
+        os._exit(9)
+    return np.full(3, number)
+"""
+
+
+def test_a_worker_that_dies_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A module of its own: processes that are started anew must find it.
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "kist_dying.py").write_text(DYING)
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    import kist_dying  # type: ignore[import-not-found]
+
+    note = tmp_path / "died"
+    items = [(n, str(note)) for n in range(5)]
+    kist.write_parts(kist_dying.part, items, tmp_path / "a.kist", "x", workers=2)
+    with kist.open(tmp_path / "a.kist") as store:
+        assert store["x"][:].tolist() == np.repeat(np.arange(5), 3).tolist()
+    assert note.exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.kist", "code", "died"]
+
+
+def test_processes_of_distributed_read_and_write(path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    out = path.with_name("out.kist")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+        kist.open(path) as store,
+    ):
+        frame = store["t"].to_dask(rows=100_000)
+        kist.from_dask(frame[frame.kind == 3], out, "t")
+    with kist.open(out) as made:
+        assert (made["t"]["id"][:] == np.flatnonzero(np.arange(N) % 7 == 3)).all()
+
+
+def test_frames_of_pandas_come_back(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": np.arange(30), "s": [f"x{i}" for i in range(30)]})
+    kist.from_dask(dd.from_pandas(frame, npartitions=3), tmp_path / "a.kist", "t")
+    with kist.open(tmp_path / "a.kist") as store:
+        assert store["t"]["s"][:].tolist() == frame.s.tolist()
+        assert store["t"].to_dask().compute(scheduler="sync").a.tolist() == list(range(30))
