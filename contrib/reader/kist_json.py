@@ -275,6 +275,12 @@ def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
         }
         if indexes:
             result["indexes"] = indexes
+        categories = {
+            name: [value_json(value) for value in values]
+            for name, values in view.categories(path).items()
+        }
+        if categories:
+            result["categories"] = categories
         columns = view.column_attributes(path)
         if columns:
             result["column_attributes"] = {

@@ -31,6 +31,7 @@ from kist_types import (
     Schema,
     Unknown,
     decode_text,
+    is_categorical,
     read_schema,
     read_value,
 )
@@ -297,6 +298,34 @@ class View:
             raise Damage("row group: number of live rows")
         return live
 
+    def categories(self, path: str) -> dict[str, list[Any]]:
+        """The categories of each categorical column of a table, in the order of their codes."""
+        schema, node = self.schema(path), self.nodes[path].id
+        result: dict[str, list[Any]] = {}
+        for column in schema.columns:
+            if column.expression is not None or not is_categorical(column.described.dtype):
+                continue
+            path_of = (column.name, "code")
+            mine = [leaf.id for leaf in schema.leaves.values() if leaf.path == path_of]
+            found: list[Any] = []
+            for rest, entry in sorted(self._of(node, "Y").items()):
+                leaf, code = numbers("IQ", rest)
+                if leaf not in mine:
+                    continue
+                if code != len(found) + 1:
+                    raise Damage(f"{path}: categories of {column.name!r} have a gap")
+                run = read_value(self.store.payload(entry, "categories"))
+                found += run.tolist() if isinstance(run, np.ndarray) else list(run)
+            if len(set(found)) < len(found):
+                raise Damage(f"{path}: a category of {column.name!r} twice")
+            result[column.name] = found
+        return result
+
+    def _check_codes(self, path: str, rows: Array) -> None:
+        for name, found in self.categories(path).items():
+            if len(rows) and int(rows[name]["code"].max()) > len(found):
+                raise Damage(f"{path}: a code of {name!r} that stands for nothing")
+
     def indexes(self, path: str) -> list[Index]:
         """The indexes of a table, with runs where these count; all that they say is checked."""
         node = self.nodes[path].id
@@ -354,6 +383,7 @@ class View:
             "S": b"BLOB",
             "U": b"ROWS",
             "X": b"BLOB",
+            "Y": b"BLOB",
         }
         for kind, pointer in self.pointers():
             self.store.check_frame(pointer, (types[kind],) if kind in types else ())
@@ -362,7 +392,7 @@ class View:
             for column in columns:
                 self.attributes(path, column)
             if node.kind == "table":
-                self.table(path)
+                self._check_codes(path, self.table(path))
                 self.indexes(path)
             if node.kind == "array":
                 self.array(path)

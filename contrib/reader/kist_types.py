@@ -428,6 +428,15 @@ class Column:
     virtual: bool = False
 
 
+def is_categorical(dtype: np.dtype[Any]) -> bool:
+    """Whether a column holds codes of categories: the title of its only field says so."""
+    if dtype.names != ("code",) or dtype.fields is None:
+        return False
+    field = dtype.fields["code"]
+    words = str(field[2]).split(" ") if len(field) > 2 else []
+    return len(words) > 1 and words[0] in ("categorical", "enum")
+
+
 @dataclass(frozen=True)
 class Schema:
     """Columns, leaves and dtype of a table; leaves and dtype without virtual columns."""

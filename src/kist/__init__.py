@@ -63,7 +63,9 @@ __all__ = [
     "WeakSecretWarning",
     "WrongSecretError",
     "__version__",
+    "categorical",
     "convert",
+    "enum",
     "evaluate",
     "expr",
     "from_dask",
@@ -103,7 +105,9 @@ _HOMES = {
     "Store": "kist.model.store",
     "Table": "kist.model.tables.table",
     "Union": "kist.model.unions.table",
+    "categorical": "kist.format.categorical",
     "convert": "kist.bridges.convert",
+    "enum": "kist.format.categorical",
     "evaluate": "kist.model.evaluation.run",
     "expr": "kist.query",
     "from_dask": "kist.integrations.dask",
@@ -171,6 +175,7 @@ if TYPE_CHECKING:
         WeakSecretWarning,
         WrongSecretError,
     )
+    from kist.format.categorical import categorical, enum
     from kist.format.nullable import nullable
     from kist.integrations.dask import from_dask
     from kist.integrations.ipython import load_ipython_extension

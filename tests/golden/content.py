@@ -39,6 +39,8 @@ class Table:
     """The dtypes of columns of strings, which are object fields of `rows`."""
     computed: Mapping[str, tuple[str, bool, Any]] = field(default_factory=dict)
     """Expression, whether it is virtual, and dtype. Virtual columns are not in `rows`."""
+    categories: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """What the codes of a column stand for, which are fields `code` of `rows`."""
     indexes: Mapping[str, tuple[Sequence[str], bool]] = field(default_factory=dict)
     """Columns of each index, and whether it is unique."""
 
@@ -84,16 +86,44 @@ def content_of(group: Any) -> Group:
         else:
             columns = {column: dict(node[column].attrs) for column in node.columns}
             columns = {column: attrs for column, attrs in columns.items() if attrs}
-            strings = {c: node[c].dtype for c in node.columns if node[c].dtype.kind == "T"}
+            coded = categories_of(node)
+            strings = {
+                c: node[c].dtype
+                for c in node.columns
+                if node[c].dtype.kind == "T" and c not in coded
+            }
             computed = {c: node[c] for c in node.columns if node[c].expression is not None}
             texts = {
                 c: (repr(one.expression), one.is_virtual, one.dtype) for c, one in computed.items()
             }
             stored = [c for c in node.columns if c not in texts or not texts[c][1]]
             rows = node[:] if len(stored) == len(node.columns) else node[stored][:]
+            if coded:
+                rows = with_codes(node, rows)
             indexes = {index.name: (index.columns, index.unique) for index in node.indexes}
-            children[name] = Table(rows, dict(node.attrs), columns, strings, texts, indexes)
+            children[name] = Table(rows, dict(node.attrs), columns, strings, texts, coded, indexes)
     return Group(children, dict(group.attrs))
+
+
+def categories_of(table: Any) -> dict[str, list[Any]]:
+    """Return the categories of the columns that have some."""
+    found = {}
+    for name, about in table.info["columns"].items():
+        if "n_categories" in about:
+            found[name] = table[name].categories.tolist()
+    return found
+
+
+def with_codes(table: Any, rows: Array) -> Array:
+    """Return rows with what is stored of categorical columns, as the schema describes it."""
+    columns = {column.name: column.dtype for column in table._state().schema.columns}
+    out = np.zeros(len(rows), [(name, columns[name]) for name in rows.dtype.names])
+    for name in rows.dtype.names:
+        if columns[name].names == ("code",):
+            out[name]["code"] = table[name].codes[:] + 1
+        else:
+            out[name] = rows[name]
+    return out
 
 
 # As JSON
@@ -123,6 +153,11 @@ def describe(node: Group | Table | KeyStore | NdArray) -> Json:
         found["computed"] = {
             name: {"expression": text, "virtual": virtual, "dtype": describe_dtype(dtype)}
             for name, (text, virtual, dtype) in node.computed.items()
+        }
+    if node.categories:
+        found["categories"] = {
+            name: [describe_value(value) for value in values]
+            for name, values in node.categories.items()
         }
     if node.indexes:
         found["indexes"] = {

@@ -787,6 +787,55 @@ def indexes(path: Path) -> Group:
 
 
 @maker
+def categories(path: Path) -> Group:
+    """Categorical columns of text and of numbers, an ordered one, an enumeration with numbers."""
+    texts, sizes = ["pear", "fig", "apple", "", "d\u00e4t\u0119"], [b"small", b"large"]
+    with kist.open(path, "x") as store:
+        table = store.create_table(
+            "t",
+            dtype={
+                "id": "<i4",
+                "c": kist.categorical("str", ["pear"]),
+                "n": kist.categorical("<i2"),
+                "o": kist.categorical("S5", sizes, ordered=True),
+                "e": kist.enum({"red": 7, "blue": -1, "green": 2}),
+            },
+        )
+        codes = np.zeros(5_005, [("id", "<i4"), *((n, "<i8") for n in "cnoe")])
+        codes["id"] = ramp(5_005)
+        codes["c"] = ramp(5_005) % 6
+        codes["n"] = ramp(5_005) % 9
+        codes["o"] = ramp(5_005) // 100 % 3
+        codes["e"] = ramp(5_005) % 4
+        lists = {"c": texts, "n": [-5, *range(100, 107)], "o": sizes, "e": ["blue", "green", "red"]}
+        known = {
+            name: np.array([None, *values], object)[codes[name]] for name, values in lists.items()
+        }
+        known["n"][0] = -5  # the first to come has code 1
+        codes["n"][0] = 1
+        for part in (slice(0, 3), slice(3, 5_000), slice(5_000, None)):
+            table.append(
+                {"id": codes["id"][part], **{n: v[part].tolist() for n, v in known.items()}}
+            )
+        table["c"][10:12] = ["one more", None]
+        table["e"][20] = "red"
+    codes["c"][10:12], codes["e"][20] = [6, 0], 3
+    found = {**lists, "c": [*texts, "one more"]}
+    dtypes = [
+        ("id", "<i4"),
+        ("c", [(("categorical T", "code"), "<u4")]),
+        ("n", [(("categorical <i2", "code"), "<u4")]),
+        ("o", [(("categorical |S5 ordered", "code"), "<u4")]),
+        ("e", [(("enum T ordered", "code"), "|u1")]),
+    ]
+    rows = np.zeros(len(codes), dtypes)
+    rows["id"] = codes["id"]
+    for name in "cnoe":
+        rows[name]["code"] = codes[name]
+    return Group({"t": Table(rows, categories=found)})
+
+
+@maker
 def nullable(path: Path) -> Group:
     """Nullable columns: pages with and without nulls, of nothing but nulls, patches, a piece."""
     dtypes = {"i": "<i4", "b": "?", "t": "<M8[s]", "s": "S3"}

@@ -29,6 +29,7 @@ NAMES = [
     "arrays",
     "attributes",
     "blocks",
+    "categories",
     "changed",
     "codecs",
     "dtypes",

@@ -30,6 +30,7 @@ __all__ = [
     "with_cast",
     "with_changed",
     "with_column",
+    "with_initial",
     "with_order",
     "with_renamed",
     "without_column",
@@ -158,6 +159,14 @@ def with_changed(
     columns = list(schema.columns)
     columns[index] = replace(columns[index], default=default, expression=expression)
     return replace(schema, version=schema.version + 1, columns=tuple(columns))
+
+
+def with_initial(schema: Schema, name: str, initial: bytes | None) -> Schema:
+    """Return the same schema with another initial value of a column that has just come."""
+    index = schema.index(name)
+    columns = list(schema.columns)
+    columns[index] = replace(columns[index], initial=initial)
+    return replace(schema, columns=tuple(columns))
 
 
 def pruned(schema: Schema, needed: Callable[[Gone], bool]) -> Schema:

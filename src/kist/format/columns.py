@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from kist.errors import UnsupportedVersionError
+from kist.format.categorical import is_categorical, values_dtype
 from kist.format.cursor import Cursor, pack_blob, pack_text
 from kist.format.dtypes import pack_dtype, unpack_dtype
 
@@ -93,6 +94,16 @@ class ColumnSpec:
     def is_virtual(self) -> bool:
         """Whether it is evaluated where it is read."""
         return bool(self.flags & VIRTUAL)
+
+    @property
+    def is_categorical(self) -> bool:
+        """Whether codes are stored, and users see the values that they stand for."""
+        return self.expression is None and is_categorical(self.dtype)
+
+    @property
+    def shown(self) -> np.dtype[Any]:
+        """The dtype in which users see the column."""
+        return values_dtype(self.dtype) if self.is_categorical else self.dtype
 
     @property
     def is_plain(self) -> bool:

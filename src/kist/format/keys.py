@@ -152,6 +152,16 @@ def index_runs(node: int, number: int) -> Range:
     return start + b"\0", after_prefix(start)
 
 
+def categories(node: int, leaf: int) -> Range:
+    """All runs of the categories of a column, by the leaf that holds its codes."""
+    return prefix_range(_NODE_COLUMN.pack(node, b"Y", leaf))
+
+
+def category_run(node: int, leaf: int, code: int) -> bytes:
+    """The run of categories that begins with the one of a code."""
+    return _PAGE.pack(node, b"Y", leaf, code)
+
+
 def bounds(node: int) -> bytes:
     """How far an array reaches, or how much a key store holds."""
     return _NODE.pack(node, b"B")
@@ -251,13 +261,15 @@ def kind_of(key: bytes) -> bytes:
 def row_of(key: bytes) -> int:
     """Row id in the key of a row group, page, run, deletion set or patch (there: of its group).
 
+    Of a run of categories the code of the first.
+
     Raises
     ------
     CorruptDataError
         The key is too short.
     """
     try:
-        return int(_Q.unpack_from(key, 13 if key[8:9] in b"PI" else 9)[0])
+        return int(_Q.unpack_from(key, 13 if key[8:9] in b"PIY" else 9)[0])
     except struct.error:
         raise CorruptDataError(f"the key {key.hex()} of a table is cut off") from None
 

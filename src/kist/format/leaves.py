@@ -44,6 +44,8 @@ class Leaf:
         Position of its top-level column in `Schema.columns`.
     is_virtual : bool
         It is computed where it is read.
+    codes : int or None
+        Of a categorical column, whose values are virtual: id of the leaf that holds the codes.
     """
 
     id: int
@@ -54,6 +56,7 @@ class Leaf:
     n_values: int
     column: int
     is_virtual: bool = False
+    codes: int | None = None
 
     @property
     def is_string(self) -> bool:

@@ -86,8 +86,10 @@ def is_nullable(dtype: np.dtype[Any]) -> bool:
     return len(value) > 2 and value[2] == TITLE and dtype.fields["valid"][0] == np.bool_
 
 
-def dtype_text(dtype: np.dtype[Any]) -> str:
-    """Return a dtype as listings show it."""
+def dtype_text(dtype: np.dtype[Any], sort: object = None) -> str:
+    """Return a dtype as listings show it; `sort` is what a categorical one says of itself."""
+    if sort is not None:
+        return str(sort)
     return f"nullable {dtype['value']}" if is_nullable(dtype) else str(dtype)
 
 

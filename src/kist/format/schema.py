@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from kist.errors import ColumnNotFoundError, DTypeError, UnsupportedVersionError
+from kist.format.categorical import is_categorical, values_dtype
 from kist.format.columns import (
     CATEGORICAL,
     NULLABLE,
@@ -186,7 +187,7 @@ class Schema:
         """The structured dtype of the table, equal to the one it was created with.
 
         `StringDType` columns, which NumPy does not allow in structured dtypes, stand as object
-        fields.
+        fields; a categorical column is of the dtype of its values.
         """
         spec: Any = {
             "names": [column.name for column in self.columns],
@@ -212,13 +213,34 @@ class Schema:
 
     @cached_property
     def leaves(self) -> tuple[Leaf, ...]:
-        """All leaves, in the order of the fields; virtual ones among them."""
+        """All leaves, in the order of the fields; virtual ones among them.
+
+        Of a categorical column those of its values, which are virtual; its codes are in `stored`.
+        """
+        return tuple(leaf for leaf in self._every if not self._are_codes(leaf))
+
+    @cached_property
+    def stored(self) -> tuple[Leaf, ...]:
+        """The leaves that are not virtual, in the order of the fields."""
+        return tuple(leaf for leaf in self._every if not leaf.is_virtual)
+
+    def _are_codes(self, leaf: Leaf) -> bool:
+        return not leaf.is_virtual and self.columns[leaf.column].is_categorical
+
+    @cached_property
+    def _every(self) -> tuple[Leaf, ...]:
         found = []
         for index, column in enumerate(self.columns):
-            walk = walk_leaves(column.dtype, (column.name,), ())
-            for number, (path, base, shape) in enumerate(walk, column.first_leaf):
+            first = column.first_leaf
+            for number, (path, base, shape) in enumerate(
+                walk_leaves(column.dtype, (column.name,), ()), first
+            ):
                 n_values = math.prod(shape)
                 found.append(Leaf(number, path, base, shape, 0, n_values, index, column.is_virtual))
+            if column.is_categorical:
+                walk = walk_leaves(column.shown, (column.name,), ())
+                for number, (path, base, _) in enumerate(walk, _values_leaf(first)):
+                    found.append(Leaf(number, path, base, (), 0, 1, index, True, first))
         offsets = {}
         at = 0
         for leaf in sorted(found, key=attrgetter("id")):
@@ -227,27 +249,44 @@ class Schema:
         return tuple(replace(leaf, offset=offsets[leaf.id]) for leaf in found)
 
     @cached_property
-    def stored(self) -> tuple[Leaf, ...]:
-        """The leaves that are not virtual, in the order of the fields."""
-        return tuple(leaf for leaf in self.leaves if not leaf.is_virtual)
-
-    @cached_property
     def packed(self) -> tuple[Leaf, ...]:
         """The same in the order of the packed row: by their ids."""
         return tuple(sorted(self.stored, key=attrgetter("id")))
 
     @cached_property
     def kept(self) -> Schema:
-        """The schema without virtual columns; itself when there are none."""
-        return self._part(tuple(column for column in self.columns if not column.is_virtual))
+        """The schema of rows as they are stored, without virtual columns; perhaps itself.
+
+        Categorical columns are structured ones of their codes.
+        """
+        return self._part(
+            tuple(
+                replace(column, dtype=np.dtype([("code", column.dtype["code"])]))
+                if column.is_categorical
+                else column
+                for column in self.columns
+                if not column.is_virtual
+            )
+        )
 
     @cached_property
     def given(self) -> Schema:
-        """The schema of rows as they are given, without computed columns; perhaps itself."""
-        return self._part(tuple(column for column in self.columns if column.expression is None))
+        """The schema of rows as they are given, without computed columns; perhaps itself.
+
+        Categorical columns are ones of their values.
+        """
+        return self._part(
+            tuple(
+                replace(column, dtype=column.shown, first_leaf=_values_leaf(column.first_leaf))
+                if column.is_categorical
+                else column
+                for column in self.columns
+                if column.expression is None
+            )
+        )
 
     def _part(self, columns: tuple[ColumnSpec, ...]) -> Schema:
-        if len(columns) == len(self.columns):
+        if columns == self.columns:
             return self
         return replace(self, columns=columns, layout=layout_for(self.layout, columns))
 
@@ -280,7 +319,7 @@ class Schema:
 
     def _byte_places(self) -> np.ndarray[Any, np.dtype[np.intp]] | None:
         places = byte_places(self.dtype)
-        if len(self.stored) < len(self.leaves):
+        if any(leaf.is_virtual for leaf in self.leaves):
             return None  # a row of all columns is never stored; that of `kept` is
         if self.packed == self.leaves:
             return places
@@ -328,6 +367,11 @@ class Schema:
         """Return the leaves of one column."""
         index = self.index(name)
         return tuple(leaf for leaf in self.leaves if leaf.column == index)
+
+    def stored_of(self, name: str) -> tuple[Leaf, ...]:
+        """Return the leaves of one column that are not virtual: of categories the codes."""
+        index = self.index(name)
+        return tuple(leaf for leaf in self.stored if leaf.column == index)
 
     def pack(self) -> bytes:
         """Return the schema record."""
@@ -392,7 +436,9 @@ _unpack_short = lru_cache(maxsize=64)(_unpack)
 
 
 def refuse_inner_strings(name: str, dtype: np.dtype[Any]) -> None:
-    """Refuse `StringDType` anywhere but as a column of its own."""
+    """Refuse `StringDType`, and categories, anywhere but as a column of their own."""
+    if not is_categorical(dtype):
+        refuse_inner_categories(name, dtype)
     for path, base, shape in walk_leaves(dtype, (name,), ()):
         if is_string_dtype(base) and (shape or len(path) > 1):
             raise DTypeError(
@@ -400,6 +446,21 @@ def refuse_inner_strings(name: str, dtype: np.dtype[Any]) -> None:
                 " one: give the strings a column of their own, or a fixed width such as 'U20'",
                 column=name,
             )
+
+
+def refuse_inner_categories(name: str, dtype: np.dtype[Any]) -> None:
+    """Refuse categorical dtypes inside another one."""
+    inner = [dtype.base] if dtype.subdtype is not None else []
+    if dtype.names is not None and dtype.fields is not None:
+        inner = [dtype.fields[field][0] for field in dtype.names]
+    for part in inner:
+        if is_categorical(part.base):
+            raise DTypeError(
+                f"{name}: a categorical dtype can be that of a column, not of a field or a "
+                "sub-array inside one",
+                column=name,
+            )
+        refuse_inner_categories(name, part)
 
 
 def usable(schema: Schema) -> Schema:
@@ -448,7 +509,16 @@ def _check(schema: Schema, cursor: Cursor) -> None:
 
 
 def in_row(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    dtype = values_dtype(dtype)
     return np.dtype("O") if is_string_dtype(dtype) else dtype
+
+
+def _values_leaf(codes: int) -> int:
+    """Return the id of the first leaf of the values of a categorical column, an even number.
+
+    No number that a file can hold: of these leaves nothing is stored.
+    """
+    return (1 << 32) + 2 * codes
 
 
 def layout_for(layout: Layout | None, columns: Sequence[ColumnSpec]) -> Layout | None:

@@ -45,6 +45,7 @@ from kist.query.nodes import (
     Column,
     Compare,
     CompareConstant,
+    CompareOrdered,
     Constant,
     Fixed,
     IsNull,
@@ -230,6 +231,15 @@ class Binder:
                 value = self.located(expression, fold.compare, op, left.value, right.value)
                 return Constant(BOOL, value)
             left, right, op = right, left, _FLIPPED[op]
+        ordered = _ordered_among(self.columns, left, right) if op[0] in "<>" else None
+        if ordered is not None:
+            if left is not ordered or not isinstance(right, Constant):
+                self.fail(
+                    "a column of ordered categories is compared with one of them, not with what "
+                    "is computed",
+                    expression,
+                )
+            return CompareOrdered(BOOL, op, left, right.value)
         if isinstance(right, Constant):
             fit = self.located(expression, fit_comparison, op, left.dtype, right.value)
             if isinstance(fit, bool):
@@ -282,6 +292,15 @@ class Binder:
         if func in ("real", "conj") and args[0].dtype.kind in "iuf":
             return args[0]
         return bind_numeric(self, NUMERIC[func], args, expression)
+
+
+def _ordered_among(columns: Any, *sides: Node) -> Node | None:
+    """Return the first of some nodes that is a column of ordered categories."""
+    ordered = getattr(columns, "ordered", ())
+    for side in sides:
+        if isinstance(side, Column) and side.name in ordered:
+            return side
+    return None
 
 
 def _negated(node: Node) -> Node:

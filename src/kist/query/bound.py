@@ -12,6 +12,7 @@ from kist._kernels.strings import is_text_missing
 from kist.errors import QueryError, ShapeError
 from kist.indexes.statistics import Bounds
 from kist.query.bind import Binder
+from kist.query.categories import Coded, by_codes, where_true
 from kist.query.evaluate import FEW_VALUES, Block, evaluate, validity
 from kist.query.expression import BlockFunction, Expr, as_expr
 from kist.query.integers import as_numpy
@@ -25,6 +26,7 @@ from kist.query.nodes import (
     Logic,
     Member,
     Node,
+    OfCodes,
     Part,
     TextTest,
     Ufunc,
@@ -274,6 +276,14 @@ class Bound:
         truth = judge(self.node, bounds, n_pages)
         return truth.can_true, ~(truth.can_false | truth.can_null)
 
+    def by_codes(self, columns: Mapping[str, Coded], *, truth: bool) -> Bound:
+        """Return the same of codes, where it looks at categorical columns alone.
+
+        With `truth` it is a condition of which null and false are one.
+        """
+        node = by_codes(self.node, columns)
+        return Bound(where_true(node) if truth else node)
+
     @cached_property
     def conjuncts(self) -> tuple[Bound, ...]:
         """Conditions that must all hold, as they stand in the text; the whole if there is one."""
@@ -317,6 +327,7 @@ class Bound:
         """Whether there may be nulls where no column has a mask."""
         return any(
             isinstance(part, Part)
+            or (isinstance(part, OfCodes) and not part.known.all())
             or (
                 isinstance(part, Column)
                 and hasattr(part.dtype, "na_object")
@@ -343,6 +354,8 @@ def _cost(node: Node) -> float:
         return 30.0 if node.func.__name__ in _SLOW or "arc" in node.func.__name__ else 2.0
     if isinstance(node, Part):
         return 30.0
+    if isinstance(node, OfCodes):
+        return 1.0
     if isinstance(node, Callback):
         return 100.0
     if isinstance(node, Column):

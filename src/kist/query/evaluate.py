@@ -28,6 +28,7 @@ from kist.query.nodes import (
     Column,
     Compare,
     CompareConstant,
+    CompareOrdered,
     Constant,
     Convert,
     Fixed,
@@ -36,6 +37,7 @@ from kist.query.nodes import (
     Member,
     Node,
     Not,
+    OfCodes,
     Part,
     TextTest,
     Ufunc,
@@ -116,6 +118,10 @@ def validity(node: Node, block: Block) -> Array | None:
         return None if true is False else np.logical_or(true, false)
     if isinstance(node, IsNull):
         return None
+    if isinstance(node, OfCodes):
+        if node.known.all():
+            return None
+        return _looked_up(node.known, evaluate(node.x, block))
     if isinstance(node, Choose):
         x, y = validity(node.x, block), validity(node.y, block)
         if x is None and y is None:
@@ -319,6 +325,33 @@ def _member(node: Member, block: Block, out: Array | None) -> Array:
     return there
 
 
+def _of_codes(node: OfCodes, block: Block, out: Array | None) -> Array:
+    return _looked_up(node.true, evaluate(node.x, block), out)
+
+
+def _looked_up(table: Array, codes: Array, out: Array | None = None) -> Array:
+    """Return for each code what a table of bool says of it; nothing is true of unknown codes."""
+    places = np.flatnonzero(table)
+    if not len(places):
+        return np.zeros(codes.shape, bool)
+    low, high = int(places[0]), int(places[-1])
+    if low == high:
+        return np.equal(codes, codes.dtype.type(low), out=out)  # type: ignore[no-any-return]
+    if high - low == len(places) - 1:
+        found: Array = np.greater_equal(codes, codes.dtype.type(low), out=out)
+        found &= codes <= codes.dtype.type(high)
+        return found
+    found = np.append(table, False).take(codes, mode="clip")
+    return found
+
+
+def _ordered(node: CompareOrdered, block: Block, out: Array | None) -> Array:
+    raise QueryError(
+        f"ordered categories are compared ({node.op} {node.value!r}) in conditions and updates "
+        "only; elsewhere sort by the column, or compare its codes"
+    )
+
+
 def _choose(node: Choose, block: Block, out: Array | None) -> Array:
     condition, x, y = (evaluate(part, block) for part in (node.condition, node.x, node.y))
     chosen: Array = np.where(condition, x, y)
@@ -340,6 +373,8 @@ _EVALUATE: dict[type[Node], Callable[[Any, Block, Array | None], Any]] = {
     IsNull: _is_null,
     TextTest: _text_test,
     Member: _member,
+    OfCodes: _of_codes,
+    CompareOrdered: _ordered,
     Choose: _choose,
 }
 

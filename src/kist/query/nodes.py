@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "Column",
     "Compare",
     "CompareConstant",
+    "CompareOrdered",
     "Constant",
     "Convert",
     "Fixed",
@@ -27,12 +28,14 @@ __all__ = [
     "Member",
     "Node",
     "Not",
+    "OfCodes",
     "Part",
     "TextTest",
     "Ufunc",
     "children",
     "column_names",
     "numpy_dtype",
+    "rebuilt",
 ]
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -112,6 +115,30 @@ class CompareConstant(Node):
 
 
 @dataclass(slots=True, eq=False)
+class CompareOrdered(Node):
+    """A column of ordered categories compared with one of them, by their places in the list.
+
+    `by_codes` makes something of it that can be evaluated.
+    """
+
+    op: str
+    x: Node
+    value: Any
+
+
+@dataclass(slots=True, eq=False)
+class OfCodes(Node):
+    """A condition of a column of codes: for each code whether it is true, and whether not null.
+
+    A code beyond the list is neither true nor false.
+    """
+
+    x: Node
+    true: Array
+    known: Array
+
+
+@dataclass(slots=True, eq=False)
 class Logic(Node):
     """Conditions joined by "and" or "or"."""
 
@@ -176,6 +203,11 @@ class Callback(Node):
     columns: Mapping[str, tuple[int, ...]]
 
 
+_OF_ONE = (
+    CompareConstant, CompareOrdered, OfCodes, Not, TextTest, Member, Convert, Part, IsNull, Fixed,
+)  # fmt: skip
+
+
 def numpy_dtype(node: Node) -> np.dtype[Any]:
     """Return the dtype that NumPy gives the values of a node."""
     return node.numpy if isinstance(node, (Ufunc, Choose)) else node.dtype
@@ -187,11 +219,24 @@ def children(node: Node) -> tuple[Node, ...]:
         return node.args
     if isinstance(node, Compare):
         return node.left, node.right
-    if isinstance(node, (CompareConstant, Not, TextTest, Member, Convert, Part, IsNull, Fixed)):
+    if isinstance(node, _OF_ONE):
         return (node.x,)
     if isinstance(node, Choose):
         return node.condition, node.x, node.y
     return ()
+
+
+def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
+    """Return a node of which the nodes that it is computed from are changed."""
+    if isinstance(node, (Ufunc, Logic)):
+        return replace(node, args=tuple(map(change, node.args)))
+    if isinstance(node, Compare):
+        return replace(node, left=change(node.left), right=change(node.right))
+    if isinstance(node, _OF_ONE):
+        return replace(node, x=change(node.x))
+    if isinstance(node, Choose):
+        return replace(node, condition=change(node.condition), x=change(node.x), y=change(node.y))
+    return node
 
 
 def walk(node: Node) -> Iterator[Node]:

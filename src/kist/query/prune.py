@@ -28,6 +28,7 @@ from kist.query.nodes import (
     Member,
     Node,
     Not,
+    OfCodes,
     TextTest,
     Ufunc,
 )
@@ -169,6 +170,22 @@ def _judge_member(node: Member, bounds: AllBounds, n: int) -> Truth | None:
     return _settle(true, ~(true & (x.lo == x.hi)), x)
 
 
+def _judge_codes(node: OfCodes, bounds: AllBounds, n: int) -> Truth | None:
+    x = interval_of(node.x, bounds, n)
+    if x is None:
+        return None
+    last = len(node.true) - 1
+    low = np.clip(np.asarray(x.lo).astype(np.int64), 0, last)
+    high = np.clip(np.asarray(x.hi).astype(np.int64), low, last)
+    beyond = np.asarray(x.hi).astype(np.int64) > last
+
+    def some(table: Array) -> Array:
+        n_before = np.append(0, np.cumsum(table))
+        return (n_before[high + 1] > n_before[low]) & ~x.empty | ~x.known  # type: ignore[no-any-return]
+
+    return Truth(some(node.true), some(node.known & ~node.true), some(~node.known) | beyond)
+
+
 def _judge_text(node: TextTest, bounds: AllBounds, n: int) -> Truth | None:
     if node.func != "startswith":
         return None
@@ -195,6 +212,7 @@ _JUDGE: dict[type[Node], Callable[[Any, AllBounds, int], Truth | None]] = {
     CompareConstant: _judge_compare_constant,
     Ufunc: _judge_isnan,
     Member: _judge_member,
+    OfCodes: _judge_codes,
     TextTest: _judge_text,
 }
 

@@ -27,6 +27,7 @@ from kist.query.nodes import (
     Member,
     Node,
     Not,
+    OfCodes,
     TextTest,
     column_names,
 )
@@ -109,6 +110,9 @@ def _of(node: Node) -> KeyRanges | None:
         return _of_members(node.x.dtype, node.values)
     if isinstance(node, TextTest) and isinstance(node.x, Column) and node.func == "startswith":
         return _of_prefix(node.x.dtype, node.text)
+    if isinstance(node, OfCodes) and isinstance(node.x, Column):
+        places = np.flatnonzero(node.true)
+        return _of_members(node.x.dtype, places) if len(places) <= MOST_RANGES else None
     if isinstance(node, Column) and node.dtype.kind == "b":
         return KeyRanges(((1, 1),), True)
     if isinstance(node, Not) and isinstance(node.x, Column) and node.x.dtype.kind == "b":

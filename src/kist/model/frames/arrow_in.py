@@ -14,6 +14,7 @@ import numpy as np
 
 from kist.errors import DTypeError
 from kist.extras import need
+from kist.format.categorical import categorical, enum, is_categorical, sort_of
 from kist.format.dtypes import is_string_dtype
 from kist.format.nullable import nullable, pairs
 from kist.model.frames.arrow_text import STRINGS, text_values
@@ -35,7 +36,6 @@ _NUMBERS = {
 """Arrow's names of types, and the dtypes of their columns."""
 
 _REFUSED = (
-    ("is_dictionary", "categorical columns are not there yet; cast it to the type of its values"),
     ("is_list", "ragged columns are not there yet; cast it to fixed_size_list if all are as long"),
     ("is_large_list", "ragged columns are not there yet; cast it to fixed_size_list"),
     ("is_list_view", "ragged columns are not there yet; cast it to fixed_size_list"),
@@ -100,6 +100,8 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
             dtype = np.dtype(f"S{widths.get(field.name) or 1}")
         else:
             dtype = field_dtype(field, what)
+            if is_categorical(dtype):
+                dtype = _with_categories(dtype, field, data, first, what)
         if field.name in nulls and dtype.kind in _NULLABLE and dtype.names is None:
             dtype = nullable(dtype)
         fields.append((field.name, dtype))
@@ -228,6 +230,11 @@ def field_dtype(field: Any, what: str, path: str = "") -> np.dtype[Any]:
         if path:
             raise _no_type(name, kind, "text inside a struct is not there yet", what)
         return STRINGS
+    if types.is_dictionary(kind):
+        if path:
+            raise _no_type(name, kind, "categories inside a struct cannot be kept", what)
+        base = field_dtype(field.with_type(kind.value_type), what)
+        return categorical(base, ordered=kind.ordered)
     if types.is_fixed_size_binary(kind) and kind.byte_width:
         return np.dtype(f"V{kind.byte_width}")
     if _is_binary(kind):
@@ -274,6 +281,8 @@ def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array
     import pyarrow.types as types
 
     kind = array.type
+    if types.is_dictionary(kind):
+        return _of_dictionary(array, name, what, first_row)
     nested = types.is_nested(kind) or _is_text(kind) or types.is_temporal(kind)
     if not array.null_count or nested:
         return _values(array, name, what, first_row)
@@ -287,6 +296,42 @@ def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array
     found = _values(array.fill_null(filler), name, what, first_row)
     if found.dtype.kind == "O":
         found = found.astype(np.bytes_)
+    return pairs(found, valid, nullable(found.dtype))
+
+
+def _with_categories(
+    dtype: np.dtype[Any], field: Any, data: Any, first: Any, what: str
+) -> np.dtype[Any]:
+    """Return a categorical dtype with the categories of data, or of the first batch of them."""
+    sort = sort_of(dtype)
+    assert sort is not None
+    if comes_from(data, "polars", "DataFrame"):
+        kind = data.schema[field.name]
+        if type(kind).__name__ == "Enum" and len(kind.categories):
+            return enum(kind.categories.to_list())
+    if first is None:
+        return dtype
+    dictionary = first.column(first.schema.get_field_index(field.name)).dictionary
+    values = column_values(dictionary.drop_null().unique(), field.name, what)
+    return categorical(sort.base, values, ordered=sort.ordered)
+
+
+def _of_dictionary(array: Any, name: str, what: str, first_row: int) -> Array:
+    """Return the values of a dictionary array; a null may stand in it or behind it."""
+    values = column_values(array.dictionary, name, what, first_row)
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    places = array.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    if not len(values):
+        values, places = np.zeros(1, values.dtype), np.zeros(len(places), np.int64)
+    found: Array = values[places]
+    if valid.all():
+        return found
+    if found.dtype.kind == "T":
+        found = found.astype(STRINGS)
+        found[~valid] = None
+        return found
+    if found.dtype.names is not None:
+        return pairs(found["value"], found["valid"] & valid, found.dtype)
     return pairs(found, valid, nullable(found.dtype))
 
 

@@ -15,8 +15,9 @@ from kist.errors import DTypeError
 from kist.extras import need
 from kist.format.nullable import is_nullable
 from kist.format.schema import Leaf
-from kist.model.frames.exports import Exports, Outgoing, shaped
+from kist.model.frames.exports import Exports, Outgoing, by_codes, shaped
 from kist.model.frames.notes import names_a_file
+from kist.model.tables.stored.categories import Categories
 from kist.model.tables.stored.fields import Fields, block_rows
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class _Builder:
 
     def __init__(self, pa: Any, out: Outgoing) -> None:
         self.pa = pa
-        self.out = out
+        self.out = out = by_codes(out)
         self.leaves: dict[tuple[str, ...], int] = {
             leaf.path: at for at, leaf in enumerate(out.fields.leaves)
         }
@@ -99,6 +100,9 @@ class _Builder:
 
     def type_of(self, dtype: np.dtype[Any], path: tuple[str, ...]) -> Any:
         pa = self.pa
+        known = self.categories(path)
+        if known is not None:
+            return pa.dictionary(pa.int32(), self.dictionary(known, path).type, known.sort.ordered)
         if dtype.subdtype is not None:
             base, shape = dtype.subdtype
             kind = self.type_of(base, path)
@@ -115,6 +119,21 @@ class _Builder:
         if leaf.is_string:
             return pa.large_string()
         return self._scalar(leaf.dtype, path, leaf)
+
+    def categories(self, path: tuple[str, ...]) -> Categories | None:
+        """Return the categories of a whole column, None of others."""
+        at = self.leaves.get(path)
+        if at is None or not self.out.categories:
+            return None
+        return self.out.categories.get(self.out.fields.stored[at].path[0])
+
+    def dictionary(self, known: Categories, path: tuple[str, ...]) -> Any:
+        """Return categories as an Arrow array."""
+        pa = self.pa
+        values, leaf = known.values, self.leaf(path)
+        if values.dtype.kind == "T":
+            return pa.array(values.tolist(), type=pa.large_string())
+        return self._of_values(values, self._scalar(values.dtype, path, leaf), leaf)
 
     def leaf(self, path: tuple[str, ...]) -> Leaf:
         return self.out.fields.stored[self.leaves[path]]
@@ -161,6 +180,15 @@ class _Builder:
     ) -> Any:
         """Return the Arrow array of one field; `n_items` counts its items in the block."""
         pa = self.pa
+        known = self.categories(path)
+        if known is not None:
+            codes = flat[self.leaves[path]]
+            known.check(codes)
+            # NumPy's masks are true where there is nothing.
+            places = pa.array(codes.astype(np.int64) - 1, type=pa.int32(), mask=codes == 0)
+            return pa.DictionaryArray.from_arrays(
+                places, self.dictionary(known, path), ordered=known.sort.ordered
+            )
         if dtype.subdtype is not None:
             base, shape = dtype.subdtype
             counts = [n_items]

@@ -7,6 +7,7 @@ when they are asked for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from kist.errors import SelectionError
 from kist.extras import integration, need
 from kist.model.frames.notes import PANDAS, get_note, get_zones
+from kist.model.tables.stored.categories import Categories, read_categories
 from kist.model.tables.stored.fields import Fields, named_fields
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from kist.model.tables.stored.state import TableState
     from kist.model.tables.table import Table
 
-__all__ = ["Exports", "Outgoing", "read_columns", "shaped"]
+__all__ = ["Exports", "Outgoing", "by_codes", "read_columns", "shaped"]
 
 Array = np.ndarray[Any, Any]
 
@@ -40,12 +42,39 @@ class Outgoing(NamedTuple):
         Note for `to_pandas`.
     zones : dict
         Time zones by column.
+    categories : dict of str to Categories
+        Of the columns of which codes are read, see `by_codes`.
     """
 
     state: TableState
     fields: Fields
     pandas: dict[Any, Any]
     zones: dict[str, str]
+    categories: dict[str, Categories] = {}  # noqa: RUF012 - never changed
+
+
+def by_codes(out: Outgoing) -> Outgoing:
+    """Return the same with codes to be read of categorical columns, and what these stand for."""
+    schema, view, node = out.state.schema, out.state.view, out.state.node
+    codes = {leaf.id: leaf for leaf in schema.stored}
+    known: dict[str, Categories] = {}
+    leaves, stored = [], []
+    for leaf, kept in zip(out.fields.leaves, out.fields.stored, strict=True):
+        if kept.codes is None:
+            leaves.append(leaf)
+            stored.append(kept)
+        elif kept.path[0] not in known:
+            column = schema.columns[kept.column]
+            known[column.name] = read_categories(view, node, column)
+            # What says which values are there is left out: the codes do.
+            inner = len(kept.path) - 1
+            path = leaf.path[: len(leaf.path) - inner]
+            leaves.append(replace(codes[kept.codes], path=path))
+            stored.append(replace(codes[kept.codes], path=kept.path[:1]))
+    if not known:
+        return out
+    fields = replace(out.fields, leaves=tuple(leaves), stored=tuple(stored))
+    return out._replace(fields=fields, categories=known)
 
 
 def read_columns(source: Exports, state: TableState, fields: Fields) -> tuple[list[Array], int]:
@@ -201,7 +230,17 @@ class Exports:
         """
         polars = need("polars", "polars", "to_polars")
         need("pyarrow", "polars", "to_polars")
-        return polars.from_arrow(self.to_arrow(columns))
+        found = polars.from_arrow(self.to_arrow(columns))
+        with self._of()._hold() as view:
+            categories = by_codes(self._outgoing(view, columns)).categories
+        fixed = {
+            name: polars.Enum(known.values.tolist())
+            for name, known in categories.items()
+            if known.sort.fixed
+        }
+        if not fixed:
+            return found
+        return found.cast(next(iter(fixed.values())) if self._is_part() else fixed)
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> Any:
         """Return the rows as a pyarrow Table, or one column as a ChunkedArray.

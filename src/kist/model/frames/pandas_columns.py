@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from kist.errors import DTypeError
+from kist.format.categorical import categorical, first_categories, sort_of
 from kist.format.nullable import nullable, pairs
+from kist.model.tables.stored.categories import Categories
 
 __all__ = ["Taken", "take_column"]
 
@@ -24,7 +26,6 @@ Array = np.ndarray[Any, Any]
 _ALIKE = {"boolean", "integer", "floating", "complex"}
 
 _REFUSED = {
-    "CategoricalDtype": "categorical columns are not there yet; use .astype(str), or .cat.codes",
     "PeriodDtype": "periods cannot be kept yet; use .dt.to_timestamp()",
     "IntervalDtype": "intervals cannot be kept yet; store .left and .right as two columns",
     "SparseDtype": "sparse columns cannot be kept; use .sparse.to_dense()",
@@ -87,6 +88,8 @@ def take_column(values: Any, name: str, what: str) -> Taken:
         )
     if kind == "StringDtype":
         return _take_strings(array, dtype)
+    if kind == "CategoricalDtype":
+        return _take_categorical(array, dtype, name, what)
     if kind == "ArrowDtype":
         return _take_arrow(array, dtype, name, what)
     plain = getattr(dtype, "numpy_dtype", None)
@@ -94,6 +97,34 @@ def take_column(values: Any, name: str, what: str) -> Taken:
         return _take_nullable(array, plain, {"dtype": str(dtype)})
     why = _REFUSED.get(kind, "tables have no such dtype; convert it, as by .astype(str)")
     raise DTypeError(f"{what}: column {name!r} is {dtype}: {why}", column=name)
+
+
+def _take_categorical(array: Any, dtype: Any, name: str, what: str) -> Taken:
+    """Take codes and categories of pandas; a code of -1 is a missing value."""
+    index = dtype.categories
+    items: Any = index.to_numpy()
+    if items.dtype.kind == "O" and all(isinstance(item, str) for item in items):
+        base: Any = np.dtypes.StringDType()
+    elif isinstance(index.dtype, np.dtype) and items.dtype.kind in "biufmM":
+        base = items.dtype
+    else:
+        raise DTypeError(
+            f"{what}: column {name!r} has categories of {index.dtype}, which cannot be kept; use "
+            ".cat.rename_categories(str)",
+            column=name,
+        )
+    kept = categorical(base, items, ordered=bool(dtype.ordered))
+    sort, (listed, _) = sort_of(kept), first_categories(kept)
+    assert sort is not None and listed is not None
+    known = Categories(sort, listed)
+    note = {"dtype": "category", "categories": str(index.dtype)}
+    codes = array.codes
+
+    def part(start: int, stop: int) -> Array:
+        places = codes[start:stop].astype(np.int64) + 1
+        return known.decoded(places)
+
+    return Taken(kept, part, note)
 
 
 def _take_nullable(array: Any, plain: np.dtype[Any], note: dict[str, Any]) -> Taken:

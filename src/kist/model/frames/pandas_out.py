@@ -15,7 +15,7 @@ import numpy as np
 
 from kist.errors import DTypeError, KistError
 from kist.extras import need
-from kist.model.frames.exports import Exports, Outgoing, read_columns
+from kist.model.frames.exports import Exports, Outgoing, by_codes, read_columns
 from kist.model.frames.notes import names_a_file
 from kist.model.tables.stored.fields import named_fields
 
@@ -46,7 +46,7 @@ def to_pandas(source: Exports, view: View, columns: Sequence[str] | None) -> Any
     """
     import pandas
 
-    out = source._outgoing(view, columns)
+    out = by_codes(source._outgoing(view, columns))
     if not out.fields.is_structured or out.fields.is_nullable:
         return _series(source, out)
     levels: list[str] = []
@@ -54,7 +54,7 @@ def to_pandas(source: Exports, view: View, columns: Sequence[str] | None) -> Any
         levels = _levels(out)
         shown = out.fields.dtype.names or ()
         wanted = [name for name in levels if name not in shown] + list(shown)
-        out = out._replace(fields=named_fields(out.state.schema, wanted))
+        out = by_codes(out._replace(fields=named_fields(out.state.schema, wanted)))
     columns_read, n_rows = _read(source, out)
     data = {name: _restore(array, name, out) for name, array in columns_read.items()}
     names = [name for name in data if name not in levels]
@@ -100,8 +100,9 @@ def _series(source: Exports, out: Outgoing) -> Any:
     data: dict[str, Any] = {}
     if levels:
         fields = named_fields(out.state.schema, levels)
-        arrays, _ = _read(source, out._replace(fields=fields))
-        data = {name: _restore(array, name, out) for name, array in arrays.items()}
+        of_levels = by_codes(out._replace(fields=fields))
+        arrays, _ = _read(source, of_levels)
+        data = {name: _restore(array, name, of_levels) for name, array in arrays.items()}
     found, n_rows = _read(source, out)
     ((name, array),) = found.items()
     index = _index(data, levels, n_rows, source, out)
@@ -142,6 +143,8 @@ def _restored(array: Array, name: str, out: Outgoing) -> Any:
 
     note = _part(out.pandas, "dtypes", name)
     wanted = note.get("dtype")
+    if name in out.categories:
+        return _categorical(array, name, note, out)
     if isinstance(array, np.ma.MaskedArray):
         return _nullable(array.data, np.ma.getmaskarray(array), wanted, name, out)
     if array.ndim > 1:
@@ -173,6 +176,27 @@ def _restored(array: Array, name: str, out: Outgoing) -> Any:
         if getattr(dtype, "numpy_dtype", None) == array.dtype:
             return pandas.array(array, dtype=dtype)
     return array
+
+
+def _categorical(codes: Array, name: str, note: Mapping[Any, Any], out: Outgoing) -> Any:
+    """Return codes as a Categorical of pandas."""
+    import pandas
+
+    known = out.categories[name]
+    known.check(codes)
+    values: Any = known.values
+    kind = values.dtype.kind
+    if kind in "TUS":
+        values = _objects(values.tolist())
+    elif kind in "mM":
+        values = _times(values, name)
+    elif not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    of = note.get("categories")
+    dtype = of if kind in "TU" and of in ("object", "str", "string") else None
+    index = pandas.Index(values, dtype=dtype)
+    places = codes.astype(np.int64) - 1
+    return pandas.Categorical.from_codes(places, index, ordered=known.sort.ordered)
 
 
 def _nullable(values: Array, mask: Array, wanted: Any, name: str, out: Outgoing) -> Any:

@@ -152,6 +152,8 @@ def deal_out(
     """
     fields = _fields(state.schema, name)
     leaves = state.schema.packed
+    for sink in sinks:
+        sink.take_categories(state)
     for group, held in zip(state.layout.groups, values.groups, strict=True):
         low, high = np.searchsorted(held, (first, first + len(sinks)))
         if low == high:

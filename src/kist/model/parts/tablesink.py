@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from kist.errors import UnsupportedVersionError
+from kist.errors import DTypeError, UnsupportedVersionError
 from kist.format import keys
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
@@ -21,6 +21,7 @@ from kist.model.parts.unequal import Fit, fit_of
 from kist.model.tables.changes.pages import Recipes, write_pages
 from kist.model.tables.changes.write import put_new_table, put_pages_group, put_piece
 from kist.model.tables.stored.batch import Batch
+from kist.model.tables.stored.categories import Categories, put_categories, read_categories
 from kist.model.tables.stored.layout import Group, read_tail
 from kist.model.tables.stored.read import Span, group_spans, plan, read_leaves
 from kist.model.tables.stored.records import PAGES, TAIL_ROW, GroupRecord, Tail, new_stamp
@@ -40,7 +41,7 @@ _GROUPS: Final = 32
 _RECORDS: Final = 20_000
 """Records of a commit, about a kilobyte of memory each."""
 
-_HANDLED: Final = (b"A", b"G", b"I", b"M", b"N", b"P", b"S", b"U", b"X")
+_HANDLED: Final = (b"A", b"G", b"I", b"M", b"N", b"P", b"S", b"U", b"X", b"Y")
 
 
 class TableSink:
@@ -78,6 +79,7 @@ class TableSink:
         self._told = told
         self._next_row = 0
         self._n_live = 0
+        self._categories: dict[int, Categories] = {}
         self._waiting: list[list[Array]] = []
         self._n_waiting = self._n_bytes = 0
         self._go_on(txn)
@@ -92,8 +94,36 @@ class TableSink:
         """Take the rows at positions start .. stop of a table with the same columns."""
         state = state_of(view, node, path)
         check_records(view, node, path)
+        self.take_categories(state)
         if start < stop:
             self._add_rows(state, fit_of(state.schema, self._schema), start, stop)
+
+    def take_categories(self, state: TableState) -> None:
+        """Take what the codes of a table stand for, whose rows follow.
+
+        Raises
+        ------
+        DTypeError
+            The same codes of a column stand for other categories in the parts before.
+        """
+        for column in self._facts.categorical:
+            theirs = state.schema.columns[state.schema.index(column.name)]
+            new = read_categories(state.view, state.node, theirs)
+            mine = self._categories.get(column.id)
+            longer, shorter = (new, mine or new) if len(new) > len(mine or ()) else (mine, new)
+            assert longer is not None
+            same = len(longer) == len(shorter) and longer.numbers == shorter.numbers
+            if (new.sort.fixed and not same) or (
+                longer.values[: len(shorter)].tolist() != shorter.values.tolist()
+            ):
+                raise DTypeError(
+                    f"{state.path!r}: column {column.name!r} has other categories than the parts "
+                    "before it, or in another order; append its rows instead, which goes by values",
+                    column=column.name,
+                )
+            if longer is not mine:
+                self._categories[column.id] = longer
+                put_categories(self._txn, self._node, column.first_leaf, longer)
 
     def _add_rows(self, state: TableState, fit: Fit, start: int, stop: int) -> None:
         layout = state.layout

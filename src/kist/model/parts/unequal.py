@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from kist.errors import DTypeError
 from kist.format.array import ArraySchema
+from kist.format.categorical import sort_of
 from kist.format.nullable import dtype_text
 from kist.format.schema import ColumnSpec, Leaf, Schema
 
@@ -35,8 +36,10 @@ def fit_of(old: Schema, new: Schema) -> Fit:
         and old.gone == new.gone
         and list(map(_stored, old.columns)) == list(map(_stored, new.columns))
     )
-    by_path = {leaf.path: leaf for leaf in old.leaves}
-    return Fit(is_same, {leaf.id: by_path[leaf.path] for leaf in new.leaves})
+    # Codes of categories are leaves that are stored, and not shown.
+    by_path = {leaf.path: leaf for leaf in (*old.leaves, *old.stored)}
+    every = (*new.leaves, *new.stored)
+    return Fit(is_same, {leaf.id: by_path[leaf.path] for leaf in every})
 
 
 def _stored(column: ColumnSpec) -> ColumnSpec:
@@ -65,7 +68,7 @@ def _kind(column: ColumnSpec) -> tuple[object, ...]:
 
 
 def _said(column: ColumnSpec) -> str:
-    said = dtype_text(column.dtype)
+    said = dtype_text(column.dtype, sort_of(column.dtype))
     return said if column.expression is None else f"{said} = {column.expression}"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,12 +18,15 @@ import numpy as np
 from kist.engine.pages import read_page
 from kist.errors import FormatError, TooLargeError
 from kist.format import keys
+from kist.format.columns import ColumnSpec
 from kist.format.index import IndexRecord, IndexState
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
 from kist.model.salvage.rescue import Rescue, Writer
 from kist.model.tables.changes.pages import Recipes, write_pages
+from kist.model.tables.changes.write import put_schema
 from kist.model.tables.indexes.keep import put_state, rebuild
+from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.records import (
     PAGES,
     TAIL_ROW,
@@ -75,10 +79,8 @@ class _Table:
 
     def copy(self) -> None:
         """Copy schema, groups and tail."""
-        node, writer = self.node, self.writer
-        value = self.view.get(keys.schema(node))
-        assert value is not None
-        writer.copy(keys.schema(node), value)
+        writer = self.writer
+        self._copy_schema()
         gaps: list[tuple[int, int, int]] = []  # row ids, and where in the table they would be
         for first, record, value in self._groups():
             gaps.append((self.end, first, self.row))
@@ -95,6 +97,44 @@ class _Table:
         writer.flush()
         writer.txn.put(keys.group(writer.new, TAIL_ROW), pack_record(new.pack()))
         self._make_indexes(new.stamp)
+
+    def _copy_schema(self) -> None:
+        """Copy the schema, and categories; codes without these are left as numbers."""
+        node, schema = self.node, self.schema
+        columns = []
+        for column in schema.columns:
+            wrong = self._copy_categories(column) if column.is_categorical else ""
+            if wrong:
+                self.rescue.lose(
+                    self.path,
+                    f"column {column.name!r}: its categories are lost, and it holds their codes, "
+                    f"0 for no value: {wrong}",
+                    column=column.name,
+                )
+                codes = np.dtype([("code", column.dtype["code"])])
+                column = replace(column, dtype=codes, default=None)
+            columns.append(column)
+        if tuple(columns) != schema.columns:
+            self.schema = replace(schema, columns=tuple(columns))
+            self.leaves = [leaf for leaf in self.schema.packed if leaf.is_stored]
+            put_schema(self.writer.txn, self.writer.new, self.schema)
+            return
+        value = self.view.get(keys.schema(node))
+        assert value is not None
+        self.writer.copy(keys.schema(node), value)
+
+    def _copy_categories(self, column: ColumnSpec) -> str:
+        """Copy the categories of a column; returns what is wrong with them, or nothing."""
+        span = keys.categories(self.node, column.first_leaf)
+        if self.rescue.remains.is_lost(span):
+            return "records of them are missing"
+        try:
+            read_categories(self.view, self.node, column)
+        except FormatError as error:
+            return str(error)
+        for key, value in self.rescue.scan(span):
+            self.writer.copy(key, value)
+        return ""
 
     def _make_indexes(self, stamp: bytes) -> None:
         """Make the indexes again of which the definition is whole: rows may be others now."""

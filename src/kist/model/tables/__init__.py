@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         appender,
         changes,
         check,
+        codes,
         column,
         input,
         query,

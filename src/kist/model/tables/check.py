@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from kist.errors import FormatError
 from kist.format import keys
 from kist.format.values import unpack_record
 from kist.model.tables.indexes.index import read_indexes
+from kist.model.tables.stored.categories import read_categories
+from kist.model.tables.stored.read import Span, read_leaves
 from kist.model.tables.stored.records import PageRecord
 from kist.model.tables.stored.state import TableState
 
@@ -17,7 +21,7 @@ __all__ = ["check_records"]
 def check_records(state: TableState) -> Iterator[str]:
     """Yield a message for everything in the records of a table that does not fit.
 
-    Reads all records, pieces, patches and sets of deleted rows, and no page.
+    Reads all records, pieces, patches and sets of deleted rows, and of pages those of codes.
     """
     try:
         groups = state.layout.groups
@@ -60,6 +64,7 @@ def check_records(state: TableState) -> Iterator[str]:
             if keys.row_of(key) not in known:
                 yield f"{what} at row id {keys.row_of(key)}, where no row group begins"
     yield from _check_indexes(state)
+    yield from _check_categories(state)
     for group in groups:
         try:
             state.dead(group)
@@ -69,6 +74,21 @@ def check_records(state: TableState) -> Iterator[str]:
                 state.patches(group, leaf)
         except FormatError as error:
             yield f"row group at row id {group.first}: {error}"
+
+
+def _check_categories(state: TableState) -> Iterator[str]:
+    """Yield what is wrong with categories, and with codes that stand for none."""
+    facts = state.facts
+    for column in facts.categorical:
+        leaf = facts.by_id[column.first_leaf]
+        try:
+            known = read_categories(state.view, state.node, column)
+            for group in state.layout.groups:
+                codes = np.empty(group.n_rows, leaf.dtype)
+                read_leaves(state, [Span(group, range(group.n_rows), 0)], [leaf], [codes])
+                known.check(codes)
+        except FormatError as error:
+            yield f"column {column.name!r}: {error}"
 
 
 def _check_indexes(state: TableState) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from kist.query import Operators
 
 if TYPE_CHECKING:
     from kist.model.info import Info
+    from kist.model.tables.codes import Codes
     from kist.model.tables.query.aggregates import Values
     from kist.model.tables.query.steps import Step
     from kist.model.tables.selection import Selection
@@ -133,6 +134,63 @@ class Column(Queries, Reductions, Operators, RowSource):
         return schema.columns[schema.index(self._path[0])].is_virtual
 
     @property
+    def categories(self) -> Array:
+        """The categories of the column, in the order of their codes, as a new array.
+
+        Raises
+        ------
+        DTypeError
+            The column has none.
+        """
+        return tables.codes.categories_of(self).values.copy()
+
+    @property
+    def codes(self) -> Codes:
+        """The numbers under which the column is stored: places in `categories`, -1 for no value.
+
+        Raises
+        ------
+        DTypeError
+            The column has none.
+        """
+        tables.codes.categories_of(self)
+        return tables.codes.Codes(self)
+
+    @property
+    def numbers(self) -> dict[str, int] | None:
+        """The numbers of the names of an enumeration, None where it was made without."""
+        found = tables.codes.categories_of(self).numbers
+        return None if found is None else dict(found)
+
+    def add_categories(self, categories: Iterable[Any]) -> None:
+        """Add categories behind those that are there; the rows stay as they are.
+
+        Columns of ordered categories need this, as they take no others; the new ones are the
+        highest.
+
+        Raises
+        ------
+        DTypeError
+            One is there already, or the column is an enumeration.
+        """
+        tables.codes.add_categories(self, categories)
+
+    def rename_categories(self, names: Mapping[Any, Any]) -> None:
+        """Give categories other names; codes and rows stay as they are.
+
+        Parameters
+        ----------
+        names : mapping
+            Old category -> new one.
+
+        Raises
+        ------
+        DTypeError
+            There is no such category, or there is one of the new name.
+        """
+        tables.codes.rename_categories(self, names)
+
+    @property
     def nbytes_stored(self) -> int:
         """Bytes that the column takes in the file; of small pieces its share by width."""
         state, fields = self._now()
@@ -211,16 +269,17 @@ class Column(Queries, Reductions, Operators, RowSource):
         """Return the number of values that are not null; reads only what can have nulls."""
         return self._reduce(tables.query.aggregates.count)
 
-    def _reduce(self, work: Callable[[Values], T], *, skipna: bool = False) -> T:
+    def _reduce(
+        self, work: Callable[[Values], T], *, skipna: bool = False, by_place: bool = False
+    ) -> T:
         with self._table._hold() as view:
             state = self._state(view)
             fields = self._fields(state.schema)
-            leaf = fields.only_leaf(self._label())
-            return work(
-                tables.query.aggregates.Values(
-                    tables.query.rowset.Ordered(state), leaf, self._label(), skipna, fields.validity
-                )
+            rows = tables.query.rowset.Ordered(state)
+            values = tables.query.aggregates.values_of(
+                rows, state, fields, self._label(), skipna, by_place
             )
+            return work(values)
 
     def _then(self, *steps: Step) -> Selection:
         from kist.model.tables.selection import Selection

@@ -29,8 +29,18 @@ from kist.model.tables.query.accumulators import (
 from kist.model.tables.query.collected import Collected, Distinct, Quantile
 from kist.model.tables.query.find import Found
 from kist.model.tables.query.grouping import Groups, Local, Numbered, local_groups, numbered
-from kist.model.tables.query.operands import Filled, IsNull, Operand, all_leaves, nearest
+from kist.model.tables.query.operands import (
+    Coded,
+    Filled,
+    IsNull,
+    Operand,
+    all_leaves,
+    by_place,
+    coded,
+    nearest,
+)
 from kist.model.tables.query.rowset import Ordered, RowSet, read_spans_of
+from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.read import Span
 from kist.model.tables.stored.state import TableState
 
@@ -64,6 +74,8 @@ _FUNCTIONS: dict[str, Make] = {
     "quantile": lambda dtype, label, ddof, q: Quantile(dtype, label, q),
 }
 _WITH_NULLS: Final = ("first", "last")
+_BY_PLACE: Final = ("min", "max")
+"""Functions for which ordered categories are their places."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,10 @@ class GroupBy:
         found: list[Operand] = []
         for _, what in self._keys:
             key = self._selection._operand(schema, what)
+            codes = coded(schema, key)
+            if codes is not None:
+                found.append(_CodedKey(codes.name, codes.dtype, codes.leaves))
+                continue
             found += [IsNull.of_operand(key), Filled.of_operand(key)] if key.may_be_null else [key]
         return found
 
@@ -178,11 +194,15 @@ class GroupBy:
             ]
             rows = self._selection._rows(state)
             groups = _Run(rows, keys, columns, f"group_by of {self._selection._label()}").run()
-        at, values = groups.keys()
-        words = [word for column in values for word in sortable(column)]
-        order = stable_order(words)
-        found = _rejoined(keys, [column[order] for column in values])
-        found += [column.finish(at[order]) for column in columns]
+            at, values = groups.keys()
+            words = [
+                word
+                for key, column in zip(keys, values, strict=True)
+                for word in sortable(key.sorted_by(state, column))
+            ]
+            order = stable_order(words)
+            found = _rejoined(state, keys, [column[order] for column in values])
+            found += [column.finish(state, at[order]) for column in columns]
         return _structured(names, found)
 
     def count(self) -> Array:
@@ -190,12 +210,35 @@ class GroupBy:
         return self.agg("count")
 
 
-def _rejoined(keys: Sequence[Operand], columns: Sequence[Array]) -> list[Array]:
+class _CodedKey(Operand):
+    """A categorical column as a key: groups are made of codes, 0 for no value among them."""
+
+    def decoded(self, state: TableState, codes: Array) -> Array:
+        """Return the values that codes stand for."""
+        return _decoded(state, self.leaves[0], codes)
+
+    def sorted_by(self, state: TableState, codes: Array) -> Array:
+        """Return what the groups are sorted by: values, or places among ordered categories."""
+        if self.name in state.facts.ordered:
+            return pairs(codes, codes != 0, nullable(codes.dtype))
+        return self.decoded(state, codes)
+
+
+def _decoded(state: TableState, leaf: Leaf, codes: Array) -> Array:
+    column = state.schema.columns[leaf.column]
+    known = read_categories(state.view, state.node, column)
+    known.check(codes)
+    return known.decoded(codes)
+
+
+def _rejoined(state: TableState, keys: Sequence[Operand], columns: Sequence[Array]) -> list[Array]:
     """Return the keys of the groups, those of nullable columns of a nullable dtype."""
     found: list[Array] = []
     for key, column in zip(keys, columns, strict=True):
         if isinstance(key, Filled):
             found[-1] = pairs(column, ~found[-1], nullable(key.dtype))
+        elif isinstance(key, _CodedKey):
+            found.append(key.decoded(state, column))
         else:
             found.append(column)
     return found
@@ -257,6 +300,10 @@ class _Column:
         self, selection: Selection, schema: Schema, wanted: _Wanted, ddof: float, skipna: bool
     ) -> None:
         self.operand = None if wanted.what is None else selection._operand(schema, wanted.what)
+        self._codes: Leaf | None = None
+        if self.operand is not None and wanted.func in _BY_PLACE:
+            self.operand = by_place(schema, self.operand)
+            self._codes = self.operand.leaves[0] if isinstance(self.operand, Coded) else None
         dtype = np.dtype("i8") if self.operand is None else self.operand.dtype
         label = "" if self.operand is None else f"column {self.operand.name!r}"
         self.accumulator = _FUNCTIONS[wanted.func](dtype, label, ddof, *wanted.args)
@@ -281,10 +328,13 @@ class _Column:
             values = values.astype(values.dtype.newbyteorder("="))
         return self.accumulator.local(values, codes, counts)
 
-    def finish(self, at: Array) -> Array:
+    def finish(self, state: TableState, at: Array) -> Array:
         """Return the results for the groups `at`; nullable where a group may have no value."""
         if self._is_nullable and isinstance(self.accumulator, Chosen):
-            return self.accumulator.finish_nullable(at)
+            found = self.accumulator.finish_nullable(at)
+            if self._codes is None:
+                return found
+            return _decoded(state, self._codes, np.where(found["valid"], found["value"], 0))
         return self.accumulator.finish(at)
 
     def merge(self, part: Any, groups: Local, at: Array) -> None:

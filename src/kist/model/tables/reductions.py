@@ -29,8 +29,13 @@ class Reductions:
 
     __slots__ = ()
 
-    def _reduce(self, work: Callable[[Values], T], *, skipna: bool = False) -> T:
-        """Return what a function makes of the values, read from one state of the table."""
+    def _reduce(
+        self, work: Callable[[Values], T], *, skipna: bool = False, by_place: bool = False
+    ) -> T:
+        """Return what a function makes of the values, read from one state of the table.
+
+        With `by_place` these are places among ordered categories, where the column has such.
+        """
         raise TypeError(f"{type(self).__name__} has no values")
 
     def _number(
@@ -40,10 +45,11 @@ class Reductions:
         axis: object,
         dtype: object = None,
         out: object = None,
+        by_place: bool = False,
     ) -> Any:
         if axis is not None or dtype is not None or out is not None:
             raise TypeError("this takes no axis, dtype or out; read the column into an array first")
-        return self._reduce(work, skipna=skipna)
+        return self._reduce(work, skipna=skipna, by_place=by_place)
 
     def sum(
         self, axis: None = None, dtype: None = None, out: None = None, *, skipna: bool = False
@@ -62,15 +68,13 @@ class Reductions:
 
         Pages of which all rows count are answered by their statistics, without being read.
         """
-        return self._number(
-            partial(query.aggregates.extreme, largest=False), skipna, axis, None, out
-        )
+        work = partial(query.aggregates.extreme, largest=False)
+        return self._number(work, skipna, axis, None, out, by_place=True)
 
     def max(self, axis: None = None, out: None = None, *, skipna: bool = False) -> Any:
         """Return the largest value; otherwise like `min`."""
-        return self._number(
-            partial(query.aggregates.extreme, largest=True), skipna, axis, None, out
-        )
+        work = partial(query.aggregates.extreme, largest=True)
+        return self._number(work, skipna, axis, None, out, by_place=True)
 
     def var(
         self,
@@ -111,15 +115,13 @@ class Reductions:
 
     def argmin(self, axis: None = None, out: None = None, *, skipna: bool = False) -> Any:
         """Return the place of the first smallest value among the rows, as `numpy.argmin`."""
-        return self._number(
-            partial(query.aggregates.argument, largest=False), skipna, axis, None, out
-        )
+        work = partial(query.aggregates.argument, largest=False)
+        return self._number(work, skipna, axis, None, out, by_place=True)
 
     def argmax(self, axis: None = None, out: None = None, *, skipna: bool = False) -> Any:
         """Return the place of the first largest value among the rows, as `numpy.argmax`."""
-        return self._number(
-            partial(query.aggregates.argument, largest=True), skipna, axis, None, out
-        )
+        work = partial(query.aggregates.argument, largest=True)
+        return self._number(work, skipna, axis, None, out, by_place=True)
 
     def nunique(self) -> int:
         """Return the number of distinct values; nulls and NaN do not count."""

@@ -55,7 +55,7 @@ def _rows(n: int, what: str = "row") -> str:
 
 
 def _dtype(fields: Fields) -> str:
-    text = dtype_text(fields.dtype)
+    text = dtype_text(fields.dtype, fields.sort)
     return f"{text} {fields.item_shape}" if fields.item_shape else text
 
 

@@ -17,7 +17,7 @@ from kist.model.tables.base import check_load, read_only, to_array
 from kist.model.tables.changes.update import delete_found, is_expression, update_found
 from kist.model.tables.queries import Queries
 from kist.model.tables.query import aggregates
-from kist.model.tables.query.aggregates import Values
+from kist.model.tables.query.aggregates import Values, values_of
 from kist.model.tables.query.explain import Explanation, explain
 from kist.model.tables.query.find import Found, cut
 from kist.model.tables.query.operands import Operand, operand_of
@@ -361,7 +361,9 @@ class Selection(Queries, Reductions, Exports):
 
     # Numbers
 
-    def _reduce(self, work: Callable[[Values], T], *, skipna: bool = False) -> T:
+    def _reduce(
+        self, work: Callable[[Values], T], *, skipna: bool = False, by_place: bool = False
+    ) -> T:
         if self._path is None:
             raise SelectionError(
                 f'{self._label()} has several columns; take one, as in hits["size"].sum()'
@@ -369,8 +371,8 @@ class Selection(Queries, Reductions, Exports):
         with self._table._hold() as view:
             state = self._state(view)
             fields = self._fields(state.schema)
-            leaf = fields.only_leaf(self._label())
-            return work(Values(self._rows(state), leaf, self._label(), skipna, fields.validity))
+            rows = self._rows(state)
+            return work(values_of(rows, state, fields, self._label(), skipna, by_place))
 
     # Changing
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 from kist.codecs.recipe import Recipe
 from kist.errors import CodecError, CorruptDataError
 from kist.format import keys
+from kist.format.categorical import sort_of
 from kist.format.nullable import dtype_text
 from kist.format.schema import Leaf
 from kist.format.values import Pointer, unpack_record
 from kist.model.info import Info, node_info
+from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.records import GROUP_RECORD_BYTES, PageRecord
 from kist.model.tables.stored.state import TableState
@@ -39,7 +41,8 @@ def stored_bytes(state: TableState, leaves: Sequence[Leaf], pieces: int | None =
 
     `pieces` are the bytes of all pieces, where these have been counted before.
     """
-    total = 0
+    leaves = _kept(state, leaves)
+    total = sum(_category_bytes(state, leaf) for leaf in leaves)
     for leaf in leaves:
         if leaf.is_stored:
             pages = state.list_pages(leaf)
@@ -47,6 +50,24 @@ def stored_bytes(state: TableState, leaves: Sequence[Leaf], pieces: int | None =
     every = sum(leaf.memory for leaf in state.schema.stored) or 1
     pieces = _piece_bytes(state) if pieces is None else pieces
     return total + pieces * sum(leaf.memory for leaf in leaves if leaf.is_stored) // every
+
+
+def _kept(state: TableState, leaves: Sequence[Leaf]) -> list[Leaf]:
+    """Return leaves with those of codes in place of values of categories."""
+    by_id = state.facts.by_id
+    found = [leaf if leaf.codes is None else by_id[leaf.codes] for leaf in leaves]
+    return list({leaf.id: leaf for leaf in found}.values())
+
+
+def _category_bytes(state: TableState, leaf: Leaf) -> int:
+    """Return the bytes of the categories whose codes a leaf holds."""
+    if leaf.column < 0 or not state.schema.columns[leaf.column].is_categorical:
+        return 0
+    total = 0
+    for _, value in state.view.scan(*keys.categories(state.node, leaf.id)):
+        pointers, payload = unpack_record(value)
+        total += len(payload) + sum(pointer.length for pointer in pointers)
+    return total
 
 
 def _piece_bytes(state: TableState) -> int:
@@ -94,6 +115,7 @@ class Sizes:
         """Return the bytes of some leaves."""
         if self.exact:
             return stored_bytes(self._state, leaves, self._pieces)
+        leaves = _kept(self._state, leaves)
         some = leaves[:: len(leaves) // _SAMPLE + 1]
         total = sum(self._sampled(leaf) for leaf in some if leaf.is_stored)
         return (
@@ -135,7 +157,7 @@ def _recipe(state: TableState, leaf: Leaf) -> str:
 
 def recipes(state: TableState, leaves: Sequence[Leaf]) -> str:
     """Return how the last pages of leaves are encoded, each way once."""
-    return "; ".join(dict.fromkeys(_recipe(state, leaf) for leaf in leaves))
+    return "; ".join(dict.fromkeys(_recipe(state, leaf) for leaf in _kept(state, leaves)))
 
 
 def table_info(table: Table) -> Info:
@@ -147,14 +169,17 @@ def table_info(table: Table) -> Info:
     for column in schema.columns:
         leaves = schema.leaves_of(column.name)
         stored = stored_bytes(state, leaves)
-        nbytes = state.n_rows * column.dtype.itemsize
+        nbytes = state.n_rows * column.shown.itemsize
         columns[column.name] = {
-            "dtype": dtype_text(column.dtype),
+            "dtype": dtype_text(column.dtype, sort_of(column.dtype)),
             "codec": column.codec,
             "encoding": recipes(state, leaves),
             "stored_bytes": stored,
             "ratio": nbytes / max(1, stored),
         }
+        if column.is_categorical:
+            known = read_categories(state.view, state.node, column)
+            columns[column.name]["n_categories"] = len(known)
         if column.expression is not None:
             columns[column.name]["expression"] = column.expression
         if column.name in state.facts.defaults:
@@ -186,7 +211,7 @@ def column_info(column: Column) -> Info:
         "name": column.name,
         "table": column.table._path,
         "title": column.title,
-        "dtype": dtype_text(fields.dtype),
+        "dtype": dtype_text(fields.dtype, fields.sort),
         "shape": (state.n_rows, *fields.item_shape),
         "encoding": recipes(state, fields.stored),
         "memory_bytes": nbytes,
@@ -194,4 +219,6 @@ def column_info(column: Column) -> Info:
         "ratio": nbytes / max(1, stored),
         "n_attributes": len(column.attrs),
     }
+    if fields.sort is not None:
+        facts["n_categories"] = len(column.categories)
     return Info(f"Column {column.name!r}", facts)

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from kist.engine import Transaction
-from kist.errors import ReadOnlyError, SelectionError
+from kist.errors import DTypeError, ReadOnlyError, SelectionError
 from kist.format import keys
 from kist.format.node import NodeKind, a_kind
 from kist.format.schema import Schema
@@ -265,6 +265,13 @@ def join_tables(states: Sequence[tuple[str, TableState, int]]) -> Joined:
     """
     first, state, _ = states[0]
     schema = state.schema
+    for column in schema.columns:
+        if column.is_categorical and len(states) > 1:
+            raise DTypeError(
+                f"table {first}: column {column.name!r} is categorical, and each table has codes "
+                "of its own; merge() makes one table, cast_column() makes text of a column",
+                column=column.name,
+            )
     members = []
     fits = {id(schema): fit_of(schema, schema)}  # most have one schema
     for name, state, tag in states:

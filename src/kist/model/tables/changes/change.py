@@ -23,6 +23,7 @@ from kist.format.values import pack_record
 from kist.model.page_build import Chosen
 from kist.model.tables.changes.pages import Recipes, write_pages
 from kist.model.tables.changes.write import put_piece, put_tail
+from kist.model.tables.stored.categories import Vocabularies
 from kist.model.tables.stored.computed import with_computed
 from kist.model.tables.stored.layout import Group, Patch, pack_patch_head, remember
 from kist.model.tables.stored.read import Span, as_ordinals, plan, read_leaves
@@ -98,6 +99,9 @@ class Changes:
         self._txn = txn
         self._state = state
         self._recipes = Recipes(txn, state.node, state.schema, state.tail.stamp)
+        self._vocabularies = Vocabularies(
+            txn, state.node, state.schema, f"assign to rows of {state.path!r}"
+        )
         self._changed: dict[int, Group | None] = {}
         self._assigned: list[tuple[Group, range | Array, Sequence[int]]] = []
         self._n_deleted = 0
@@ -130,6 +134,7 @@ class Changes:
         """Return an assignment as `put` takes it; changes nothing, so threads may do it."""
         n = len(ordinals)
         leaves, values = with_computed(self._state, group, ordinals, leaves, values)
+        leaves, values = self._vocabularies.encoded(leaves, values)
         # Few rows leave it to folding to apply patches; many at a time would outrun it.
         many = n * FEW_ROWS >= group.n_rows and any(
             (n + self._n_patched(group, leaf)) * MOST_PATCHED >= group.n_rows for leaf in leaves
@@ -147,6 +152,7 @@ class Changes:
     def put(self, prepared: Prepared) -> None:
         """Put an assignment."""
         group, new = prepared
+        self._vocabularies.put()
         if isinstance(new, PatchPart):
             self._assigned.append((group, new.ordinals, new.leaves))
             patch = put_patch(self._txn, self._state.node, group, 0, [new])

@@ -37,7 +37,7 @@ def packed(values: Any) -> bytes | None:
 
 def unpacked(column: ColumnSpec, packed: bytes) -> Array:
     """Return a value that the schema keeps, as an array of one row."""
-    dtype = column.dtype
+    dtype = column.shown
     out = np.empty((1, *dtype.shape), dtype.base)
     out[0, ...] = unpack_value(packed)
     return out

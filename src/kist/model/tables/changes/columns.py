@@ -12,6 +12,7 @@ import numpy as np
 
 from kist.errors import DTypeError
 from kist.format import altering, keys
+from kist.format.categorical import is_categorical, values_dtype
 from kist.model.attributes import Attributes
 from kist.model.cast_values import cast_values
 from kist.model.frames.notes import rename_in_notes
@@ -36,6 +37,7 @@ from kist.model.tables.input.column import new_column
 from kist.model.tables.input.dtype import as_dtype
 from kist.model.tables.input.given import NOT_GIVEN
 from kist.model.tables.input.values import check_codec
+from kist.model.tables.stored.categories import Vocabularies, put_new_categories
 from kist.model.tables.stored.computed import followers
 from kist.model.tables.stored.fields import field_at, read_spans
 from kist.model.tables.stored.read import Span
@@ -89,11 +91,17 @@ def add_column(
             position=place_of(position, len(old.columns), what),
             codec=codec,
             default=packed(new.default),
-            initial=packed(new.initial),
+            initial=None if is_categorical(new.dtype) else packed(new.initial),
             expression=new.expression,
             virtual=virtual,
         )
         check_names(schema, what)
+        spec = schema.columns[schema.index(name)]
+        put_new_categories(txn, table._id, spec)
+        vocabularies = Vocabularies(txn, table._id, schema, what)
+        if new.initial is not None and spec.is_categorical:
+            codes = vocabularies.of(spec).codes(new.initial)
+            schema = altering.with_initial(schema, name, packed(codes.view(new.dtype)))
         leaves = schema.leaves_of(name)
         if virtual or new.initial is not None or not state.n_rows:
             put_altered(txn, state, schema)
@@ -102,10 +110,10 @@ def add_column(
 
             def taken(span: Span, at: int) -> list[Array]:
                 values = source.take(span.n)
-                array = cast_values(values, new.dtype, column=name, first_row=at, what=what)
-                return split_column(array, leaves)
+                array = cast_values(values, spec.shown, column=name, first_row=at, what=what)
+                return [*vocabularies.encoded(leaves, split_column(array, leaves))[1]]
 
-            put_leaves(txn, state, schema, leaves, taken)
+            put_leaves(txn, state, schema, schema.stored_of(name), taken)
             source.end()
         else:
 
@@ -114,6 +122,7 @@ def add_column(
                 return [values.compute(leaf, what, at) for leaf in leaves]
 
             put_leaves(txn, state, schema, leaves, computed)
+        vocabularies.put()
         column: Column = table[name]
         if attrs:
             column.attrs.update(attrs)
@@ -128,9 +137,10 @@ def drop_column(table: Table, name: str) -> None:
         column = find_column(state.schema, name, what)
         refuse_dependents(state, column, what)
         schema = altering.without_column(state.schema, name)
-        for leaf in state.schema.leaves_of(name):
+        for leaf in state.schema.stored_of(name):
             if leaf.is_stored:
                 txn.delete_range(*keys.pages(table._id, leaf.id))
+            txn.delete_range(*keys.categories(table._id, leaf.id))
         Attributes(table, column.id + 1).clear()
         rename_in_notes(txn, table._id, name, None)
         put_altered(txn, state, schema)
@@ -169,10 +179,14 @@ def cast_column(table: Table, name: str, dtype: Any, *, unsafe: bool) -> None:
             return
 
         def cast(values: Array, at: int = 0) -> Array:
-            return cast_all(values, wanted, name, what, at, unsafe)
+            return cast_all(values, values_dtype(wanted), name, what, at, unsafe)
 
         default = None if column.default is None else cast(unpacked(column, column.default))
-        initial = None if column.initial is None else cast(unpacked(column, column.initial))
+        # Codes mean nothing in another list: rows that have the initial value are written, too.
+        coded = column.is_categorical or is_categorical(wanted)
+        initial = None
+        if column.initial is not None and not coded:
+            initial = cast(unpacked(column, column.initial))
         schema = altering.with_cast(
             state.schema, name, wanted, default=packed(default), initial=packed(initial)
         )
@@ -181,25 +195,30 @@ def cast_column(table: Table, name: str, dtype: Any, *, unsafe: bool) -> None:
             put_altered(txn, state, schema)
             return
         facts = facts_of(schema)
+        put_new_categories(txn, table._id, schema.columns[schema.index(name)])
+        vocabularies = Vocabularies(txn, table._id, schema, what)
         leaves = schema.leaves_of(name)
         others = followers(facts, [leaf.id for leaf in leaves])
-        before = state.schema.leaves_of(name)
+        before = state.schema.stored_of(name)
         fields = field_at(state.schema, (name,))
 
         def made(span: Span, at: int) -> list[Array] | None:
             group = span.group
-            if not others and is_initial(state, group, before):
+            if not coded and not others and is_initial(state, group, before):
                 return None  # the initial value says it all
             rows = read_spans(state, fields, [span._replace(at=0)], span.n)
             columns = split_column(cast(rows, at), leaves)
             known = {leaf.id: new for leaf, new in zip(leaves, columns, strict=True)}
             values = values_at(state, facts, span, known)
+            columns = [*vocabularies.encoded(leaves, columns)[1]]
             return columns + [values.compute(leaf, what, at) for leaf in others]
 
-        put_leaves(txn, state, schema, [*leaves, *others], made)
+        put_leaves(txn, state, schema, [*schema.stored_of(name), *others], made)
+        vocabularies.put()
         for leaf in before:
             if leaf.is_stored:
                 txn.delete_range(*keys.pages(table._id, leaf.id))
+            txn.delete_range(*keys.categories(table._id, leaf.id))
 
 
 def reorder(table: Table, names: Sequence[str]) -> None:
@@ -232,7 +251,7 @@ def set_default(table: Table, name: str, value: Any) -> None:
             values: Any = [value]
             if column.dtype.subdtype is not None:
                 values = np.broadcast_to(np.asarray(value), (1, *column.dtype.shape))
-            default = packed(cast_values(values, column.dtype, column=name, what=what))
+            default = packed(cast_values(values, column.shown, column=name, what=what))
         schema = altering.with_changed(state.schema, name, default=default, expression=None)
         put_altered(txn, state, schema)
 

@@ -21,7 +21,13 @@ from kist.errors import DTypeError, KistError, SelectionError, ShapeError
 from kist.format.schema import Leaf
 from kist.model.tables.changes.change import Changes, Prepared, in_order
 from kist.model.tables.input.values import as_items, as_values
-from kist.model.tables.query.find import GROUPS_AT_ONCE, Found, check_sources, positions_of
+from kist.model.tables.query.find import (
+    GROUPS_AT_ONCE,
+    Found,
+    by_codes,
+    check_sources,
+    positions_of,
+)
 from kist.model.tables.stored.computed import check_assignable
 from kist.model.tables.stored.fields import Fields, field_at, parse_path
 from kist.model.tables.stored.read import Span, group_spans, read_leaves
@@ -99,7 +105,8 @@ class _Computed:
     ) -> None:
         tree = as_expr(value)
         check_sources(tree, table)
-        self._bound: Bound = parse(tree, state.facts.columns, params, condition=False)
+        bound: Bound = parse(tree, state.facts.columns, params, condition=False)
+        self._bound = by_codes(state, bound)
         self._state, self._fields = state, fields
         self.columns = tuple(state.facts.needs(self._bound.columns))
 

@@ -25,6 +25,7 @@ from kist.format.schema import Schema
 from kist.format.values import pack_record
 from kist.model.tables.changes.pages import Recipes, write_pages
 from kist.model.tables.stored.batch import Batch, Rows, joined
+from kist.model.tables.stored.categories import Vocabularies
 from kist.model.tables.stored.computed import completed
 from kist.model.tables.stored.layout import Group, Layout, known, remember
 from kist.model.tables.stored.records import (
@@ -157,6 +158,7 @@ class _Appending:
         self.next_row = self.before.next_row
         self.n_loose = self.before.n_loose
         self.groups: list[Group] = []
+        self.vocabularies = Vocabularies(txn, state.node, state.schema, f"append to {state.path!r}")
         self._recipes: Recipes | None = None
         self._columns: Columns | None = None
 
@@ -164,8 +166,9 @@ class _Appending:
         """Add structured rows of the dtype in which they are given."""
         for start in range(0, len(rows), self.facts.group_rows):
             part = rows[start : start + self.facts.group_rows]
-            if self.facts.computed_ids:
-                part = completed(self.facts, part)
+            if self.schema.given is not self.schema.kept:
+                at = self.next_row - self.before.next_row
+                part = completed(self.facts, part, self.vocabularies, at)
             if isinstance(part, Batch):
                 self._add_batch(part)
                 continue
@@ -230,6 +233,7 @@ class _Appending:
     def finish(self) -> int:
         """Put the tail, and remember the layout; return the number of rows added."""
         n = self.next_row - self.before.next_row
+        self.vocabularies.put()
         if n:
             tail = Tail(self.next_row, self.before.n_live + n, self.n_loose, new_stamp())
             indexed = put_tail(self.txn, self.node, tail, self.before)

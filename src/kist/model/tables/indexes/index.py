@@ -43,17 +43,20 @@ class Index:
         What it is of.
     runs : tuple of Run
         In order of their rows.
+    names : tuple of str
+        Columns of these leaves, as users name them.
     """
 
     number: int
     record: IndexRecord
     leaves: tuple[Leaf, ...]
     runs: tuple[Run, ...]
+    names: tuple[str, ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns."""
-        return tuple(".".join(leaf.path) for leaf in self.leaves)
+        return self.names
 
     @property
     def is_exact(self) -> bool:
@@ -111,8 +114,15 @@ def read_indexes(state: TableState) -> list[Index]:
     for number, record in records.items():
         leaves = leaves_of(state, record)
         if leaves is not None:
-            found.append(Index(number, record, leaves, tuple(runs.get(number, ()))))
+            names = tuple(_name(state, leaf) for leaf in leaves)
+            found.append(Index(number, record, leaves, tuple(runs.get(number, ())), names))
     return found
+
+
+def _name(state: TableState, leaf: Leaf) -> str:
+    """Return the name of the column whose values a leaf holds, perhaps as codes."""
+    is_code = state.schema.columns[leaf.column].is_categorical
+    return leaf.path[0] if is_code else ".".join(leaf.path)
 
 
 def leaves_of(state: TableState, record: IndexRecord) -> tuple[Leaf, ...] | None:

@@ -69,6 +69,8 @@ def create_index(
     with table._write() as txn:
         state = table._state(txn)
         leaves = _leaves_of(state.schema, columns, what)
+        if unique and any(state.schema.columns[leaf.column].is_categorical for leaf in leaves):
+            raise DTypeError(f"{what}: categories occur again and again; unique= cannot hold")
         name = ",".join(columns) if name is None else name
         if not isinstance(name, str) or not 1 <= len(name.encode()) <= 255:
             raise TypeError(f"{what}: a name is a str of 1 to 255 bytes, not {name!r}")
@@ -134,12 +136,13 @@ def _leaves_of(schema: Schema, columns: tuple[Any, ...], what: str) -> list[Leaf
         if not isinstance(name, str):
             raise DTypeError(f"{what}: name columns as str, not {name!r}")
         fields = field_at(schema, parse_path(schema, name))
-        if fields.is_structured or fields.item_shape or len(fields.leaves) != 1:
+        several = fields.is_structured or fields.item_shape or len(fields.leaves) != 1
+        if several and fields.sort is None:
             raise DTypeError(
                 f"{what}: column {name!r} has several values a row; an index is on single values",
                 column=name,
             )
-        (leaf,) = fields.leaves
+        (leaf,) = fields.stored if fields.sort is None else schema.stored_of(name)
         if leaf.is_virtual:
             raise DTypeError(
                 f"{what}: column {name!r} is virtual; cast or add it as a stored one first",

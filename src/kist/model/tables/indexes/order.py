@@ -37,7 +37,7 @@ def first_of_order(state: TableState, keys: Sequence[Key], k: int) -> tuple[Arra
         there is no index in that order.
     """
     descending = {key.descending for key in keys}
-    columns = [None if key.operand.bound else key.operand.leaves[0] for key in keys]
+    columns = [None if key.operand.bound else key.operand.column for key in keys]
     if len(descending) > 1 or (True in descending and len(keys) > 1):
         return None
     for index in indexes_of(state):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kist.errors import DTypeError, QueryError, ShapeError
+from kist.format.categorical import is_categorical, values_dtype
 from kist.format.nullable import as_pairs
 from kist.model.cast_values import cast_values
 from kist.model.tables.input.dtype import as_dtype
@@ -134,6 +135,11 @@ def new_column(
         dtype = np.dtypes.StringDType()
     wanted = None if dtype is None else as_dtype(dtype, what)
     if virtual or isinstance(data, Expr):
+        if wanted is not None and is_categorical(wanted):
+            raise DTypeError(
+                f"{what}: a computed column has no categories; add it as text, and cast it",
+                column=name,
+            )
         if fill_value is not NOT_GIVEN:
             raise DTypeError(f"{what}: a computed column takes no fill_value", column=name)
         return _computed(table, facts, name, data, wanted, virtual, what)
@@ -164,7 +170,7 @@ def _one(value: Any, dtype: DType, name: str, what: str) -> Any:
     values: Any = [value]
     if dtype.subdtype is not None:
         values = np.broadcast_to(np.asarray(value), (1, *dtype.shape))
-    return cast_values(values, dtype, column=name, what=what)[:1]
+    return cast_values(values, values_dtype(dtype), column=name, what=what)[:1]
 
 
 def _is_constant(data: Any, dtype: DType | None) -> bool:

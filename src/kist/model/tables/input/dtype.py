@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kist.errors import DTypeError
+from kist.format.categorical import is_categorical
 from kist.format.dtypes import is_string_dtype
 from kist.format.schema import Schema
 
@@ -19,7 +20,7 @@ __all__ = ["RowDtype", "as_dtype", "dtype_by_name", "row_dtype", "schema_has"]
 
 DType = np.dtype[Any]
 RowDtype = DType | list[tuple[str, DType]]
-"""Structured; or names and dtypes, when one of them is a `StringDType`."""
+"""Structured; or names and dtypes, when one of them is a `StringDType`, or categorical."""
 
 
 def as_dtype(dtype: Any, what: str) -> DType:
@@ -54,7 +55,7 @@ def row_dtype(dtype: Any, what: str) -> RowDtype:
     if isinstance(dtype, list) and _names_strings(dtype):
         return _of_pairs(dtype, what)
     found = as_dtype(dtype, what)
-    if found.fields and any(is_string_dtype(found[name].base) for name in found.names or ()):
+    if found.fields and any(_is_strings(found[name]) for name in found.names or ()):
         # NumPy 2.4 takes them in a dict of names and formats, and then cannot make arrays.
         return [(name, found[name]) for name in found.names or ()]
     return found
@@ -67,9 +68,9 @@ def _names_strings(fields: Sequence[Any]) -> bool:
 
 
 def _is_strings(spec: Any) -> bool:
-    """Tell whether something that stands for a dtype holds a `StringDType`."""
+    """Tell whether something that stands for a dtype holds a `StringDType`, or is categorical."""
     if isinstance(spec, np.dtype):
-        return is_string_dtype(spec.base)
+        return is_string_dtype(spec.base) or is_categorical(spec.base)
     if isinstance(spec, list):
         return _names_strings(spec)
     if isinstance(spec, tuple) and spec:
@@ -95,7 +96,7 @@ def _of_pairs(pairs: Sequence[Any], what: str) -> RowDtype:
         if spec is np.dtypes.StringDType:
             spec = np.dtypes.StringDType()
         fields.append((name, as_dtype((spec, *shape) if shape else spec, what)))
-    if any(is_string_dtype(dtype) for _, dtype in fields):
+    if any(_is_strings(dtype) for _, dtype in fields):
         return fields
     return as_dtype(fields, what)
 
@@ -110,6 +111,6 @@ def dtype_by_name(row: RowDtype) -> dict[str, DType]:
 def schema_has(schema: Schema, row: RowDtype) -> bool:
     """Tell whether a table has exactly these columns."""
     if isinstance(row, np.dtype):
-        strings = any(is_string_dtype(column.dtype) for column in schema.columns)
+        strings = any(_is_strings(column.dtype) for column in schema.columns)
         return not strings and bool(schema.dtype == row)
     return [(column.name, column.dtype) for column in schema.columns] == row

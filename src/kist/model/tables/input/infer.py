@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from kist.errors import DTypeError, ShapeError
+from kist.format.categorical import dtype_with
 from kist.format.nullable import as_pairs, has_masked, nullable
 from kist.model.cast_items import is_missing
 from kist.model.cast_nullable import is_null
 from kist.model.cast_values import Array, cast_values
 from kist.model.tables.input.dtype import RowDtype
+from kist.model.tables.stored.categories import read_categories
 
 __all__ = ["as_column", "dtype_of"]
 
@@ -38,6 +40,8 @@ def dtype_of(data: Any, what: str) -> tuple[RowDtype, Any]:
                 f"{what}: {data.dtype} values have no fields; give a structured array, a dict of "
                 "columns, or dtype="
             )
+        if hasattr(data, "blocks"):
+            return _of_source(data)
         if data.dtype.hasobject:
             return _of_objects(data, what)
         if isinstance(data, np.ma.MaskedArray) and data.ndim == 1:
@@ -57,12 +61,26 @@ def dtype_of(data: Any, what: str) -> tuple[RowDtype, Any]:
     )
 
 
+def _of_source(data: Any) -> tuple[RowDtype, Any]:
+    """Rows of kist: objects are the strings of a column, and categories come along."""
+    state = data._state()
+    dtypes = {column.name: column for column in state.facts.categorical}
+    strings = data._fields(state.schema).strings
+    if not strings and not dtypes.keys() & set(data.dtype.names):
+        return data.dtype, data
+    fields = []
+    for name in data.dtype.names:
+        dtype = strings.get(name, data.dtype[name])
+        if name in dtypes:
+            known = read_categories(state.view, state.node, dtypes[name])
+            dtype = dtype_with(known.sort, known.values, known.numbers)
+        fields.append((name, dtype))
+    return fields, data
+
+
 def _of_objects(data: Any, what: str) -> tuple[RowDtype, Any]:
     """Rows of which some fields are objects: strings of a table, or of Python."""
     names = data.dtype.names
-    if hasattr(data, "blocks"):  # of kist, where objects are the strings of a column
-        strings = data._fields(data._state().schema).strings
-        return [(name, strings.get(name, data.dtype[name])) for name in names], data
     rows = np.atleast_1d(data)
     if rows.ndim > 1:
         return data.dtype, data  # refused for its shape where it is cast

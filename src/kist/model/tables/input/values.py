@@ -13,6 +13,7 @@ import numpy as np
 
 from kist.codecs.choose import parse_codec
 from kist.errors import CodecError, ColumnNotFoundError, DTypeError, ShapeError
+from kist.format.categorical import values_dtype
 from kist.format.nullable import is_nullable
 from kist.format.plain import pack_value
 from kist.format.schema import Schema
@@ -66,7 +67,9 @@ def schema_for(
     for name, value in (fill_value or {}).items():
         if name not in dtypes:
             raise ColumnNotFoundError(f"{what}: fill_value for {name!r}, which is no column")
-        cast = cast_values([value], dtypes[name], column=name, what=f"{what}: fill_value")
+        cast = cast_values(
+            [value], values_dtype(dtypes[name]), column=name, what=f"{what}: fill_value"
+        )
         defaults[name] = pack_value(cast[0])
     if isinstance(row, np.dtype):
         schema = Schema.from_dtype(row, codec=codec, defaults=defaults)

@@ -30,9 +30,13 @@ from kist.model.tables.query.accumulators import is_missing, sum_dtype
 from kist.model.tables.query.find import Found
 from kist.model.tables.query.operands import Key, Operand
 from kist.model.tables.query.rowset import Ordered, RowSet, read_at, read_spans_of
+from kist.model.tables.stored.categories import Categories, read_categories
+from kist.model.tables.stored.fields import Fields
 from kist.model.tables.stored.read import Span
+from kist.model.tables.stored.state import TableState
 
 __all__ = [
+    "Places",
     "Values",
     "argument",
     "count",
@@ -41,6 +45,7 @@ __all__ = [
     "histogram",
     "mean",
     "total",
+    "values_of",
     "variance",
 ]
 
@@ -104,6 +109,48 @@ class Values:
         if valid is None or valid.all():
             return missing
         return ~valid if missing is None else ~valid | missing
+
+
+@dataclass(frozen=True)
+class Places(Values):
+    """The places of the values of a column among its ordered categories; 0 is that of none.
+
+    Attributes
+    ----------
+    known : Categories
+        The categories.
+    """
+
+    known: Categories | None = None
+
+    def missing(self, values: Array, valid: Array | None = None) -> Array | None:
+        """Return which rows have no value."""
+        found: Array = values == 0
+        return found
+
+    def value_at(self, place: Any) -> Any:
+        """Return the category at a place."""
+        assert self.known is not None
+        return self.known.values[int(place) - 1]
+
+
+def values_of(
+    rows: RowSet, state: TableState, fields: Fields, label: str, skipna: bool, by_place: bool
+) -> Values:
+    """Return the values of one column in some rows.
+
+    Parameters
+    ----------
+    by_place : bool
+        Their order is asked for: of ordered categories that of the list.
+    """
+    leaf = fields.only_leaf(label)
+    if by_place and fields.sort is not None and fields.sort.ordered:
+        assert leaf.codes is not None
+        column = state.schema.columns[leaf.column]
+        known = read_categories(state.view, state.node, column)
+        return Places(rows, state.facts.by_id[leaf.codes], label, known=known)
+    return Values(rows, leaf, label, skipna, fields.validity)
 
 
 def _wide(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
@@ -226,13 +273,16 @@ def extreme(values: Values, *, largest: bool) -> Any:
         raise DTypeError(f"{values.label} has no {what}: it holds {dtype}")
     pick = partial(_extreme_of, largest=largest)
     rows = values.rows.unordered()
-    if isinstance(rows, Ordered) and values.leaf.n_values == 1:
+    by_place = isinstance(values, Places)
+    if isinstance(rows, Ordered) and values.leaf.n_values == 1 and not by_place:
         parts = _with_statistics(values, rows, pick, largest=largest)
     else:
         parts = list(values.map(pick))
     if not parts:
         raise ValueError(f"{values.label}: no row, so no {what}")
     value = pick(np.array(parts, dtype if dtype.kind == "T" else None))
+    if isinstance(values, Places):
+        return values.value_at(value)
     if dtype.kind == "T":
         return value
     return np.asarray(value).astype(dtype.newbyteorder("="))[()]

@@ -23,6 +23,7 @@ from kist.errors import QueryError
 from kist.format.schema import Leaf
 from kist.indexes.statistics import Bounds
 from kist.model.tables.indexes.find import Hits, find_hits
+from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import (
     Span,
@@ -35,6 +36,7 @@ from kist.model.tables.stored.read import (
 )
 from kist.model.tables.stored.state import TableState
 from kist.query import Bound
+from kist.query.categories import Coded
 from kist.query.narrow import holds, may_be_narrow
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Found",
     "RowPlan",
+    "by_codes",
     "check_sources",
     "count_rows",
     "cut",
@@ -107,7 +110,7 @@ class RowPlan(NamedTuple):
 def plan_rows(state: TableState, bounds: Sequence[Bound]) -> RowPlan:
     """Return where the rows of some conditions are, as far as indexes and statistics tell."""
     n_groups = state.layout.n_groups
-    parts = _conjuncts(bounds)
+    parts = _conjuncts([by_codes(state, bound, truth=True) for bound in bounds])
     names = _leaves(state, parts)
     may = np.ones(n_groups, bool)
     hits = find_hits(state, parts)
@@ -126,6 +129,19 @@ def plan_rows(state: TableState, bounds: Sequence[Bound]) -> RowPlan:
     if hits is not None:
         may[list(hits.by_group)] = True
     return RowPlan(parts, names, may, sure, hits)
+
+
+def by_codes(state: TableState, bound: Bound, *, truth: bool = False) -> Bound:
+    """Return an expression that asks the codes of categorical columns, where it can."""
+    mine = [column for column in state.facts.categorical if column.name in bound.columns]
+    if not mine:
+        return bound
+    coded = {}
+    for column in mine:
+        known = read_categories(state.view, state.node, column)
+        codes = state.facts.by_id[column.first_leaf]
+        coded[column.name] = Coded(".".join(codes.path), codes.dtype, known.table())
+    return bound.by_codes(coded, truth=truth)
 
 
 def find_rows(
@@ -245,7 +261,7 @@ def narrow(
     state: TableState, found: Iterator[list[Found]], bounds: Sequence[Bound]
 ) -> Iterator[list[Found]]:
     """Keep those of the rows found where further conditions hold."""
-    parts = _conjuncts(bounds)
+    parts = _conjuncts([by_codes(state, bound, truth=True) for bound in bounds])
     names = _leaves(state, parts)
     for some in found:
         tasks = [partial(_search, state, names, hit.place, parts, hit.ordinals) for hit in some]

@@ -20,9 +20,21 @@ from kist.query.expression import Name
 from kist.query.nodes import Column
 
 if TYPE_CHECKING:
+    from kist.model.tables.stored.state import TableState
     from kist.model.tables.table import Table
 
-__all__ = ["Filled", "IsNull", "Key", "Operand", "all_leaves", "nearest", "operand_of"]
+__all__ = [
+    "Coded",
+    "Filled",
+    "IsNull",
+    "Key",
+    "Operand",
+    "all_leaves",
+    "by_place",
+    "coded",
+    "nearest",
+    "operand_of",
+]
 
 Array = np.ndarray[Any, Any]
 Columns = Mapping[int, Array]
@@ -91,12 +103,60 @@ class Operand:
             return found, None
         return np.ma.getdata(found), ~np.ma.getmaskarray(found)
 
+    def sorted_by(self, state: TableState, values: Array) -> Array:
+        """Return what groups with these keys are sorted by."""
+        return values
+
     @property
     def column(self) -> Leaf | None:
         """The leaf of the values, where it is a column as it is stored, nullable or not."""
         if self.bound is None or (self.valid and isinstance(self.bound.node, Column)):
             return self.leaves[0]
         return None
+
+
+class Coded(Operand):
+    """The codes of a categorical column, null where there is no value."""
+
+    @classmethod
+    def of_column(cls, schema: Schema, leaf: Leaf) -> Coded:
+        """Return it for a column of which one leaf is given."""
+        column = schema.columns[leaf.column]
+        (codes,) = schema.stored_of(column.name)
+        return cls(column.name, codes.dtype, (codes,))
+
+    @property
+    def may_be_null(self) -> bool:
+        return True
+
+    def of(self, columns: Columns, n: int) -> Array:
+        codes, valid = self.parts(columns, n)
+        return pairs(codes, np.True_ if valid is None else valid, nullable(codes.dtype))
+
+    def parts(self, columns: Columns, n: int) -> tuple[Array, Array | None]:
+        codes = columns[self.leaves[0].id]
+        valid = codes != 0
+        return codes, None if valid.all() else valid
+
+    @property
+    def column(self) -> Leaf | None:
+        return None  # its statistics count what is no value
+
+
+def coded(schema: Schema, operand: Operand) -> Coded | None:
+    """Return the codes of a whole categorical column, None for other operands."""
+    leaf = operand.leaves[0] if operand.leaves else None
+    if leaf is None or leaf.codes is None or operand.column is not leaf:
+        return None
+    return Coded.of_column(schema, leaf)
+
+
+def by_place(schema: Schema, operand: Operand) -> Operand:
+    """Return what a column is sorted by: of ordered categories the codes."""
+    found = coded(schema, operand)
+    if found is None:
+        return operand
+    return found if found.name in facts_of(schema).ordered else operand
 
 
 class IsNull(Operand):

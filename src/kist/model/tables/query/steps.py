@@ -16,7 +16,7 @@ import numpy as np
 from kist.errors import SelectionError
 from kist.format.schema import Leaf, Schema
 from kist.model.tables.query.find import check_sources
-from kist.model.tables.query.operands import Key, operand_of
+from kist.model.tables.query.operands import Key, by_place, operand_of
 from kist.model.tables.query.rowset import RowSet
 from kist.model.tables.stored.fields import Fields, field_at, parse_path
 from kist.model.tables.stored.schema import facts_of
@@ -82,7 +82,7 @@ class SortBy(Step):
 
     def bind(self, schema: Schema, table: Table) -> Apply:
         keys = [
-            Key(operand_of(schema, what, table, self.params), descending)
+            Key(by_place(schema, operand_of(schema, what, table, self.params)), descending)
             for what, descending in self.keys
         ]
         return lambda rows: rows.sort(keys)
@@ -155,7 +155,15 @@ class Distinct(Step):
         from kist.model.tables.groupby import first_ranks
 
         every = [field_at(schema, parse_path(schema, name)) for name in self.names]
-        leaves = [leaf for fields in every for leaf in _comparable(fields)]
+        leaves = [
+            leaf
+            for fields in every
+            for leaf in (
+                _comparable(fields)
+                if fields.sort is None
+                else schema.stored_of(fields.stored[0].path[0])  # codes are equal where values are
+            )
+        ]
         what = f"distinct rows of {table._path!r}"
         return lambda rows: rows.pick(first_ranks(rows, leaves, what))
 

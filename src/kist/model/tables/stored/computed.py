@@ -18,10 +18,11 @@ from kist.engine.parallel import run
 from kist.errors import CorruptDataError, DTypeError, QueryError, UnsupportedVersionError
 from kist.format.schema import Leaf
 from kist.model.tables.stored.batch import Rows, empty_batch
+from kist.model.tables.stored.categories import Vocabularies, read_categories
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import Span, read_leaves
 from kist.model.tables.stored.schema import SchemaFacts
-from kist.model.tables.stored.state import TableState
+from kist.model.tables.stored.state import TableState, located
 
 if TYPE_CHECKING:
     from kist.query import Bound
@@ -146,7 +147,7 @@ class Values:
     def of(self, leaf: Leaf) -> Array:
         """Return the values of a leaf."""
         if leaf.id not in self._known:
-            if leaf.is_virtual:
+            if leaf.is_virtual and leaf.codes is None:
                 return self.compute(leaf)
             self._known[leaf.id] = self._read(leaf)
         return self._known[leaf.id]
@@ -185,7 +186,9 @@ def _sources(facts: SchemaFacts, leaves: Iterable[Leaf]) -> list[Leaf]:
         if leaf.id in seen:
             continue
         seen.add(leaf.id)
-        if leaf.is_virtual:
+        if leaf.codes is not None:
+            found[leaf.codes] = facts.by_id[leaf.codes]
+        elif leaf.is_virtual:
             waiting += computed_of(facts, leaf).needs.values()
         else:
             found[leaf.id] = leaf
@@ -200,13 +203,47 @@ def fill_virtual(
     mine = [(leaf, out) for leaf, out in zip(leaves, outs, strict=True) if leaf.is_virtual]
     sources = _sources(facts, [leaf for leaf, _ in mine])
 
+    used = {leaf.codes for leaf in _decoded(facts, [leaf for leaf, _ in mine])}
+    known = {
+        column.first_leaf: read_categories(state.view, state.node, column)
+        for column in facts.categorical
+        if column.first_leaf in used
+    }
+
     def part(span: Span) -> None:
         columns = _read(state, span, sources)
-        values = Values(facts, span.n, columns.__getitem__, columns)
+
+        def read(leaf: Leaf) -> Array:
+            assert leaf.codes is not None
+            out = np.empty(span.n, leaf.dtype)
+            try:
+                known[leaf.codes].decode(leaf, columns[leaf.codes], out)
+            except CorruptDataError as error:
+                raise located(error, state.path, leaf.path[0], span.group.first) from error
+            return out
+
+        values = Values(facts, span.n, read, columns)
         for leaf, out in mine:
             out[span.at : span.at + span.n] = values.of(leaf)
 
     run([partial(part, span) for span in spans])
+
+
+def _decoded(facts: SchemaFacts, leaves: Sequence[Leaf]) -> list[Leaf]:
+    """Return the leaves of values of categories among some virtual ones and their sources."""
+    found = {}
+    waiting = list(leaves)
+    seen = set()
+    while waiting:
+        leaf = waiting.pop()
+        if leaf.id in seen:
+            continue
+        seen.add(leaf.id)
+        if leaf.codes is not None:
+            found[leaf.id] = leaf
+        elif leaf.is_virtual:
+            waiting += computed_of(facts, leaf).needs.values()
+    return list(found.values())
 
 
 def _read(state: TableState, span: Span, leaves: Sequence[Leaf]) -> dict[Any, Array]:
@@ -218,24 +255,33 @@ def _read(state: TableState, span: Span, leaves: Sequence[Leaf]) -> dict[Any, Ar
 # Writing
 
 
-def completed(facts: SchemaFacts, rows: Rows) -> Rows:
+def completed(facts: SchemaFacts, rows: Rows, vocabularies: Vocabularies, first_row: int) -> Rows:
     """Return rows as they are stored, of rows as they are given.
 
     Parameters
     ----------
     rows : structured ndarray or Batch
         Of the dtype of ``facts.schema.given``.
+    vocabularies : Vocabularies
+        Of the categorical columns.
+    first_row : int
+        Number of the first row, for messages.
     """
     schema = facts.schema
     if schema.given is schema.kept:
         return rows
     n = len(rows)
     kept = schema.kept
+    categorical = {column.id: column for column in facts.categorical}
     out: Any = np.zeros(n, kept.dtype)
     if facts.strings:
         out = empty_batch(kept.dtype, facts.strings, n)
     for column in schema.given.columns:
-        out[column.name] = rows[column.name]
+        if column.id in categorical:
+            growing = vocabularies.of(categorical[column.id])
+            out[column.name]["code"] = growing.codes(rows[column.name], first_row)
+        else:
+            out[column.name] = rows[column.name]
 
     def read(leaf: Leaf) -> Array:
         return np.ascontiguousarray(field_view(rows[leaf.path[0]], leaf.path[1:]))

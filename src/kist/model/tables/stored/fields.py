@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from kist.errors import ColumnNotFoundError, DTypeError, SelectionError
+from kist.format.categorical import Sort, sort_of
 from kist.format.nullable import is_nullable
 from kist.format.schema import Leaf, Schema
 from kist.model.positions import Positions
@@ -56,6 +57,8 @@ class Fields:
         How messages call it.
     strings : dict of str to dtype
         Columns of strings among its fields, which stand as objects in `dtype`.
+    sort : Sort or None
+        Of a whole categorical column what its dtype says.
     """
 
     dtype: np.dtype[Any]
@@ -64,6 +67,7 @@ class Fields:
     stored: tuple[Leaf, ...]
     label: str
     strings: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
+    sort: Sort | None = None
 
     @property
     def is_structured(self) -> bool:
@@ -194,7 +198,9 @@ def _field_at(schema: Schema, path: Path) -> Fields:
     if len(stored) == 1 and stored[0].is_string:
         dtype = stored[0].dtype
     leaves = tuple(replace(leaf, path=leaf.path[len(path) :]) for leaf in stored)
-    return Fields(dtype, shape, leaves, stored, f"column {'.'.join(path)!r}")
+    column = schema.columns[schema.index(path[0])]
+    sort = sort_of(column.dtype) if len(path) == 1 and column.is_categorical else None
+    return Fields(dtype, shape, leaves, stored, f"column {'.'.join(path)!r}", sort=sort)
 
 
 def _no_field(dtype: np.dtype[Any], path: Path, depth: int) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from kist._kernels.records import field_view
 from kist.errors import CorruptDataError
+from kist.format.categorical import sort_of
 from kist.format.columns import ColumnSpec, Gone
 from kist.format.leaves import walk_leaves
 from kist.format.nullable import is_nullable
@@ -51,6 +52,20 @@ BLOCK_BYTES: Final = 512 << 10
 Array = np.ndarray[Any, Any]
 
 
+class ColumnDtypes(dict[str, np.dtype[Any]]):
+    """Dtypes of columns by name.
+
+    Attributes
+    ----------
+    ordered : frozenset of str
+        Columns of ordered categories, which are compared by their places.
+    """
+
+    def __init__(self, dtypes: Mapping[str, np.dtype[Any]], ordered: frozenset[str]) -> None:
+        super().__init__(dtypes)
+        self.ordered = ordered
+
+
 class SchemaFacts:
     """What is derived from one schema.
 
@@ -72,6 +87,8 @@ class SchemaFacts:
         Nullable columns, and the names of the fields that say which values are there.
     valid_of : dict of int to Leaf
         The same by the ids of the leaves that hold the values.
+    ordered : frozenset of str
+        Columns of ordered categories.
     row_nbytes : int
         Bytes of a row, packed; of strings a guess.
     strings : dict of str to dtype
@@ -80,6 +97,8 @@ class SchemaFacts:
         Rows of a full row group.
     fields : dict
         `Fields` that were asked for, by what was asked.
+    categorical : tuple of ColumnSpec
+        The columns of categories.
     computed : dict
         Bound expressions of computed columns, by the id of their leaf; `computed_of` fills it.
     computed_ids : frozenset of int
@@ -95,6 +114,7 @@ class SchemaFacts:
         "added",
         "by_id",
         "by_name",
+        "categorical",
         "columns",
         "computed",
         "computed_ids",
@@ -103,6 +123,7 @@ class SchemaFacts:
         "fields",
         "group_rows",
         "nullable",
+        "ordered",
         "row_nbytes",
         "rows",
         "schema",
@@ -115,19 +136,20 @@ class SchemaFacts:
         self.rows = PackedRows(schema.packed)
         gone = [(leaf, entry) for entry in schema.gone for leaf in _gone_leaves(entry)]
         self.by_id: dict[int, Leaf] = {leaf.id: leaf for leaf, _ in gone}
-        self.by_id |= {leaf.id: leaf for leaf in schema.leaves}
+        self.by_id |= {leaf.id: leaf for leaf in (*schema.leaves, *schema.stored)}
         # Life of each leaf that pieces may hold; nothing where all have lived for ever.
         self._since = {leaf.id: schema.columns[leaf.column].since for leaf in schema.packed}
         self._rows_at: dict[int, PackedRows] = {}
         self._initial: dict[int, Array] = {}
         self.by_name: dict[str, Leaf] = {".".join(leaf.path): leaf for leaf in schema.leaves}
-        self.dtypes = _columns(schema)
+        self.categorical = tuple(column for column in schema.columns if column.is_categorical)
+        self.dtypes: dict[str, np.dtype[Any]] = _columns(schema)
         self.columns = self.dtypes
         self.valid_of: dict[int, Leaf] = {}
         self.nullable = {
             column.name: f"{column.name}.valid"
             for column in schema.columns
-            if is_nullable(column.dtype)
+            if is_nullable(column.shown)
         }
         if self.nullable:
             inner = {name: f"{name}.value" for name in self.nullable}
@@ -136,6 +158,16 @@ class SchemaFacts:
             self.valid_of = {
                 self.by_name[name].id: self.by_name[valid] for name, valid in self.nullable.items()
             }
+        self.ordered = frozenset(
+            column.name
+            for column in self.categorical
+            if (sort := sort_of(column.dtype)) is not None and sort.ordered
+        )
+        self.columns = ColumnDtypes(self.columns, self.ordered)
+        self.dtypes = ColumnDtypes(self.dtypes, self.ordered)
+        for column in self.categorical:
+            codes = self.by_id[column.first_leaf]
+            self.by_name[".".join(codes.path)] = codes
         self.defaults: dict[str, Any] = {
             column.name: unpack_value(column.default)
             for column in schema.columns
@@ -145,7 +177,9 @@ class SchemaFacts:
         self.computed: dict[int, Any] = {}
         specs = {leaf.id: schema.columns[leaf.column] for leaf in schema.leaves}
         self.computed_ids = frozenset(i for i, c in specs.items() if c.expression is not None)
-        self.added = frozenset(i for i, c in specs.items() if c.initial is not None)
+        self.added = frozenset(
+            leaf.id for leaf in schema.stored if schema.columns[leaf.column].initial is not None
+        )
         self.strings = {leaf.path[0]: leaf.dtype for leaf in schema.stored if leaf.is_string}
         self.row_nbytes = sum(leaf.memory for leaf in schema.stored)
         self.group_rows = max(1, min(GROUP_ROWS, GROUP_BYTES // max(1, self.row_nbytes)))
@@ -206,12 +240,13 @@ class SchemaFacts:
             None when a group of that version must have the page.
         """
         column = self.schema.columns[leaf.column]
-        if column.initial is None or version >= column.since:
+        if column.initial is None or version >= column.since or leaf.codes is not None:
             return None
         found = self._initial.get(leaf.id)
         if found is None:
             every = _initial_of(column, unpack_value(column.initial))
-            for part, values in zip(self.schema.leaves_of(column.name), every, strict=True):
+            mine = [part for part in self.schema.stored if part.column == leaf.column]
+            for part, values in zip(mine, every, strict=True):
                 self._initial[part.id] = values
             found = self._initial[leaf.id]
         return found
@@ -261,7 +296,7 @@ def _initial_of(column: ColumnSpec, value: Any) -> Iterator[Array]:
 def _columns(schema: Schema) -> dict[str, np.dtype[Any]]:
     columns: dict[str, np.dtype[Any]] = {}
     for column in schema.columns:
-        columns[column.name] = column.dtype  # also nested ones: messages say what they are
+        columns[column.name] = column.shown  # also nested ones: messages say what they are
     for leaf in schema.leaves:
         dtype = np.dtype((leaf.dtype, leaf.shape)) if leaf.shape else leaf.dtype
         columns[".".join(leaf.path)] = dtype

@@ -1,0 +1,437 @@
+"""The categories of a column: read from their records, codes to values and back, new ones put.
+
+The list of a column stands in ``Y`` records, each a run of categories behind those of the one
+before. New categories go into a record of their own, which takes in the shorter runs before it:
+so a column that grows one by one writes each category a few times, and never all of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from kist.engine import Frame
+from kist.errors import CorruptDataError, DTypeError
+from kist.format import keys
+from kist.format.categorical import (
+    MAX_CATEGORIES,
+    Sort,
+    as_categories,
+    first_categories,
+    sort_of,
+)
+from kist.format.columns import ColumnSpec
+from kist.format.layout import FRAME_BLOB, MAX_INLINE
+from kist.format.nullable import pairs, parts
+from kist.format.plain import pack_value, unpack_value
+from kist.format.schema import Leaf, Schema
+from kist.format.values import pack_record, unpack_record
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction, View
+
+__all__ = [
+    "Categories",
+    "Growing",
+    "Vocabularies",
+    "put_categories",
+    "put_new_categories",
+    "read_categories",
+]
+
+Array = np.ndarray[Any, Any]
+
+_KEPT: Final = 64
+"""Lists that stay decoded for one file."""
+
+_known: WeakKeyDictionary[object, dict[object, Categories]] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+class Categories:
+    """What the codes of a column stand for; does not change.
+
+    Attributes
+    ----------
+    sort : Sort
+        What the dtype of the column says.
+    values : ndarray, shape (n,)
+        Code k is the value at k - 1.
+    numbers : dict of str to int, or None
+        Of an enumeration that was made with numbers.
+    """
+
+    __slots__ = ("_index", "_tables", "numbers", "sort", "values")
+
+    def __init__(self, sort: Sort, values: Array, numbers: dict[str, int] | None = None) -> None:
+        self.sort = sort
+        self.values = values
+        self.numbers = numbers
+        self._tables: dict[bool, Array] = {}
+        self._index: dict[Any, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def index(self) -> Mapping[Any, int]:
+        """Codes by what `_hashable` makes of the values."""
+        if self._index is None:
+            found = {key: code for code, key in enumerate(_hashable(self.values), 1)}
+            if self.sort.base.kind == "T":
+                found[None] = 0
+            self._index = found
+        return self._index
+
+    def table(self, *, valid: bool = False) -> Array:
+        """Return values by code; with `valid` whether a code is one of a value."""
+        found = self._tables.get(valid)
+        if found is None:
+            if valid:
+                found = np.ones(len(self) + 1, bool)
+                found[0] = False
+            elif self.sort.base.kind == "T":
+                found = np.empty(len(self) + 1, self.sort.values)
+                found[0] = None
+                found[1:] = self.values
+            else:
+                found = np.zeros(len(self) + 1, self.sort.base)
+                found[1:] = self.values
+            found.flags.writeable = False
+            self._tables[valid] = found
+        return found
+
+    def decode(self, leaf: Leaf, codes: Array, out: Array) -> None:
+        """Write the values that codes stand for into an array.
+
+        Raises
+        ------
+        CorruptDataError
+            A code stands for nothing.
+        """
+        self.check(codes)
+        table = self.table(valid=_is_valid(leaf))
+        if out.dtype.kind == "T":
+            out[...] = table[codes]
+        else:
+            np.take(table, codes, out=out, mode="clip")
+
+    def decoded(self, codes: Array) -> Array:
+        """Return the values that codes stand for, of the dtype in which users see the column."""
+        values: Array = self.table()[codes]
+        if self.sort.base.kind == "T":
+            return values
+        return pairs(values, self.table(valid=True)[codes], self.sort.values)
+
+    def check(self, codes: Array) -> None:
+        """Raise `CorruptDataError` when a code is larger than the list is long."""
+        if len(codes) and int(codes.max()) > len(self):
+            raise CorruptDataError(f"code {int(codes.max())}, and there are {len(self)} categories")
+
+
+def _is_valid(leaf: Leaf) -> bool:
+    """Tell which of the leaves of values it is: the second one says which are there."""
+    assert leaf.codes is not None
+    return bool(leaf.id & 1)
+
+
+def _hashable(values: Array) -> list[Any]:
+    """Return values as Python compares them: floats and times by their bits."""
+    kind = values.dtype.kind
+    if kind == "f":
+        values = (values + values.dtype.type(0)).view(f"u{values.dtype.itemsize}")
+    elif kind in "mM":
+        values = values.view("i8") if values.dtype.isnative else values.astype("i8")
+    return values.tolist()  # type: ignore[no-any-return]
+
+
+def read_categories(view: View, node: int, column: ColumnSpec) -> Categories:
+    """Return the categories of a column as a view shows them.
+
+    Raises
+    ------
+    CorruptDataError
+        The records are damaged, or do not fit each other.
+    """
+    sort = sort_of(column.dtype)
+    assert sort is not None
+    entries = tuple(view.scan(*keys.categories(node, column.first_leaf)))
+    with _lock:
+        mine = _known.setdefault(view.reader, {})
+        found = mine.get((sort, entries))  # a value has the sum of what it points to
+    if found is None:
+        found = _read(view, sort, entries, column.name)
+        with _lock:
+            if len(mine) >= _KEPT:
+                mine.clear()
+            mine[sort, entries] = found
+    return found
+
+
+def _read(view: View, sort: Sort, entries: Sequence[tuple[bytes, bytes]], name: str) -> Categories:
+    runs: list[Array] = []
+    numbers: dict[str, int] | None = None
+    n = 0
+    for key, value in entries:
+        where = f"categories of column {name!r}"
+        if keys.row_of(key) != n + 1:
+            raise CorruptDataError(f"{where}: a run begins at {keys.row_of(key)}, not at {n + 1}")
+        found = _unpacked(view, value)
+        if isinstance(found, dict):
+            numbers = found
+            found = list(found)
+        if not isinstance(found, list | np.ndarray):
+            raise CorruptDataError(f"{where}: a run is no list but {type(found).__name__}")
+        try:
+            run = as_categories(found, sort.base, where)
+        except (DTypeError, TypeError) as error:
+            raise CorruptDataError(str(error)) from error
+        runs.append(run)
+        n += len(run)
+    values = np.concatenate(runs) if len(runs) > 1 else runs[0] if runs else np.empty(0, sort.base)
+    if len(set(_hashable(values))) < len(values):
+        raise CorruptDataError(f"categories of column {name!r}: one occurs twice")
+    if numbers is not None and not all(type(number) is int for number in numbers.values()):
+        raise CorruptDataError(f"categories of column {name!r}: numbers that are no integers")
+    values.flags.writeable = False
+    return Categories(sort, values, numbers)
+
+
+def _unpacked(view: View, value: bytes) -> Any:
+    pointers, payload = unpack_record(value)
+    return unpack_value(bytes(view.read(pointers[0])) if pointers else payload)
+
+
+def put_new_categories(txn: Transaction, node: int, column: ColumnSpec) -> None:
+    """Put the categories that the dtype of a new column brings; nothing for other columns."""
+    sort = sort_of(column.dtype) if column.is_categorical else None
+    if sort is None:
+        return
+    listed, numbers = first_categories(column.dtype)
+    if listed is None and sort.fixed:
+        raise DTypeError(
+            f"column {column.name!r}: the names of the enumeration are not known; give the dtype "
+            "that kist.enum returned",
+            column=column.name,
+        )
+    if listed is not None:
+        put_categories(txn, node, column.first_leaf, Categories(sort, listed, numbers))
+
+
+def put_categories(txn: Transaction, node: int, leaf: int, categories: Categories) -> None:
+    """Put all categories of a column as one run, in place of those that are there."""
+    txn.delete_range(*keys.categories(node, leaf))
+    if len(categories):
+        _put_run(txn, node, leaf, 1, categories.values, categories.numbers)
+
+
+def _put_run(
+    txn: Transaction,
+    node: int,
+    leaf: int,
+    first: int,
+    values: Array,
+    numbers: dict[str, int] | None = None,
+) -> None:
+    content: Any = values.tolist() if values.dtype.kind == "T" else values
+    payload = pack_value(content if numbers is None else numbers)
+    pointers: tuple[Any, ...] = ()
+    if len(payload) > MAX_INLINE:
+        pointers = tuple(txn.write([Frame(FRAME_BLOB, node, 0, 0, payload)]))
+        payload = b""
+    txn.put(keys.category_run(node, leaf, first), pack_record(payload, pointers))
+
+
+def _put_more(txn: Transaction, node: int, leaf: int, n_before: int, values: Array) -> None:
+    """Put the categories behind the first `n_before` ones, of all that there are now."""
+    first = n_before + 1
+    for key, _ in txn.scan(*keys.categories(node, leaf), reverse=True):
+        start = keys.row_of(key)
+        if first - start > len(values) + 1 - first:
+            break
+        txn.delete(key)
+        first = start
+    _put_run(txn, node, leaf, first, values[first - 1 :])
+
+
+class Growing:
+    """The categories of a column while rows are written; several threads may ask.
+
+    Parameters
+    ----------
+    before : Categories
+        Those that are there.
+    column : ColumnSpec
+        Whose they are.
+    what : str
+        The operation, for messages.
+    """
+
+    def __init__(self, before: Categories, column: ColumnSpec, what: str) -> None:
+        self.before = before
+        self._column = column
+        self._what = what
+        self._index: Mapping[Any, int] = before.index
+        self._new: list[Array] = []
+        self._n = len(before)
+        self._lock = threading.Lock()
+
+    def codes(self, values: Array, first_row: int | None = None) -> Array:
+        """Return the codes of values; those that are new are taken up.
+
+        Parameters
+        ----------
+        values : ndarray, shape (n,)
+            Of the dtype of the values of the column.
+        first_row : int, optional
+            Number of the first, for messages.
+
+        Raises
+        ------
+        DTypeError
+            A value is no category, and the list does not grow by itself.
+        """
+        found = parts(values)
+        if found is None:
+            return self._of(values, first_row)
+        some, valid = found
+        if valid.all():
+            return self._of(np.ascontiguousarray(some), first_row)
+        codes = np.zeros(len(values), self._column.dtype["code"])
+        codes[valid] = self._of(np.ascontiguousarray(some[valid]), None)
+        return codes
+
+    def _of(self, values: Array, first_row: int | None) -> Array:
+        items = _hashable(values)
+        dtype = self._column.dtype["code"]
+        get = self._index.get
+        try:
+            # None where one is new, which no dtype of codes takes.
+            return np.fromiter(map(get, items), dtype, len(items))
+        except TypeError:
+            pass
+        with self._lock:
+            new = [at for at, item in enumerate(items) if item not in self._index]
+            distinct = dict.fromkeys(items[at] for at in new)
+            if new:
+                self._take(values, new, distinct, items, first_row)
+            return np.fromiter(map(self._index.__getitem__, items), dtype, len(items))
+
+    def _take(
+        self,
+        values: Array,
+        new: list[int],
+        distinct: Iterable[Any],
+        items: list[Any],
+        first_row: int | None,
+    ) -> None:
+        sort = self.before.sort
+        if not sort.grows:
+            raise self._refused(values[new[0] : new[0] + 1].tolist()[0], first_row, new[0])
+        if bool((values != values).any()) if values.dtype.kind in "fmM" else False:
+            raise DTypeError(
+                f"{self._what}: column {self._column.name!r}: NaN and NaT are no categories; give "
+                "None for a missing value",
+                column=self._column.name,
+            )
+        first = {items[at]: at for at in reversed(new)}
+        added = values[[first[item] for item in distinct]].astype(sort.base)
+        if self._n + len(added) > MAX_CATEGORIES:
+            raise DTypeError(f"{self._what}: more than {MAX_CATEGORIES:,} categories")
+        # A new dict: others may be looking into the old one.
+        self._index = {**self._index, **{k: self._n + i for i, k in enumerate(distinct, 1)}}
+        self._n += len(added)
+        self._new.append(added)
+
+    def _refused(self, value: Any, first_row: int | None, at: int) -> DTypeError:
+        known = self.before.values.tolist()
+        listed = ", ".join(map(repr, known[:8])) + (f", ... ({len(known)})" if known[8:] else "")
+        row = None if first_row is None else first_row + at
+        place = "" if row is None else f"row {row}, "
+        sort = self.before.sort
+        hint = "an enumeration never grows" if sort.fixed else "add_categories() adds to the list"
+        return DTypeError(
+            f"{self._what}: {place}column {self._column.name!r} ({sort}): {value!r} is no "
+            f"category; they are {listed or 'none'}; {hint}; nothing was changed",
+            row=row,
+            column=self._column.name,
+        )
+
+    def put(self, txn: Transaction, node: int) -> None:
+        """Put what has come."""
+        if not self._new:
+            return
+        values = np.concatenate([self.before.values, *self._new])
+        _put_more(txn, node, self._column.first_leaf, len(self.before), values)
+        self.before = Categories(self.before.sort, values)
+        self._new = []
+
+
+class Vocabularies:
+    """The categorical columns of a table while rows are written, each read when first needed."""
+
+    def __init__(self, txn: Transaction, node: int, schema: Schema, what: str) -> None:
+        self._txn, self._node, self._schema, self._what = txn, node, schema, what
+        # Read here: later several threads ask.
+        self._by_leaf = {
+            column.first_leaf: Growing(read_categories(txn, node, column), column, what)
+            for column in schema.columns
+            if column.is_categorical
+        }
+
+    def of(self, column: ColumnSpec) -> Growing:
+        """Return the categories of a column."""
+        return self._by_leaf[column.first_leaf]
+
+    def encoded(
+        self, leaves: Sequence[Leaf], values: Sequence[Array]
+    ) -> tuple[Sequence[Leaf], Sequence[Array]]:
+        """Return leaves and their values, with codes in place of values of categories.
+
+        Parameters
+        ----------
+        leaves, values : sequence
+            Ascending by id, as they come back.
+        """
+        if not self._by_leaf or all(leaf.codes is None for leaf in leaves):
+            return leaves, values
+        stored = {leaf.id: leaf for leaf in self._schema.stored}
+        found: dict[int, tuple[Leaf, Array]] = {}
+        for at, (leaf, new) in enumerate(zip(leaves, values, strict=True)):
+            if leaf.codes is None:
+                found[leaf.id] = leaf, new
+                continue
+            growing = self._by_leaf[leaf.codes]
+            flat = np.ascontiguousarray(new).reshape(-1)
+            if _is_valid(leaf):
+                continue  # taken with the values, which stand before
+            if growing.before.sort.base.kind == "T":
+                codes = growing.codes(flat)
+            else:
+                both = leaves[at + 1 : at + 2]
+                if not both or both[0].codes != leaf.codes:
+                    raise self._part(leaf)
+                pairs = np.zeros(len(flat), growing.before.sort.values)
+                pairs["value"], pairs["valid"] = flat, values[at + 1].reshape(-1)
+                codes = growing.codes(pairs)
+            found[leaf.codes] = stored[leaf.codes], codes
+        if any(leaf.codes is not None and leaf.codes not in found for leaf in leaves):
+            raise self._part(next(leaf for leaf in leaves if leaf.codes is not None))
+        order = sorted(found)
+        return [found[number][0] for number in order], [found[number][1] for number in order]
+
+    def _part(self, leaf: Leaf) -> DTypeError:
+        return DTypeError(
+            f"{self._what}: {'.'.join(leaf.path)} is part of a category; assign to column "
+            f"{leaf.path[0]!r} as a whole",
+            column=leaf.path[0],
+        )
+
+    def put(self) -> None:
+        """Put all categories that have come."""
+        for growing in self._by_leaf.values():
+            growing.put(self._txn, self._node)
