@@ -235,7 +235,7 @@ def from_dask(
     with new_parts(out, overwrite) as folder:
         write = dask.delayed(write_part, pure=False)
         files = dask.compute(*[write(part, folder, path) for part in parts], **compute)
-        merged_parts(list(files), out, path, overwrite)
+        merged_parts(list(files), out, overwrite)
 
 
 def _parts(collection: Any) -> list[Any]:

@@ -106,7 +106,7 @@ def write_parts(
                 f"{os.fspath(out)!r}: workers died {_TURNS} times, with {len(todo)} of {n_parts} "
                 "parts left; do they have the memory that they need?"
             )
-        merged_parts([files[number] for number in range(n_parts)], out, path, overwrite)
+        merged_parts([files[number] for number in range(n_parts)], out, overwrite)
 
 
 def _computed(
@@ -176,7 +176,7 @@ def new_parts(out: str | os.PathLike[str], overwrite: bool) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def merged_parts(files: list[str], out: str | os.PathLike[str], path: str, overwrite: bool) -> None:
+def merged_parts(files: list[str], out: str | os.PathLike[str], overwrite: bool) -> None:
     """Make one store of the files of all parts."""
     missing = [file for file in files if not os.path.exists(file)]
     if missing:
@@ -184,4 +184,4 @@ def merged_parts(files: list[str], out: str | os.PathLike[str], path: str, overw
             f"{len(missing)} of {len(files)} parts are not there, the first is {missing[0]!r}: do "
             "workers write to the same file system?"
         )
-    kist.merge(files, out, path, overwrite=overwrite)
+    kist.merge(files, out, overwrite=overwrite)
