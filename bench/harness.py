@@ -34,6 +34,7 @@ WORKLOADS = {
     "strings": "bench.objects.strings",
     "others": "bench.objects.others",
     "grown": "bench.objects.grown",
+    "bridges": "bench.bridges",
 }
 """Name of a workload -> its module."""
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final
 from kist.bridges.base import Bridge, Job
 from kist.bridges.columns import LOSSES as ARROW_LOSSES
 from kist.bridges.columns import outgoing, read_table
+from kist.bridges.csv_pieces import batches_of
 from kist.bridges.report import Loss
 from kist.errors import ConversionError
 from kist.extras import need
@@ -31,6 +32,7 @@ LOSSES: Final = {
 _BLOCK: Final = 8 << 20
 """Bytes of text that are parsed at once; the first so many decide the types of columns."""
 _LINES: Final = 16_384
+_ASCII: Final = ("utf8", "ascii", "usascii")
 _WIDER: Final = {"int64": "double"}
 _COLUMN: Final = re.compile(r"In CSV column #(\d+): CSV conversion error to ([\w\[\]]+)")
 
@@ -55,26 +57,31 @@ class Csv(Bridge):
             **{name: pa.type_for_alias(found) for name, found in wider.items()},
             **{name: pa.large_string() for name, dtype in dtypes.items() if _is_text(dtype)},
         }
-        read_options = csv.ReadOptions(
-            block_size=job.option("block_size", _BLOCK), column_names=names, encoding=encoding,
-            autogenerate_column_names=names is None and not header,
-        )  # fmt: skip
+        size = job.option("block_size", _BLOCK)
+        parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
         seen: list[str] = []
 
         with job.reading(source), _readable(source) as file:
 
             def opened() -> tuple[Any, Iterable[Any]]:
                 stream = pa.input_stream(file, compression=_compression(source))
-                reader = csv.open_csv(
-                    stream,
-                    read_options,
-                    csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                    csv.ConvertOptions(
-                        column_types=types, null_values=missing, strings_can_be_null=True,
-                    ),
-                )  # fmt: skip
-                seen[:] = reader.schema.names
-                return reader.schema, _checked(reader, reader.schema)
+                convert = csv.ConvertOptions(
+                    column_types=types, null_values=missing, strings_can_be_null=True
+                )
+                generate = names is None and not header
+                if encoding.lower().replace("-", "") in _ASCII:
+                    schema, batches = batches_of(
+                        pa, csv, stream, size, names, generate, parse, convert
+                    )
+                else:
+                    options = csv.ReadOptions(
+                        block_size=size, column_names=names, encoding=encoding,
+                        autogenerate_column_names=generate,
+                    )  # fmt: skip
+                    batches = csv.open_csv(stream, options, parse, convert)
+                    schema = batches.schema
+                seen[:] = schema.names
+                return schema, _checked(batches, schema)
 
             def widen(error: Exception) -> bool:
                 found = _COLUMN.search(str(error))

@@ -365,18 +365,20 @@ def _page(
 
 
 def _write(target: Writable, record: PackedRecord, parts: list[Any]) -> int:
-    data = b"".join([packed.pack_record(record), *parts])
-    target.write(data)
-    return len(data)
+    written = 0
+    for part in (packed.pack_record(record), *parts):
+        target.write(part)
+        written += memoryview(part).nbytes
+    return written
 
 
 def _read(source: Readable, n: int, before: bytes = b"") -> bytes:
     """Read `n` bytes, fewer only at the end: a pipe gives what it has."""
-    parts = [before]
+    parts = [before] if before else []
     while n > 0 and (part := source.read(n)):
         parts.append(part)
         n -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)  # one part is not copied
 
 
 def _npy_head(first: bytes) -> tuple[int, np.dtype[Any]]:

@@ -15,6 +15,7 @@ __all__ = ["read_attributes"]
 
 # What dimension scales consist of; `dimensions` tells it in one fact.
 _OF_SCALES: Final = {"DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"}
+_MARKS: Final = _OF_SCALES | {"CLASS"}
 
 
 def read_attributes(
@@ -33,7 +34,8 @@ def read_attributes(
     values: dict[str, Any] = {}
     facts: dict[str, Any] = {}
     enums: dict[str, Any] = {}
-    for name in node.attrs:
+    names = list(node.attrs)
+    for name in names:
         where = f"{place}@{name}"
         if name in _OF_SCALES:
             continue
@@ -52,7 +54,7 @@ def read_attributes(
         values[name] = _value(job, h5py, found, dtype, where, texts, pytables)
     if enums:
         facts["attribute_enum"] = enums
-    if isinstance(node, h5py.Dataset):
+    if isinstance(node, h5py.Dataset) and not _MARKS.isdisjoint(names):
         facts |= _dimensions(node, values)
     return values, facts
 

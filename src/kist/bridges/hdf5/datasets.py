@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["read_dataset", "restore"]
 
 Array = np.ndarray[Any, Any]
+
+_TINY: Final = 64 << 10
 
 
 def read_dataset(source: Source, dataset: Any, path: str) -> None:
@@ -185,7 +187,8 @@ def _restore_nulls(plan: Plan, columns: dict[str, str]) -> None:
 
 def _note_storage(source: Source, dataset: Any, place: str) -> None:
     """Note where values do not stand in the file, and raise for a filter that is missing."""
-    if dataset.is_virtual:
+    plist = dataset.id.get_create_plist()  # once: a file may hold 100,000 tiny datasets
+    if plist.get_layout() == source.h5py.h5d.VIRTUAL:
         source.job.note("hdf5.virtual", place)
         folder = os.path.dirname(os.path.abspath(source.path))
         for part in dataset.virtual_sources():
@@ -194,9 +197,8 @@ def _note_storage(source: Source, dataset: Any, place: str) -> None:
                 raise ConversionError(
                     f"{place}: a virtual dataset of {part.file_name}, which is not there"
                 )
-    if dataset.external:
+    if plist.get_external_count():
         source.job.note("hdf5.external_storage", place)
-    plist = dataset.id.get_create_plist()
     for at in range(plist.get_nfilters()):
         code, _, _, name = plist.get_filter(at)
         if not source.h5py.h5z.filter_avail(code):
@@ -291,6 +293,8 @@ def _fill(dataset: Any, dtype: Any) -> Any:
 
 def _is_untouched(source: Source, dataset: Any) -> bool:
     """Tell whether nothing was ever written, so that all shows the fill value."""
+    if dataset.nbytes <= _TINY:
+        return False  # it is read as quickly
     layout = dataset.id.get_create_plist().get_layout()
     if layout not in (source.h5py.h5d.CHUNKED, source.h5py.h5d.CONTIGUOUS) or dataset.external:
         return False

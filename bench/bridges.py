@@ -1,0 +1,262 @@
+"""Files of other formats into a store, beside what reads or repacks them.
+
+Every engine has its own way for a step, or none: "HDF5 in" is `kist.convert` for kist, `ptrepack`
+and h5py for those who repack with the same codec (Blosc's LZ4 with shuffle); "Parquet in" and
+"CSV in" are into a store for kist, into memory for pyarrow and pandas; "columns in memory" is what
+kist takes to store the values of the Parquet file once they are NumPy arrays: the limit of writing.
+"NPY pack" is `kist pack` beside Blosc2 over the raw buffer, both into a file. Peaks of memory stand
+in the report; the sources are larger than the 300 MB that a conversion may take from scale 1 on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bench.engines.base import Engine, NotOffered, load, sync_file
+from bench.engines.kist_store import kist_missing, warm_kist
+from bench.steps import Steps
+from bench.worker import Job
+
+TITLE = "Bridges: other formats into a store"
+N_ROWS, N_LINES, N_VALUES, N_TINY = 8_000_000, 2_000_000, 40_000_000, 10_000
+STEPS = (
+    "HDF5 in",
+    "Parquet in",
+    "columns in memory",
+    "CSV in",
+    "NPY in",
+    "NPY pack",
+    "tiny HDF5 in",
+)
+
+
+def _values(n: int) -> Any:
+    """Measurements: a walk of three decimals."""
+    return np.random.default_rng(1).normal(0, 0.01, n).cumsum().round(3)
+
+
+def _columns(n: int) -> dict[str, Any]:
+    rng = np.random.default_rng(2)
+    return {
+        "id": np.arange(n),
+        "time": np.datetime64("2024-01-01", "us") + rng.integers(0, 10**6, n).cumsum(),
+        "price": _values(n),
+        "size": rng.integers(1, 1000, n, "i4"),
+        "flag": rng.random(n) < 0.1,
+    }
+
+
+def prepare(folder: Path, job: Job) -> None:
+    """Make the sources."""
+    pa, h5py = load("pyarrow"), load("h5py")
+    values = _values(max(10_000, int(N_VALUES * job.scale)))
+    np.save(folder / "a.npy", values)
+    with h5py.File(folder / "a.h5", "w") as file:
+        file.create_dataset("g/a", data=values, chunks=(1 << 16,), compression="gzip",
+                            compression_opts=1, shuffle=True)  # fmt: skip
+    with h5py.File(folder / "tiny.h5", "w") as file:
+        for k in range(max(100, int(N_TINY * job.scale))):
+            file[f"g{k // 1000}/d{k}"] = np.arange(5)
+    table = pa.table(_columns(max(10_000, int(N_ROWS * job.scale))))
+    load("pyarrow.parquet").write_table(table, folder / "t.parquet", compression="zstd")
+    lines = table.slice(0, max(10_000, int(N_LINES * job.scale)))
+    load("pyarrow.csv").write_csv(lines, folder / "t.csv")
+
+
+class BridgeEngine(Engine):
+    """What an engine does with the sources: a method for each step that it offers."""
+
+    shared: Path
+
+    def step(self, name: str) -> Callable[[], Any]:
+        """Return what to time."""
+        found: Callable[[], Any] | None = getattr(self, name.lower().replace(" ", "_"), None)
+        if found is None:
+            raise NotOffered
+        return found
+
+    def is_right(self, name: str) -> bool:
+        """Whether what a step made holds what its source does."""
+        return True
+
+
+class Kist(BridgeEngine):
+    """`kist.convert`, durable on return."""
+
+    name = "kist"
+    modules = ("kist", "h5py", "pyarrow")
+    codec: ClassVar[str] = "lz4+shuffle"
+    columns: dict[str, Any]
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return kist_missing() or super().missing()
+
+    @classmethod
+    def warm(cls) -> None:
+        super().warm()
+        warm_kist()
+
+    def load_columns(self) -> None:
+        """Take the columns of the Parquet file into memory."""
+        kist, path = load("kist"), self.folder / "c.kist"
+        kist.convert(self.shared / "t.parquet", f"{path}:t")
+        with kist.open(path) as store:
+            self.columns = {name: store["t"][name][:] for name in store["t"].columns}
+        path.unlink()
+
+    def _convert(self, source: str, codec: str = "auto") -> None:
+        target = self.folder / "a.kist"
+        target.unlink(missing_ok=True)
+        load("kist").convert(self.shared / source, target, codec=codec)
+
+    def is_right(self, name: str) -> bool:
+        if name in ("columns in memory", "NPY pack"):
+            return True
+        with load("kist").open(self.folder / "a.kist") as store:
+            if name in ("HDF5 in", "NPY in"):
+                found = store["g/a" if name == "HDF5 in" else "a"]
+                wanted = np.load(self.shared / "a.npy", mmap_mode="r")
+                return bool(found.dtype == wanted.dtype and np.array_equal(found[:], wanted))
+            if name == "tiny HDF5 in":
+                return bool(store["g0/d7"][:].tolist() == list(range(5)))
+            price = self.columns["price"][: len(store["t"])]
+            return bool(np.array_equal(store["t"]["price"][:], price))
+
+    def hdf5_in(self) -> None:
+        self._convert("a.h5", self.codec)
+
+    def tiny_hdf5_in(self) -> None:
+        self._convert("tiny.h5")
+
+    def parquet_in(self) -> None:
+        self._convert("t.parquet")
+
+    def csv_in(self) -> None:
+        self._convert("t.csv")
+
+    def npy_in(self) -> None:
+        self._convert("a.npy")
+
+    def columns_in_memory(self) -> None:
+        with load("kist").open(self.folder / "b.kist", "w", overwrite=True) as store:
+            store.create_table("t", self.columns)
+
+    def npy_pack(self) -> None:
+        packing = load("kist.model.packing")
+        with (self.shared / "a.npy").open("rb") as source, (self.folder / "a").open("wb") as target:
+            packing.pack_stream(source, target, "fast", None, None)
+
+
+class PtRepack(BridgeEngine):
+    """PyTables' command, with the codec that kist is told to use."""
+
+    name = "ptrepack"
+    modules = ("tables",)
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return super().missing() or (None if cls._command() else "there is no ptrepack")
+
+    @staticmethod
+    def _command() -> str | None:
+        beside = Path(sys.executable).with_name("ptrepack")
+        return str(beside) if beside.exists() else shutil.which("ptrepack")
+
+    def _repack(self, source: str) -> None:
+        how = ["--complevel=5", "--complib=blosc:lz4", "--shuffle=1", "--overwrite-nodes"]
+        places = [f"{self.shared / source}:/", f"{self.folder / 'a.h5'}:/"]
+        (self.folder / "a.h5").unlink(missing_ok=True)
+        subprocess.run([str(self._command()), *how, *places], check=True, capture_output=True)
+        sync_file(self.folder / "a.h5")
+
+    def hdf5_in(self) -> None:
+        self._repack("a.h5")
+
+    def tiny_hdf5_in(self) -> None:
+        self._repack("tiny.h5")
+
+
+class H5py(BridgeEngine):
+    """Read with h5py, written with hdf5plugin's Blosc."""
+
+    name = "h5py"
+    modules = ("h5py", "hdf5plugin")
+
+    def hdf5_in(self) -> None:
+        h5py, codec = load("h5py"), load("hdf5plugin").Blosc("lz4", 5, 1)
+        with (
+            h5py.File(self.shared / "a.h5") as source,
+            h5py.File(self.folder / "a.h5", "w") as target,
+        ):
+            values = source["g/a"]
+            made = target.create_dataset("g/a", values.shape, values.dtype, chunks=(1 << 17,),
+                                         **codec)  # fmt: skip
+            for start in range(0, len(values), 1 << 20):
+                made[start : start + (1 << 20)] = values[start : start + (1 << 20)]
+        sync_file(self.folder / "a.h5")
+
+
+class PyArrow(BridgeEngine):
+    """Into memory."""
+
+    name = "pyarrow"
+    modules = ("pyarrow", "pyarrow.parquet", "pyarrow.csv")
+
+    def parquet_in(self) -> Any:
+        return load("pyarrow.parquet").read_table(self.shared / "t.parquet")
+
+    def csv_in(self) -> Any:
+        return load("pyarrow.csv").read_csv(self.shared / "t.csv")
+
+
+class Pandas(BridgeEngine):
+    """Into memory, with the engine of pyarrow."""
+
+    name = "pandas"
+    modules = ("pandas", "pyarrow")
+
+    def csv_in(self) -> Any:
+        return load("pandas").read_csv(self.shared / "t.csv", engine="pyarrow")
+
+
+class Blosc2(BridgeEngine):
+    """LZ4 with shuffle over the raw buffer, which is in memory, into a file."""
+
+    name = "blosc2"
+    modules = ("blosc2",)
+
+    def npy_pack(self) -> None:
+        blosc2 = load("blosc2")
+        blosc2.set_nthreads(self.threads)
+        values = np.load(self.shared / "a.npy", mmap_mode="r")
+        params = {"codec": blosc2.Codec.LZ4, "clevel": 5, "typesize": 8}
+        with (self.folder / "a").open("wb") as target:
+            for start in range(0, len(values), 1 << 20):
+                target.write(blosc2.compress2(values[start : start + (1 << 20)], **params))
+
+
+ENGINES: dict[str, type[BridgeEngine]] = {
+    e.name: e for e in (Kist, PtRepack, H5py, PyArrow, Pandas, Blosc2)
+}
+
+
+def run(engine: BridgeEngine, steps: Steps, job: Job) -> None:
+    """Every step that the engine offers."""
+    engine.shared = Path(job.shared)
+    if isinstance(engine, Kist):
+        engine.load_columns()
+    for name in STEPS:
+        try:
+            call = engine.step(name)
+        except NotOffered:
+            steps.not_offered.append(name)
+            continue
+        steps.time(name, call, lambda _, name=name: engine.is_right(name), repeat=3)
