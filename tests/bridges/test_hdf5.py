@@ -257,9 +257,10 @@ def test_files_of_pytables_come_over_with_its_own_meanings(tmp_path: Path) -> No
         f.create_earray("/", "times", tables.Time64Atom(), (0,)).append(np.array([1.5, 2.25]))
         f.create_carray("/", "flags", obj=np.eye(3, dtype="?"))
     report = kist.convert(tmp_path / "a.h5", tmp_path / "a.kist")
-    assert codes(report) == {"hdf5.enum", "hdf5.ragged", "pytables.index", "pytables.pickle"}
+    assert codes(report) == {"hdf5.enum", "hdf5.ragged", "pytables.pickle"}
     with kist.open(tmp_path / "a.kist") as store:
         rows = store["t"]
+        assert [index.columns for index in rows.indexes] == [("a",)]
         assert store.title == "Lab" and rows.title == "rows"
         assert rows.dtype == [("a", "i4"), ("b", "?"), ("t", "f8"), ("e", "i2")]
         assert rows[:].tolist() == [(1, True, 1.5, 1), (2, False, 2.25, 0)]
@@ -274,6 +275,11 @@ def test_files_of_pytables_come_over_with_its_own_meanings(tmp_path: Path) -> No
     with kist.open(tmp_path / "a.kist", "r+") as store:
         store["t"].append(rows_with_default)
         assert store["t"][-1]["a"] == 3
+        store["t"].create_index("a", "t")
+    report = kist.convert(f"{tmp_path / 'a.kist'}:t", tmp_path / "b.h5", flavour="pytables")
+    assert [n.places for n in report.notes if n.code == "pytables.index"] == [["/t, index a,t"]]
+    with tables.open_file(tmp_path / "b.h5") as f:
+        assert f.root.t.cols.a.is_indexed and not f.root.t.cols.t.is_indexed
 
 
 def test_strict_refuses_any_loss_and_changes_nothing(tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ LOSSES: Final = {
     "hdf5.attribute": Loss("not kept", "attribute of a type that kist cannot hold", "nothing"),
     "hdf5.user_block": Loss("not kept", "bytes before the HDF5 part (user block)", "nothing"),
     "pytables.pickle": Loss("changed", "pickled object", "its bytes, never unpickled"),
-    "pytables.index": Loss("not kept", "index of a table", "nothing: statistics prune queries"),
+    "pytables.index": Loss(
+        "not kept", "index of a nested column, of several, or of a type without order", "nothing"
+    ),
     # On the way out
     "hdf5.unicode": Loss("changed", "text of fixed width (U)", "bytes of fixed width, UTF-8"),
     "hdf5.missing": Loss("changed", "missing text", "empty text"),

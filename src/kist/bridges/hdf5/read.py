@@ -11,7 +11,7 @@ from kist.bridges.hdf5 import pytables
 from kist.bridges.hdf5.attributes import read_attributes
 from kist.bridges.hdf5.datasets import read_dataset, restore
 from kist.bridges.hdf5.values import Texts
-from kist.errors import ConversionError
+from kist.errors import ConversionError, DTypeError
 from kist.extras import need
 
 __all__ = ["Source", "read"]
@@ -70,6 +70,7 @@ def _walk(source: Source) -> None:
     """Read all groups, each with its datasets; no recursion, however deep they are."""
     first_name: dict[Any, str] = {_address(source, source.file): "/"}
     waiting = [source.file["/"]]
+    indexes: list[Any] = []
     while waiting:
         group = waiting.pop()
         below = []
@@ -81,9 +82,8 @@ def _walk(source: Source) -> None:
         restore(attrs)
         made = source.job.group(_path(source, group.name), None)
         for name in group:
-            link = group.get(name, getlink=True)
             node_name = f"{group.name.rstrip('/')}/{name}"
-            found = _link(source, link, node_name)
+            found = _link(source, group, name, node_name)
             if found is not None:
                 links[name] = found
                 continue
@@ -97,7 +97,7 @@ def _walk(source: Source) -> None:
                     read_dataset(source, node, _path(source, node_name))
             elif isinstance(node, source.h5py.Group):
                 if source.by_pytables and pytables.is_index(node):
-                    source.job.note("pytables.index", f"{source.path}:{node_name}")
+                    indexes.append(node)
                 else:
                     below.append(node)
             else:
@@ -109,6 +109,24 @@ def _walk(source: Source) -> None:
         if attrs:
             made.attrs.update(attrs)
         waiting.extend(reversed(below))
+    for group in indexes:  # now that the tables are there
+        _make_indexes(source, group)
+
+
+def _make_indexes(source: Source, group: Any) -> None:
+    """Make the indexes of a table of PyTables anew; the group holds one for each column."""
+    parent, _, name = group.name.rpartition("/")
+    path = _path(source, f"{parent}/{name.removeprefix('_i_')}")
+    table = source.job.store.get(path)
+    columns = table.columns if table is not None and table.kind == "table" else ()
+    for column in group:
+        try:
+            if column not in columns:
+                raise DTypeError(f"{path}: {column!r} is no column")
+            if column not in (index.name for index in table.indexes):
+                table.create_index(column)
+        except DTypeError:
+            source.job.note("pytables.index", f"{source.path}:{group.name}/{column}")
 
 
 def _path(source: Source, name: str) -> str:
@@ -120,9 +138,13 @@ def _address(source: Source, node: Any) -> Any:
     return found.fileno, found.addr
 
 
-def _link(source: Source, link: Any, name: str) -> dict[str, Any] | None:
+def _link(source: Source, group: Any, own: str, name: str) -> dict[str, Any] | None:
     """Return what is kept of a link that is no node's own place."""
+    kind = group.id.links.get_info(own.encode("utf-8", "surrogateescape")).type
+    if kind == source.h5py.h5l.TYPE_HARD:  # as nearly all are
+        return None
     place = f"{source.path}:{name}"
+    link = group.get(own, getlink=True)
     if isinstance(link, source.h5py.ExternalLink):
         source.job.note("hdf5.external", place)
         return {"external": [os.fspath(link.filename), str(link.path)]}

@@ -104,6 +104,14 @@ class _Writer:
                     if (found := value_of(table[n].dtype)) is not table[n].dtype}  # fmt: skip
         if nullable:
             made.attrs.KIST = to_json({"nullable": nullable})
+        for index in table.indexes:
+            column = made.colinstances.get(index.columns[0])
+            try:
+                if len(index.columns) > 1 or not hasattr(column, "create_index"):
+                    raise TypeError("PyTables has no such index")
+                column.create_index()
+            except (TypeError, NotImplementedError):
+                self.job.note("pytables.index", f"{place}, index {index.name}")
 
     def array(self, array: Any, parent: Any, name: str, title: str) -> None:
         """Write an array: of text as rows of any length, of compounds as a table."""
