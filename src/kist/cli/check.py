@@ -11,6 +11,7 @@ from kist.cli.common import (
     file_argument,
     json_option,
     open_at,
+    painted,
     print_json,
     progress_shown,
 )
@@ -33,6 +34,7 @@ def check(file: str, as_json: bool) -> None:
         if as_json:
             print_json(report.to_dict())
         else:
-            click.echo(repr(report))
+            first, *others = repr(report).split("\n")
+            click.echo("\n".join([painted(first, fg="green" if report.ok else "red"), *others]))
     if not report.ok:
         sys.exit(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from kist.bridges.places import split_place
+from kist.cli.colour import painted
 from kist.errors import SelectionError
 
 if TYPE_CHECKING:
@@ -123,13 +123,6 @@ def style_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         styled = click.option(name, f"as_{name[2:]}", is_flag=True, help=help_)(styled)
     return styled
-
-
-def painted(text: str, **colours: Any) -> str:
-    """Return a text in colours where the output is a terminal that wants them."""
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return text
-    return click.style(text, **colours)
 
 
 def joined(place: tuple[str, str], node: str | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from kist.cli.colour import WHEN, choose, painted
 from kist.errors import (
     CorruptDataError,
     KistError,
@@ -91,7 +92,8 @@ class _Verbs(click.Group):
             try:
                 return super().invoke(ctx)
             except (KistError, OSError, ImportError) as error:
-                click.echo(f"kist: {_one_line(error)}", err=True)
+                mark = painted("kist:", err=True, fg="red", bold=True)
+                click.echo(f"{mark} {_one_line(error)}", err=True)
                 ctx.exit(exit_code(error))
 
 
@@ -102,7 +104,8 @@ def _one_line(error: object) -> str:
 
 
 def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
-    click.echo(f"kist: warning: {_one_line(message)}", err=True)
+    mark = painted("kist: warning:", err=True, fg="yellow")
+    click.echo(f"{mark} {_one_line(message)}", err=True)
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -126,6 +129,15 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool)
     expose_value=False,
     callback=_print_version,
     help="Show the version and exit.",
+)
+@click.option(
+    "--color",
+    type=click.Choice(WHEN),
+    default="auto",
+    is_eager=True,
+    expose_value=False,
+    callback=choose,
+    help="Colours: auto is on a terminal, unless NO_COLOR is set.",
 )
 def cli() -> None:
     """Look into kist files: NumPy tables in one file, as fast as Blosc, as safe as SQLite."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from kist.cli.colour import painted, wanted
 from kist.cli.common import (
     at_option,
     examples,
@@ -20,6 +21,8 @@ from kist.errors import NodeError
 from kist.format.node import article
 
 __all__ = ["tree"]
+
+_GUIDES = "│├└─ "
 
 
 @click.command(
@@ -47,7 +50,7 @@ def tree(
 
     With --json it is all there, however much: nodes with "children".
     """
-    from kist.model.text import shorten
+    from kist.model.text import shorten, shown
     from kist.model.tree import Tree
 
     with open_at(file[0], at) as store:
@@ -62,4 +65,10 @@ def tree(
             return
         width = terminal_width()
         lines = str(drawing).split("\n")
-        write((line if width is None else shorten(line, width)) + "\n" for line in lines)
+        shortened = (line if width is None else shorten(line, width) for line in lines)
+        if not wanted():
+            write(line + "\n" for line in shortened)
+            return
+        for line in map(shown, shortened):
+            name = line.lstrip(_GUIDES)
+            click.echo(painted(line[: len(line) - len(name)], dim=True) + name)
