@@ -247,7 +247,7 @@ def dtype_with(sort: Sort, listed: Array | None, numbers: dict[str, int] | None)
 
 def first_categories(dtype: DType) -> tuple[Array | None, dict[str, int] | None]:
     """Return the categories that a new column begins with, and the numbers of their names."""
-    known = dtype.metadata or {}
+    known: Mapping[str, Any] = dtype.metadata or {}
     return known.get("kist.categories"), known.get("kist.numbers")
 
 

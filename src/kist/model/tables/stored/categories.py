@@ -135,7 +135,6 @@ class Categories:
 
 def _is_valid(leaf: Leaf) -> bool:
     """Tell which of the leaves of values it is: the second one says which are there."""
-    assert leaf.codes is not None
     return bool(leaf.id & 1)
 
 
@@ -313,7 +312,10 @@ class Growing:
             # None where one is new, which no dtype of codes takes.
             return np.fromiter(map(get, items), dtype, len(items))
         except TypeError:
-            pass
+            return self._with_new(values, items, first_row)
+
+    def _with_new(self, values: Array, items: list[Any], first_row: int | None) -> Array:
+        dtype = self._column.dtype["code"]
         with self._lock:
             new = [at for at, item in enumerate(items) if item not in self._index]
             distinct = dict.fromkeys(items[at] for at in new)

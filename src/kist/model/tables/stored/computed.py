@@ -214,10 +214,11 @@ def fill_virtual(
         columns = _read(state, span, sources)
 
         def read(leaf: Leaf) -> Array:
-            assert leaf.codes is not None
+            codes = leaf.codes
+            assert codes is not None
             out = np.empty(span.n, leaf.dtype)
             try:
-                known[leaf.codes].decode(leaf, columns[leaf.codes], out)
+                known[codes].decode(leaf, columns[codes], out)
             except CorruptDataError as error:
                 raise located(error, state.path, leaf.path[0], span.group.first) from error
             return out
