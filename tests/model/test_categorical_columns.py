@@ -187,6 +187,7 @@ def test_ordered_categories_compare_sort_and_group_by_their_places(store: Any) -
     assert table.where("s > 'small'")["id"][:].tolist() == [1, 4, 5]
     assert table.where("not (s > 'small')")["id"][:].tolist() == [3]
     assert table.where("(s <= 'medium') | (id == 2)")["id"][:].tolist() == [2, 3, 4]
+    assert table.where("not ((s > 'small') | (id == 1))")["id"][:].tolist() == [3]
     assert table.sort_by("s")["id"][:].tolist() == [3, 4, 1, 5, 2]
     assert table.sort_by("s", descending=True)["id"][:].tolist() == [1, 5, 4, 3, 2]
     assert table.sort_by("s").limit(2)["id"][:].tolist() == [3, 4]
