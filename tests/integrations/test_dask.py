@@ -36,7 +36,8 @@ def test_a_table_is_read_part_by_part(path: Path) -> None:
         assert frame.npartitions > 1
         assert list(frame.columns) == ["id", "price", "kind"]
         found = frame.compute(scheduler="sync")
-        assert found.equals(store["t"].to_pandas())
+        # Dask does not number rows through all parts.
+        assert found.reset_index(drop=True).equals(store["t"].to_pandas())
 
 
 def test_parts_in_which_no_row_can_be_are_left_out(path: Path) -> None:

@@ -193,7 +193,8 @@ class Exports:
 
         It shows the commit of now, which stays readable as long as the graph lives: by a tag where
         the file can be written, else by a pin of this process. Columns that a computation does not
-        use are not read, nor are parts in which no row of the condition can be.
+        use are not read, nor are parts in which no row of the condition can be. As elsewhere in
+        Dask, labels that count rows are not unique: they may begin anew with each part.
 
         Parameters
         ----------
