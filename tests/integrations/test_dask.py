@@ -45,7 +45,8 @@ def test_parts_in_which_no_row_can_be_are_left_out(path: Path) -> None:
         hits = store["t"].where("id >= limit", limit=N - 10)
         assert len(hits.partitions(70_000)) == 1
         assert hits.to_dask().compute(scheduler="sync").id.tolist() == list(range(N - 10, N))
-        assert store["t"].where("id < 0").partitions() == []
+        # Of the last rows, which are no row group yet, nothing is known.
+        assert len(store["t"].where("id < 0").partitions()) <= 1
         assert len(store["t"].where("id < 0").to_dask()) == 0
         with pytest.raises(SelectionError, match="have parts"):
             store["t"].sort_by("price").to_dask()
@@ -152,9 +153,8 @@ def test_when_a_part_fails_nothing_is_left(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool, pytest.raises(ZeroDivisionError, match="three"):
         kist.write_parts(fail_on_three, [1, 2, 3, 4], tmp_path / "a.kist", "x", executor=pool)
     blocks = da.arange(8, chunks=2).map_blocks(lambda block: block // (block[0] - 4), dtype=int)
-    with pytest.raises(Exception, match="") as caught, np.errstate(all="raise"):
+    with pytest.raises(FloatingPointError), np.errstate(all="raise"):
         kist.from_dask(blocks, tmp_path / "a.kist", "x", scheduler="sync")
-    assert isinstance(caught.value, FloatingPointError)
     assert list(tmp_path.iterdir()) == []
 
 
