@@ -181,7 +181,7 @@ def _judge_codes(node: OfCodes, bounds: AllBounds, n: int) -> Truth | None:
 
     def some(table: Array) -> Array:
         n_before = np.append(0, np.cumsum(table))
-        return (n_before[high + 1] > n_before[low]) & ~x.empty | ~x.known  # type: ignore[no-any-return]
+        return (n_before[high + 1] > n_before[low]) & ~x.empty | ~x.known
 
     return Truth(some(node.true), some(node.known & ~node.true), some(~node.known) | beyond)
 
