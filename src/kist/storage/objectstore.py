@@ -64,7 +64,7 @@ class ObjectStoreTransport(Transport):
         except Exception as error:
             raise StorageError(
                 f"{self.name!r} cannot be opened: {_reason(error)}; addresses are https:, "
-                "s3://bucket/key, gs://bucket/key, az://account/container/key, and "
+                "s3://example/key, gs://bucket/key, az://account/container/key, and "
                 "storage_options are those of obstore"
             ) from None
         self._errors = need("obstore.exceptions", "remote", "errors of obstore")
