@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, Final
@@ -132,8 +132,8 @@ def _computed(
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
-            for future in futures:
-                future.cancel()
+            # What runs already would write into a folder that is about to go.
+            wait([future for future in futures if not future.cancel()])
     finally:
         if executor is None:
             pool.shutdown(wait=True, cancel_futures=True)

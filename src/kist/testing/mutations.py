@@ -53,8 +53,9 @@ class Mutation(NamedTuple):
 
 
 def _field(rng: random.Random, record: Any) -> tuple[str, Any]:
-    """Another value for one of the numbers of a dataclass."""
-    numbers = [f.name for f in fields_of(record) if type(getattr(record, f.name)) is int]
+    """Another value for one of the numbers of a dataclass or named tuple."""
+    names = getattr(record, "_fields", None) or [f.name for f in fields_of(record)]
+    numbers = [name for name in names if type(getattr(record, name)) is int]
     name = rng.choice([n for n in numbers if n not in ("position", "size")] or numbers)
     bits = 63 if name in ("time_ns", "created_ns") else 16 if name in ("kind", "flags") else 64
     return name, number_like(rng, getattr(record, name), bits)
