@@ -59,7 +59,7 @@ def prepare(folder: Path, job: Job) -> None:
     values = _values(max(10_000, int(N_VALUES * job.scale)))
     np.save(folder / "a.npy", values)
     with h5py.File(folder / "a.h5", "w") as file:
-        file.create_dataset("g/a", data=values, chunks=(1 << 16,), compression="gzip",
+        file.create_dataset("g/a", data=values, chunks=(min(1 << 16, len(values)),), compression="gzip",
                             compression_opts=1, shuffle=True)  # fmt: skip
     with h5py.File(folder / "tiny.h5", "w") as file:
         for k in range(max(100, int(N_TINY * job.scale))):
