@@ -199,8 +199,8 @@ class H5py(BridgeEngine):
             h5py.File(self.folder / "a.h5", "w") as target,
         ):
             values = source["g/a"]
-            made = target.create_dataset("g/a", values.shape, values.dtype, chunks=(min(1 << 17, len(values)),),
-                                         **codec)  # fmt: skip
+            chunks = (min(1 << 17, len(values)),)
+            made = target.create_dataset("g/a", values.shape, values.dtype, chunks=chunks, **codec)
             for start in range(0, len(values), 1 << 20):
                 made[start : start + (1 << 20)] = values[start : start + (1 << 20)]
         sync_file(self.folder / "a.h5")
