@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -15,11 +16,22 @@ __all__ = ["read_attributes"]
 
 # What dimension scales consist of; `dimensions` tells it in one fact.
 _OF_SCALES: Final = {"DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"}
+_NOT_KEPT: Final = object()
+_NOTED: Final = {
+    "reference": "hdf5.reference", "region": "hdf5.region", "ragged": "hdf5.ragged_field",
+    "unknown": "hdf5.attribute",
+}  # fmt: skip
 _MARKS: Final = _OF_SCALES | {"CLASS"}
 
 
 def read_attributes(
-    job: Job, h5py: Any, node: Any, place: str, texts: Texts, *, pytables: bool = False
+    job: Job,
+    h5py: Any,
+    node: Any,
+    place: str,
+    texts: Callable[[str], Texts],
+    *,
+    pytables: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return (attributes, facts) of an object.
 
@@ -28,12 +40,15 @@ def read_attributes(
     node : h5py object
     place : str
         For notes.
+    texts : callable
+        Returns what makes text of what is read at a place.
     pytables : bool
         Whether PyTables wrote it: empty text is null there, and plain bytes are text.
     """
     values: dict[str, Any] = {}
     facts: dict[str, Any] = {}
     enums: dict[str, Any] = {}
+    references: list[str] = []
     names = list(node.attrs)
     for name in names:
         where = f"{place}@{name}"
@@ -51,9 +66,15 @@ def read_attributes(
             job.note("hdf5.enum", where)
         if pytables and _is_pickled(found):
             job.note("pytables.pickle", where)
-        values[name] = _value(job, h5py, found, dtype, where, texts, pytables)
+        if h5py.check_ref_dtype(dtype) is h5py.Reference:
+            references.append(name)
+        value = _value(job, h5py, found, dtype, where, texts(where), pytables)
+        if value is not _NOT_KEPT:
+            values[name] = value
     if enums:
         facts["attribute_enum"] = enums
+    if references:
+        facts["attribute_reference"] = references
     if isinstance(node, h5py.Dataset) and not _MARKS.isdisjoint(names):
         facts |= _dimensions(node, values)
     return values, facts
@@ -73,7 +94,7 @@ def _value(
         return None
     if isinstance(found, h5py.RegionReference):
         job.note("hdf5.region", where)
-        return None
+        return _NOT_KEPT
     if isinstance(found, h5py.Reference):
         job.note("hdf5.reference", where)
         return texts.path(found)
@@ -89,13 +110,14 @@ def _value(
         if leaf.what in ("text", "reference")
     }
     plan = plan_of(h5py, dtype, widths, False)
-    if any(leaf.what == "reference" for leaf in plan.leaves):
-        job.note("hdf5.reference", where)
+    for leaf in plan.leaves:
+        name = "".join([where, *(f".{part}" for part in leaf.path)])
+        if leaf.what in _NOTED:
+            job.note(_NOTED[leaf.what], name)
+        if leaf.what in ("text", "reference") and leaf.path:
+            job.note("hdf5.nested_text", name)
     if plan.dtype is None:
-        job.note("hdf5.attribute", where)
-        return None
-    if plan.dtype.names is not None:
-        job.note("hdf5.nested_text", where)
+        return _NOT_KEPT
     return to_stored(values, plan.dtype, texts)
 
 

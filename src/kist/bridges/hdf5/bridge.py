@@ -17,6 +17,7 @@ LOSSES: Final = {
     "hdf5.empty_attribute": Loss("changed", "empty (null) attribute", "None"),
     "hdf5.ragged_attribute": Loss("changed", "variable-length attribute", "list of arrays"),
     "hdf5.reference": Loss("changed", "object reference", "text: the path of the object"),
+    "hdf5.dangling": Loss("changed", "reference to what is in no group", "empty text"),
     "hdf5.region": Loss("not kept", "region reference", "nothing"),
     "hdf5.ragged": Loss(
         "changed", "variable-length dataset", "group of two arrays, 'values' and 'offsets'"
@@ -37,7 +38,7 @@ LOSSES: Final = {
     "hdf5.virtual": Loss("changed", "virtual dataset", "its values"),
     "hdf5.external_storage": Loss("changed", "values in other files", "values in the store"),
     "hdf5.named_type": Loss("not kept", "named datatype", "nothing"),
-    "hdf5.dtype": Loss("not kept", "dataset of a type that h5py cannot read", "nothing"),
+    "hdf5.dtype": Loss("not kept", "dataset or field of a type that kist cannot hold", "nothing"),
     "hdf5.attribute": Loss("not kept", "attribute of a type that kist cannot hold", "nothing"),
     "hdf5.user_block": Loss("not kept", "bytes before the HDF5 part (user block)", "nothing"),
     "pytables.pickle": Loss("changed", "pickled object", "its bytes, never unpickled"),
@@ -51,6 +52,9 @@ LOSSES: Final = {
     "hdf5.keystore": Loss("changed", "key store", "group with a dataset or group for each key"),
     "hdf5.value": Loss("changed", "plain Python value", "JSON text"),
     "hdf5.out_dtype": Loss("not kept", "dataset of a dtype that h5py cannot write", "nothing"),
+    "hdf5.lost_reference": Loss(
+        "not kept", "reference to an object that is not in the file", "null reference"
+    ),
     "hdf5.title": Loss("not kept", "titles of fields", "nothing"),
     "pytables.dtype": Loss("changed", "dtype that PyTables lacks", "the nearest that it has"),
     "pytables.text": Loss(

@@ -293,7 +293,7 @@ def _fill(dataset: Any, dtype: Any) -> Any:
 
 def _is_untouched(source: Source, dataset: Any) -> bool:
     """Tell whether nothing was ever written, so that all shows the fill value."""
-    if dataset.nbytes <= _TINY:
+    if dataset.size * dataset.id.get_type().get_size() <= _TINY:  # dtype: not all have one
         return False  # it is read as quickly
     layout = dataset.id.get_create_plist().get_layout()
     if layout not in (source.h5py.h5d.CHUNKED, source.h5py.h5d.CONTIGUOUS) or dataset.external:

@@ -44,13 +44,13 @@ class Source:
 
     def texts(self, place: str) -> Texts:
         """Return what makes text of what is read at a place."""
-        return Texts(self.file, lambda: self.job.note("hdf5.not_text", place))
+        return Texts(self.file, lambda code: self.job.note(code, place))
 
     def attributes(self, node: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return attributes and facts of an object."""
         place = self.place(node)
         return read_attributes(
-            self.job, self.h5py, node, place, self.texts(place), pytables=self.by_pytables
+            self.job, self.h5py, node, place, self.texts, pytables=self.by_pytables
         )
 
 

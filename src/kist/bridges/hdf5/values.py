@@ -21,14 +21,15 @@ class Texts:
     ----------
     file : h5py.File
         In which references lead somewhere.
-    bad : callable
-        Is called once when a text is not UTF-8.
+    note : callable
+        Is given ``"hdf5.not_text"`` once when a text is not UTF-8, and ``"hdf5.dangling"`` once
+        when a reference leads nowhere.
     """
 
-    def __init__(self, file: Any, bad: Callable[[], None]) -> None:
+    def __init__(self, file: Any, note: Callable[[str], None]) -> None:
         self._file = file
-        self._bad = bad
-        self._told = False
+        self._note = note
+        self._told: set[str] = set()
 
     def text(self, value: Any) -> str:
         """Return one text; bytes that are not UTF-8 become escapes."""
@@ -36,9 +37,7 @@ class Texts:
             try:
                 return value.decode()
             except UnicodeDecodeError:
-                if not self._told:
-                    self._told = True
-                    self._bad()
+                self._tell("hdf5.not_text")
                 return value.decode("utf-8", "backslashreplace")
         if isinstance(value, str):
             return value
@@ -49,9 +48,17 @@ class Texts:
         if not reference:
             return ""
         try:
-            return str(self._file[reference].name or "")
+            name = self._file[reference].name
         except (ValueError, KeyError):
-            return ""  # what it led to was deleted
+            name = None  # what it led to was deleted
+        if name is None:
+            self._tell("hdf5.dangling")
+        return str(name or "")
+
+    def _tell(self, code: str) -> None:
+        if code not in self._told:
+            self._told.add(code)
+            self._note(code)
 
     def array(self, values: Any) -> Array:
         """Return an array of objects as one of text."""

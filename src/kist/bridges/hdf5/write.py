@@ -48,6 +48,8 @@ class _Writer:
         self.compression = job.option("compression", "gzip")
         self._links: list[tuple[str, dict[str, Any]]] = []
         self._scales: list[tuple[str, list[Any]]] = []
+        self._arrays_of_references: list[tuple[str, Any]] = []
+        self._attributes_of_references: list[tuple[str, str, Any]] = []
 
     def groups(self, top: Any) -> None:
         """Write a group and all below it; no recursion, however deep it is."""
@@ -88,7 +90,12 @@ class _Writer:
             self.job.report.n_arrays += 1
             self.attributes(array, made, known)
             return
-        dtype = h5_dtype(self.job, self.h5py, array.dtype, path, facts.get("enum", {}))
+        to_paths = facts.get("reference") == [""] and is_text(array.dtype)
+        dtype = (
+            np.dtype(self.h5py.ref_dtype)
+            if to_paths
+            else h5_dtype(self.job, self.h5py, array.dtype, path, facts.get("enum", {}))
+        )
         if array.dtype.kind == "U":
             known["dtype"] = array.dtype.str
         if array.dtype.names is not None and array.ndim == 1:
@@ -97,8 +104,11 @@ class _Writer:
         if made is None:
             self.job.note("hdf5.out_dtype", path)
             return
-        for where, values in self.job.array_parts(array):
-            made[where] = to_h5(self.job, values, dtype, path)
+        if to_paths:
+            self._arrays_of_references.append((path, array))
+        else:
+            for where, values in self.job.array_parts(array):
+                made[where] = to_h5(self.job, values, dtype, path)
         self.attributes(array, made, known)
         if "dims" in facts or "scale" in facts:
             self._scales.append((path, [facts.get("scale"), facts.get("dims", [])]))
@@ -276,8 +286,12 @@ class _Writer:
     def attributes(self, node: Any, made: Any, known: dict[str, Any]) -> None:
         """Write the attributes of a node, and what kist alone knows of it."""
         as_json = []
+        references = _facts(node).get("attribute_reference", ())
         for name, value in node.attrs.items():
             if name == "HDF5":
+                continue
+            if name in references and np.asarray(value).dtype.kind in "UT":
+                self._attributes_of_references.append((made.name, name, value))
                 continue
             found, dtype = self.encoded(value, f"{made.name}@{name}")
             if isinstance(found, str) and not isinstance(value, str):
@@ -290,7 +304,7 @@ class _Writer:
             made.attrs["KIST"] = to_json(known)
 
     def link(self) -> None:
-        """Make the links and dimension scales that the file had, now that their targets exist."""
+        """Make links, references and dimension scales, now that their targets exist."""
         for path, link in self._links:
             if path in self.file:
                 continue
@@ -300,6 +314,12 @@ class _Writer:
                 self.file[path] = self.h5py.ExternalLink(*link["external"])
             elif link.get("hard") in self.file:
                 self.file[path] = self.file[link["hard"]]
+        for path, array in self._arrays_of_references:
+            for where, values in self.job.array_parts(array):
+                self.file[path][where] = self.references(values, path)
+        for path, name, value in self._attributes_of_references:
+            found = self.references(np.asarray(value), f"{path}@{name}")
+            self.file[path].attrs.create(name, found, dtype=self.h5py.ref_dtype)
         for path, (scale, _) in self._scales:
             if scale is not None:
                 self.file[path].make_scale(scale)
@@ -310,6 +330,17 @@ class _Writer:
                 for name in scales:
                     if name in self.file and self.file[name].is_scale:
                         axis.attach_scale(self.file[name])
+
+    def references(self, paths: Any, place: str) -> Any:
+        """Return references to the objects of some paths, null ones where the text is empty."""
+        out = np.full(paths.shape, self.h5py.Reference(), self.h5py.ref_dtype)
+        flat = out.reshape(-1)
+        for at, path in enumerate(paths.reshape(-1).tolist()):
+            if path and path in self.file:
+                flat[at] = self.file[path].ref
+            elif path:
+                self.job.note("hdf5.lost_reference", f"{place}: {path}")
+        return out
 
 
 def _facts(node: Any) -> dict[str, Any]:
