@@ -59,10 +59,8 @@ def prepare(folder: Path, job: Job) -> None:
     values = _values(max(10_000, int(N_VALUES * job.scale)))
     np.save(folder / "a.npy", values)
     with h5py.File(folder / "a.h5", "w") as file:
-        chunks = (min(1 << 16, len(values)),)
-        file.create_dataset(
-            "g/a", data=values, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True
-        )
+        file.create_dataset("g/a", data=values, chunks=(min(1 << 16, len(values)),), compression="gzip",
+                            compression_opts=1, shuffle=True)  # fmt: skip
     with h5py.File(folder / "tiny.h5", "w") as file:
         for k in range(max(100, int(N_TINY * job.scale))):
             file[f"g{k // 1000}/d{k}"] = np.arange(5)
@@ -199,8 +197,8 @@ class H5py(BridgeEngine):
             h5py.File(self.folder / "a.h5", "w") as target,
         ):
             values = source["g/a"]
-            chunks = (min(1 << 17, len(values)),)
-            made = target.create_dataset("g/a", values.shape, values.dtype, chunks=chunks, **codec)
+            made = target.create_dataset("g/a", values.shape, values.dtype, chunks=(1 << 17,),
+                                         **codec)  # fmt: skip
             for start in range(0, len(values), 1 << 20):
                 made[start : start + (1 << 20)] = values[start : start + (1 << 20)]
         sync_file(self.folder / "a.h5")

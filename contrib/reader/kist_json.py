@@ -10,13 +10,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from kist_types import Array, KistError
+from kist_types import BYTES, RAGGED, Array, KistError, Leaf
 
 if TYPE_CHECKING:
     from kist_arrays import ArraySchema
 from kist_reader import Reader, View
 
 FEW = 40
+ITEMS = 16
 SHORT = 256
 
 
@@ -188,6 +189,34 @@ def strings_json(values: Array, path: tuple[str, ...], full: bool) -> dict[str, 
     return result
 
 
+def cells_json(values: Array, leaf: Leaf, full: bool) -> dict[str, Any]:
+    """A leaf of cells: arrays of any length, or bytes."""
+    digest = hashlib.sha256()
+    for cell in values.tolist():
+        raw = cell if isinstance(cell, bytes) else cell.tobytes()
+        digest.update(struct.pack("<I", len(raw)) + raw)
+    result: dict[str, Any] = {
+        "path": list(leaf.path), "dtype": "ragged", "shape": [], "sha256": digest.hexdigest()
+    }  # fmt: skip
+    few = len(values) <= FEW
+    if full or few:
+        result["values"] = [cell_json(cell) for cell in values]
+    if full or not few:
+        result["first"] = [cell_json(cell) for cell in values[:3]]
+        result["last"] = [cell_json(cell) for cell in values[-3:]]
+    return result
+
+
+def cell_json(cell: Any) -> Any:
+    """One cell, or the beginning of a long one."""
+    cell = cell[:ITEMS]
+    if isinstance(cell, bytes):
+        return cell.hex()
+    if cell.dtype.names is not None:
+        return [item.tobytes().hex() for item in cell]
+    return items_json(cell)
+
+
 def missing_json(dtype: Any) -> Any:
     """The missing value of a StringDType."""
     if not hasattr(dtype, "na_object"):
@@ -250,7 +279,24 @@ def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
             values: Any = rows
             for name in leaf.path:
                 values = values[name]
-            result["leaves"].append(leaf_json(np.asarray(values), leaf.path, full))
+            if leaf.kind == RAGGED:
+                result["leaves"].append(cells_json(np.asarray(values), leaf, full))
+            else:
+                result["leaves"].append(leaf_json(np.asarray(values), leaf.path, full))
+        ragged = {
+            leaf.path[0]: {
+                "items": dtype_json(leaf.item.dtype),
+                "shape": list(leaf.item.shape),
+                "bytes": leaf.dtype.names == BYTES,
+            }
+            for leaf in view.schema(path).leaves.values()
+            if leaf.kind == RAGGED
+        }
+        if ragged:
+            result["ragged"] = ragged
+            for part in result["dtype"]["fields"]:
+                if part["name"] in ragged:
+                    part["dtype"] = "ragged"
         strings = {
             leaf.path[0]: missing_json(leaf.dtype)
             for leaf in view.schema(path).leaves.values()

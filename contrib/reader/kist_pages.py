@@ -12,8 +12,8 @@ import xxhash
 from kist_types import Array, Cursor, Damage, Leaf, Unknown
 
 CONSTANT, RUNS, DICTIONARY, REFERENCE, DELTA, ZIGZAG, DECIMAL = range(1, 8)
-PLAIN, BLOSC2, PCODEC, STRINGS, STRING_DICTIONARY = 16, 17, 18, 19, 20
-CODECS = frozenset({CONSTANT, RUNS, PLAIN, BLOSC2, PCODEC, STRINGS})
+PLAIN, BLOSC2, PCODEC, STRINGS, STRING_DICTIONARY, RAGGED = 16, 17, 18, 19, 20, 21
+CODECS = frozenset({CONSTANT, RUNS, PLAIN, BLOSC2, PCODEC, STRINGS, RAGGED})
 ENCODINGS = frozenset({DICTIONARY, REFERENCE, DELTA, ZIGZAG, DECIMAL, STRING_DICTIONARY})
 
 Form = np.dtype[Any]
@@ -111,10 +111,25 @@ class Page:
             raise Damage("page head: ends of blocks")
         if (self.ends[-1] if self.ends else 0) != len(self.stored):
             raise Damage("page: length")
+        self._check_stages()
+
+    @classmethod
+    def inner(cls, stages: list[tuple[int, bytes]], stored: bytes, n: int) -> Page:
+        """A page within a block: it has one block of its own, and no sums."""
+        page = cls.__new__(cls)
+        page.n_values = page.block_values = n
+        page.n_blocks, page.sector_blocks, page.n_sectors = 1, 1, 0
+        page.stages, page.stored, page.ends, page.sums = stages, stored, [len(stored)], []
+        if not 1 <= len(stages) <= 8:
+            raise Damage("inner page: number of stages")
+        page._check_stages()
+        return page
+
+    def _check_stages(self) -> None:
         for place, (ident, _) in enumerate(self.stages):
             if ident not in CODECS | ENCODINGS:
                 raise Unknown(f"stage {ident}")
-            if (ident in CODECS) != (place == n_stages - 1):
+            if (ident in CODECS) != (place == len(self.stages) - 1):
                 raise Damage("page head: stage in the wrong place")
 
     def verify(self) -> None:
@@ -134,8 +149,8 @@ class Page:
     def decode(self, form: Form) -> Array:
         """All values of the page in the given form."""
         self.verify()
-        if {STRINGS, STRING_DICTIONARY} & {ident for ident, _ in self.stages}:
-            raise Damage("page: stages of strings for values of fixed width")
+        if {STRINGS, STRING_DICTIONARY, RAGGED} & {ident for ident, _ in self.stages}:
+            raise Damage("page: stages of strings or cells for values of fixed width")
         if form.itemsize == 0:
             if self.stored or [ident for ident, _ in self.stages] != [PLAIN]:
                 raise Damage("page of empty items")

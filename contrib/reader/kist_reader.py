@@ -20,9 +20,11 @@ from kist_indexes import Index, read_indexes
 from kist_keystore import Key, read_entry, read_key
 from kist_pages import Page, form_of, from_little
 from kist_pieces import read_ordinals
+from kist_ragged import read_page as read_cells_page
 from kist_store import Entry, Pointer, Store
 from kist_strings import read_page, read_rows
 from kist_types import (
+    RAGGED,
     Array,
     Cursor,
     Damage,
@@ -230,6 +232,8 @@ class View:
             raise Damage(f"leaf {leaf.id}: number of values")
         if leaf.kind == 11:
             return read_page(page, leaf)
+        if leaf.kind == RAGGED:
+            return read_cells_page(page, leaf)
         values = from_little(page.decode(form_of(leaf)), leaf)
         return values.reshape(group.rows, leaf.values)
 
@@ -237,6 +241,11 @@ class View:
         """The values of a leaf that came later than the group."""
         if leaf.initial is None or group.schema_version >= leaf.since:
             raise Damage(f"leaf {leaf.id}: no page")
+        if leaf.kind == RAGGED:
+            cells = np.empty((group.rows, 1), object)
+            for row in range(group.rows):
+                cells[row, 0] = leaf.initial[0]
+            return cells
         result = np.empty((group.rows, leaf.values), leaf.dtype)
         result[...] = leaf.initial
         return result

@@ -7,7 +7,8 @@ import struct
 import numpy as np
 from kist_pages import Page, unblosc
 from kist_pieces import read_piece
-from kist_types import Array, Cursor, Damage, Leaf, Unknown
+from kist_ragged import read_cells
+from kist_types import RAGGED, Array, Cursor, Damage, Leaf, Unknown
 
 STRINGS, STRING_DICTIONARY = 19, 20
 CODECS = {1: 1, 2: 5}
@@ -90,8 +91,8 @@ def read_page(page: Page, leaf: Leaf) -> Array:
 
 
 def read_rows(data: bytes, leaves: list[Leaf], rows: int) -> list[Array]:
-    """The values of each leaf in a batch of so many rows, with or without strings."""
-    fixed = [leaf for leaf in leaves if leaf.kind != 11]
+    """The values of each leaf in a batch of so many rows, with or without strings and cells."""
+    fixed = [leaf for leaf in leaves if leaf.kind not in (11, RAGGED)]
     if len(fixed) == len(leaves):
         return _fixed(data, leaves, rows)
     cursor = Cursor(data, "piece with strings")
@@ -101,6 +102,8 @@ def read_rows(data: bytes, leaves: list[Leaf], rows: int) -> list[Array]:
         if leaf.kind == 11:
             block = cursor.take(cursor.get("I"))
             arrays[leaf.id] = as_array(read_block(block, rows), leaf)
+        elif leaf.kind == RAGGED:
+            arrays[leaf.id] = read_cells(cursor.take(cursor.get("I")), rows, leaf)
     cursor.end()
     return [arrays[leaf.id] for leaf in leaves]
 

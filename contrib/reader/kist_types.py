@@ -112,6 +112,9 @@ SIZES = {
     1: (1,), 2: (1, 2, 4, 8), 3: (1, 2, 4, 8), 4: (2, 4, 8, 16), 5: (4, 8, 16, 32),
     6: (8,), 7: (8,), 14: (12, 16), 15: (24, 32),
 }  # fmt: skip
+RAGGED = 100
+"""The kind of a leaf of cells, which no description has."""
+BYTES = ("start", "length", "bytes")
 LETTERS = {2: "i", 3: "u", 4: "f", 5: "c", 8: "S", 10: "V"}
 BIG = frozenset({2, 3, 4, 5, 6, 7, 9, 14, 15})
 
@@ -132,6 +135,7 @@ class Leaf:
     since: int = 1
     until: int = 1 << 32
     initial: Any = None
+    item: Any = None  # of a leaf of cells: an item of them, as a leaf
 
     @property
     def values(self) -> int:
@@ -150,6 +154,11 @@ class Described:
 
     dtype: np.dtype[Any]
     leaves: tuple[Leaf, ...]
+
+    @property
+    def is_object(self) -> bool:
+        """Whether records hold it as an object."""
+        return self.dtype.kind == "T" or any(leaf.kind == RAGGED for leaf in self.leaves)
 
 
 def read_dtype(data: bytes) -> Described:
@@ -260,6 +269,34 @@ def _structured(cursor: Cursor, flags: int, depth: int) -> Described:
     return assemble(parts, itemsize, bool(flags & 1), bool(flags & 2))
 
 
+def as_ragged(described: Described, flagged: bool | None) -> Described:
+    """A described column, with a leaf of cells if its dtype is ragged."""
+    dtype = described.dtype
+    names, fields = dtype.names or (), dtype.fields or {}
+    found = (
+        len(names) == 3 and names[:2] == ("start", "length") and fields["start"][2:] == ("ragged",)
+    )
+    if flagged is not None and found != flagged:
+        raise Damage("schema: a ragged column, or a flag without one")
+    if not found:
+        return described
+    inner = dtype[2]
+    shape = inner.shape[1:]
+    leaves = [leaf for leaf in described.leaves if leaf.path[0] == names[2]]
+    kind = leaves[0].kind if len(leaves) == 1 and len(leaves[0].path) == 1 else 10
+    good = (
+        inner.shape[:1] == (0,)
+        and dtype[0] == dtype[1] == np.dtype("<i8")
+        and dtype.itemsize == 16
+        and (names[2] == "items" or (names == BYTES and inner.base == "u1" and not shape))
+        and inner.base.itemsize * math.prod(shape)
+    )
+    if not good:
+        raise Unknown("a ragged dtype of another sort")
+    item = Leaf((), inner.base, shape, kind)
+    return Described(dtype, (Leaf((), dtype, (), RAGGED, item=item),))
+
+
 def assemble(
     parts: list[tuple[str, Described, int, str | None]], itemsize: int, aligned: bool, record: bool
 ) -> Described:
@@ -268,8 +305,8 @@ def assemble(
         raise Damage("dtype of 2^31 bytes or more")
     spec: dict[str, Any] = {
         "names": [part[0] for part in parts],
-        # Strings of any length stand as objects in records of NumPy.
-        "formats": ["O" if part[1].dtype.kind == "T" else part[1].dtype for part in parts],
+        # Strings of any length and cells stand as objects in records of NumPy.
+        "formats": ["O" if part[1].is_object else part[1].dtype for part in parts],
         "offsets": [part[2] for part in parts],
         "itemsize": itemsize,
     }
@@ -285,7 +322,7 @@ def assemble(
     except (ValueError, TypeError) as error:
         raise Damage(f"dtype: {error}") from error
     leaves = [
-        Leaf((name, *leaf.path), leaf.dtype, leaf.shape, leaf.kind)
+        Leaf((name, *leaf.path), leaf.dtype, leaf.shape, leaf.kind, item=leaf.item)
         for name, described, _, _ in parts
         for leaf in described.leaves
     ]
@@ -472,10 +509,10 @@ def read_schema(data: bytes) -> Schema:
     columns, lives = [], []
     for _ in range(count):
         ident, first, column_flags, parts = cursor.all("IIIB")
-        if column_flags & ~16 or parts & ~(31 if version == 2 else 3):
+        if column_flags & ~20 or parts & ~(31 if version == 2 else 3):
             raise Unknown(f"flags {column_flags} or parts {parts} of a column")
         name, codec = cursor.text(), cursor.text()
-        described = read_dtype(cursor.blob())
+        described = as_ragged(read_dtype(cursor.blob()), bool(column_flags & 4))
         title = cursor.text() if parts & 1 else None
         default = read_value(cursor.blob()) if parts & 2 else None
         since = cursor.get("I") if parts & 4 else 1
@@ -492,7 +529,7 @@ def read_schema(data: bytes) -> Schema:
     gone: dict[int, Leaf] = {}
     for _ in range(cursor.get("I") if version == 2 else 0):
         first, since, until = cursor.all("III")
-        for i, leaf in enumerate(read_dtype(cursor.blob()).leaves, first):
+        for i, leaf in enumerate(as_ragged(read_dtype(cursor.blob()), None).leaves, first):
             gone[i] = replace(leaf, id=i, since=since, until=until)
     cursor.end()
     at, places = 0, []
@@ -500,8 +537,8 @@ def read_schema(data: bytes) -> Schema:
         places.append(at)
         if column.virtual and not offsets:
             continue
-        # A string of any length is an object in a record: 8 bytes.
-        at += 8 if column.described.dtype.kind == "T" else column.described.dtype.itemsize
+        # A string of any length, or a cell, is an object in a record: 8 bytes.
+        at += 8 if column.described.is_object else column.described.dtype.itemsize
     whole = assemble(
         [
             (column.name, column.described, place, column.title)
@@ -530,6 +567,10 @@ def read_schema(data: bytes) -> Schema:
 def _initial(described: Described, value: Any) -> list[Array]:
     """One value of a column as the values of each of its leaves."""
     dtype = described.dtype
+    if described.leaves and described.leaves[0].kind == RAGGED:
+        cell = np.empty(1, object)
+        cell[0] = value
+        return [cell]
     try:
         whole = np.zeros(dtype.shape, dtype.base)
         whole[...] = value

@@ -35,6 +35,7 @@ __all__ = [
     "NotAStoreError",
     "PerformanceWarning",
     "QueryError",
+    "Ragged",
     "ReadOnlyError",
     "Row",
     "SalvageReport",
@@ -77,6 +78,7 @@ __all__ = [
     "options",
     "pack",
     "plot",
+    "ragged",
     "salvage",
     "save",
     "savez",
@@ -98,6 +100,7 @@ _HOMES = {
     "FileUnion": "kist.model.unions.files",
     "Group": "kist.model.group",
     "KeyStore": "kist.model.keystores.keystore",
+    "Ragged": "kist.model.ragged",
     "Row": "kist.model.tables.row",
     "SalvageReport": "kist.model.salvage.report",
     "Selection": "kist.model.tables.selection",
@@ -118,6 +121,7 @@ _HOMES = {
     "open": "kist.model.store",
     "pack": "kist.model.packing",
     "plot": "kist.integrations.plot",
+    "ragged": "kist.format.ragged",
     "salvage": "kist.model.salvage.run",
     "save": "kist.bridges.savez",
     "savez": "kist.bridges.savez",
@@ -177,6 +181,7 @@ if TYPE_CHECKING:
     )
     from kist.format.categorical import categorical, enum
     from kist.format.nullable import nullable
+    from kist.format.ragged import ragged
     from kist.integrations.dask import from_dask
     from kist.integrations.ipython import load_ipython_extension
     from kist.integrations.parts import write_parts
@@ -188,6 +193,7 @@ if TYPE_CHECKING:
     from kist.model.packing import pack, unpack
     from kist.model.parts.merge import merge
     from kist.model.parts.split import split
+    from kist.model.ragged import Ragged
     from kist.model.salvage.report import SalvageReport
     from kist.model.salvage.run import salvage
     from kist.model.shelf import Shelf, shelf

@@ -16,10 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from kist.format.ragged import is_ragged
+
 MOST_VALUES = 40
 """Columns up to so many rows are listed whole; of longer ones, the first and the last `ENDS`."""
 
 ENDS = 3
+
+MOST_ITEMS = 16
+"""Longer cells of ragged columns are listed up to here."""
 
 Array = np.ndarray[Any, Any]
 Json = dict[str, Any]
@@ -43,6 +48,8 @@ class Table:
     """What the codes of a column stand for, which are fields `code` of `rows`."""
     indexes: Mapping[str, tuple[Sequence[str], bool]] = field(default_factory=dict)
     """Columns of each index, and whether it is unique."""
+    ragged: Mapping[str, Any] = field(default_factory=dict)
+    """The dtypes of ragged columns, which are object fields of `rows`."""
 
 
 @dataclass
@@ -101,7 +108,9 @@ def content_of(group: Any) -> Group:
             if coded:
                 rows = with_codes(node, rows)
             indexes = {index.name: (index.columns, index.unique) for index in node.indexes}
-            children[name] = Table(rows, dict(node.attrs), columns, strings, texts, coded, indexes)
+            ragged = {c: node[c].dtype for c in node.columns if is_ragged(node[c].dtype)}
+            attrs = dict(node.attrs)
+            children[name] = Table(rows, attrs, columns, strings, texts, coded, indexes, ragged)
     return Group(children, dict(group.attrs))
 
 
@@ -145,8 +154,16 @@ def describe(node: Group | Table | KeyStore | NdArray) -> Json:
         "attributes": attributes,
         "n_rows": len(node.rows),
         "dtype": describe_dtype(node.rows.dtype),
-        "leaves": [describe_leaf(*leaf) for leaf in leaves_of(node.rows)],
+        "leaves": [
+            describe_cells(*leaf) if leaf[0][0] in node.ragged else describe_leaf(*leaf)
+            for leaf in leaves_of(node.rows)
+        ],
     }
+    if node.ragged:
+        found["ragged"] = {name: describe_ragged(dtype) for name, dtype in node.ragged.items()}
+        for part in found["dtype"]["fields"]:
+            if part["name"] in node.ragged:
+                part["dtype"] = "ragged"
     if node.strings:
         found["strings"] = {name: describe_strings(dtype) for name, dtype in node.strings.items()}
     if node.computed:
@@ -245,6 +262,39 @@ def describe_strings(dtype: Any) -> Json:
     if hasattr(dtype, "na_object"):
         missing = dtype.na_object if isinstance(dtype.na_object, str) else repr(dtype.na_object)
     return {"missing": missing, "coerce": dtype.coerce}
+
+
+def describe_ragged(dtype: np.dtype[Any]) -> Json:
+    """Return the items of a ragged dtype."""
+    name = (dtype.names or ())[2]
+    base, shape = dtype[2].base, dtype[2].shape[1:]
+    return {"items": describe_dtype(base), "shape": list(shape), "bytes": name == "bytes"}
+
+
+def describe_cells(path: tuple[str, ...], values: Array) -> Json:
+    """Return a leaf of cells; `sha256` is over a u32 with the bytes of each, and these."""
+    digest = hashlib.sha256()
+    for cell in values.tolist():
+        data = cell if isinstance(cell, bytes) else cell.tobytes()
+        digest.update(struct.pack("<I", len(data)) + data)
+    found: Json = {"path": list(path), "dtype": "ragged", "shape": []}
+    found["sha256"] = digest.hexdigest()
+    if len(values) <= MOST_VALUES:
+        found["values"] = [describe_cell(cell) for cell in values]
+    else:
+        found["first"] = [describe_cell(cell) for cell in values[:ENDS]]
+        found["last"] = [describe_cell(cell) for cell in values[-ENDS:]]
+    return found
+
+
+def describe_cell(cell: Any) -> Any:
+    """Return one cell, `MOST_ITEMS` of it; hex digits for bytes, and for each structured item."""
+    cell = cell[:MOST_ITEMS]
+    if isinstance(cell, bytes):
+        return cell.hex()
+    if cell.dtype.names is not None:
+        return [item.tobytes().hex() for item in cell]
+    return [describe_item(item) for item in cell]
 
 
 def raw(values: Array) -> bytes:

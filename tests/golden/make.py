@@ -865,6 +865,69 @@ def nullable(path: Path) -> Group:
     return Group({"t": Table(rows)})
 
 
+@maker
+def ragged(path: Path) -> Group:
+    """Ragged columns: pages of several blocks, dtypes of items, bytes, empty cells, patches,
+    pieces, a column that came later, one that was dropped."""
+    n = 5_000
+    lengths = noise(n, 1) % 5
+    lengths[100:200] = 0
+    ends = np.append(0, lengths.cumsum())
+    values = np.round(noise(int(ends[-1]), 2) / 1e7, 2)
+    wave = np.repeat((noise(600, 3) % 16).astype("u1"), 1_000)  # two of them fill a block
+    pairs = [("a", ">i2"), ("b", "<f4", (2,))]
+    dtypes = {
+        "id": "<i4",
+        "f": kist.ragged("<f8"),
+        "b": kist.ragged(bytes),
+        "m": kist.ragged(">M8[s]"),
+        "p": kist.ragged("<i2", (2, 3)),
+        "s": kist.ragged(pairs),
+        "long": kist.ragged("u1"),
+        "gone": kist.ragged("<c8"),
+    }
+
+    def row(i: int) -> tuple[Any, ...]:
+        k = i % 4
+        long = wave if i in (2, 4_000) else np.zeros(0, "u1")
+        return (
+            i,
+            values[ends[i] : ends[i + 1]] if i < n else np.array([0.5, -0.0]),
+            bytes(range(k)) + b"\0" * (i % 3),
+            np.arange(i, i + k).astype(">M8[s]"),
+            np.arange(6 * k, dtype="i2").reshape(k, 2, 3) + i % 7,
+            np.array([(i % 9, (j, -j)) for j in range(k)], pairs),
+            long,
+            np.full(k % 2, 1j, "c8"),
+        )
+
+    rows = [row(i) for i in range(n + 3)]
+    with kist.open(path, "x") as store:
+        table = store.create_table("t", dtype=dtypes)
+        table.append(rows[:n])
+        table.append(rows[n:])
+        table["f"][7:9] = [[1.25], []]
+        table["b"][3_000] = b"patched"
+        table.drop_column("gone")
+        table.add_column("later", kist.ragged("<u4"), fill_value=[1, 2])
+        table["later"][5] = []
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    columns[1][7:9] = [np.array([1.25]), np.zeros(0)]
+    columns[2][3_000] = b"patched"
+    columns[-1] = [np.array([1, 2], "<u4")] * (n + 3)
+    columns[-1][5] = np.zeros(0, "<u4")
+    names = ["id", "f", "b", "m", "p", "s", "long", "later"]
+    found = np.zeros(n + 3, [("id", "<i4"), *((name, "O") for name in names[1:])])
+    found["id"] = columns[0]
+    for name, column in zip(names[1:], columns[1:], strict=True):
+        for at, cell in enumerate(column):
+            found[name][at] = cell
+    dtypes.pop("gone")
+    dtypes["later"] = kist.ragged("<u4")
+    dtypes.pop("id")
+    return Group({"t": Table(found, ragged=dtypes)})
+
+
 # Making them
 
 

@@ -39,6 +39,7 @@ NAMES = [
     "keystore",
     "log",
     "nullable",
+    "ragged",
     "relaxed",
     "strings",
     "versions",
@@ -144,7 +145,7 @@ def test_the_golden_files_hold_every_kind_of_record_and_of_stage() -> None:
         kinds |= some_kinds
         stages |= some_stages
     assert b"".join(sorted(kinds)) == b"ABCDFGIKNPQSTUVXYZ"
-    assert {number for number, _ in stages} == {1, 2, 3, 4, 5, 6, 7, 16, BLOSC2, 18, 19, 20}
+    assert {number for number, _ in stages} == {1, 2, 3, 4, 5, 6, 7, 16, BLOSC2, 18, 19, 20, 21}
     compressors = {(parameters[0], parameters[1]) for _, parameters in stages if parameters}
     assert compressors == {(c, f) for c in (LZ4, ZSTD) for f in (0, 1, 2)}
 

@@ -15,6 +15,8 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from kist._kernels.cells import Cells
+
 __all__ = [
     "BLOCK_ROWS",
     "LeafLike",
@@ -137,7 +139,8 @@ def join(columns: Sequence[Array], leaves: Sequence[LeafLike], out_records: Arra
     Parameters
     ----------
     columns : sequence of ndarray
-        One per leaf, of shape ``(n_rows, *leaf.shape)`` or flat with as many values.
+        One per leaf, of shape ``(n_rows, *leaf.shape)`` or flat with as many values. Cells become
+        objects.
     leaves : sequence of leaves
         The fields they go to; other fields of `out_records` keep their values.
     out_records : structured ndarray, shape (n_rows,)
@@ -145,6 +148,7 @@ def join(columns: Sequence[Array], leaves: Sequence[LeafLike], out_records: Arra
     """
     n_rows = len(out_records)
     views = [field_view(out_records, leaf.path) for leaf in leaves]
+    columns = [part.objects() if isinstance(part, Cells) else part for part in columns]
     _copy_blocks(views, _shaped(columns, leaves, n_rows), n_rows)
     return out_records
 

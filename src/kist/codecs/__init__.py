@@ -11,7 +11,7 @@ Low level, one file per way of storing:
 - `dictionary`, `decimals`, `delta`, `zigzag`, `reference`: arrays into narrower arrays;
 - `plain`, `blosc`, `pco`: arrays into bytes; `bloscchunk` checks the headers of Blosc2's
   chunks, `libblosc` calls its C library;
-- `strings`: blocks of strings of any length;
+- `strings`: blocks of strings of any length; `ragged`: cells of any number of items;
 - `registry`: which id means which of these.
 
 Medium level:
@@ -22,7 +22,8 @@ Medium level:
 High level:
 
 - `choose`: the recipe for a column, from a sample of it;
-- `pipeline`: a page through its stages, both ways; `stringpages`: the same for strings;
+- `pipeline`: a page through its stages, both ways; `stringpages`: the same for strings,
+  `raggedpages` for cells;
   `narrow`: a page no further than to the integers that stand for its values.
 
 The bytes are described in docs/format.md, "Encodings and codecs".

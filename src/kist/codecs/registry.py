@@ -23,6 +23,7 @@ BLOSC2: Final = 17
 PCODEC: Final = 18
 STRINGS: Final = 19
 STRING_DICTIONARY: Final = 20
+RAGGED: Final = 21
 
 
 class _Stages(Mapping[int, S], Generic[S]):
@@ -58,9 +59,10 @@ ENCODINGS: Mapping[int, Encoding] = _Stages(
         ZIGZAG: ("zigzag", "Zigzag"),
         DECIMAL: ("decimals", "Decimals"),
         STRING_DICTIONARY: ("strings", "StringDictionary"),
+        RAGGED: ("ragged", "Ragged"),
     }
 )
-"""Array -> array stages."""
+"""Array -> array stages, and those that begin pages of values without a fixed width."""
 
 CODECS: Mapping[int, Codec] = _Stages(
     {

@@ -34,7 +34,7 @@ from kist.codecs.strings import (
 )
 from kist.errors import CodecError, UnknownCodecError
 
-__all__ = ["choose_strings", "decode_strings", "encode_strings"]
+__all__ = ["choose_strings", "decode_strings", "encode_strings", "fitting", "part_of"]
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -119,7 +119,7 @@ def encode_strings(values: Array, recipe: Recipe, *, block_values: int) -> Encod
     if block_values < 1:
         raise CodecError(f"a block of {block_values} values holds nothing")
     known = sizes(values)
-    block_values = _fitting(known[0], block_values)
+    block_values = fitting(known[0], block_values)
     first, *rest = recipe.steps
     if first[0] == STRING_DICTIONARY:
         found = _dictionary(values, known)
@@ -142,8 +142,14 @@ def encode_strings(values: Array, recipe: Recipe, *, block_values: int) -> Encod
     return Encoded((Stage(STRINGS, b""),), blocks, len(values), block_values)
 
 
-def _fitting(lengths: Ints, block_values: int) -> int:
-    """Return values of a block, fewer when a block of so many would be very long."""
+def fitting(lengths: Ints, block_values: int) -> int:
+    """Return values of a block, fewer when a block of so many would be very long.
+
+    Parameters
+    ----------
+    lengths : ndarray of int64
+        Bytes of each value.
+    """
     if not len(lengths):
         return block_values
     ends = np.cumsum(lengths)
@@ -264,7 +270,7 @@ def decode_strings(
         raise CodecError(f"{len(stages[0].params)} bytes of parameters of a page of strings")
     at = done = 0
     for block, size in zip(blocks, sizes, strict=True):
-        part = _part(where, at, at + size)
+        part = part_of(where, at, at + size)
         n = part.stop - part.start if isinstance(part, slice) else len(part)
         if n:
             fill(open_block(block, size), out[done : done + n], part)
@@ -273,7 +279,7 @@ def decode_strings(
         raise CodecError(f"{done} values of {at} do not fit into {len(out)}")
 
 
-def _part(where: slice | Ints, start: int, stop: int) -> slice | Ints:
+def part_of(where: slice | Ints, start: int, stop: int) -> slice | Ints:
     """Return which values of a block are wanted, counted in the block."""
     if isinstance(where, slice):
         low = min(max(where.start, start), stop)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from kist._kernels.cells import Cells
 from kist.codecs.pipeline import encode
 from kist.codecs.recipe import Recipe
 from kist.codecs.stringpages import encode_strings
@@ -26,7 +29,8 @@ def build_page(
     values : ndarray, 1-d
         Values of one leaf column.
     recipe : Recipe
-        From `kist.codecs.choose`; for `StringDType` from `kist.codecs.stringpages`.
+        From `kist.codecs.choose`; for `StringDType` from `kist.codecs.stringpages`, for cells
+        from `kist.codecs.raggedpages`.
     block_values : int
         Values of a block, which decodes alone; blocks of long strings hold fewer.
     aligned : bool
@@ -37,7 +41,9 @@ def build_page(
     CodecError
         The values do not fit the recipe, e.g. floats that are no decimals.
     """
-    encoding = encode_strings if values.dtype.kind == "T" else encode
+    encoding: Any = encode_strings if values.dtype.kind == "T" else encode
+    if isinstance(values, Cells):
+        from kist.codecs.raggedpages import encode_ragged as encoding
     encoded = encoding(values, recipe, block_values=block_values)
     stages = [(s.id, s.params) for s in encoded.stages]
     blocks: list[Buffer] = list(encoded.blocks)

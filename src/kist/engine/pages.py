@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kist._kernels.cells import empty_values
 from kist._kernels.scratch import scratch
 from kist.codecs.pipeline import decode
 from kist.codecs.registry import DICTIONARY, PLAIN
@@ -23,7 +24,9 @@ from kist.engine.view import View
 from kist.errors import CodecError, CorruptDataError
 from kist.format.checksum import sum64
 from kist.format.layout import FRAME
+from kist.format.leaves import is_loose
 from kist.format.page import MAX_HEAD, PageHead, unpack_page_head
+from kist.format.ragged import is_ragged
 from kist.format.values import Pointer, extent_length
 
 if TYPE_CHECKING:
@@ -243,11 +246,9 @@ def _decode_verified(
     low, high = first * size, min((last + 1) * size, head.n_values)
     whole = (low, high) == (start, start + len(out))
     try:
-        if out.dtype.kind == "T":
-            from kist.codecs.stringpages import decode_strings
-
+        if is_loose(out.dtype):
             wanted = slice(start - low, start - low + len(out))
-            decode_strings(stages, head.n_values, size, first, blocks, out, wanted)
+            _decode_loose(stages, head.n_values, size, first, blocks, out, wanted)
             return
         if not whole and (high - low) * out.itemsize > MAX_BLOCK_BYTES:
             raise CodecError(f"a block of {(high - low) * out.itemsize:,} bytes")
@@ -257,6 +258,24 @@ def _decode_verified(
         raise undecoded(pointer, error) from error
     if not whole:
         out[:] = target[start - low : start - low + len(out)]
+
+
+def _decode_loose(
+    stages: Sequence[Stage],
+    n_values: int,
+    block_values: int,
+    first_block: int,
+    blocks: Sequence[memoryview],
+    out: Array,
+    where: slice | npt.NDArray[np.int64],
+) -> None:
+    """Decode values without a fixed width, as `decode_strings` does."""
+    decoding: Any
+    if is_ragged(out.dtype):
+        from kist.codecs.raggedpages import decode_ragged as decoding
+    else:
+        from kist.codecs.stringpages import decode_strings as decoding
+    decoding(stages, n_values, block_values, first_block, blocks, out, where)
 
 
 def undecoded(pointer: Pointer, error: CodecError) -> CorruptDataError:
@@ -362,7 +381,7 @@ def read_runs(
             groups.append((a, b, [(sectors, start, stop)]))
         end = b
     if out is None and (len(runs) > 1 or not width):
-        out = np.empty(total, dtype) if dtype.kind == "T" else scratch("runs", total, dtype)
+        out = empty_values(total, dtype) if is_loose(dtype) else scratch("runs", total, dtype)
     done, known = 0, -1
     for a, b, members in groups:
         data = memoryview(view.reader.read_part(pointer, head.size + a, b - a))
@@ -380,14 +399,14 @@ def read_runs(
                 _decode_verified(pointer, head, stages, data, a, target, start)
             done += stop - start
     if out is None:
-        out = np.empty(0, dtype)  # of no runs
+        out = empty_values(0, dtype)  # of no runs
     return out
 
 
 def plain_width(head: PageHead, stages: tuple[Stage, ...], dtype: np.dtype[np.generic]) -> int:
     """Return the bytes of a value if a page holds them as they stand in memory, else 0."""
     width = dtype.itemsize
-    if [stage.id for stage in stages] != [PLAIN] or dtype.kind in "bT":
+    if [stage.id for stage in stages] != [PLAIN] or dtype.kind == "b" or is_loose(dtype):
         return 0  # the bytes of bools are looked at
     if not width or not is_stored_order(dtype):
         return 0
@@ -471,14 +490,14 @@ def take_page(
     """Values at ascending positions of a page of so many values; decodes the blocks with them."""
     head = page_head(view, pointer)
     check_size(pointer, head, n_values)
-    out = np.empty(len(positions), dtype)
+    out = empty_values(len(positions), dtype)
     if not len(positions):
         return out
     _check_bounds(pointer, head, int(positions[0]), int(positions[-1]) + 1)
     size = head.block_values
     blocks = positions // size
-    if dtype.kind == "T":
-        _take_strings(view, pointer, out, positions, blocks)
+    if is_loose(dtype):
+        _take_loose(view, pointer, out, positions, blocks)
         return out
     if len(positions) * 4 > head.n_values or len(head.ends) == 1:
         low, high = int(blocks[0]) * size, min((int(blocks[-1]) + 1) * size, head.n_values)
@@ -495,16 +514,14 @@ def take_page(
     return out
 
 
-def _take_strings(
+def _take_loose(
     view: View,
     pointer: Pointer,
     out: Array,
     positions: npt.NDArray[np.int64],
     blocks: npt.NDArray[np.int64],
 ) -> None:
-    """Make the strings at some positions, and no others of their blocks."""
-    from kist.codecs.stringpages import decode_strings
-
+    """Make the values at some positions, and no others of their blocks."""
     head, stages = load_head(view, pointer)
     cuts = (np.flatnonzero(np.diff(blocks) > 1) + 1).tolist()
     for a, b in zip([0, *cuts], [*cuts, len(positions)], strict=True):
@@ -517,6 +534,6 @@ def _take_strings(
         parts = _stored_blocks(head, data, at, range(first, last + 1))
         wanted = positions[a:b] - first * head.block_values
         try:
-            decode_strings(stages, head.n_values, head.block_values, first, parts, out[a:b], wanted)
+            _decode_loose(stages, head.n_values, head.block_values, first, parts, out[a:b], wanted)
         except CodecError as error:
             raise undecoded(pointer, error) from error

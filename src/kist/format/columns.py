@@ -12,6 +12,7 @@ from kist.errors import UnsupportedVersionError
 from kist.format.categorical import is_categorical, values_dtype
 from kist.format.cursor import Cursor, pack_blob, pack_text
 from kist.format.dtypes import pack_dtype, unpack_dtype
+from kist.format.ragged import is_ragged
 
 __all__ = [
     "CATEGORICAL",
@@ -34,7 +35,7 @@ CATEGORICAL: Final = 0x02
 RAGGED: Final = 0x04
 SEALED: Final = 0x08
 VIRTUAL: Final = 0x10
-SUPPORTED_FLAGS: Final = VIRTUAL
+SUPPORTED_FLAGS: Final = VIRTUAL | RAGGED
 """Flags that this version acts on. A reserved flag changes what the stored bytes mean, so that
 reading a column without knowing it would give wrong values."""
 _FLAG_NAMES: Final = {
@@ -67,7 +68,8 @@ class ColumnSpec:
     codec : str
         Preset or explicit choice, as text.
     flags : int
-        `NULLABLE`, `CATEGORICAL`, `RAGGED`, `SEALED`, `VIRTUAL`.
+        `NULLABLE`, `CATEGORICAL`, `SEALED`, `VIRTUAL`. The record has `RAGGED` too, which the
+        dtype says.
     first_leaf : int
         Id of the first leaf; the others of the column follow it without a gap.
     since : int
@@ -150,8 +152,9 @@ def pack_column(column: ColumnSpec) -> bytes:
         | _HAS_INITIAL * (column.initial is not None)
         | _HAS_EXPRESSION * (column.expression is not None)
     )
+    flags = column.flags | RAGGED * is_ragged(column.dtype)
     parts = [
-        _COLUMN.pack(column.id, column.first_leaf, column.flags, has),
+        _COLUMN.pack(column.id, column.first_leaf, flags, has),
         pack_text(column.name),
         pack_text(column.codec),
         pack_blob(pack_dtype(column.dtype)),
@@ -189,6 +192,9 @@ def unpack_column(cursor: Cursor, record_version: int) -> ColumnSpec:
     expression = cursor.text() if has & _HAS_EXPRESSION else None
     if flags & VIRTUAL and expression is None:
         raise cursor.corrupt(f"virtual column {name!r} without an expression")
+    if bool(flags & RAGGED) != is_ragged(dtype):
+        raise cursor.corrupt(f"ragged column {name!r} of the dtype {dtype}")
+    flags &= ~RAGGED
     return ColumnSpec(
         number, name, dtype, title, default, codec, flags, first_leaf, since, initial, expression
     )

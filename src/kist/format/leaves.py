@@ -14,12 +14,21 @@ from typing import Any, Final
 import numpy as np
 
 from kist.format.dtypes import is_string_dtype
+from kist.format.ragged import is_ragged
 
-__all__ = ["STRING_BYTES", "Leaf", "byte_places", "walk_leaves"]
+__all__ = ["STRING_BYTES", "Leaf", "byte_places", "is_loose", "walk_leaves"]
 
 STRING_BYTES: Final = 40
 """What a string is taken for where memory is planned: 16 bytes that NumPy keeps for each, and a
-short text. Writers count what strings really have."""
+short text. Writers count what strings really have. Cells are taken for as much."""
+
+
+def is_loose(dtype: np.dtype[Any]) -> bool:
+    """Tell whether values have no fixed width: strings, and cells of ragged columns.
+
+    NumPy keeps neither in structured arrays; there they stand as objects.
+    """
+    return is_string_dtype(dtype) or is_ragged(dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,7 @@ class Leaf:
     shape : tuple of int
         Shape of the values of one row: the sub-array shapes on the path, outermost first.
     offset : int
-        Byte offset in the packed row (`Schema.leaf_dtype`). A `StringDType` leaf takes no room.
+        Byte offset in the packed row (`Schema.leaf_dtype`). A loose leaf takes no room.
     n_values : int
         Values per row: the product of `shape`.
     column : int
@@ -60,23 +69,33 @@ class Leaf:
 
     @property
     def is_string(self) -> bool:
-        """Whether the values have no fixed width."""
+        """Whether the values are strings of any length."""
         return is_string_dtype(self.dtype)
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether the values are cells of any number of items."""
+        return is_ragged(self.dtype)
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether the values have no fixed width."""
+        return is_loose(self.dtype)
 
     @property
     def nbytes(self) -> int:
         """Bytes in the packed row."""
-        return 0 if self.is_string else self.n_values * self.dtype.itemsize
+        return 0 if self.is_loose else self.n_values * self.dtype.itemsize
 
     @property
     def is_stored(self) -> bool:
         """Whether there is anything to store: nothing is of values without width."""
-        return not self.is_virtual and (self.is_string or self.nbytes > 0)
+        return not self.is_virtual and (self.is_loose or self.nbytes > 0)
 
     @property
     def memory(self) -> int:
-        """Bytes in memory of the values of a row; of a string a guess."""
-        return STRING_BYTES if self.is_string else self.nbytes
+        """Bytes in memory of the values of a row; of a string or a cell a guess."""
+        return STRING_BYTES if self.is_loose else self.nbytes
 
 
 def walk_leaves(
@@ -86,7 +105,7 @@ def walk_leaves(
     while dtype.subdtype is not None:
         dtype, inner = dtype.subdtype
         shape += inner
-    if dtype.names is None or dtype.fields is None:
+    if dtype.names is None or dtype.fields is None or is_ragged(dtype):
         yield path, dtype, shape
         return
     for name in dtype.names:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from kist.errors import DTypeError
+from kist.format.ragged import is_ragged, item_text
 
 __all__ = [
     "as_pairs",
@@ -90,6 +91,8 @@ def dtype_text(dtype: np.dtype[Any], sort: object = None) -> str:
     """Return a dtype as listings show it; `sort` is what a categorical one says of itself."""
     if sort is not None:
         return str(sort)
+    if is_ragged(dtype):
+        return item_text(dtype)
     return f"nullable {dtype['value']}" if is_nullable(dtype) else str(dtype)
 
 

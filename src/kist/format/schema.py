@@ -37,7 +37,8 @@ from kist.format.columns import (
 )
 from kist.format.cursor import Cursor
 from kist.format.dtypes import MAX_FIELDS, MAX_ITEMSIZE, is_string_dtype, pack_dtype
-from kist.format.leaves import Leaf, byte_places, walk_leaves
+from kist.format.leaves import Leaf, byte_places, is_loose, walk_leaves
+from kist.format.ragged import check_ragged, is_ragged
 
 __all__ = [
     "CATEGORICAL",
@@ -147,7 +148,7 @@ class Schema:
         codec: str | Mapping[str, str] = "auto",
         defaults: Mapping[str, bytes] | None = None,
     ) -> Schema:
-        """Return the first schema of a table whose columns may also be `StringDType`.
+        """Return the first schema of a table whose columns may also be strings, or ragged.
 
         Parameters
         ----------
@@ -186,8 +187,9 @@ class Schema:
     def dtype(self) -> np.dtype[Any]:
         """The structured dtype of the table, equal to the one it was created with.
 
-        `StringDType` columns, which NumPy does not allow in structured dtypes, stand as object
-        fields; a categorical column is of the dtype of its values.
+        Columns of strings and ragged ones stand as object fields: NumPy does not allow
+        `StringDType` in structured dtypes, and the cells of rows are arrays. A categorical column
+        is of the dtype of its values.
         """
         spec: Any = {
             "names": [column.name for column in self.columns],
@@ -292,7 +294,7 @@ class Schema:
 
     @cached_property
     def _leaf_dtype(self) -> np.dtype[Any]:
-        leaves = [leaf for leaf in self.packed if not leaf.is_string]
+        leaves = [leaf for leaf in self.packed if not leaf.is_loose]
         spec: Any = {
             "names": [f"f{leaf.id}" for leaf in leaves],
             "formats": [(leaf.dtype, leaf.shape) if leaf.shape else leaf.dtype for leaf in leaves],
@@ -303,7 +305,7 @@ class Schema:
     def leaf_dtype(self) -> np.dtype[Any]:
         """Return the packed flat dtype: one field ``f<leaf id>`` per leaf, without gaps.
 
-        `StringDType` leaves have no place in it, nor have virtual ones.
+        Leaves without a fixed width have no place in it, nor have virtual ones.
         """
         return self._leaf_dtype
 
@@ -436,10 +438,18 @@ _unpack_short = lru_cache(maxsize=64)(_unpack)
 
 
 def refuse_inner_strings(name: str, dtype: np.dtype[Any]) -> None:
-    """Refuse `StringDType`, and categories, anywhere but as a column of their own."""
+    """Refuse strings, ragged dtypes and categories anywhere but as columns of their own."""
     if not is_categorical(dtype):
         refuse_inner_categories(name, dtype)
     for path, base, shape in walk_leaves(dtype, (name,), ()):
+        if is_ragged(base):
+            check_ragged(base)
+            if shape or len(path) > 1:
+                raise DTypeError(
+                    f"{'.'.join(path)}: a ragged dtype can be a column, not a field or a sub-array"
+                    " inside one: give the cells a column of their own",
+                    column=name,
+                )
         if is_string_dtype(base) and (shape or len(path) > 1):
             raise DTypeError(
                 f"{'.'.join(path)}: StringDType can be a column, not a field or a sub-array inside"
@@ -510,7 +520,7 @@ def _check(schema: Schema, cursor: Cursor) -> None:
 
 def in_row(dtype: np.dtype[Any]) -> np.dtype[Any]:
     dtype = values_dtype(dtype)
-    return np.dtype("O") if is_string_dtype(dtype) else dtype
+    return np.dtype("O") if is_loose(dtype) else dtype
 
 
 def _values_leaf(codes: int) -> int:

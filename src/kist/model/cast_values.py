@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from kist._kernels.cells import Cells
 from kist._kernels.strings import missing_of
 from kist.errors import DTypeError, KistError, ShapeError
 from kist.format.nullable import is_nullable, parts
+from kist.format.ragged import is_bytes, is_ragged
 from kist.model.cast_items import (
     first_missing,
     inexact,
@@ -17,6 +19,7 @@ from kist.model.cast_items import (
     outside,
 )
 from kist.model.cast_nullable import cast_nullable
+from kist.model.cast_ragged import as_cells
 
 __all__ = ["Array", "DType", "cast_values"]
 
@@ -59,6 +62,10 @@ def cast_values(
         The values do not have the shape of the sub-array.
     """
     cast = Cast(dtype, column, first_row, what)
+    if is_ragged(dtype):
+        return as_cells(values, dtype, column=column, first_row=first_row, what=what)
+    if isinstance(values, Cells):
+        values = cast.of_cells(values)
     if dtype.names is not None and is_nullable(dtype):
         return cast_nullable(values, dtype, column=column, first_row=first_row, what=what)
     if dtype.names is not None:
@@ -101,6 +108,17 @@ class Cast:
         )
 
     # Shapes
+
+    def of_cells(self, cells: Cells) -> Any:
+        """What else cells can be: bytes, or sub-arrays where all are as long."""
+        if is_bytes(cells.dtype) and self.dtype.kind in "SV":
+            return cells.cells()
+        lengths, items = cells.gather()
+        shape = self.dtype.shape
+        if not shape or (lengths != shape[0]).any():
+            one = f"{shape[0]:,} items in each row" if shape else "single values"
+            raise self.fail(f"takes {one}, found cells of any number of items")
+        return items.reshape(len(cells), shape[0], *items.shape[1:])
 
     def structured(self, values: Any) -> Array:
         from kist.model.casts import to_records

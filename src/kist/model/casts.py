@@ -15,6 +15,8 @@ import numpy as np
 
 from kist.errors import DTypeError, ShapeError
 from kist.format.nullable import has_masked
+from kist.format.ragged import is_ragged
+from kist.model.cast_ragged import as_cells, is_cell
 from kist.model.cast_values import Array, DType, cast_values
 from kist.model.frames.incoming import frame_columns, is_frame
 from kist.model.tables.stored.batch import empty_batch
@@ -25,9 +27,9 @@ BLOCK_ROWS = 65_536
 
 FIRST_ROWS = 64
 BLOCK_BYTES = 8 << 20
-"""What a block of rows with strings may have, when they come from an iterator."""
+"""What a block of rows with strings or cells may have, when they come from an iterator."""
 
-_NO_STRINGS: Mapping[str, DType] = {}
+_NOTHING_LOOSE: Mapping[str, DType] = {}
 
 
 def to_records(
@@ -37,7 +39,7 @@ def to_records(
     *,
     what: str = "append",
     first_row: int = 0,
-    strings: Mapping[str, DType] = _NO_STRINGS,
+    loose: Mapping[str, DType] = _NOTHING_LOOSE,
 ) -> Any:
     """Records of a dtype from anything that holds rows.
 
@@ -54,12 +56,12 @@ def to_records(
         The operation, for messages.
     first_row : int
         Added to row numbers in messages.
-    strings : mapping of str to dtype
-        Columns of strings, which stand as objects in `dtype`.
+    loose : mapping of str to dtype
+        Columns of strings and ragged ones, which stand as objects in `dtype`.
 
     Returns
     -------
-    ndarray, 1-d, of `dtype`, or Batch when there are strings
+    ndarray, 1-d, of `dtype`, or Batch when there are loose ones
         `data` itself when it is that already.
 
     Raises
@@ -69,10 +71,10 @@ def to_records(
     ShapeError
         Columns have different lengths, or the array is not one-dimensional.
     """
-    same = not strings and isinstance(data, np.ndarray) and _same(data.dtype, dtype)
+    same = not loose and isinstance(data, np.ndarray) and _same(data.dtype, dtype)
     if same and data.ndim == 1 and not has_masked(data):
         return data.view(np.ndarray) if type(data) is not np.ndarray else data
-    columns, n_rows = _columns(data, dtype, what)
+    columns, n_rows = _columns(data, dtype, loose, what)
     names = dtype.names or ()
     extra = [name for name in columns if name not in names]
     if extra:
@@ -80,9 +82,9 @@ def to_records(
         hint = f"; did you mean {near[0]!r}?" if near else f"; it has {_listed(names)}"
         raise DTypeError(f"{what}: the table has no field {extra[0]!r}{hint}", column=str(extra[0]))
     # Zeros, not empty: padding of an aligned dtype would carry stray memory into the file.
-    out: Any = np.zeros(n_rows, dtype) if not strings else empty_batch(dtype, strings, n_rows)
+    out: Any = np.zeros(n_rows, dtype) if not loose else empty_batch(dtype, loose, n_rows)
     for name in names:
-        field = strings[name] if name in strings else dtype[name]
+        field = loose[name] if name in loose else dtype[name]
         if name in columns:
             values = cast_values(columns[name], field, column=name, first_row=first_row, what=what)
             if len(values) != n_rows:
@@ -91,7 +93,10 @@ def to_records(
                 )
             out[name] = values
         elif defaults is not None and name in defaults:
-            out[name] = defaults[name]
+            default = defaults[name]
+            if is_ragged(field):
+                default = np.broadcast_to(as_cells([default], field, column=name), (n_rows,))
+            out[name] = default
         else:
             raise DTypeError(
                 f"{what}: field {name!r} is missing and has no fill_value", column=name
@@ -122,23 +127,23 @@ def iter_blocks(
     *,
     n_rows: int = BLOCK_ROWS,
     what: str = "append",
-    strings: Mapping[str, DType] = _NO_STRINGS,
+    loose: Mapping[str, DType] = _NOTHING_LOOSE,
 ) -> Iterator[Any]:
     """Records from an iterator of rows, or of blocks of rows, in bounded memory.
 
     Yields
     ------
-    ndarray, 1-d, of `dtype`, or Batch when there are strings
+    ndarray, 1-d, of `dtype`, or Batch when there are loose ones
         At most `n_rows` records; blocks that are structured arrays come as they are.
     """
     done = 0
-    # Rows of long strings are taken fewer at a time, which the first ones tell.
-    size = [n_rows if not strings else min(n_rows, FIRST_ROWS)]
+    # Rows of long strings or cells are taken fewer at a time, which the first ones tell.
+    size = [n_rows if not loose else min(n_rows, FIRST_ROWS)]
     for first, group in _grouped(iter(rows), size):
         data: Any = first if group is None else group
-        block = to_records(data, dtype, defaults, what=what, first_row=done, strings=strings)
+        block = to_records(data, dtype, defaults, what=what, first_row=done, loose=loose)
         done += len(block)
-        if strings and len(block):
+        if loose and len(block):
             size[0] = max(1, min(n_rows, BLOCK_BYTES * len(block) // (1 + block.nbytes)))
         yield block
 
@@ -157,7 +162,9 @@ def _listed(names: Sequence[str]) -> str:
     return f"{shown}, ... ({len(names)} in all)" if len(names) > 8 else shown
 
 
-def _columns(data: Any, dtype: DType, what: str) -> tuple[dict[str, Any], int]:
+def _columns(
+    data: Any, dtype: DType, loose: Mapping[str, DType], what: str
+) -> tuple[dict[str, Any], int]:
     """(values by field name, number of rows)."""
     if isinstance(data, np.void) and data.dtype.names:
         data = np.asarray(data)
@@ -166,7 +173,7 @@ def _columns(data: Any, dtype: DType, what: str) -> tuple[dict[str, Any], int]:
     if isinstance(data, tuple):
         return _of_rows([data], dtype, what)
     if isinstance(data, dict):
-        return _of_dict(data, dtype, what)
+        return _of_dict(data, dtype, loose, what)
     if isinstance(data, list):
         return _of_rows(data, dtype, what)
     if is_frame(data):
@@ -228,10 +235,15 @@ def _by_name(row: Any) -> dict[str, Any]:
     return {name: row[name] for name in row.dtype.names}
 
 
-def _of_dict(data: dict[str, Any], dtype: DType, what: str) -> tuple[dict[str, Any], int]:
+def _of_dict(
+    data: dict[str, Any], dtype: DType, loose: Mapping[str, DType], what: str
+) -> tuple[dict[str, Any], int]:
     if not data:
         raise DTypeError(f"{what}: an empty dict holds no rows")
-    single = {name: _is_single(value, name, dtype) for name, value in data.items()}
+    single = {name: _is_single(value, name, dtype, loose) for name, value in data.items()}
+    known = [one for one in single.values() if one is not None]
+    if len(known) < len(single):  # empty lists of ragged columns go with the others
+        single = {name: any(known) if one is None else one for name, one in single.items()}
     if all(single.values()):
         return {name: [value] for name, value in data.items()}, 1
     if any(single.values()):
@@ -248,8 +260,10 @@ def _of_dict(data: dict[str, Any], dtype: DType, what: str) -> tuple[dict[str, A
     return dict(data), first
 
 
-def _is_single(value: Any, name: str, dtype: DType) -> bool:
-    """Whether a value of a dict stands for one row."""
+def _is_single(value: Any, name: str, dtype: DType, loose: Mapping[str, DType]) -> bool | None:
+    """Whether a value of a dict stands for one row; None where it may or may not."""
+    if name in loose and is_ragged(loose[name]):
+        return is_cell(value, loose[name])
     if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
         return True
     if isinstance(value, np.ndarray) and value.ndim == 0:

@@ -275,6 +275,9 @@ def unequal(a: Array, b: Array) -> Array:
             for x in (a, b)
         ]
         return np.asarray((raw[0] != raw[1]).any(axis=-1))
+    if a.dtype.kind == "O" and any(isinstance(cell, np.ndarray) for x in (a, b) for cell in x[:1]):
+        pairs = zip(a.tolist(), b.tolist(), strict=True)
+        return np.fromiter((_another(*pair) for pair in pairs), bool, len(a))
     missing = [is_missing(a), is_missing(b)]
     if "T" in (a.dtype.kind, b.dtype.kind):
         # Comparing strings of which some are missing raises.
@@ -288,6 +291,13 @@ def unequal(a: Array, b: Array) -> Array:
     none = np.zeros(differs.shape, bool)
     gone_a, gone_b = (none if gone is None else gone for gone in missing)
     return np.asarray((differs & ~(gone_a & gone_b)) | (gone_a ^ gone_b))
+
+
+def _another(a: Any, b: Any) -> bool:
+    """Tell whether two cells of ragged columns differ; NaN equals NaN."""
+    if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
+        return bool(a != b)
+    return a.shape != b.shape or bool(unequal(a, b).any())
 
 
 def _filled(values: Array, gone: Array) -> Array:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from kist._kernels.cells import Cells
 from kist.codecs.choose import choose
 from kist.codecs.recipe import Recipe
 from kist.codecs.stringpages import choose_strings
@@ -95,9 +96,12 @@ def build(
         encoded = build_page(values, chosen.recipe, block_values=block_values, aligned=aligned)
         bits = _bits(encoded, values)
     if chosen is None or _has_drifted(bits, chosen, values.itemsize, number):
-        strings = is_string_dtype(values.dtype)
-        if strings:
+        if is_string_dtype(values.dtype):
             recipe = choose_strings(values, codec)
+        elif isinstance(values, Cells):
+            from kist.codecs.raggedpages import choose_ragged
+
+            recipe = choose_ragged(values, codec)
         else:
             recipe = choose(values, codec, block=block)
         if chosen is None or recipe != chosen.recipe:

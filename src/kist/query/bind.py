@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from kist.errors import QueryError
+from kist.format.ragged import is_ragged, item_text
 from kist.query import fold
 from kist.query.arithmetic import (
     CLASSES,
@@ -49,6 +50,7 @@ from kist.query.nodes import (
     Constant,
     Fixed,
     IsNull,
+    Length,
     Logic,
     Node,
     Not,
@@ -147,6 +149,12 @@ class Binder:
             return self.param(self.params[name], expression)
         if dtype is None:
             self.unknown(name, expression)
+        if is_ragged(dtype):
+            self.fail(
+                f"column {name!r} holds {item_text(dtype)}, which has no conditions; "
+                f"len({name}) is the number of items",
+                expression,
+            )
         if dtype.names is not None:
             self.fail(f"column {name!r} has fields; write {name}.{dtype.names[0]}", expression)
         if dtype.subdtype is not None or dtype.kind not in "biufcSUVMmT":
@@ -277,6 +285,8 @@ class Binder:
 
     def call(self, expression: Call) -> Node:
         func = expression.func
+        if func == "len":
+            return self.length(expression)
         args = [self.bind(arg) for arg in expression.args]
         if func == "where":
             return bind_where(self, expression, args)
@@ -292,6 +302,17 @@ class Binder:
         if func in ("real", "conj") and args[0].dtype.kind in "iuf":
             return args[0]
         return bind_numeric(self, NUMERIC[func], args, expression)
+
+    def length(self, expression: Call) -> Node:
+        """Return the node of the number of items of a cell."""
+        (arg,) = expression.args
+        name = arg.name if isinstance(arg, Name) else ""
+        dtype = None if name in self.params else self.columns.get(name)
+        if dtype is not None and is_ragged(dtype):
+            return Length(np.dtype(np.int64), Column(dtype, name))
+        if dtype is None and name not in self.params:
+            self.bind(arg)  # perhaps there is no such column
+        self.fail("len() counts the items of a ragged column", expression)
 
 
 def _ordered_among(columns: Any, *sides: Node) -> Node | None:

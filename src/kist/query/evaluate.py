@@ -33,6 +33,7 @@ from kist.query.nodes import (
     Convert,
     Fixed,
     IsNull,
+    Length,
     Logic,
     Member,
     Node,
@@ -259,6 +260,12 @@ def _part(node: Part, block: Block, out: Array | None) -> Array:
     return part_of(node.part, evaluate(node.x, block))
 
 
+def _length(node: Length, block: Block, out: Array | None) -> Array:
+    cells: Any = evaluate(node.x, block)
+    found: Array = cells.lengths
+    return found
+
+
 def _callback(node: Callback, block: Block, out: Array | None) -> Array:
     found = call_function(node, block.columns, block.valid, block.n)
     if isinstance(found, np.ma.MaskedArray):
@@ -365,6 +372,7 @@ _EVALUATE: dict[type[Node], Callable[[Any, Block, Array | None], Any]] = {
     Ufunc: _ufunc,
     Convert: _convert,
     Part: _part,
+    Length: _length,
     Callback: _callback,
     Compare: _compare,
     CompareConstant: _compare_constant,

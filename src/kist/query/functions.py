@@ -43,6 +43,7 @@ FUNCTIONS: Final[dict[str, int]] = {
     **dict.fromkeys(_TWO, 2),
     **dict.fromkeys(TEXT_TESTS, 2),
     **dict.fromkeys(PARTS, 1),
+    "len": 1,
     "isnull": 1,
     "notnull": 1,
     "where": 3,

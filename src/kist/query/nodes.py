@@ -28,6 +28,7 @@ __all__ = [
     "Member",
     "Node",
     "Not",
+    "Length",
     "OfCodes",
     "Part",
     "TextTest",
@@ -84,6 +85,13 @@ class Ufunc(Node):
 @dataclass(slots=True, eq=False)
 class Convert(Node):
     """Numbers in another dtype; those that do not fit integers raise."""
+
+    x: Node
+
+
+@dataclass(slots=True, eq=False)
+class Length(Node):
+    """Number of items of each cell of a ragged column."""
 
     x: Node
 
@@ -204,7 +212,8 @@ class Callback(Node):
 
 
 _OF_ONE = (
-    CompareConstant, CompareOrdered, OfCodes, Not, TextTest, Member, Convert, Part, IsNull, Fixed,
+    CompareConstant, CompareOrdered, OfCodes, Not, TextTest, Member, Convert, Part, Length, IsNull,
+    Fixed,
 )  # fmt: skip
 
 

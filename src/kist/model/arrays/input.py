@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from kist.errors import DTypeError, ShapeError
+from kist.format.leaves import is_loose
+from kist.format.ragged import item_text
 from kist.model.cast_values import Cast
 from kist.model.casts import to_records
 
@@ -28,6 +30,11 @@ def as_array_dtype(dtype: Any, what: str) -> DType:
         found: DType = np.dtype(dtype)
     except (TypeError, ValueError) as error:
         raise DTypeError(f"{what}: {dtype!r} is no dtype: {error}") from None
+    if is_loose(found) and found.kind != "T":
+        raise DTypeError(
+            f"{what}: arrays hold values of one width, not {item_text(found)}: make a table with a"
+            " ragged column, or a key store"
+        )
     if found.hasobject and found.kind != "T":
         raise DTypeError(
             f"{what}: dtype {found} holds Python objects; convert it: numbers with "

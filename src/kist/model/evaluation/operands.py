@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kist.errors import QueryError
+from kist.format.nullable import dtype_text
 from kist.model.arrays.array import Array
 from kist.model.arrays.input import is_sliceable
 from kist.model.arrays.read import read
@@ -100,7 +101,9 @@ def operand_of(value: Any, name: str, held: ExitStack) -> Operand:
         array = np.asarray(value)
         found = Operand(array.shape, array.dtype, None, lambda where: array[where])
     if found.dtype.names is not None or found.dtype.kind == "O":
-        raise QueryError(f"operand {name!r} holds {found.dtype}, which has no arithmetic")
+        raise QueryError(
+            f"operand {name!r} holds {dtype_text(found.dtype)}, which has no arithmetic"
+        )
     return found
 
 

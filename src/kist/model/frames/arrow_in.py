@@ -36,9 +36,6 @@ _NUMBERS = {
 """Arrow's names of types, and the dtypes of their columns."""
 
 _REFUSED = (
-    ("is_list", "ragged columns are not there yet; cast it to fixed_size_list if all are as long"),
-    ("is_large_list", "ragged columns are not there yet; cast it to fixed_size_list"),
-    ("is_list_view", "ragged columns are not there yet; cast it to fixed_size_list"),
     ("is_map", "nested columns are not there yet; store the parts in a table of their own"),
     ("is_union", "a column holds one type; split it"),
     ("is_decimal", "decimals cannot be kept yet; cast it to float64, or to integers"),
@@ -68,6 +65,8 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
         pyarrow is missing.
     """
     pa = need("pyarrow", "arrow", what)
+    from kist.model.frames.arrow_ragged import is_binary
+
     _refuse_objects(data, what)
     reader = _reader(pa, data, what)
     names = list(reader.schema.names)
@@ -79,14 +78,14 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
     if not names:
         raise DTypeError(f"{what}: there are no columns, and a table needs one")
     widths = {}
-    if target is None and any(_is_binary(field.type) for field in reader.schema):
-        if isinstance(data, pa.RecordBatchReader):
-            raise _binary(next(f.name for f in reader.schema if _is_binary(f.type)), what)
+    binary = any(is_binary(field.type) for field in reader.schema)
+    # A stream does not say how long bytes get: they are taken as bytes of any length.
+    if target is None and binary and not isinstance(data, pa.RecordBatchReader):
         table = reader.read_all()
         widths = {
-            field.name: _width(table.column(field.name), field.name, what)
+            field.name: _width(table.column(field.name))
             for field in table.schema
-            if _is_binary(field.type)
+            if is_binary(field.type)
         }
         reader = table.to_reader()
     # A stream tells what is null only as it is read.
@@ -96,8 +95,8 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
     fields = []
     zones: dict[str, str] = {}
     for field in reader.schema:
-        if _is_binary(field.type):
-            dtype = np.dtype(f"S{widths.get(field.name) or 1}")
+        if widths.get(field.name):
+            dtype = np.dtype(f"S{widths[field.name]}")
         else:
             dtype = field_dtype(field, what)
             if is_categorical(dtype):
@@ -182,33 +181,33 @@ def _find_zones(field: Any, path: str, zones: dict[str, str]) -> None:
 # Types
 
 
-def _is_binary(kind: Any) -> bool:
-    return str(kind) in ("binary", "large_binary", "binary_view")
+def _width(column: Any) -> int | None:
+    """Return the bytes of the longest value, for an 'S' that keeps all of them.
+
+    None where bytes of any length suit them better: NumPy drops zeros at the end.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    column = column.cast(pa.large_binary())  # views cannot say their lengths
+    lengths = compute.binary_length(column)
+    longest, total = compute.max(lengths).as_py() or 0, compute.sum(lengths).as_py() or 0
+    n = len(column)
+    if longest * n > 4 * total + 64 * n:
+        return None
+    values = (value for chunk in column.chunks for value in chunk.to_pylist() if value)
+    return None if any(value.endswith(b"\0") for value in values) else max(longest, 1)
 
 
-def _width(column: Any, name: str, what: str) -> int:
-    """Return the bytes of the longest value, for an 'S' that keeps all of them."""
-    values = [value for chunk in column.chunks for value in chunk.to_pylist() if value]
-    for value in values:
-        if value.endswith(b"\0"):
-            raise DTypeError(
-                f"{what}: column {name!r}: {value!r} ends with a zero byte, which a column of "
-                "bytes cannot keep; cast it to fixed_size_binary if all are as long",
-                column=name,
-            )
-    return max(map(len, values), default=1)
-
-
-def _binary(name: str, what: str) -> DTypeError:
-    return DTypeError(
-        f"{what}: column {name!r} holds bytes of any length, and a stream does not say how long "
-        "they get; cast it to fixed_size_binary, or give dtype= with an 'S' of enough bytes",
-        column=name,
-    )
-
-
-def field_dtype(field: Any, what: str, path: str = "") -> np.dtype[Any]:
+def field_dtype(field: Any, what: str, path: str = "", *, inside: bool = False) -> np.dtype[Any]:
     """Return the dtype of the column for an Arrow field.
+
+    Parameters
+    ----------
+    path : str
+        Names that lead to a field of a struct.
+    inside : bool
+        It is what lists hold.
 
     Raises
     ------
@@ -216,6 +215,8 @@ def field_dtype(field: Any, what: str, path: str = "") -> np.dtype[Any]:
         There is none; says what to do.
     """
     import pyarrow.types as types
+
+    from kist.model.frames.arrow_ragged import is_binary, is_list, list_dtype
 
     kind = field.type
     name = f"{path}.{field.name}" if path else field.name
@@ -233,14 +234,18 @@ def field_dtype(field: Any, what: str, path: str = "") -> np.dtype[Any]:
     if types.is_dictionary(kind):
         if path:
             raise _no_type(name, kind, "categories inside a struct cannot be kept", what)
+        if is_binary(kind.value_type):
+            raise _no_type(name, kind, "categories have a width; cast it to binary", what)
         base = field_dtype(field.with_type(kind.value_type), what)
         return categorical(base, ordered=kind.ordered)
     if types.is_fixed_size_binary(kind) and kind.byte_width:
         return np.dtype(f"V{kind.byte_width}")
-    if _is_binary(kind):
-        raise _binary(name, what)
+    if is_binary(kind) or is_list(kind):
+        if path or inside:
+            raise _no_type(name, kind, "lists and bytes within others are not there yet", what)
+        return list_dtype(field, what)
     if types.is_fixed_size_list(kind):
-        inner = field_dtype(kind.value_field.with_name(field.name), what, path)
+        inner = field_dtype(kind.value_field.with_name(field.name), what, path, inside=True)
         if is_string_dtype(inner):
             raise _no_type(name, kind, "lists of text are not there yet", what)
         return np.dtype((inner.base, (kind.list_size, *inner.shape)))
@@ -248,7 +253,9 @@ def field_dtype(field: Any, what: str, path: str = "") -> np.dtype[Any]:
         inner_fields = [kind.field(at) for at in range(kind.num_fields)]
         if len({inner.name for inner in inner_fields}) < len(inner_fields):
             raise _no_type(name, kind, "two of its fields have one name", what)
-        spec: Any = [(inner.name, field_dtype(inner, what, name)) for inner in inner_fields]
+        spec: Any = [
+            (inner.name, field_dtype(inner, what, name, inside=True)) for inner in inner_fields
+        ]
         rows: np.dtype[Any] = np.dtype(spec)
         return rows
     for check, why in _REFUSED:
@@ -269,20 +276,24 @@ def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array
 
     Returns
     -------
-    ndarray, shape (n, ...)
+    ndarray, shape (n, ...), or Cells
         Over Arrow's memory where the layouts agree; may be read-only. NaT stands for null times.
 
     Raises
     ------
     DTypeError
-        A null inside the values of a row. Others make an array of a nullable dtype, but for text
-        and times, which have nulls of their own.
+        A null inside the values of a row, or among lists. Others make an array of a nullable
+        dtype, but for text and times, which have nulls of their own.
     """
     import pyarrow.types as types
+
+    from kist.model.frames.arrow_ragged import cells_of, is_binary, is_list
 
     kind = array.type
     if types.is_dictionary(kind):
         return _of_dictionary(array, name, what, first_row)
+    if is_list(kind) or (is_binary(kind) and not array.null_count):
+        return cells_of(array, name, what, first_row)
     nested = types.is_nested(kind) or _is_text(kind) or types.is_temporal(kind)
     if not array.null_count or nested:
         return _values(array, name, what, first_row)
@@ -292,7 +303,7 @@ def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array
     elif types.is_fixed_size_binary(kind):
         filler = bytes(kind.byte_width)
     else:
-        filler = b"" if _is_binary(kind) else 0
+        filler = b"" if is_binary(kind) else 0
     found = _values(array.fill_null(filler), name, what, first_row)
     if found.dtype.kind == "O":
         found = found.astype(np.bytes_)
@@ -318,7 +329,11 @@ def _with_categories(
 
 def _of_dictionary(array: Any, name: str, what: str, first_row: int) -> Array:
     """Return the values of a dictionary array; a null may stand in it or behind it."""
-    values = column_values(array.dictionary, name, what, first_row)
+    from kist.model.frames.arrow_ragged import is_binary
+
+    # Categories have a width: bytes come as objects, not as cells.
+    read = _values if is_binary(array.type.value_type) else column_values
+    values = read(array.dictionary, name, what, first_row)
     valid = array.is_valid().to_numpy(zero_copy_only=False)
     places = array.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     if not len(values):
@@ -326,6 +341,8 @@ def _of_dictionary(array: Any, name: str, what: str, first_row: int) -> Array:
     found: Array = values[places]
     if valid.all():
         return found
+    if found.dtype.kind == "O":
+        found = found.astype(np.bytes_)
     if found.dtype.kind == "T":
         found = found.astype(STRINGS)
         found[~valid] = None
@@ -343,6 +360,8 @@ def _values(array: Any, name: str, what: str, first_row: int) -> Array:
     import pyarrow as pa
     import pyarrow.types as types
 
+    from kist.model.frames.arrow_ragged import is_binary
+
     kind = array.type
     if _is_text(kind):
         return text_values(array)
@@ -358,7 +377,7 @@ def _values(array: Any, name: str, what: str, first_row: int) -> Array:
             row=row,
             column=name,
         )
-    if _is_binary(kind):
+    if is_binary(kind):
         objects: Array = array.to_numpy(zero_copy_only=False)
         return objects
     if types.is_fixed_size_binary(kind):

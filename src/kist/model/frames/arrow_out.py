@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.errors import DTypeError
+from kist._kernels.cells import Cells
 from kist.extras import need
 from kist.format.nullable import is_nullable
+from kist.format.ragged import is_ragged
 from kist.format.schema import Leaf
+from kist.model.frames.arrow_ragged import arrow_cells, arrow_type
+from kist.model.frames.arrow_scalars import Scalars
 from kist.model.frames.exports import Exports, Outgoing, by_codes, shaped
-from kist.model.frames.notes import names_a_file
 from kist.model.tables.stored.categories import Categories
 from kist.model.tables.stored.fields import Fields, block_rows
 
@@ -27,14 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["record_batches", "to_reader"]
 
 Array = np.ndarray[Any, Any]
-
-_NUMBERS = {
-    "?": "bool_", "i1": "int8", "i2": "int16", "i4": "int32", "i8": "int64", "u1": "uint8",
-    "u2": "uint16", "u4": "uint32", "u8": "uint64", "f2": "float16", "f4": "float32",
-    "f8": "float64",
-}  # fmt: skip
-_UNITS = ("s", "ms", "us", "ns")
-_NAT = np.iinfo(np.int64).min
 
 
 def to_reader(source: Exports, held: Held) -> Any:
@@ -76,11 +70,11 @@ def _batches(builder: _Builder, source: Exports, size: int) -> Iterator[Any]:
         yield builder.batch(shaped(columns, out.fields, n_rows), n_rows)
 
 
-class _Builder:
+class _Builder(Scalars):
     """Makes record batches of one schema."""
 
     def __init__(self, pa: Any, out: Outgoing) -> None:
-        self.pa = pa
+        super().__init__(pa, out.zones)
         self.out = out = by_codes(out)
         self.leaves: dict[tuple[str, ...], int] = {
             leaf.path: at for at, leaf in enumerate(out.fields.leaves)
@@ -111,14 +105,16 @@ class _Builder:
             return kind
         if is_nullable(dtype):
             return self.type_of(dtype["value"], (*path, "value"))
-        if dtype.names is not None:
+        if dtype.names is not None and not is_ragged(dtype):
             return pa.struct(
                 [(name, self.type_of(dtype[name], (*path, name))) for name in dtype.names]
             )
         leaf = self.leaf(path)
         if leaf.is_string:
             return pa.large_string()
-        return self._scalar(leaf.dtype, path, leaf)
+        if leaf.is_ragged:
+            return arrow_type(self, leaf)
+        return self.scalar(leaf.dtype, leaf)
 
     def categories(self, path: tuple[str, ...]) -> Categories | None:
         """Return the categories of a whole column, None of others."""
@@ -133,45 +129,10 @@ class _Builder:
         values, leaf = known.values, self.leaf(path)
         if values.dtype.kind == "T":
             return pa.array(values.tolist(), type=pa.large_string())
-        return self._of_values(values, self._scalar(values.dtype, path, leaf), leaf)
+        return self.array(values, self.scalar(values.dtype, leaf), leaf)
 
     def leaf(self, path: tuple[str, ...]) -> Leaf:
         return self.out.fields.stored[self.leaves[path]]
-
-    def _scalar(self, dtype: np.dtype[Any], path: tuple[str, ...], leaf: Leaf) -> Any:
-        pa = self.pa
-        code = dtype.str[1:]
-        if dtype.kind == "b":
-            return pa.bool_()
-        if code in _NUMBERS:
-            return getattr(pa, _NUMBERS[code])()
-        if dtype.kind in "Mm":
-            return self._time(dtype, leaf)
-        if dtype.kind == "S":
-            return pa.binary()
-        if dtype.kind == "U":
-            return pa.string()
-        if dtype.kind == "V" and dtype.itemsize:
-            return pa.binary(dtype.itemsize)
-        if dtype.kind == "c":
-            why = "Arrow has no complex numbers; leave it out by columns=, or store real and imag"
-        else:
-            why = "Arrow has no type for it; leave it out by columns="
-        raise _refused(leaf, dtype, why)
-
-    def _time(self, dtype: np.dtype[Any], leaf: Leaf) -> Any:
-        pa = self.pa
-        unit = arrow_unit(dtype)
-        if unit is None:
-            raise _refused(leaf, dtype, "Arrow has no such unit; read it as an array")
-        if dtype.kind == "m":
-            return pa.duration(unit)
-        if unit == "D":
-            return pa.date32()
-        zone = self.out.zones.get(".".join(leaf.path))
-        if zone is not None and names_a_file(zone):
-            raise DTypeError(f"column {'.'.join(leaf.path)!r}: no time zone {zone!r}")
-        return pa.timestamp(unit, zone)
 
     # Values
 
@@ -202,7 +163,7 @@ class _Builder:
         if is_nullable(dtype):
             values = self.array_of(flat, dtype["value"], (*path, "value"), n_items)
             return self._with_nulls(values, flat[self.leaves[*path, "valid"]])
-        if dtype.names is not None:
+        if dtype.names is not None and not is_ragged(dtype):
             children = [
                 self.array_of(flat, dtype[name], (*path, name), n_items) for name in dtype.names
             ]
@@ -214,7 +175,9 @@ class _Builder:
         values = flat[self.leaves[path]]
         if leaf.is_string:
             return pa.array(values, type=pa.large_string())
-        return self._of_values(values, self._scalar(leaf.dtype, path, leaf), leaf)
+        if isinstance(values, Cells):
+            return arrow_cells(self, values, leaf)
+        return self.array(values, self.scalar(leaf.dtype, leaf), leaf)
 
     def _with_nulls(self, array: Any, valid: Array) -> Any:
         """Return an Arrow array that is null also where there is no value."""
@@ -224,24 +187,6 @@ class _Builder:
             valid = valid & array.is_valid().to_numpy(zero_copy_only=False)
         bits = self.pa.py_buffer(np.packbits(valid, bitorder="little"))
         return self.pa.Array.from_buffers(array.type, len(array), [bits, *array.buffers()[1:]])
-
-    def _of_values(self, values: Array, kind: Any, leaf: Leaf) -> Any:
-        pa = self.pa
-        code, n = values.dtype.kind, len(values)
-        if code == "S":
-            return _binary(pa, kind, values)
-        if code == "U":
-            return _binary(pa, kind, _encoded(values, leaf))
-        if not values.dtype.isnative:
-            values = values.astype(values.dtype.newbyteorder("="))
-        valid = None
-        if code == "b":
-            values = np.packbits(values, bitorder="little")
-        elif code in "Mm":
-            values, missing = _ticks(values, leaf)
-            if missing.any():
-                valid = pa.py_buffer(np.packbits(~missing, bitorder="little"))
-        return pa.Array.from_buffers(kind, n, [valid, pa.py_buffer(values)])
 
 
 def _columns(fields: Fields) -> Iterator[tuple[str, np.dtype[Any], tuple[str, ...]]]:
@@ -253,63 +198,3 @@ def _columns(fields: Fields) -> Iterator[tuple[str, np.dtype[Any], tuple[str, ..
         depth = len(fields.stored[0].path) - len(fields.leaves[0].path)
         dtype = np.dtype((fields.dtype, fields.item_shape)) if fields.item_shape else fields.dtype
         yield ".".join(fields.stored[0].path[:depth]), dtype, ()
-
-
-def _refused(leaf: Leaf, dtype: np.dtype[Any], why: str) -> DTypeError:
-    name = ".".join(leaf.path)
-    return DTypeError(f"to Arrow: column {name!r} is {dtype}: {why}", column=name)
-
-
-def arrow_unit(dtype: np.dtype[Any]) -> str | None:
-    """Return the unit that Arrow keeps times of a dtype in, ``"D"`` for days; None without one."""
-    unit, count = np.datetime_data(dtype)
-    if unit in _UNITS:
-        return unit
-    if dtype.kind == "M":
-        return "D" if unit == "D" and count == 1 else "s" if unit in "YMWDhm" else None
-    return "s" if unit in "WDhm" else None
-
-
-def _ticks(values: Array, leaf: Leaf) -> tuple[Array, Array]:
-    """Return times as Arrow counts them, and which are missing."""
-    unit = arrow_unit(values.dtype)
-    missing = np.isnat(values)
-    ticks = values.astype(f"{values.dtype.kind}8[{unit}]", copy=False)
-    if ticks.dtype != values.dtype and bool((ticks.astype(values.dtype) != values)[~missing].any()):
-        raise _refused(leaf, values.dtype, "a value is out of the range of Arrow's seconds")
-    counts = ticks.view(np.int64)
-    if unit != "D":
-        return counts, missing
-    days = counts.astype(np.int32)
-    if bool((days != counts)[~missing].any()):
-        raise _refused(leaf, values.dtype, "a day is out of the range of Arrow's dates")
-    return days, missing
-
-
-def _encoded(values: Array, leaf: Leaf) -> Array:
-    """Return text of fixed width as UTF-8."""
-    if not values.dtype.isnative:
-        values = values.astype(values.dtype.newbyteorder("="))
-    if not values.size or not values.dtype.itemsize:
-        return np.zeros(len(values), "S1")
-    codes = np.ascontiguousarray(values).view(np.uint32)
-    if codes.max() < 128:
-        return codes.astype(np.uint8).view(f"S{values.dtype.itemsize // 4}")
-    try:
-        return np.strings.encode(values, "utf-8")
-    except UnicodeEncodeError as error:
-        raise _refused(leaf, values.dtype, f"{error.object!r} is no text in UTF-8") from error
-
-
-def _binary(pa: Any, kind: Any, values: Array) -> Any:
-    """Return an Arrow array of bytes without the zeros that fill them up."""
-    n, width = len(values), values.dtype.itemsize
-    lengths = np.strings.str_len(values) if width else np.zeros(n, np.int64)
-    ends = np.zeros(n + 1, np.int32)
-    np.cumsum(lengths, out=ends[1:])
-    if width and n:
-        raw = np.ascontiguousarray(values).view(np.uint8).reshape(n, width)
-        data = raw[np.arange(width) < lengths[:, None]]
-    else:
-        data = np.empty(0, np.uint8)
-    return pa.Array.from_buffers(kind, n, [None, pa.py_buffer(ends), pa.py_buffer(data)])

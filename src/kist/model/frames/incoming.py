@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kist._kernels.cells import empty_values
 from kist.errors import DTypeError
 from kist.extras import need
 from kist.format.nullable import nullable, pairs
@@ -37,7 +38,7 @@ class Incoming:
     Attributes
     ----------
     fields : list of (str, dtype)
-        Columns as kist stores them. `StringDType` among them.
+        Columns as kist stores them. `StringDType` and ragged ones among them.
     blocks : callable
         Number of rows -> iterator of dicts of column -> array, each of about so many rows. May be
         called once.
@@ -128,7 +129,7 @@ def frame_columns(data: Any, names: tuple[str, ...], what: str) -> tuple[dict[st
     incoming = _incoming(data, what, Target(names))
     parts = list(incoming.blocks(sys.maxsize))
     if not parts:
-        return {name: np.empty(0, dtype.base) for name, dtype in incoming.fields}, 0
+        return {name: empty_values(0, dtype.base) for name, dtype in incoming.fields}, 0
     columns = {name: _together([part[name] for part in parts]) for name in parts[0]}
     return columns, len(next(iter(columns.values())))
 

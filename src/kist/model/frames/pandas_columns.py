@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from kist._kernels.cells import item_of
 from kist.errors import DTypeError
 from kist.format.categorical import categorical, first_categories, sort_of
 from kist.format.nullable import nullable, pairs
+from kist.format.ragged import ragged
+from kist.model.cast_ragged import as_cells, common_dtype, have_width
 from kist.model.tables.stored.categories import Categories
 
 __all__ = ["Taken", "take_column"]
@@ -244,18 +247,27 @@ def _take_objects(array: Array, name: str, what: str) -> Taken:
             return Taken(alike.dtype, lambda start, stop: alike[start:stop], note)
     if kind == "bytes":
         _refuse_missing(missing, name, "object", what)
+        if not have_width(array.tolist()):
+            return _take_cells(array, ragged(bytes), name, what)
         texts = array.astype(np.bytes_)
-        bad = texts.astype(object) != array
-        if not bad.any():
-            return Taken(texts.dtype, lambda start, stop: texts[start:stop], note)
-        row = int(np.argmax(bad))
-        raise DTypeError(
-            f"{what}: row {row}, column {name!r}: {array[row]!r} ends with a zero byte, which a "
-            "column of bytes cannot keep; store the lengths beside it",
-            row=row,
-            column=name,
-        )
+        return Taken(texts.dtype, lambda start, stop: texts[start:stop], note)
+    if len(array) and set(map(type, array.tolist())) <= {list, np.ndarray}:
+        try:
+            dtype = common_dtype(array.tolist())
+        except (DTypeError, TypeError, ValueError):
+            dtype = None  # lists of text, or of other objects
+        if dtype is not None and item_of(dtype)[0].kind not in "SU":
+            return _take_cells(array, dtype, name, what)
     raise _mixed(array, missing, kind, name, what)
+
+
+def _take_cells(array: Array, dtype: np.dtype[Any], name: str, what: str) -> Taken:
+    """Take objects that are arrays, lists or bytes."""
+
+    def part(start: int, stop: int) -> Array:
+        return as_cells(array[start:stop], dtype, column=name, first_row=start, what=what)
+
+    return Taken(dtype, part, {"dtype": "object"})
 
 
 def _mixed(array: Array, missing: Any, kind: str, name: str, what: str) -> DTypeError:
@@ -269,7 +281,7 @@ def _mixed(array: Array, missing: Any, kind: str, name: str, what: str) -> DType
     nested = isinstance(array[row], list | tuple | dict | set | np.ndarray)
     why = _MIXED.get(kind)
     if why is None and nested:
-        why = "ragged and nested columns are not there yet; store the parts in a table of their own"
+        why = "nested columns are not there yet; store the parts in a table of their own"
     if why is None:
         why = "only objects that are all str become strings; convert the column, as by .astype(str)"
     return DTypeError(f"{what}: row {row}, column {name!r}: {shown}: {why}", row=row, column=name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kist._kernels.cells import Cells
 from kist.errors import DTypeError, KistError
 from kist.extras import need
 from kist.model.frames.exports import Exports, Outgoing, by_codes, read_columns
@@ -145,6 +146,8 @@ def _restored(array: Array, name: str, out: Outgoing) -> Any:
     wanted = note.get("dtype")
     if name in out.categories:
         return _categorical(array, name, note, out)
+    if isinstance(array, Cells) and not (isinstance(wanted, str) and wanted.endswith("[pyarrow]")):
+        return array.objects()
     if isinstance(array, np.ma.MaskedArray):
         return _nullable(array.data, np.ma.getmaskarray(array), wanted, name, out)
     if array.ndim > 1:
@@ -227,6 +230,16 @@ def _as_arrow(array: Array, wanted: str, name: str) -> Any:
     import pandas
 
     pa = need("pyarrow", "arrow", f"column {name!r}")
+    if isinstance(array, Cells):
+        from kist.model.frames.arrow_ragged import to_arrow
+
+        cells = to_arrow(array, pa)
+        # pandas does not read the names of types of lists.
+        if wanted.startswith("list<"):
+            cells = cells.cast(pa.list_(cells.type.value_field))
+        elif wanted == "binary[pyarrow]":
+            cells = cells.cast(pa.binary())
+        return pandas.arrays.ArrowExtensionArray(cells)
     if wanted == "string[pyarrow]":  # pandas takes that name for its own strings
         dtype = pandas.ArrowDtype(pa.string())
     else:

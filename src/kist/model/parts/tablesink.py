@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from kist._kernels.cells import empty_values
 from kist.errors import DTypeError, UnsupportedVersionError
 from kist.format import keys
 from kist.format.schema import Leaf, Schema
@@ -20,7 +21,7 @@ from kist.model.extents import Extents
 from kist.model.parts.unequal import Fit, fit_of
 from kist.model.tables.changes.pages import Recipes, write_pages
 from kist.model.tables.changes.write import put_new_table, put_pages_group, put_piece
-from kist.model.tables.stored.batch import Batch
+from kist.model.tables.stored.batch import Batch, bytes_of
 from kist.model.tables.stored.categories import Categories, put_categories, read_categories
 from kist.model.tables.stored.layout import Group, read_tail
 from kist.model.tables.stored.read import Span, group_spans, plan, read_leaves
@@ -226,8 +227,8 @@ class TableSink:
             at += some
             if self._n_waiting == size:
                 self._flush_rows()
-        strings = [c for leaf, c in zip(self._leaves, columns, strict=True) if leaf.is_string]
-        self._n_bytes += sum(int(np.strings.str_len(c).sum()) for c in strings)
+        loose = [c for leaf, c in zip(self._leaves, columns, strict=True) if leaf.is_loose]
+        self._n_bytes += sum(int(bytes_of(column).sum()) for column in loose)
         if self._n_bytes > TEXT_BYTES:
             self._flush_rows()
 
@@ -249,14 +250,14 @@ class TableSink:
             self._put([np.concatenate(parts) for parts in zip(*waiting, strict=True)], n)
 
     def _put(self, columns: list[Array], n: int) -> None:
-        strings = {
+        loose = {
             str(leaf.id): column
             for leaf, column in zip(self._leaves, columns, strict=True)
-            if leaf.is_string
+            if leaf.is_loose
         }
         cuts = [(0, n, False)]
-        if strings:
-            cuts = list(Batch(np.zeros(n, np.dtype([])), strings).cuts(n, TEXT_BYTES))
+        if loose:
+            cuts = list(Batch(np.zeros(n, np.dtype([])), loose).cuts(n, TEXT_BYTES))
         for start, stop, cut in cuts:
             part = [
                 column[start * leaf.n_values : stop * leaf.n_values]
@@ -295,7 +296,7 @@ def read_columns(
 ) -> list[Array]:
     """Return the values of leaves of the new table, one flat array for each."""
     n = sum(span.n for span in spans)
-    columns = [np.empty(n * leaf.n_values, leaf.dtype) for leaf in leaves]
+    columns = [empty_values(n * leaf.n_values, leaf.dtype) for leaf in leaves]
     read_leaves(state, spans, [fit.leaves[leaf.id] for leaf in leaves], columns)
     return columns
 

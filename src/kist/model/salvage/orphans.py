@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kist._kernels.cells import empty_values
 from kist.engine.pages import page_head, read_page
 from kist.engine.scan import extent_damage, pointer_of
 from kist.errors import FormatError, KistError
@@ -91,7 +92,7 @@ def _column(rescue: Rescue, header: FrameHeader, schema: Schema | None) -> Array
         n_values = page_head(rescue.view, pointer).n_values
         if n_values % leaf.n_values or n_values > 1 << 24:
             return None
-        values = np.empty(n_values, leaf.dtype)
+        values = empty_values(n_values, leaf.dtype)
         read_page(rescue.view, pointer, values, 0, n_values)
     except KistError:
         return None  # a page of another dtype: its bytes are kept instead

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from kist._kernels.cells import Cells, empty_values
 from kist.engine.pages import read_page
 from kist.errors import FormatError, TooLargeError
 from kist.format import keys
@@ -269,7 +270,8 @@ class _Table:
         if n_rows * leaf.nbytes > _MOST_BYTES:
             raise TooLargeError(f"a page of {n_rows:,} rows of {leaf.nbytes:,} bytes")
         txn, new = self.writer.txn, self.writer.new
-        zeros = np.zeros(n_rows * leaf.n_values, leaf.dtype)
+        nothing = np.zeros if not leaf.is_ragged else Cells.empty
+        zeros: Array = nothing(n_rows * leaf.n_values, leaf.dtype)
         write_pages(txn, new, first, [leaf], [zeros], Recipes(txn, new, self.schema, b""))
 
     def _lose(self, leaf: Leaf | None, n_live: int, wrong: str) -> None:
@@ -303,7 +305,7 @@ class _Table:
                 packed = facts_of(self.schema).rows_at(record.version)
                 rows = packed.decode(data, record.n_rows)
                 for leaf in packed.leaves:
-                    values = np.asarray(rows[f"f{leaf.id}"])
+                    values = rows[f"f{leaf.id}"]
                     _put_array(table, leaf, values.reshape(record.n_rows, *leaf.shape))
         self.rescue.found(table.name)
 
@@ -311,7 +313,7 @@ class _Table:
         value = self.view.get(keys.page(self.node, leaf.id, first))
         if value is None or n_rows * leaf.nbytes > _MOST_BYTES:
             return
-        values = np.empty(n_rows * leaf.n_values, leaf.dtype)
+        values = empty_values(n_rows * leaf.n_values, leaf.dtype)
         try:
             (pointer,) = unpack_record(value)[0]
             read_page(self.view, pointer, values, 0, len(values))
@@ -322,4 +324,7 @@ class _Table:
 
 def _put_array(table: Group, leaf: Leaf, values: Array) -> None:
     name = ".".join(leaf.path).replace("/", "-")[:200] or "column"
-    table.create_array(f"{leaf.id}-{name}", values)
+    if isinstance(values, Cells):
+        table.create_table(f"{leaf.id}-{name}", {"cells": values}, dtype={"cells": leaf.dtype})
+    else:
+        table.create_array(f"{leaf.id}-{name}", values)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from kist import options
-from kist._kernels import records
 from kist.errors import DTypeError, ShapeError, TooLargeError
 from kist.format.schema import Schema
 from kist.model.damage import check_errors, warn_of_damage
 from kist.model.frames.exports import Exports
 from kist.model.positions import Positions, as_positions
 from kist.model.tables import changes, input, query
-from kist.model.tables.stored.batch import Batch, Rows
+from kist.model.tables.stored.batch import Batch, Rows, values_of
 from kist.model.tables.stored.fields import (
     Fields,
     assignable,
@@ -44,17 +43,21 @@ def read_only(array: Array) -> Array:
     return array
 
 
-def to_array(array: Array, dtype: Any, copy: bool | None, what: str) -> Array:
+def to_array(array: Any, dtype: Any, copy: bool | None, what: str) -> Array:
     """Finish an ``__array__`` call as NumPy 2 asks for it."""
     if copy is False:
         raise ValueError(f"{what} cannot become an array without a copy")
+    if not isinstance(array, np.ndarray):  # a Ragged
+        cells: Array = array.__array__(dtype)
+        return cells
     if isinstance(array, np.ma.MaskedArray):
         if np.ma.is_masked(array):
             raise DTypeError(
                 f"{what} has nulls, which an array cannot hold; [:] gives a masked array"
             )
         array = array.data
-    return array if dtype is None else array.astype(dtype, copy=False)
+    found: Array = array if dtype is None else array.astype(dtype, copy=False)
+    return found
 
 
 def _with_nulls(pairs: np.ma.MaskedArray[Any, Any]) -> np.ma.MaskedArray[Any, Any]:
@@ -63,6 +66,11 @@ def _with_nulls(pairs: np.ma.MaskedArray[Any, Any]) -> np.ma.MaskedArray[Any, An
     mask: Array = np.ma.getmaskarray(pairs)
     hidden = mask["value"] | mask["valid"] | ~values["valid"]
     return np.ma.MaskedArray(np.array(values["value"]), mask=hidden)
+
+
+def scalar_of(values: Any) -> Any:
+    """Return an array of no dimensions as a scalar, and whatever else as it is."""
+    return values[()] if getattr(values, "ndim", None) == 0 else values
 
 
 def check_load(nbytes: int, what: str) -> None:
@@ -175,7 +183,7 @@ class RowSource(Exports):
         """
         if check_errors(errors) == "raise":
             values = self._read(index)
-            return (values if self._is_part() else read_only(values))[()]
+            return scalar_of(values if self._is_part() else read_only(values))
         from kist.model.tables.stored.masked import read_masked
 
         state, fields = self._now()
@@ -183,7 +191,7 @@ class RowSource(Exports):
         warn_of_damage(self._label(), told)
         return _with_nulls(found) if fields.is_nullable else found
 
-    def _read(self, index: Any) -> Array:
+    def _read(self, index: Any) -> Any:
         state, fields = self._now()
         positions = as_positions(index, state.n_rows, self._label())
         return fields.given(lambda part: read_fields(state, part, positions))
@@ -209,7 +217,8 @@ class RowSource(Exports):
 
     def _array(self, state: TableState, fields: Fields) -> Array:
         spans, n = plan(state, range(state.n_rows)), state.n_rows
-        return fields.given(lambda part: read_spans(state, part, spans, n))
+        found: Array = fields.given(lambda part: read_spans(state, part, spans, n))
+        return found
 
     def _columns(self, state: TableState, fields: Fields) -> Part:
         return query.rowset.Ordered(state).columns(fields.stored)
@@ -255,8 +264,7 @@ class RowSource(Exports):
         if pick is not None:
             values = values[pick]
         if fields.is_structured:
-            # A batch gives its fields by name, which is all that is asked for.
-            columns = records.split(cast(Array, values), fields.leaves)
+            columns = values_of(values, fields.leaves)
         else:
             columns = [cast(Array, values)]
         table = self._of()

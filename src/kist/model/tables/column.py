@@ -11,7 +11,7 @@ from kist.format.schema import Schema
 from kist.model import completing, tables
 from kist.model.attributes import Attributes
 from kist.model.tables import changes, input
-from kist.model.tables.base import RowSource, read_only
+from kist.model.tables.base import RowSource, read_only, scalar_of
 from kist.model.tables.queries import Queries
 from kist.model.tables.reductions import Reductions
 from kist.model.tables.row import Row
@@ -234,7 +234,7 @@ class Column(Queries, Reductions, Operators, RowSource):
             at = 0 if isinstance(rows, int | np.integer) else 1
             return first[(slice(None),) * at + tuple(rest)]
         values = self._read(index)
-        return values[()] if values.ndim == 0 else values
+        return scalar_of(values)
 
     def __setitem__(self, index: Any, values: Any) -> None:
         """Give rows of the column new values, cast by value; one value may stand for all.
@@ -267,6 +267,8 @@ class Column(Queries, Reductions, Operators, RowSource):
 
     def count(self) -> int:
         """Return the number of values that are not null; reads only what can have nulls."""
+        if self._now()[1].is_ragged:
+            return len(self)
         return self._reduce(tables.query.aggregates.count)
 
     def _reduce(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from kist._kernels.cells import empty_values
 from kist.engine import Transaction
 from kist.errors import ConflictError, TransactionClosedError
 from kist.format.schema import Leaf
@@ -274,7 +275,7 @@ def _positions(state: TableState, ids: Array) -> Array:
 
 
 def _read(state: TableState, rows: Array, leaves: Sequence[Leaf]) -> list[Array]:
-    columns = [np.empty(len(rows) * leaf.n_values, leaf.dtype) for leaf in leaves]
+    columns = [empty_values(len(rows) * leaf.n_values, leaf.dtype) for leaf in leaves]
     read_leaves(state, plan(state, rows), leaves, columns)
     return columns
 

@@ -13,7 +13,7 @@ from kist.format.schema import Schema
 from kist.model.completing import column_names, completions
 from kist.model.frames.exports import Exports
 from kist.model.positions import Positions, as_positions
-from kist.model.tables.base import check_load, read_only, to_array
+from kist.model.tables.base import check_load, read_only, scalar_of, to_array
 from kist.model.tables.changes.update import delete_found, is_expression, update_found
 from kist.model.tables.queries import Queries
 from kist.model.tables.query import aggregates
@@ -236,7 +236,7 @@ class Selection(Queries, Reductions, Exports):
         with self._table._hold() as view:
             return self._given(self._read(self._state(view), index))
 
-    def _read(self, state: TableState, index: Any) -> Array:
+    def _read(self, state: TableState, index: Any) -> Any:
         fields = self._fields(state.schema)
         rows = self._rows(state)
         limit = _limit(index)
@@ -245,21 +245,30 @@ class Selection(Queries, Reductions, Exports):
             positions = as_positions(index, n, self._label())
             wanted, back = positions.ascending()
             some = cut(spans, wanted)
-            out = fields.given(lambda part: read_spans(state, part, some, len(wanted)))
-            out = out[back]
+            n = len(wanted)
+
+            def read(part: Fields) -> Array:
+                return shaped(read_spans(state, part, some, n)[back], part)
+
         elif isinstance(index, slice) and index == slice(None):
             return _read_all(rows, fields)
         else:
             places = (rows if limit is None else rows.cut(0, limit)).positions()
             positions = as_positions(index, len(places), self._label())
             at = places[np.asarray(positions.rows, np.int64)]
-            out = fields.given(lambda part: read_fields(state, part, Positions(at, at.shape)))
-        return out.reshape((*positions.shape, *fields.item_shape))
+
+            def read(part: Fields) -> Array:
+                return shaped(read_fields(state, part, Positions(at, at.shape)), part)
+
+        def shaped(out: Array, part: Fields) -> Array:
+            return out.reshape((*positions.shape, *part.item_shape))
+
+        return fields.given(read)
 
     def _given(self, out: Array) -> Any:
         if self._path is None:
             out = read_only(out)
-        return out[()] if out.ndim == 0 else out
+        return scalar_of(out)
 
     def _with_path(self, name: str) -> Selection:
         schema = self._state().schema
@@ -463,12 +472,16 @@ def _read_all(rows: RowSet, fields: Fields) -> Array:
 
 
 def _of_spans(state: TableState, fields: Fields, spans: Sequence[Span], n: int) -> Array:
-    return fields.given(lambda part: read_spans(state, part, spans, n))
+    found: Array = fields.given(lambda part: read_spans(state, part, spans, n))
+    return found
 
 
 def _of_columns(fields: Fields, columns: Sequence[Array], n: int) -> Array:
     by_id = {leaf.id: column for leaf, column in zip(fields.stored, columns, strict=True)}
-    return fields.given(lambda part: joined(part, [by_id[leaf.id] for leaf in part.stored], n))
+    found: Array = fields.given(
+        lambda part: joined(part, [by_id[leaf.id] for leaf in part.stored], n)
+    )
+    return found
 
 
 def _reordered(values: Any, order: Array) -> Any:

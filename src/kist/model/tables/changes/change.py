@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from kist._kernels.cells import empty_values
 from kist.engine import Frame
 from kist.format import keys
 from kist.format.layout import FRAME_BLOB, FRAME_ROWS, MAX_INLINE
@@ -295,7 +296,7 @@ def changed_leaves(state: TableState, group: Group, change: Change | None = None
     touched |= {value for value, valid in state.facts.valid_of.items() if valid.id in touched}
     every = state.schema.packed
     leaves = [leaf for leaf in every if leaf.id in touched] if group.is_pages else list(every)
-    columns = [np.empty(group.n_rows * leaf.n_values, leaf.dtype) for leaf in leaves]
+    columns = [empty_values(group.n_rows * leaf.n_values, leaf.dtype) for leaf in leaves]
     # What is overwritten whole need not be read.
     whole = len(ordinals) == group.n_rows
     new = {leaf.id for leaf in changed} if whole else set()

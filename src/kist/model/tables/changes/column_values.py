@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 
 from kist._kernels import records
+from kist._kernels.cells import empty_values
 from kist.errors import DTypeError
 from kist.format.columns import ColumnSpec
 from kist.format.nullable import is_nullable, pairs, parts
 from kist.format.plain import pack_value, unpack_value
+from kist.format.ragged import is_ragged
 from kist.format.schema import Leaf
+from kist.model.cast_ragged import as_cells
 from kist.model.cast_values import cast_values
+from kist.model.tables.stored.batch import contiguous
 from kist.model.tables.stored.computed import Values
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import Span, read_leaves
@@ -38,6 +42,8 @@ def packed(values: Any) -> bytes | None:
 def unpacked(column: ColumnSpec, packed: bytes) -> Array:
     """Return a value that the schema keeps, as an array of one row."""
     dtype = column.shown
+    if is_ragged(dtype):
+        return as_cells([unpack_value(packed)], dtype, column=column.name)
     out = np.empty((1, *dtype.shape), dtype.base)
     out[0, ...] = unpack_value(packed)
     return out
@@ -46,7 +52,7 @@ def unpacked(column: ColumnSpec, packed: bytes) -> Array:
 def split_column(array: Array, leaves: Sequence[Leaf]) -> list[Array]:
     """Return values of a column as one flat array per leaf."""
     views = [records.field_view(array, leaf.path[1:]) for leaf in leaves]
-    return [np.ascontiguousarray(view).reshape(-1) for view in views]
+    return [contiguous(view).reshape(-1) for view in views]
 
 
 def is_initial(state: TableState, group: Group, leaves: Sequence[Leaf]) -> bool:
@@ -62,7 +68,7 @@ def values_at(
     """Return the columns of some rows; `facts` are those of the next schema."""
 
     def read(leaf: Leaf) -> Array:
-        out = np.ndarray(span.n * leaf.n_values, leaf.dtype)
+        out = empty_values(span.n * leaf.n_values, leaf.dtype)
         read_leaves(state, [span._replace(at=0)], [state.facts.by_id[leaf.id]], [out])
         return out
 

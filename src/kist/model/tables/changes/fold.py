@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from kist._kernels.cells import empty_values
 from kist.format.schema import Leaf
 from kist.model.directory import has_rows
 from kist.model.tables.changes.change import (
@@ -228,7 +229,7 @@ def _fold_groups(
     first = sources[0].first
     n_rows = sources[-1].first + sources[-1].n_rows - first
     facts = state.facts
-    few = facts.are_piece(n_rows) and not facts.strings
+    few = facts.are_piece(n_rows) and not facts.loose
     if few and all(_is_bare(group, facts) for group in sources):
         return [_join_pieces(txn, state, sources, first, n_rows, work)]
     leaves = state.schema.packed
@@ -240,7 +241,7 @@ def _fold_groups(
         alive[as_ordinals(span.ordinals) + (group.first - first)] = True
         spans.append(span._replace(at=n_live))
         n_live += group.n_live
-    columns = [np.empty(n_live * leaf.n_values, leaf.dtype) for leaf in leaves]
+    columns = [empty_values(n_live * leaf.n_values, leaf.dtype) for leaf in leaves]
     read_leaves(state, spans, leaves, columns)
     if n_live < n_rows:
         columns = [spread(*pair, alive) for pair in zip(leaves, columns, strict=True)]
@@ -274,12 +275,12 @@ def _is_bare(group: Group, facts: SchemaFacts) -> bool:
 def _cuts(
     leaves: Sequence[Leaf], columns: Sequence[Array], n_rows: int, group_rows: int
 ) -> Iterable[tuple[int, int, bool]]:
-    """Cut rows into row groups; yield (start, stop, whether long strings have decided)."""
-    strings = {
-        str(leaf.id): column for leaf, column in zip(leaves, columns, strict=True) if leaf.is_string
+    """Cut rows into row groups; yield (start, stop, whether long strings or cells have decided)."""
+    loose = {
+        str(leaf.id): column for leaf, column in zip(leaves, columns, strict=True) if leaf.is_loose
     }
-    if strings:
-        return Batch(np.zeros(n_rows, np.dtype([])), strings).cuts(group_rows, TEXT_BYTES)
+    if loose:
+        return Batch(np.zeros(n_rows, np.dtype([])), loose).cuts(group_rows, TEXT_BYTES)
     starts = range(0, n_rows, group_rows)
     return [(start, min(start + group_rows, n_rows), False) for start in starts]
 

@@ -7,9 +7,8 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kist._kernels import records
+from kist._kernels.cells import empty_values
 from kist.model.frames.incoming import Target, adopt
 from kist.model.tables.changes.change import delete_rows
 from kist.model.tables.changes.write import append_blocks
@@ -48,16 +47,16 @@ def _again(state: TableState, rows: range) -> Iterator[Rows]:
     for start in range(rows.start, rows.stop, size):
         part = range(start, min(start + size, rows.stop))
         spans = plan(state, part)
-        if not fields.strings:
+        if not fields.loose:
             yield read_spans(state, fields, spans, len(part))
             continue
         leaves = fields.stored
-        columns = [np.empty(len(part) * leaf.n_values, leaf.dtype) for leaf in leaves]
+        columns = [empty_values(len(part) * leaf.n_values, leaf.dtype) for leaf in leaves]
         read_leaves(state, spans, leaves, columns)
-        batch = empty_batch(fields.dtype, fields.strings, len(part))
+        batch = empty_batch(fields.dtype, fields.loose, len(part))
         for leaf, column in zip(leaves, columns, strict=True):
-            if leaf.is_string:
-                batch.strings[leaf.path[0]] = column
+            if leaf.is_loose:
+                batch.loose[leaf.path[0]] = column
             else:
                 field = records.field_view(batch.fixed, leaf.path)
                 field[...] = column.reshape(-1, *leaf.shape)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from kist._kernels.cells import empty_values
 from kist.errors import TooLargeError
 from kist.format.altering import pruned
 from kist.format.schema import Leaf, Schema
@@ -128,7 +129,7 @@ def _put_piece(
     n = group.n_rows
     values = {leaf.id: column for leaf, column in zip(leaves, columns, strict=True)}
     others = [state.facts.by_id[leaf.id] for leaf in schema.packed if leaf.id not in values]
-    arrays = [np.ndarray(n * leaf.n_values, leaf.dtype) for leaf in others]
+    arrays = [empty_values(n * leaf.n_values, leaf.dtype) for leaf in others]
     read_leaves(state, [Span(group, range(n), 0)], others, arrays)
     values |= {leaf.id: array for leaf, array in zip(others, arrays, strict=True)}
     rows = facts_of(schema).rows.of_columns([values[leaf.id] for leaf in schema.packed], n)

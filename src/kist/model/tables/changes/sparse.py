@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from kist._kernels.strings import sizes
 from kist.format.schema import Leaf
 from kist.model.tables.changes.pages import Recipes
+from kist.model.tables.stored.batch import bytes_of
 from kist.model.tables.stored.schema import FULL_TIER
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def spread(leaf: Leaf, column: Array, alive: Array) -> Array:
         Which row ids are those of live rows.
     """
     places = np.maximum(np.cumsum(alive) - 1, 0)
-    if leaf.is_string:
+    if leaf.is_loose:
         # A long string may not be repeated.
-        places[~alive] = sizes(column)[0].argmin()
+        places[~alive] = bytes_of(column).argmin()
     n_live = int(np.count_nonzero(alive))  # not -1: a value may have no items
     found: Array = column.reshape(n_live, leaf.n_values)[places].ravel()
     return found

@@ -16,8 +16,10 @@ import numpy as np
 
 from kist import options
 from kist._kernels import records
+from kist._kernels.cells import empty_values
 from kist.engine.parallel import run
 from kist.errors import DTypeError, KistError, SelectionError, ShapeError
+from kist.format.ragged import item_text
 from kist.format.schema import Leaf
 from kist.model.tables.changes.change import Changes, Prepared, in_order
 from kist.model.tables.input.values import as_items, as_values
@@ -103,6 +105,12 @@ class _Computed:
         value: Any,
         params: Mapping[str, Any],
     ) -> None:
+        if fields.is_ragged:
+            raise DTypeError(
+                f"update {fields.label}: expressions give single values, and this holds "
+                f"{item_text(fields.dtype)}; give the cells",
+                column=fields.stored[0].path[0],
+            )
         tree = as_expr(value)
         check_sources(tree, table)
         bound: Bound = parse(tree, state.facts.columns, params, condition=False)
@@ -218,6 +226,6 @@ def _read(state: TableState, names: Sequence[str], hit: Found) -> dict[str, Arra
     """Return columns of the rows of a hit, as expressions take them."""
     leaves = [state.facts.by_name[name] for name in names]
     n = len(hit.ordinals)
-    columns = [np.empty(n * leaf.n_values, leaf.dtype) for leaf in leaves]
+    columns = [empty_values(n * leaf.n_values, leaf.dtype) for leaf in leaves]
     read_leaves(state, [Span(hit.group, hit.ordinals, 0)], leaves, columns)
     return dict(zip(names, columns, strict=True))

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from kist._kernels import records
+from kist._kernels.cells import empty_values
 from kist._kernels.strings import missing_of
 from kist.errors import ConstraintError, DTypeError, SelectionError
+from kist.format.nullable import dtype_text
 from kist.format.schema import Leaf
 from kist.model.frames.incoming import Incoming
 from kist.model.tables.changes.change import Changes, in_order
@@ -106,8 +108,8 @@ def _key_leaf(state: TableState, name: str, what: str) -> Leaf:
     fields = field_at(state.schema, parse_path(state.schema, name))
     if fields.is_structured or fields.item_shape or fields.dtype.kind not in _SORTED_KINDS:
         raise DTypeError(
-            f"{what}: column {name!r} of {fields.dtype} cannot be a key; integers, floats, bools, "
-            "times and text can",
+            f"{what}: column {name!r} of {dtype_text(fields.dtype)} cannot be a key; integers, "
+            "floats, bools, times and text can",
             column=name,
         )
     check_assignable(state.facts, fields.stored)
@@ -179,7 +181,7 @@ def _upsert(
     for some in _candidates(state, given, keys):
         for hit in some:
             n = len(hit.ordinals)
-            columns = [np.empty(n, leaf.dtype) for leaf in keys]
+            columns = [empty_values(n, leaf.dtype) for leaf in keys]
             read_leaves(state, [Span(hit.group, hit.ordinals, 0)], keys, columns)
             row = numbers.find(columns)
             found = np.flatnonzero(row >= 0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kist.errors import DTypeError, NodeExistsError, NodeNotFoundError
 from kist.format import keys
 from kist.format.index import MAX_KEY_WORDS, IndexRecord, IndexState
+from kist.format.nullable import dtype_text
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record
 from kist.indexes.keys import can_be_key, n_words
@@ -150,7 +151,8 @@ def _leaves_of(schema: Schema, columns: tuple[Any, ...], what: str) -> list[Leaf
             )
         if not can_be_key(leaf.dtype):
             raise DTypeError(
-                f"{what}: values of column {name!r}, {leaf.dtype}, have no order", column=name
+                f"{what}: values of column {name!r}, {dtype_text(leaf.dtype)}, have no order",
+                column=name,
             )
         if leaf in leaves:
             raise DTypeError(f"{what}: column {name!r} is named twice", column=name)

@@ -10,7 +10,10 @@ import numpy as np
 from kist.errors import DTypeError, QueryError, ShapeError
 from kist.format.categorical import is_categorical, values_dtype
 from kist.format.nullable import as_pairs
+from kist.format.ragged import is_ragged
+from kist.model.cast_ragged import is_cell
 from kist.model.cast_values import cast_values
+from kist.model.ragged import Ragged
 from kist.model.tables.input.dtype import as_dtype
 from kist.model.tables.input.given import NOT_GIVEN
 from kist.model.tables.input.infer import as_column
@@ -176,8 +179,10 @@ def _one(value: Any, dtype: DType, name: str, what: str) -> Any:
 def _is_constant(data: Any, dtype: DType | None) -> bool:
     if isinstance(data, str | bytes | tuple | np.void | Mapping):
         return True
-    if hasattr(data, "blocks") or hasattr(data, "__next__"):
+    if hasattr(data, "blocks") or hasattr(data, "__next__") or isinstance(data, Ragged):
         return False
+    if dtype is not None and is_ragged(dtype):
+        return is_cell(data, dtype) is not False
     return np.ndim(data) <= (0 if dtype is None else len(dtype.shape))
 
 
@@ -205,6 +210,8 @@ def _rows(data: Any, dtype: DType | None, name: str, what: str) -> tuple[Any, DT
         return data, dtype
     if dtype is not None and (isinstance(data, list) or dtype.names is not None):
         return data, dtype
+    if isinstance(data, Ragged):
+        return data, data.dtype if dtype is None else dtype
     array = as_column(data, name, what)
     if dtype is None:
         shape = array.shape[1:]

@@ -1,7 +1,7 @@
 """What users give for the dtype of a table: NumPy's own, or names with dtypes.
 
-NumPy has no structured dtype with `StringDType` fields, so a table that has such columns is
-described by a dict, or by a list of pairs.
+NumPy has no structured dtype with `StringDType` fields, and ragged columns hold arrays of any
+length, so a table that has such columns is described by a dict, or by a list of pairs.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import numpy as np
 from kist.errors import DTypeError
 from kist.format.categorical import is_categorical
 from kist.format.dtypes import is_string_dtype
+from kist.format.leaves import is_loose
 from kist.format.schema import Schema
 
 __all__ = ["RowDtype", "as_dtype", "dtype_by_name", "row_dtype", "schema_has"]
 
 DType = np.dtype[Any]
 RowDtype = DType | list[tuple[str, DType]]
-"""Structured; or names and dtypes, when one of them is a `StringDType`, or categorical."""
+"""Structured; or names and dtypes, when one of them is a `StringDType`, ragged or categorical."""
 
 
 def as_dtype(dtype: Any, what: str) -> DType:
@@ -55,10 +56,15 @@ def row_dtype(dtype: Any, what: str) -> RowDtype:
     if isinstance(dtype, list) and _names_strings(dtype):
         return _of_pairs(dtype, what)
     found = as_dtype(dtype, what)
-    if found.fields and any(_is_strings(found[name]) for name in found.names or ()):
-        # NumPy 2.4 takes them in a dict of names and formats, and then cannot make arrays.
+    if found.fields and any(_stands_alone(found[name].base) for name in found.names or ()):
+        # NumPy 2.4 takes strings in a dict of names and formats, and then cannot make arrays.
         return [(name, found[name]) for name in found.names or ()]
     return found
+
+
+def _stands_alone(dtype: DType) -> bool:
+    """Tell whether a dtype can be that of a column, but of no field of NumPy's rows."""
+    return is_loose(dtype) or is_categorical(dtype)
 
 
 def _names_strings(fields: Sequence[Any]) -> bool:
@@ -96,7 +102,7 @@ def _of_pairs(pairs: Sequence[Any], what: str) -> RowDtype:
         if spec is np.dtypes.StringDType:
             spec = np.dtypes.StringDType()
         fields.append((name, as_dtype((spec, *shape) if shape else spec, what)))
-    if any(_is_strings(dtype) for _, dtype in fields):
+    if any(_stands_alone(dtype) for _, dtype in fields):
         return fields
     return as_dtype(fields, what)
 
@@ -111,6 +117,6 @@ def dtype_by_name(row: RowDtype) -> dict[str, DType]:
 def schema_has(schema: Schema, row: RowDtype) -> bool:
     """Tell whether a table has exactly these columns."""
     if isinstance(row, np.dtype):
-        strings = any(_is_strings(column.dtype) for column in schema.columns)
-        return not strings and bool(schema.dtype == row)
+        alone = any(_stands_alone(column.dtype) for column in schema.columns)
+        return not alone and bool(schema.dtype == row)
     return [(column.name, column.dtype) for column in schema.columns] == row

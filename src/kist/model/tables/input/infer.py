@@ -9,14 +9,16 @@ import numpy as np
 
 from kist.errors import DTypeError, ShapeError
 from kist.format.categorical import dtype_with
+from kist.format.leaves import is_loose
 from kist.format.nullable import as_pairs, has_masked, nullable
 from kist.model.cast_items import is_missing
 from kist.model.cast_nullable import is_null
+from kist.model.cast_ragged import as_cells, common_dtype, have_width
 from kist.model.cast_values import Array, cast_values
 from kist.model.tables.input.dtype import RowDtype
 from kist.model.tables.stored.categories import read_categories
 
-__all__ = ["as_column", "dtype_of"]
+__all__ = ["as_column", "as_ragged", "dtype_of"]
 
 
 def dtype_of(data: Any, what: str) -> tuple[RowDtype, Any]:
@@ -62,15 +64,15 @@ def dtype_of(data: Any, what: str) -> tuple[RowDtype, Any]:
 
 
 def _of_source(data: Any) -> tuple[RowDtype, Any]:
-    """Rows of kist: objects are the strings of a column, and categories come along."""
+    """Rows of kist: objects are strings and cells of columns, and categories come along."""
     state = data._state()
     dtypes = {column.name: column for column in state.facts.categorical}
-    strings = data._fields(state.schema).strings
-    if not strings and not dtypes.keys() & set(data.dtype.names):
+    loose = data._fields(state.schema).loose
+    if not loose and not dtypes.keys() & set(data.dtype.names):
         return data.dtype, data
     fields = []
     for name in data.dtype.names:
-        dtype = strings.get(name, data.dtype[name])
+        dtype = loose.get(name, data.dtype[name])
         if name in dtypes:
             known = read_categories(state.view, state.node, dtypes[name])
             dtype = dtype_with(known.sort, known.values, known.numbers)
@@ -117,7 +119,7 @@ def _of_columns(columns: dict[str, Any], what: str) -> tuple[RowDtype, dict[str,
                 f"{what}: column {name!r} has {(*length, 'no')[0]} rows, {first!r} has "
                 f"{(*lengths[first], 'no')[0]}"
             )
-    if any(array.dtype.kind == "T" for array in arrays.values()):
+    if any(is_loose(array.dtype) for array in arrays.values()):
         for name, array in arrays.items():
             if array.ndim > 1 and array.dtype.kind == "T":
                 raise DTypeError(
@@ -131,7 +133,12 @@ def _of_columns(columns: dict[str, Any], what: str) -> tuple[RowDtype, dict[str,
 
 
 def as_column(values: Any, name: str, what: str) -> np.ndarray[Any, Any]:
-    """Return the values of one column as an array; objects that are all text become strings."""
+    """Return the values of one column as an array, or as cells.
+
+    Objects that are all text become strings; lists and arrays of different lengths become cells.
+    """
+    if hasattr(values, "offsets") or _are_uneven(values):
+        return as_ragged(values, name, what)
     if isinstance(values, np.ma.MaskedArray):
         values = _without_mask(values, name, what)
     try:
@@ -157,6 +164,27 @@ def as_column(values: Any, name: str, what: str) -> np.ndarray[Any, Any]:
             column=name,
         )
     return _from_objects(array, name, what) if array.dtype.kind == "O" else array
+
+
+def _are_uneven(values: Any) -> bool:
+    """Tell whether values are lists or arrays of different lengths."""
+    if not isinstance(values, list | tuple) or not values:
+        return False
+    if not all(isinstance(value, list | np.ndarray) and np.shape(value[:0]) for value in values):
+        return False
+    return len(set(map(len, values))) > 1
+
+
+def as_ragged(values: Any, name: str, what: str) -> np.ndarray[Any, Any]:
+    """Return cells of the dtype that they have in common, as Cells."""
+    dtype = values.dtype if hasattr(values, "offsets") else None
+    try:
+        dtype = common_dtype(values) if dtype is None else dtype
+        return as_cells(values, dtype, column=name, what=what)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DTypeError):
+            raise
+        raise DTypeError(f"{what}: column {name!r} is no array: {error}", column=name) from None
 
 
 def _of_masked(values: Any) -> Any:
@@ -200,7 +228,9 @@ def _from_objects(array: np.ndarray[Any, Any], name: str, what: str) -> np.ndarr
     if any(issubclass(kind, str) for kind in kinds) and (kinds <= {str} or _are_texts(values)):
         return _strings(array, [] if kinds <= {str} else values, name, what)
     if kinds <= {bytes}:
-        return array.astype(np.bytes_)
+        return array.astype(np.bytes_) if have_width(values) else as_ragged(values, name, what)
+    if array.ndim == 1 and kinds <= {list, np.ndarray}:
+        return as_ragged(values, name, what)
     if kinds <= {bool} or kinds <= {int} or kinds <= {int, float}:
         found = np.array(values).reshape(array.shape)
         if found.dtype.kind in "biuf":

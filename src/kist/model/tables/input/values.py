@@ -17,6 +17,7 @@ from kist.format.categorical import values_dtype
 from kist.format.nullable import is_nullable
 from kist.format.plain import pack_value
 from kist.format.schema import Schema
+from kist.model.cast_ragged import is_cell
 from kist.model.casts import cast_values, iter_blocks, to_records
 from kist.model.frames.incoming import Incoming
 from kist.model.tables.input.dtype import RowDtype, dtype_by_name, row_dtype
@@ -101,7 +102,7 @@ def blocks_of(data: Any, schema: Schema, label: str, what: str | None = None) ->
 
     Yields
     ------
-    structured ndarray, or Batch for a table with strings
+    structured ndarray, or Batch for a table with strings or cells
         Of the table's dtype, without computed columns. An array that has it already comes whole
         and is not copied.
     """
@@ -113,27 +114,27 @@ def blocks_of(data: Any, schema: Schema, label: str, what: str | None = None) ->
 def _blocks_of(data: Any, schema: Schema, what: str) -> Iterator[Rows]:
     dtype = schema.dtype
     facts = facts_of(schema)
-    defaults, strings = facts.defaults, facts.strings
+    defaults, loose = facts.defaults, facts.loose
     if isinstance(data, np.ndarray):
-        if (data.dtype == dtype and not strings) or data.dtype.names is None or data.ndim != 1:
-            yield to_records(data, dtype, defaults, what=what, strings=strings)
+        if (data.dtype == dtype and not loose) or data.dtype.names is None or data.ndim != 1:
+            yield to_records(data, dtype, defaults, what=what, loose=loose)
             return
         n_rows = facts.group_rows
         for start in range(0, len(data), n_rows):
             part = data[start : start + n_rows]
-            yield to_records(part, dtype, defaults, what=what, first_row=start, strings=strings)
+            yield to_records(part, dtype, defaults, what=what, first_row=start, loose=loose)
     elif isinstance(data, Incoming):
         first = 0
         for block in data.blocks(facts.group_rows):
-            rows = to_records(block, dtype, defaults, what=what, first_row=first, strings=strings)
+            rows = to_records(block, dtype, defaults, what=what, first_row=first, loose=loose)
             first += len(rows)
             yield rows
     elif _is_rows(data):
-        yield to_records(data, dtype, defaults, what=what, strings=strings)
+        yield to_records(data, dtype, defaults, what=what, loose=loose)
     else:
         source = data.blocks(facts.group_rows) if hasattr(data, "blocks") else data
         yield from iter_blocks(
-            source, dtype, defaults, n_rows=facts.group_rows, what=what, strings=strings
+            source, dtype, defaults, n_rows=facts.group_rows, what=what, loose=loose
         )
 
 
@@ -161,9 +162,7 @@ def as_rows(data: Any, schema: Schema, label: str) -> Rows:
     facts = facts_of(schema.given)
     what = f"append to {label!r}"
     with explained(schema):
-        rows = to_records(
-            data, facts.schema.dtype, facts.defaults, what=what, strings=facts.strings
-        )
+        rows = to_records(data, facts.schema.dtype, facts.defaults, what=what, loose=facts.loose)
     return rows
 
 
@@ -197,7 +196,7 @@ def as_values(
 
     Returns
     -------
-    ndarray of that shape, or Batch of rows with strings
+    ndarray of that shape, or Batch of rows with strings or cells
         May be read-only and share memory with `values`.
 
     Raises
@@ -226,7 +225,7 @@ def as_items(values: Any, schema: Schema, fields: Fields, label: str, *, first_r
 
     Returns
     -------
-    ndarray of shape (n, ...), or Batch of rows with strings
+    ndarray of shape (n, ...), or Batch of rows with strings or cells
     """
     what = f"assign to {label}"
     if fields.is_structured and not fields.item_shape and not is_nullable(fields.dtype):
@@ -234,7 +233,7 @@ def as_items(values: Any, schema: Schema, fields: Fields, label: str, *, first_r
             values = values.reshape(-1)
         with explained(schema):
             rows: Rows = to_records(
-                values, fields.dtype, what=what, first_row=first_row, strings=fields.strings
+                values, fields.dtype, what=what, first_row=first_row, loose=fields.loose
             )
         return rows
     return _cast_items(values, fields, label, what, first_row)
@@ -244,6 +243,10 @@ def _cast_items(values: Any, fields: Fields, label: str, what: str, first_row: i
     """Cast to one item a row, shape ``(n, *fields.item_shape)``; one row for one value."""
     shape = fields.item_shape
     name = label.split("'")[1] if "'" in label else label
+    if fields.is_ragged:
+        one = is_cell(values, fields.dtype) in (True, None)
+        values = [values] if one else values
+        return cast_values(values, fields.dtype, column=name, first_row=first_row, what=what)
     dtype = np.dtype((fields.dtype, shape)) if shape else fields.dtype
     single = isinstance(values, str | bytes | tuple | np.void) if not shape else False
     if single or np.ndim(values) <= len(shape):

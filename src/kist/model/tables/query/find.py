@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from kist import options
+from kist._kernels.cells import empty_values
 from kist.engine.parallel import run
 from kist.errors import QueryError
 from kist.format.schema import Leaf
@@ -406,7 +407,7 @@ def _read(
 ) -> dict[str, Array]:
     """Return columns of some rows of a group."""
     leaves = [names[name] for name in wanted]
-    columns = [np.empty(len(ordinals) * leaf.n_values, leaf.dtype) for leaf in leaves]
+    columns = [empty_values(len(ordinals) * leaf.n_values, leaf.dtype) for leaf in leaves]
     read_leaves(state, [Span(group, ordinals, 0)], leaves, columns)
     return dict(zip(wanted, columns, strict=True))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from kist.errors import DTypeError, QueryError
 from kist.format.nullable import nullable, pairs
+from kist.format.ragged import item_text
 from kist.format.schema import Leaf, Schema
 from kist.model.tables.query.find import check_sources
 from kist.model.tables.stored.fields import field_at, parse_path
@@ -232,6 +233,12 @@ def operand_of(schema: Schema, what: Any, table: Table, params: Mapping[str, Any
     if fields.is_nullable and len(path) == 1:
         return _computed(
             schema, what, parse(column(path[0]), facts_of(schema).columns, {}, condition=False)
+        )
+    if fields.is_ragged:
+        raise DTypeError(
+            f"column {what!r} holds {item_text(fields.dtype)}, which has no order and is not "
+            f"compared; kist.expr('len({what})') is the number of items",
+            column=what,
         )
     if len(fields.stored) != 1 or fields.is_structured or fields.item_shape:
         more = (

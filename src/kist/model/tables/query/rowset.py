@@ -18,6 +18,7 @@ import numpy as np
 
 from kist import options
 from kist._kernels import records
+from kist._kernels.cells import empty_values
 from kist._kernels.ordering import sortable, stable_order
 from kist.engine.parallel import run
 from kist.format.schema import Leaf
@@ -205,7 +206,7 @@ def span_batches(
 def empty(leaves: Sequence[Leaf], n: int) -> list[Array]:
     """Return a new flat array for each leaf."""
     # Not np.empty, which makes 'S1' of 'S0'.
-    return [np.ndarray(n * leaf.n_values, leaf.dtype) for leaf in leaves]
+    return [empty_values(n * leaf.n_values, leaf.dtype) for leaf in leaves]
 
 
 def read_spans_of(state: TableState, leaves: Sequence[Leaf], spans: Sequence[Span], n: int) -> Part:

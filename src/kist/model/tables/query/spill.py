@@ -1,19 +1,22 @@
 """Columns put aside in a temporary file while they are more than fits into memory.
 
 The file has no name, so it goes with the process however that ends. Values stand in it as they
-are in memory; strings in blocks, as pages have them.
+are in memory, cells as lengths and items; strings in blocks, as pages have them.
 """
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from kist._kernels.cells import Cells, item_of
 from kist.codecs.strings import content_of, fill, open_block, pack_block
 from kist.errors import StorageError
+from kist.format.ragged import is_ragged
 
 __all__ = ["Extent", "Spill"]
 
@@ -87,6 +90,9 @@ class Spill:
         return Extent(len(columns[0]), parts)
 
     def _put(self, column: Array) -> tuple[tuple[int, int], ...]:
+        if isinstance(column, Cells):
+            lengths, items = column.gather()
+            return tuple(self._write(memoryview(part.tobytes())) for part in (lengths, items))
         if column.dtype.kind != "T":
             return (self._write(memoryview(np.ascontiguousarray(column).tobytes())),)
         return tuple(
@@ -116,6 +122,12 @@ class Spill:
             raise self._failed(error) from error
 
     def _get(self, dtype: np.dtype[Any], n: int, parts: tuple[tuple[int, int], ...]) -> Array:
+        if is_ragged(dtype):
+            base, shape = item_of(dtype)
+            lengths, items = (self._read(*part) for part in parts)
+            n_items = len(items) // (base.itemsize * math.prod(shape))
+            found = np.ndarray((n_items, *shape), base, items)
+            return Cells.of(np.frombuffer(lengths, np.int64), found, dtype)
         if dtype.kind != "T":
             raw = self._read(*parts[0])
             # Not frombuffer, which knows no items without bytes.

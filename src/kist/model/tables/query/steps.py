@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.errors import SelectionError
+from kist.format.ragged import item_text
 from kist.format.schema import Leaf, Schema
 from kist.model.tables.query.find import check_sources
 from kist.model.tables.query.operands import Key, by_place, operand_of
@@ -174,6 +175,10 @@ class Distinct(Step):
 def _comparable(fields: Fields) -> tuple[Leaf, ...]:
     if not fields.stored:
         raise SelectionError(f"{fields.label} has no values to compare")
+    if fields.is_ragged:
+        raise SelectionError(
+            f"{fields.label} holds {item_text(fields.dtype)}, which is not compared"
+        )
     return fields.stored
 
 

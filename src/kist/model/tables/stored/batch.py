@@ -1,6 +1,6 @@
-"""Rows of a table that has columns of strings, as they pass through writing.
+"""Rows of a table that has columns of strings or ragged ones, as they pass through writing.
 
-NumPy has no structured dtype with `StringDType` fields. A `Batch` stands for an array of one: it
+NumPy has no structured dtype with fields of such values. A `Batch` stands for an array of one: it
 has a length, gives a field by its name and part of the rows by a slice, and that is all that
 splitting rows into columns asks for.
 """
@@ -13,29 +13,39 @@ from typing import Any
 import numpy as np
 
 from kist._kernels import records
+from kist._kernels.cells import Cells, empty_values
 from kist._kernels.strings import sizes
 from kist.format.leaves import Leaf
 
-__all__ = ["Batch", "Rows", "empty_batch", "freeze", "joined"]
+__all__ = [
+    "Batch",
+    "Rows",
+    "bytes_of",
+    "contiguous",
+    "empty_batch",
+    "freeze",
+    "joined",
+    "values_of",
+]
 
 Array = np.ndarray[Any, Any]
 
 
 class Batch:
-    """Some rows: the fields of fixed width in a structured array, each string field in its own.
+    """Some rows: the fields of fixed width in a structured array, each other field in its own.
 
     Attributes
     ----------
     fixed : structured ndarray, shape (n,)
         Perhaps without any field.
-    strings : dict of str to ndarray of StringDType, shape (n,)
+    loose : dict of str to ndarray of StringDType, or Cells, shape (n,)
     """
 
-    __slots__ = ("_sizes", "fixed", "strings")
+    __slots__ = ("_sizes", "fixed", "loose")
 
-    def __init__(self, fixed: Array, strings: Mapping[str, Array]) -> None:
+    def __init__(self, fixed: Array, loose: Mapping[str, Array]) -> None:
         self.fixed = fixed
-        self.strings = dict(strings)
+        self.loose = dict(loose)
         self._sizes: Array | None = None
 
     def __len__(self) -> int:
@@ -44,58 +54,60 @@ class Batch:
     def __getitem__(self, index: Any) -> Any:
         """Return a field by name, or a batch of some of the rows."""
         if isinstance(index, str):
-            found = self.strings.get(index)
+            found = self.loose.get(index)
             return self.fixed[index] if found is None else found
-        part = Batch(self.fixed[index], {n: values[index] for n, values in self.strings.items()})
+        part = Batch(self.fixed[index], {n: values[index] for n, values in self.loose.items()})
         if self._sizes is not None:
             part._sizes = self._sizes[index]
         return part
 
     def __setitem__(self, name: str, values: Any) -> None:
         """Give a field new values, one for each row or one for all."""
-        if name not in self.strings:
+        if name not in self.loose:
             self.fixed[name] = values
         elif isinstance(values, np.ndarray):
-            self.strings[name] = values
+            self.loose[name] = values
         else:
-            self.strings[name][...] = values
+            self.loose[name][...] = values
         self._sizes = None
 
     @property
     def sizes(self) -> Array:
-        """Bytes of the strings of each row, int64 of shape (n,)."""
+        """Bytes of the strings and cells of each row, int64 of shape (n,)."""
         if self._sizes is None:
             self._sizes = sum(
-                (sizes(values)[0] for values in self.strings.values()),
+                (bytes_of(values) for values in self.loose.values()),
                 np.zeros(len(self), np.int64),
             )
         return self._sizes
 
     def columns(self, leaves: Sequence[Leaf]) -> list[Array]:
-        """Return one flat array per leaf; those of strings are the arrays of the batch."""
-        fixed = [leaf for leaf in leaves if not leaf.is_string]
+        """Return one flat array per leaf; those without a fixed width are the batch's own."""
+        fixed = [leaf for leaf in leaves if not leaf.is_loose]
         split = iter(records.split(self.fixed, fixed))
         return [
-            np.ascontiguousarray(self.strings[leaf.path[0]])
-            if leaf.is_string
-            else next(split).reshape(-1)
+            contiguous(self.loose[leaf.path[0]]) if leaf.is_loose else next(split).reshape(-1)
             for leaf in leaves
         ]
 
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return int(self.fixed.nbytes + 16 * len(self.strings) * len(self) + self.sizes.sum())
+        return int(self.fixed.nbytes + 16 * len(self.loose) * len(self) + self.sizes.sum())
 
     def copy(self) -> Batch:
         """Return a batch with its own memory."""
-        return Batch(self.fixed.copy(), {n: values.copy() for n, values in self.strings.items()})
+        loose = {
+            name: values.owned() if isinstance(values, Cells) else values.copy()
+            for name, values in self.loose.items()
+        }
+        return Batch(self.fixed.copy(), loose)
 
     def broadcast(self, n: int) -> Batch:
         """Return the only row as `n` rows."""
         return Batch(
             np.broadcast_to(self.fixed, (n,)),
-            {name: np.broadcast_to(values, (n,)) for name, values in self.strings.items()},
+            {name: np.broadcast_to(values, (n,)) for name, values in self.loose.items()},
         )
 
     def cuts(self, n_rows: int, n_bytes: int) -> Iterator[tuple[int, int, bool]]:
@@ -104,7 +116,7 @@ class Batch:
         Parameters
         ----------
         n_rows, n_bytes : int
-            Most rows and most bytes of strings of a part; one row at least.
+            Most rows and most bytes of strings and cells of a part; one row at least.
         """
         ends = np.cumsum(self.sizes)
         start = 0
@@ -119,6 +131,27 @@ class Batch:
 Rows = Array | Batch
 
 
+def values_of(rows: Rows, leaves: Sequence[Leaf]) -> list[Array]:
+    """Return one array per leaf, of shape (n, *leaf.shape)."""
+    if not isinstance(rows, Batch):
+        return records.split(rows, leaves)
+    n = len(rows)
+    return [
+        column.reshape(n, *leaf.shape)
+        for column, leaf in zip(rows.columns(leaves), leaves, strict=True)
+    ]
+
+
+def bytes_of(values: Array) -> Array:
+    """Return the bytes of each of some strings or cells, int64."""
+    return values.sizes if isinstance(values, Cells) else sizes(values)[0]
+
+
+def contiguous(values: Array) -> Array:
+    """Return an array in the order of memory; cells need not stand in it."""
+    return values if isinstance(values, Cells) else np.ascontiguousarray(values)
+
+
 def joined(parts: Sequence[Any]) -> Any:
     """Return rows as one structured array, or one batch."""
     if len(parts) == 1:
@@ -126,9 +159,9 @@ def joined(parts: Sequence[Any]) -> Any:
     first = parts[0]
     if isinstance(first, Batch):
         fixed = joined([part.fixed for part in parts])
-        names = first.strings
-        strings = {name: np.concatenate([part.strings[name] for part in parts]) for name in names}
-        batch = Batch(fixed, strings)
+        names = first.loose
+        loose = {name: np.concatenate([part.loose[name] for part in parts]) for name in names}
+        batch = Batch(fixed, loose)
         if all(part._sizes is not None for part in parts):
             batch._sizes = np.concatenate([part.sizes for part in parts])
         return batch
@@ -144,15 +177,15 @@ def joined(parts: Sequence[Any]) -> Any:
 def freeze(rows: Any) -> Any:
     """Return rows, no longer writable."""
     if isinstance(rows, Batch):
-        for values in (rows.fixed, *rows.strings.values()):
+        for values in (rows.fixed, *rows.loose.values()):
             values.flags.writeable = False
     else:
         rows.flags.writeable = False
     return rows
 
 
-def empty_batch(dtype: np.dtype[Any], strings: Mapping[str, np.dtype[Any]], n_rows: int) -> Batch:
-    """Return rows of zeros and empty strings, to be filled."""
-    names = [name for name in dtype.names or () if name not in strings]
+def empty_batch(dtype: np.dtype[Any], loose: Mapping[str, np.dtype[Any]], n_rows: int) -> Batch:
+    """Return rows of zeros, empty strings and empty cells, to be filled."""
+    names = [name for name in dtype.names or () if name not in loose]
     fixed = np.zeros(n_rows, np.dtype([(name, dtype[name]) for name in names]))
-    return Batch(fixed, {name: np.empty(n_rows, strings[name]) for name in strings})
+    return Batch(fixed, {name: empty_values(n_rows, loose[name]) for name in loose})

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from kist._kernels.cells import empty_values
 from kist._kernels.records import field_view
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError, DTypeError, QueryError, UnsupportedVersionError
 from kist.format.schema import Leaf
-from kist.model.tables.stored.batch import Rows, empty_batch
+from kist.model.tables.stored.batch import Rows, contiguous, empty_batch
 from kist.model.tables.stored.categories import Vocabularies, read_categories
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import Span, read_leaves
@@ -248,7 +249,7 @@ def _decoded(facts: SchemaFacts, leaves: Sequence[Leaf]) -> list[Leaf]:
 
 
 def _read(state: TableState, span: Span, leaves: Sequence[Leaf]) -> dict[Any, Array]:
-    columns = [np.ndarray(span.n * leaf.n_values, leaf.dtype) for leaf in leaves]
+    columns = [empty_values(span.n * leaf.n_values, leaf.dtype) for leaf in leaves]
     read_leaves(state, [span._replace(at=0)], leaves, columns)
     return {leaf.id: column for leaf, column in zip(leaves, columns, strict=True)}
 
@@ -275,8 +276,8 @@ def completed(facts: SchemaFacts, rows: Rows, vocabularies: Vocabularies, first_
     kept = schema.kept
     categorical = {column.id: column for column in facts.categorical}
     out: Any = np.zeros(n, kept.dtype)
-    if facts.strings:
-        out = empty_batch(kept.dtype, facts.strings, n)
+    if facts.loose:
+        out = empty_batch(kept.dtype, facts.loose, n)
     for column in schema.given.columns:
         if column.id in categorical:
             growing = vocabularies.of(categorical[column.id])
@@ -285,7 +286,7 @@ def completed(facts: SchemaFacts, rows: Rows, vocabularies: Vocabularies, first_
             out[column.name] = rows[column.name]
 
     def read(leaf: Leaf) -> Array:
-        return np.ascontiguousarray(field_view(rows[leaf.path[0]], leaf.path[1:]))
+        return contiguous(field_view(rows[leaf.path[0]], leaf.path[1:]))
 
     values = Values(facts, n, read)
     for leaf in levels(facts):
@@ -343,10 +344,7 @@ def with_computed(
         return leaves, values
     n = len(ordinals)
     span = Span(group, ordinals, 0)
-    known = {
-        leaf.id: np.ascontiguousarray(new).reshape(-1)
-        for leaf, new in zip(leaves, values, strict=True)
-    }
+    known = {leaf.id: contiguous(new).reshape(-1) for leaf, new in zip(leaves, values, strict=True)}
     rows = Values(facts, n, lambda leaf: _read(state, span, [leaf])[leaf.id], known)
     pairs = list(zip(leaves, values, strict=True))
     pairs += [(leaf, rows.compute(leaf, "update")) for leaf in order]

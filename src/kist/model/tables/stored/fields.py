@@ -12,10 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from kist._kernels.cells import empty_values
 from kist.errors import ColumnNotFoundError, DTypeError, SelectionError
 from kist.format.categorical import Sort, sort_of
 from kist.format.nullable import is_nullable
-from kist.format.schema import Leaf, Schema
+from kist.format.ragged import is_ragged, item_text
+from kist.format.schema import Leaf, Schema, in_row
 from kist.model.positions import Positions
 from kist.model.tables.stored.computed import check_assignable
 from kist.model.tables.stored.read import Span, plan, read_leaves, read_records
@@ -55,8 +57,8 @@ class Fields:
         The same leaves as the schema has them.
     label : str
         How messages call it.
-    strings : dict of str to dtype
-        Columns of strings among its fields, which stand as objects in `dtype`.
+    loose : dict of str to dtype
+        Columns of strings and ragged ones among its fields, which stand as objects in `dtype`.
     sort : Sort or None
         Of a whole categorical column what its dtype says.
     """
@@ -66,24 +68,35 @@ class Fields:
     leaves: tuple[Leaf, ...]
     stored: tuple[Leaf, ...]
     label: str
-    strings: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
+    loose: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
     sort: Sort | None = None
 
     @property
     def is_structured(self) -> bool:
         """Whether items have fields."""
-        return self.dtype.names is not None
+        return self.dtype.names is not None and not self.is_ragged
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether it is one ragged column, of which a `Ragged` is given."""
+        return is_ragged(self.dtype)
 
     @property
     def is_nullable(self) -> bool:
         """Whether it is one nullable column, of which a masked array is given."""
         return is_nullable(self.dtype) and not self.item_shape
 
-    def given(self, read: Callable[[Fields], Array]) -> Array:
-        """Return what a function reads, as users get it: a nullable column as a masked array.
+    def given(self, read: Callable[[Fields], Array]) -> Any:
+        """Return what a function reads, as users get it.
+
+        A nullable column comes as a masked array, a ragged one as a `Ragged`.
 
         Its two leaves are read apart: joined to pairs they would be taken apart again.
         """
+        if self.is_ragged:
+            from kist.model.ragged import as_given
+
+            return as_given(read(self))
         if not self.is_nullable:
             return read(self)
         values, valid = (
@@ -99,7 +112,7 @@ class Fields:
 
     @property
     def row_nbytes(self) -> int:
-        """Bytes of a row in memory."""
+        """Bytes of a row in memory, beside its strings and cells."""
         return int(self.dtype.itemsize * np.prod(self.item_shape, dtype=np.int64))
 
     def only_leaf(self, label: str) -> Leaf:
@@ -112,6 +125,11 @@ class Fields:
         """
         if self.is_nullable:
             return self.stored[0]
+        if self.is_ragged:
+            raise DTypeError(
+                f"{label} has no numbers: it holds {item_text(self.dtype)}; read it, and compute "
+                "with .values and .lengths of what that gives"
+            )
         if self.is_structured or len(self.stored) != 1:
             raise DTypeError(f"{label} has no numbers: it holds {self.dtype}; name a field of it")
         return self.stored[0]
@@ -124,6 +142,8 @@ class Fields:
         if self.dtype.itemsize == 0:
             # np.empty makes S1 of S0, but a field keeps its dtype.
             return np.empty(shape, [("", self.dtype)])["f0"]
+        if self.is_ragged:
+            return empty_values(n_rows, self.dtype)
         return np.empty(shape, self.dtype)
 
 
@@ -131,7 +151,7 @@ def all_fields(schema: Schema) -> Fields:
     """Return all columns of a table."""
     leaves = schema.leaves
     return _kept(
-        schema, None, lambda: Fields(schema.dtype, (), leaves, leaves, "rows", _strings(leaves))
+        schema, None, lambda: Fields(schema.dtype, (), leaves, leaves, "rows", _loose(leaves))
     )
 
 
@@ -151,14 +171,14 @@ def assignable(schema: Schema, fields: Fields) -> Fields:
         stored = tuple(leaf for leaf in schema.leaves if schema.columns[leaf.column].id in given)
         dtype = schema.given.dtype
         return _kept(
-            schema, "given", lambda: Fields(dtype, (), stored, stored, "rows", _strings(stored))
+            schema, "given", lambda: Fields(dtype, (), stored, stored, "rows", _loose(stored))
         )
     check_assignable(facts, fields.stored)
     return fields
 
 
-def _strings(leaves: Sequence[Leaf]) -> dict[str, np.dtype[Any]]:
-    return {leaf.path[0]: leaf.dtype for leaf in leaves if leaf.is_string}
+def _loose(leaves: Sequence[Leaf]) -> dict[str, np.dtype[Any]]:
+    return {leaf.path[0]: leaf.dtype for leaf in leaves if leaf.is_loose}
 
 
 def _kept(schema: Schema, key: object, make: Callable[[], Fields]) -> Fields:
@@ -195,7 +215,7 @@ def _field_at(schema: Schema, path: Path) -> Fields:
             dtype, inner = dtype.subdtype
             shape += inner
     stored = tuple(leaf for leaf in schema.leaves if leaf.path[: len(path)] == path)
-    if len(stored) == 1 and stored[0].is_string:
+    if len(stored) == 1 and stored[0].is_loose:
         dtype = stored[0].dtype
     leaves = tuple(replace(leaf, path=leaf.path[len(path) :]) for leaf in stored)
     column = schema.columns[schema.index(path[0])]
@@ -250,7 +270,7 @@ def _named(schema: Schema, names: tuple[str, ...]) -> Fields:
         if len(path) == 1 and schema.dtype.fields is not None:
             title = (*schema.dtype.fields[path[0]], None)[2]
         key = path[0] if len(path) == 1 else name
-        shown = np.dtype("O") if found.dtype.kind == "T" else found.dtype
+        shown = in_row(found.dtype)
         named = key if title is None else (title, key)
         shape = found.item_shape  # () is not the same as none where an item has no width
         dtypes.append((named, shown, shape) if shape else (named, shown))
@@ -260,7 +280,7 @@ def _named(schema: Schema, names: tuple[str, ...]) -> Fields:
     if schema.layout is not None and schema.layout.record:
         dtype = np.dtype((np.record, dtype))
     label = f"columns {', '.join(names)}"
-    return Fields(dtype, (), tuple(leaves), tuple(stored), label, _strings(leaves))
+    return Fields(dtype, (), tuple(leaves), tuple(stored), label, _loose(leaves))
 
 
 def read_spans(state: TableState, fields: Fields, spans: Sequence[Span], n_rows: int) -> Array:
@@ -289,7 +309,7 @@ def read_fields(state: TableState, fields: Fields, positions: Positions) -> Arra
         New; of shape () for a single row of a scalar field.
     """
     rows, back = positions.ascending()
-    if positions.is_single and fields.is_structured and fields.row_nbytes and not fields.strings:
+    if positions.is_single and fields.is_structured and fields.row_nbytes and not fields.loose:
         return read_single(state, fields, int(rows[0]))
     out = read_spans(state, fields, plan(state, rows), len(rows))
     if not isinstance(back, slice):
@@ -320,10 +340,10 @@ def row_blocks(state: TableState, n_rows: int, *, fewer: bool) -> Iterator[range
     Parameters
     ----------
     fewer : bool
-        A range may also end with a row group that is short because its strings are long.
+        A range may also end with a row group that is short because its strings or cells are long.
     """
     start = 0
-    if fewer and state.facts.strings:
+    if fewer and state.facts.loose:
         layout = state.layout
         for group, stop in zip(layout.groups, layout.starts[1:].tolist(), strict=True):
             if group.record.tier == FULL_TIER:

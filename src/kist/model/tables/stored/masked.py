@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kist._kernels import records
+from kist._kernels.cells import Cells
 from kist.errors import CorruptDataError
 from kist.format.schema import Leaf
 from kist.model.positions import Positions
@@ -40,11 +41,14 @@ def read_masked(
     """
     try:
         whole = read_fields(state, fields, positions)
+        if isinstance(whole, Cells):
+            whole = whole.objects()
         return np.ma.MaskedArray(whole, mask=np.ma.make_mask_none(whole.shape, whole.dtype)), []
     except CorruptDataError:
         rows, back = positions.ascending()
     values = read_spans(state, fields, [], len(rows))
-    mask = np.ma.make_mask_none(values.shape, values.dtype)
+    ragged = isinstance(values, Cells)
+    mask = np.ma.make_mask_none(values.shape, np.dtype("O") if ragged else values.dtype)
     told: list[str] = []
     for a, b in _groups(state, rows):
         target, target_mask = values[a:b], mask[a:b]
@@ -61,7 +65,9 @@ def read_masked(
                 names.append(".".join(stored.path))
         if names:
             told.append(f"{', '.join(names)} in {_span(rows[a:b])}: {told_of}")
-    values = _back(values, positions, fields, back)
+    values = _back(
+        values.objects() if isinstance(values, Cells) else values, positions, fields, back
+    )
     return np.ma.MaskedArray(values, mask=_back(mask, positions, fields, back)), told
 
 
@@ -77,19 +83,25 @@ def _read_leaf(
     state: TableState, fields: Fields, rows: range | Array, leaf: Leaf, stored: Leaf, target: Array
 ) -> bool:
     """Fill one leaf of some rows, with zeros where that fails; returns whether it did not."""
-    values = np.zeros(len(rows) * stored.n_values, stored.dtype)
+    values = _nothing(rows, stored)
     whole = True
     try:
         spans: list[Span] = plan(state, rows)
         read_leaves(state, spans, [stored], [values])
     except CorruptDataError:
-        values = np.zeros(len(rows) * stored.n_values, stored.dtype)
+        values = _nothing(rows, stored)
         whole = False
     if fields.is_structured:
         records.join([values], [leaf], target)
     else:
         target[...] = values.reshape(target.shape)
     return whole
+
+
+def _nothing(rows: range | Array, leaf: Leaf) -> Array:
+    if leaf.is_ragged:
+        return Cells.empty(len(rows), leaf.dtype)
+    return np.zeros(len(rows) * leaf.n_values, leaf.dtype)
 
 
 def _part(mask: Array, leaf: Leaf) -> Array:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from kist._kernels import records
+from kist._kernels.cells import empty_values
 from kist.engine.ahead import BATCH_BYTES, Wanted, bring_pages
 from kist.engine.pages import read_narrow, read_page, read_pages, take_page
 from kist.engine.parallel import run
@@ -249,7 +250,7 @@ def narrow_page(state: TableState, leaf: Leaf, group: Group) -> Narrow | None:
 
     None also where patches change them.
     """
-    if not group.is_pages or leaf.n_values != 1 or not leaf.is_stored or leaf.is_string:
+    if not group.is_pages or leaf.n_values != 1 or not leaf.is_stored or leaf.is_loose:
         return None
     page = state.find_page(leaf, group)
     if page is None or (group.patches and leaf.id in state.patched_leaves(group)):
@@ -287,7 +288,7 @@ def _pick(state: TableState, span: Span, leaf: Leaf, target: Array) -> None:
     n_values = span.group.n_rows * width
     first, last = int(ordinals[0]), int(ordinals[-1])
     try:
-        if leaf.is_string:
+        if leaf.is_loose:
             target[...] = take_page(state.view, pointer, leaf.dtype, ordinals, n_values)
             return
         blocks = ordinals // block_rows_of(leaf)
@@ -407,15 +408,19 @@ def read_records(
     width = sum(leaf.memory for leaf in leaves) or 1
     limit = min(max(JOIN_BYTES // width, 1), GROUP_ROWS)
     size = min(limit, sum(span.n for span in spans))
-    buffers = [np.empty(size * leaf.n_values, leaf.dtype) for leaf in leaves]
-    if any(leaf.is_string for leaf in leaves):
-        # Strings have no width to plan with; but those of one row group fit into memory.
+    buffers = [empty_values(size * leaf.n_values, leaf.dtype) for leaf in leaves]
+    if any(leaf.is_loose for leaf in leaves):
+        # Strings and cells have no width to plan with; but those of one row group fit into memory.
         one_by_one = (_steps([span], limit, span.at) for span in spans)
         steps: Iterator[tuple[list[Span], int, int]] = chain.from_iterable(one_by_one)
     else:
         steps = _steps(spans, limit)
     for step, start, rows in steps:
-        parts = [b[: rows * leaf.n_values] for b, leaf in zip(buffers, leaves, strict=True)]
+        parts = [
+            # The heap of cells would grow with each step.
+            empty_values(rows, leaf.dtype) if leaf.is_ragged else buffer[: rows * leaf.n_values]
+            for buffer, leaf in zip(buffers, leaves, strict=True)
+        ]
         read_leaves(state, step, leaves, parts)
         target = out[start : start + rows]
         _join(parts, leaves, target)

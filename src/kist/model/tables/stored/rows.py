@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from kist._kernels.cells import Cells, empty_values
 from kist.codecs.rows import RowsCodec, rows_codec
 from kist.errors import CodecError, CorruptDataError
 from kist.format.schema import Leaf
@@ -32,16 +33,16 @@ class PackedRows:
     ----------
     dtype : structured dtype
         One field ``f<leaf id>`` per leaf of fixed width, without gaps.
-    strings : tuple of Leaf
-        The others. With them rows are a `Batch`, its names those of `dtype`.
+    loose : tuple of Leaf
+        The others, strings and cells. With them rows are a `Batch`, its names those of `dtype`.
     """
 
-    __slots__ = ("_codec", "dtype", "leaves", "strings")
+    __slots__ = ("_codec", "dtype", "leaves", "loose")
 
     def __init__(self, leaves: Sequence[Leaf]) -> None:
         self.leaves = tuple(leaves)
-        self.strings = tuple(leaf for leaf in leaves if leaf.is_string)
-        leaves = [leaf for leaf in leaves if not leaf.is_string]
+        self.loose = tuple(leaf for leaf in leaves if leaf.is_loose)
+        leaves = [leaf for leaf in leaves if not leaf.is_loose]
         self.dtype: np.dtype[Any] = np.dtype(
             # A shape of () is not the same as none where an item has no width.
             [(f"f{leaf.id}", leaf.dtype, leaf.shape)[: 3 if leaf.shape else 2] for leaf in leaves]
@@ -62,8 +63,14 @@ class PackedRows:
 
         fixed = self._encode(rows.fixed)
         parts = [_LENGTH.pack(len(fixed)), fixed]
-        for leaf in self.strings:
-            block = pack_block(content_of(rows.strings[f"f{leaf.id}"]))
+        for leaf in self.loose:
+            values = rows.loose[f"f{leaf.id}"]
+            if isinstance(values, Cells):
+                from kist.codecs.raggedpages import pack_cells
+
+                block = pack_cells(values)
+            else:
+                block = pack_block(content_of(values))
             parts += [_LENGTH.pack(len(block)), block]
         return b"".join(parts)
 
@@ -79,17 +86,22 @@ class PackedRows:
             The bytes hold something else.
         """
         try:
-            if not self.strings:
+            if not self.loose:
                 return self._decode(data, n_rows)
             from kist.codecs.strings import fill, open_block
 
-            fixed, *blocks = _cut(data, 1 + len(self.strings))
+            fixed, *blocks = _cut(data, 1 + len(self.loose))
             rows = self._decode(fixed, n_rows)
-            strings = {}
-            for leaf, block in zip(self.strings, blocks, strict=True):
-                values = strings[f"f{leaf.id}"] = np.empty(n_rows, leaf.dtype)
-                fill(open_block(block, n_rows), values)
-            return Batch(rows, strings)
+            loose = {}
+            for leaf, block in zip(self.loose, blocks, strict=True):
+                values = loose[f"f{leaf.id}"] = empty_values(n_rows, leaf.dtype)
+                if isinstance(values, Cells):
+                    from kist.codecs.raggedpages import open_cells
+
+                    values.place(slice(None), *open_cells(block, n_rows, leaf.dtype))
+                else:
+                    fill(open_block(block, n_rows), values)
+            return Batch(rows, loose)
         except CodecError as error:
             raise CorruptDataError(f"rows that do not decode: {error}") from error
 
@@ -104,13 +116,13 @@ class PackedRows:
     def of_columns(self, columns: Sequence[Array], n_rows: int) -> Any:
         """Return packed rows made of one array per leaf."""
         rows = np.empty(n_rows, self.dtype)
-        strings = {}
+        loose = {}
         for leaf, column in zip(self.leaves, columns, strict=True):
-            if leaf.is_string:
-                strings[f"f{leaf.id}"] = column.reshape(n_rows)
+            if leaf.is_loose:
+                loose[f"f{leaf.id}"] = column.reshape(n_rows)
             else:
                 rows[f"f{leaf.id}"] = column.reshape(n_rows, *leaf.shape)
-        return Batch(rows, strings) if self.strings else rows
+        return Batch(rows, loose) if self.loose else rows
 
 
 def _cut(data: bytes, n_parts: int) -> list[bytes]:
@@ -119,11 +131,11 @@ def _cut(data: bytes, n_parts: int) -> list[bytes]:
     at = 0
     for _ in range(n_parts):
         if at + _LENGTH.size > len(data):
-            raise CodecError(f"rows with strings of {len(data)} bytes are cut off")
+            raise CodecError(f"rows of several parts of {len(data)} bytes are cut off")
         (length,) = _LENGTH.unpack_from(data, at)
         at += _LENGTH.size
         parts.append(data[at : at + length])
         at += length
     if at != len(data):
-        raise CodecError(f"rows with strings of {len(data)} bytes have parts of {at}")
+        raise CodecError(f"rows of several parts of {len(data)} bytes have parts of {at}")
     return parts

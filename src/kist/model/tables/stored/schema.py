@@ -20,6 +20,7 @@ from kist.format.columns import ColumnSpec, Gone
 from kist.format.leaves import walk_leaves
 from kist.format.nullable import is_nullable
 from kist.format.plain import unpack_value
+from kist.format.ragged import is_ragged
 from kist.format.schema import Leaf, Schema
 from kist.format.values import unpack_record
 from kist.model.tables.stored.records import BLOCK_ROWS, GROUP_ROWS
@@ -33,8 +34,8 @@ GROUP_BYTES: Final = 32 << 20
 """Most bytes of a row group in memory: rows of more than 512 bytes make shorter groups."""
 
 TEXT_BYTES: Final = 16 << 20
-"""Most bytes of the strings of a row group. Half of the above: they stand in memory twice or three
-times while they are encoded."""
+"""Most bytes of the strings or cells of a row group. Half of the above: they stand in
+memory twice or three times while they are encoded."""
 
 PIECE_ROWS: Final = 4_096
 """From here on rows are worth a page per column: half a block, where codecs begin to work."""
@@ -43,7 +44,7 @@ PIECE_BYTES: Final = 4 << 20
 """The same for few rows of many bytes."""
 
 FULL_TIER: Final = 255
-"""Tier of a row group that holds few rows because their strings are long."""
+"""Tier of a row group that holds few rows because their strings or cells are long."""
 
 BLOCK_BYTES: Final = 512 << 10
 """Most bytes of a block: rows of large sub-arrays make shorter blocks."""
@@ -90,9 +91,9 @@ class SchemaFacts:
     ordered : frozenset of str
         Columns of ordered categories.
     row_nbytes : int
-        Bytes of a row, packed; of strings a guess.
-    strings : dict of str to dtype
-        The stored columns of strings.
+        Bytes of a row, packed; of strings and cells a guess.
+    loose : dict of str to dtype
+        The stored columns of strings, and ragged ones.
     group_rows : int
         Rows of a full row group.
     fields : dict
@@ -122,12 +123,12 @@ class SchemaFacts:
         "dtypes",
         "fields",
         "group_rows",
+        "loose",
         "nullable",
         "ordered",
         "row_nbytes",
         "rows",
         "schema",
-        "strings",
         "valid_of",
     )
 
@@ -180,7 +181,7 @@ class SchemaFacts:
         self.added = frozenset(
             leaf.id for leaf in schema.stored if schema.columns[leaf.column].initial is not None
         )
-        self.strings = {leaf.path[0]: leaf.dtype for leaf in schema.stored if leaf.is_string}
+        self.loose = {leaf.path[0]: leaf.dtype for leaf in schema.stored if leaf.is_loose}
         self.row_nbytes = sum(leaf.memory for leaf in schema.stored)
         self.group_rows = max(1, min(GROUP_ROWS, GROUP_BYTES // max(1, self.row_nbytes)))
 
@@ -257,13 +258,13 @@ class SchemaFacts:
         Parameters
         ----------
         n_bytes : int
-            What their strings have.
+            What their strings and cells have.
         """
         return n_rows < PIECE_ROWS and n_rows * self.row_nbytes + n_bytes < PIECE_BYTES
 
     def is_full(self, n_rows: int, tier: int) -> bool:
         """Tell whether so many rows of pages are left alone by folding."""
-        return n_rows * 4 >= self.group_rows * 3 or (tier == FULL_TIER and bool(self.strings))
+        return n_rows * 4 >= self.group_rows * 3 or (tier == FULL_TIER and bool(self.loose))
 
 
 def block_rows_of(leaf: Leaf) -> int:
@@ -280,6 +281,11 @@ def _gone_leaves(entry: Gone) -> Iterator[Leaf]:
 def _initial_of(column: ColumnSpec, value: Any) -> Iterator[Array]:
     """Yield the initial values of each leaf of a column, flat."""
     try:
+        if is_ragged(column.dtype):
+            from kist.model.cast_ragged import as_cells
+
+            yield as_cells([value], column.dtype, column=column.name)
+            return
         whole: Array = np.empty(column.dtype.shape, column.dtype.base)
         whole[...] = value
         for path, base, shape in walk_leaves(column.dtype, (), ()):

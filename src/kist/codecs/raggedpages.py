@@ -1,0 +1,230 @@
+"""Cells of any number of items: blocks of lengths and items, each encoded as a page of its own.
+
+A block holds some cells: how many items each has, and all items one behind the other. Both go
+through the encodings and codecs that their dtypes have everywhere else; the stages stand in the
+block, so that each block decodes alone. Pages and pieces of ragged columns consist of such
+blocks. docs/format.md, "Ragged columns", gives the bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kist._kernels.cells import Cells, item_of
+from kist.codecs import pipeline
+from kist.codecs.blosc import BITSHUFFLE, LZ4, NO_FILTER, ZSTD
+from kist.codecs.choose import choose, parse_codec
+from kist.codecs.recipe import Recipe
+from kist.codecs.registry import BLOSC2, PLAIN, RAGGED, REFERENCE
+from kist.codecs.stage import MAX_STEPS, Block, Encoded, Stage
+from kist.codecs.stringpages import fitting, part_of
+from kist.codecs.strings import MAX_CONTENT
+from kist.errors import CodecError, UnknownCodecError
+
+__all__ = ["choose_ragged", "decode_ragged", "encode_ragged", "open_cells", "pack_cells"]
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+
+_LENGTH: Final = np.dtype("<u4")
+_SAMPLE: Final = 16_384  # cells
+_SAMPLE_ITEMS: Final = 65_536
+_SMALL: Final = 1024
+"""Items of so few bytes are kept as they are in a piece."""
+
+_HEAD: Final = struct.Struct("<I")  # bytes of the lengths
+_STAGE: Final = struct.Struct("<HI")  # id, bytes of its parameters
+_LENGTHS: Final = Recipe("fast", ((REFERENCE,), (BLOSC2, ZSTD, 1, BITSHUFFLE, 1)))
+_PIECE: Final = Recipe("fast", ((BLOSC2, LZ4, 1, BITSHUFFLE, 1),))
+_PIECE_BYTES: Final = Recipe("fast", ((BLOSC2, LZ4, 1, NO_FILTER, 1),))
+_STORED: Final = Recipe("fast", ((PLAIN,),))
+
+
+def choose_ragged(values: Cells, preset: str = "auto") -> Recipe:
+    """Return the recipe for cells like these.
+
+    Parameters
+    ----------
+    values : Cells, shape (n,)
+        A page of the column.
+    preset : str
+        See `kist.codecs.choose.parse_codec`; it is for the items.
+    """
+    items = _flat(values[:_SAMPLE].gather()[1])[:_SAMPLE_ITEMS]
+    if not len(items):
+        return Recipe(parse_codec(preset), ((RAGGED,), (PLAIN,)))
+    found = choose(items, preset)
+    return Recipe(found.preset, ((RAGGED,), *found.steps[: MAX_STEPS - 1]))
+
+
+def _flat(items: Array) -> Array:
+    """Return the values of items, flat; structured ones as bytes."""
+    flat = np.ascontiguousarray(items).reshape(-1)
+    return flat.view(f"V{flat.itemsize}") if flat.dtype.names is not None else flat
+
+
+def encode_ragged(values: Cells, recipe: Recipe, *, block_values: int) -> Encoded:
+    """Encode one page of cells; blocks of long cells hold fewer than `block_values`.
+
+    Raises
+    ------
+    CodecError
+        A single cell is too long.
+    """
+    if block_values < 1:
+        raise CodecError(f"a block of {block_values} values holds nothing")
+    if recipe.steps[0] != (RAGGED,):
+        recipe = choose_ragged(values, recipe.preset)
+    items = Recipe(recipe.preset, recipe.steps[1:])
+    block_values = fitting(values.sizes, block_values)
+    blocks: list[Block] = [
+        _pack(values[start : start + block_values], items)
+        for start in range(0, len(values), block_values)
+    ]
+    return Encoded((Stage(RAGGED, b""),), blocks, len(values), block_values)
+
+
+def pack_cells(values: Cells) -> bytes:
+    """Return cells as one block; of few bytes, and in little time."""
+    lengths, items = values.gather()
+    recipe = _STORED
+    if items.nbytes > _SMALL:
+        recipe = _PIECE if items.dtype.kind in "iufmMc" else _PIECE_BYTES
+    return _packed(lengths, items, recipe)
+
+
+def _pack(values: Cells, recipe: Recipe) -> bytes:
+    return _packed(*values.gather(), recipe)
+
+
+def _packed(lengths: Ints, items: Array, recipe: Recipe) -> bytes:
+    if items.nbytes > MAX_CONTENT:
+        raise CodecError(
+            f"{len(lengths)} cells of {items.nbytes:,} bytes are too long for a block of "
+            f"{MAX_CONTENT:,}: keep arrays of that size as arrays, or in a key store"
+        )
+    first = _body(lengths.astype(_LENGTH), _STORED if len(lengths) < 16 else _LENGTHS)
+    return b"".join((_HEAD.pack(len(first)), first, _body(_flat(items), recipe)))
+
+
+def _body(values: Array, recipe: Recipe) -> bytes:
+    """Return values as one block and the stages that it needs."""
+    encoded = pipeline.encode(values, recipe, block_values=max(1, len(values)))
+    parts: list[Block] = [bytes((len(encoded.stages),))]
+    for stage in encoded.stages:
+        parts += [_STAGE.pack(stage.id, len(stage.params)), stage.params]
+    return b"".join((*parts, *encoded.blocks))
+
+
+def open_cells(block: Block, n_values: int, dtype: np.dtype[Any]) -> tuple[Ints, Array]:
+    """Return the lengths and the items of a block of so many cells, every size checked.
+
+    Raises
+    ------
+    CodecError
+        It is no such block. No more than `MAX_CONTENT` is allocated for items.
+    UnknownCodecError
+        A newer kist wrote it.
+    """
+    data = memoryview(block)
+    if len(data) < _HEAD.size:
+        raise CodecError(f"a block of cells of {len(data)} bytes is cut off")
+    (size,) = _HEAD.unpack_from(data)
+    if size > len(data) - _HEAD.size:
+        raise CodecError(f"a block of cells of {len(data)} bytes with {size} bytes of lengths")
+    at = _HEAD.size + size
+    lengths = np.empty(n_values, _LENGTH)
+    _open_body(data[_HEAD.size : at], lengths)
+    base, shape = item_of(dtype)
+    n_items = int(lengths.sum(dtype=np.int64))
+    width = int(np.prod(shape, dtype=np.int64))
+    if n_items * width * base.itemsize > MAX_CONTENT:
+        raise CodecError(f"{n_items:,} items of {base}{list(shape)} in a block of {n_values} cells")
+    items = np.empty((n_items, *shape), base)
+    _open_body(data[at:], items.reshape(-1))
+    return lengths.astype(np.int64), items
+
+
+def _open_body(data: memoryview, out: Array) -> None:
+    """Decode values that `_body` encoded."""
+    if not len(data):
+        raise CodecError("a block of cells is cut off")
+    at = 1
+    stages = []
+    for _ in range(data[0]):
+        if at + _STAGE.size > len(data):
+            raise CodecError("a block of cells is cut off within its stages")
+        number, size = _STAGE.unpack_from(data, at)
+        at += _STAGE.size
+        if size > len(data) - at:
+            raise CodecError(f"{size} bytes of parameters in {len(data)} bytes of a block of cells")
+        stages.append(Stage(number, bytes(data[at : at + size])))
+        at += size
+    if out.dtype.names is not None:
+        out = out.view(f"V{out.itemsize}")
+    if not len(out):
+        if at != len(data):
+            raise CodecError(f"{len(data) - at} bytes of items where there are none")
+        return
+    pipeline.decode(stages, out.dtype, len(out), len(out), 0, [data[at:]], out)
+
+
+def decode_ragged(
+    stages: Sequence[Stage],
+    n_values: int,
+    block_values: int,
+    first_block: int,
+    blocks: Sequence[Block],
+    out: Array,
+    where: slice | Ints,
+) -> None:
+    """Decode cells out of consecutive blocks of a page.
+
+    Parameters
+    ----------
+    stages, n_values, block_values
+        As `encode_ragged` gave them for the page.
+    first_block : int
+        Number of ``blocks[0]`` in the page.
+    out : Cells, 1-d
+        As many values as `where` names.
+    where : slice with step 1, or ndarray of int64
+        Which values, counted from the first of these blocks; ascending, inside them.
+
+    Raises
+    ------
+    CodecError
+        The stages or blocks are not what `encode_ragged` makes of such a page.
+    UnknownCodecError
+        A newer kist wrote the page.
+    """
+    if [stage.id for stage in stages] != [RAGGED] or stages[0].params:
+        raise UnknownCodecError(
+            f"the page has the stages {[stage.id for stage in stages]}, which are not for cells"
+        )
+    if not isinstance(out, Cells) or out.ndim != 1:
+        raise TypeError(f"cells are decoded into Cells, not into {type(out).__name__}")
+    done = 0
+    for number, block in enumerate(blocks, first_block):
+        start = (number - first_block) * block_values
+        size = min((number + 1) * block_values, n_values) - number * block_values
+        if size <= 0:
+            raise CodecError(f"block {number} of a page of {n_values} values")
+        part = part_of(where, start, start + size)
+        n = part.stop - part.start if isinstance(part, slice) else len(part)
+        if n:
+            cells = Cells.of(*open_cells(block, size, out.dtype), out.dtype)[part]
+            # Of a few cells the others of their block would be kept with them.
+            target = out[done : done + n]
+            if 2 * n < size:
+                target[...] = cells.owned()
+            else:
+                target.place(slice(None), cells.lengths, cells.gather()[1])
+        done += n
+    if done != len(out):
+        raise CodecError(f"{done} values do not fit into {len(out)}")

@@ -1,0 +1,197 @@
+"""Ragged columns and Arrow: lists and binary in and out, without a look at each row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kist._kernels.cells import Cells, item_of
+from kist.errors import DTypeError
+from kist.extras import need
+from kist.format.dtypes import is_string_dtype
+from kist.format.leaves import Leaf
+from kist.format.ragged import is_bytes, ragged
+from kist.model.frames.arrow_in import column_values, field_dtype
+from kist.model.frames.arrow_scalars import Scalars
+
+__all__ = ["arrow_cells", "arrow_type", "cells_of", "from_arrow", "is_binary", "is_list",
+           "list_dtype", "to_arrow"]  # fmt: skip
+
+Array = np.ndarray[Any, Any]
+DType = np.dtype[Any]
+
+_BINARY = ("binary", "large_binary", "binary_view")
+
+
+def is_binary(kind: Any) -> bool:
+    """Tell whether an Arrow type is that of bytes of any length."""
+    return str(kind) in _BINARY
+
+
+def is_list(kind: Any) -> bool:
+    """Tell whether an Arrow type is that of lists of any length."""
+    import pyarrow.types as types
+
+    views = ("is_list_view", "is_large_list_view")  # not in every pyarrow
+    return bool(
+        types.is_list(kind)
+        or types.is_large_list(kind)
+        or any(getattr(types, view, lambda _: False)(kind) for view in views)
+    )
+
+
+def list_dtype(field: Any, what: str) -> DType:
+    """Return the dtype of the column for an Arrow field of lists or binary.
+
+    Raises
+    ------
+    DTypeError
+        There is none for its items.
+    """
+    if is_binary(field.type):
+        return ragged(bytes)
+    inner = field_dtype(field.type.value_field.with_name(field.name), what, inside=True)
+    if is_string_dtype(inner):
+        raise DTypeError(
+            f"{what}: column {field.name!r} is {field.type}: lists of text are not there yet; "
+            "store the texts in a table of their own",
+            column=field.name,
+        )
+    return ragged(inner)
+
+
+def cells_of(array: Any, name: str, what: str, first_row: int = 0) -> Cells:
+    """Return an Arrow array of lists or binary as cells, over Arrow's memory where that agrees.
+
+    Raises
+    ------
+    DTypeError
+        A null, in place of a list or inside one.
+    """
+    import pyarrow as pa
+
+    kind = array.type
+    if array.null_count:
+        row = first_row + int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
+        raise DTypeError(
+            f"{what}: row {row}, column {name!r} ({kind}): a null, which ragged columns do not "
+            "hold: make it an empty one; nothing was changed",
+            row=row,
+            column=name,
+        )
+    dtype = list_dtype(pa.field(name, kind), what)
+    if is_binary(kind):
+        if str(kind) == "binary_view":
+            array = array.cast(pa.large_binary())
+        _, at, data = array.buffers()
+        width = np.int64 if str(array.type) == "large_binary" else np.int32
+        n = len(array)
+        offsets = np.zeros(1, width)
+        if at is not None and n:
+            offsets = np.frombuffer(at, width)[array.offset : array.offset + n + 1]
+        items: Array = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+        return _cells(offsets, items[int(offsets[0]) : int(offsets[-1])], dtype)
+    if "view" in str(kind).split("<")[0]:
+        array = array.cast(pa.large_list(kind.value_field))
+    offsets = array.offsets.to_numpy()
+    values = array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+    if values.null_count:
+        item = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
+        row = first_row + int((offsets - offsets[0]).searchsorted(item, "right")) - 1
+        raise DTypeError(
+            f"{what}: row {row}, column {name!r} ({kind}): a null among the items of a list, which "
+            "columns cannot hold; nothing was changed",
+            row=row,
+            column=name,
+        )
+    return _cells(offsets, column_values(values, name, what), dtype)
+
+
+def _cells(offsets: Array, items: Array, dtype: DType) -> Cells:
+    base, shape = item_of(dtype)
+    items = items.astype(base, copy=False).reshape(-1, *shape)
+    return Cells.of(np.diff(offsets.astype(np.int64)), items, dtype)
+
+
+def from_arrow(values: Any, name: str, what: str) -> Cells:
+    """Return what speaks Arrow, of lists or binary, as cells."""
+    pa = need("pyarrow", "arrow", what)
+    try:
+        if hasattr(values, "__arrow_c_stream__"):
+            column = pa.chunked_array(values)
+            array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+        else:
+            array = pa.array(values)
+    except (pa.ArrowInvalid, TypeError) as error:
+        raise DTypeError(f"{what}: column {name!r} is no Arrow array: {error}") from error
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    if not is_list(array.type) and not is_binary(array.type):
+        raise DTypeError(f"{what}: column {name!r}: takes lists, found {array.type}", column=name)
+    return cells_of(array, name, what)
+
+
+# Out
+
+
+def arrow_type(scalars: Scalars, leaf: Leaf) -> Any:
+    """Return the Arrow type of a ragged column."""
+    pa = scalars.pa
+    if is_bytes(leaf.dtype):
+        return pa.large_binary()
+    base, shape = item_of(leaf.dtype)
+    return pa.large_list(_item_type(scalars, np.dtype((base, shape)) if shape else base, leaf))
+
+
+def _item_type(scalars: Scalars, dtype: DType, leaf: Leaf) -> Any:
+    pa = scalars.pa
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        kind = _item_type(scalars, base, leaf)
+        for size in reversed(shape):
+            kind = pa.list_(kind, size)
+        return kind
+    if dtype.names is not None:
+        return pa.struct([(name, _item_type(scalars, dtype[name], leaf)) for name in dtype.names])
+    return scalars.scalar(dtype, leaf)
+
+
+def arrow_cells(scalars: Scalars, cells: Cells, leaf: Leaf) -> Any:
+    """Return cells as an Arrow array."""
+    pa = scalars.pa
+    lengths, items = cells.gather()
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    lengths.cumsum(out=offsets[1:])
+    kind = arrow_type(scalars, leaf)
+    at = pa.py_buffer(offsets)
+    if is_bytes(leaf.dtype):
+        data = pa.py_buffer(np.ascontiguousarray(items))
+        return pa.Array.from_buffers(kind, len(lengths), [None, at, data])
+    child = _item_array(scalars, items, leaf)
+    return pa.Array.from_buffers(kind, len(lengths), [None, at], children=[child])
+
+
+def _item_array(scalars: Scalars, items: Array, leaf: Leaf) -> Any:
+    """Return items as an Arrow array: further dimensions are lists of a fixed size."""
+    pa = scalars.pa
+    flat = np.ascontiguousarray(items).reshape(-1)
+    if flat.dtype.names is None:
+        array = scalars.array(flat, scalars.scalar(flat.dtype, leaf), leaf)
+    else:
+        children = [_item_array(scalars, flat[name], leaf) for name in flat.dtype.names]
+        kind = pa.struct(
+            [(n, child.type) for n, child in zip(flat.dtype.names, children, strict=True)]
+        )
+        array = pa.Array.from_buffers(kind, len(flat), [None], children=children)
+    count = len(flat)
+    for size in reversed(items.shape[1:]):
+        count //= size
+        array = pa.Array.from_buffers(pa.list_(array.type, size), count, [None], children=[array])
+    return array
+
+
+def to_arrow(cells: Cells, pa: Any) -> Any:
+    """Return cells that belong to no table as an Arrow array."""
+    leaf = Leaf(0, ("Ragged",), cells.dtype, (), 0, 1, 0)
+    return arrow_cells(Scalars(pa, {}), cells, leaf)
