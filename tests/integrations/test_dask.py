@@ -241,3 +241,18 @@ def test_frames_of_pandas_come_back(tmp_path: Path) -> None:
     with kist.open(tmp_path / "a.kist") as store:
         assert store["t"]["s"][:].tolist() == frame.s.tolist()
         assert store["t"].to_dask().compute(scheduler="sync").a.tolist() == list(range(30))
+
+
+def test_bytes_and_arrays_of_a_row_stay_what_they_are(tmp_path: Path) -> None:
+    kinds = {"b": "S3", "pair": ("i2", (2,)), "r": kist.ragged("f4")}
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        table = store.create_table("t", dtype=kinds)
+        table.append([(b"a", [1, 2], [0.5]), (b"bc", [3, 4], [])])
+        for source in (table, table.where("len(r) > 0"), table.where("len(r) > 0")["r"]):
+            found = source.to_dask().compute(scheduler="sync")
+            cells = found["r"] if hasattr(found, "columns") else found
+            assert all(isinstance(cell, np.ndarray) for cell in cells), "text of an array"
+        frame = table.to_dask().compute(scheduler="sync")
+        assert frame.b.tolist() == [b"a", b"bc"]
+        assert list(map(list, frame.pair)) == [[1, 2], [3, 4]]
+        assert list(map(list, frame.r)) == [[0.5], []]

@@ -46,7 +46,13 @@ def table_to_dask(source: Any, columns: Sequence[str] | None, rows: int | None) 
     arguments: dict[str, Any] = {"meta": meta, "label": "kist"}
     if names is not None:
         arguments["columns"] = names
-    return frames.from_map(reader, parts, **arguments)
+    # Dask makes text of all objects, but these are bytes, and arrays of a row.
+    kinds = [dtype.kind for dtype in (meta.dtypes if names is not None else [meta.dtype])]
+    if "O" not in kinds:
+        return frames.from_map(reader, parts, **arguments)
+    dask = need("dask", "dask", "to_dask")
+    with dask.config.set({"dataframe.convert-string": False}):
+        return frames.from_map(reader, parts, **arguments)
 
 
 class _Frames:
