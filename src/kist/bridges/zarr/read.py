@@ -23,6 +23,7 @@ __all__ = ["read"]
 Array = np.ndarray[Any, Any]
 
 _MARKS: Final = {"zarr.json", ".zarray", ".zgroup"}
+_TINY: Final = 64 << 10
 _METADATA: Final = _MARKS | {".zattrs", ".zmetadata"}
 
 
@@ -122,8 +123,14 @@ def _read_array(job: Job, array: Any, path: str, place: str) -> None:
         cut=array.chunks,
         fill_value=0 if fill is None or dtype.kind != array.dtype.kind else fill,
         attrs=attrs,
-        empty=array.nchunks_initialized == 0 and fill is not None and dtype == array.dtype,
+        empty=fill is not None and dtype == array.dtype and _is_untouched(array),
     )
+
+
+def _is_untouched(array: Any) -> bool:
+    """Tell whether no chunk was ever written."""
+    # What is tiny is read as quickly as its chunks are listed.
+    return bool(array.nbytes > _TINY and array.nchunks_initialized == 0)
 
 
 def _refuse_pickles(array: Any, place: str) -> None:
