@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Bridge, Job, as_dtype, rows_for
-from kist.bridges.nodes import full_text
+from kist.bridges.nodes import full_text, refuse_ragged
 from kist.bridges.plain import from_json, to_json
 from kist.bridges.report import Loss
 from kist.errors import ConversionError
@@ -124,6 +124,7 @@ def write_dataset(job: Job, node: Any, target: str) -> None:
 
     known: dict[str, Any] = {}
     if node.kind == "table":
+        refuse_ragged(node, "Blosc2")
         texts = [name for name in node.columns if node[name].dtype.char == "T"]
         if texts:
             raise ConversionError(f"{node.name}: Blosc2 has no text of any length ({texts[0]})")

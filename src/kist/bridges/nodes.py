@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+import kist
 from kist.bridges.base import BLOCK_ROWS, Job, parts_of
 from kist.errors import ConversionError
 
-__all__ = ["full_text", "put_ragged", "split_keystore"]
+__all__ = ["full_text", "put_ragged", "refuse_ragged", "split_keystore"]
 
 Array = np.ndarray[Any, Any]
 
@@ -27,6 +28,22 @@ def full_text(job: Job, code: str, values: Array, place: str) -> Array:
         job.note(code, f"{place} ({len(missing):,} of {flat.size:,})")
         flat[missing] = ""
     return texts.astype(np.dtypes.StringDType())
+
+
+def refuse_ragged(table: Any, format_: str) -> None:
+    """Refuse a table with ragged columns, of a format whose rows all have one width.
+
+    Raises
+    ------
+    ConversionError
+        It has one.
+    """
+    for name in table.columns:
+        if isinstance(table[name][:0], kist.Ragged):
+            raise ConversionError(
+                f"{table.name}: {format_} has no columns of arrays of different lengths ({name}); "
+                "Parquet and Arrow have"
+            )
 
 
 def split_keystore(store: Any) -> tuple[dict[str, Array], dict[str, Any]]:

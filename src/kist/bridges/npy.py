@@ -13,6 +13,7 @@ from typing import IO, Any, ClassVar, Final
 import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Bridge, Job, rows_for
+from kist.bridges.nodes import refuse_ragged
 from kist.bridges.nulls import paired
 from kist.bridges.report import Loss
 from kist.errors import ConversionError, CorruptDataError
@@ -251,6 +252,7 @@ def _write(job: Job, node: Any, file: IO[bytes]) -> None:
 
 
 def _write_rows(job: Job, table: Any, file: IO[bytes]) -> None:
+    refuse_ragged(table, "NumPy")
     texts = [name for name in table.columns if table[name].dtype.char == "T"]
     if not texts:
         _header(file, table.dtype, (len(table),))
