@@ -62,6 +62,16 @@ def test_parts_together_are_all_rows(path: Path) -> None:
             assert (np.concatenate([p[:] for p in parts]) == source[:]).all()
 
 
+def test_columns_are_read_part_by_part_too(path: Path) -> None:
+    with kist.open(path) as store:
+        price = store["t"]["price"].to_dask(rows=70_000)
+        assert price.npartitions > 1
+        assert (price.compute(scheduler="sync").to_numpy() == np.arange(N) / 3).all()
+        two = store["t"][["kind", "id"]].to_dask(rows=70_000)
+        assert list(two.columns) == ["kind", "id"]
+        assert (two.compute(scheduler="sync").id.to_numpy() == np.arange(N)).all()
+
+
 def test_columns_that_are_not_used_are_not_read(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

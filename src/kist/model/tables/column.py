@@ -55,6 +55,9 @@ class Column(Queries, Reductions, Operators, RowSource):
         self._table = table
         self._path = path
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Column, (self._table, self._path)
+
     def _of(self) -> Table:
         return self._table
 
@@ -315,6 +318,14 @@ class Columns(Queries, RowSource):
     def __init__(self, table: Table, names: Sequence[str]) -> None:
         self._table = table
         self._names = tuple(names)
+
+    @property
+    def table(self) -> Table:
+        """Table that they belong to."""
+        return self._table
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Columns, (self._table, self._names)
 
     def _of(self) -> Table:
         return self._table

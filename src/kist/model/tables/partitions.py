@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -11,17 +11,14 @@ from kist.model.tables.query.find import plan_rows
 from kist.model.tables.query.steps import Limit, Where
 from kist.model.tables.selection import Selection
 
-if TYPE_CHECKING:
-    from kist.model.tables.table import Table
-
 __all__ = ["partitions"]
 
 PART_ROWS: Final = 1 << 20
 """Of a part unless told otherwise: some ten megabytes a column."""
 
 
-def partitions(source: Table | Selection, rows: int | None) -> list[Selection]:
-    """Return the rows of a table or selection as selections of neighbouring rows.
+def partitions(source: Selection, rows: int | None) -> list[Selection]:
+    """Return the rows of a selection as selections of neighbouring rows.
 
     Raises
     ------
@@ -31,7 +28,7 @@ def partitions(source: Table | Selection, rows: int | None) -> list[Selection]:
     size = PART_ROWS if rows is None else rows
     if size < 1:
         raise ValueError(f"a part has at least 1 row, not {rows}")
-    steps = source._steps if isinstance(source, Selection) else ()
+    steps = source._steps
     conditions = [step for step in steps if isinstance(step, Where)]
     if len(conditions) < len(steps):
         raise SelectionError(
@@ -51,8 +48,9 @@ def partitions(source: Table | Selection, rows: int | None) -> list[Selection]:
             ranges[-1] = ranges[-1][0], stop
         else:
             ranges += [(at, min(at + size, stop)) for at in range(start, stop, size)]
-    path, names = (source._path, source._names) if isinstance(source, Selection) else (None, None)
     return [
-        Selection(table, (Limit(stop - start, start), *steps), path=path, names=names)
+        Selection(
+            table, (Limit(stop - start, start), *steps), path=source._path, names=source._names
+        )
         for start, stop in ranges
     ]

@@ -179,6 +179,26 @@ class Queries:
         pairs += list(named.items())
         return GroupBy(self._then(), pairs, ddof=ddof, skipna=skipna)
 
+    def partitions(self, rows: int | None = None) -> list[Selection]:
+        """Return the rows as selections of neighbouring ones, to be read by several workers.
+
+        Each can be pickled, and shows the same commit wherever it is read, as long as that is kept.
+        Parts in which no row can be are left out.
+
+        Parameters
+        ----------
+        rows : int, optional
+            Of a part, at most; about a million by default. Parts end where row groups end.
+
+        Raises
+        ------
+        SelectionError
+            The rows are sorted, limited or the like.
+        """
+        from kist.model.tables.partitions import partitions
+
+        return partitions(self._then(), rows)
+
 
 def _name_of(key: Any) -> str:
     return str(getattr(key, "name", None) or repr(key))

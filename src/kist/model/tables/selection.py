@@ -313,20 +313,6 @@ class Selection(Queries, Reductions, Exports):
             for block in blocks:
                 yield block if self._path is not None else read_only(block)
 
-    def partitions(self, rows: int | None = None) -> list[Selection]:
-        """Return the rows in parts of neighbouring ones, as `Table.partitions`.
-
-        Parts in which no row can be are left out.
-
-        Raises
-        ------
-        SelectionError
-            The rows are sorted, limited or the like.
-        """
-        from kist.model.tables.partitions import partitions
-
-        return partitions(self, rows)
-
     def __iter__(self) -> Iterator[Any]:
         if self._path is None:
             return iter_rows(self)

@@ -201,20 +201,6 @@ class Table(Altering, Indexed, Queries, Changing, Node):
         """
         return (read_only(block) for block in self._blocks(n_rows))
 
-    def partitions(self, rows: int | None = None) -> list[Selection]:
-        """Return the rows as selections of neighbouring ones, to be read by several workers.
-
-        Each can be pickled, and shows the same commit wherever it is read, as long as that is kept.
-
-        Parameters
-        ----------
-        rows : int, optional
-            Of a part, at most; about a million by default. Parts end where row groups end.
-        """
-        from kist.model.tables.partitions import partitions
-
-        return partitions(self, rows)
-
     def __iter__(self) -> Iterator[Row]:
         return tables.row_loop.iter_rows(self)
 
