@@ -111,6 +111,13 @@ def test_cut_files_raise(tmp_path: Path, name: str, share: float) -> None:
     assert not (tmp_path / "a.kist").exists()
 
 
+def test_memory_stays_bounded(tmp_path: Path, peak: Any) -> None:
+    np.lib.format.open_memmap(tmp_path / "x.npy", "w+", "f8", (30_000_000,)).flush()
+    base = peak(f"kist.open({str(tmp_path / 'n.kist')!r}, 'w').close()")
+    grown = peak(f"kist.convert({str(tmp_path / 'x.npy')!r}, {str(tmp_path / 'a.kist')!r})")
+    assert grown - base < 150e6 < 240e6
+
+
 def test_a_full_disk_leaves_no_half_file(tmp_path: Path, limited: Any) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random(100_000))
     kist.convert(tmp_path / "x.npy", tmp_path / "a.kist")

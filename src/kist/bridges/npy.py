@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import os
 import tempfile
 import zipfile
@@ -142,11 +143,21 @@ def _store(job: Job, values: Array, path: str) -> None:
         size = rows_for(values.dtype.itemsize)
 
         def rows(first: int) -> Iterator[Array]:
-            return (np.array(values[k : k + size]) for k in range(first, len(values), size))
+            cuts = (slice(k, k + size) for k in range(first, len(values), size))
+            return (np.array(_part(values, cut)) for cut in cuts)
 
         job.table(path, values.dtype, rows)
         return
-    job.array(path, values.shape, values.dtype, lambda where: np.asarray(values[where]))
+    job.array(path, values.shape, values.dtype, lambda where: _part(values, where))
+
+
+def _part(values: Array, where: Any) -> Array:
+    """Return a part of an array, and let go of what a map holds of the parts before."""
+    held = getattr(values, "_mmap", None)
+    if held is not None and hasattr(held, "madvise"):
+        # Else the whole file stays resident; a part that is still in use is only mapped again.
+        held.madvise(mmap.MADV_DONTNEED)
+    return np.asarray(values[where])
 
 
 def _refuse_bombs(source: str, members: list[zipfile.ZipInfo], most: int | None) -> None:
