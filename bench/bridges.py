@@ -76,8 +76,10 @@ def prepare(folder: Path, job: Job) -> None:
 
 
 _CHILD = """
-import sys
-import h5py, hdf5plugin, kist, numpy, pyarrow, pyarrow.csv, pyarrow.parquet
+import importlib.util, sys
+import h5py, kist, numpy, pyarrow, pyarrow.csv, pyarrow.parquet
+if importlib.util.find_spec("hdf5plugin"):
+    import hdf5plugin
 from bench.measure import measure
 source, target = sys.argv[1:]
 print(measure(lambda: kist.convert(source, target))[1].peak_bytes)
