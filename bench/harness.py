@@ -8,6 +8,7 @@ when its steps need more than one process over the same files.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -45,11 +46,17 @@ class WorkerError(RuntimeError):
     """A worker ended without a report; the message is the end of what it printed."""
 
 
+# As it was at the start: netCDF4, imported to see whether it is there, leads HDF5 to its own plugins
+# by a variable, and h5py in a child would look there too.
+_ENVIRONMENT = dict(os.environ)
+
+
 def run_module(module: str, argument: str) -> Any:
     """Run ``python -m module argument`` and give the JSON on the last line that it prints."""
     done = subprocess.run(
         [sys.executable, "-m", module, argument],
         cwd=ROOT,
+        env=_ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
