@@ -46,8 +46,8 @@ class WorkerError(RuntimeError):
     """A worker ended without a report; the message is the end of what it printed."""
 
 
-# As it was at the start: netCDF4, imported to see whether it is there, leads HDF5 to its own plugins
-# by a variable, and h5py in a child would look there too.
+# As it was at the start: netCDF4, imported to see whether it is there, leads HDF5 to its own
+# plugins by a variable, and h5py in a child would look there too.
 _ENVIRONMENT = dict(os.environ)
 
 
