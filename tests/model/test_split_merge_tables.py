@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -383,6 +384,24 @@ def test_files_that_are_there_stay_unless_told_otherwise(path: Path, tmp_path: P
         kist.merge(names, names[0], overwrite=True)
     kist.merge(names, path, overwrite=True)
     assert len(read(path)) == 10
+
+
+@pytest.mark.parametrize("call", ["fsync", "link"])
+def test_names_that_the_system_refuses_leave_no_file(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    make(path, rows(100))
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EIO, "the device is broken")
+
+    before = sorted(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(f"kist.storage.names.os.{call}", refuse)
+        with pytest.raises(kist.StorageError, match="the device is broken") as caught:
+            kist.split(path, "t", parts=2, out=tmp_path / "p-{}.kist")
+    assert caught.value.errno == errno.EIO
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])

@@ -11,7 +11,6 @@ and verified.
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -38,6 +37,7 @@ from kist.format.superblock import Slot
 from kist.format.values import Pointer, pack_record, unpack_record
 from kist.storage import FileBackend
 from kist.storage.base import StorageBackend
+from kist.storage.names import give_name, refused
 
 if TYPE_CHECKING:
     from kist.engine.engine import Engine
@@ -46,8 +46,6 @@ Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 _PIECE = 4 << 20  # read and written at once
 _ATTEMPTS = 100
-# Where a file system has no second names for files.
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
 
 
 def backup(
@@ -281,19 +279,6 @@ def _verify(engine: Engine, path: str) -> None:
 def _move(part: str, target: str, overwrite: bool) -> None:
     """Give the copy its name."""
     try:
-        if overwrite:
-            os.replace(part, target)
-            return
-        try:
-            os.link(part, target)  # unlike a rename, it never replaces what came in between
-        except OSError as error:
-            if error.errno not in _NO_LINKS or os.path.lexists(target):
-                raise
-            os.rename(part, target)
-            return
-        os.unlink(part)
+        give_name(part, target, overwrite=overwrite)
     except OSError as error:
-        kind = StoreExistsError if error.errno == errno.EEXIST else StorageError
-        found = kind(f"{target!r}: the copy cannot be given this name: {error.strerror}")
-        found.errno, found.filename = error.errno, target
-        raise found from error
+        raise refused(target, "the copy cannot be given this name", error) from error

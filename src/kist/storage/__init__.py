@@ -10,6 +10,7 @@ Bottom up:
 - `base`    `StorageBackend`: size, read, write, resize, sync; counters; what a fork does
 - `file`    `FileBackend`: a file, by pread and pwritev
 - `windows` `WindowsBackend`: the same over calls of Windows
+- `names`   names given to files that are whole, and made durable
 - `memory`  `MemoryBackend`: bytes of this process, also shared between engines
 - `transport`   one request for a range of a file far away; `objectstore` by obstore, `fsspecfile`
 - `pieces`, `blockcache`   what came, in memory and in a folder

@@ -30,6 +30,7 @@ from kist.errors import (
 )
 from kist.storage import mounts
 from kist.storage.base import StorageBackend, view_of
+from kist.storage.names import sync_folder
 from kist.storage.ofd import HAVE_OFD, FileLocks, system
 
 if TYPE_CHECKING:
@@ -320,11 +321,7 @@ class FileBackend(StorageBackend):
         self.stats.directory_syncs += 1
         folder = os.path.dirname(os.path.realpath(self.path))
         try:
-            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            sync_folder(folder)
         except OSError as error:
             raise self._failed(f"sync folder {folder!r}", error) from None
 

@@ -37,7 +37,7 @@ from kist.errors import (
     StoreClosedError,
     StoreLockedError,
 )
-from kist.storage import darwin, linux, mounts
+from kist.storage import mounts
 from kist.storage.holders import locks_seen, process_name
 from kist.storage.locks import (
     FIRST_PAUSE_S,
@@ -59,7 +59,11 @@ __all__ = [
     "system",
 ]
 
-system = darwin if sys.platform == "darwin" else linux
+if sys.platform == "darwin":
+    from kist.storage import darwin as system
+else:
+    from kist.storage import linux as system
+
 _SETLK, _GETLK = system.SETLK, system.GETLK
 HAVE_OFD = _SETLK is not None and _GETLK is not None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -11,14 +10,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from kist.errors import StorageError, StoreExistsError
+from kist.storage.names import give_name, refused, sync_folder
 
 if TYPE_CHECKING:
     from kist.model.store import Store
 
 __all__ = ["NewFiles"]
-
-# Where a file system has no second names for files.
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
 
 
 class NewFiles:
@@ -46,7 +43,7 @@ class NewFiles:
                 os.mkdir(one)
                 self._folders.append(one)
         except OSError as error:
-            raise _refused(missing[0], "the folder cannot be made", error) from error
+            raise refused(missing[0], "the folder cannot be made", error) from error
 
     def check(self, target: str) -> None:
         """Raise `StoreExistsError` when a file may not be made."""
@@ -86,10 +83,16 @@ class NewFiles:
         try:
             if kind is None:
                 for target, part in self._parts.items():
-                    _give_name(part, target, self._overwrite)
+                    try:
+                        give_name(part, target, overwrite=self._overwrite)
+                    except OSError as failed:
+                        raise refused(target, "it cannot be given this name", failed) from failed
                     named.append(target)
                 for folder in {os.path.dirname(target) for target in named}:
-                    _sync_folder(folder)
+                    try:
+                        sync_folder(folder)
+                    except OSError as failed:
+                        raise refused(folder, "the folder cannot be synced", failed) from failed
                 return
         except BaseException:
             if not self._overwrite:  # what was replaced could not be brought back
@@ -106,40 +109,3 @@ class NewFiles:
                 for folder in reversed(self._folders):
                     with suppress(OSError):
                         os.rmdir(folder)
-
-
-def _give_name(part: str, target: str, overwrite: bool) -> None:
-    try:
-        if overwrite:
-            os.replace(part, target)
-            return
-        try:
-            os.link(part, target)  # unlike a rename, it never replaces what came in between
-        except OSError as error:
-            if error.errno not in _NO_LINKS or os.path.lexists(target):
-                raise
-            os.rename(part, target)
-            return
-        os.unlink(part)
-    except OSError as error:
-        raise _refused(target, "the file cannot be given this name", error) from error
-
-
-def _refused(path: str, what: str, error: OSError) -> StorageError:
-    kind = StoreExistsError if error.errno == errno.EEXIST else StorageError
-    found = kind(f"{path!r}: {what}: {error.strerror}")
-    found.errno, found.filename = error.errno, path
-    return found
-
-
-def _sync_folder(folder: str) -> None:
-    try:
-        fd = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        if os.name == "nt":  # folders have no descriptors there, and names need no sync
-            return
-        raise _refused(folder, "the folder cannot be synced", error) from error
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

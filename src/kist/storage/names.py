@@ -1,0 +1,59 @@
+"""Names of files that are whole: given without replacing what came in between, and made durable."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from kist.errors import StorageError, StoreExistsError
+
+__all__ = ["give_name", "refused", "sync_folder"]
+
+# Where a file system has no second names for files.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
+
+
+def give_name(part: str, target: str, *, overwrite: bool) -> None:
+    """Give a file that is complete its name.
+
+    Raises
+    ------
+    OSError
+        `target` is there already, without `overwrite`, or cannot be given.
+    """
+    if overwrite:
+        os.replace(part, target)
+        return
+    try:
+        os.link(part, target)  # unlike a rename, it never replaces what came in between
+    except OSError as error:
+        if error.errno not in _NO_LINKS or os.path.lexists(target):
+            raise
+        os.rename(part, target)
+        return
+    os.unlink(part)
+
+
+def sync_folder(folder: str) -> None:
+    """Return when the names in a folder are on the device.
+
+    Raises
+    ------
+    OSError
+        They may not be.
+    """
+    if os.name == "nt":  # folders have no descriptors there, and names need no sync
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def refused(path: str, what: str, error: OSError) -> StorageError:
+    """Return the error of kist for what the system refuses to do with a name."""
+    kind = StoreExistsError if error.errno == errno.EEXIST else StorageError
+    found = kind(f"{path!r}: {what}: {error.strerror}")
+    found.errno, found.filename = error.errno, path
+    return found
