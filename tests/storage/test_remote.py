@@ -427,7 +427,9 @@ def test_a_damaged_block_is_asked_for_again(server: RangeServer, tmp_path: Path)
 
     read()
     blocks = sorted(tmp_path.rglob("*.block"))
-    for damage in (b"", blocks[-1].read_bytes()[:-1], b"x" * (BLOCK_BYTES + 16)):
+    whole = blocks[0].read_bytes()
+    flipped = [whole[:n] + bytes([whole[n] ^ 4]) + whole[n + 1 :] for n in (3, 16, len(whole) - 1)]
+    for damage in (b"", blocks[-1].read_bytes()[:-1], b"x" * (BLOCK_BYTES + 16), *flipped):
         blocks[0].write_bytes(damage)
         read()
         assert [r.n for r in server.requests[1:]] == [BLOCK_BYTES]
@@ -505,6 +507,14 @@ def test_pieces_are_what_a_bytearray_would_hold(
         pieces.put(a, data[a:b], for_good=True)
     if n <= limit:
         assert pieces.get(start, start + n) == data[start : start + n]
+
+
+def test_neighbours_of_a_piece_are_not_part_of_it() -> None:
+    pieces = Pieces(100)
+    pieces.put(0, b"ab")
+    pieces.put(2, b"cd")
+    assert pieces._within(2, 4) == [2]
+    assert merged([(0, 2), (2, 4), (5, 6)], gap=0) == [(0, 4), (5, 6)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 50_000)), max_size=20))
