@@ -25,12 +25,24 @@ if TYPE_CHECKING:
     Readable: TypeAlias = ReadableBuffer | np.ndarray[Any, Any]
     Writable: TypeAlias = WriteableBuffer | np.ndarray[Any, Any]
 
-__all__ = ["Stats", "StorageBackend", "view_of"]
+__all__ = ["Stats", "StorageBackend", "bytes_of", "view_of"]
 
 
 def view_of(buffer: Readable) -> memoryview:
     """View any buffer, of which a type checker may not know that it is one."""
     return memoryview(cast("ReadableBuffer", buffer))
+
+
+def bytes_of(view: memoryview) -> memoryview:
+    """View the same memory as bytes, whatever its format and shape."""
+    try:
+        return view.cast("B")
+    except (TypeError, ValueError):
+        # Formats of records cannot be cast; NumPy views anything as bytes.
+        import numpy as np
+
+        array: np.ndarray[Any, Any] = np.asarray(view)
+        return array.reshape(-1).view(np.uint8).data
 
 
 @dataclass(slots=True)
@@ -95,14 +107,16 @@ class StorageBackend(ABC):
     def read(self, offset: int, n: int) -> bytes:
         """Return `n` bytes from `offset`; fewer only where the file ends."""
 
-    @abstractmethod
     def read_into(self, offset: int, buffer: Writable) -> int:
         """Fill `buffer` from `offset`, and return how many bytes there were.
 
         Fewer than the buffer holds only where the file ends.
         """
+        view = view_of(buffer)
+        data = self.read(offset, view.nbytes)
+        bytes_of(view)[: len(data)] = data
+        return len(data)
 
-    @abstractmethod
     def map(self, offset: int, n: int, commit: int) -> tuple[Readable, int]:
         """Return read-only memory that shows bytes of the file, and where they begin in it.
 
@@ -114,8 +128,10 @@ class StorageBackend(ABC):
 
         Notes
         -----
-        There may be fewer bytes than `n` where the file ends.
+        There may be fewer bytes than `n` where the file ends. A copy, unless a backend has
+        something better.
         """
+        return self.read(offset, n), 0
 
     @abstractmethod
     def write(self, offset: int, buffers: Sequence[Readable]) -> None:

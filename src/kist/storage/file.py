@@ -29,7 +29,7 @@ from kist.errors import (
     StoreNotFoundError,
 )
 from kist.storage import mounts
-from kist.storage.base import StorageBackend, view_of
+from kist.storage.base import StorageBackend, bytes_of, view_of
 from kist.storage.names import sync_folder
 from kist.storage.ofd import HAVE_OFD, FileLocks, system
 
@@ -208,7 +208,7 @@ class FileBackend(StorageBackend):
         try:
             got = os.preadv(self._fd, (view,), offset)
             if 0 < got < n:
-                rest = _bytes_of(view)
+                rest = bytes_of(view)
                 while got < n and (more := os.preadv(self._fd, (rest[got:],), offset + got)):
                     got += more
         except OSError as error:
@@ -292,7 +292,7 @@ class FileBackend(StorageBackend):
         for buffer in buffers:
             view = view_of(buffer)
             if at + view.nbytes > offset + done:
-                data = _bytes_of(view)
+                data = bytes_of(view)
                 skip = max(0, offset + done - at)
                 while skip < len(data):
                     more = os.pwrite(self._fd, data[skip:], at + skip)
@@ -383,18 +383,6 @@ def _check_offset(offset: int) -> None:
     # To preadv and pwritev of Linux -1 means "where the descriptor stands".
     if offset < 0:
         raise ValueError(f"there is no byte {offset}")
-
-
-def _bytes_of(view: memoryview) -> memoryview:
-    """View the same memory as bytes, whatever its format and shape."""
-    try:
-        return view.cast("B")
-    except (TypeError, ValueError):
-        # Formats of records cannot be cast; NumPy views anything as bytes.
-        import numpy as np
-
-        array: np.ndarray[Any, Any] = np.asarray(view)
-        return array.reshape(-1).view(np.uint8).data
 
 
 def _not_a_file(path: str, mode: int) -> NotAStoreError:

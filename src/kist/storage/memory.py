@@ -6,16 +6,14 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from kist.errors import ReadOnlyError, StoreClosedError, StoreLockedError
 from kist.storage.base import StorageBackend, view_of
 from kist.storage.locks import CountedPins, joined
 
 if TYPE_CHECKING:
-    from kist.storage.base import Readable, Writable
+    from kist.storage.base import Readable
 
 __all__ = ["MemoryBackend", "MemoryFile"]
 
@@ -157,18 +155,6 @@ class MemoryBackend(StorageBackend):
         self.stats.reads += 1
         self.stats.read_bytes += len(data)
         return data
-
-    def read_into(self, offset: int, buffer: Writable) -> int:
-        view = view_of(buffer)
-        data = self.read(offset, view.nbytes)
-        # Through NumPy, because memoryview does not let records be filled with bytes.
-        array: np.ndarray[Any, Any] = np.asarray(view)
-        array.reshape(-1).view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
-        return len(data)
-
-    def map(self, offset: int, n: int, commit: int) -> tuple[Readable, int]:
-        # A copy: a bytearray that others look at could not grow any more.
-        return self.read(offset, n), 0
 
     def write(self, offset: int, buffers: Sequence[Readable]) -> None:
         if offset < 0:

@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-import numpy as np
-
 from kist import options
 from kist.errors import (
     ReadOnlyError,
@@ -25,14 +23,14 @@ from kist.errors import (
     StoreClosedError,
     StoreNotFoundError,
 )
-from kist.storage.base import StorageBackend, view_of
+from kist.storage.base import StorageBackend
 from kist.storage.blockcache import BlockCache
 from kist.storage.locks import CountedPins, joined
 from kist.storage.pieces import Pieces, Range
 from kist.storage.transport import Changed, Missing, Transient, Transport, Version
 
 if TYPE_CHECKING:
-    from kist.storage.base import Readable, Writable
+    from kist.storage.base import Readable
 
 __all__ = ["FIRST_BYTES", "RemoteBackend"]
 
@@ -174,17 +172,6 @@ class RemoteBackend(StorageBackend):
         self.stats.reads += 1
         self.stats.read_bytes += len(data)
         return data
-
-    def read_into(self, offset: int, buffer: Writable) -> int:
-        view = view_of(buffer)
-        data = self.read(offset, view.nbytes)
-        # Through NumPy, because memoryview does not let records be filled with bytes.
-        array: np.ndarray[Any, Any] = np.asarray(view)
-        array.reshape(-1).view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
-        return len(data)
-
-    def map(self, offset: int, n: int, commit: int) -> tuple[Readable, int]:
-        return self.read(offset, n), 0
 
     def prefetch(self, ranges: Sequence[Range]) -> None:
         self._check_open()

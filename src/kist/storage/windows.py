@@ -33,7 +33,7 @@ from kist.storage.base import StorageBackend, view_of
 from kist.storage.locks import MAX_COMMIT, CountedPins, ThreadGate, joined
 
 if TYPE_CHECKING:
-    from kist.storage.base import Readable, Writable
+    from kist.storage.base import Readable
 
 __all__ = ["TESTED", "Calls", "WindowsBackend", "WindowsLocks"]
 
@@ -243,20 +243,6 @@ class WindowsBackend(StorageBackend):
         self.stats.reads += 1
         self.stats.read_bytes += got
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def read_into(self, offset: int, buffer: Writable) -> int:
-        import numpy as np
-
-        view = view_of(buffer)
-        data = self.read(offset, view.nbytes)
-        # Through NumPy, because memoryview does not let records be filled with bytes.
-        bytes_ = np.asarray(view).reshape(-1).view(np.uint8)
-        bytes_[: len(data)] = np.frombuffer(data, np.uint8)
-        return len(data)
-
-    def map(self, offset: int, n: int, commit: int) -> tuple[Readable, int]:
-        # A copy: a file that is mapped cannot be made shorter on Windows.
-        return self.read(offset, n), 0
 
     def write(self, offset: int, buffers: Sequence[Readable]) -> None:
         fd = self._fd(writing=True)
