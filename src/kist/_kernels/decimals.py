@@ -88,7 +88,8 @@ def _scale64(
 ) -> None:
     power = power_of_ten(exponent)
     work = scratch("decimals", values.size, _FLOAT64)
-    np.multiply(values, power, out=work)
+    # Without its dtype NumPy multiplies `<f4` in binary32, and widens the product.
+    np.multiply(values, power, out=work, dtype=_FLOAT64)
     np.rint(work, out=work)
     np.copyto(integers, work, casting="unsafe")
     # From the integers, not from `work`: they know no -0.0 and none beyond their width.
