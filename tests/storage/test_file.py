@@ -6,12 +6,14 @@ import errno
 import os
 import pickle
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import kist
 from kist.errors import (
     NotAStoreError,
     ReadOnlyError,
@@ -360,3 +362,30 @@ def test_close_gives_up_locks_and_pins(path: Path, backend: FileBackend) -> None
     other.close()
     backend.locks.acquire_writer(0)
     assert backend.locks.pins(10) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing else begins without waiting")
+def test_the_device_begins_with_much_before_the_sync(
+    backend: FileBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    start = linux.start_writing
+    monkeypatch.setattr(linux, "start_writing", lambda fd: (begun.append(fd), start(fd)))
+    piece = bytes(file.EARLY_BYTES // 4)
+    for n in range(8):
+        backend.write(n * len(piece), [piece])
+    assert len(begun) == 2
+    backend.write(0, [piece])
+    backend.sync()
+    for n in range(3):
+        backend.write(n * len(piece), [piece])
+    assert len(begun) == 2
+    backend.eager = False
+    backend.write(0, [piece] * 8)
+    assert len(begun) == 2
+
+
+@pytest.mark.parametrize("durability", ["full", "relaxed", "none"])
+def test_without_durability_the_system_decides_when_it_writes(path: Path, durability: Any) -> None:
+    with kist.open(path, "w", durability=durability) as store:
+        assert store._session.engine.backend.eager is (durability != "none")

@@ -85,6 +85,8 @@ class Engine:
         self.retain = retain
         self.closed = False
         self.maintain: Maintain | None = None
+        if durability == "none":
+            backend.eager = False  # when anything is written is left to the system
         self.reader = Reader(backend)
         loaded = recovery.load(backend, self.path)
         self.uuid = loaded.super.uuid

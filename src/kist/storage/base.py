@@ -85,6 +85,9 @@ class StorageBackend(ABC):
         are not seen.
     remote : bool
         Whether each read waits for a network, so that `prefetch` pays.
+    eager : bool
+        Whether the device may begin with what was written before it is asked to `sync`. A hint:
+        it changes how long the sync takes, and nothing that is promised.
     """
 
     name: str
@@ -92,6 +95,7 @@ class StorageBackend(ABC):
     locks: Locks
     append_only: bool = False
     remote: bool = False
+    eager: bool = True
 
     def __init__(self) -> None:
         self.stats = Stats()

@@ -17,6 +17,7 @@ __all__ = [
     "TESTED",
     "link_of",
     "pack_lock",
+    "start_writing",
     "sync",
     "unpack_lock",
 ]
@@ -37,6 +38,10 @@ def sync(fd: int) -> None:
     not end in one: where a file system refuses it, writing fails.
     """
     fcntl.fcntl(fd, _FULLFSYNC)
+
+
+def start_writing(fd: int) -> None:
+    """Do nothing: no call of macOS begins to write without waiting for it."""
 
 
 def link_of(fd: int) -> str:

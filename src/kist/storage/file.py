@@ -45,6 +45,8 @@ _fdatasync = system.sync  # a name of its own, to make it fail in tests
 # Reads above this are first compared with what the file holds: a hostile length must not
 # make pread allocate it.
 _LARGE_READ = 1 << 24
+# So many bytes wait for the sync at most: the device works while the next ones are compressed.
+EARLY_BYTES = 1 << 22
 
 
 class FileBackend(StorageBackend):
@@ -108,6 +110,7 @@ class FileBackend(StorageBackend):
             raise ValueError("a file that is created must be writable")
         self.writable = writable
         self._reopening = threading.Lock()
+        self._unstarted = 0  # bytes that the device may not have begun with
         self._fd, self.created = self._open(create, exclusive)
         try:
             try:
@@ -285,6 +288,10 @@ class FileBackend(StorageBackend):
         finally:
             self.stats.writes += 1
         self.stats.write_bytes += at - offset
+        self._unstarted += at - offset
+        if self._unstarted >= EARLY_BYTES and self.eager:
+            self._unstarted = 0
+            system.start_writing(self._fd)
 
     def _write_rest(self, offset: int, buffers: Sequence[Readable], done: int) -> None:
         """Write what a short count has left over of `buffers`."""
@@ -311,6 +318,7 @@ class FileBackend(StorageBackend):
     def sync(self) -> None:
         self._check_writable()
         self.stats.syncs += 1
+        self._unstarted = 0
         try:
             _fdatasync(self._fd)
         except OSError as error:
@@ -368,6 +376,7 @@ class FileBackend(StorageBackend):
         fd, self._fd = self._fd, -1
         self.writable = False
         self._reopening = threading.Lock()
+        self._unstarted = 0  # bytes that the device may not have begun with
         self.locks.after_fork_in_child()
         if fd >= 0:
             os.close(fd)

@@ -13,6 +13,7 @@ __all__ = [
     "TESTED",
     "link_of",
     "pack_lock",
+    "start_writing",
     "sync",
     "unpack_lock",
 ]
@@ -28,6 +29,22 @@ _FLOCK = struct.Struct("hhqqi4x")
 
 sync = getattr(os, "fdatasync", os.fsync)
 """Return when the bytes, and the length that is needed to read them, are on the device."""
+
+
+_WRITE = 2  # SYNC_FILE_RANGE_WRITE
+
+
+def start_writing(fd: int) -> None:
+    """Have the kernel begin to write what is new in a file; a hint that never fails.
+
+    Without it the kernel waits for the sync, or half a minute, and the device idles meanwhile.
+    An error of the device is kept for the next sync, which reports it.
+    """
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if call is not None:
+        call(fd, ctypes.c_int64(0), ctypes.c_int64(0), _WRITE)
 
 
 def link_of(fd: int) -> str:
