@@ -107,6 +107,20 @@ def test_an_engine_that_loses_a_row_does_not_count(
     assert not steps.right("write")
 
 
+def test_what_is_split_merged_and_joined_is_compared_with_its_source(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = bench("parts")
+    small = ["--rows", "20000", "--files", "5", "--rounds", "1", "--folder", str(tmp_path)]
+    assert parts.main(small) == 0
+    assert "| merge |" in (said := capsys.readouterr().out) and "| sum |" in said
+    assert not list(tmp_path.iterdir())
+    parts.make(tmp_path / "a.kist", 3000)
+    parts.make(tmp_path / "b.kist", 2999)
+    with pytest.raises(AssertionError, match="2999 rows instead of 3000"):
+        parts.check_same(tmp_path / "a.kist", tmp_path / "b.kist")
+
+
 def test_many_tables_in_one_file_are_read_back_and_reckoned_up(tmp_path: Path) -> None:
     beyond = bench("beyond")
     found = beyond.run(tmp_path, 2, 70_000)
