@@ -238,9 +238,7 @@ def _texts(table: Any, some: Values, base: str, column: Array) -> list[Question]
         found.append(Question(f"count, {base} {label}", calls, lambda _, n, w=wanted: n == w))
         if label == "startswith":
             calls = {
-                kind: partial(
-                    lambda c: table.where(c)["price"][:], text.format(_field(base, kind))
-                )
+                kind: partial(lambda c: table.where(c)["price"][:], text.format(_field(base, kind)))
                 for kind in TEXTS
             }
             prices = some.price[mask]

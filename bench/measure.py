@@ -23,7 +23,7 @@ class Sample:
     """Most memory held at once, above what was held before the call; 0 where unknown."""
 
 
-def _status_bytes(field: str) -> int:
+def status_bytes(field: str) -> int:
     """One field in kB of ``/proc/self/status``, as bytes; 0 where there is none."""
     path = Path("/proc/self/status")
     if not path.exists():
@@ -48,13 +48,13 @@ def measure(call: Callable[[], T]) -> tuple[T, Sample]:
     """Call once and say what it cost."""
     gc.collect()
     known = _reset_peak()
-    before = _status_bytes("VmRSS")
+    before = status_bytes("VmRSS")
     cpu = time.process_time()
     start = time.perf_counter()
     result = call()
     seconds = time.perf_counter() - start
     cpu_s = time.process_time() - cpu
-    peak = max(0, _status_bytes("VmHWM") - before) if known else 0
+    peak = max(0, status_bytes("VmHWM") - before) if known else 0
     return result, Sample(seconds, cpu_s, peak)
 
 

@@ -5,6 +5,7 @@
 - `matrix_decimals`: many columns of floats as integers at once. `decimals`: one column.
 - `bits`: widths, zigzag, differences. `lookup`: few distinct items among many.
 - `ordering`: the order of rows by several keys. `numbering`: dense numbers for distinct keys.
+- `sets`: distinct values, and which are among others. `strings`: what NumPy keeps of text.
 
 Nothing here knows files, tables or codecs.
 """

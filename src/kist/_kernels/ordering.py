@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kist._kernels.strings import missing_of
+from kist._kernels.strings import matrix_of, sizes
 
 __all__ = ["smallest", "sortable", "stable_order"]
 
@@ -27,6 +27,8 @@ Words = NDArray[np.uint64]
 
 _SIGN: Final = np.uint64(1 << 63)
 _LAST: Final = np.uint64(2**64 - 1)
+_SHORT: Final = 32
+"""Bytes of strings that are sorted by their bytes: four words, a pass each."""
 
 
 def sortable(values: Array, *, descending: bool = False) -> list[Words]:
@@ -43,8 +45,8 @@ def sortable(values: Array, *, descending: bool = False) -> list[Words]:
     Returns
     -------
     list of ndarray of uint64, shape (n,)
-        Words of strings of any length (`StringDType`) are ranks, and so comparable within
-        one call only.
+        Words of strings of any length (`StringDType`), and how many there are, can be compared
+        within one call only.
     """
     if values.dtype.names is not None:
         # Values of a nullable dtype: always a word more, so that several calls can be compared.
@@ -126,13 +128,32 @@ def _of_text(values: Array) -> list[Words]:
 
 
 def _of_strings(values: Array, descending: bool) -> list[Words]:
-    missing = missing_of(values)
+    lengths, missing = sizes(values)
+    matrix = matrix_of(values, lengths) if lengths.max(initial=0) <= _SHORT else None
+    if matrix is None and lengths.any():
+        return [_ranks(values, missing, descending)]
+    words: list[Words] = []
+    if matrix is not None:
+        # UTF-8 sorts like its characters.
+        words = _of_text(matrix.reshape(-1).view(f"V{matrix.shape[1]}"))
+        if np.count_nonzero(matrix) != int(lengths.sum()):
+            words.append(lengths.view(np.uint64))  # strings with NULs, also at the end
+    words = [~word if descending else word for word in words]
+    # Every word is one of some string: what is missing needs a word of its own.
+    return words if missing is None and words else [_missing_word(missing, len(values)), *words]
+
+
+def _missing_word(missing: NDArray[np.bool_] | None, n: int) -> Words:
+    return np.zeros(n, np.uint64) if missing is None else missing.astype(np.uint64)
+
+
+def _ranks(values: Array, missing: NDArray[np.bool_] | None, descending: bool) -> Words:
     ranks = np.full(len(values), _LAST)
     there = slice(None) if missing is None else ~missing
     found, inverse = np.unique(values[there], return_inverse=True)
     numbers = inverse.astype(np.uint64)
     ranks[there] = np.uint64(max(len(found) - 1, 0)) - numbers if descending else numbers
-    return [ranks]
+    return ranks
 
 
 def stable_order(words: Sequence[Words]) -> NDArray[np.int64]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kist._kernels.strings import sizes
+from kist._kernels.strings import matrix_of, sizes
 from kist.codecs import pipeline
 from kist.codecs.blosc import LZ4, ZSTD
 from kist.codecs.choose import choose, parse_codec
@@ -28,13 +28,20 @@ from kist.codecs.strings import (
     StringBlock,
     content_of,
     fill,
-    matrix_of,
     open_block,
     pack_block,
 )
 from kist.errors import CodecError, UnknownCodecError
 
-__all__ = ["choose_strings", "decode_strings", "encode_strings", "fitting", "part_of"]
+__all__ = [
+    "Texts",
+    "choose_strings",
+    "decode_strings",
+    "encode_strings",
+    "fitting",
+    "numbered_strings",
+    "part_of",
+]
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -66,6 +73,21 @@ _LEVELS: Final = {
 }
 _OTHERS: Final = (ZSTD, 5)
 _DICTIONARY_PRESETS: Final = ("fast", "balanced", "small")
+
+
+class Texts(NamedTuple):
+    """Values of a page of strings, as the items of its dictionary.
+
+    Attributes
+    ----------
+    items : ndarray of StringDType
+        The distinct strings; where the dtype has a missing one, that stands behind them.
+    numbers : ndarray of unsigned int
+        Which of them each value is.
+    """
+
+    items: Array
+    numbers: Array
 
 
 Known = tuple[Ints, NDArray[np.bool_] | None]  # what `sizes` says
@@ -253,10 +275,7 @@ def decode_strings(
     if stages and stages[0].id == STRING_DICTIONARY:
         items = _items(stages[0].params)
         highest = len(items.starts) - 1
-        numbers = np.empty(sum(sizes), _number_dtype(highest))
-        pipeline.decode(
-            stages[1:], numbers.dtype, n_values, block_values, first_block, blocks, numbers
-        )
+        numbers = _numbers(stages, highest, n_values, block_values, first_block, blocks, sum(sizes))
         wanted = numbers[where]
         if len(wanted) != len(out) or int(wanted.max(initial=0)) > highest:
             raise CodecError(f"a string dictionary of {highest} items lacks one that is named")
@@ -277,6 +296,56 @@ def decode_strings(
         at, done = at + size, done + n
     if done != len(out):
         raise CodecError(f"{done} values of {at} do not fit into {len(out)}")
+
+
+def numbered_strings(
+    stages: Sequence[Stage],
+    dtype: np.dtype[Any],
+    n_values: int,
+    block_values: int,
+    blocks: Sequence[Block],
+) -> Texts:
+    """Return the values of a page that begins with stage 20, without making them.
+
+    Parameters
+    ----------
+    stages, n_values, block_values
+        As `encode_strings` gave them for the page.
+    dtype : StringDType
+        Of the column.
+    blocks : sequence of bytes
+        All blocks of the page.
+
+    Raises
+    ------
+    CodecError
+        As `decode_strings`.
+    """
+    items = _items(stages[0].params)
+    highest = len(items.starts) - 1
+    numbers = _numbers(stages, highest, n_values, block_values, 0, blocks, n_values)
+    if not hasattr(dtype, "na_object"):
+        items = StringBlock(items.starts[:-1], items.lengths[:-1], None, items.text)
+    if int(numbers.max(initial=0)) >= len(items.starts):
+        raise CodecError(f"a string dictionary of {highest} items lacks one that is named")
+    values = np.empty(len(items.starts), dtype)
+    fill(items, values)
+    return Texts(values, numbers)
+
+
+def _numbers(
+    stages: Sequence[Stage],
+    highest: int,
+    n_values: int,
+    block_values: int,
+    first_block: int,
+    blocks: Sequence[Block],
+    n: int,
+) -> Array:
+    """Return the numbers of the items of `n` values, all those of some blocks; not checked."""
+    numbers = np.empty(n, _number_dtype(highest))
+    pipeline.decode(stages[1:], numbers.dtype, n_values, block_values, first_block, blocks, numbers)
+    return numbers
 
 
 def part_of(where: slice | Ints, start: int, stop: int) -> slice | Ints:

@@ -15,7 +15,16 @@ from typing import Any, Final, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from kist._kernels.strings import SHORT, inline, sizes
+from kist._kernels.strings import (
+    SHORT,
+    is_compact,
+    matrix_of,
+    put_words,
+    short_words,
+    sizes,
+    within,
+    words_of,
+)
 from kist.codecs.blosc import (
     COMPRESSOR_NAMES,
     LZ4,
@@ -35,9 +44,9 @@ __all__ = [
     "Strings",
     "Content",
     "StringBlock",
+    "block_of",
     "content_of",
     "fill",
-    "matrix_of",
     "open_block",
     "pack_block",
 ]
@@ -58,10 +67,8 @@ _STORED, _LZ4, _ZSTD = 0, 1, 2
 _CODES: Final = {LZ4: _LZ4, ZSTD: _ZSTD}
 _COMPRESSORS: Final = {code: compressor for compressor, code in _CODES.items()}
 
-_LOOSE: Final = 4
-"""A matrix may have this many times the bytes of its strings, and `_NARROW` bytes a row besides.
-Copying bytes is that much cheaper than making objects."""
-_NARROW: Final = 32
+_OFTEN: Final = 4
+"""From so many values for each item on, it pays to make all items first."""
 _FEW: Final = 16
 """So many strings are decoded one by one: the others of their block are not looked at."""
 
@@ -84,32 +91,6 @@ class Content(NamedTuple):
     text: bytes
 
 
-def matrix_of(values: Array, lengths: Ints) -> NDArray[np.uint8] | None:
-    """Return the UTF-8 of strings in rows padded with zeros, None where that does not suit them.
-
-    Parameters
-    ----------
-    values : ndarray of StringDType, shape (n,)
-    lengths : ndarray of int64, shape (n,)
-        Their bytes, as `sizes` gives them.
-    """
-    n, width = len(values), int(lengths.max(initial=0))
-    if not width or width * n > _LOOSE * int(lengths.sum()) + _NARROW * n:
-        return None
-    rows = inline(values) if width <= SHORT else None
-    if rows is not None:
-        return rows[:, :width] * _within(lengths, width)
-    # NumPy casts missing values to something, too.
-    matrix = values.astype(f"V{width}").view(np.uint8).reshape(n, width)
-    return matrix if lengths.all() else matrix * _within(lengths, width)
-
-
-def _within(lengths: Ints, width: int) -> NDArray[np.uint8]:
-    """Return 1 for the bytes of each string in rows of so many bytes, and 0 for the others."""
-    kept = np.arange(width, dtype=np.int32) < lengths.astype(np.int32)[:, None]
-    return kept.view(np.uint8)
-
-
 def content_of(values: Array, known: tuple[Ints, Bools | None] | None = None) -> Content:
     """Return what is kept of some values.
 
@@ -127,7 +108,7 @@ def content_of(values: Array, known: tuple[Ints, Bools | None] | None = None) ->
     if matrix is not None:
         text = matrix.tobytes().translate(None, b"\0")
         if len(text) != total:  # some strings hold NULs
-            text = matrix[_within(lengths, matrix.shape[1]).view(np.bool_)].tobytes()
+            text = matrix[within(lengths, matrix.shape[1]).view(np.bool_)].tobytes()
     else:
         text = "".join((values if missing is None else values[~missing]).tolist()).encode()
     if len(text) != total:
@@ -151,6 +132,13 @@ def _check_text(raw: NDArray[np.uint8], text: bytes, starts: Ints, lengths: Ints
     if continues[starts[some]].any() or continues[ends[ends < len(raw)]].any():
         raise CodecError("a string that begins or ends within a character")
     return continues
+
+
+def block_of(values: Array) -> StringBlock:
+    """Return strings as a block that `fill` takes many times."""
+    lengths, missing, text = content_of(values)
+    ends = lengths.cumsum()
+    return StringBlock(ends - lengths, lengths, missing, np.frombuffer(text, np.uint8))
 
 
 def pack_block(content: Content, compressor: int | None = None, level: int = 1) -> bytes:
@@ -267,6 +255,8 @@ def fill(block: StringBlock, out: Array, where: slice | Ints | None = None) -> N
         They are no UTF-8, or one is missing where `out` has no value for that.
     """
     starts, lengths, missing, text = block
+    if isinstance(where, np.ndarray) and _fill_by_words(block, out, where):
+        return
     if where is not None:
         starts, lengths = starts[where], lengths[where]
         missing = None if missing is None else missing[where]
@@ -279,6 +269,21 @@ def fill(block: StringBlock, out: Array, where: slice | Ints | None = None) -> N
         if not hasattr(dtype, "na_object"):
             raise CodecError("a missing string in a column that has no missing value")
         out[missing] = dtype.na_object
+
+
+def _fill_by_words(block: StringBlock, out: Array, where: Ints) -> bool:
+    """Make strings of few short ones that occur again and again; False where they do not."""
+    if len(where) < _OFTEN * len(block.lengths):
+        return False
+    items = np.empty(len(block.lengths), out.dtype)
+    missing = block.missing
+    if missing is not None and not hasattr(out.dtype, "na_object"):
+        if missing[where].any():
+            return False
+        missing = None
+    fill(block._replace(missing=missing), items)
+    words = words_of(items)
+    return words is not None and put_words(words, out, where)
 
 
 def _fill_text(text: NDArray[np.uint8], starts: Ints, lengths: Ints, out: Array) -> None:
@@ -294,7 +299,11 @@ def _fill_text(text: NDArray[np.uint8], starts: Ints, lengths: Ints, out: Array)
         return
     raw = text.tobytes()
     continues = None if raw.isascii() else _check_text(text, raw, starts, lengths)
-    if width * n <= _LOOSE * total + _NARROW * n and b"\0" not in raw:
+    if width <= SHORT:
+        words = short_words(_rows(text, starts, SHORT + 1), lengths)
+        if words is not None and put_words(words, out):
+            return
+    if is_compact(n, width, total) and b"\0" not in raw:
         # NumPy reads S as UTF-8 here, which was checked above.
         out[...] = _windows(text, starts, lengths, width)
         return
@@ -308,12 +317,17 @@ def _fill_text(text: NDArray[np.uint8], starts: Ints, lengths: Ints, out: Array)
 
 def _windows(text: NDArray[np.uint8], starts: Ints, lengths: Ints, width: int) -> Array:
     """Return strings as an array of `S`: the bytes from each start on, cut to its length."""
-    padded = np.append(text, np.zeros(width, np.uint8))
-    window = np.ndarray((len(text) + 1,), f"V{width}", padded, strides=(1,))
-    matrix = window[starts].view(np.uint8).reshape(len(starts), width)
-    matrix *= _within(lengths, width)
+    matrix = _rows(text, starts, width)
+    matrix *= within(lengths, width)
     found: Array = matrix.view(f"S{width}")[:, 0]
     return found
+
+
+def _rows(text: NDArray[np.uint8], starts: Ints, width: int) -> NDArray[np.uint8]:
+    """Return the bytes from each start on, in new rows of a width."""
+    padded = np.append(text, np.zeros(width, np.uint8))
+    window = np.ndarray((len(text) + 1,), f"V{width}", padded, strides=(1,))
+    return window[starts].view(np.uint8).reshape(len(starts), width)
 
 
 class _OfStrings:

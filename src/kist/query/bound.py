@@ -187,7 +187,12 @@ class Bound:
         """
         if self.dtype != BOOL:
             raise QueryError(f"the expression gives {self.dtype}, and a condition is wanted")
-        return self._compute(blocks, n, valid or {}, None)
+        known = valid.get(self.columns[0]) if valid and self._of_one else None
+        if known is None:
+            return self._compute(blocks, n, valid or {}, None)
+        # Two-valued logic where there are values, and one outcome for all nulls.
+        found = self._compute(blocks, n, {}, None)
+        return np.logical_or(found, ~known) if self.null_truth else np.logical_and(found, known)
 
     def value(
         self,
@@ -316,6 +321,21 @@ class Bound:
             or (isinstance(part, TextTest) and part.func == "like")
             or (isinstance(part, Member) and len(part.values) > FEW_VALUES)
             for part in parts
+        )
+
+    @cached_property
+    def null_truth(self) -> bool:
+        """Whether the condition, on one column and by row, holds for a null."""
+        column = next(part for part in walk(self.node) if isinstance(part, Column))
+        nothing = {column.name: np.zeros(1, column.dtype)}
+        none = {column.name: np.zeros(1, bool)}
+        return bool(self._compute(nothing, 1, none, None)[0])
+
+    @cached_property
+    def _of_one(self) -> bool:
+        """Whether it looks at each row of one column by itself."""
+        return len(self.columns) == 1 and not any(
+            isinstance(part, Callback) for part in walk(self.node)
         )
 
     @cached_property

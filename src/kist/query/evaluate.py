@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kist._kernels.sets import members
 from kist._kernels.strings import missing_of
 from kist.errors import QueryError
 from kist.query.callbacks import call_function
@@ -321,15 +322,8 @@ def _member(node: Member, block: Block, out: Array | None) -> Array:
                 one = np.equal(x, values[i : i + 1])
             found = one if found is None else np.logical_or(found, one, out=found)
         return np.zeros(x.shape, dtype=bool) if found is None else found
-    there: Array
-    if x.dtype.kind in "iu":
-        there = np.isin(x, values)
-        return there
     # The values are sorted: one search in them a row, without sorting the column.
-    at = np.searchsorted(values, x)
-    at[at == len(values)] = 0
-    there = np.equal(values[at], x)
-    return there
+    return members(x, values)
 
 
 def _of_codes(node: OfCodes, block: Block, out: Array | None) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kist._kernels.sets import ascending
 from kist.query.coerce import fit_comparison
 from kist.query.literals import array_value
 from kist.query.nodes import Array
@@ -43,7 +44,7 @@ def fit_members(dtype: np.dtype[Any], values: Any) -> list[Array]:
 def _unique(values: Array) -> Array:
     if values.dtype.kind in "fcmM":
         values = values[values == values]
-    return np.unique(values)
+    return ascending(values) if values.dtype.kind in "iuf" else np.unique(values)
 
 
 def _fit_array(dtype: np.dtype[Any], values: Array) -> Array | None:

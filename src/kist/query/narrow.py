@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.query.bound import Bound
-from kist.query.nodes import Array, Callback, Column, CompareConstant, walk
+from kist.query.nodes import Array, Callback, Column, CompareConstant, OfCodes, walk
 
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
+    from kist.codecs.stringpages import Texts
 
 __all__ = ["holds", "may_be_narrow"]
 
@@ -27,7 +28,7 @@ def may_be_narrow(part: Bound) -> bool:
     return not any(isinstance(node, Callback) for node in walk(part.node))
 
 
-def holds(part: Bound, page: Narrow, valid: Array | None = None) -> Array | None:
+def holds(part: Bound, page: Narrow | Texts, valid: Array | None = None) -> Array | None:
     """Return where a condition on one column holds, without its values.
 
     Parameters
@@ -45,17 +46,25 @@ def holds(part: Bound, page: Narrow, valid: Array | None = None) -> Array | None
         A new array; None where the values are needed.
     """
     node = part.node
-    compares = isinstance(node, CompareConstant) and isinstance(node.x, Column)
     found: Array | None
-    if page.items is not None and (valid is None or compares):
+    if page.items is not None:
         found = _by_items(part, page.items, page.numbers)
-    elif isinstance(node, CompareConstant) and compares:
+    elif isinstance(node, CompareConstant) and isinstance(node.x, Column):
         found = _compared(node, page)
+    elif isinstance(node, OfCodes) and page.numbers.dtype.itemsize == 1:
+        found = _of_codes(part, page)
     else:
         return None
-    if found is not None and valid is not None:
-        found &= valid  # compared with a constant, null is not true
-    return found
+    if found is None or valid is None:
+        return found
+    return np.logical_or(found, ~valid) if part.null_truth else np.logical_and(found, valid)
+
+
+def _of_codes(part: Bound, page: Narrow) -> Array:
+    """Return where a condition of codes holds, which is known of any code, stored or not."""
+    every = np.arange(256).astype(page.numbers.dtype)  # by the byte of a number
+    true = part.evaluate({part.columns[0]: page.values(every)}, len(every))
+    return true.take(page.numbers.view(np.uint8))
 
 
 def _by_items(part: Bound, items: Array, numbers: Array) -> Array:

@@ -431,7 +431,11 @@ def first_ranks(rows: RowSet, leaves: Sequence[Leaf], what: str) -> Array:
     groups: Groups | None = None
     found: list[Array] = []
     start = 0
-    for n, local, keys in rows.map(leaves, partial(_distinct, leaves)):
+    if isinstance(rows, Ordered):
+        parts = rows.map_found(partial(_distinct_found, rows.state, leaves), leaves)
+    else:
+        parts = rows.map(leaves, partial(_distinct, leaves))
+    for n, local, keys in parts:
         if groups is None:
             groups = Groups([values.dtype for values in keys])
         _, new = groups.number(keys)
@@ -441,13 +445,36 @@ def first_ranks(rows: RowSet, leaves: Sequence[Leaf], what: str) -> Array:
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
+def _distinct_found(
+    state: TableState, leaves: Sequence[Leaf], hit: Found
+) -> tuple[int, Local, list[Array]]:
+    """Number the rows of one row group; values in dictionaries are not even made."""
+    known = [numbered(state, leaf, hit) for leaf in leaves]
+    rest = [leaf for leaf, one in zip(leaves, known, strict=True) if one is None]
+    n = len(hit.ordinals)
+    arrays, _ = read_spans_of(state, rest, [Span(hit.group, hit.ordinals, 0)], n)
+    left = iter(zip(rest, arrays, strict=True))
+    keys = [
+        key for one in known for key in ([one] if one is not None else _flat_keys(*next(left), n))
+    ]
+    local = local_groups(keys, n)
+    return n, local, [values[local.first] for values in keys]
+
+
+def _flat_keys(leaf: Leaf, array: Array, n: int) -> list[Array]:
+    """Return the values of a leaf as columns of one value a row."""
+    if leaf.n_values == 1:
+        return [array]
+    return [np.ascontiguousarray(column) for column in array.reshape(n, leaf.n_values).T]
+
+
 def _distinct(
     leaves: Sequence[Leaf], arrays: list[Array], n: int
 ) -> tuple[int, Local, list[Array]]:
     keys = [
-        column
+        key
         for leaf, array in zip(leaves, arrays, strict=True)
-        for column in (array.reshape(n, leaf.n_values).T if leaf.n_values != 1 else [array])
+        for key in _flat_keys(leaf, array, n)
     ]
     local = local_groups(keys, n)
-    return n, local, [np.ascontiguousarray(values)[local.first] for values in keys]
+    return n, local, [values[local.first] for values in keys]

@@ -15,6 +15,7 @@ import numpy as np
 
 from kist._kernels import records
 from kist._kernels.cells import empty_values
+from kist._kernels.sets import ascending
 from kist._kernels.strings import missing_of
 from kist.errors import ConstraintError, DTypeError, SelectionError
 from kist.format.nullable import dtype_text
@@ -254,8 +255,9 @@ class _Numbers:
                     f"{what}: row {first + int(missing.argmax())}, column {name!r}: a missing "
                     "value is no key; nothing was changed"
                 )
-            distinct = np.unique(_native(values))
-            codes = codes * len(distinct) + distinct.searchsorted(_native(values))
+            native = _native(values)
+            distinct = ascending(native) if native.dtype.kind in "iu" else np.unique(native)
+            codes = codes * len(distinct) + distinct.searchsorted(native)
             known, codes = np.unique(codes, return_inverse=True)
             self._steps.append((distinct, known))
         n_keys = len(known)

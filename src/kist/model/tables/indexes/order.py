@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from kist._kernels.sets import ascending, members
 from kist.errors import CorruptDataError, DamageWarning
 from kist.indexes.keys import key_number, missing_word
 from kist.indexes.runs import Run
@@ -66,7 +67,7 @@ def _first(state: TableState, index: Index, k: int, descending: bool) -> tuple[A
         some = k + run.n - min(run.n, alive)
         spans = _ranks(state.view, index, run, some, descending)
         parts += [run.rows(state.view, *span) for span in spans]
-    rows = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+    rows = ascending(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
     if len(rows) * WORTH > state.n_rows:
         return None
     place = layout.firsts.searchsorted(rows, "right") - 1
@@ -74,12 +75,12 @@ def _first(state: TableState, index: Index, k: int, descending: bool) -> tuple[A
     there &= covered[place]
     rows, place = rows[there], place[there]
     positions = [np.zeros(0, np.int64)]
-    for at in np.unique(place).tolist():
+    for at in ascending(place).tolist():
         group = layout.group(at)
         ordinals = rows[place == at] - group.first
         live = state.live(group)
         if live is not None:
-            ordinals = np.flatnonzero(np.isin(live, ordinals, assume_unique=True))
+            ordinals = np.flatnonzero(members(live, ordinals))
         positions.append(ordinals + int(layout.starts[at]))
     return np.concatenate(positions), covered
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from kist._kernels.sets import ascending, members
 from kist._kernels.strings import missing_of
 from kist.errors import ConstraintError
 from kist.indexes.keys import joined, words_of
@@ -67,10 +68,10 @@ def check_new_rows(state: TableState, first: int, what: str) -> None:
 def _check(state: TableState, index: Index, rows: Array, what: str) -> None:
     spans, n = _spans_of(state, rows)
     words = [word for leaf in index.leaves for word in words_of(_read(state, leaf, spans, n))]
-    wanted = np.unique(joined(words))
+    wanted = ascending(joined(words))
     parts = [rows, *_between(state, index.gaps(state.tail.next_row))]
     parts += [run.matching(state.view, wanted) for run in index.runs]
-    _refuse(state, index, np.unique(np.concatenate(parts)), what, rows)
+    _refuse(state, index, ascending(np.concatenate(parts)), what, rows)
 
 
 def check_all(state: TableState, index: Index, what: str) -> None:
@@ -84,7 +85,7 @@ def check_all(state: TableState, index: Index, what: str) -> None:
             some = values if last is None else np.concatenate((last, values))
             same = np.flatnonzero(some[1:] == some[:-1])
             if len(same):
-                ranks = np.unique(np.concatenate((same, same + 1))) + start - (last is not None)
+                ranks = ascending(np.concatenate((same, same + 1))) + start - (last is not None)
                 found = run.rows(view, int(ranks[0]), int(ranks[-1]) + 1)
                 parts.append(found[ranks - ranks[0]])
             for other in index.runs[:at]:
@@ -93,7 +94,7 @@ def check_all(state: TableState, index: Index, what: str) -> None:
                     parts += [theirs, run.rows(view, start, start + len(values))]
             last = values[-1:]
     if parts:
-        _refuse(state, index, np.unique(np.concatenate(parts)), what)
+        _refuse(state, index, ascending(np.concatenate(parts)), what)
 
 
 def _blocks(view: View, run: Run) -> Iterator[tuple[int, Array]]:
@@ -117,7 +118,7 @@ def _spans_of(state: TableState, rows: Array) -> tuple[list[Span], int]:
     spans = []
     n = 0
     place = layout.firsts.searchsorted(rows, "right") - 1
-    for at in np.unique(place[place >= 0]).tolist():
+    for at in ascending(place[place >= 0]).tolist():
         group = layout.group(at)
         low, high = rows.searchsorted((group.first, group.first + group.n_rows))
         alive = as_ordinals(group_spans(state, group).ordinals)
@@ -161,7 +162,7 @@ def _refuse(
     bad = count[codes] > 1
     if new is not None:
         mine = np.zeros(len(count), bool)
-        mine[codes[np.isin(ids, new, assume_unique=True)]] = True
+        mine[codes[members(ids, new)]] = True
         bad &= mine[codes]
     if not bad.any():
         return

@@ -166,10 +166,56 @@ def _cast(value: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def count(values: Values) -> int:
-    """Return the number of values that are not null; reads only columns that can have nulls."""
-    if values.dtype.kind != "T" and not values.skipna and values.valid is None:
-        return values.rows.count(keep=False) * values.leaf.n_values
-    return sum(values.map(len))
+    """Return the number of values that are not null; reads only columns that can have nulls.
+
+    Of whole pages their statistics tell; of others what says which values are there is read.
+    """
+    leaf, valid, rows = values.leaf, values.valid, values.rows.unordered()
+    if values.skipna:
+        return sum(values.map(len))
+    if leaf.codes is not None:
+        said = rows.state.facts.by_id[leaf.codes]
+    elif valid is not None or leaf.dtype.kind == "T":
+        said = leaf if valid is None else valid
+    else:
+        return rows.count(keep=False) * leaf.n_values
+
+    def present(columns: Sequence[Array]) -> int:
+        """Return how many there are, told by codes, bools or texts."""
+        (found,) = columns
+        return len(values.kept(found)) if said is leaf else int(np.count_nonzero(found))
+
+    if not isinstance(rows, Ordered):
+        return sum(rows.map([said], lambda columns, _: present(columns), ordered=False))
+    n_null = _known_nulls(rows.state, leaf, valid)
+
+    def one(hit: Found) -> int:
+        n = len(hit.ordinals)
+        if n == hit.group.n_rows and n_null[hit.place] >= 0:
+            return n - int(n_null[hit.place])
+        columns, _ = read_spans_of(rows.state, [said], [Span(hit.group, hit.ordinals, 0)], n)
+        return present(columns)
+
+    return sum(rows.map_found(one, [said]))
+
+
+def _known_nulls(state: TableState, leaf: Leaf, valid: Leaf | None) -> Array:
+    """Return how many nulls each group has as its statistics tell, -1 where they do not."""
+    groups = state.layout.groups
+    if leaf.is_virtual:
+        return np.full(len(groups), -1)
+    own = state.bounds_of_valid(leaf)
+    # A writer that knows no nullable columns counts none. And what stands under a null and is
+    # not zero is counted as a value; then neither bound is said to be one.
+    sure = own.known if valid is None else own.known & (own.n_null > 0)
+    if valid is not None:
+        sure &= own.empty | (own.lo_exact & own.hi_exact)
+    n_null = np.where(sure, own.n_null.astype(np.int64), -1)
+    if valid is not None:
+        there = state.bounds(valid)
+        n_null[there.known & there.lo.astype(bool)] = 0
+    n_null[[bool(group.patches) for group in groups]] = -1
+    return n_null
 
 
 def total(values: Values) -> Any:

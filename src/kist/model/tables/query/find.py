@@ -42,6 +42,7 @@ from kist.query.narrow import holds, may_be_narrow
 
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
+    from kist.codecs.stringpages import Texts
 
 __all__ = [
     "Found",
@@ -363,7 +364,7 @@ class NarrowPages:
 
     def __init__(self, state: TableState, group: Group) -> None:
         self._state, self._group = state, group
-        self._pages: dict[int, Narrow | None] = {}
+        self._pages: dict[int, Narrow | Texts | None] = {}
 
     def mask(self, part: Bound, names: Mapping[str, Leaf]) -> Array | None:
         """Return where a condition holds among all rows, None where that takes the values."""
@@ -392,7 +393,7 @@ class NarrowPages:
                 mask = one if mask is None else np.logical_and(mask, one, out=mask)
         return mask
 
-    def _of(self, leaf: Leaf) -> Narrow | None:
+    def _of(self, leaf: Leaf) -> Narrow | Texts | None:
         if leaf.id not in self._pages:
             self._pages[leaf.id] = narrow_page(self._state, leaf, self._group)
         return self._pages[leaf.id]

@@ -14,10 +14,9 @@ import numpy as np
 
 from kist import options
 from kist._kernels.numbering import Numbering, TupleNumbering, key_words
-from kist._kernels.strings import missing_of, sizes
-from kist.codecs.strings import matrix_of
+from kist._kernels.strings import matrix_of, missing_of, sizes
 from kist.codecs.values import is_stored_order
-from kist.engine.pages import read_numbered
+from kist.engine.pages import read_numbered, read_texts
 from kist.errors import CorruptDataError, TooLargeError
 from kist.format.schema import Leaf
 from kist.model.tables.query.accumulators import grown
@@ -89,7 +88,7 @@ def numbered(state: TableState, leaf: Leaf, hit: Found) -> Numbered | None:
     """
     group, ordinals = hit.group, hit.ordinals
     # Equal floats may be several items: 0.0 and -0.0.
-    if leaf.dtype.kind not in "biuSUmM" or leaf.n_values != 1 or not is_stored_order(leaf.dtype):
+    if leaf.dtype.kind not in "biuSUmMT" or leaf.n_values != 1 or not is_stored_order(leaf.dtype):
         return None
     if not group.is_pages or not leaf.dtype.itemsize or 4 * len(ordinals) < group.n_rows:
         return None
@@ -97,7 +96,8 @@ def numbered(state: TableState, leaf: Leaf, hit: Found) -> Numbered | None:
     if page is None or (group.patches and leaf.id in state.patched_leaves(group)):
         return None
     try:
-        found = read_numbered(state.view, page[0], leaf.dtype, group.n_rows)
+        read = read_texts if leaf.is_loose else read_numbered
+        found = read(state.view, page[0], leaf.dtype, group.n_rows)
     except CorruptDataError as error:
         raise located(error, state.path, ".".join(leaf.path), group.first) from error
     if found is None or len(set(found[0].tolist())) < len(found[0]):

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.errors import DTypeError, QueryError
+from kist.errors import CorruptDataError, DTypeError, QueryError
 from kist.format.nullable import nullable, pairs
 from kist.format.ragged import item_text
 from kist.format.schema import Leaf, Schema
 from kist.model.tables.query.find import check_sources
+from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.fields import field_at, parse_path
 from kist.model.tables.stored.schema import facts_of
 from kist.query import Bound, Expr, as_expr, column, parse
@@ -30,11 +31,13 @@ __all__ = [
     "IsNull",
     "Key",
     "Operand",
+    "Ranked",
     "all_leaves",
     "by_place",
     "coded",
     "nearest",
     "operand_of",
+    "ranked",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -142,6 +145,46 @@ class Coded(Operand):
     @property
     def column(self) -> Leaf | None:
         return None  # its statistics count what is no value
+
+
+@dataclass(frozen=True)
+class Ranked(Coded):
+    """The ranks of a categorical column's values in their own order, null where there is none.
+
+    Attributes
+    ----------
+    ranks : ndarray of uint32
+        By code.
+    """
+
+    ranks: Array = field(default_factory=lambda: np.zeros(1, np.uint32))
+
+    @classmethod
+    def of_codes(cls, codes: Coded, ranks: Array) -> Ranked:
+        """Return it for the codes of a column."""
+        return cls(codes.name, ranks.dtype, codes.leaves, ranks=ranks)
+
+    def parts(self, columns: Columns, n: int) -> tuple[Array, Array | None]:
+        codes, valid = super().parts(columns, n)
+        if int(codes.max(initial=0)) >= len(self.ranks):
+            raise CorruptDataError(
+                f"column {self.name!r}: code {int(codes.max())}, and there are "
+                f"{len(self.ranks) - 1} categories"
+            )
+        return self.ranks.take(codes), valid
+
+
+def ranked(state: TableState, keys: Sequence[Key]) -> list[Key]:
+    """Return keys with ranks in place of the values of categories, which sort like them."""
+    found = []
+    for key in keys:
+        codes = None if isinstance(key.operand, Coded) else coded(state.schema, key.operand)
+        if codes is not None:
+            column = state.schema.columns[codes.leaves[0].column]
+            known = read_categories(state.view, state.node, column)
+            key = Key(Ranked.of_codes(codes, known.ranks), key.descending)
+        found.append(key)
+    return found
 
 
 def coded(schema: Schema, operand: Operand) -> Coded | None:

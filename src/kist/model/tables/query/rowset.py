@@ -30,7 +30,7 @@ from kist.model.tables.query.find import (
     positions_of,
     spans_of,
 )
-from kist.model.tables.query.operands import Key, all_leaves
+from kist.model.tables.query.operands import Key, all_leaves, ranked
 from kist.model.tables.stored.fields import Fields
 from kist.model.tables.stored.read import (
     Span,
@@ -318,7 +318,7 @@ class Ordered(RowSet):
         return Ordered(self.state, (*self._bounds, bound), self._source)
 
     def sort(self, keys: Sequence[Key]) -> Sorted:
-        return Sorted(self, keys)
+        return Sorted(self, ranked(self.state, keys))
 
     def cut(self, start: int, stop: int | None) -> Ordered:
         def found(limit: int | None) -> Iterator[list[Found]]:
@@ -421,6 +421,7 @@ class Picked(RowSet):
         return Picked(self.state, self._positions[np.concatenate(masks)])
 
     def sort(self, keys: Sequence[Key]) -> Picked:
+        keys = ranked(self.state, keys)
         leaves = all_leaves(key.operand for key in keys)
         columns, n = self.columns(leaves)
         return Picked(self.state, self._positions[order_of(keys, leaves, columns, n)])
@@ -497,7 +498,7 @@ class Sorted(RowSet):
 
     def sort(self, keys: Sequence[Key]) -> RowSet:
         if self._is_whole:
-            return Sorted(self.base, (*keys, *self.keys))
+            return Sorted(self.base, (*ranked(self.state, keys), *self.keys))
         return self.picked().sort(keys)
 
     def cut(self, start: int, stop: int | None) -> Sorted:

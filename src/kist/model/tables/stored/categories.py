@@ -14,6 +14,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from kist._kernels.ordering import sortable, stable_order
+from kist._kernels.strings import put_words, words_of
+from kist.codecs.strings import StringBlock, block_of, fill
 from kist.engine import Frame
 from kist.errors import CorruptDataError, DTypeError
 from kist.format import keys
@@ -65,13 +68,15 @@ class Categories:
         Of an enumeration that was made with numbers.
     """
 
-    __slots__ = ("_index", "_tables", "numbers", "sort", "values")
+    __slots__ = ("_index", "_ranks", "_tables", "_text", "numbers", "sort", "values")
 
     def __init__(self, sort: Sort, values: Array, numbers: dict[str, int] | None = None) -> None:
         self.sort = sort
         self.values = values
         self.numbers = numbers
         self._tables: dict[bool, Array] = {}
+        self._text: tuple[StringBlock, Array | None] | None = None
+        self._ranks: Array | None = None
         self._index: dict[Any, int] | None = None
 
     def __len__(self) -> int:
@@ -114,11 +119,24 @@ class Categories:
             A code stands for nothing.
         """
         self.check(codes)
-        table = self.table(valid=_is_valid(leaf))
-        if out.dtype.kind == "T":
-            out[...] = table[codes]
-        else:
-            np.take(table, codes, out=out, mode="clip")
+        if out.dtype.kind != "T":
+            np.take(self.table(valid=_is_valid(leaf)), codes, out=out, mode="clip")
+            return
+        if self._text is None:
+            self._text = block_of(self.table()), words_of(self.table())
+        block, words = self._text
+        if words is None or not put_words(words, out, codes):
+            fill(block, out, codes)
+
+    @property
+    def ranks(self) -> Array:
+        """Ranks by code, from 1 on, of the values in their own order; 0 for no value."""
+        if self._ranks is None:
+            ranks = np.zeros(len(self) + 1, np.uint32)
+            ranks[1 + stable_order(sortable(self.values))] = np.arange(1, len(self) + 1)
+            ranks.flags.writeable = False
+            self._ranks = ranks
+        return self._ranks
 
     def decoded(self, codes: Array) -> Array:
         """Return the values that codes stand for, of the dtype in which users see the column."""

@@ -214,10 +214,15 @@ def fill_virtual(
     def part(span: Span) -> None:
         columns = _read(state, span, sources)
 
+        # Decoded in place, where that is asked for: moving text is what costs.
+        targets = {leaf.id: out[span.at : span.at + span.n] for leaf, out in mine}
+
         def read(leaf: Leaf) -> Array:
             codes = leaf.codes
             assert codes is not None
-            out = np.empty(span.n, leaf.dtype)
+            out = targets.get(leaf.id)
+            if out is None:
+                out = np.empty(span.n, leaf.dtype)
             try:
                 known[codes].decode(leaf, columns[codes], out)
             except CorruptDataError as error:
@@ -225,8 +230,10 @@ def fill_virtual(
             return out
 
         values = Values(facts, span.n, read, columns)
-        for leaf, out in mine:
-            out[span.at : span.at + span.n] = values.of(leaf)
+        for leaf, _ in mine:
+            found = values.of(leaf)
+            if found is not targets[leaf.id]:
+                targets[leaf.id][...] = found
 
     run([partial(part, span) for span in spans])
 

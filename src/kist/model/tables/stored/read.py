@@ -18,18 +18,19 @@ import numpy as np
 from kist._kernels import records
 from kist._kernels.cells import empty_values
 from kist.engine.ahead import BATCH_BYTES, Wanted, bring_pages
-from kist.engine.pages import read_narrow, read_page, read_pages, take_page
+from kist.engine.pages import read_narrow, read_page, read_pages, read_texts, take_page
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError
 from kist.format.schema import Leaf
 from kist.format.values import Pointer
-from kist.model.tables.stored.layout import Group
+from kist.model.tables.stored.layout import RECENT, Group
 from kist.model.tables.stored.records import BLOCK_ROWS, GROUP_ROWS
 from kist.model.tables.stored.schema import block_rows_of
 from kist.model.tables.stored.state import TableState, located
 
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
+    from kist.codecs.stringpages import Texts
 
 __all__ = [
     "Span",
@@ -208,6 +209,8 @@ def read_leaves(
                 target.reshape(n, *leaf.shape)[...] = rows[f"f{leaf.id}"][where]
             elif leaf.dtype.kind == "b" and _all_true(state, leaf, group):
                 target[...] = True  # such as what says that no value is null
+            elif n == group.n_rows and leaf.id in state.facts.bitmaps:
+                target[...] = _validity(state, leaf, group)
             elif isinstance(ordinals, range):
                 pointer, _ = state.page(leaf, group)
                 few = n * PART < group.n_rows
@@ -245,17 +248,41 @@ def _all_true(state: TableState, leaf: Leaf, group: Group) -> bool:
     return is_true(state.page(leaf, group)[1].statistics)
 
 
-def narrow_page(state: TableState, leaf: Leaf, group: Group) -> Narrow | None:
+def _validity(state: TableState, leaf: Leaf, group: Group) -> Array:
+    """Return which values of a nullable column a page holds, stored ones at that.
+
+    It is asked for by all that is asked of the column, and takes longer to decode than the values;
+    as a bitmap it stays at hand.
+    """
+    pointer, _ = state.page(leaf, group)
+
+    def make() -> tuple[Array, int]:
+        found = np.empty(group.n_rows, bool)
+        try:
+            read_page(state.view, pointer, found, 0, group.n_rows)
+        except CorruptDataError as error:
+            state.view.reader.backend.distrust()
+            raise located(error, state.path, ".".join(leaf.path), group.first) from error
+        bits = np.packbits(found)
+        return bits, bits.nbytes + 200
+
+    bits = RECENT.get(group, ("validity", leaf.id, pointer.sum), make)
+    return np.unpackbits(bits, count=group.n_rows).view(bool)
+
+
+def narrow_page(state: TableState, leaf: Leaf, group: Group) -> Narrow | Texts | None:
     """Return all values of a leaf in a group as narrow integers, where its page holds such.
 
-    None also where patches change them.
+    None also where patches change them. Text is narrow where it has a dictionary.
     """
-    if not group.is_pages or leaf.n_values != 1 or not leaf.is_stored or leaf.is_loose:
+    if not group.is_pages or leaf.n_values != 1 or not leaf.is_stored or leaf.is_ragged:
         return None
     page = state.find_page(leaf, group)
     if page is None or (group.patches and leaf.id in state.patched_leaves(group)):
         return None
     try:
+        if leaf.is_loose:
+            return read_texts(state.view, page[0], leaf.dtype, group.n_rows)
         found = read_narrow(state.view, page[0], leaf.dtype, group.n_rows)
     except CorruptDataError as error:
         state.view.reader.backend.distrust()

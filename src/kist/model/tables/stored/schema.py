@@ -16,7 +16,7 @@ import numpy as np
 from kist._kernels.records import field_view
 from kist.errors import CorruptDataError
 from kist.format.categorical import sort_of
-from kist.format.columns import ColumnSpec, Gone
+from kist.format.columns import SEALED, ColumnSpec, Gone
 from kist.format.leaves import walk_leaves
 from kist.format.nullable import is_nullable
 from kist.format.plain import unpack_value
@@ -88,6 +88,9 @@ class SchemaFacts:
         Nullable columns, and the names of the fields that say which values are there.
     valid_of : dict of int to Leaf
         The same by the ids of the leaves that hold the values.
+    bitmaps : frozenset of int
+        Ids of the leaves that say which values of nullable columns are there; sealed ones, which
+        are not to stay in memory, left out.
     ordered : frozenset of str
         Columns of ordered categories.
     row_nbytes : int
@@ -113,6 +116,7 @@ class SchemaFacts:
         "_rows_at",
         "_since",
         "added",
+        "bitmaps",
         "by_id",
         "by_name",
         "categorical",
@@ -159,6 +163,11 @@ class SchemaFacts:
             self.valid_of = {
                 self.by_name[name].id: self.by_name[valid] for name, valid in self.nullable.items()
             }
+        self.bitmaps = frozenset(
+            leaf.id
+            for leaf in self.valid_of.values()
+            if leaf.is_stored and not schema.columns[leaf.column].flags & SEALED
+        )
         self.ordered = frozenset(
             column.name
             for column in self.categorical

@@ -1,0 +1,216 @@
+"""Peak memory of large changes and questions: ``python -m bench.peaks --rows 20_000_000``.
+
+A table of the queries' seven columns is written block by block; then each step runs in a process
+of its own, which opens the file, does one thing to all of it, and says how much memory it held at
+most: everything, with Python, NumPy and what is mapped of the file, and beside it what was not
+mapped. Steps change one copy after the other, so that each finds what those before it left.
+
+    python -m bench.peaks                        # 2M rows, to try
+    python -m bench.peaks --rows 20_000_000      # the size of the goal: below 500 MB
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.engines.base import load
+from bench.measure import status_bytes
+from bench.queries.data import DELETE, DTYPE, UPDATE, iter_blocks, unclustered
+from bench.report import table as markdown_table
+from bench.worker import pin
+
+GOAL_BYTES = 500_000_000
+N_UPSERT = 100_000
+
+
+def _sorted(table: Any) -> None:
+    last = -np.inf
+    n = 0
+    for block in table.sort_by("price")[["price", "serial"]].blocks():
+        if block["price"][0] < last or (np.diff(block["price"]) < 0).any():
+            raise AssertionError("not sorted")
+        last, n = block["price"][-1], n + len(block)
+    _same(n, len(table))
+
+
+def _same(found: int, wanted: int) -> None:
+    if found != wanted:
+        raise AssertionError(f"{found} instead of {wanted}")
+
+
+def _upsert(table: Any) -> None:
+    """Half of the rows are there already, half are new."""
+    some = np.zeros(N_UPSERT, DTYPE)
+    step = max(1, len(table) // (N_UPSERT // 2))
+    there = table["key"][::step][: N_UPSERT // 2]
+    some["key"][: len(there)] = there
+    some["key"][len(there) :] = 2**40 + np.arange(N_UPSERT - len(there))
+    n = len(table)
+    table.upsert(some, on="key")
+    _same(len(table), n + N_UPSERT - len(there))
+
+
+def _grouped(table: Any, field: str) -> None:
+    found = table.group_by(field).agg("count", mean=("price", "mean"))
+    _same(int(found["count"].sum()), len(table))
+
+
+def _selected(table: Any, parts: int) -> None:
+    where = unclustered(parts)
+    rows = sum(len(block) for block in table.where(where.text()).blocks())
+    _same(rows, table.where(where.text()).count())
+
+
+def _expr(text: str) -> Any:
+    return load("kist").expr(text)
+
+
+def _parts(table: Any) -> None:
+    """Add computed values in a column, and read them."""
+    table.add_column("total", _expr("price * size"))
+
+
+STEPS: dict[str, Callable[[Any], object]] = {
+    "rows of 3 %, unclustered, by blocks": lambda t: _selected(t, 300),
+    "rows of 50 %, unclustered, by blocks": lambda t: _selected(t, 5_000),
+    "sum": lambda t: t["price"].sum(),
+    "median": lambda t: t["price"].quantile(0.5),
+    "group-by, 8 groups": lambda t: _grouped(t, "symbol"),
+    "group-by, 10,000 groups": lambda t: _grouped(t, "code"),
+    "distinct, 10,000": lambda t: _same(t.distinct("code").count(), 10_000),
+    "sort of two columns, by blocks": _sorted,
+    "positions in order": lambda t: t.sort_by("price").limit(len(t) // 2).indices(),
+    "create_index": lambda t: t.create_index("key"),
+    "create_index, unique, two columns": lambda t: t.create_index("code", "key", unique=True),
+    "sort by an indexed column, by blocks": lambda t: [
+        None for _ in t.sort_by("key")[["key", "price"]].blocks()
+    ],
+    "update of 5 %": lambda t: t.where(UPDATE.text()).update({"price": _expr("price + 1")}),
+    "update of all rows": lambda t: t.update({"size": _expr("size + 1")}),
+    "delete of 5 %": lambda t: t.where(DELETE.text()).delete(),
+    "upsert of 100,000": _upsert,
+    "add_column, a constant": lambda t: t.add_column("flag", dtype="i2", fill_value=3),
+    "add_column, an expression": _parts,
+    "cast_column": lambda t: t.cast_column("size", "i8"),
+    "cast_column to categories": lambda t: t.cast_column("symbol", load("kist").categorical(str)),
+}
+
+
+def write(path: Path, n_rows: int) -> None:
+    """Make the table, with a checkpoint behind it."""
+    kist: Any = load("kist")
+    with kist.open(path, "w") as store, store.transaction():
+        table = store.create_table("t", dtype=DTYPE)
+        for block in iter_blocks(n_rows):
+            table.append(block)
+
+
+class Watch:
+    """The most memory that is not mapped from a file, looked at a hundred times a second."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def _look(self) -> None:
+        while not self._stop.wait(0.01):
+            self.peak = max(self.peak, status_bytes("RssAnon"))
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def child(path: Path, step: str) -> dict[str, float]:
+    """Do one step in this process; what it took."""
+    kist: Any = load("kist")
+    start = time.perf_counter()
+    with Watch() as watch, kist.open(path, "r+") as store:
+        STEPS[step](store["t"])
+    return {
+        "seconds": time.perf_counter() - start,
+        "peak": status_bytes("VmHWM"),
+        "anonymous": watch.peak,
+    }
+
+
+def run(folder: Path, n_rows: int, names: Sequence[str], threads: int) -> dict[str, Any]:
+    """Write the table and do all steps; seconds and peaks by step."""
+    path = folder / "peaks.kist"
+    write(path, n_rows)
+    found = {}
+    for name in names:
+        command = [sys.executable, "-m", "bench.peaks", "--child", name, "--threads", str(threads)]
+        done = subprocess.run(
+            [*command, "--folder", str(folder)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            found[name] = {"error": done.stderr.strip().splitlines()[-1]}
+        else:
+            found[name] = json.loads(done.stdout)
+        print(name, found[name], file=sys.stderr, flush=True)
+    return found
+
+
+def report(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The figures as Markdown."""
+    rows = []
+    for name, figures in found.items():
+        if "error" in figures:
+            rows.append([name, figures["error"], "", ""])
+            continue
+        mark = " !" * (figures["peak"] > GOAL_BYTES)
+        rows.append(
+            [
+                name,
+                f"{figures['seconds']:.1f} s",
+                f"{figures['peak'] / 1e6:.0f} MB{mark}",
+                f"{figures['anonymous'] / 1e6:.0f} MB",
+            ]
+        )
+    heads = ("step", "time", "peak of the process", "of that not mapped")
+    return "\n".join(markdown_table(heads, rows)) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.peaks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("words", nargs="*", help="steps with one of these words; all by default")
+    parser.add_argument("--rows", type=int, default=2_000_000, help="rows of the table")
+    parser.add_argument("--threads", type=int, default=2, help="cores to use")
+    parser.add_argument("--folder", type=Path, help="where to work; a disk, not memory")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    pin(args.threads)
+    if args.child is not None:
+        print(json.dumps(child(args.folder / "peaks.kist", args.child)))
+        return 0
+    names = [s for s in STEPS if not args.words or any(word in s for word in args.words)]
+    with tempfile.TemporaryDirectory(prefix="kist-peaks-", dir=args.folder) as folder:
+        found = run(Path(folder), args.rows, names, args.threads)
+    print(report(found), end="")
+    return 1 if any("error" in figures for figures in found.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
