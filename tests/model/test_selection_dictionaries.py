@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kist
+from kist.model.tables import groupby
 from kist.model.tables.query import grouping
 
 
@@ -21,14 +22,14 @@ def test_keys_in_dictionaries_are_grouped_without_being_made(
     rows["d"] = np.array(["2024-01-01", "1999-12-31T01", "NaT"], "M8[s]")[rng.integers(0, 3, n)]
     rows["x"] = rng.random(n)
     taken: list[bool] = []
-    reading = grouping.read_numbered
+    numbering = grouping.numbered_pages
 
     def noted(*args: Any) -> Any:
-        found = reading(*args)
-        taken.append(found is not None)
+        found = numbering(*args)
+        taken.append(bool(found))
         return found
 
-    monkeypatch.setattr(grouping, "read_numbered", noted)
+    monkeypatch.setattr(groupby, "numbered_pages", noted)
 
     def check(table: Any, rows: Any) -> None:
         found = table.group_by("s", "d").agg("count", total=("x", "sum"))

@@ -88,6 +88,39 @@ def test_a_damaged_page_is_named_and_other_columns_read(
         assert not store.check().ok
 
 
+@pytest.mark.parametrize("column", ["small", "rising", "word"])
+def test_damage_among_pages_that_are_read_together_is_named(path: Path, column: str) -> None:
+    n = 140_000
+    rng = np.random.default_rng(1)
+    rows = np.zeros(n, [("small", "i4"), ("rising", "i8"), ("word", "S4")])
+    rows["small"] = rng.integers(0, 500, n)
+    rows["rising"] = np.cumsum(rng.integers(0, 300, n))
+    rows["word"] = rng.choice([b"ab", b"cd", b"efg"], n)
+    with kist.open(path, "w") as store:
+        store["t"] = rows
+    leaf = list(rows.dtype.names or ()).index(column)
+    found = [p for key, p in pointers(path, b"P") if keys.leaf_of(key) == leaf]
+    assert len(found) == 3
+    flip(path, found[1].offset + 128 + found[1].length - 1)  # of the last block of the second page
+    end = 131_072
+    questions: dict[str, Any] = {
+        "small": lambda t: t.where("small < 3").count(),
+        "rising": lambda t: t.where("small < 3")["rising"].sum(),
+        "word": lambda t: t.group_by("word").agg("count"),
+    }
+    with kist.open(path) as store:
+        table: Any = store["t"]
+        message = f"'/t' column '{column}'.*checksum"
+        with pytest.raises(kist.CorruptDataError, match=message) as caught:
+            questions[column](table)
+        assert caught.value.offset == found[1].offset
+        with pytest.raises(kist.CorruptDataError, match=message):
+            table[column][[5, end - 3, end + 9]]
+        # The other pages are not touched by it, nor other sectors of this one; text has only one.
+        some = [5, end + 9] if column == "word" else [5, 70_000, 66_000, end + 9]
+        assert table[column][some].tobytes() == rows[column][some].tobytes()
+
+
 @pytest.mark.parametrize("kind", [b"G", b"U", b"X"])
 def test_a_damaged_piece_patch_or_set_is_found_where_it_is_needed(
     damaged: Path, kind: bytes

@@ -6,6 +6,7 @@ and never warns.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,13 @@ def unsigned(width: int) -> np.dtype[Any]:
 def signed(width: int) -> np.dtype[Any]:
     """The little-endian signed integer of `width` bytes."""
     return _SIGNED[width]
+
+
+@lru_cache(maxsize=64)
+def limits_of(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Smallest and largest integer of a type; `np.iinfo` takes longer than a pass over a page."""
+    info: Any = np.iinfo(dtype)
+    return int(info.min), int(info.max)
 
 
 def width_for(count: int) -> int:

@@ -21,6 +21,9 @@ _TABLE_BITS = range(10, 17)
 _TABLE_ITEMS = 256
 """Up to so many distinct keys go through a table without collisions; more are searched."""
 
+_PAIRED_ITEMS = 32
+"""So few are counted in pairs, which takes two thirds of the time (measured)."""
+
 
 def keys_of(items: NDArray[Any]) -> Keys:
     """One 64-bit key per item: the bytes of items of up to 8 bytes, else a hash of them.
@@ -88,3 +91,23 @@ def number(keys: Keys, known: Keys) -> NDArray[Any] | None:
                 # "wrap" takes without a second pass for bounds; no slot is out of them.
                 return table.take(hashed.view(np.intp), mode="wrap")
     return None
+
+
+def counts_of(numbers: NDArray[Any], size: int) -> NDArray[np.intp]:
+    """Return how often each number occurs.
+
+    Parameters
+    ----------
+    numbers : ndarray of uint8 or uint16, contiguous
+        All below `size`.
+    """
+    half = len(numbers) // 2
+    if numbers.itemsize > 1 or size > _PAIRED_ITEMS or half < 1 << 8 * numbers.itemsize:
+        return np.bincount(numbers, minlength=size)
+    # Two at a time: half as many are counted, and there are few pairs.
+    pairs = np.bincount(numbers[: 2 * half].view("<u2"), minlength=256 * size)
+    table = pairs.reshape(size, 256)[:, :size]
+    counts: NDArray[np.intp] = table.sum(axis=0) + table.sum(axis=1)
+    if len(numbers) % 2:
+        counts[numbers[-1]] += 1
+    return counts

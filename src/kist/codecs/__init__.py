@@ -25,6 +25,7 @@ High level:
 - `pipeline`: a page through its stages, both ways; `stringpages`: the same for strings,
   `raggedpages` for cells;
   `narrow`: a page no further than to the integers that stand for its values.
+- `together`: the codecs of several pages at once; `taking`: values at some positions of a page.
 
 The bytes are described in docs/format.md, "Encodings and codecs".
 """

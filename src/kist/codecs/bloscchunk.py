@@ -13,7 +13,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from kist.codecs.stage import Block, StoredBlocks
+from kist.codecs.stage import Block, BufferBlocks, StoredBlocks
 from kist.errors import CodecError
 
 LZ4 = 1
@@ -42,6 +42,7 @@ _ZEROS = 0x10  # in the last flag byte: the chunk is a header that stands for ze
 OVERHEAD = 32
 _BEGIN = OVERHEAD + 4  # behind the header stands where each block begins: the streams of the first
 _FIRST = _BEGIN.to_bytes(4, "little")
+_HEAD_BYTES = np.arange(_BEGIN)
 _MAX_CHUNK = (1 << 31) - 33  # BLOSC2_MAX_BUFFERSIZE
 NO_META = bytes(6)
 FILTER_BYTES = {code: bytes((0, 0, 0, 0, 0, code)) for code in FILTER_NAMES}
@@ -132,6 +133,8 @@ def joined(blocks: Sequence[Block], size: int, params: BloscParams) -> Block | N
     bytes, memoryview or None
         None where a block is not a chunk as `check_chunk` wants it, or did not shrink.
     """
+    if isinstance(blocks, BufferBlocks):
+        return _joined_in_place(blocks, size, params)
     lengths = list(map(len, blocks))
     if min(lengths) < OVERHEAD or max(lengths) >= size:
         return None
@@ -174,6 +177,37 @@ def joined(blocks: Sequence[Block], size: int, params: BloscParams) -> Block | N
         chunk[:top] = np.frombuffer(before, np.uint8)
         return chunk.data
     return b"".join((before, *streams))
+
+
+def _joined_in_place(blocks: BufferBlocks, size: int, params: BloscParams) -> Block | None:
+    """Join chunks that stand in one buffer, behind room for what is written before them."""
+    buffer, starts = blocks.buffer, blocks.starts
+    lengths = blocks.stops - starts
+    if int(lengths.min()) <= _BEGIN or int(lengths.max()) >= size:
+        return joined(list(blocks), size, params)  # some may stand for zeros
+    # What is the same in all of them is checked once: all but the length.
+    heads = buffer.take(starts[:, None] + _HEAD_BYTES)
+    first = heads[0].tobytes()
+    try:
+        check_chunk(blocks[0], size, params)
+    except CodecError:
+        return None
+    told = heads[:, 12:16].copy().view("<i4")[:, 0]
+    heads[:, 12:16] = heads[0, 12:16]
+    same = not (heads != heads[0]).any() and not (told != lengths).any()
+    if not same or first[8:12] != first[4:8] or first[OVERHEAD:] != _FIRST:
+        return None
+    n = len(blocks)
+    top = OVERHEAD + 4 * n
+    begin = int(starts[0]) - top
+    total = int(blocks.stops[-1]) - begin
+    if begin < 0 or max(total, n * size) > _MAX_CHUNK:
+        return None
+    header = first[:4] + struct.pack("<iii", n * size, size, total) + first[16:OVERHEAD]
+    places = starts + (_BEGIN - begin)
+    chunk = buffer[begin : begin + total]
+    chunk[:top] = np.frombuffer(header + places.astype("<i4").tobytes(), np.uint8)
+    return chunk.data
 
 
 def _stands_for_zeros(chunk: bytes, size: int, params: BloscParams) -> bool:

@@ -104,6 +104,23 @@ class LoadedDecimals:
         for part, where in span.runs():
             self._restore(every[where], part)
 
+    def decode_at(
+        self, source: NDArray[Any], target: NDArray[Any], positions: NDArray[np.int64]
+    ) -> None:
+        """Make the values at ascending positions of the page only; `source` holds theirs."""
+        from_scaled_integers(source, self.exponent, target)
+        if self.items is None:
+            return
+        bits = target.view(self.items.dtype)
+        if self.positions is not None:
+            places = self.positions.searchsorted(positions)
+            places[places == len(self.positions)] = 0
+            hits = self.positions[places] == positions
+            bits[hits] = self.items[places[hits]]
+        elif self.bitmap is not None:
+            flags = self.bitmap[positions >> 3] >> (positions & 7).astype(np.uint8)
+            np.copyto(bits, self.items, where=(flags & 1).view(np.bool_))
+
     def _restore(self, bits: NDArray[Any], span: Span) -> None:
         """Put the exceptions of consecutive blocks back."""
         assert self.items is not None

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kist._kernels.bits import limits_of
 from kist._kernels.decimals import power_of_ten
 from kist.codecs.decimals import Decimals, LoadedDecimals
 from kist.codecs.dictionary import Dictionary, LoadedDictionary
@@ -23,7 +24,7 @@ from kist.codecs.stage import Block, LoadedEncoding, Shape, Span, Stage
 from kist.codecs.values import form_of, is_stored_order
 from kist.errors import CodecError
 
-__all__ = ["Narrow", "may_be_narrow", "narrow"]
+__all__ = ["Narrow", "has_exceptions", "may_be_narrow", "narrow"]
 
 _CHAINS = [[Reference.id], [Decimals.id], [Decimals.id, Reference.id], [Dictionary.id]]
 _SURE = 1 << 52
@@ -89,10 +90,10 @@ class Narrow:
         if ends is None or not isinstance(last, LoadedReference):
             return ends if last is first else None
         base, step = _line(last, form)
-        stored, whole = np.iinfo(last.form), np.iinfo(form)
+        low, high = limits_of(last.form)
+        least, most = limits_of(form)
         # What turns round does not rise with the numbers, nor does NaT.
-        least = int(whole.min) + (kind in "mM")
-        if base + step * int(stored.min) < least or base + step * int(stored.max) > whole.max:
+        if base + step * low < least + (kind in "mM") or base + step * high > most:
             return None
         return -((base - ends[0]) // step), -((base - ends[1]) // step)
 
@@ -130,6 +131,11 @@ def may_be_narrow(stages: Sequence[Stage]) -> bool:
     return ids in _CHAINS
 
 
+def has_exceptions(steps: Sequence[LoadedEncoding]) -> bool:
+    """Tell whether some values are not what their numbers say, but stand apart."""
+    return isinstance(steps[0], LoadedDecimals) and steps[0].items is not None
+
+
 def narrow(
     stages: Sequence[Stage],
     dtype: np.dtype[Any],
@@ -154,8 +160,8 @@ def narrow(
         return None
     shape = Shape(n_values, block_values)
     steps, last = load(tuple(stages), form_of(dtype), shape)
-    if isinstance(steps[0], LoadedDecimals) and steps[0].items is not None:
-        return None  # exceptions stand at places, and are no numbers
+    if has_exceptions(steps):
+        return None
     span = span_of(shape, first_block, len(blocks))
     numbers = np.empty(span.size, steps[-1].form)
     last.decode(blocks, numbers, span)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,37 @@ class StoredBlocks(list[Block]):
     def room_for(n_blocks: int) -> int:
         """Bytes before the first block in which a codec can join `n_blocks` without a copy."""
         return 1088 + 4 * n_blocks
+
+
+class BufferBlocks(Sequence[Block]):
+    """Many blocks as they stand in one buffer, of which only those that are asked for are cut out.
+
+    Parameters
+    ----------
+    buffer : ndarray of uint8
+        Holds all of them, behind `StoredBlocks.room_for` bytes of anything.
+    starts, stops : ndarray of int64
+        Where each block begins and ends in `buffer`, ascending.
+    """
+
+    def __init__(
+        self, buffer: NDArray[np.uint8], starts: NDArray[np.int64], stops: NDArray[np.int64]
+    ) -> None:
+        self.buffer = buffer
+        self.starts = starts
+        self.stops = stops
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, at: int) -> Block: ...
+    @overload
+    def __getitem__(self, at: slice) -> BufferBlocks: ...
+    def __getitem__(self, at: int | slice) -> Block | BufferBlocks:
+        if isinstance(at, slice):
+            return BufferBlocks(self.buffer, self.starts[at], self.stops[at])
+        return self.buffer[self.starts[at] : self.stops[at]].data
 
 
 class Stage(NamedTuple):

@@ -14,8 +14,8 @@ Low to high:
   is left of a tree; `scan`: frames without pointers.
 - `sealed`: bodies under a key; `sealedrecords`: records and pages of them; `fieldkeys`: who opens a
   field; `manifest`: what belongs to it.
-- `pages`: column pages, encoded and decoded; `mapped`: as they lie in the file; `ahead`: brought
-  near over a network. `parallel`: threads.
+- `pages`: column pages, encoded and decoded; `batches`: those of a column together; `mapped`: as
+  they lie in the file; `ahead`: brought near over a network. `parallel`: threads.
 """
 
 from __future__ import annotations

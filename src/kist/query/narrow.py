@@ -6,10 +6,11 @@ any condition is computed once for each item. The outcome is that of the values,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kist._kernels.bits import limits_of
 from kist.query.bound import Bound
 from kist.query.nodes import Array, Callback, Column, CompareConstant, OfCodes, walk
 
@@ -87,9 +88,11 @@ def _compared(node: CompareConstant, page: Narrow) -> Array | None:
     if op in ("<", "<="):
         return _below(numbers, at_least if op == "<" else above)
     if op in (">", ">="):
-        return np.logical_not(_below(numbers, above if op == ">" else at_least))
+        found = _below(numbers, above if op == ">" else at_least)
+        return np.logical_not(found, out=found)
     if above - at_least == 1:
-        inside = np.iinfo(numbers.dtype).min <= at_least <= np.iinfo(numbers.dtype).max
+        low, high = limits_of(numbers.dtype)
+        inside = low <= at_least <= high
         found = numbers == at_least if inside else np.zeros(len(numbers), bool)
     else:
         found = _below(numbers, above)
@@ -99,7 +102,7 @@ def _compared(node: CompareConstant, page: Narrow) -> Array | None:
 
 def _below(numbers: Array, limit: int) -> Array:
     """Return which integers are below a limit that may lie outside their type."""
-    info: Any = np.iinfo(numbers.dtype)
-    if not info.min < limit <= info.max:
-        return np.full(len(numbers), limit > info.min)
+    low, high = limits_of(numbers.dtype)
+    if not low < limit <= high:
+        return np.full(len(numbers), limit > low)
     return numbers < limit

@@ -28,7 +28,15 @@ from kist.model.tables.query.accumulators import (
 )
 from kist.model.tables.query.collected import Collected, Distinct, Quantile
 from kist.model.tables.query.find import Found
-from kist.model.tables.query.grouping import Groups, Local, Numbered, local_groups, numbered
+from kist.model.tables.query.grouping import (
+    Groups,
+    Local,
+    Numbered,
+    groups_of,
+    local_groups,
+    numbered,
+    numbered_pages,
+)
 from kist.model.tables.query.operands import (
     Coded,
     Filled,
@@ -368,7 +376,7 @@ class _Run:
         ordered = any(one.accumulator.ordered for one in columns)
         rows = self._rows if ordered else self._rows.unordered()
         if isinstance(rows, Ordered):
-            found = rows.map_found(partial(self._of_found, rows.state))
+            found = rows.map_tasks(partial(self._tasks, rows.state))
         else:
             leaves = all_leaves([*self._keys, *self._operands])
             found = rows.map(leaves, partial(self._of_rows, leaves))
@@ -384,11 +392,23 @@ class _Run:
     def _operands(self) -> list[Operand]:
         return [one.operand for one in self._columns if one.operand is not None]
 
-    def _of_found(self, state: TableState, hit: Found) -> list[_Part]:
-        """Group the rows of one row group; keys in dictionaries are not even made."""
-        known: dict[int, Numbered] = {}
+    def _tasks(self, state: TableState, hits: Sequence[Found]) -> list[Callable[[], list[_Part]]]:
+        """Return what groups the rows of some row groups; keys in dictionaries are not made."""
+        known: dict[int, dict[int, Numbered]] = {}
         for place, key in enumerate(self._keys):
             leaf = None if isinstance(key, IsNull) else key.column
+            if leaf is not None:
+                for index, one in numbered_pages(state, leaf, hits).items():
+                    known.setdefault(index, {})[place] = one
+        return [partial(self._of_found, state, hit, known.get(hit.place, {})) for hit in hits]
+
+    def _of_found(self, state: TableState, hit: Found, known: dict[int, Numbered]) -> list[_Part]:
+        """Group the rows of one row group; keys in dictionaries are not even made.
+
+        Some of them may be known already.
+        """
+        for place, key in enumerate(self._keys):
+            leaf = None if isinstance(key, IsNull) or place in known else key.column
             one = None if leaf is None else numbered(state, leaf, hit)
             if one is not None:
                 known[place] = one
@@ -419,11 +439,18 @@ class _Run:
             known[place] if place in known else key.of(some, n)
             for place, key in enumerate(self._keys)
         ]
-        local = local_groups(keys, n)
+        only = keys[0] if len(keys) == 1 else None
+        if isinstance(only, Numbered):
+            local, values = groups_of(only)
+            found = [values]
+        else:
+            local = local_groups(keys, n)
+            first = local.first
+            found = [values[first] for values in keys]
         parts = [column.local(some, local) for column in self._columns]
         # Those of some groups wait for each other: without what has a number for each row.
         kept = local._replace(codes=local.codes[:0])
-        return [values[local.first] for values in keys], kept, parts
+        return found, kept, parts
 
 
 def first_ranks(rows: RowSet, leaves: Sequence[Leaf], what: str) -> Array:

@@ -24,6 +24,7 @@ from kist.errors import QueryError
 from kist.format.schema import Leaf
 from kist.indexes.statistics import Bounds
 from kist.model.tables.indexes.find import Hits, find_hits
+from kist.model.tables.query.sieve import Candidates, masks_of, sieve
 from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import (
@@ -170,8 +171,7 @@ def find_rows(
     for start in range(0, len(candidates), step):
         chosen = candidates[start : start + step]
         _bring_near(state, plan, chosen)
-        tasks = [_task(state, plan, index) for index in chosen]
-        found = [hit for hit in run(tasks) if hit is not None]
+        found = _find(state, plan, chosen)
         if found:
             n_found += sum(len(hit.ordinals) for hit in found)
             yield found
@@ -182,19 +182,82 @@ def find_rows(
 def count_rows(state: TableState, bounds: Sequence[Bound]) -> int:
     """Return the number of rows of some conditions that hold together; keeps none of them."""
     plan = plan_rows(state, bounds)
-    _bring_near(state, plan, np.flatnonzero(plan.may).tolist())
+    candidates = np.flatnonzero(plan.may).tolist()
+    _bring_near(state, plan, candidates)
+    step = GROUPS_AT_ONCE * options.n_threads
+    starts = range(0, len(candidates), step)
+    return sum(_count(state, plan, candidates[start : start + step]) for start in starts)
+
+
+def _find(state: TableState, plan: RowPlan, chosen: Sequence[int]) -> list[Found]:
+    """Find the rows of some groups."""
+    found: dict[int, Found | None] = {}
+    left: list[Candidates] = []
+    for index, mask, rest in masks_of(state, plan.names, _asked(plan, chosen)):
+        ordinals = np.flatnonzero(_live(state, index, mask))
+        if len(ordinals):
+            left.append(Candidates(index, as_run(ordinals), rest))
+        else:
+            found[index] = None
+    found |= _sieved(state, plan, left)
+    tasks = {index: _task(state, plan, index) for index in chosen if index not in found}
+    found |= zip(tasks, run(list(tasks.values())), strict=True)
+    return [hit for index in chosen if (hit := found[index]) is not None]
+
+
+def _count(state: TableState, plan: RowPlan, chosen: Sequence[int]) -> int:
+    """Return how many rows of some groups are meant."""
+    n, left = 0, []
+    others = dict.fromkeys(chosen)
+    for index, mask, rest in masks_of(state, plan.names, _asked(plan, chosen)):
+        mask = _live(state, index, mask)
+        del others[index]
+        if not rest:
+            n += int(np.count_nonzero(mask))
+        elif len(ordinals := np.flatnonzero(mask)):
+            left.append(Candidates(index, as_run(ordinals), rest))
+    n += sum(len(hit.ordinals) for hit in _sieved(state, plan, left).values() if hit is not None)
     tasks: list[Callable[[], int]] = []
-    n = 0
-    for index in np.flatnonzero(plan.may).tolist():
-        left = [place for place, must in enumerate(plan.sure) if not must[index]]
+    for index in others:
+        parts = [place for place, must in enumerate(plan.sure) if not must[index]]
         if plan.hits is not None and plan.hits.covered[index]:
             tasks.append(partial(_n_found, _task(state, plan, index)))
-        elif left:
-            some = [plan.parts[place] for place in left]
-            tasks.append(partial(_count, state, plan.names, index, some))
+        elif parts:
+            some = [plan.parts[place] for place in parts]
+            tasks.append(partial(_count_in, state, plan.names, index, some))
         else:
             n += state.layout.group(index).n_live
     return n + sum(run(tasks))
+
+
+def _asked(plan: RowPlan, chosen: Sequence[int]) -> dict[int, list[Bound]]:
+    """Return what is to be asked of all rows of groups; nothing where an index names them."""
+    asked = {}
+    for index in chosen:
+        if plan.hits is None or not plan.hits.covered[index]:
+            both = zip(plan.parts, plan.sure, strict=True)
+            asked[index] = [part for part, must in both if not must[index]]
+    return asked
+
+
+def _live(state: TableState, index: int, mask: Array) -> Array:
+    """Return a mask of the rows of a group without those that are deleted."""
+    dead = state.dead(state.layout.group(index))
+    return mask if dead is None else mask & ~dead
+
+
+def _sieved(
+    state: TableState, plan: RowPlan, some: Sequence[Candidates]
+) -> dict[int, Found | None]:
+    """Return those of some rows of groups where all is true that is to be asked of them."""
+    found: dict[int, Found | None] = {one.place: None for one in some}
+    tasks = {}
+    for place, ordinals, parts in sieve(state, plan.names, some):
+        if parts:
+            tasks[place] = partial(_search, state, plan.names, place, parts, ordinals)
+        else:
+            found[place] = Found(place, state.layout.group(place), ordinals)
+    return found | dict(zip(tasks, run(list(tasks.values())), strict=True))
 
 
 def _bring_near(state: TableState, plan: RowPlan, places: Sequence[int]) -> None:
@@ -221,7 +284,7 @@ def _n_found(task: Callable[[], Found | None]) -> int:
     return 0 if found is None else len(found.ordinals)
 
 
-def _count(state: TableState, names: Mapping[str, Leaf], index: int, parts: list[Bound]) -> int:
+def _count_in(state: TableState, names: Mapping[str, Leaf], index: int, parts: list[Bound]) -> int:
     """Return the number of rows of one group where all parts hold."""
     group = state.layout.group(index)
     mask = NarrowPages(state, group).together(parts, names)

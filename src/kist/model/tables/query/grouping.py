@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from kist import options
+from kist._kernels.lookup import counts_of
 from kist._kernels.numbering import Numbering, TupleNumbering, key_words
 from kist._kernels.strings import matrix_of, missing_of, sizes
 from kist.codecs.values import is_stored_order
@@ -21,9 +22,18 @@ from kist.errors import CorruptDataError, TooLargeError
 from kist.format.schema import Leaf
 from kist.model.tables.query.accumulators import grown
 from kist.model.tables.query.find import Found
+from kist.model.tables.stored.read import narrow_pages
 from kist.model.tables.stored.state import TableState, located
 
-__all__ = ["Groups", "Local", "Numbered", "local_groups", "numbered"]
+__all__ = [
+    "Groups",
+    "Local",
+    "Numbered",
+    "groups_of",
+    "local_groups",
+    "numbered",
+    "numbered_pages",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -43,14 +53,16 @@ class Local(NamedTuple):
         Rows of each group.
     present : ndarray of int64
         The numbers that stand for a group, ascending.
-    first : ndarray of int64
-        First row of each of them.
     """
 
     codes: Array
     counts: Array
     present: Array
-    first: Array
+
+    @property
+    def first(self) -> Array:
+        """First row of each group, int64."""
+        return _first_rows(self.codes, self.counts)[self.present]
 
 
 class Numbered(NamedTuple):
@@ -109,6 +121,32 @@ def numbered(state: TableState, leaf: Leaf, hit: Found) -> Numbered | None:
     return Numbered(items, numbers)
 
 
+def numbered_pages(state: TableState, leaf: Leaf, hits: Sequence[Found]) -> dict[int, Numbered]:
+    """Return the values of a column in rows of groups with dictionaries, without making them.
+
+    By the place of the group; what `numbered` does for one, for several at once. Not all that
+    it can: no text.
+    """
+    # Equal floats may be several items: 0.0 and -0.0.
+    if leaf.dtype.kind not in "biuSUmM" or not is_stored_order(leaf.dtype):
+        return {}
+    if not leaf.dtype.itemsize:
+        return {}
+    many = [hit for hit in hits if 4 * len(hit.ordinals) >= hit.group.n_rows]
+    found: dict[int, Numbered] = {}
+    for number, page in narrow_pages(state, leaf, [hit.group for hit in many], items=True):
+        place, _, ordinals = many[number]
+        items, numbers = page.items, page.numbers
+        if items is None or len(set(items.tolist())) < len(items):
+            continue
+        if isinstance(ordinals, range):
+            numbers = numbers[ordinals.start : ordinals.stop].copy()
+        else:
+            numbers = numbers[ordinals]
+        found[place] = Numbered(items, numbers)
+    return found
+
+
 def local_groups(keys: Sequence[Array | Numbered], n: int) -> Local:
     """Number the groups among some rows.
 
@@ -135,7 +173,15 @@ def local_groups(keys: Sequence[Array | Numbered], n: int) -> Local:
         codes = np.zeros(n, np.int64)
     counts = np.bincount(codes, minlength=size)
     present = np.flatnonzero(counts)
-    return Local(codes, counts, present, _first_rows(codes, counts)[present])
+    return Local(codes, counts, present)
+
+
+def groups_of(key: Numbered) -> tuple[Local, Array]:
+    """Return the groups among some rows by one key that is numbered, and its value in each."""
+    codes = key.numbers.astype(np.int64)
+    counts = counts_of(key.numbers, len(key.items))
+    present = counts.nonzero()[0]
+    return Local(codes, counts, present), key.items[present]
 
 
 def _codes(values: Array | Numbered, n: int) -> Iterator[tuple[Array, int]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
@@ -60,6 +61,9 @@ Array = np.ndarray[Any, Any]
 Part = tuple[list[Array], int]
 """One flat array per leaf, and the number of rows."""
 T = TypeVar("T")
+
+SMALL_SHARE = 8
+"""Where at most one row in so many is meant, the rows of several groups are read together."""
 
 _LEAST_ROWS = 65_536
 """Picked rows that are read at a time, however wide they are."""
@@ -380,18 +384,44 @@ class Ordered(RowSet):
             n = len(hit.ordinals)
             return work(*read_spans_of(self.state, leaves, [Span(hit.group, hit.ordinals, 0)], n))
 
-        return self.map_found(one, leaves)
+        for some in self.found():
+            self._bring_near(some, leaves)
+            for few, hits in groupby(some, _is_small):
+                if not few or not leaves:
+                    yield from run([partial(one, hit) for hit in hits])
+                    continue
+                # Reading the pages of one column together beats threads, and the work is small.
+                spans, n = spans_of([list(hits)])
+                columns, _ = read_spans_of(self.state, leaves, spans, n)
+                for span in spans:
+                    part = _slices(leaves, columns, span.at, span.at + span.n)
+                    yield work(part, span.n)
 
     def map_found(self, one: Callable[[Found], T], leaves: Sequence[Leaf] = ()) -> Iterator[T]:
         """Yield what a function makes of the rows of each group; it may run on several threads.
 
         The `leaves` that it reads, where it reads any, come near together for several groups.
         """
-        remote = bool(leaves) and self.state.view.reader.backend.remote
         for some in self.found():
-            if remote:
-                bring_near(self.state, [Span(h.group, h.ordinals, 0) for h in some], leaves)
+            self._bring_near(some, leaves)
             yield from run([partial(one, hit) for hit in some])
+
+    def map_tasks(self, tasks: Callable[[list[Found]], Sequence[Callable[[], T]]]) -> Iterator[T]:
+        """Yield what tasks return that are made for the rows of some groups at a time.
+
+        They may run on several threads.
+        """
+        for some in self.found():
+            yield from run(tasks(some))
+
+    def _bring_near(self, some: Sequence[Found], leaves: Sequence[Leaf]) -> None:
+        if leaves and self.state.view.reader.backend.remote:
+            bring_near(self.state, [Span(hit.group, hit.ordinals, 0) for hit in some], leaves)
+
+
+def _is_small(hit: Found) -> bool:
+    """Tell whether few rows of a group are meant."""
+    return len(hit.ordinals) * SMALL_SHARE <= hit.group.n_rows
 
 
 def _run(ordinals: range | Array) -> range | Array:

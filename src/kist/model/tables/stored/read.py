@@ -18,6 +18,7 @@ import numpy as np
 from kist._kernels import records
 from kist._kernels.cells import empty_values
 from kist.engine.ahead import BATCH_BYTES, Wanted, bring_pages
+from kist.engine.batches import Pick, read_narrow_pages, take_pages
 from kist.engine.pages import read_narrow, read_page, read_pages, read_texts, take_page
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError
@@ -39,6 +40,7 @@ __all__ = [
     "bring_near",
     "group_spans",
     "narrow_page",
+    "narrow_pages",
     "plan",
     "read_leaves",
     "read_records",
@@ -235,7 +237,7 @@ def read_leaves(
         backend.distrust()
         raise _which(state, error, named) from error
     if picks:
-        run([partial(_pick, state, *pick) for pick in picks])
+        _pick_all(state, picks)
     for span in spans:
         if span.group.patches:
             _apply_patches(state, span, leaves, outs)
@@ -290,6 +292,42 @@ def narrow_page(state: TableState, leaf: Leaf, group: Group) -> Narrow | Texts |
     return found and found[0]
 
 
+def narrow_pages(
+    state: TableState, leaf: Leaf, groups: Sequence[Group], *, items: bool = False
+) -> Iterator[tuple[int, Narrow]]:
+    """Yield all values of a leaf in some groups as narrow integers, where pages hold such.
+
+    Not those that patches change; with `items` only those with a dictionary.
+
+    Yields
+    ------
+    number : int
+        Which of the groups.
+    page : Narrow
+        Valid until the next one is asked for. Until the last one was given, this thread must not
+        read anything else.
+    """
+    if leaf.n_values != 1 or not leaf.is_stored or leaf.is_loose:
+        return
+    numbers, pages = [], []
+    named: dict[int, tuple[Leaf, Group]] = {}
+    for number, group in enumerate(groups):
+        if not group.is_pages or (group.patches and leaf.id in state.patched_leaves(group)):
+            continue
+        page = state.find_page(leaf, group)
+        if page is not None:
+            numbers.append(number)
+            pages.append((page[0], group.n_rows))
+            named[page[0].offset] = leaf, group
+    try:
+        for number, found in read_narrow_pages(state.view, pages, leaf.dtype, items=items):
+            if found is not None:
+                yield numbers[number], found
+    except CorruptDataError as error:
+        state.view.reader.backend.distrust()
+        raise _which(state, error, named) from error
+
+
 def _as_slice(ordinals: range | Array) -> slice | Array:
     return slice(ordinals.start, ordinals.stop) if isinstance(ordinals, range) else ordinals
 
@@ -305,6 +343,34 @@ def _which(
         leaf, group = found
         return located(error, state.path, ".".join(leaf.path), group.first)
     return CorruptDataError(f"{state.path!r}: {error}", offset=error.offset, node=state.path)
+
+
+def _pick_all(state: TableState, picks: Sequence[tuple[Span, Leaf, Array]]) -> None:
+    """Fill arrays with scattered rows of pages: those of a column together, where they can be."""
+    by_leaf: dict[int, tuple[Leaf, list[tuple[Span, Array]]]] = {}
+    for span, leaf, target in picks:
+        by_leaf.setdefault(leaf.id, (leaf, []))[1].append((span, target))
+    others: list[tuple[Span, Leaf, Array]] = []
+    for leaf, some in by_leaf.values():
+        if leaf.n_values != 1:
+            others += [(span, leaf, target) for span, target in some]
+            continue
+        named: dict[int, tuple[Leaf, Group]] = {}
+        requests: dict[int, tuple[Span, Array]] = {}
+        wanted = []
+        for span, target in some:
+            pointer, _ = state.page(leaf, span.group)
+            pick = Pick(pointer, span.group.n_rows, as_ordinals(span.ordinals), target)
+            named[pointer.offset] = leaf, span.group
+            requests[id(target)] = span, target
+            wanted.append(pick)
+        try:
+            left = take_pages(state.view, leaf.dtype, wanted)
+        except CorruptDataError as error:
+            state.view.reader.backend.distrust()
+            raise _which(state, error, named) from error
+        others += [(requests[id(pick.out)][0], leaf, pick.out) for pick in left]
+    run([partial(_pick, state, *other) for other in others])
 
 
 def _pick(state: TableState, span: Span, leaf: Leaf, target: Array) -> None:

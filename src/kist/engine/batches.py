@@ -1,0 +1,356 @@
+"""Pages of one column read together, no further than a query needs them.
+
+What `kist.engine.pages` does page by page costs Python, system calls and hand-overs between
+threads for each. Here some pages are read into one buffer, verified, and unpacked by one call for
+each thread; of the encodings only what is asked for is undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kist._kernels.scratch import scratch
+from kist.codecs.pipeline import load, span_of
+from kist.codecs.plain import LoadedPlain
+from kist.codecs.registry import DICTIONARY
+from kist.codecs.stage import BufferBlocks, Scattered, Shape, Span, Stage, StoredBlocks
+from kist.codecs.taking import may_take, take_values
+from kist.codecs.together import Part, unpack
+from kist.codecs.values import form_of, is_stored_order
+from kist.engine.pages import (
+    MAX_BLOCK_BYTES,
+    check_size,
+    load_head,
+    undecoded,
+    verify_sectors,
+)
+from kist.engine.parallel import run
+from kist.engine.view import View
+from kist.errors import CodecError
+from kist.format.checksum import sum64
+from kist.format.leaves import is_loose
+from kist.format.page import PageHead
+from kist.format.values import Pointer
+
+if TYPE_CHECKING:
+    from kist.codecs.narrow import Narrow
+
+__all__ = ["Pick", "read_narrow_pages", "take_pages"]
+
+Array = npt.NDArray[Any]
+
+BATCH_BYTES: Final = 2 << 20
+"""Bytes of a batch, stored or unpacked: more would leave the caches, and scratch memory."""
+
+MANY: Final = 8
+"""With more positions a block than this all blocks are unpacked: nearly all hold one."""
+
+_MOST_LAYOUTS: Final = 4096
+_MOST_DTYPES: Final = 64
+_ALIGNED: Final = 64
+_BYTES: Final = np.dtype(np.uint8)
+
+
+class Pick(NamedTuple):
+    """Values of a page that are wanted.
+
+    Attributes
+    ----------
+    pointer : Pointer
+        The page.
+    n_values : int
+        What it must hold.
+    positions : ndarray of int64
+        Which values: ascending, each once, at least one.
+    out : ndarray, 1-d, contiguous
+        Where they go.
+    """
+
+    pointer: Pointer
+    n_values: int
+    positions: npt.NDArray[np.int64]
+    out: Array
+
+
+class _Layout:
+    """What is known of a page by its head; kept, because making it takes as long as reading.
+
+    Attributes
+    ----------
+    head : PageHead
+        The head.
+    steps, codec
+        Its stages, loaded.
+    form : dtype
+        Of the items that the codec gives.
+    whole : Span
+        All blocks.
+    edges : ndarray of int64, shape (n_blocks + 1,)
+        Where blocks begin behind the head, and the end of the last.
+    sectors : list of (int, int, int)
+        Begin, end and sum of each sector.
+    """
+
+    __slots__ = ("codec", "edges", "form", "head", "sectors", "stages", "steps", "whole")
+
+    def __init__(
+        self, pointer: Pointer, head: PageHead, stages: tuple[Stage, ...], dtype: np.dtype[Any]
+    ) -> None:
+        shape = Shape(head.n_values, head.block_values)
+        form = form_of(dtype)
+        try:
+            if len(head.ends) != shape.n_blocks:
+                raise CodecError(f"{len(head.ends)} blocks, not {shape.n_blocks}")
+            self.steps, self.codec = load(stages, form, shape)
+        except CodecError as error:
+            raise undecoded(pointer, error) from error
+        self.head = head
+        self.stages = stages
+        self.form = self.steps[-1].form if self.steps else form
+        self.whole = span_of(shape, 0, shape.n_blocks)
+        self.edges = np.array((0, *head.ends))
+        spans = (head.sector_span(sector) for sector in range(len(head.sums)))
+        self.sectors = [(a, b, s) for (a, b), s in zip(spans, head.sums, strict=True)]
+
+
+class _Page(NamedTuple):
+    """Blocks of a page that are to be read.
+
+    Attributes
+    ----------
+    number : int
+        Of the page among those that are asked for.
+    pointer : Pointer
+        The page.
+    layout : _Layout
+        What is known of it.
+    span : Span
+        Which blocks.
+    numbers : ndarray of int64, or None
+        Which blocks, unless they follow each other.
+    sectors : sequence of int
+        What is verified: the others hold nothing that is wanted.
+    """
+
+    number: int
+    pointer: Pointer
+    layout: _Layout
+    span: Span
+    numbers: npt.NDArray[np.int64] | None
+    sectors: Sequence[int]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the items of these blocks."""
+        return self.span.size * self.layout.form.itemsize
+
+
+_layouts: dict[np.dtype[Any], dict[bytes, _Layout]] = {}
+
+
+def _layout(
+    view: View, pointer: Pointer, dtype: np.dtype[Any], n_values: int, known: dict[bytes, _Layout]
+) -> _Layout:
+    """Return the layout of a page that must hold so many values; `known` are those of a dtype."""
+    head, stages = load_head(view, pointer)
+    found = known.get(pointer.sum)
+    if found is None or found.head is not head:
+        found = _Layout(pointer, head, stages, dtype)
+        if len(known) >= _MOST_LAYOUTS:
+            known.clear()
+        known[pointer.sum] = found
+    check_size(pointer, head, n_values)
+    return found
+
+
+def _known(dtype: np.dtype[Any]) -> dict[bytes, _Layout]:
+    """Return the layouts that are kept for columns of a dtype."""
+    if len(_layouts) > _MOST_DTYPES:
+        _layouts.clear()
+    return _layouts.setdefault(dtype, {})
+
+
+def read_narrow_pages(
+    view: View,
+    pages: Sequence[tuple[Pointer, int]],
+    dtype: np.dtype[np.generic],
+    *,
+    items: bool = False,
+) -> Iterator[tuple[int, Narrow | None]]:
+    """Yield pages as the narrow integers that they hold instead of values.
+
+    Parameters
+    ----------
+    pages : sequence of (Pointer, int)
+        With the values that each must hold, at least one.
+    dtype : dtype
+        Of the column.
+    items : bool
+        Only pages with a dictionary.
+
+    Yields
+    ------
+    number : int
+        Of the page.
+    narrow : Narrow or None
+        Valid until the next one is asked for, or this thread reads anything else. None for pages
+        that are encoded otherwise.
+
+    Raises
+    ------
+    CorruptDataError
+        A page fails a checksum or does not decode.
+    """
+    from kist.codecs.narrow import Narrow, has_exceptions, may_be_narrow
+
+    if not is_stored_order(dtype):
+        yield from ((number, None) for number in range(len(pages)))
+        return
+    wanted = []
+    known = _known(dtype)
+    for number, (pointer, n_values) in enumerate(pages):
+        layout = _layout(view, pointer, dtype, n_values, known)
+        stages = layout.stages
+        if (
+            not may_be_narrow(stages)
+            or has_exceptions(layout.steps)
+            or (items and stages[0].id != DICTIONARY)
+        ):
+            yield number, None
+        else:
+            every = range(len(layout.sectors))
+            wanted.append(_Page(number, pointer, layout, layout.whole, None, every))
+    for batch in _batches(wanted):
+        for page, numbers in _unpacked(view, batch):
+            try:
+                found = Narrow(dtype, numbers, page.layout.steps)
+            except CodecError as error:
+                raise undecoded(page.pointer, error) from error
+            yield page.number, found
+
+
+def take_pages(view: View, dtype: np.dtype[np.generic], picks: Sequence[Pick]) -> list[Pick]:
+    """Fill in values at some positions of pages; return the picks that this cannot be done for.
+
+    Raises
+    ------
+    CorruptDataError
+        A page fails a checksum or does not decode.
+    """
+    if is_loose(dtype) or not is_stored_order(dtype) or not dtype.itemsize:
+        return list(picks)
+    wanted, left = [], []
+    where: dict[int, npt.NDArray[np.int64]] = {}
+    known = _known(dtype)
+    for number, pick in enumerate(picks):
+        pointer, n_values, positions, _ = pick
+        layout = _layout(view, pointer, dtype, n_values, known)
+        if not may_take(layout.stages) or not 0 <= positions[0] <= positions[-1] < n_values:
+            left.append(pick)
+            continue
+        page, where[number] = _some_blocks(number, pointer, layout, positions)
+        if page.nbytes > MAX_BLOCK_BYTES:
+            left.append(pick)
+        else:
+            wanted.append(page)
+    for batch in _batches(wanted):
+        for page, items in _unpacked(view, batch):
+            positions, out = picks[page.number][2:]
+            try:
+                places = where[page.number]
+                take_values(page.layout.steps, dtype, items, page.span, positions, places, out)
+            except CodecError as error:
+                raise undecoded(page.pointer, error) from error
+    return left
+
+
+def _some_blocks(
+    number: int, pointer: Pointer, layout: _Layout, positions: npt.NDArray[np.int64]
+) -> tuple[_Page, npt.NDArray[np.int64]]:
+    """Return the blocks that hold some positions, and the places where these stand in them."""
+    head = layout.head
+    size = head.block_values
+    first, last = int(positions[0]) // size, int(positions[-1]) // size
+    n = last - first + 1
+    start, stop = first * size, min((last + 1) * size, head.n_values)
+    span = Span(first, n, start, stop)
+    sectors: Sequence[int] = head.sectors_of(first, last)
+    if n > 2 and len(positions) <= MANY * n:
+        edges = positions.searchsorted(np.arange(first, last + 2) * size)
+        counts = edges[1:] - edges[:-1]
+        numbers = counts.nonzero()[0]
+        if len(numbers) < n:
+            sectors = sorted({block // head.sector_blocks for block in (numbers + first).tolist()})
+            # What is stored as it is needs no decoding: the blocks between cost nothing.
+            if not isinstance(layout.codec, LoadedPlain):
+                gaps = (numbers + first - np.arange(len(numbers))) * size
+                places = positions - gaps.repeat(counts[numbers])
+                numbers += first
+                span = Scattered(first, len(numbers), start, stop, numbers, size)
+                return _Page(number, pointer, layout, span, numbers, sectors), places
+    places = positions - start if start else positions
+    return _Page(number, pointer, layout, span, None, sectors), places
+
+
+def _batches(pages: Sequence[_Page]) -> Iterator[list[_Page]]:
+    batch: list[_Page] = []
+    stored = unpacked = 0
+    for page in pages:
+        nbytes, length = page.nbytes, page.pointer.length
+        if batch and max(stored + length, unpacked + nbytes) > BATCH_BYTES:
+            yield batch
+            batch, stored, unpacked = [], 0, 0
+        batch.append(page)
+        stored, unpacked = stored + length, unpacked + nbytes
+    if batch:
+        yield batch
+
+
+def _unpacked(view: View, batch: Sequence[_Page]) -> Iterator[tuple[_Page, Array]]:
+    """Yield pages with what their codecs hold of their blocks; for reading, until the next call."""
+    room = StoredBlocks.room_for(sum(page.span.n_blocks for page in batch))
+    room += -room % _ALIGNED
+    total = sum(room + page.pointer.length + _ALIGNED for page in batch)
+    buffer = scratch("stored", total, _BYTES)
+    data = buffer.data
+    parts = []
+    at = 0
+    for page in batch:
+        at += room
+        _, pointer, layout, span, numbers, sectors = page
+        a, b = layout.sectors[sectors[0]][0], layout.sectors[sectors[-1]][1]
+        view.reader.read_spans(pointer, layout.head.size, [(a, b)], data[at : at + b - a])
+        shift = at - a
+        if numbers is None:
+            first, last = span.first_block, span.first_block + span.n_blocks
+            starts, stops = layout.edges[first:last], layout.edges[first + 1 : last + 1]
+        else:
+            starts, stops = layout.edges[numbers], layout.edges[numbers + 1]
+        for sector in sectors:
+            begin, end, wanted = layout.sectors[sector]
+            if sum64(data[begin + shift : end + shift]) != wanted:
+                # Once more, for the message.
+                verify_sectors(pointer, layout.head, data[at : at + b - a], a, [sector])
+        blocks = BufferBlocks(buffer, starts + shift, stops + shift)
+        parts.append(Part(layout.codec, layout.form, span, blocks))
+        at += b - a
+        at += -at % _ALIGNED
+    try:
+        found = unpack(parts, run)
+    except CodecError:
+        _blame(batch, parts)
+        raise
+    yield from zip(batch, found, strict=True)
+
+
+def _blame(batch: Sequence[_Page], parts: Sequence[Part]) -> None:
+    """Unpack the pages of a batch one by one, to tell which of them does not decode."""
+    for page, part in zip(batch, parts, strict=True):
+        try:
+            unpack([part], run)
+        except CodecError as error:
+            raise undecoded(page.pointer, error) from error
