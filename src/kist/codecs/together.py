@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from kist import options
 from kist._kernels.scratch import scratch
 from kist.codecs.blosc import LoadedBlosc2, decompress_blocks
-from kist.codecs.plain import LoadedPlain
 from kist.codecs.stage import BufferBlocks, LoadedCodec, Span
 from kist.errors import CodecError
 
@@ -77,45 +76,28 @@ def unpack(parts: Sequence[Part], run: Run) -> list[NDArray[Any]]:
     Returns
     -------
     list of ndarray
-        Memory of this thread, valid until its next call, or the stored bytes: only to be read.
+        Memory of this thread, valid until its next call.
 
     Raises
     ------
     CodecError
         The blocks are not what their pages call for.
     """
-    found = [_viewed(part) for part in parts]
-    left = [part for part, items in zip(parts, found, strict=True) if items is None]
-    memory = scratch("items", sum(part.nbytes + _ALIGNED for part in left), _BYTES)
+    memory = scratch("items", sum(part.nbytes + _ALIGNED for part in parts), _BYTES)
     at = 0
+    found: list[NDArray[Any]] = []
     chunks: list[tuple[int, Part]] = []
-    for place, part in enumerate(parts):
-        if found[place] is None:
-            items = found[place] = memory[at : at + part.nbytes].view(part.form)
-            if isinstance(part.codec, LoadedBlosc2):
-                chunks.append((at, part))
-            else:
-                part.codec.decode(part.blocks, items, part.span)
-            at += part.nbytes
-            at += -at % _ALIGNED  # nothing, behind whole blocks of most sizes
+    for part in parts:
+        items = memory[at : at + part.nbytes].view(part.form)
+        found.append(items)
+        if isinstance(part.codec, LoadedBlosc2):
+            chunks.append((at, part))
+        else:
+            part.codec.decode(part.blocks, items, part.span)
+        at += part.nbytes
+        at += -at % _ALIGNED  # nothing, behind whole blocks of most sizes
     run([partial(_decompress, share) for share in _shares(chunks, memory)])
-    return [items for items in found if items is not None]
-
-
-def _viewed(part: Part) -> NDArray[Any] | None:
-    """Return items that are stored as they are, without a copy where they follow each other."""
-    codec, form, blocks = part.codec, part.form, part.blocks
-    if not isinstance(codec, LoadedPlain) or form.kind == "V":
-        return None
-    size, total = codec.block_values * form.itemsize, part.nbytes
-    lengths = blocks.stops - blocks.starts
-    n = len(blocks)
-    if n * size - size >= total or int(lengths.sum()) != total or (lengths[:-1] != size).any():
-        raise CodecError(f"plain blocks of {lengths.tolist()} bytes, not {size}, hold {total}")
-    first, end = int(blocks.starts[0]), int(blocks.stops[-1])
-    if end - first == total:
-        return blocks.buffer[first:end].view(form)
-    return np.concatenate([np.frombuffer(block, form) for block in blocks])
+    return found
 
 
 def _shares(chunks: Sequence[tuple[int, Part]], memory: NDArray[np.uint8]) -> list[_Chunks]:

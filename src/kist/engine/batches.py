@@ -7,7 +7,7 @@ each thread; of the encodings only what is asked for is undone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -93,28 +93,48 @@ class _Layout:
         Where blocks begin behind the head, and the end of the last.
     sectors : list of (int, int, int)
         Begin, end and sum of each sector.
+    is_plain : bool
+        Whether blocks are the items as they stand in memory.
     """
 
-    __slots__ = ("codec", "edges", "form", "head", "sectors", "stages", "steps", "whole")
+    __slots__ = (
+        "codec",
+        "edges",
+        "form",
+        "head",
+        "is_plain",
+        "sectors",
+        "stages",
+        "steps",
+        "whole",
+    )
 
     def __init__(
         self, pointer: Pointer, head: PageHead, stages: tuple[Stage, ...], dtype: np.dtype[Any]
     ) -> None:
-        shape = Shape(head.n_values, head.block_values)
-        form = form_of(dtype)
-        try:
-            if len(head.ends) != shape.n_blocks:
-                raise CodecError(f"{len(head.ends)} blocks, not {shape.n_blocks}")
-            self.steps, self.codec = load(stages, form, shape)
-        except CodecError as error:
-            raise undecoded(pointer, error) from error
         self.head = head
         self.stages = stages
-        self.form = self.steps[-1].form if self.steps else form
-        self.whole = span_of(shape, 0, shape.n_blocks)
-        self.edges = np.array((0, *head.ends))
+        try:
+            self._load(Shape(head.n_values, head.block_values), form_of(dtype))
+        except CodecError as error:
+            raise undecoded(pointer, error) from error
         spans = (head.sector_span(sector) for sector in range(len(head.sums)))
         self.sectors = [(a, b, s) for (a, b), s in zip(spans, head.sums, strict=True)]
+
+    def _load(self, shape: Shape, form: np.dtype[Any]) -> None:
+        ends, n_values, size = self.head.ends, shape.n_values, shape.block_values
+        if len(ends) != shape.n_blocks:
+            raise CodecError(f"{len(ends)} blocks, not {shape.n_blocks}")
+        self.steps, self.codec = load(self.stages, form, shape)
+        self.form = self.steps[-1].form if self.steps else form
+        self.whole = span_of(shape, 0, shape.n_blocks)
+        self.edges = np.array((0, *ends))
+        self.is_plain = isinstance(self.codec, LoadedPlain) and self.form.kind != "V"
+        if self.is_plain:
+            step, total = size * self.form.itemsize, n_values * self.form.itemsize
+            if ends != (*range(step, total, step), total):
+                lengths = np.diff(self.edges).tolist()
+                raise CodecError(f"plain blocks of {lengths} bytes for {n_values} items")
 
 
 class _Page(NamedTuple):
@@ -286,7 +306,7 @@ def _some_blocks(
         if len(numbers) < n:
             sectors = sorted({block // head.sector_blocks for block in (numbers + first).tolist()})
             # What is stored as it is needs no decoding: the blocks between cost nothing.
-            if not isinstance(layout.codec, LoadedPlain):
+            if not layout.is_plain:
                 gaps = (numbers + first - np.arange(len(numbers))) * size
                 places = positions - gaps.repeat(counts[numbers])
                 numbers += first
@@ -317,40 +337,45 @@ def _unpacked(view: View, batch: Sequence[_Page]) -> Iterator[tuple[_Page, Array
     total = sum(room + page.pointer.length + _ALIGNED for page in batch)
     buffer = scratch("stored", total, _BYTES)
     data = buffer.data
-    parts = []
+    parts: dict[int, Part] = {}
+    found: dict[int, Array] = {}
     at = 0
-    for page in batch:
+    for place, page in enumerate(batch):
         at += room
         _, pointer, layout, span, numbers, sectors = page
         a, b = layout.sectors[sectors[0]][0], layout.sectors[sectors[-1]][1]
         view.reader.read_spans(pointer, layout.head.size, [(a, b)], data[at : at + b - a])
         shift = at - a
-        if numbers is None:
-            first, last = span.first_block, span.first_block + span.n_blocks
-            starts, stops = layout.edges[first:last], layout.edges[first + 1 : last + 1]
-        else:
-            starts, stops = layout.edges[numbers], layout.edges[numbers + 1]
         for sector in sectors:
             begin, end, wanted = layout.sectors[sector]
             if sum64(data[begin + shift : end + shift]) != wanted:
                 # Once more, for the message.
                 verify_sectors(pointer, layout.head, data[at : at + b - a], a, [sector])
-        blocks = BufferBlocks(buffer, starts + shift, stops + shift)
-        parts.append(Part(layout.codec, layout.form, span, blocks))
+        first, last = span.first_block, span.first_block + span.n_blocks
+        if layout.is_plain:
+            begin, end = int(layout.edges[first]) + shift, int(layout.edges[last]) + shift
+            found[place] = buffer[begin:end].view(layout.form)
+        else:
+            which: Any = slice(first, last) if numbers is None else numbers
+            starts, stops = layout.edges[:-1][which] + shift, layout.edges[1:][which] + shift
+            blocks = BufferBlocks(buffer, starts, stops)
+            parts[place] = Part(layout.codec, layout.form, span, blocks)
         at += b - a
         at += -at % _ALIGNED
-    try:
-        found = unpack(parts, run)
-    except CodecError:
-        _blame(batch, parts)
-        raise
-    yield from zip(batch, found, strict=True)
+    if parts:
+        try:
+            found |= zip(parts, unpack(list(parts.values()), run), strict=True)
+        except CodecError:
+            _blame(batch, parts)
+            raise
+    for place, page in enumerate(batch):
+        yield page, found[place]
 
 
-def _blame(batch: Sequence[_Page], parts: Sequence[Part]) -> None:
+def _blame(batch: Sequence[_Page], parts: Mapping[int, Part]) -> None:
     """Unpack the pages of a batch one by one, to tell which of them does not decode."""
-    for page, part in zip(batch, parts, strict=True):
+    for place, part in parts.items():
         try:
             unpack([part], run)
         except CodecError as error:
-            raise undecoded(page.pointer, error) from error
+            raise undecoded(batch[place].pointer, error) from error
