@@ -161,7 +161,8 @@ def run(folder: Path, n_rows: int, names: Sequence[str], threads: int) -> dict[s
             [*command, "--folder", str(folder)], capture_output=True, text=True, check=False
         )
         if done.returncode:
-            found[name] = {"error": done.stderr.strip().splitlines()[-1]}
+            lines = done.stderr.strip().splitlines()
+            found[name] = {"error": lines[-1] if lines else f"ended with {done.returncode}"}
         else:
             found[name] = json.loads(done.stdout)
         print(name, found[name], file=sys.stderr, flush=True)

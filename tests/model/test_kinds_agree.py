@@ -168,3 +168,17 @@ def test_bitmaps_of_nulls_are_not_mixed_up_between_versions() -> None:
         table["x"] = np.ma.MaskedArray(np.zeros(70_000, "i4"), ~null)
         assert table.where("x == 0").count() == int(null.sum())
         assert np.array_equal(np.ma.getmaskarray(table["x"][:]), ~null)
+
+
+def test_a_few_patched_nulls_count() -> None:
+    null = np.arange(70_000) % 3 == 0
+    with kist.open(":memory:") as store:
+        values = np.arange(70_000, dtype="i4")
+        dtype = [("n", "i4"), ("x", kist.nullable("i4"))]
+        table = store.create_table("t", dtype=dtype)
+        table.append({"n": values, "x": np.ma.MaskedArray(values, null)})
+        for row, value in ((1, None), (3, 3), (4, None), (4, 4)):
+            table.where("n == row", row=row).update({"x": value})
+            null[row] = value is None
+            assert table["x"].count() == int((~null).sum())
+            assert np.array_equal(table.where("isnull(x)").indices(), np.flatnonzero(null))

@@ -24,8 +24,8 @@ class Indexed(RowSource):
         """Make an index on a column, or on several together.
 
         From then on it is kept current by every change, and used where it helps: by conditions
-        on its columns (``==``, ``<``, ``isin``, ``between``, a prefix), and by ``sort_by`` with a
-        small ``limit``. It never changes a result.
+        on its columns (``==``, ``<``, ``isin``, ``between``, a prefix), and by ``sort_by``. It
+        never changes a result.
 
         Parameters
         ----------

@@ -78,7 +78,8 @@ class Queries:
         Notes
         -----
         With ``limit(k)`` behind it only the best `k` rows are kept while the keys are read, and
-        pages that cannot hold any of them are not read. Rows that take more than
+        pages that cannot hold any of them are not read. All rows of a table come in the order of
+        an index on these columns, if there is one; ``explain()`` tells. Rows that take more than
         `kist.options.max_memory` are sorted through a temporary file.
 
         Examples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -204,16 +205,18 @@ class Selection(Queries, Reductions, Exports):
         groups: 0 of 1 scanned, 1 settled by statistics (1 without a match)
         reads: at most 0 pages, 0 bytes (0 B)
         """
-        conditions = []
-        for step in self._steps:
-            if isinstance(step, Where):
-                conditions.append(step)
-            elif not isinstance(step, SortBy):
-                break
+        first = list(takewhile(lambda step: isinstance(step, Where | SortBy), self._steps))
+        conditions = [step for step in first if isinstance(step, Where)]
         with self._table._hold() as view:
             state = self._state(view)
             bounds = [step.bound(state.schema, self._table) for step in conditions]
-            return explain(state, bounds, ", ".join(step.text() for step in conditions))
+            keys = [
+                key
+                for step in reversed(first)
+                if isinstance(step, SortBy)
+                for key in step.bound(state.schema, self._table)
+            ]
+            return explain(state, bounds, ", ".join(step.text() for step in conditions), keys)
 
     # Reading
 

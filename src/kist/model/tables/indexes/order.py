@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kist.engine import View
     from kist.format.schema import Leaf
 
-__all__ = ["first_of_order"]
+__all__ = ["first_of_order", "index_in_order"]
 
 Array = np.ndarray[Any, Any]
 
@@ -37,21 +37,30 @@ def first_of_order(state: TableState, keys: Sequence[Key], k: int) -> tuple[Arra
         Positions of rows, ascending, and for which groups they are all that is needed. None where
         there is no index in that order.
     """
+    found = index_in_order(state, keys)
+    if found is None:
+        return None
+    try:
+        return _first(state, found[0], k, found[1])
+    except CorruptDataError as error:
+        warnings.warn(
+            f"{state.path!r}: an index is damaged, rows are sorted instead; drop it and "
+            f"create it again ({error})",
+            DamageWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+def index_in_order(state: TableState, keys: Sequence[Key]) -> tuple[Index, bool] | None:
+    """Return an index that has rows in the order of some keys, and whether from behind."""
     descending = {key.descending for key in keys}
     columns = [None if key.operand.bound else key.operand.column for key in keys]
     if len(descending) > 1 or (True in descending and len(keys) > 1):
         return None
     for index in indexes_of(state):
         if list(index.leaves) == columns and index.is_exact and index.runs:
-            try:
-                return _first(state, index, k, True in descending)
-            except CorruptDataError as error:
-                warnings.warn(
-                    f"{state.path!r}: an index is damaged, rows are sorted instead; drop it and "
-                    f"create it again ({error})",
-                    DamageWarning,
-                    stacklevel=2,
-                )
+            return index, True in descending
     return None
 
 

@@ -24,6 +24,9 @@ __all__ = ["Collected", "Distinct", "Quantile", "check_quantiles", "count_distin
 
 Array = np.ndarray[Any, Any]
 
+_STEP = 262_144
+"""Values of a temporary file that are distributed at a time."""
+
 
 class Collected(Accumulator):
     """All values, with the numbers of their groups."""
@@ -69,7 +72,10 @@ class Collected(Accumulator):
     def _batches(self) -> Iterator[list[Array]]:
         if self._spill is not None:
             for extent in self._extents:
-                yield self._spill.get(extent)
+                codes, values = self._spill.get(extent)
+                # What sorting makes of an extent at once would be several times as long.
+                for at in range(0, len(codes), _STEP):
+                    yield [codes[at : at + _STEP], values[at : at + _STEP]]
         for codes, values in self._parts:
             yield [codes, values]
 

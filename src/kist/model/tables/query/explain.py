@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from kist.model.tables.indexes.find import Hits
+from kist.model.tables.indexes.whole import index_for_order
 from kist.model.tables.query.find import RowPlan, plan_rows
+from kist.model.tables.query.operands import Key
 from kist.model.tables.stored.state import TableState
 from kist.model.text import format_bytes
 from kist.query import Bound
@@ -45,6 +47,8 @@ class Explanation:
         Pages that are read to find the rows, of columns and of the index; of many only blocks.
     n_bytes : int
         Stored bytes of these pages, of the index those of the blocks: no more than that is read.
+    sorted_by : str or None
+        Name of the index whose order the rows are read in, instead of being sorted.
     """
 
     condition: str
@@ -58,6 +62,7 @@ class Explanation:
     is_exact: bool
     n_pages: int
     n_bytes: int
+    sorted_by: str | None = None
 
     def __str__(self) -> str:
         lines = [self.condition or "all rows"]
@@ -73,12 +78,16 @@ class Explanation:
             f"reads: at most {self.n_pages:,} pages, {self.n_bytes:,} bytes "
             f"({format_bytes(self.n_bytes)})"
         )
+        if self.sorted_by is not None:
+            lines.append(f"sorted by index {self.sorted_by!r}: no key is read")
         return "\n".join(lines)
 
     __repr__ = __str__
 
 
-def explain(state: TableState, bounds: Sequence[Bound], condition: str) -> Explanation:
+def explain(
+    state: TableState, bounds: Sequence[Bound], condition: str, keys: Sequence[Key] = ()
+) -> Explanation:
     """Return how the rows of some conditions are found.
 
     Parameters
@@ -87,6 +96,8 @@ def explain(state: TableState, bounds: Sequence[Bound], condition: str) -> Expla
         Conditions that hold together.
     condition : str
         How they read.
+    keys : sequence of Key
+        What the rows are sorted by.
     """
     plan = plan_rows(state, bounds)
     hits = plan.hits
@@ -113,6 +124,7 @@ def explain(state: TableState, bounds: Sequence[Bound], condition: str) -> Expla
         exact,
         n_pages,
         n_bytes,
+        index_for_order(state, keys) if keys and not bounds else None,
     )
 
 

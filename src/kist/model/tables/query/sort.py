@@ -3,6 +3,8 @@
 - Of the **first few** rows only the keys are read, page by page, and only the best so far are
   kept. Pages whose statistics say that they hold nothing better are not read, nor are those that
   an index in this order covers.
+- Where an **index** is in this order, its runs are merged, and neither keys are read nor sorted.
+  Rows that take more than `kist.options.max_memory` are then read in a few passes.
 - What fits into `kist.options.max_memory` is read and sorted **in memory**.
 - Anything larger is **distributed**: a sample of the keys gives splitters, each row goes to the
   range between two of them in a temporary file, and the ranges are read back and sorted one by
@@ -25,6 +27,7 @@ from kist._kernels.strings import sizes
 from kist.engine.parallel import run
 from kist.format.schema import Leaf
 from kist.model.tables.indexes.order import first_of_order
+from kist.model.tables.indexes.whole import order_by_index
 from kist.model.tables.query.find import GROUPS_AT_ONCE, Found, positions_of
 from kist.model.tables.query.operands import Key, all_leaves
 from kist.model.tables.query.rowset import Ordered, Part, order_of, read_at, read_spans_of, taken
@@ -41,6 +44,8 @@ FEW: Final = 4
 _PART_ROWS: Final = 65_536
 _SAMPLE: Final = 16_384
 """Rows of the sample: with a few dozen for each range, hardly any is twice as long as others."""
+_PASSES: Final = 4
+"""Up to so many times the table is read, which costs less than a temporary file."""
 _MOST_RANGES: Final = 256
 _WORK: Final = 40
 """Bytes a row that sorting takes beside the values: words, positions, and the sorted ones."""
@@ -58,6 +63,8 @@ def sorted_parts(
     if stop * FEW <= n and _bytes_of(leaves, stop) <= options.max_memory:
         few = _first(base, keys, stop)[start:]
         yield read_at(base.state, leaves, few)
+    elif (known := _by_index(base, keys, leaves, start, stop)) is not None:
+        yield from _in_order(base, leaves, known)
     elif _bytes_of(every, n) <= options.max_memory:
         columns, _ = base.columns(every)
         order = order_of(keys, every, columns, n)[start:stop]
@@ -78,6 +85,8 @@ def sorted_positions(base: Ordered, keys: Sequence[Key], start: int, stop: int |
     every = all_leaves(key.operand for key in keys)
     if stop * FEW <= n and _bytes_of((), stop) <= options.max_memory:
         return _first(base, keys, stop)[start:]
+    if (known := _by_index(base, keys, (), start, stop)) is not None:
+        return known.astype(np.int64)
     if _bytes_of(every, n) <= options.max_memory:
         columns, _ = base.columns(every)
         order = order_of(keys, every, columns, n)[start:stop]
@@ -88,6 +97,31 @@ def sorted_positions(base: Ordered, keys: Sequence[Key], start: int, stop: int |
         out[at : at + n] = positions
         at += n
     return out
+
+
+def _by_index(
+    base: Ordered, keys: Sequence[Key], leaves: Sequence[Leaf], start: int, stop: int
+) -> Array | None:
+    """Return the positions of the rows of some ranks by an index, None where none is of use."""
+    n_bytes = (stop - start) * sum(leaf.memory for leaf in leaves)
+    if not base.is_whole or n_bytes > _PASSES * (options.max_memory // 2):
+        return None
+    found = order_by_index(base.state, keys, start, stop)
+    return None if found is None else found[0]
+
+
+def _in_order(base: Ordered, leaves: Sequence[Leaf], order: Array) -> Iterator[Part]:
+    """Yield values of rows at some positions, in any order, in as few passes as possible."""
+    if 2 * len(order) > base.state.n_rows and _bytes_of(leaves, base.count()) <= options.max_memory:
+        shown, _ = base.columns(leaves)
+        for at in range(0, len(order), _PART_ROWS):
+            some = order[at : at + _PART_ROWS]
+            yield taken(leaves, shown, some), len(some)
+        return
+    width = sum(leaf.memory for leaf in leaves) + _WORK
+    size = max(_PART_ROWS, options.max_memory // (2 * width))
+    for at in range(0, len(order), size):
+        yield read_at(base.state, leaves, order[at : at + size].astype(np.int64))
 
 
 def _bytes_of(leaves: Sequence[Leaf], n: int) -> int:
@@ -315,7 +349,8 @@ class Sorter:
             # Every step-th row, from a place that no regularity of the rows knows.
             first = int(random.integers(step))
             sample.append([column[first::step] for column in self._keys(rows)])
-        wanted = max(1, -(-n * (width + _WORK) // max(1, options.max_memory // 2)))
+        # Words of all keys and the order of them stand beside the rows.
+        wanted = max(1, -(-n * (width + 2 * _WORK) // max(1, options.max_memory // 2)))
         keys = _joined(sample)
         if wanted == 1 or n <= 1:
             return [column[:0] for column in keys], width

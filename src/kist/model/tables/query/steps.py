@@ -82,11 +82,15 @@ class SortBy(Step):
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def bind(self, schema: Schema, table: Table) -> Apply:
-        keys = [
+        keys = self.bound(schema, table)
+        return lambda rows: rows.sort(keys)
+
+    def bound(self, schema: Schema, table: Table) -> list[Key]:
+        """Return the keys, bound to the columns."""
+        return [
             Key(by_place(schema, operand_of(schema, what, table, self.params)), descending)
             for what, descending in self.keys
         ]
-        return lambda rows: rows.sort(keys)
 
     def text(self) -> str:
         keys = [
