@@ -70,13 +70,14 @@ def test_what_is_not_kept_of_references_is_told_by_name(tmp_path: Path) -> None:
     assert places(report, "hdf5.region") == {
         "regions", "mixed.z", "@region", "@regions", "@mixed.z",
     }  # fmt: skip
-    assert places(report, "hdf5.ragged_field") == {"mixed.v", "@mixed.v"}
+    assert places(report, "hdf5.ragged_field") == {"@mixed.v"}
     assert places(report, "hdf5.dangling") == {"dangling", "@dangling"}
     assert places(report, "hdf5.dtype") == {"ragged"}
     with kist.open(tmp_path / "a.kist") as store:
         assert set(store) == {"x", "mixed", "dangling"}
         assert set(store.attrs) - {"HDF5"} == {"mixed", "dangling"}
         assert store.attrs["mixed"].dtype.names == ("i",)
+        assert store["mixed"].columns == ("i", "v")
         assert store["dangling"][:].tolist() == ["", "/x", ""]
 
 

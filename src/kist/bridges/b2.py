@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Bridge, Job, as_dtype, rows_for
-from kist.bridges.nodes import full_text, refuse_ragged
+from kist.bridges.nodes import full_text, plain_columns
 from kist.bridges.plain import from_json, to_json
 from kist.bridges.report import Loss
 from kist.errors import ConversionError
@@ -19,6 +19,7 @@ Array = np.ndarray[Any, Any]
 
 LOSSES: Final = {
     "blosc2.text": Loss("changed", "text of any length", "text as wide as the longest (U)"),
+    "blosc2.categories": Loss("changed", "categories of a column", "their values"),
     "blosc2.missing": Loss("changed", "missing text", "empty text"),
     "blosc2.attribute": Loss("not kept", "attribute that kist cannot hold", "nothing"),
 }
@@ -124,7 +125,7 @@ def write_dataset(job: Job, node: Any, target: str) -> None:
 
     known: dict[str, Any] = {}
     if node.kind == "table":
-        refuse_ragged(node, "Blosc2")
+        plain_columns(job, "blosc2.categories", node, "Blosc2")
         texts = [name for name in node.columns if node[name].dtype.char == "T"]
         if texts:
             raise ConversionError(f"{node.name}: Blosc2 has no text of any length ({texts[0]})")

@@ -12,7 +12,7 @@ from kist.bridges.b2 import LOSSES as ARRAY_LOSSES
 from kist.bridges.b2 import read_array, read_attributes, read_frame, write_dataset
 from kist.bridges.base import Bridge, Job
 from kist.bridges.columns import LOSSES as ARROW_LOSSES
-from kist.bridges.columns import read_table
+from kist.bridges.columns_in import read_table
 from kist.bridges.nodes import split_keystore
 from kist.bridges.plain import to_json
 from kist.bridges.report import Loss

@@ -282,6 +282,16 @@ class Job:
         self.steps.end()
         return array
 
+    def small_array(self, path: str, values: Array, attrs: Mapping[str, Any] | None) -> None:
+        """Make an array of values that are in memory."""
+        if self.steps.begin(path) is None:
+            self.store.create_array(
+                path, values, codec=self.codec, attrs=attrs, overwrite=self._overwrite
+            )
+            self.steps.end()
+        self.report.n_arrays += 1
+        self.advance(values.nbytes)
+
     def table(
         self,
         path: str,
@@ -292,6 +302,7 @@ class Job:
         attrs: Mapping[str, Any] | None = None,
         like: Any = None,
         nullable: Callable[[Any], Iterable[str]] | None = None,
+        prepare: Callable[[Any], None] | None = None,
     ) -> Any:
         """Make a table and append blocks to it.
 
@@ -311,6 +322,8 @@ class Job:
         nullable : callable, optional
             Is given each block, and returns the columns that have nulls in it: those become
             nullable when the first of them comes.
+        prepare : callable, optional
+            Is given the new table before there are rows in it.
         """
         there = self.steps.begin(path)
         table = (
@@ -327,6 +340,8 @@ class Job:
             else self.store[path]
         )
         self.report.n_tables += 1
+        if there is None and prepare is not None:
+            prepare(table)
         if there is not None:
             self.report.n_rows += len(table)
             self.advance(table.nbytes)

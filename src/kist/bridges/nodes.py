@@ -10,9 +10,10 @@ import numpy as np
 
 import kist
 from kist.bridges.base import BLOCK_ROWS, Job, parts_of
+from kist.bridges.categories import sort_of
 from kist.errors import ConversionError
 
-__all__ = ["full_text", "put_ragged", "refuse_ragged", "split_keystore"]
+__all__ = ["full_text", "plain_columns", "put_ragged", "split_keystore"]
 
 Array = np.ndarray[Any, Any]
 
@@ -30,20 +31,24 @@ def full_text(job: Job, code: str, values: Array, place: str) -> Array:
     return texts.astype(np.dtypes.StringDType())
 
 
-def refuse_ragged(table: Any, format_: str) -> None:
-    """Refuse a table with ragged columns, of a format whose rows all have one width.
+def plain_columns(job: Job, code: str, table: Any, format_: str) -> None:
+    """Hold a table against a format that has neither ragged nor categorical columns.
+
+    Categories become their values, with a note of that code.
 
     Raises
     ------
     ConversionError
-        It has one.
+        A column is ragged: rows of the format all have one width.
     """
     for name in table.columns:
         if isinstance(table[name][:0], kist.Ragged):
             raise ConversionError(
                 f"{table.name}: {format_} has no columns of arrays of different lengths ({name}); "
-                "Parquet and Arrow have"
+                "Parquet, Arrow and HDF5 have"
             )
+        if sort_of(table[name]) is not None:
+            job.note(code, f"{table.name}.{name}")
 
 
 def split_keystore(store: Any) -> tuple[dict[str, Array], dict[str, Any]]:

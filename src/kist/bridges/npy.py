@@ -14,7 +14,7 @@ from typing import IO, Any, ClassVar, Final
 import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Bridge, Job, rows_for
-from kist.bridges.nodes import refuse_ragged
+from kist.bridges.nodes import plain_columns
 from kist.bridges.nulls import paired
 from kist.bridges.report import Loss
 from kist.errors import ConversionError, CorruptDataError
@@ -26,6 +26,7 @@ Array = np.ndarray[Any, Any]
 LOSSES: Final = {
     "npy.attributes": Loss("not kept", "attributes", "nothing"),
     "npy.text": Loss("changed", "text of any length", "text as wide as the longest (U)"),
+    "npy.categories": Loss("changed", "categories of a column", "their values"),
     "npy.missing": Loss("changed", "missing text", "empty text"),
     "npz.other": Loss("not kept", "member of the archive that is no array", "nothing"),
     "npz.keystore": Loss("changed", "key store", "an array for each array in it"),
@@ -263,7 +264,7 @@ def _write(job: Job, node: Any, file: IO[bytes]) -> None:
 
 
 def _write_rows(job: Job, table: Any, file: IO[bytes]) -> None:
-    refuse_ragged(table, "NumPy")
+    plain_columns(job, "npy.categories", table, "NumPy")
     texts = [name for name in table.columns if table[name].dtype.char == "T"]
     if not texts:
         _header(file, table.dtype, (len(table),))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Final
 
-from kist.bridges.base import BLOCK_ROWS, Bridge, Job
-from kist.bridges.columns import LOSSES, outgoing, read_table
+from kist.bridges.base import BLOCK_ROWS, PART_BYTES, Bridge, Job
+from kist.bridges.columns import LOSSES
+from kist.bridges.columns_in import read_table
+from kist.bridges.columns_out import outgoing
 from kist.bridges.report import Loss
 from kist.errors import ConversionError
 from kist.extras import need
@@ -18,7 +21,7 @@ _GROUP_BYTES: Final = 64 << 20
 
 
 class Parquet(Bridge):
-    """Parquet files. Options: ``columns`` to read, ``compression`` to write."""
+    """Parquet files. Options: ``columns`` and ``dtypes`` to read, ``compression`` to write."""
 
     name: ClassVar[str] = "parquet"
     losses: ClassVar[Mapping[str, Loss]] = LOSSES
@@ -32,8 +35,10 @@ class Parquet(Bridge):
             if columns is not None:
                 schema = pa.schema([schema.field(name) for name in columns], schema.metadata)
 
+            rows = _rows_at_once(file.metadata)
+
             def batches(names: Any = columns) -> Iterable[Any]:
-                found: Iterable[Any] = file.iter_batches(2 * BLOCK_ROWS, columns=names)
+                found: Iterable[Any] = file.iter_batches(rows, columns=names)
                 return found
 
             read_table(
@@ -41,7 +46,8 @@ class Parquet(Bridge):
                 source,
                 job.base,
                 lambda: (schema, batches()),
-                widths=lambda name: _widest(batches([name])),
+                alone=lambda name: batches([name]),
+                dtypes=job.option("dtypes"),
             )
 
     def write(self, job: Job, node: Any, target: str) -> None:
@@ -60,34 +66,37 @@ class Parquet(Bridge):
 
 
 class ArrowFile(Bridge):
-    """Arrow files and streams, Feather. Option: ``compression`` to write."""
+    """Arrow files and streams, Feather. Options: ``dtypes`` to read, ``compression`` to write."""
 
     name: ClassVar[str] = "arrow"
     losses: ClassVar[Mapping[str, Loss]] = LOSSES
 
     def read(self, job: Job, source: str) -> None:
         pa = need("pyarrow", "arrow", f"convert {source}")
-        with job.reading(source), pa.memory_map(source) as data:
-            head = data.read(6)
-            if head == b"FEA1\0\0" or head[:4] == b"FEA1":
+        with contextlib.ExitStack() as files, job.reading(source):
+            with open(source, "rb") as file:
+                head = file.read(6)
+            if head[:4] == b"FEA1":
                 raise ConversionError(
                     f"{source}: Feather of version 1; write it again with version 2"
                 )
 
             def opened() -> tuple[Any, Iterable[Any]]:
-                data.seek(0)
+                # A file of its own for each reader: streams are read from where they stand.
+                data = files.enter_context(pa.memory_map(source))
                 if head != b"ARROW1":
                     stream = pa.ipc.open_stream(data)
                     return stream.schema, stream
                 file = pa.ipc.open_file(data)
                 return file.schema, (file.get_batch(k) for k in range(file.num_record_batches))
 
-            def widths(name: str) -> int:
+            def alone(name: str) -> Iterable[Any]:
                 schema, batches = opened()
                 at = schema.get_field_index(name)
-                return _widest(batch.select([at]) for batch in batches)
+                return (batch.select([at]) for batch in batches)
 
-            read_table(job, source, job.base, opened, widths=widths)
+            dtypes = job.option("dtypes")
+            read_table(job, source, job.base, opened, alone=alone, dtypes=dtypes)
 
     def write(self, job: Job, node: Any, target: str) -> None:
         pa = need("pyarrow", "arrow", f"convert {node.name}")
@@ -108,14 +117,11 @@ def _need_table(node: Any, name: str) -> None:
         raise ConversionError(f"{node.name!r} is a {node.kind}; {name} files hold one table each")
 
 
-def _widest(batches: Iterable[Any]) -> int:
-    """Return the bytes of the longest value of batches of one column."""
-    compute: Any = need("pyarrow.compute", "arrow", "")
-    longest = 1
-    for batch in batches:
-        found = compute.max(compute.binary_length(batch.column(0))).as_py()
-        longest = max(longest, found or 0)
-    return longest
+def _rows_at_once(metadata: Any) -> int:
+    """Return how many rows are read at once: whole row groups of a table, if memory allows."""
+    groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+    width = max((g.total_byte_size // max(1, g.num_rows) for g in groups), default=0)
+    return int(max(1, min(2 * BLOCK_ROWS, 4 * PART_BYTES // max(1, width))))
 
 
 def _groups(batches: Iterator[Any]) -> Iterator[list[Any]]:

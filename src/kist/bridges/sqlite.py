@@ -15,6 +15,7 @@ import numpy as np
 
 import kist
 from kist.bridges.base import BLOCK_ROWS, TEXT, Bridge, Job, as_dtype
+from kist.bridges.categories import sort_of
 from kist.bridges.nulls import is_nullable, value_of
 from kist.bridges.plain import from_json, to_json
 from kist.bridges.report import Loss
@@ -39,6 +40,7 @@ LOSSES: Final = {
     "sqlite.virtual": Loss("not kept", "virtual table of a module that is missing", "nothing"),
     "sqlite.array": Loss("changed", "array", "table of its values in order, one a row"),
     "sqlite.keystore": Loss("changed", "key store", "table of keys and values in JSON"),
+    "sqlite.categories": Loss("changed", "categories of a column", "their values"),
     "sqlite.dtype": Loss("changed", "dtype that SQLite lacks", "text"),
 }
 
@@ -235,6 +237,9 @@ def _write_table(job: Job, database: sqlite3.Connection, name: str, table: Any) 
         )
         for column in table.columns
     }  # fmt: skip
+    for column in table.columns:
+        if sort_of(table[column]) is not None:
+            job.note("sqlite.categories", f"{table.name}.{column}")
     facts = table.attrs.get("SQLITE")
     facts = facts if isinstance(facts, dict) else {}
     made = _create_as_before(database, name, table, facts)
@@ -302,7 +307,7 @@ class _Values:
     """Values of one dtype as SQLite takes them."""
 
     def __init__(self, job: Job, dtype: np.dtype[Any], place: str) -> None:
-        dtype = value_of(dtype)
+        dtype = np.dtype("V1") if dtype == kist.ragged(bytes) else value_of(dtype)
         self.plain = dtype.subdtype is None and dtype.names is None
         kind = dtype.kind if self.plain else "?json"
         self.kind = "T" if dtype.char == "T" else kind
@@ -323,6 +328,9 @@ class _Values:
             gone = np.ma.getmaskarray(values).tolist()
             found = self.of(values.data)
             return [None if no else value for value, no in zip(found, gone, strict=True)]
+        if isinstance(values, kist.Ragged):
+            cells = values.to_list()
+            return cells if self.affinity == "BLOB" else [to_json(_listed(cell)) for cell in cells]
         values = np.asarray(values)
         if self.affinity in ("INTEGER", "BLOB"):
             return list(values.tolist())
@@ -341,6 +349,8 @@ class _Values:
 
 
 def _listed(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return _listed(value.tolist())
     if isinstance(value, tuple | list):
         return [_listed(item) for item in value]
     if isinstance(value, datetime.date | datetime.timedelta):

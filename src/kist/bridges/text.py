@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Final
 
 from kist.bridges.base import Bridge, Job
 from kist.bridges.columns import LOSSES as ARROW_LOSSES
-from kist.bridges.columns import outgoing, read_table
+from kist.bridges.columns_in import read_table
+from kist.bridges.columns_out import outgoing
 from kist.bridges.csv_pieces import batches_of
 from kist.bridges.report import Loss
 from kist.errors import ConversionError

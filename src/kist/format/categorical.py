@@ -78,7 +78,9 @@ class Sort(NamedTuple):
     def __str__(self) -> str:
         base = "str" if self.base.kind == "T" else str(self.base)
         kind = "enum" if self.fixed else "categorical"
-        return f"{'ordered ' * (self.ordered and not self.fixed)}{kind} {base}"
+        usual = self.fixed  # enumerations are ordered unless told otherwise
+        how = "" if self.ordered == usual else "ordered " if self.ordered else "unordered "
+        return f"{how}{kind} {base}"
 
 
 def categorical(

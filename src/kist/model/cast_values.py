@@ -393,15 +393,18 @@ class Cast:
                 if absent is not None and absent.any() and not hasattr(dtype, "na_object"):
                     raise self._null(int(np.argmax(absent)))
                 return source.astype(dtype)
-            missing = np.array([not isinstance(v, str) for v in source.tolist()])
-            if missing.any():
-                raise self._null(int(np.argmax(missing)))
-            source = np.array(source.tolist(), "U") if len(source) else source.astype("U1")
-            have = "U"
+            absent = missing_of(source)
+            if absent is not None and absent.any():
+                raise self._null(int(np.argmax(absent)))
+            width = int(np.strings.str_len(source).max(initial=1))
+            source, have = source.astype(f"U{width}"), "U"
         if want == "T":
             return self._encodable(source, dtype)
         if have == "U" and want == "S":
-            source = self._encoded(source.tolist()) if len(source) else source.astype("S1")
+            try:
+                source = source.astype(f"S{max(1, source.dtype.itemsize // 4)}")
+            except UnicodeEncodeError:
+                source = self._encoded(source.tolist())  # raises, and says which
         elif have == "S" and want == "U":
             try:
                 source = np.char.decode(source, "ascii") if len(source) else source.astype("U1")

@@ -12,7 +12,10 @@ __all__ = ["Hdf5"]
 
 LOSSES: Final = {
     # On the way in
-    "hdf5.enum": Loss("changed", "enumerated values", "integers; the names in attribute HDF5"),
+    "hdf5.enum": Loss(
+        "changed", "enumerated values in arrays and nested fields, or without a name",
+        "integers; the names in attribute HDF5",
+    ),
     "hdf5.empty": Loss("changed", "empty (null) dataset", "array of length 0; in attribute HDF5"),
     "hdf5.empty_attribute": Loss("changed", "empty (null) attribute", "None"),
     "hdf5.ragged_attribute": Loss("changed", "variable-length attribute", "list of arrays"),
@@ -22,7 +25,9 @@ LOSSES: Final = {
     "hdf5.ragged": Loss(
         "changed", "variable-length dataset", "group of two arrays, 'values' and 'offsets'"
     ),
-    "hdf5.ragged_field": Loss("not kept", "variable-length field of a compound", "nothing"),
+    "hdf5.ragged_field": Loss(
+        "not kept", "variable-length field inside another field or an array", "nothing",
+    ),
     "hdf5.nested_text": Loss(
         "changed", "variable-length text inside a nested field or an array of compounds",
         "bytes of fixed width",
@@ -47,6 +52,14 @@ LOSSES: Final = {
     ),
     # On the way out
     "hdf5.unicode": Loss("changed", "text of fixed width (U)", "bytes of fixed width, UTF-8"),
+    "hdf5.categories": Loss(
+        "changed", "categories too many for an enumeration, with an empty name, in PyTables times",
+        "their values",
+    ),
+    "hdf5.items": Loss(
+        "changed", "times and text in cells of ragged columns",
+        "integers or bytes; attribute KIST restores them",
+    ),
     "hdf5.missing": Loss("changed", "missing text", "empty text"),
     "hdf5.zero_width": Loss("changed", "dtype of no bytes", "dtype of one byte"),
     "hdf5.keystore": Loss("changed", "key store", "group with a dataset or group for each key"),
@@ -57,6 +70,10 @@ LOSSES: Final = {
     ),
     "hdf5.title": Loss("not kept", "titles of fields", "nothing"),
     "pytables.dtype": Loss("changed", "dtype that PyTables lacks", "the nearest that it has"),
+    "pytables.ragged": Loss(
+        "changed", "ragged column of a table",
+        "VLArray beside it; attribute KIST puts it back",
+    ),
     "pytables.text": Loss(
         "changed", "text of any length", "bytes as wide as the longest text, UTF-8"
     ),

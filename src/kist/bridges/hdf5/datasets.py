@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from kist.bridges.base import TEXT, parts_of, rows_for
+from kist.bridges.base import TEXT, parts_of
 from kist.bridges.hdf5 import pytables
+from kist.bridges.hdf5.read_tables import read_table, restore_nulls, restore_text
 from kist.bridges.hdf5.types import Plan, plan_of
 from kist.bridges.hdf5.values import Texts, to_stored
 from kist.bridges.nodes import put_ragged
-from kist.bridges.nulls import restored
 from kist.bridges.plain import from_json
 from kist.errors import ConversionError
 from kist.extras import need
@@ -28,10 +27,9 @@ Array = np.ndarray[Any, Any]
 _TINY: Final = 64 << 10
 
 
-def read_dataset(source: Source, dataset: Any, path: str) -> None:
-    """Read one dataset into the store."""
+def read_dataset(source: Source, dataset: Any, path: str, place: str) -> None:
+    """Read one dataset into the store; notes name its place."""
     job, h5py = source.job, source.h5py
-    place = source.place(dataset)
     attrs, facts = source.attributes(dataset)
     reader: Any = dataset
     try:
@@ -43,6 +41,11 @@ def read_dataset(source: Source, dataset: Any, path: str) -> None:
             return
         dtype = pytables.dtype_of(h5py, dataset.id.get_type())
         reader = _Leaf(source, dataset.name, dtype)
+    if not facts and "KIST" not in attrs and _is_tiny(source, dataset, dtype):
+        values = np.empty(dataset.shape, dtype)
+        dataset.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        job.small_array(path, values, attrs)
+        return
     if source.by_pytables and reader is dataset and not dtype.hasobject:
         found = pytables.dtype_of(h5py, dataset.id.get_type())
         if found != dtype:
@@ -69,24 +72,27 @@ def read_dataset(source: Source, dataset: Any, path: str) -> None:
     plan = _plan(source, reader, dtype, place, bool(columns))
     if plan.dtype is None:
         return
-    _restore_text(plan, known)
-    _restore_nulls(plan, known.get("nullable", {}))
-    attrs = _with(attrs, facts | plan.facts)
-    texts = source.texts(place)
     if columns:
-        fields: Any = plan.columns or plan.dtype
-        made = job.table(
-            path,
-            fields,
-            lambda first: _rows(reader, plan, texts, first),
-            fill_value=fills or _column_fills(reader, plan) or None,
-            attrs=attrs,
-        )
-        for name, values in {**known.get("columns", {}), **by_column}.items():
-            if name in made.columns:
-                made[name].attrs.update(values)
+        attrs = _with(attrs, facts)
+        read_table(source, dataset, reader, plan, path, place, attrs, known, fills, by_column)
         return
-    _read_array(source, dataset, reader, plan, texts, path, attrs)
+    restore_text(plan, known)
+    restore_nulls(plan, known.get("nullable", {}))
+    attrs = _with(attrs, facts | plan.facts)
+    _read_array(source, dataset, reader, plan, source.texts(place), path, attrs)
+
+
+def _is_tiny(source: Source, dataset: Any, dtype: Any) -> bool:
+    """Tell whether a dataset is nothing but a few numbers: a file may hold 100,000 of them."""
+    if dtype.kind not in "iufc" or dtype.metadata is not None or source.by_pytables:
+        return False
+    h5d, plist = source.h5py.h5d, dataset.id.get_create_plist()
+    return (
+        0 < dataset.id.get_space().get_simple_extent_npoints() * dtype.itemsize <= _TINY
+        and plist.get_layout() in (h5d.CONTIGUOUS, h5d.COMPACT)
+        and not plist.get_external_count()
+        and plist.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED
+    )
 
 
 def _with(attrs: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
@@ -117,6 +123,8 @@ def _plan(source: Source, reader: Any, dtype: Any, place: str, table: bool) -> P
     whats = [leaf.what for leaf in plan.leaves]
     for leaf in plan.leaves:
         name = place + "".join(f".{part}" for part in leaf.path)
+        if leaf.path[0:1] and leaf.path[0] in plan.special:
+            continue
         if leaf.what == "enum":
             job.note("hdf5.enum", name)
         elif leaf.what == "reference":
@@ -150,39 +158,6 @@ def _plan(source: Source, reader: Any, dtype: Any, place: str, table: bool) -> P
     if plan.dtype is None and set(whats) <= {"plain", "enum"}:
         job.note("hdf5.dtype", place)
     return plan
-
-
-def _restore_text(plan: Plan, known: dict[str, Any]) -> None:
-    """Put text of fixed width, which kist wrote as UTF-8, into a plan in place of bytes."""
-    names = known.get("text", {})
-    if plan.dtype is None or not (names or "dtype" in known):
-        return
-
-    def restored(stored: Any, wanted: Any) -> Any:
-        found = np.dtype(wanted) if isinstance(wanted, str) else stored
-        # No wider than its bytes: a file may say anything.
-        fits = found.kind == "U" and stored.kind == "S" and found.itemsize <= stored.itemsize
-        return found if fits else stored
-
-    plan.facts.pop("utf8", None)
-    if plan.columns is not None:
-        plan.columns = {n: restored(d, names.get(n)) for n, d in plan.columns.items()}
-    elif plan.dtype.names is not None:
-        fields = {n: plan.dtype[n] for n in plan.dtype.names}
-        plan.dtype = np.dtype([(n, restored(d, names.get(n))) for n, d in fields.items()])
-    else:
-        plan.dtype = restored(plan.dtype, known.get("dtype"))
-
-
-def _restore_nulls(plan: Plan, columns: dict[str, str]) -> None:
-    """Put nullable values into a plan in place of the pairs that kist wrote for them."""
-    if plan.columns is not None:
-        rows = np.dtype([(n, d) for n, d in plan.columns.items() if d.names is not None])
-        found = restored(rows, columns) if rows.names else rows
-        plan.columns = {n: found[n] if n in (found.names or ()) else d
-                        for n, d in plan.columns.items()}  # fmt: skip
-    elif columns and plan.dtype is not None and plan.dtype.names is not None:
-        plan.dtype = restored(plan.dtype, columns)
 
 
 def _note_storage(source: Source, dataset: Any, place: str) -> None:
@@ -220,14 +195,6 @@ def _storage(dataset: Any) -> dict[str, Any]:
     if filters:
         facts["filters"] = [[int(code), list(map(int, opts))] for code, _, opts, _ in filters]
     return facts
-
-
-def _column_fills(dataset: Any, plan: Plan) -> dict[str, Any]:
-    fill = dataset.fillvalue
-    if plan.columns is not None or plan.dtype is None or not isinstance(fill, np.void):
-        return {}
-    names = plan.dtype.names or ()
-    return {name: fill[name] for name in names} if fill.tobytes().strip(b"\0") else {}
 
 
 # Values
@@ -299,20 +266,6 @@ def _is_untouched(source: Source, dataset: Any) -> bool:
     if layout not in (source.h5py.h5d.CHUNKED, source.h5py.h5d.CONTIGUOUS) or dataset.external:
         return False
     return bool(dataset.id.get_storage_size() == 0)
-
-
-def _rows(reader: Any, plan: Plan, texts: Texts, first: int) -> Iterator[Any]:
-    """Yield blocks of rows from a row on, or of columns where some of them hold text."""
-    n_rows = reader.shape[0]
-    size = rows_for(reader.dtype.itemsize + 48 * len(plan.columns or ()))
-    for start in range(first, n_rows, size):
-        values = reader[start : min(start + size, n_rows)]
-        if plan.columns is None:
-            yield to_stored(values, plan.dtype, texts)  # type: ignore[arg-type]
-        else:
-            yield {
-                name: to_stored(values[name], dtype, texts) for name, dtype in plan.columns.items()
-            }
 
 
 def _read_ragged(

@@ -29,6 +29,8 @@ class Source:
         Of the file.
     by_pytables : bool
         Whether PyTables wrote it.
+    taken : set of str
+        Names of datasets that came over as part of others.
     """
 
     def __init__(self, job: Job, h5py: Any, file: Any, path: str) -> None:
@@ -37,6 +39,7 @@ class Source:
         self.file = file
         self.path = path
         self.by_pytables = pytables.wrote(file)
+        self.taken: set[str] = set()
 
     def place(self, node: Any) -> str:
         """Return how notes name an object."""
@@ -48,6 +51,8 @@ class Source:
 
     def attributes(self, node: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return attributes and facts of an object."""
+        if not self.h5py.h5a.get_num_attrs(node.id):
+            return {}, {}
         place = self.place(node)
         return read_attributes(
             self.job, self.h5py, node, place, self.texts, pytables=self.by_pytables
@@ -83,18 +88,21 @@ def _walk(source: Source) -> None:
         made = source.job.group(_path(source, group.name), None)
         for name in group:
             node_name = f"{group.name.rstrip('/')}/{name}"
+            if node_name in source.taken:
+                continue
             found = _link(source, group, name, node_name)
             if found is not None:
                 links[name] = found
                 continue
-            node = group[name]
+            node = _node(source, group, name)
             first = first_name.setdefault(_address(source, node), node_name)
             if first != node_name:
                 links[name] = {"hard": first}
                 source.job.note("hdf5.hardlink", f"{source.path}:{node_name}")
             elif isinstance(node, source.h5py.Dataset):
-                with source.job.reading(f"{source.path}:{node_name}"):
-                    read_dataset(source, node, _path(source, node_name))
+                place = f"{source.path}:{node_name}"
+                with source.job.reading(place):
+                    read_dataset(source, node, _path(source, node_name), place)
             elif isinstance(node, source.h5py.Group):
                 if source.by_pytables and pytables.is_index(node):
                     indexes.append(node)
@@ -131,6 +139,13 @@ def _make_indexes(source: Source, group: Any) -> None:
 
 def _path(source: Source, name: str) -> str:
     return source.job.path(*(part for part in name.split("/") if part))
+
+
+def _node(source: Source, group: Any, name: str) -> Any:
+    """Return an object of a group; of datasets, of which there may be many, the short way."""
+    h5py = source.h5py
+    found = h5py.h5o.open(group.id, name.encode("utf-8", "surrogateescape"))
+    return h5py.Dataset(found) if isinstance(found, h5py.h5d.DatasetID) else group[name]
 
 
 def _address(source: Source, node: Any) -> Any:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+import kist
 from kist.bridges.base import TEXT, as_dtype
+from kist.bridges.categories import enum_dtype
 
 __all__ = ["Leaf", "Plan", "leaves_of", "plan_of", "plain"]
 
@@ -50,15 +52,18 @@ class Plan:
     leaves : list of Leaf
         All of them, those left out too.
     columns : dict of str to dtype, or None
-        Fields of a table that has text among its columns.
+        Fields of a table that has text, enumerations or cells among its columns.
     facts : dict
         For the attribute ``HDF5``.
+    special : dict of str to dtype
+        Columns of enumerated values and of cells.
     """
 
     dtype: DType | None
     leaves: list[Leaf]
     columns: dict[str, DType] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    special: dict[str, DType] = field(default_factory=dict)
 
 
 def leaves_of(h5py: Any, dtype: DType, path: tuple[str, ...] = ()) -> Iterator[Leaf]:
@@ -121,7 +126,7 @@ def plan_of(h5py: Any, dtype: DType, widths: dict[tuple[str, ...], int], table: 
     widths : dict
         Bytes of the longest text of each leaf that cannot be of any length.
     table : bool
-        Whether these are rows of a table, whose columns may be text.
+        Whether these are rows of a table, whose columns may be text, enumerations and cells.
     """
     leaves = list(leaves_of(h5py, dtype))
     enums = {
@@ -144,14 +149,37 @@ def plan_of(h5py: Any, dtype: DType, widths: dict[tuple[str, ...], int], table: 
         facts["utf8"] = fixed
     if not table:
         return Plan(_stored(h5py, dtype, (), widths, top=True), leaves, None, facts)
-    columns = {}
+    columns, special = {}, {}
     for name in dtype.names or ():
-        found = _stored(h5py, dtype[name], (name,), widths, top=True)
+        found = _special(h5py, dtype[name])
+        if found is None:
+            found = _stored(h5py, dtype[name], (name,), widths, top=True)
+        else:
+            special[name] = found
         if found is not None:
             columns[name] = found
-    if any(found.char == "T" for found in columns.values()):
-        return Plan(TEXT, leaves, columns, facts)
+    bases = {name: dtype[name].str for name in special if name in enums}
+    if bases:
+        left = {name: found for name, found in enums.items() if name not in bases}
+        facts |= {"enum_base": bases, "enum": left}
+    if special or any(found.char == "T" for found in columns.values()):
+        return Plan(TEXT, leaves, columns, facts, special)
     return Plan(_struct(columns, dtype) if columns else None, leaves, None, facts)
+
+
+def _special(h5py: Any, dtype: DType) -> DType | None:
+    """Return the dtype of a column of enumerated values, or of arrays of different lengths."""
+    if dtype.subdtype is not None or dtype.names is not None:
+        return None
+    what = _what(h5py, dtype)
+    if what == "enum":
+        names = h5py.check_enum_dtype(dtype)
+        found: DType | None = enum_dtype({str(name): int(n) for name, n in names.items()})
+        return found
+    if what == "ragged":
+        items = np.dtype(h5py.check_vlen_dtype(dtype))
+        return None if items.hasobject or not items.itemsize else kist.ragged(plain(items))
+    return None
 
 
 def _stored(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Job
 from kist.bridges.hdf5.disk import Enduring
-from kist.bridges.hdf5.write_types import h5_dtype, is_text, to_h5, without_missing
-from kist.bridges.nulls import is_nullable, paired
+from kist.bridges.hdf5.write_tables import write_table
+from kist.bridges.hdf5.write_types import h5_dtype, is_text, to_h5
 from kist.bridges.plain import to_json
 from kist.errors import ConversionError
 from kist.extras import need
@@ -46,6 +45,7 @@ class _Writer:
         self.h5py = h5py
         self.file = file
         self.compression = job.option("compression", "gzip")
+        self._kinds: dict[Any, Any] = {}
         self._links: list[tuple[str, dict[str, Any]]] = []
         self._scales: list[tuple[str, list[Any]]] = []
         self._arrays_of_references: list[tuple[str, Any]] = []
@@ -83,7 +83,10 @@ class _Writer:
 
     def array(self, array: Any, path: str) -> None:
         """Write an array, part by part."""
-        facts = _facts(array)
+        attrs = dict(array.attrs)
+        facts = _of_hdf5(attrs)
+        if not attrs and self.tiny(array, path):
+            return
         known: dict[str, Any] = {}
         if facts.get("empty"):
             made = self.file.create_dataset(path, data=self.h5py.Empty(array.dtype))
@@ -112,6 +115,23 @@ class _Writer:
         self.attributes(array, made, known)
         if "dims" in facts or "scale" in facts:
             self._scales.append((path, [facts.get("scale"), facts.get("dims", [])]))
+
+    def tiny(self, array: Any, path: str) -> bool:
+        """Write an array of a few numbers and nothing else the short way; a store may hold many."""
+        dtype, shape = array.dtype, array.shape
+        n_bytes = math.prod(shape) * dtype.itemsize
+        if dtype.kind not in "iufc" or not 0 < n_bytes <= _SMALL or array.fill_value != 0:
+            return False
+        low, values = self.h5py, np.asarray(array[...], dtype)
+        kind = self._kinds.get(dtype)
+        if kind is None:
+            kind = self._kinds[dtype] = low.h5t.py_create(dtype, logical=True)
+        space = low.h5s.create_simple(shape) if shape else low.h5s.create(low.h5s.SCALAR)
+        made = low.h5d.create(self.file.id, path.encode(), kind, space)
+        made.write(low.h5s.ALL, low.h5s.ALL, np.ascontiguousarray(values))
+        self.job.report.n_arrays += 1
+        self.job.advance(n_bytes)
+        return True
 
     def create(self, path: str, shape: Any, dtype: Any, node: Any, facts: Any) -> Any:
         """Make a dataset laid out as it was in HDF5, or in the store; None if h5py cannot."""
@@ -153,60 +173,11 @@ class _Writer:
 
     def table(self, table: Any, path: str) -> None:
         """Write a table as a dataset of compounds, block by block."""
-        facts = _facts(table)
-        formats = [table[name].dtype for name in table.columns]
-        shapes = [table[name].shape[1:] for name in table.columns]
-        plain = [
-            np.dtype((np.dtype(object) if is_text(d) else d, s)) if s else
-            (np.dtype(object) if is_text(d) else d)
-            for d, s in zip(formats, shapes, strict=True)
-        ]  # fmt: skip
-        known: dict[str, Any] = {}
-        attrs = {name: dict(table[name].attrs) for name in table.columns}
-        known["columns"] = {name: found for name, found in attrs.items() if found}
-        known["text"] = {
-            n: d.str for n, d in zip(table.columns, formats, strict=True) if d.kind == "U"
-        }
-        known["nullable"] = {
-            n: d["value"].str for n, d in zip(table.columns, formats, strict=True) if is_nullable(d)
-        }
-        enums = facts.get("enum", {})
-        if any(map(is_text, formats)):
-            dtype = np.dtype(
-                [
-                    (name, h5_dtype(self.job, self.h5py, found, path, enums, name), shape)
-                    for name, found, shape in zip(table.columns, formats, shapes, strict=True)
-                ]
-            )
-            blocks = self.text_blocks(table, plain, path)
-        else:
-            dtype = h5_dtype(self.job, self.h5py, table.dtype, path, enums)
-            blocks = self.job.table_blocks(table)
-        made = self.create(path, (len(table),), dtype, table, facts)
+        made, known = write_table(self, table, path, _facts(table))
         if made is None:
             self.job.note("hdf5.out_dtype", path)
             return
-        done = 0
-        for block in blocks:
-            made[done : done + len(block)] = to_h5(self.job, block, dtype, path)
-            done += len(block)
         self.attributes(table, made, known)
-
-    def text_blocks(self, table: Any, plain: list[Any], path: str) -> Iterator[Any]:
-        """Yield rows with objects in place of text."""
-        dtype = np.dtype(list(zip(table.columns, plain, strict=True)))
-        columns = [table[name].blocks(BLOCK_ROWS) for name in table.columns]
-        for arrays in zip(*columns, strict=True):
-            block = np.zeros(len(arrays[0]), dtype)
-            for name, values in zip(table.columns, arrays, strict=True):
-                text = is_text(values.dtype)
-                where = f"{path}.{name}"
-                found = without_missing(self.job, values, where) if text else paired(values)
-                block[name] = found
-            yield block
-            self.job.report.n_rows += len(block)
-            self.job.advance(sum(values.nbytes for values in arrays))
-        self.job.report.n_tables += 1
 
     def ragged(self, group: Any, path: str) -> None:
         """Write values and offsets as the dataset of variable length that they were."""
@@ -344,7 +315,11 @@ class _Writer:
 
 
 def _facts(node: Any) -> dict[str, Any]:
-    found = node.attrs.get("HDF5", {})
+    return _of_hdf5(node.attrs)
+
+
+def _of_hdf5(attrs: Any) -> dict[str, Any]:
+    found = attrs.get("HDF5", {})
     return found if isinstance(found, dict) else {}
 
 

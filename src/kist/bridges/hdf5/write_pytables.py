@@ -7,9 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from kist.bridges.base import BLOCK_ROWS, Job, as_dtype
+from kist.bridges.base import BLOCK_ROWS, PART_BYTES, Job, as_dtype
+from kist.bridges.categories import sort_of
+from kist.bridges.hdf5.write_tables import (
+    Numbered,
+    cells_on_disk,
+    is_ragged,
+    item_on_disk,
+    known_cells,
+    numbered,
+)
 from kist.bridges.nulls import paired, value_of
 from kist.bridges.plain import to_json
+from kist.errors import ConversionError
 from kist.extras import need
 
 __all__ = ["write_pytables"]
@@ -72,38 +82,80 @@ class _Writer:
     def table(self, table: Any, parent: Any, name: str, title: str) -> None:
         """Write a table, block by block."""
         place = table.name
-        widths = {n: _longest(table[n]) for n in table.columns if table[n].dtype.char == "T"}
+        cells = [n for n in table.columns if is_ragged(table[n])]
+        columns = [n for n in table.columns if n not in cells]
+        if not columns:
+            raise ConversionError(
+                f"{place}: PyTables has no tables of nothing but arrays of different lengths; "
+                "flavour='h5py' has"
+            )
+        names = {n: found for n in columns if (found := self.numbered(table[n])) is not None}
+        texts = [n for n in columns if table[n].dtype.char == "T" and n not in names]
+        widths = {n: _longest(table[n]) for n in texts}
         for column in widths:
             self.job.note("pytables.text", f"{place}.{column}")
-        fields = []
-        for column in table.columns:
-            found, shape = table[column].dtype, table[column].shape[1:]
+        described: dict[str, Any] = {}
+        for at, column in enumerate(columns):
+            if column in names:
+                described[column] = names[column].column(self.tables, at)
+                continue
+            plain, shape = table[column].dtype, table[column].shape[1:]
             if column in widths:
-                found = np.dtype(f"S{widths[column]}")
-            fields.append((column, self.kept(found, f"{place}.{column}"), shape))
-        dtype = np.dtype(fields)
-        made = self.file.create_table(parent, name, dtype, title, expectedrows=max(1, len(table)))
-        for arrays in zip(*(table[n].blocks(BLOCK_ROWS) for n in table.columns), strict=True):
-            block = np.zeros(len(arrays[0]), dtype)
-            for column, values in zip(table.columns, arrays, strict=True):
-                block[column] = self.fitting(
-                    paired(values), dtype[column].base, f"{place}.{column}"
+                plain = np.dtype(f"S{widths[column]}")
+            kept = np.dtype((self.kept(plain, f"{place}.{column}"), shape))
+            described[column] = self.described(kept, at)
+        made = self.file.create_table(
+            parent, name, described, title, expectedrows=max(1, len(table))
+        )
+        beside = {column: self.beside(table, parent, name, column) for column in cells}
+        dtype = made.dtype
+        width = sum(table[n].nbytes for n in table.columns) // max(1, len(table))
+        size = max(1, min(BLOCK_ROWS, PART_BYTES // max(1, width)))
+        for start in range(0, len(table), size):
+            block = np.zeros(min(size, len(table) - start), dtype)
+            where = slice(start, start + len(block))
+            for column in columns:
+                block[column] = (
+                    names[column].of(table[column].codes[where])
+                    if column in names
+                    else self.fitting(
+                        paired(table[column][where]), dtype[column].base, f"{place}.{column}"
+                    )
                 )
             made.append(block)
+            for column, array in beside.items():
+                for cell in cells_on_disk(table[column][where], array.atom.dtype):
+                    array.append(cell)
             self.job.report.n_rows += len(block)
-            self.job.advance(sum(values.nbytes for values in arrays))
+            self.job.advance(len(block) * width)
         made.flush()
         self.job.report.n_tables += 1
-        for at, column in enumerate(table.columns):
-            if any(dtype[n].names is not None for n in table.columns[: at + 1]):
+        for at, column in enumerate(columns):
+            if any(dtype[n].names is not None for n in columns[: at + 1]):
                 break  # PyTables counts the fields within
             for key, value in table[column].attrs.items():
                 made.attrs[f"FIELD_{at}_ATTR_{key}"] = self.encoded(value, f"{place}.{column}")
         self.attributes(table, made)
-        nullable = {n: found.str for n in table.columns
-                    if (found := value_of(table[n].dtype)) is not table[n].dtype}  # fmt: skip
-        if nullable:
-            made.attrs.KIST = to_json({"nullable": nullable})
+        known: dict[str, Any] = {
+            "nullable": {
+                n: found.str
+                for n in columns
+                if (found := value_of(table[n].dtype)) is not table[n].dtype
+            },
+            "categories": {
+                **{n: found.known for n, found in names.items() if found.known},
+                **{
+                    n: {"values": sort.values, "ordered": sort.ordered}
+                    for n in columns
+                    if (sort := sort_of(table[n])) and sort.values.dtype.kind in "biufS"
+                },
+            },
+            "beside": {n: [array.name, known_cells(table[n])] for n, array in beside.items()},
+            "order": list(table.columns) if beside else [],
+        }
+        known = {what: found for what, found in known.items() if found}
+        if known:
+            made.attrs.KIST = to_json(known)
         for index in table.indexes:
             column = made.colinstances.get(index.columns[0])
             try:
@@ -112,6 +164,44 @@ class _Writer:
                 column.create_index()
             except (TypeError, NotImplementedError):
                 self.job.note("pytables.index", f"{place}, index {index.name}")
+
+    def numbered(self, column: Any) -> Numbered | None:
+        """Return how a column of names is an enumeration of PyTables; None if it cannot be."""
+        sort = sort_of(column)
+        if sort is None:
+            return None
+        found = numbered(column, sort) if sort.is_text else None
+        if not sort.is_text and sort.values.dtype.kind in "biufS":
+            return None  # pairs, with the list in attribute KIST
+        if found is None or any(name.startswith("_") for name in found.names):
+            self.job.note("hdf5.categories", f"{column.table.name}.{column.name}")
+            return None
+        return found
+
+    def described(self, dtype: Any, at: int) -> Any:
+        """Return the description of a column, nested ones too."""
+        base, shape = dtype.base, dtype.shape
+        if base.names is None:
+            return self.tables.Col.from_dtype(dtype, pos=at)
+        if shape:
+            raise ConversionError(f"PyTables has no arrays of compounds within rows ({dtype})")
+        inner = {n: self.described(base[n], k) for k, n in enumerate(base.names)}
+        return type("Nested", (self.tables.IsDescription,), {**inner, "_v_pos": at})
+
+    def beside(self, table: Any, parent: Any, name: str, column: str) -> Any:
+        """Make the array of cells that stands for a ragged column beside its table."""
+        place = f"{table.name}.{column}"
+        self.job.note("pytables.ragged", place)
+        items = item_on_disk(table[column][:0].values.dtype)
+        if items.kind == "V" or items.names is not None:
+            raise ConversionError(
+                f"{place}: PyTables has no arrays of different lengths of {items}; flavour='h5py' "
+                "has"
+            )
+        free = f"{name}_{column}"
+        while free in parent:
+            free += "_"
+        return self.file.create_vlarray(parent, free, self.tables.Atom.from_dtype(items))
 
     def array(self, array: Any, parent: Any, name: str, title: str) -> None:
         """Write an array: of text as rows of any length, of compounds as a table."""

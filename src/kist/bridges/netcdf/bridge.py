@@ -26,6 +26,7 @@ LOSSES: Final = {
     "netcdf.columns": Loss(
         "changed", "table", "group with a variable each column; attribute KIST restores it"
     ),
+    "netcdf.categories": Loss("changed", "categories of a column", "their values"),
     "netcdf.missing": Loss("changed", "missing text", "empty text"),
     "netcdf.value": Loss(
         "changed", "attribute that NetCDF has no type for", "JSON text; attribute KIST restores it"

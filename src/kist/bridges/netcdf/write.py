@@ -9,7 +9,7 @@ import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Job, as_dtype
 from kist.bridges.netcdf.write_types import Stored, joined, stored_as
-from kist.bridges.nodes import full_text, split_keystore
+from kist.bridges.nodes import full_text, plain_columns, split_keystore
 from kist.bridges.nulls import free_name, is_nullable, split_nulls, value_of
 from kist.bridges.plain import to_json
 from kist.errors import ConversionError
@@ -166,6 +166,7 @@ class _Writer:
 
     def table(self, table: Any, made: Any, name: str) -> None:
         """Write a table as a group with a variable for each column."""
+        plain_columns(self.job, "netcdf.categories", table, "NetCDF")
         self.job.note("netcdf.columns", table.name)
         group = self.group(made, name, table)
         group.createDimension("row", len(table) or None)

@@ -21,6 +21,7 @@ LOSSES: Final = {
     "zarr.columns": Loss(
         "changed", "table with text, or with arrays in its rows", "group with an array each column"
     ),
+    "zarr.categories": Loss("changed", "categories of a column", "their values"),
     "zarr.missing": Loss("changed", "missing text", "empty text"),
     "zarr.value": Loss("changed", "value that JSON has no word for", "JSON text with its type"),
     "zarr.dtype": Loss("not kept", "array of a dtype that Zarr lacks", "nothing"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Job
-from kist.bridges.nodes import full_text, refuse_ragged, split_keystore
+from kist.bridges.nodes import full_text, plain_columns, split_keystore
 from kist.bridges.nulls import free_name, is_nullable, split_nulls, value_of
 from kist.bridges.plain import to_json
 from kist.bridges.zarr.opening import DIMENSIONS, opened, quiet
@@ -118,7 +118,7 @@ class _Writer:
 
     def table(self, table: Any, path: str) -> None:
         """Write a table: an array of compounds where Zarr has them, else an array each column."""
-        refuse_ragged(table, "Zarr")
+        plain_columns(self.job, "zarr.categories", table, "Zarr")
         columns = [table[name] for name in table.columns]
         if any(
             c.dtype.char == "T" or c.shape[1:] or c.dtype.subdtype or is_nullable(c.dtype)

@@ -1,0 +1,207 @@
+"""Arrow's record batches into a table: with the types that all of their values fit."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+import kist
+from kist.bridges.base import BLOCK_ROWS, Job
+from kist.bridges.categories import enum_dtype
+from kist.bridges.columns import NOTE, Columns, Widen
+from kist.bridges.plain import from_json
+from kist.extras import need
+
+__all__ = ["read_table"]
+
+
+def read_table(
+    job: Job,
+    place: str,
+    path: str,
+    open_batches: Callable[[], tuple[Any, Iterable[Any]]],
+    *,
+    how: dict[str, str] | None = None,
+    alone: Callable[[str], Iterable[Any]] | None = None,
+    dtypes: Mapping[str, Any] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+    keep_schema: bool = True,
+    widen: Callable[[Exception], bool] | None = None,
+) -> None:
+    """Read record batches into a table, again with wider types where those of the first are narrow.
+
+    Parameters
+    ----------
+    place, path : str
+        Of the source for notes, and of the table.
+    open_batches : callable
+        Returns (schema, batches), from the beginning each time.
+    how : dict, optional
+        What is known of columns before they are read.
+    alone : callable, optional
+        Returns batches of one column, for those whose categories have an order.
+    dtypes : mapping, optional
+        Column -> dtype that the caller wants.
+    keep_schema : bool
+        Whether the schema is kept for the way back.
+    widen : callable, optional
+        Is given an error of the library; true when it made ready for another try.
+    """
+    pa = need("pyarrow", "arrow", f"convert {place}")
+    known: dict[str, str] = job.steps.memory.setdefault("how", dict(how or {}))
+    while True:
+        try:
+            with job.steps.attempt(path):
+                _fill(job, pa, place, path, open_batches, known, alone, dtypes, attrs, keep_schema)
+            return
+        except Widen as found:
+            if known.get(found.name) in (found.how, "json"):
+                raise kist.DTypeError(
+                    f"{place}: column {found.name!r} cannot be kept as {found.how}"
+                ) from found
+            known[found.name] = found.how
+        except pa.ArrowInvalid as error:
+            if widen is None or not widen(error):
+                raise
+        job.report.n_tables, job.report.n_rows, job.report.nbytes = 0, 0, 0
+
+
+def _fill(
+    job: Job,
+    pa: Any,
+    place: str,
+    path: str,
+    open_batches: Callable[[], tuple[Any, Iterable[Any]]],
+    known: dict[str, str],
+    alone: Callable[[str], Iterable[Any]] | None,
+    dtypes: Mapping[str, Any] | None,
+    attrs: Mapping[str, Any] | None,
+    keep_schema: bool,
+) -> None:
+    schema, batches = open_batches()
+    columns = Columns(pa, schema, known)
+    own = {**_own_attributes(schema), **(attrs or {})}
+    by_column, enums = own.pop("columns", {}), own.pop("enums", {})
+    unknown = set(dtypes or ()) - set(schema.names)
+    if unknown:
+        raise kist.ColumnNotFoundError(f"{place}: there is no column {min(unknown)!r}")
+    if dtypes:
+        columns.drop_zones()
+    blocks = (columns.convert(batch) for batch in _cut(batches))
+    first = next(blocks, None)
+    like = _empty(pa, columns, first, alone)
+    table = job.table(
+        path,
+        _chosen(pa, like, dtypes) if dtypes else None,
+        blocks if first is None else itertools.chain((first,), blocks),
+        like=None if dtypes else pa.RecordBatchReader.from_batches(like.schema, [like]),
+        nullable=lambda batch: _with_nulls(pa, batch),
+        prepare=lambda made: _restore_enums(pa, made, like.schema, enums),
+    )
+    columns.note(job, place)
+    if keep_schema and columns.losses:
+        own[NOTE] = columns.facts()
+    if own:
+        table.attrs.update(own)
+    for name, values in by_column.items():
+        if name in table.columns:
+            table[name].attrs.update(values)
+
+
+def _with_nulls(pa: Any, batch: Any) -> list[str]:
+    """Return the columns of integers and booleans that have nulls in a batch."""
+    types = pa.types
+    return [
+        field.name
+        for array, field in zip(batch.columns, batch.schema, strict=True)
+        if array.null_count and (types.is_integer(field.type) or types.is_boolean(field.type))
+    ]
+
+
+def _cut(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield batches of whole row groups at most."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, 2 * BLOCK_ROWS):
+            yield batch.slice(start, 2 * BLOCK_ROWS)
+
+
+def _empty(pa: Any, columns: Columns, first: Any, alone: Any) -> Any:
+    """Return a batch without rows that has the categories of the first one.
+
+    Ordered categories must all be known before the first row: a place among them is not given
+    later.
+    """
+    arrays = []
+    for at, field in enumerate(columns.fields):
+        kind = field.type
+        array = pa.array([], kind) if first is None else first.column(at).slice(0, 0)
+        if pa.types.is_dictionary(kind) and kind.ordered and first is not None:
+            batches = [first.select([at])] if alone is None else alone(field.name)
+            listed = _in_order(pa, kind.value_type, (batch.column(0) for batch in batches))
+            if listed is None:
+                raise Widen(field.name, "unordered")
+            places = pa.array([], kind.index_type)
+            array = pa.DictionaryArray.from_arrays(places, listed, ordered=True)
+        arrays.append(array)
+    return pa.record_batch(arrays, schema=pa.schema(columns.fields))
+
+
+def _in_order(pa: Any, kind: Any, arrays: Iterable[Any]) -> Any:
+    """Return the categories of several dictionaries in the order of all; None if there is none."""
+    known: dict[Any, None] = {}
+    last = None
+    for array in arrays:
+        dictionary = array.dictionary
+        if last is not None and (dictionary is last or dictionary.equals(last)):
+            continue
+        last = dictionary
+        listed = [value for value in dictionary.to_pylist() if value is not None]
+        known.update(dict.fromkeys(listed))
+        place = {value: at for at, value in enumerate(known)}
+        places = [place[value] for value in listed]
+        if places != sorted(places):
+            return None
+    return pa.array(list(known), kind)
+
+
+def _chosen(pa: Any, like: Any, dtypes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the dtypes of all columns, where the caller chose those of some."""
+    found: dict[str, Any] = {}
+    with kist.open(":memory:") as probe:
+        for array, field in zip(like.columns, like.schema, strict=True):
+            if field.name in dtypes:
+                found[field.name] = np.dtype(dtypes[field.name])
+                continue
+            batch = pa.record_batch([array], schema=pa.schema([field]))
+            empty = pa.RecordBatchReader.from_batches(batch.schema, [batch])
+            column = probe.create_table("t", empty, overwrite=True)[field.name]
+            dtype = column.dtype
+            if pa.types.is_dictionary(field.type):
+                base = str if dtype.char == "T" else dtype["value"]
+                listed = column.categories
+                dtype = kist.categorical(base, listed, ordered=field.type.ordered)
+            shape = column.shape[1:]
+            found[field.name] = np.dtype((dtype, shape)) if shape else dtype
+    return found
+
+
+def _restore_enums(pa: Any, table: Any, schema: Any, enums: Any) -> None:
+    """Make enumerations of categories that were such when kist wrote them."""
+    for field in schema:
+        if pa.types.is_dictionary(field.type) and field.name in enums:
+            dtype = enum_dtype(enums[field.name], ordered=field.type.ordered)
+            listed = table[field.name].categories.tolist()
+            if dtype is not None and set(listed) <= set(enums[field.name]):
+                table.cast_column(field.name, dtype)
+
+
+def _own_attributes(schema: Any) -> dict[str, Any]:
+    """Return attributes that kist wrote into the metadata of a schema."""
+    text = (schema.metadata or {}).get(b"kist")
+    if text is None:
+        return {}
+    found = from_json(text.decode())
+    return dict(found) if isinstance(found, dict) else {}

@@ -1,0 +1,208 @@
+"""Columns of tables as Arrow's; types that they had before they came into a store come back."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from kist.bridges.arrow_kinds import is_bytes, is_list
+from kist.bridges.base import Job
+from kist.bridges.categories import sort_of
+from kist.bridges.columns import NOTE
+from kist.bridges.plain import to_json
+from kist.extras import need
+
+__all__ = ["outgoing"]
+
+_BATCH_BYTES: Final = 1 << 30
+"""Bytes of a batch that is not cut: offsets within a batch have 32 bits, as most readers expect."""
+
+
+class _Before:
+    """What the columns of a table were before they came into the store.
+
+    Attributes
+    ----------
+    fields : dict of str to pyarrow.Field
+    json, nan : set of str
+        Columns that are text of JSON; columns whose NaN were nulls.
+    valid : dict of str to str
+        Column -> the one that tells which of its values were there.
+    """
+
+    def __init__(self, pa: Any, table: Any) -> None:
+        facts = table.attrs.get(NOTE)
+        if not isinstance(facts, dict) or not isinstance(facts.get("schema"), bytes):
+            facts = {}
+        schema = pa.ipc.read_schema(pa.py_buffer(facts["schema"])) if facts else ()
+        self.fields = {field.name: field for field in schema}
+        self.json, self.nan = set(facts.get("json", ())), set(facts.get("nan", ()))
+        self.valid: dict[str, str] = {
+            name: valid
+            for name, valid in dict(facts.get("valid", {})).items()
+            if name in self.fields and {name, valid} <= set(table.columns)
+            and table[valid].dtype == "?"
+        }  # fmt: skip
+
+    def field(self, pa: Any, table: Any, field: Any) -> Any:
+        """Return the field that a column of a table had, or else has."""
+        found = self.fields.get(field.name)
+        if found is None:
+            return field.with_type(_short(pa, field.type))
+        if pa.types.is_dictionary(found.type) and pa.types.is_dictionary(field.type):
+            n_codes = 1 << (found.type.index_type.bit_width - 1)
+            if len(table[field.name].categories) > n_codes:
+                return field  # it has grown since
+        return found
+
+
+def outgoing(job: Job, pa: Any, table: Any) -> tuple[Any, Iterator[Any]]:
+    """Return the schema and the record batches of a table; types that it had before come back."""
+    names = [name for name in table.columns if _has_arrow_type(table[name])]
+    for name in table.columns:
+        if name not in names:
+            job.note("arrow.dtype", f"{table.name}.{name}")
+    reader = pa.RecordBatchReader.from_stream(
+        table if len(names) == len(table.columns) else table[names]
+    )
+    before = _Before(pa, table)
+    masks = set(before.valid.values())
+    fields = [before.field(pa, table, f) for f in reader.schema if f.name not in masks]
+    own = {name: value for name, value in table.attrs.items() if name != NOTE}
+    by_column = {name: dict(table[name].attrs) for name in names}
+    if any(by_column.values()):
+        own["columns"] = {name: found for name, found in by_column.items() if found}
+    sorts = {name: sort for name in names if (sort := sort_of(table[name])) and sort.fixed}
+    if sorts:
+        own["enums"] = {n: sort.numbers or sort.values.tolist() for n, sort in sorts.items()}
+    schema = pa.schema(fields, {"kist": to_json(own)} if own else None)
+
+    def batches() -> Iterator[Any]:
+        for batch in reader:
+            for part in _parts(batch):
+                arrays = [_restored(pa, part, field, before) for field in fields]
+                yield pa.record_batch(arrays, schema=schema)
+            job.report.n_rows += batch.num_rows
+            job.advance(batch.nbytes)
+        job.report.n_tables += 1
+
+    return schema, batches()
+
+
+def _parts(batch: Any) -> Iterator[Any]:
+    """Yield a batch in parts whose offsets have 32 bits."""
+    if batch.nbytes <= _BATCH_BYTES or batch.num_rows < 2:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _parts(batch.slice(0, half))
+    yield from _parts(batch.slice(half))
+
+
+# Types
+
+
+def _has_arrow_type(column: Any) -> bool:
+    return all(kind not in "cG" for kind in _kinds(column.dtype))
+
+
+def _kinds(dtype: Any) -> Iterator[str]:
+    if dtype.subdtype is not None:
+        yield from _kinds(dtype.base)
+    elif dtype.names is not None:
+        for name in dtype.names:
+            yield from _kinds(dtype[name])
+    else:
+        yield "G" if dtype.kind == "f" and dtype.itemsize > 8 else dtype.kind
+
+
+def _short(pa: Any, kind: Any) -> Any:
+    """Return a type with offsets of 32 bits in place of 64, which fewer readers know."""
+    types = pa.types
+    if types.is_large_string(kind):
+        return pa.string()
+    if types.is_large_binary(kind):
+        return pa.binary()
+    if types.is_large_list(kind):
+        return pa.list_(kind.value_field)
+    if types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _short(pa, kind.value_type), kind.ordered)
+    return kind
+
+
+# Values
+
+
+def _restored(pa: Any, batch: Any, field: Any, before: _Before) -> Any:
+    """Return values of a column in the type that it had before it came into the store."""
+    types, kind = pa.types, field.type
+    array = batch.column(field.name)
+    if field.name in before.json and field.name in before.fields:
+        texts = array.to_pylist()
+        found = [None if t is None else _revived(pa, json.loads(t), kind) for t in texts]
+        return pa.array(found, kind)
+    if field.name in before.valid:
+        array = _with_nulls(pa, array, batch.column(before.valid[field.name]))
+    if array.type == kind and field.name not in before.nan:
+        return array
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, array.cast(kind.storage_type))
+    compute: Any = need("pyarrow.compute", "arrow", "")
+    if types.is_floating(array.type) and not types.is_dictionary(kind):
+        array = compute.if_else(compute.is_nan(array), pa.scalar(None, array.type), array)
+    if types.is_time(kind):
+        array = array.cast(pa.int64())
+        array = array.cast(pa.int32()) if types.is_time32(kind) else array
+    if types.is_dictionary(kind):
+        return _coded(pa, array, kind)
+    if types.is_null(kind):
+        return pa.nulls(len(array))
+    if types.is_timestamp(kind):
+        return array.cast(pa.int64()).cast(kind)
+    return array.cast(kind)
+
+
+def _coded(pa: Any, array: Any, kind: Any) -> Any:
+    """Return an array as a dictionary of a type."""
+    if not pa.types.is_dictionary(array.type):
+        array = array.cast(kind.value_type).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(
+        array.indices.cast(kind.index_type), array.dictionary.cast(kind.value_type),
+        ordered=kind.ordered,
+    )  # fmt: skip
+
+
+def _with_nulls(pa: Any, array: Any, valid: Any) -> Any:
+    """Return an array of lists or bytes that is null where there was no value."""
+    absent = pa.compute.invert(valid)
+    if is_bytes(pa.types, array.type):
+        return pa.compute.if_else(valid, array, pa.scalar(None, array.type))
+    return pa.LargeListArray.from_arrays(array.offsets, array.values, mask=absent)
+
+
+def _revived(pa: Any, value: Any, kind: Any) -> Any:
+    """Return what JSON text held as the values from which Arrow makes a type."""
+    types = pa.types
+    if value is None:
+        return None
+    if types.is_map(kind):
+        return [(_revived(pa, k, kind.key_type), _revived(pa, v, kind.item_type)) for k, v in value]
+    if is_list(types, kind) or types.is_fixed_size_list(kind):
+        return [_revived(pa, item, kind.value_type) for item in value]
+    if types.is_struct(kind):
+        fields = (kind.field(at) for at in range(kind.num_fields))
+        return {f.name: _revived(pa, value.get(f.name), f.type) for f in fields}
+    if types.is_decimal(kind):
+        return decimal.Decimal(value)
+    if is_bytes(types, kind) or types.is_fixed_size_binary(kind):
+        return bytes.fromhex(value)
+    if types.is_duration(kind):
+        return datetime.timedelta(seconds=value)
+    if types.is_time(kind):
+        return datetime.time.fromisoformat(value)
+    if types.is_temporal(kind):
+        return pa.scalar(value).cast(kind).as_py()
+    return value
