@@ -34,6 +34,7 @@ TREE: dict[str, tuple[type, ...]] = {
     "ConstraintError": (errors.KistError,),
     "NodeError": (errors.KistError,),
     "NodeNotFoundError": (errors.NodeError, KeyError),
+    "LinkError": (errors.NodeNotFoundError,),
     "ColumnNotFoundError": (errors.NodeError, KeyError),
     "KeyNotFoundError": (errors.NodeError, KeyError),
     "NodeExistsError": (errors.NodeError,),
@@ -65,6 +66,7 @@ ERRORS = [c for c in CLASSES.values() if issubclass(c, errors.KistError)]
 
 # Values for the optional attributes, each unlike its default.
 ATTRIBUTES: dict[type, dict[str, object]] = {
+    errors.LinkError: {"cycle": True},
     errors.CorruptDataError: {"offset": 40960, "node": "/run7/temp"},
     errors.CommitUnknownError: {"commit": 17},
     errors.DTypeError: {"row": 3, "column": "price"},

@@ -268,6 +268,10 @@ def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
         result["items"] = [
             [value_json(key, full), value_json(value, full)] for key, value in view.keystore(path)
         ]
+    if node.kind == "link":
+        result["leads_to"] = {
+            name: value_json(value, full) for name, value in view.link(path).items()
+        }
     if node.kind == "array":
         result |= array_json(view.array(path), view.array_schema(path), full)
     if node.kind == "table":

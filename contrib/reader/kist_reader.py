@@ -39,6 +39,15 @@ from kist_types import (
 )
 
 KINDS = {1: "group", 2: "table", 3: "array", 4: "key store", 5: "link"}
+LINKS = {
+    1: ("path",),
+    2: ("file", "path", "version", "store"),
+    3: ("paths",),
+    4: (
+        "path", "schema", "names", "files", "stores", "commits", "stamps", "stored", "groups",
+        "rows", "live", "added", "statistics",
+    ),
+}  # fmt: skip
 ROOT = 1
 TAIL = (1 << 64) - 1
 
@@ -354,6 +363,36 @@ class View:
         for packed, entry in sorted(entries.items()):
             yield read_key(packed), read_entry(self.store, entry)
 
+    def link(self, path: str) -> dict[str, Any]:
+        """Where a link leads: its form and the fields of that form. Nothing is followed."""
+        node = self.nodes[path]
+        entry = self._of(node.id, "L").get(b"")
+        if node.kind != "link" or entry is None:
+            raise Damage(f"{path}: no link")
+        payload = self.store.payload(entry, "link")
+        version, form, _ = Cursor(payload[:8], "link").all("BB6s")
+        if version != 1 or form not in LINKS:
+            raise Unknown(f"{path}: link of form {form}, version {version}")
+        said = read_value(payload[8:])
+        if not isinstance(said, dict) or any(name not in said for name in LINKS[form]):
+            raise Damage(f"{path}: where the link leads")
+        if form == 4:
+            self._check_parts(path, said)
+        return {"form": form, **{name: said[name] for name in LINKS[form]}}
+
+    def _check_parts(self, path: str, said: dict[str, Any]) -> None:
+        """The lists of a linked table belong together."""
+        schema, n = read_schema(said["schema"]), len(said["files"])
+        lists = ("stores", "commits", "stamps", "stored", "groups")
+        total = int(said["groups"].sum())
+        if any(len(said[name]) != n for name in lists) or any(
+            len(said[name]) != total for name in ("rows", "live")
+        ):
+            raise Damage(f"{path}: lengths of the lists of a linked table")
+        if any(leaf not in schema.leaves or len(said["statistics"][leaf]) % n
+               for leaf in said["statistics"]):  # fmt: skip
+            raise Damage(f"{path}: statistics of a linked table")
+
     def array_schema(self, path: str) -> ArraySchema:
         """The schema of an array."""
         node = self.nodes[path]
@@ -388,6 +427,7 @@ class View:
             "G": b"ROWS",
             "I": b"NPAG",
             "K": b"KVAL",
+            "L": b"BLOB",
             "P": b"NPAG",
             "S": b"BLOB",
             "U": b"ROWS",
@@ -403,6 +443,8 @@ class View:
             if node.kind == "table":
                 self._check_codes(path, self.table(path))
                 self.indexes(path)
+            if node.kind == "link":
+                self.link(path)
             if node.kind == "array":
                 self.array(path)
             if node.kind == "key store":

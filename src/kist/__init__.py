@@ -27,6 +27,9 @@ __all__ = [
     "KeyStore",
     "KistError",
     "KistWarning",
+    "Link",
+    "LinkError",
+    "LinkedTable",
     "MountWarning",
     "NodeError",
     "NodeExistsError",
@@ -100,6 +103,8 @@ _HOMES = {
     "FileUnion": "kist.model.unions.files",
     "Group": "kist.model.group",
     "KeyStore": "kist.model.keystores.keystore",
+    "Link": "kist.model.links.link",
+    "LinkedTable": "kist.model.links.table",
     "Ragged": "kist.model.ragged",
     "Row": "kist.model.tables.row",
     "SalvageReport": "kist.model.salvage.report",
@@ -150,6 +155,7 @@ if TYPE_CHECKING:
         KeyNotFoundError,
         KistError,
         KistWarning,
+        LinkError,
         MountWarning,
         NodeError,
         NodeExistsError,
@@ -190,6 +196,8 @@ if TYPE_CHECKING:
     from kist.model.evaluation.run import evaluate
     from kist.model.group import Group
     from kist.model.keystores.keystore import KeyStore
+    from kist.model.links.link import Link
+    from kist.model.links.table import LinkedTable
     from kist.model.packing import pack, unpack
     from kist.model.parts.merge import merge
     from kist.model.parts.split import split

@@ -15,8 +15,9 @@
     │                       refresh, or tag what must stay
     ├── ConstraintError     rows that break a key, reference or check: mend the data
     ├── NodeError           NodeNotFoundError, ColumnNotFoundError, KeyNotFoundError
-    │                       (also KeyError), NodeExistsError, NodeNameError (also ValueError)
-    │                       fix the path or the name
+    │                       (also KeyError), NodeExistsError, NodeNameError (also ValueError),
+    │                       LinkError (a NodeNotFoundError)
+    │                       fix the path, the name or what the link leads to
     ├── SelectionError      (also IndexError)
     ├── DTypeError          (also TypeError)
     ├── ShapeError          (also ValueError)
@@ -176,6 +177,20 @@ class NodeError(KistError):
 
 class NodeNotFoundError(NodeError, KeyError):
     """There is no node at the path."""
+
+
+class LinkError(NodeNotFoundError):
+    """A link cannot be followed: what it leads to is missing, another one, or not allowed.
+
+    Attributes
+    ----------
+    cycle : bool or None
+        Whether it leads in a circle, or through so many links that it may as well.
+    """
+
+    def __init__(self, message: str = "", *, cycle: bool | None = None) -> None:
+        super().__init__(message)
+        self.cycle = cycle
 
 
 class ColumnNotFoundError(NodeError, KeyError):

@@ -51,7 +51,7 @@ def compare(want: Any, got: Any, where: str) -> None:
     if isinstance(want, dict) and isinstance(got, dict):
         assert set(want) - CONTENT == set(got) - CONTENT, where
         assert bool(set(want) & CONTENT) == bool(set(got) & CONTENT), where
-        leaf = "path" in want and isinstance(want["dtype"], str)
+        leaf = "path" in want and isinstance(want.get("dtype"), str)
         empty = leaf and want["dtype"][1:] in ("S0", "U0", "V0")
         for key in want:
             if empty and key in CONTENT:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kist.format import array, keystore, layout, node, sealed
+from kist.format import array, keystore, layout, link, node, sealed
 from kist.format.layout import FieldTable
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
@@ -26,6 +26,7 @@ TABLES = [
     array.SEGMENT,
     node.NODE,
     node.CHILD,
+    link.LINK,
     sealed.SEALED_HEAD,
     sealed.SLOT_HEAD,
 ]

@@ -71,21 +71,32 @@ class NdArray:
 
 
 @dataclass
+class Link:
+    """Where it leads: the form and its fields."""
+
+    leads_to: Mapping[str, Any]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class Group:
     """Names of what stands below, and attributes."""
 
-    children: Mapping[str, Group | Table | KeyStore | NdArray] = field(default_factory=dict)
+    children: Mapping[str, Group | Table | KeyStore | NdArray | Link] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def content_of(group: Any) -> Group:
     """Return what an open store, or a group of it, holds."""
-    children: dict[str, Group | Table | KeyStore | NdArray] = {}
+    children: dict[str, Group | Table | KeyStore | NdArray | Link] = {}
     for name, node in group.items():
         if node.kind == "group":
             children[name] = content_of(node)
         elif node.kind == "key store":
             children[name] = KeyStore(list(node.items()), dict(node.attrs))
+        elif node.kind == "link":
+            record = node._record()
+            children[name] = Link({"form": int(record.form), **record.said}, dict(node.attrs))
         elif node.kind == "array":
             fill = np.empty((), node.dtype)
             fill[()] = node.fill_value
@@ -138,7 +149,7 @@ def with_codes(table: Any, rows: Array) -> Array:
 # As JSON
 
 
-def describe(node: Group | Table | KeyStore | NdArray) -> Json:
+def describe(node: Group | Table | KeyStore | NdArray | Link) -> Json:
     """Return a node and everything below it as JSON."""
     attributes = {name: describe_value(node.attrs[name]) for name in sorted(node.attrs)}
     if isinstance(node, Group):
@@ -147,6 +158,9 @@ def describe(node: Group | Table | KeyStore | NdArray) -> Json:
     if isinstance(node, KeyStore):
         items = [[describe_value(key), describe_value(value)] for key, value in node.items]
         return {"kind": "key store", "attributes": attributes, "items": items}
+    if isinstance(node, Link):
+        said = {name: describe_value(value) for name, value in sorted(node.leads_to.items())}
+        return {"kind": "link", "attributes": attributes, "leads_to": said}
     if isinstance(node, NdArray):
         return _described_nd(node, attributes)
     found: Json = {

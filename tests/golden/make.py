@@ -16,6 +16,7 @@ import hashlib
 import itertools
 import os
 import shutil
+import struct
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ from content import (
     Array,
     Group,
     KeyStore,
+    Link,
     NdArray,
     Table,
     content_of,
@@ -926,6 +928,54 @@ def ragged(path: Path) -> Group:
     dtypes["later"] = kist.ragged("<u4")
     dtypes.pop("id")
     return Group({"t": Table(found, ragged=dtypes)})
+
+
+def linked_parts(folder: Path) -> dict[str, Any]:
+    """Make two files with a table each, and return what a link to them says."""
+    said: dict[str, Any] = {"form": 4, "path": "t", "names": ["part-*.kist"]}
+    said["files"], said["stores"], said["stamps"] = ["part-1.kist", "part-2.kist"], [], []
+    for file, values in zip(said["files"], ([5, 7, -2], [40]), strict=True):
+        with kist.open(folder / file, "x") as part:
+            part["t"] = np.array(values, "<i4").view([("a", "<i4")])
+            said["stores"].append(part.uuid)
+            said["stamps"].append(part["t"]._state().tail.stamp)
+            said["schema"] = part["t"]._state().schema.pack()
+            stored = part["t"].nbytes_stored
+    said |= {"commits": np.array([1, 1], "<u8"), "stored": np.array([stored + 8, stored], "<u8")}
+    said |= {name: np.array(n, "<u4") for name, n in (("groups", [1, 1]), ("live", [3, 1]))}
+    bounds = [struct.pack("<BIIii", 1, 0, 0, *pair) for pair in ((-2, 7), (40, 40))]
+    return said | {"rows": said["live"], "added": [], "statistics": {0: b"".join(bounds)}}
+
+
+@maker
+def links(path: Path) -> Group:
+    """Links: relative and absolute, to what is not there, and to files that are not beside it."""
+    with kist.open(path, "x") as store:
+        store.create_array("runs/17", np.array([1.5, 2.5]), chunks=(2,))
+        store.create_link("newest", "runs/17", title="The newest run")
+        store.create_link("runs/first", "/runs/16")
+        store.create_link("long", "x" * 200 + "/" + "\u00e9" * 120)
+        store.create_link("offsets", "/cal/offsets", file="cal.kist")
+        store.create_link("june", "/cal/offsets", file="cal/2024.kist", version="june")
+        store.create_link("fifth", "/", file="cal.kist", version=5)
+        store.create_union("all", "runs/1*", "/more/**")
+        parts = linked_parts(path.parent)
+        store.create_union("parts", "t", files="part-*.kist")
+    file = {"form": 2, "file": "cal.kist", "path": "/cal/offsets", "version": None, "store": None}
+    zero = np.zeros((), "f8")
+    run = NdArray(np.array([1.5, 2.5]), (2,), zero)
+    return Group(
+        {
+            "runs": Group({"17": run, "first": Link({"form": 1, "path": "/runs/16"})}),
+            "newest": Link({"form": 1, "path": "runs/17"}, {"TITLE": "The newest run"}),
+            "long": Link({"form": 1, "path": "x" * 200 + "/" + "\u00e9" * 120}),
+            "offsets": Link(file),
+            "june": Link({**file, "file": "cal/2024.kist", "version": "june"}),
+            "fifth": Link({**file, "path": "/", "version": 5}),
+            "parts": Link(parts),
+            "all": Link({"form": 3, "paths": ["runs/1*", "/more/**"]}),
+        }
+    )
 
 
 # Making them

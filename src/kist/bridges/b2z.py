@@ -24,6 +24,7 @@ LOSSES: Final = {
     **ARRAY_LOSSES,
     **ARROW_LOSSES,
     "blosc2.other": Loss("not kept", "object that is no array, table or frame", "nothing"),
+    "blosc2.link": Loss("not kept", "link", "nothing"),
     "blosc2.keystore": Loss(
         "changed", "key store", "group with an array for each array, and attributes for the rest"
     ),
@@ -132,6 +133,8 @@ class _Writer:
             for name, child in group.items():
                 if child.kind == "group":
                     waiting.append((child, f"{path}/{name}"))
+                elif child.kind == "link":
+                    self.job.note("blosc2.link", child.name)
                 else:
                     self.dataset(child, f"{path}/{name}")
 

@@ -342,6 +342,8 @@ def _count(node: Any, report: Report) -> None:
         for child in node.values():
             _count(child, report)
         return
+    if node.kind == "link":
+        return
     report.n_tables += node.kind == "table"
     report.n_arrays += node.kind == "array"
     report.n_keystores += node.kind == "key store"

@@ -13,7 +13,7 @@ from kist.bridges.base import BLOCK_ROWS, Job, parts_of
 from kist.bridges.categories import sort_of
 from kist.errors import ConversionError
 
-__all__ = ["full_text", "plain_columns", "put_ragged", "split_keystore"]
+__all__ = ["full_text", "link_target", "plain_columns", "put_ragged", "split_keystore"]
 
 Array = np.ndarray[Any, Any]
 
@@ -29,6 +29,13 @@ def full_text(job: Job, code: str, values: Array, place: str) -> Array:
         job.note(code, f"{place} ({len(missing):,} of {flat.size:,})")
         flat[missing] = ""
     return texts.astype(np.dtypes.StringDType())
+
+
+def link_target(link: Any, top: Any) -> str:
+    """Return where a link within the store leads in a file whose root is `top`."""
+    target: str = link.target
+    above = top.name.rstrip("/") + "/"
+    return target[len(above) - 1 :] if target.startswith(above) else target
 
 
 def plain_columns(job: Job, code: str, table: Any, format_: str) -> None:

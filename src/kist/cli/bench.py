@@ -86,7 +86,7 @@ def _datasets(node: Any) -> Iterator[Any]:
     if node.kind == "group":
         for child in node.values():
             yield from _datasets(child)
-    else:
+    elif node.kind != "link":
         yield node
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kist.cli.common import at_option, examples, open_at, open_to_write, place_argument
-from kist.cli.places import named_target, said
+from kist.cli.places import itself, named_target, said
 
 if TYPE_CHECKING:
     import kist
@@ -60,7 +60,7 @@ def _copy(source: kist.Store, store: kist.Store, path: str, to_path: str, overwr
     else:
         pairs = [(name, f"{to_path}/{name}".lstrip("/")) for name in source]
     for start, stop in pairs:
-        node = source[start]
+        node = itself(source, start)
         if overwrite and stop in store:
             if source is store and store[stop].is_same(node):
                 raise NodeError(f"{start!r} and {stop!r} are the same node")

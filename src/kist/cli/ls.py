@@ -97,6 +97,8 @@ def _line(node: dict[str, Any]) -> tuple[str, str, str, str]:
     elif "shape" in node:
         size = " x ".join(f"{n:,}" for n in node["shape"]) or "one"
         size += " " + shorten(node["dtype"], 24)
+    elif "leads_to" in node:
+        size = f"-> {visible(node['leads_to'])}" + (" (dangling)" if node["dangling"] else "")
     elif "keys" in node:
         size = f"{node['keys']:,} keys"
     return node["kind"], size, visible(node["name"]), node["title"] or ""

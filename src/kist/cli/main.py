@@ -41,6 +41,7 @@ VERBS: Final = {
     "history": "List the commits that can still be opened.",
     "index": "List, make or drop the indexes of a table.",
     "info": "Show what is known about a store or a node.",
+    "link": "Make a node that leads to another one.",
     "ls": "List the nodes of a group.",
     "merge": "Merge the datasets of several stores into a new one.",
     "mv": "Give a node another name or place.",

@@ -9,7 +9,7 @@ import click
 
 from kist.cli.common import split_place
 
-__all__ = ["named_target", "said"]
+__all__ = ["itself", "named_target", "said"]
 
 
 def named_target(target: str, file: str) -> tuple[str, str]:
@@ -31,11 +31,23 @@ def named_target(target: str, file: str) -> tuple[str, str]:
     return to_file, to_path.strip("/")
 
 
+def itself(store: Any, path: str) -> Any:
+    """Return the node at a path, where a link stands for itself."""
+    from kist.errors import NodeNotFoundError
+
+    try:
+        return store.open_link(path)
+    except NodeNotFoundError:
+        return store[path]
+
+
 def said(store: Any, path: str) -> str:
     """Return how messages name a node: what it is, and how much it holds."""
     from kist.model.text import visible
 
-    node = store[path]
+    node = itself(store, path)
+    if node.kind == "link":
+        return visible(f"link {node.name} -> {node.leads_to}")
     size = ""
     if node.kind == "table":
         size = f" ({len(node):,} rows)"

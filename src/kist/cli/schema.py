@@ -53,6 +53,8 @@ def _records(node: Any) -> Iterator[dict[str, Any]]:
         for below in node.values():
             yield from _records(below)
         return
+    if node.kind == "link":
+        return  # what it leads to is listed where it stands
     facts = node.info
     record = dict.fromkeys(_NAMES) | {"path": node.name, "codec": facts.get("codec")}
     if node.kind == "table":

@@ -71,6 +71,11 @@ def note(node: int, name: str) -> bytes:
     return _NODE.pack(node, b"M") + name.encode()
 
 
+def link(node: int) -> bytes:
+    """Where a link leads."""
+    return _NODE.pack(node, b"L")
+
+
 def attributes(node: int, column: int) -> Range:
     """All attributes of a node (column 0) or of one of its columns."""
     return prefix_range(_NODE_COLUMN.pack(node, b"A", column))

@@ -185,16 +185,17 @@ def _check_datasets(store: Store, view: View) -> Iterator[Problem]:
     from kist.model.arrays.array import Array
     from kist.model.handles import make_handle
     from kist.model.keystores.keystore import KeyStore
+    from kist.model.links.link import Link
     from kist.model.tables.table import Table
 
     for path, entry in directory.walk(view, keys.ROOT, "/"):
-        if entry.kind not in (NodeKind.TABLE, NodeKind.ARRAY, NodeKind.KEYSTORE):
+        if entry.kind not in (NodeKind.TABLE, NodeKind.ARRAY, NodeKind.KEYSTORE, NodeKind.LINK):
             continue
         where = kind_label(entry.kind)
         try:
             dataset = make_handle(store, view, entry.node, path)
             # Else the two records differ, which is known by now.
-            if isinstance(dataset, Table | Array | KeyStore) and dataset._kind == entry.kind:
+            if isinstance(dataset, Table | Array | KeyStore | Link) and dataset._kind == entry.kind:
                 for message in dataset._check_records(view):
                     yield Problem(where, message, path)
         except FormatError as error:

@@ -35,7 +35,8 @@ class Difference:
         Of the node.
     what : str
         ``"only in A"``, ``"only in B"``, ``"kind"``, ``"dtype"``, ``"shape"``, ``"fill value"``,
-        ``"attribute"``, ``"columns"``, ``"rows"``, ``"key"`` or ``"values"``.
+        ``"attribute"``, ``"columns"``, ``"rows"``, ``"key"``, ``"values"`` or ``"target"``, of
+        links.
     detail : str
         Both sides, or how many values differ and where the first stands.
     """
@@ -76,20 +77,28 @@ def _nodes(a: Any, b: Any, path: str) -> Iterator[Difference]:
         yield from _arrays(a, b, path)
     elif a.kind == "table":
         yield from _tables(a, b, path)
+    elif a.kind == "link":
+        yield from _links(a, b, path)
     else:
         yield from _keystores(a, b, path)
 
 
 def _groups(a: Any, b: Any, path: str) -> Iterator[Difference]:
-    there, here = set(a), set(b)
+    there, here = dict(a.items()), dict(b.items())
     for name in sorted(there | here):
         below = f"{path.rstrip('/')}/{name}"
         if name not in here:
-            yield Difference(below, "only in A", a[name].kind)
+            yield Difference(below, "only in A", there[name].kind)
         elif name not in there:
-            yield Difference(below, "only in B", b[name].kind)
+            yield Difference(below, "only in B", here[name].kind)
         else:
-            yield from _nodes(a[name], b[name], below)
+            yield from _nodes(there[name], here[name], below)
+
+
+def _links(a: Any, b: Any, path: str) -> Iterator[Difference]:
+    left, right = a.leads_to, b.leads_to
+    if left != right:
+        yield Difference(path, "target", f"{left} != {right}")
 
 
 def _attributes(

@@ -34,6 +34,7 @@ __all__ = [
     "child_names",
     "children",
     "count",
+    "descend",
     "find",
     "first_children",
     "has_rows",
@@ -147,26 +148,53 @@ def child_names(view: View, group: int) -> list[str]:
 
 
 def find(view: View, group: int, names: tuple[str, ...], base: str) -> Child:
-    """Follow names downwards from a group whose path is `base`.
+    """Follow names downwards from a group whose path is `base`, links not followed.
 
     Raises
     ------
     NodeNotFoundError
         A name is missing, or a node on the way is no group.
     """
+    entry, path, used = descend(view, group, names, base)
+    if used < len(names):
+        raise _ends(entry, path, names[used])
+    return entry
+
+
+def descend(view: View, group: int, names: tuple[str, ...], base: str) -> tuple[Child, str, int]:
+    """Follow names downwards to the last one, or to the first that is a link.
+
+    Returns
+    -------
+    entry, path : Child, str
+        What was found there.
+    used : int
+        How many of the names led there.
+
+    Raises
+    ------
+    NodeNotFoundError
+        A name is missing, or a node on the way is neither group nor link.
+    """
     entry = Child("", NodeKind.GROUP, group)
     path = base
-    for name in names:
+    for used, name in enumerate(names):
         if entry.kind != NodeKind.GROUP:
-            raise NodeNotFoundError(
-                f"{join(path, name)!r} does not exist: {path!r} is {a_kind(entry.kind)}, "
-                "and paths do not descend into it"
-            )
+            if entry.kind == NodeKind.LINK:
+                return entry, path, used
+            raise _ends(entry, path, name)
         below = child(view, entry.node, name)
         if below is None:
             raise NodeNotFoundError(_missing(view, entry.node, path, name))
         entry, path = below, join(path, name)
-    return entry
+    return entry, path, len(names)
+
+
+def _ends(entry: Child, path: str, name: str) -> NodeNotFoundError:
+    return NodeNotFoundError(
+        f"{join(path, name)!r} does not exist: {path!r} is {a_kind(entry.kind)}, "
+        "and paths do not descend into it"
+    )
 
 
 def _missing(view: View, group: int, path: str, name: str) -> str:
@@ -258,15 +286,18 @@ def require_groups(
     path = base
     for name in names:
         entry = child(txn, group, name)
+        below = join(path, name)
+        if entry is not None and entry.kind == NodeKind.LINK:
+            from kist.model.links.follow import within
+
+            entry, below = within(txn, entry, below)
         if entry is None:
             group = add(txn, group, name, NodeKind.GROUP, path)
         elif entry.kind != NodeKind.GROUP:
-            raise NodeExistsError(
-                f"{join(path, name)!r} is {a_kind(entry.kind)}, nothing can stand below it"
-            )
+            raise NodeExistsError(f"{below!r} is {a_kind(entry.kind)}, nothing can stand below it")
         else:
             group = entry.node
-        path = join(path, name)
+        path = below
     return group, path
 
 

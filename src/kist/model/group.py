@@ -16,6 +16,7 @@ from kist.format.node import Child, NodeKind, a_kind
 from kist.model import directory
 from kist.model.group_arrays import ArrayMaker
 from kist.model.group_keystores import KeyStoreMaker
+from kist.model.group_links import LinkMaker
 from kist.model.group_tables import TableMaker
 from kist.model.handles import make_handle
 from kist.model.node import Node
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Group"]
 
 
-class Group(ArrayMaker, KeyStoreMaker, TableMaker):
+class Group(ArrayMaker, KeyStoreMaker, LinkMaker, TableMaker):
     """A node that holds nodes: a mapping of paths to handles.
 
     Paths are relative to the group, or start with ``/`` at the root. Names are sorted by code
@@ -48,14 +49,24 @@ class Group(ArrayMaker, KeyStoreMaker, TableMaker):
 
     # Looking up
 
-    def _find(self, view: View, path: str) -> tuple[Child, str]:
-        """Return the entry at a path and its whole path."""
+    def _find(self, view: View, path: str, *, last: bool = True) -> tuple[Child, str]:
+        """Return the entry at a path and its whole path; all in this store.
+
+        Links on the way are followed, and one at the end of the path if it is not meant itself.
+        """
+        entry, base, rest = self._descend(view, path)
+        if entry.kind == NodeKind.LINK and (last or rest):
+            from kist.model.links.follow import within
+
+            return within(view, entry, base, rest, last=last)
+        return entry, base
+
+    def _descend(self, view: View, path: str) -> tuple[Child, str, tuple[str, ...]]:
+        """Return the entry at a path, or the first link on it, its path, and the names behind."""
         absolute, names = split(path)
         start, base = (keys.ROOT, "/") if absolute else (self._id, self._base(view))
-        entry = directory.find(view, start, names, base)
-        for name in names:
-            base = join(base, name)
-        return entry, base
+        entry, base, used = directory.descend(view, start, names, base)
+        return entry, base, names[used:]
 
     def _base(self, view: View) -> str:
         if self._id == keys.ROOT:
@@ -63,15 +74,21 @@ class Group(ArrayMaker, KeyStoreMaker, TableMaker):
         return directory.path_of(view, self._id) or self._path
 
     def __getitem__(self, path: str) -> Any:
-        """Return the handle of the node at a path.
+        """Return the handle of the node at a path; links are followed.
 
         Raises
         ------
         NodeNotFoundError
             There is none.
+        LinkError
+            A link on the path cannot be followed.
         """
         view = self._view()
-        entry, where = self._find(view, path)
+        entry, where, rest = self._descend(view, path)
+        if entry.kind == NodeKind.LINK:
+            from kist.model.links.follow import handle_behind
+
+            return handle_behind(self._store, view, entry, where, rest)
         return make_handle(self._store, view, entry.node, where)
 
     def __contains__(self, path: object) -> bool:
@@ -79,7 +96,11 @@ class Group(ArrayMaker, KeyStoreMaker, TableMaker):
             return False
         view = self._view()
         try:
-            self._find(view, path)
+            entry, where, rest = self._descend(view, path)
+            if entry.kind == NodeKind.LINK:
+                from kist.model.links.follow import follow
+
+                follow(self._store, view, entry, where, rest)
         except NodeNotFoundError:
             return False
         return True
@@ -106,11 +127,11 @@ class Group(ArrayMaker, KeyStoreMaker, TableMaker):
         return KeysView(self)
 
     def values(self) -> ValuesView[Any]:
-        """Handles of the children."""
+        """Handles of the children, those of links not followed: no walk runs in a circle."""
         return _Values(self)
 
     def items(self) -> ItemsView[str, Any]:
-        """Names and handles of the children."""
+        """Names and handles of the children, those of links not followed."""
         return _Items(self)
 
     def _handles(self) -> list[tuple[str, Node]]:
@@ -212,7 +233,7 @@ class Group(ArrayMaker, KeyStoreMaker, TableMaker):
             directory.remove(txn, group, entry)
 
     def _find_with_group(self, view: View, path: str) -> tuple[int, Child, str]:
-        entry, where = self._find(view, path)
+        entry, where = self._find(view, path, last=False)
         if entry.node == keys.ROOT or entry.node == self._id:
             raise NodeError(f"{path!r} is the group itself; this needs a node below it")
         found = directory.record(view, entry.node)
@@ -260,7 +281,7 @@ class Group(ArrayMaker, KeyStoreMaker, TableMaker):
                 source._check(txn)
                 node = source._id
             else:
-                node = self._find(txn, source)[0].node
+                node = self._find(txn, source, last=False)[0].node
             group, base, name = self._place(txn, target)
             copy_node(txn, txn, node, group, name, base)
 
@@ -269,7 +290,8 @@ class Group(ArrayMaker, KeyStoreMaker, TableMaker):
     def visititems(self, function: Callable[[str, Any], Any]) -> Any:
         """Call ``function(path, node)`` for everything below, until it returns other than None.
 
-        Paths are relative to the group. All calls see the names of one snapshot.
+        Paths are relative to the group. All calls see the names of one snapshot. Links are nodes
+        like others, and not followed.
         """
         view = self._view()
         base = self._base(view)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kist.engine import Transaction
     from kist.format.node import NodeKind
 
-__all__ = ["Maker"]
+__all__ = ["Maker", "other_kind"]
 
 N = TypeVar("N", bound=Node)
 
@@ -32,7 +32,7 @@ class Maker(Node):
         """Return a node of this class that must exist."""
         node = self[name]
         if not isinstance(node, kind):
-            raise NodeNotFoundError(_other(node, kind))
+            raise NodeNotFoundError(other_kind(node, kind))
         return node
 
     def _require_as(self, kind: type[N], name: str, make: Callable[[], N]) -> N:
@@ -44,10 +44,10 @@ class Maker(Node):
                 if node is None:
                     node = make()
         if not isinstance(node, kind):
-            raise NodeExistsError(_other(node, kind))
+            raise NodeExistsError(other_kind(node, kind))
         return node
 
 
-def _other(node: Node, kind: type[Node]) -> str:
+def other_kind(node: Node, kind: type[Node]) -> str:
     found, wanted = (f"{'an' if k[0] in 'aeiou' else 'a'} {k}" for k in (node.kind, kind.kind))
     return f"{node._path!r} is {found}, not {wanted}"

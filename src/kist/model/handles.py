@@ -60,6 +60,10 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
         from kist.model.keystores.keystore import KeyStore
 
         return KeyStore(store, node, found.created_ns, where)
+    if found.kind == NodeKind.LINK:
+        from kist.model.links.link import Link
+
+        return Link(store, node, found.created_ns, where)
     raise UnsupportedVersionError(
         f"{where!r} is {a_kind(found.kind)}, which this kist cannot read; use a newer kist"
     )

@@ -58,7 +58,7 @@ def _group(source: Group, target: Group, codec: str | None, progress: Callable[[
         if node.kind == "group":
             below = target.create_group(name, attrs=dict(node.attrs))
             _group(node, below, codec, progress)
-        elif codec is None:
+        elif codec is None or node.kind == "link":
             target.copy(node, name)
         elif node.kind == "array":
             _array(node, target, name, codec, progress)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kist.model.check import CheckReport
     from kist.model.history import History, Tags
     from kist.model.info import Info
+    from kist.model.links.files import LinkedFiles, Roots
 
 __all__ = ["Store", "open"]
 
@@ -61,6 +62,7 @@ def open(
     expect_commit: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
     cache: str | os.PathLike[str] | None = None,
+    link_roots: Roots = None,
 ) -> Store:
     """Open a store.
 
@@ -98,6 +100,9 @@ def open(
         and ``skip_signature``. The rest comes from the environment.
     cache : path, optional
         For an address: folder that keeps what was read, up to `options.cache_bytes`.
+    link_roots : path or iterable of paths, optional
+        Folders below which links to other files are followed; without it the folder of this file,
+        and ``[]`` follows none.
 
     Returns
     -------
@@ -195,7 +200,7 @@ def open(
     except BaseException:
         engine.close()
         raise
-    return Store(session, str(mode), durability, retain, allow_pickle)
+    return Store(session, str(mode), durability, retain, allow_pickle, link_roots)
 
 
 def _is_plain(path: object) -> bool:
@@ -220,7 +225,13 @@ class Store(Group):
     """
 
     def __init__(
-        self, session: Session, mode: str, durability: Durability, retain: int, allow_pickle: bool
+        self,
+        session: Session,
+        mode: str,
+        durability: Durability,
+        retain: int,
+        allow_pickle: bool,
+        link_roots: Roots = None,
     ) -> None:
         self._session = session
         self.allow_pickle = allow_pickle
@@ -231,12 +242,23 @@ class Store(Group):
         self.mode = mode
         self.durability: Durability = durability
         self.retain = retain
+        self._link_roots = link_roots
+        self._linked: LinkedFiles | None = None
         # The file is closed when the last handle goes, if nobody closed it.
         self._finalizer = finalize(self, session.close)
 
     @property
     def _store(self) -> Store:  # type: ignore[override]
         return self  # not an attribute: a cycle would keep the file open
+
+    @property
+    def _links(self) -> LinkedFiles:
+        """Other files that links lead to."""
+        if self._linked is None:
+            from kist.model.links.files import LinkedFiles
+
+            self._linked = LinkedFiles(self, self._link_roots)
+        return self._linked
 
     # The file
 
@@ -271,8 +293,15 @@ class Store(Group):
         return self._view().state.shown
 
     def close(self) -> None:
-        """Close the file; a pending `begin` is rolled back. A second call does nothing."""
-        self._finalizer()
+        """Close the file; a pending `begin` is rolled back. A second call does nothing.
+
+        Files that links of it have led to are closed with it.
+        """
+        try:
+            if self._linked is not None:
+                self._linked.close_for(self)
+        finally:
+            self._finalizer()
 
     def __enter__(self) -> Store:
         self._session.check_open()
@@ -374,6 +403,8 @@ class Store(Group):
     def refresh(self) -> int:
         """Move a handle of mode ``r`` to the newest commit; returns the commit id.
 
+        Files that links lead to move with it, unless the link names a version.
+
         Raises
         ------
         SnapshotError
@@ -385,6 +416,8 @@ class Store(Group):
                 "version= to follow it"
             )
         self._session.refresh()
+        if self._linked is not None:
+            self._linked.refresh()
         return self.commit_id
 
     def sync(self) -> None:

@@ -35,7 +35,9 @@ LOSSES: Final = {
     "hdf5.not_text": Loss(
         "changed", "text that is not UTF-8", "text with \\x escapes for its bytes"
     ),
-    "hdf5.softlink": Loss("changed", "soft link", "entry of attribute HDF5 of its group"),
+    "hdf5.softlink": Loss(
+        "changed", "soft link to what is no path here", "entry of attribute HDF5 of its group"
+    ),
     "hdf5.hardlink": Loss(
         "changed", "second name of an object", "entry of attribute HDF5 of its group"
     ),
@@ -65,6 +67,7 @@ LOSSES: Final = {
     "hdf5.keystore": Loss("changed", "key store", "group with a dataset or group for each key"),
     "hdf5.value": Loss("changed", "plain Python value", "JSON text"),
     "hdf5.out_dtype": Loss("not kept", "dataset of a dtype that h5py cannot write", "nothing"),
+    "hdf5.out_link": Loss("not kept", "link to another kist file", "nothing"),
     "hdf5.lost_reference": Loss(
         "not kept", "reference to an object that is not in the file", "null reference"
     ),

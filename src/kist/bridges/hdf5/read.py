@@ -11,7 +11,7 @@ from kist.bridges.hdf5 import pytables
 from kist.bridges.hdf5.attributes import read_attributes
 from kist.bridges.hdf5.datasets import read_dataset, restore
 from kist.bridges.hdf5.values import Texts
-from kist.errors import ConversionError, DTypeError
+from kist.errors import ConversionError, DTypeError, NodeError
 from kist.extras import need
 
 __all__ = ["Source", "read"]
@@ -92,7 +92,8 @@ def _walk(source: Source) -> None:
                 continue
             found = _link(source, group, name, node_name)
             if found is not None:
-                links[name] = found
+                if not _kept_as_link(source, found, node_name):
+                    links[name] = found
                 continue
             node = _node(source, group, name)
             first = first_name.setdefault(_address(source, node), node_name)
@@ -121,6 +122,22 @@ def _walk(source: Source) -> None:
         _make_indexes(source, group)
 
 
+def _kept_as_link(source: Source, found: dict[str, Any], name: str) -> bool:
+    """Make a link of a soft link; False where its names stand for others here, or for none."""
+    target = found.get("soft")
+    if target is None:
+        return False
+    # HDF5 knows "." and doubled slashes; an absolute path begins where the file is put.
+    names = [part for part in target.split("/") if part not in ("", ".")]
+    path = _path(source, target) if target.startswith("/") else "/".join(names)
+    try:
+        source.job.store.create_link(_path(source, name), path, overwrite=True)
+    except NodeError:  # no path of kist, or a circle
+        source.job.note("hdf5.softlink", f"{source.path}:{name}")
+        return False
+    return True
+
+
 def _make_indexes(source: Source, group: Any) -> None:
     """Make the indexes of a table of PyTables anew; the group holds one for each column."""
     parent, _, name = group.name.rpartition("/")
@@ -138,7 +155,7 @@ def _make_indexes(source: Source, group: Any) -> None:
 
 
 def _path(source: Source, name: str) -> str:
-    return source.job.path(*(part for part in name.split("/") if part))
+    return source.job.path(*(part for part in name.split("/") if part not in ("", ".")))
 
 
 def _node(source: Source, group: Any, name: str) -> Any:
@@ -164,7 +181,6 @@ def _link(source: Source, group: Any, own: str, name: str) -> dict[str, Any] | N
         source.job.note("hdf5.external", place)
         return {"external": [os.fspath(link.filename), str(link.path)]}
     if isinstance(link, source.h5py.SoftLink):
-        source.job.note("hdf5.softlink", place)
         return {"soft": str(link.path)}
     if link is None:
         raise ConversionError(f"{place}: a link of a kind that h5py does not know")

@@ -12,6 +12,7 @@ from kist.bridges.base import BLOCK_ROWS, Job
 from kist.bridges.hdf5.disk import Enduring
 from kist.bridges.hdf5.write_tables import write_table
 from kist.bridges.hdf5.write_types import h5_dtype, is_text, to_h5
+from kist.bridges.nodes import link_target
 from kist.bridges.plain import to_json
 from kist.errors import ConversionError
 from kist.extras import need
@@ -65,7 +66,12 @@ class _Writer:
             ]
             for name, child in group.items():
                 below = f"{path.rstrip('/')}/{name}"
-                if child.kind != "group":
+                if child.kind == "link":
+                    if child.linked_file is None:
+                        self._links.append((below, {"soft": link_target(child, top)}))
+                    else:
+                        self.job.note("hdf5.out_link", child.name)
+                elif child.kind != "group":
                     self.dataset(child, below)
                 elif "ragged" in _facts(child) and {"values", "offsets"} <= set(child):
                     self.ragged(child, below)

@@ -17,6 +17,7 @@ from kist.bridges.hdf5.write_tables import (
     known_cells,
     numbered,
 )
+from kist.bridges.nodes import link_target
 from kist.bridges.nulls import paired, value_of
 from kist.bridges.plain import to_json
 from kist.errors import ConversionError
@@ -66,8 +67,19 @@ class _Writer:
                 if child.kind == "group":
                     title = str(child.attrs.get("TITLE", ""))
                     waiting.append((child, self.file.create_group(made, name, title)))
+                elif child.kind == "link":
+                    self.link(child, top, made, name)
                 else:
                     self.dataset(child, made, name)
+
+    def link(self, link: Any, top: Any, parent: Any, name: str) -> None:
+        """Write a link within the store; PyTables resolves it when it is used."""
+        if link.linked_file is not None:
+            self.job.note("hdf5.out_link", link.name)
+            return
+        target = link_target(link, top)
+        base = "" if target.startswith("/") else parent._v_pathname.rstrip("/") + "/"
+        self.file.create_soft_link(parent, name, base + target)
 
     def dataset(self, node: Any, parent: Any, name: str) -> None:
         """Write an array, table or key store."""

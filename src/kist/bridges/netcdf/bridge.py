@@ -35,6 +35,7 @@ LOSSES: Final = {
         "changed", "`_FillValue` of another type than its variable, or of text",
         "the same number, or nothing; attribute KIST restores it",
     ),
+    "netcdf.link": Loss("not kept", "link", "nothing"),
     "netcdf.keystore": Loss(
         "changed", "key store", "group with a variable for each array, and attributes for the rest"
     ),

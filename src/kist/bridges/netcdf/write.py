@@ -71,6 +71,8 @@ class _Writer:
             for name, child in group.items():
                 if child.kind == "group":
                     waiting.append((child, self.group(made, name, child)))
+                elif child.kind == "link":
+                    self.job.note("netcdf.link", child.name)
                 else:
                     self.dataset(child, made, name)
 

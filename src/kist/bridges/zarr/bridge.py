@@ -25,6 +25,7 @@ LOSSES: Final = {
     "zarr.missing": Loss("changed", "missing text", "empty text"),
     "zarr.value": Loss("changed", "value that JSON has no word for", "JSON text with its type"),
     "zarr.dtype": Loss("not kept", "array of a dtype that Zarr lacks", "nothing"),
+    "zarr.link": Loss("not kept", "link", "nothing"),
     "zarr.keystore": Loss(
         "changed", "key store", "group with an array for each array, and attributes for the rest"
     ),

@@ -52,6 +52,8 @@ class _Writer:
                 self.table(node, path)
             elif node.kind == "array":
                 self.array(node, path)
+            elif node.kind == "link":
+                self.job.note("zarr.link", node.name)
             else:
                 self.keystore(node, path)
         if self.zarr_format == 2 and top.kind == "group":

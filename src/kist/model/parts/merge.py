@@ -167,7 +167,8 @@ class _Roots:
             It has changed since.
         """
         root = self.root(part.root)
-        node: Any = root._store[part.path]
+        store, is_link = root._store, part.kind == NodeKind.LINK
+        node: Any = store.open_link(part.path) if is_link else store[part.path]
         with node._hold() as view:
             if view.state.shown != part.commit:
                 raise ConflictError(
@@ -214,7 +215,7 @@ def _listed(roots: _Roots, path: str | None) -> dict[str, list[_Part]]:
 
 def _part(store: Store, view: View, number: int, path: str, node: int) -> _Part:
     handle: Any = make_handle(store, view, node, path)
-    nbytes = 0 if handle._kind == NodeKind.GROUP else int(handle.nbytes_stored)
+    nbytes = 0 if handle._kind in (NodeKind.GROUP, NodeKind.LINK) else int(handle.nbytes_stored)
     origin = Origin.of(view, node)
     return _Part(number, path, handle._kind, view.state.shown, nbytes, origin)
 
@@ -228,6 +229,9 @@ def _check_parts(roots: _Roots, where: str, parts: list[_Part], cast: bool) -> N
                 f"{where!r} is {a_kind(first.kind)} in {roots.name(first.root)} and "
                 f"{a_kind(part.kind)} in {roots.name(part.root)}"
             )
+    if first.kind == NodeKind.LINK:
+        _check_links(roots, where, parts)
+        return
     check_overlap(where, [(roots.name(part.root), part.origin) for part in parts])
     if first.kind != NodeKind.TABLE or cast:
         return
@@ -244,6 +248,21 @@ def _check_parts(roots: _Roots, where: str, parts: list[_Part], cast: bool) -> N
                 lines,
                 roots.name(first.root),
                 "cast=True (--cast) casts the values to the columns of the first",
+            )
+
+
+def _check_links(roots: _Roots, where: str, parts: list[_Part]) -> None:
+    """Raise when links at one path lead to different places."""
+    targets = []
+    for part in parts:
+        with roots.read(part) as (node, _):
+            link: Any = node
+            targets.append(link.leads_to)
+    for target, part in zip(targets, parts, strict=True):
+        if target != targets[0]:
+            raise NodeExistsError(
+                f"{where!r} leads to {targets[0]!r} in {roots.name(parts[0].root)} and to "
+                f"{target!r} in {roots.name(part.root)}"
             )
 
 
@@ -271,6 +290,9 @@ def _merge(
     for where, parts in found.items():
         with ExitStack() as held:
             like, view = held.enter_context(roots.read(parts[0]))
+            if parts[0].kind == NodeKind.LINK:
+                store.copy(like, where)
+                continue
             if parts[0].kind == NodeKind.GROUP:
                 made = store if where == "/" else store.require_group(where)
                 with made._write() as txn:

@@ -108,6 +108,8 @@ def _kind_of(view: View, node: int) -> int:
     def has(key_range: keys.Range) -> bool:
         return next(view.scan(*key_range), None) is not None
 
+    if view.get(keys.link(node)) is not None:
+        return NodeKind.LINK
     if has(keys.groups(node)) or (view.get(keys.schema(node)) and not view.get(keys.bounds(node))):
         return NodeKind.TABLE
     if has(keys.segments(node)) or view.get(keys.schema(node)):

@@ -8,7 +8,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, NamedTuple
 
 from kist.errors import NodeNotFoundError, SelectionError
-from kist.format.node import NodeKind, a_kind
+from kist.format.node import Child, NodeKind, a_kind
 from kist.model import directory
 from kist.model.paths import join, split
 
@@ -37,7 +37,7 @@ def find_members(view: View, group: int, base: str, patterns: Sequence[str]) -> 
     """Return the datasets that paths and patterns name, each once, in their order.
 
     A pattern names datasets of one kind, sorted by name; ``*`` and ``?`` stand for letters of one
-    name, ``**`` for any groups.
+    name, ``**`` for any groups. Links to datasets of the store stand for these.
 
     Raises
     ------
@@ -54,11 +54,9 @@ def find_members(view: View, group: int, base: str, patterns: Sequence[str]) -> 
             several = list(_matching(view, start, path, names))
         else:
             absolute, names_ = split(pattern)
-            entry = directory.find(view, 1 if absolute else group, names_, base)
-            path = "/" if absolute else base
-            for name in names_:
-                path = join(path, name)
-            several = [Found(path, entry.node, entry.kind)]
+            start, path = (1, "/") if absolute else (group, base)
+            entry, path, used = directory.descend(view, start, names_, path)
+            several = [_behind(view, entry, path, names_[used:])]
         for one in several:
             found.setdefault(one.node, one)
     members = list(found.values())
@@ -74,6 +72,15 @@ def find_members(view: View, group: int, base: str, patterns: Sequence[str]) -> 
     return members
 
 
+def _behind(view: View, entry: Child, path: str, rest: tuple[str, ...] = ()) -> Found:
+    """Return a dataset, or the one in this store that a link leads to."""
+    if entry.kind == NodeKind.LINK:
+        from kist.model.links.follow import within
+
+        entry, path = within(view, entry, path, rest)
+    return Found(path, entry.node, entry.kind)
+
+
 def _matching(view: View, group: int, path: str, names: Sequence[str]) -> Iterator[Found]:
     name, rest = names[0], names[1:]
     if name == "**" and rest:
@@ -86,9 +93,9 @@ def _matching(view: View, group: int, path: str, names: Sequence[str]) -> Iterat
             if is_group:
                 yield from _matching(view, entry.node, below, names)
             elif not rest:
-                yield Found(below, entry.node, entry.kind)
+                yield _behind(view, entry, below)
         elif match(entry.name):
             if not rest and not is_group:
-                yield Found(below, entry.node, entry.kind)
+                yield _behind(view, entry, below)
             elif rest and is_group:
                 yield from _matching(view, entry.node, below, rest)

@@ -26,7 +26,7 @@ from kist.model.unions.backend import FILE_BITS
 if TYPE_CHECKING:
     from kist.model.tables.stored.state import Page
 
-__all__ = ["Joined", "JoinedState", "Member"]
+__all__ = ["Joined", "JoinedGroup", "JoinedState", "Member"]
 
 Array = np.ndarray[Any, Any]
 
@@ -52,7 +52,7 @@ class Member(NamedTuple):
     tag: int = 0
 
 
-class _Group(Group):
+class JoinedGroup(Group):
     """A row group of a member, under a row id of the whole."""
 
     __slots__ = ("own", "place")
@@ -81,7 +81,7 @@ class Joined:
         next_row = 0
         for place, (_, state) in enumerate(members):
             for group in state.layout.groups:
-                groups.append(_Group(next_row, group, place))
+                groups.append(JoinedGroup(next_row, group, place))
                 next_row += group.n_rows
         n_live = sum(state.n_rows for _, state in members)
         tail = Tail(next_row, n_live, 0, new_stamp())
@@ -134,9 +134,14 @@ class JoinedState(TableState):
 
     def _of(self, group: Group) -> tuple[TableState, Group, Fit]:
         """Return whose group it is, the group as it stands there, and the leaves of that table."""
-        if not isinstance(group, _Group):
+        if not isinstance(group, JoinedGroup):
             raise TypeError("a row group of another table")
-        return self._member(group.place), group.own, self._members[group.place].fit
+        return self._member(group.place), group.own, self._fit(group.place)[0]
+
+    def _fit(self, place: int) -> tuple[Fit, int]:
+        """Return the leaves of a member, and the number of its file."""
+        member = self._members[place]
+        return member.fit, member.tag
 
     # Each question about a group is one to its member
 
@@ -144,7 +149,7 @@ class JoinedState(TableState):
         """Return pointer and record of one page, None when there is none."""
         state, own, fit = self._of(group)
         found = state.find_page(fit.leaves[leaf.id], own)
-        tag = self._members[group.place].tag if isinstance(group, _Group) else 0
+        tag = self._fit(group.place)[1] if isinstance(group, JoinedGroup) else 0
         if found is None or not tag:
             return found
         pointer, record = found

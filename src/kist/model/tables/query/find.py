@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import compress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from kist.model.tables.stored.read import (
     narrow_page,
     read_leaves,
 )
+from kist.model.tables.stored.schema import SchemaFacts
 from kist.model.tables.stored.state import TableState
 from kist.query import Bound
 from kist.query.categories import Coded
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Found",
     "RowPlan",
+    "bounds_of",
     "by_codes",
     "check_sources",
     "count_rows",
@@ -66,6 +68,20 @@ FEW: Final = 8
 
 GROUPS_AT_ONCE: Final = 8
 """Groups per thread between two looks at whether enough rows were found."""
+
+
+class HasBounds(Protocol):
+    """What has statistics of some groups of rows: a table, or the parts of one in other files."""
+
+    @property
+    def facts(self) -> SchemaFacts:
+        """What is derived from the schema."""
+
+    def bounds(self, leaf: Leaf) -> Bounds:
+        """Return the statistics of a leaf, one entry per group."""
+
+    def bounds_of_valid(self, leaf: Leaf) -> Bounds:
+        """Return the same of the values of a nullable column that are there."""
 
 
 class Found(NamedTuple):
@@ -115,16 +131,16 @@ def plan_rows(state: TableState, bounds: Sequence[Bound]) -> RowPlan:
     n_groups = state.layout.n_groups
     parts = _conjuncts([by_codes(state, bound, truth=True) for bound in bounds])
     names = _leaves(state, parts)
-    may = np.ones(n_groups, bool)
+    may = state.may_match(parts, names)
     hits = find_hits(state, parts)
     if hits is not None:
-        may = ~hits.covered
+        may &= ~hits.covered
     if not any(group.is_pages for group in compress(state.layout.groups, may)):
         # Statistics of groups that the index covers would tell no more, and take longer.
         sure = [np.zeros(n_groups, bool) for _ in parts]
     else:
         sure = []
-        known = _bounds(state, names)
+        known = bounds_of(state, names)
         for part in parts:
             can, must = part.prune({name: known[name] for name in part.columns}, n_groups)
             may &= can
@@ -307,7 +323,7 @@ def _leaves(state: TableState, parts: Sequence[Bound]) -> dict[str, Leaf]:
     return {name: facts.by_name[name] for part in parts for name in facts.needs(part.columns)}
 
 
-def _bounds(state: TableState, names: Mapping[str, Leaf]) -> dict[str, Bounds]:
+def bounds_of(state: HasBounds, names: Mapping[str, Leaf]) -> dict[str, Bounds]:
     """Return the statistics of columns, with nulls where some of a nullable one may be."""
     nullable = state.facts.nullable
     found = {

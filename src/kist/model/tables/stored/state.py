@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -30,6 +30,7 @@ from kist.model.tables.stored.schema import SchemaFacts, facts_of, schema_from
 if TYPE_CHECKING:
     from kist.engine import View
     from kist.indexes.statistics import Bounds, Statistics
+    from kist.query import Bound
 
 __all__ = ["Known", "TableState", "keep_piece", "located", "state_of"]
 
@@ -254,6 +255,13 @@ class TableState:
                 known.pages[leaf.id, keys.row_of(key)] = _unpack_page(value)
             known.listed.add(leaf.id)
         return known.pages
+
+    def may_match(self, parts: Sequence[Bound], names: Mapping[str, Leaf]) -> Array:
+        """Return which groups a condition must look at, by what is known before any record is read.
+
+        Here all of them; a table whose parts stand in many files knows better.
+        """
+        return np.ones(self.layout.n_groups, bool)
 
     def bounds(self, leaf: Leaf) -> Bounds:
         """Return the statistics of a leaf, one entry per group of the layout.

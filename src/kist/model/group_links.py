@@ -1,0 +1,153 @@
+"""What groups do with links."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kist import model
+from kist.errors import NodeNotFoundError
+from kist.format.node import NodeKind
+from kist.model.group_maker import Maker, other_kind
+from kist.model.node import Node
+
+if TYPE_CHECKING:
+    from kist.model.links.link import Link
+
+__all__ = ["LinkMaker"]
+
+
+class LinkMaker(Maker):
+    """The part of a group that makes and opens links."""
+
+    def create_link(
+        self,
+        name: str,
+        target: str | Node,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        version: int | str | None = None,
+        title: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Link:
+        """Make a node that leads to another one, and the groups on the way to it.
+
+        Parameters
+        ----------
+        name : str
+            Path of the link.
+        target : str or Node
+            Path that it leads to, which need not be there; relative to the group that holds the
+            link, and in another file to the root. Or the handle of a node, also of another store.
+        file : path, optional
+            Another kist file, relative to the folder of this one. It is only read through the
+            link, and must stand below that folder unless `link_roots` of `open` says otherwise.
+            If it is there, the link knows it from then on from any other store.
+        version : int or str, optional
+            Commit or tag of that file to read; without it the newest.
+        title, attrs : optional
+            Attributes of the link.
+        overwrite : bool
+            Replace a link of that name.
+
+        Raises
+        ------
+        NodeExistsError
+            Something stands there.
+        LinkError
+            It would lead in a circle, or to a file that may not be opened.
+
+        Examples
+        --------
+        >>> import kist
+        >>> with kist.open(":memory:") as store:
+        ...     store["runs/16"], store["runs/17"] = [0.5], [1.5, 2.5]
+        ...     link = store.create_link("newest", "runs/17")
+        ...     store["newest"][:], list(store)
+        (array([1.5, 2.5]), ['newest', 'runs'])
+        """
+        from kist.model.links.make import make_link
+
+        with self._write() as txn:
+            link: Any = self._new(txn, name, NodeKind.LINK, overwrite)
+            make_link(link, txn, target, file, version)
+            model.attributes.copy_attributes(link, attrs, title)
+        return link  # type: ignore[no-any-return]
+
+    def create_union(
+        self,
+        name: str,
+        *paths: str,
+        files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
+        title: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Link:
+        """Make a node that is many tables, or arrays, read as one; nothing is copied.
+
+        Parameters
+        ----------
+        name : str
+            Path of the union.
+        *paths : str
+            Paths of datasets or patterns, as for `union`, relative to the group that holds the
+            union; looked up each time it is opened. With `files`: the path of a table in them.
+        files : path or iterable of paths, optional
+            Names and patterns of other kist files, relative to the folder of this one:
+            ``"parts/*.kist"``. They are looked through once, now, and shown as they are now:
+            of each part sizes and bounds of its columns are noted, so that a condition opens
+            only the parts that can match. `Link.renew` does that again.
+        title, attrs : optional
+            Attributes of the link.
+        overwrite : bool
+            Replace a link of that name.
+        progress : callable, optional
+            Called with files done and files in all.
+
+        Raises
+        ------
+        DTypeError, ShapeError
+            The columns of tables differ (shows the difference), or dtypes and shapes of arrays.
+        LinkError
+            A file is missing, or stands in no folder that is allowed.
+        NodeExistsError
+            Something stands there.
+
+        Examples
+        --------
+        >>> import kist, numpy as np
+        >>> with kist.open(":memory:") as store:
+        ...     store["day/1"], store["day/2"] = np.zeros(3, "i4,f8"), np.ones(2, "i4,f8")
+        ...     link = store.create_union("days", "day/*")
+        ...     store["days"].where("f0 == 1").count()
+        2
+        """
+        from kist.model.links.make import make_union
+
+        with self._write() as txn:
+            link: Any = self._new(txn, name, NodeKind.LINK, overwrite)
+            make_union(link, txn, paths, files, progress)
+            model.attributes.copy_attributes(link, attrs, title)
+        return link  # type: ignore[no-any-return]
+
+    def open_link(self, name: str) -> Link:
+        """Return a link itself, which must exist, rather than what it leads to.
+
+        Raises
+        ------
+        NodeNotFoundError
+            There is none, or something else stands there.
+        """
+        from kist.model.handles import make_handle
+        from kist.model.links.link import Link
+
+        group: Any = self
+        view = group._view()
+        entry, where = group._find(view, name, last=False)
+        node = make_handle(self._store, view, entry.node, where)
+        if not isinstance(node, Link):
+            raise NodeNotFoundError(other_kind(node, Link))
+        return node
