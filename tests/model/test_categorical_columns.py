@@ -221,8 +221,23 @@ def test_an_index_is_one_on_codes_and_gives_the_same_rows(store: Any) -> None:
     table.append((1, "k7"))
     n = int(np.char.startswith(texts, "k7").sum())
     assert table.where("startswith(c, 'k7')").count() == n + 1
-    with pytest.raises(kist.DTypeError, match="again and again"):
-        table.create_index("c", unique=True)
+    with pytest.raises(kist.ConstraintError, match="have 'k"):
+        table.create_index("c", unique=True, name="only")
+
+
+def test_a_unique_index_on_categories_names_them_and_lets_missing_ones_be(store: Any) -> None:
+    texts = [f"key {n}" for n in range(5_000)] + [None, None]
+    table = make(store, {"id": np.arange(5_002), "c": texts}, c=kist.categorical())
+    table.create_index("c", unique=True)
+    table.append((7, None))
+    table.append((8, "key 5000"))
+    with pytest.raises(kist.ConstraintError, match="'key 17'"):
+        table.append((9, "key 17"))
+    with pytest.raises(kist.ConstraintError, match="'key 5000'"):
+        table.where("c == 'key 3'").update({"c": "key 5000"})
+    assert len(table) == 5_004
+    assert table.where("c == 'key 17'").indices().tolist() == [17]
+    assert store.check().ok
 
 
 def test_statistics_of_codes_prune_pages(store: Any) -> None:
@@ -532,7 +547,39 @@ def test_parts_keep_their_categories_and_only_like_ones_are_merged(tmp_path: Pat
         assert store["t"].where("c == 'a'").count() == 2_500
         assert store["t"].where("c == 'new'")["e"][:].tolist() == ["y"]
         assert store.check().ok
-    with kist.open(parts[2], "r+") as store:
-        store["t"]["c"].rename_categories({"b": "other"})
-    with pytest.raises(kist.DTypeError, match="other categories"):
-        kist.merge(parts, tmp_path / "no.kist")
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_parts_with_other_lists_are_merged_by_value(tmp_path: Path, few: bool) -> None:
+    n = 50 if few else 70_000
+    rng = np.random.default_rng(n)
+    paths, expected = [], []
+    for part, words in enumerate((["b", "a"], ["c", "a", "b"], ["a", "d"], ["a", "b"])):
+        texts = [words[at] if at < len(words) else None for at in rng.integers(0, 4, n)]
+        paths.append(tmp_path / f"{part}.kist")
+        with kist.open(paths[-1], "x") as store:
+            table = make(store, {"id": np.arange(n), "c": texts}, c=kist.categorical())
+            table.where("id == 3").update({"c": "z"})  # a patch, and one more category
+            texts[3] = "z"
+            table.where("id == 5").delete()
+            del texts[5]
+        expected += texts
+    kist.merge(paths, tmp_path / "whole.kist")
+    with kist.open(tmp_path / "whole.kist") as store:
+        table = store["t"]
+        assert table["c"][:].tolist() == expected
+        assert sorted(table["c"].categories.tolist()) == ["a", "b", "c", "d", "z"]
+        for word in "abcdz":
+            right = [at for at, text in enumerate(expected) if text == word]
+            assert table.where(f"c == '{word}'").indices().tolist() == right
+        assert store.check().ok
+
+
+def test_lists_whose_order_means_something_are_not_mixed(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.kist", tmp_path / "b.kist"]
+    for path, words in zip(paths, (["low", "high"], ["high", "low"]), strict=True):
+        with kist.open(path, "x") as store:
+            dtype = kist.categorical(str, categories=words, ordered=True)
+            make(store, {"id": np.arange(2), "c": ["low", "high"]}, c=dtype)
+    with pytest.raises(kist.DTypeError, match="this order means something"):
+        kist.merge(paths, tmp_path / "no.kist")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from kist._kernels.cells import empty_values
-from kist.errors import DTypeError, UnsupportedVersionError
+from kist.errors import CorruptDataError, DTypeError, UnsupportedVersionError
 from kist.format import keys
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
@@ -81,6 +81,8 @@ class TableSink:
         self._next_row = 0
         self._n_live = 0
         self._categories: dict[int, Categories] = {}
+        # Of the part that is taken: by the leaf of codes, what each of them is here.
+        self._recoded: dict[int, Array] = {}
         self._waiting: list[list[Array]] = []
         self._n_waiting = self._n_bytes = 0
         self._go_on(txn)
@@ -102,11 +104,15 @@ class TableSink:
     def take_categories(self, state: TableState) -> None:
         """Take what the codes of a table stand for, whose rows follow.
 
+        New categories go behind those of the parts before. Where the same codes stand for other
+        categories, those of the rows that follow are given anew.
+
         Raises
         ------
         DTypeError
-            The same codes of a column stand for other categories in the parts before.
+            The order of the categories means something, and is another one.
         """
+        self._recoded = {}
         for column in self._facts.categorical:
             theirs = state.schema.columns[state.schema.index(column.name)]
             new = read_categories(state.view, state.node, theirs)
@@ -114,17 +120,38 @@ class TableSink:
             longer, shorter = (new, mine or new) if len(new) > len(mine or ()) else (mine, new)
             assert longer is not None
             same = len(longer) == len(shorter) and longer.numbers == shorter.numbers
-            if (new.sort.fixed and not same) or (
-                longer.values[: len(shorter)].tolist() != shorter.values.tolist()
-            ):
+            agree = longer.values[: len(shorter)].tolist() == shorter.values.tolist()
+            if (new.sort.fixed and not same) or (new.sort.ordered and not agree):
                 raise DTypeError(
                     f"{state.path!r}: column {column.name!r} has other categories than the parts "
-                    "before it, or in another order; append its rows instead, which goes by values",
+                    "before it, or in another order, and this order means something; "
+                    "cast_column() makes text of one or the other",
                     column=column.name,
                 )
+            if not agree:
+                assert mine is not None
+                longer, self._recoded[column.first_leaf] = mine.joined(new)
             if longer is not mine:
                 self._categories[column.id] = longer
                 put_categories(self._txn, self._node, column.first_leaf, longer)
+
+    def _read(
+        self, state: TableState, fit: Fit, spans: Sequence[Span], leaves: Sequence[Leaf]
+    ) -> list[Array]:
+        """Return the values of leaves, one flat array for each, codes as they are here."""
+        columns = read_columns(state, fit, spans, leaves)
+        for at, leaf in enumerate(leaves):
+            codes = self._recoded.get(leaf.id)
+            if codes is None:
+                continue
+            if int(columns[at].max(initial=0)) >= len(codes):
+                raise CorruptDataError(
+                    f"{state.path!r}: code {int(columns[at].max())} of column {leaf.path[0]!r}, "
+                    f"and there are {len(codes) - 1} categories; 'kist check' lists all damage",
+                    node=state.path,
+                )
+            columns[at] = codes[columns[at]].astype(leaf.dtype, copy=False)
+        return columns
 
     def _add_rows(self, state: TableState, fit: Fit, start: int, stop: int) -> None:
         layout = state.layout
@@ -173,22 +200,23 @@ class TableSink:
     ) -> None:
         view, first = state.view, self._next_row
         decoded = []
-        patched = set() if fit.is_same or not group.patches else state.patched_leaves(group)
+        is_same = fit.is_same and not self._recoded
+        patched = set() if is_same or not group.patches else state.patched_leaves(group)
         for leaf in self._schema.stored:
             value = pages.get((leaf.id, group.first))
             old = fit.leaves[leaf.id]
-            if value is not None and old.id not in patched:
+            if value is not None and old.id not in patched and leaf.id not in self._recoded:
                 pointers, payload = unpack_record(value)
                 self._extents.add(view, keys.page(self._node, leaf.id, first), payload, pointers)
-            elif leaf.is_stored and not (fit.is_same and state.constant(old, group) is not None):
+            elif leaf.is_stored and not (is_same and state.constant(old, group) is not None):
                 decoded.append(leaf)
         if decoded:
             # Of a table whose columns came in another order: what stands in patches and nowhere.
             span = Span(group, range(group.n_rows), 0)
-            columns = read_columns(state, fit, [span], decoded)
+            columns = self._read(state, fit, [span], decoded)
             write_pages(self._txn, self._node, first, decoded, columns, self._recipes, is_new=True)
         record = group.record
-        if not fit.is_same:
+        if not is_same:
             record = record._replace(version=self._schema.version)
         kept = GroupRecord(PAGES, record.tier, record.version, record.n_rows, record.n_live)
         self._txn.put(keys.group(self._node, first), pack_record(kept.pack()))
@@ -196,7 +224,7 @@ class TableSink:
             value = view.get(keys.deletion(state.node, group.first)) or b"\0"
             pointers, payload = unpack_record(value)
             self._extents.add(view, keys.deletion(self._node, first), payload, pointers)
-        if group.patches and fit.is_same:
+        if group.patches and is_same:
             for key, value in view.scan(*keys.patches(state.node, group.first)):
                 pointers, payload = unpack_record(value)
                 new = keys.patch(self._node, first, keys.patch_of(key)[1])
@@ -209,7 +237,7 @@ class TableSink:
 
     def _decode(self, state: TableState, fit: Fit, spans: Sequence[Span]) -> None:
         for span in spans:
-            columns = read_columns(state, fit, [span._replace(at=0)], self._leaves)
+            columns = self._read(state, fit, [span._replace(at=0)], self._leaves)
             self._wait(columns, span.n)
 
     def _wait(self, columns: list[Array], n: int) -> None:

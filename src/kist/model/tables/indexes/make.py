@@ -70,8 +70,6 @@ def create_index(
     with table._write() as txn:
         state = table._state(txn)
         leaves = _leaves_of(state.schema, columns, what)
-        if unique and any(state.schema.columns[leaf.column].is_categorical for leaf in leaves):
-            raise DTypeError(f"{what}: categories occur again and again; unique= cannot hold")
         name = ",".join(columns) if name is None else name
         if not isinstance(name, str) or not 1 <= len(name.encode()) <= 255:
             raise TypeError(f"{what}: a name is a str of 1 to 255 bytes, not {name!r}")

@@ -1,6 +1,6 @@
 """Unique indexes: rows whose key another row has are refused, whichever step brings them.
 
-As in SQL, a missing value (NaN, NaT, a missing string) is not equal to another one.
+As in SQL, a missing value (NaN, NaT, a missing string, no category) is not equal to another one.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from kist.indexes.keys import joined, words_of
 from kist.indexes.runs import Run
 from kist.model.tables.indexes.index import Index, read_indexes
 from kist.model.tables.query.find import Found, positions_of
+from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.read import Span, as_ordinals, as_run, group_spans, read_leaves
 from kist.model.tables.stored.state import TableState
 
 if TYPE_CHECKING:
     from kist.engine import View
+    from kist.format.schema import Leaf
 
 __all__ = ["check_all", "check_new_rows", "check_rows"]
 
@@ -146,7 +148,10 @@ def _refuse(
     ids = np.concatenate([as_ordinals(span.ordinals) + span.group.first for span in spans])
     columns = [_read(state, leaf, spans, n) for leaf in index.leaves]
     there = np.ones(n, bool)
-    for values in columns:
+    for leaf, values in zip(index.leaves, columns, strict=True):
+        if _is_code(state, leaf):
+            there &= values != 0
+            continue
         missing = missing_of(values) if values.dtype.kind == "T" else values != values
         if missing is not None:
             there &= ~missing
@@ -170,7 +175,10 @@ def _refuse(
     parts = []
     for code in codes[bad][np.sort(np.unique(codes[bad], return_index=True)[1])][:_SHOWN]:
         same = np.flatnonzero(codes == code)
-        key = ", ".join(repr(values[there][same[:1]].tolist()[0]) for values in columns)
+        key = ", ".join(
+            _shown(state, leaf, values[there][same[:1]])
+            for leaf, values in zip(index.leaves, columns, strict=True)
+        )
         places = [_position(state, int(row)) for row in ids[same[:5]]]
         shown = ", ".join(map(str, places[:-1])) + f" and {places[-1]}"
         parts.append(f"rows {shown}{' and others' * (len(same) > 5)} have {key}")
@@ -180,6 +188,20 @@ def _refuse(
         f"{what}: the index {index.record.name!r} is unique, and column{'s' * (len(columns) > 1)} "
         f"{names} would hold one key several times: {'; '.join(parts)}{more}; nothing was changed"
     )
+
+
+def _is_code(state: TableState, leaf: Leaf) -> bool:
+    """Tell whether a leaf holds codes of categories; 0 is that of no value."""
+    return state.schema.columns[leaf.column].is_categorical
+
+
+def _shown(state: TableState, leaf: Leaf, value: Array) -> str:
+    """Return one value as a message shows it."""
+    if _is_code(state, leaf):
+        known = read_categories(state.view, state.node, state.schema.columns[leaf.column])
+        known.check(value)
+        value = known.table()[value]
+    return repr(value.tolist()[0])
 
 
 def _position(state: TableState, row: int) -> int:

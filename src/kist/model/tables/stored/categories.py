@@ -145,6 +145,26 @@ class Categories:
             return values
         return pairs(values, self.table(valid=True)[codes], self.sort.values)
 
+    def joined(self, other: Categories) -> tuple[Categories, Array]:
+        """Return these categories with those of another column behind them that are new.
+
+        Beside them the code here of each code of the other one.
+
+        Raises
+        ------
+        DTypeError
+            They are too many.
+        """
+        known = self.index
+        keys = _hashable(other.values)
+        new = np.array([key not in known for key in keys], bool)
+        values = np.concatenate([self.values, other.values[new]])
+        if len(values) > MAX_CATEGORIES:
+            raise DTypeError(f"{len(values):,} categories; at most {MAX_CATEGORIES:,} are possible")
+        found = Categories(self.sort, values)
+        codes = np.array([0, *(found.index[key] for key in keys)], np.uint32)
+        return found, codes
+
     def check(self, codes: Array) -> None:
         """Raise `CorruptDataError` when a code is larger than the list is long."""
         if len(codes) and int(codes.max()) > len(self):
