@@ -279,7 +279,7 @@ class Selection(Queries, Reductions, Exports):
         path = (*base, *name.split(".")) if base else parse_path(schema, name)
         field_at(schema, path)
         self._check_shown(path[0])
-        return Selection(self._table, self._steps, path=path)
+        return self._showing(path=path)
 
     def _with_names(self, names: list[str]) -> Selection:
         if self._path is not None:
@@ -287,7 +287,21 @@ class Selection(Queries, Reductions, Exports):
         named_fields(self._state().schema, names)
         for name in names:
             self._check_shown(name.split(".")[0])
-        return Selection(self._table, self._steps, names=names)
+        return self._showing(names=tuple(names))
+
+    def _showing(
+        self, path: tuple[str, ...] | None = None, names: tuple[str, ...] | None = None
+    ) -> Selection:
+        """Return the same rows with other columns; the steps are bound already."""
+        found = Selection.__new__(Selection)
+        found._table, found._steps, found._path, found._names = (
+            self._table,
+            self._steps,
+            path,
+            names,
+        )
+        found._schema, found._bound = self._schema, self._bound
+        return found
 
     def _check_shown(self, name: str) -> None:
         if self._names is not None and name not in {n.split(".")[0] for n in self._names}:
