@@ -11,6 +11,8 @@ from __future__ import annotations
 import datetime
 import json
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from kist.bridges.arrow_kinds import (
@@ -77,10 +79,19 @@ class Columns:
     how : dict of str to str
         Column -> ``"json"`` (text), ``"cells"`` (and a column that tells which are null),
         ``"values"`` (of categories) or ``"unordered"``, where that is known; grows.
+    coded : mapping of str to (ndarray, bool)
+        Categories, and whether they are ordered, of columns whose type does not say so.
     """
 
-    def __init__(self, pa: Any, schema: Any, how: dict[str, str]) -> None:
+    def __init__(
+        self,
+        pa: Any,
+        schema: Any,
+        how: dict[str, str],
+        coded: Mapping[str, tuple[Any, bool]] = MappingProxyType({}),
+    ) -> None:
         self.pa = pa
+        self.coded = coded
         self.schema = schema
         self.how = how
         self.losses: dict[str, list[str]] = {}
@@ -100,6 +111,8 @@ class Columns:
             self._lose(name, "arrow.extension")
             kind = kind.storage_type
         how = self.how.get(name)
+        if name in self.coded and is_category(types, kind):
+            kind = pa.dictionary(pa.int32(), kind, self.coded[name][1])
         if types.is_dictionary(kind):
             if how != "values" and is_category(types, kind.value_type):
                 if how == "unordered":
@@ -158,6 +171,8 @@ class Columns:
         compute: Any = need("pyarrow.compute", "arrow", "")
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
+        if types.is_dictionary(field.type) and not types.is_dictionary(array.type):
+            array = array.dictionary_encode()
         if types.is_dictionary(array.type):
             if types.is_dictionary(field.type):
                 return self._coded(array, field)

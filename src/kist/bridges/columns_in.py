@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from kist.bridges.base import BLOCK_ROWS, Job
 from kist.bridges.categories import enum_dtype
 from kist.bridges.columns import NOTE, Columns, Widen
 from kist.bridges.plain import from_json
+from kist.errors import KistError
 from kist.extras import need
 
 __all__ = ["read_table"]
@@ -82,9 +84,10 @@ def _fill(
     keep_schema: bool,
 ) -> None:
     schema, batches = open_batches()
-    columns = Columns(pa, schema, known)
     own = {**_own_attributes(schema), **(attrs or {})}
     by_column, enums = own.pop("columns", {}), own.pop("enums", {})
+    lists = _lists(own.pop("lists", {}))
+    columns = Columns(pa, schema, known, lists)
     unknown = set(dtypes or ()) - set(schema.names)
     if unknown:
         raise kist.ColumnNotFoundError(f"{place}: there is no column {min(unknown)!r}")
@@ -137,16 +140,29 @@ def _empty(pa: Any, columns: Columns, first: Any, alone: Any) -> Any:
     arrays = []
     for at, field in enumerate(columns.fields):
         kind = field.type
-        array = pa.array([], kind) if first is None else first.column(at).slice(0, 0)
-        if pa.types.is_dictionary(kind) and kind.ordered and first is not None:
+        array = _nothing(pa, kind) if first is None else first.column(at).slice(0, 0)
+        if pa.types.is_dictionary(kind) and field.name in columns.coded:
+            values = columns.coded[field.name][0]
+            text = values.dtype.char == "T"
+            values = values.tolist() if text else values.astype(values.dtype.newbyteorder("="))
+            array = _nothing(pa, kind, pa.array(values).cast(kind.value_type))
+        elif pa.types.is_dictionary(kind) and kind.ordered and first is not None:
             batches = [first.select([at])] if alone is None else alone(field.name)
             listed = _in_order(pa, kind.value_type, (batch.column(0) for batch in batches))
             if listed is None:
                 raise Widen(field.name, "unordered")
-            places = pa.array([], kind.index_type)
-            array = pa.DictionaryArray.from_arrays(places, listed, ordered=True)
+            array = _nothing(pa, kind, listed)
         arrays.append(array)
     return pa.record_batch(arrays, schema=pa.schema(columns.fields))
+
+
+def _nothing(pa: Any, kind: Any, listed: Any = None) -> Any:
+    """Return an array without values; of a dictionary one with these categories."""
+    if not pa.types.is_dictionary(kind):
+        return pa.array([], kind)
+    listed = pa.array([], kind.value_type) if listed is None else listed
+    places = pa.array([], kind.index_type)
+    return pa.DictionaryArray.from_arrays(places, listed, ordered=kind.ordered)
 
 
 def _in_order(pa: Any, kind: Any, arrays: Iterable[Any]) -> Any:
@@ -185,6 +201,17 @@ def _chosen(pa: Any, like: Any, dtypes: Mapping[str, Any]) -> dict[str, Any]:
                 dtype = kist.categorical(base, listed, ordered=field.type.ordered)
             shape = column.shape[1:]
             found[field.name] = np.dtype((dtype, shape)) if shape else dtype
+    return found
+
+
+def _lists(entries: Any) -> dict[str, tuple[Any, bool]]:
+    """Return (categories, ordered) of columns of which a file tells; it may tell anything."""
+    found = {}
+    for name, entry in entries.items() if isinstance(entries, dict) else ():
+        with contextlib.suppress(KistError, TypeError, KeyError, AttributeError):
+            values, ordered = entry["values"], bool(entry["ordered"])
+            kist.categorical(str if values.dtype.char == "T" else values.dtype, values)
+            found[name] = values, ordered
     return found
 
 

@@ -75,9 +75,7 @@ def outgoing(job: Job, pa: Any, table: Any) -> tuple[Any, Iterator[Any]]:
     by_column = {name: dict(table[name].attrs) for name in names}
     if any(by_column.values()):
         own["columns"] = {name: found for name, found in by_column.items() if found}
-    sorts = {name: sort for name in names if (sort := sort_of(table[name])) and sort.fixed}
-    if sorts:
-        own["enums"] = {n: sort.numbers or sort.values.tolist() for n, sort in sorts.items()}
+    own |= _categories(table, names)
     schema = pa.schema(fields, {"kist": to_json(own)} if own else None)
 
     def batches() -> Iterator[Any]:
@@ -90,6 +88,19 @@ def outgoing(job: Job, pa: Any, table: Any) -> tuple[Any, Iterator[Any]]:
         job.report.n_tables += 1
 
     return schema, batches()
+
+
+def _categories(table: Any, names: list[str]) -> dict[str, Any]:
+    """Return what dictionaries do not tell of categories: Parquet has those of text alone, and
+    none without rows."""
+    sorts = {name: sort for name in names if (sort := sort_of(table[name]))}
+    enums = {n: s.numbers or s.values.tolist() for n, s in sorts.items() if s.fixed}
+    lists = {
+        name: {"values": sort.values, "ordered": sort.ordered}
+        for name, sort in sorts.items()
+        if not sort.fixed and (not sort.is_text or not len(table))
+    }
+    return {what: found for what, found in (("enums", enums), ("lists", lists)) if found}
 
 
 def _parts(batch: Any) -> Iterator[Any]:

@@ -265,7 +265,8 @@ def _restore_categories(plan: Plan, categories: dict[str, Any]) -> dict[str, Val
             continue
         try:
             kind = kist.categorical(listed.dtype, listed, ordered=bool(entry.get("ordered")))
-            is_pair = dtype.names == ("value", "valid") and dtype["value"] == listed.dtype
+            native = listed.dtype.newbyteorder("=")  # as PyTables writes all
+            is_pair = dtype.names == ("value", "valid") and dtype["value"] in (listed.dtype, native)
         except KistError:
             continue
         if is_pair:
@@ -327,6 +328,8 @@ def _restores(items: Any, wanted: Any) -> bool:
         return bool(items.itemsize == wanted.itemsize)
     if wanted.kind in "mM":
         return bool(items == "i8")
+    if wanted == "?" and items == "u1":
+        return True  # of PyTables
     return bool(items == wanted or items == wanted.newbyteorder("="))
 
 

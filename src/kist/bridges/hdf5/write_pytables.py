@@ -164,6 +164,7 @@ class _Writer:
             },
             "beside": {n: [array.name, known_cells(table[n])] for n, array in beside.items()},
             "order": list(table.columns) if beside else [],
+            "columns": {n: own for n in cells if (own := dict(table[n].attrs))},
         }
         known = {what: found for what, found in known.items() if found}
         if known:
