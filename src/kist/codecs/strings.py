@@ -278,7 +278,10 @@ def _fill_by_words(block: StringBlock, out: Array, where: Ints) -> bool:
     items = np.empty(len(block.lengths), out.dtype)
     missing = block.missing
     if missing is not None and not hasattr(out.dtype, "na_object"):
-        if missing[where].any():
+        gone = np.flatnonzero(missing)
+        # Of a dictionary one item: comparing beats looking up.
+        named = (where == gone[0]).any() if len(gone) == 1 else missing[where].any()
+        if named:
             return False
         missing = None
     fill(block._replace(missing=missing), items)

@@ -210,9 +210,10 @@ def _first_rows(codes: Array, counts: Array) -> Array:
     """Return the first row of each group; groups without rows have none."""
     n, size = len(codes), len(counts)
     first = np.full(size, n)
-    # Few groups have all shown up after a few rows.
-    for start in range(0, n, _PREFIX):
-        stop = min(start + _PREFIX, n)
+    # Few groups have all shown up after a few rows; of many, all rows are looked at.
+    for start, stop in ((0, min(n, _PREFIX)), (_PREFIX, n)):
+        if start >= stop:
+            break
         part = np.full(size, n)
         # Of several rows of a group the last one assigned stays: from behind, the first row.
         part[codes[start:stop][::-1]] = np.arange(stop - 1, start - 1, -1)
