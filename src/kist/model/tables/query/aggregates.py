@@ -100,7 +100,9 @@ class Values:
 
     def kept(self, values: Array, valid: Array | None = None) -> Array:
         """Return the values without those that are left out."""
-        missing = self.missing(values, valid)
+        missing = self.missing(values)
+        if valid is not None and not valid.all():
+            return values[valid if missing is None else valid & ~missing]
         return values if missing is None or not missing.any() else values[~missing]
 
     def missing(self, values: Array, valid: Array | None = None) -> Array | None:

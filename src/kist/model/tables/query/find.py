@@ -29,6 +29,7 @@ from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import (
     Span,
+    all_true,
     as_ordinals,
     as_run,
     bring_near,
@@ -444,22 +445,29 @@ class NarrowPages:
     def __init__(self, state: TableState, group: Group) -> None:
         self._state, self._group = state, group
         self._pages: dict[int, Narrow | Texts | None] = {}
+        self._known: dict[str, Array | None] = {}
 
     def mask(self, part: Bound, names: Mapping[str, Leaf]) -> Array | None:
         """Return where a condition holds among all rows, None where that takes the values."""
-        state, facts = self._state, self._state.facts
+        facts = self._state.facts
         if len(part.columns) != 1 or not may_be_narrow(part):
             return None
         (name,) = part.columns
         page = self._of(names[name])
         if page is None:
             return None
-        valid = None
-        if name in facts.nullable:
-            said = facts.nullable[name]
-            valid = _read(state, names, [said], self._group, range(self._group.n_rows))[said]
-            valid = None if valid.all() else valid
+        valid = self._valid(facts.nullable[name], names) if name in facts.nullable else None
         return holds(part, page, valid)
+
+    def _valid(self, said: str, names: Mapping[str, Leaf]) -> Array | None:
+        """Return which values of a nullable column are there, None for all."""
+        if said not in self._known:
+            state, group = self._state, self._group
+            found = None
+            if not all_true(state, names[said], group):
+                found = _read(state, names, [said], group, range(group.n_rows))[said]
+            self._known[said] = None if found is None or found.all() else found
+        return self._known[said]
 
     def together(self, parts: Sequence[Bound], names: Mapping[str, Leaf]) -> Array | None:
         """Return where conditions hold that are all on one column, such as both ends of a range."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Span",
+    "all_true",
     "as_ordinals",
     "as_run",
     "bring_near",
@@ -241,6 +242,14 @@ def read_leaves(
     for span in spans:
         if span.group.patches:
             _apply_patches(state, span, leaves, outs)
+
+
+def all_true(state: TableState, leaf: Leaf, group: Group) -> bool:
+    """Tell whether statistics say of a leaf of bools that all rows of a group are True."""
+    if not group.is_pages or state.find_page(leaf, group) is None:
+        return False
+    patched = bool(group.patches) and leaf.id in state.patched_leaves(group)
+    return not patched and _all_true(state, leaf, group)
 
 
 def _all_true(state: TableState, leaf: Leaf, group: Group) -> bool:
