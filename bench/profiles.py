@@ -127,6 +127,12 @@ def _archive(folder: Path) -> Iterator[tuple[str, Step]]:
     yield "single row, near the last", lambda: t[5000]
     yield "100k random rows x 2 fields", lambda: pair[places]
     yield "where, 1 % unclustered", lambda: t.where("count0 == 1")[:]
+    rare, three = "count9 < 15", ["sent", "price0", "count0"]
+    yield "query count, 3 % unclustered", lambda: t.where(rare).count()
+    yield "query sum, 3 % unclustered", lambda: t.where(rare)["price0"].sum()
+    yield "query of 3 fields, 3 % unclustered", lambda: t.where(rare)[three][:]
+    yield "query of 3 fields, 50 % unclustered", lambda: t.where("count9 < 250")[three][:]
+    yield "query, mean by a short string", lambda: t.group_by("symbol").agg(m=("price0", "mean"))
     store.close()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kist._kernels.lookup import distinct, keys_of, number
+from kist._kernels.lookup import counts_of, distinct, keys_of, number
 
 
 @given(st.integers(1, 20), st.integers(1, 2000), st.integers(1, 600), st.integers(0, 2**32 - 1))
@@ -36,3 +37,13 @@ def test_a_few_hundred_items_find_a_table():
         numbers = number(keys, known)
         assert numbers is not None and numbers.itemsize == 1
         assert np.array_equal(known[numbers], keys)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+@pytest.mark.parametrize("size", [1, 3, 32, 33, 200, 256])
+@pytest.mark.parametrize("n", [0, 1, 511, 512, 513, 70_001])
+def test_counts_are_those_of_each_number(dtype: str, size: int, n: int) -> None:
+    numbers = np.random.default_rng(n).integers(0, size, n).astype(dtype)
+    numbers[: n // 2] = size - 1
+    expected = [int((numbers == number).sum()) for number in range(size)]
+    assert counts_of(numbers, size).tolist() == expected

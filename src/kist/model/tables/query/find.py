@@ -248,8 +248,13 @@ def _count(state: TableState, plan: RowPlan, chosen: Sequence[int]) -> int:
 
 
 def _asked(plan: RowPlan, chosen: Sequence[int]) -> dict[int, list[Bound]]:
-    """Return what is to be asked of all rows of groups; nothing where an index names them."""
-    asked = {}
+    """Return what is to be asked of all rows of groups together.
+
+    Nothing of those where an index names rows, nor of a single one.
+    """
+    asked: dict[int, list[Bound]] = {}
+    if len(chosen) == 1:
+        return asked
     for index in chosen:
         if plan.hits is None or not plan.hits.covered[index]:
             both = zip(plan.parts, plan.sure, strict=True)
