@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,37 @@ def test_load_reads_numpys_own_files_but_no_pickles(tmp_path: Path) -> None:
         kist.load(tmp_path / "b.npy")
     kist.save(tmp_path / "m", np.arange(1000.0), codec="none")
     assert kist.load(tmp_path / "m.kist", mmap_mode="r")[10] == 10.0
+
+
+@pytest.mark.parametrize("n", [10, 2_000_000])
+def test_what_is_saved_is_waited_for_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    values = np.arange(n, dtype="f8")
+    synced: list[str] = []
+
+    def told(name: str, word: str) -> None:
+        plain = getattr(os, name)
+
+        def call(*args: Any) -> None:
+            synced.append(word)
+            plain(*args)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name, word in (("fsync", "name"), ("fdatasync", "data"), ("replace", "is")):
+        told(name, word)
+    kist.save(tmp_path / "x", values)
+    assert synced[-1] == "name" and synced.count("is") == 1
+    assert {"name", "data"} & set(synced[: synced.index("is")])
+    if n == 10:
+        assert synced == ["data", "is", "name"]
+    synced.clear()
+    kist.save(tmp_path / "x", values, durability="none")
+    if n == 10:
+        assert synced == ["is"]
+    assert synced[-1] == "is"
+    np.testing.assert_array_equal(kist.load(tmp_path / "x.kist"), values)
+    with pytest.raises(ValueError, match="durability"):
+        kist.savez(tmp_path / "y", values, durability="some")  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.kist"]

@@ -269,8 +269,10 @@ def _store_for(file: str) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def beside(target: str, *, overwrite: bool) -> Iterator[str]:
+def beside(target: str, *, overwrite: bool, sync: bool = True) -> Iterator[str]:
     """Give a name beside the target for what is being written; it becomes the target, or goes.
+
+    With `sync` it is on the device before it gets its name.
 
     Raises
     ------
@@ -284,12 +286,13 @@ def beside(target: str, *, overwrite: bool) -> Iterator[str]:
     try:
         yield part
         try:
-            for path in _files_of(part):
+            for path in _files_of(part) if sync else ():
                 _sync(path)
             if os.path.isdir(target) and not os.path.islink(target):
                 shutil.rmtree(target)
             os.replace(part, target)
-            _sync(folder)
+            if sync:
+                _sync(folder)
         except OSError as error:
             raise StorageError(f"{target}: cannot be written: {error}") from error
     finally:

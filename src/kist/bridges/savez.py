@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -14,9 +14,11 @@ from kist.errors import DTypeError, NodeNotFoundError, StoreNotFoundError
 
 __all__ = ["SavedArrays", "load", "save", "savez"]
 
+Durability = Literal["full", "none"]
+
 _MARK: Final = "SAVED"
 _SMALL: Final = 8 << 20
-"""Up to so many bytes a file is made in memory and written in one go: three syncs, not eight."""
+"""Up to so many bytes a file is made in memory and written in one go: two syncs, not eight."""
 
 
 class SavedArrays(Mapping[str, Any]):
@@ -64,7 +66,9 @@ class SavedArrays(Mapping[str, Any]):
         return f"<SavedArrays {self._store.path!r}: {shown}>"
 
 
-def save(file: str | os.PathLike[str], arr: Any, *, codec: str = "auto") -> None:
+def save(
+    file: str | os.PathLike[str], arr: Any, *, codec: str = "auto", durability: Durability = "full"
+) -> None:
     """Save one array, as `numpy.save` does; the file gets ``.kist`` unless its name has it.
 
     It is on disk when this returns, whole, or the file that was there is untouched; `numpy.save`
@@ -78,6 +82,10 @@ def save(file: str | os.PathLike[str], arr: Any, *, codec: str = "auto") -> None
         Any dtype but objects: nothing is ever pickled.
     codec : str
         As for `Group.create_array`.
+    durability : {"full", "none"}
+        With ``"none"`` nothing is waited for, as in NumPy: the file is whole when the process
+        dies, and a loss of power soon after may take it and what it replaced, or damage it, which
+        reading notices.
 
     Examples
     --------
@@ -87,12 +95,16 @@ def save(file: str | os.PathLike[str], arr: Any, *, codec: str = "auto") -> None
     >>> kist.load(path + ".kist")
     array([0, 1, 2])
     """
-    _save(file, {"arr_0": arr}, "save", codec)
+    _save(file, {"arr_0": arr}, "save", codec, durability)
 
 
 def savez(
-    file: str | os.PathLike[str], *args: Any, codec: str = "auto", **kwds: Any
-) -> None:  # fmt: skip
+    file: str | os.PathLike[str],
+    *args: Any,
+    codec: str = "auto",
+    durability: Durability = "full",
+    **kwds: Any,
+) -> None:
     """Save several arrays, as `numpy.savez` does: ``arr_0`` ... and those with names.
 
     Parameters
@@ -103,6 +115,8 @@ def savez(
         Without a name, and with one.
     codec : str
         As for `Group.create_array`.
+    durability : {"full", "none"}
+        As for `save`.
 
     Examples
     --------
@@ -118,7 +132,7 @@ def savez(
         if f"arr_{at}" in named:
             raise ValueError(f"savez: arr_{at} is the name of the argument at {at} too")
         named[f"arr_{at}"] = value
-    _save(file, named, "savez", codec)
+    _save(file, named, "savez", codec, durability)
 
 
 def load(file: str | os.PathLike[str], mmap_mode: str | None = None) -> Any:
@@ -164,7 +178,11 @@ def load(file: str | os.PathLike[str], mmap_mode: str | None = None) -> Any:
         raise
 
 
-def _save(file: Any, named: Mapping[str, Any], how: str, codec: str) -> None:
+def _save(
+    file: Any, named: Mapping[str, Any], how: str, codec: str, durability: Durability
+) -> None:
+    if durability not in ("full", "none"):
+        raise ValueError(f"{how}: durability is 'full' or 'none', not {durability!r}")
     path = os.fspath(file)
     if not path.endswith(".kist"):
         path += ".kist"
@@ -178,10 +196,13 @@ def _save(file: Any, named: Mapping[str, Any], how: str, codec: str) -> None:
     if sum(array.nbytes for array in arrays.values()) <= _SMALL:
         with kist.open(":memory:") as store:
             _put(store, arrays, how, codec)
-            store.backup(path, compact=True, overwrite=True)
+            store.backup(path, compact=True, overwrite=True, durability=durability)
         return
     # Synced once, when it is whole; until then nobody knows its name.
-    with beside(path, overwrite=True) as part, kist.open(part, "x", durability="none") as store:
+    with (
+        beside(path, overwrite=True, sync=durability == "full") as part,
+        kist.open(part, "x", durability="none") as store,
+    ):
         _put(store, arrays, how, codec)
 
 

@@ -55,6 +55,7 @@ def backup(
     snapshot: View | None = None,
     compact: bool = False,
     overwrite: bool = False,
+    sync: bool = True,
     progress: Progress | None = None,
 ) -> int:
     """Copy one commit to a file of its own; returns its bytes.
@@ -69,6 +70,8 @@ def backup(
         Lay it out anew.
     overwrite : bool
         Replace what stands at the target, when the copy is complete.
+    sync : bool
+        Wait until the copy and its name are on the device.
     progress : callable, optional
         Called with bytes done and bytes in all.
 
@@ -96,10 +99,13 @@ def backup(
                         snapshot = held.enter_context(engine.snapshot())
                     slots = _lay_out_anew(engine, snapshot, copy, progress)
                 _finish(engine, copy, slots)
+                if sync:
+                    copy.sync()  # before it gets its name: until then it is nobody's store
             _verify(engine, copy.path)
             size = copy.size()
             _move(part, target, overwrite)
-            copy.sync_directory()
+            if sync:
+                copy.sync_directory()
         finally:
             copy.close()
     except BaseException:
@@ -249,15 +255,13 @@ def _write_root(
 
 
 def _finish(engine: Engine, copy: StorageBackend, slots: tuple[Slot, Slot]) -> None:
-    """Write log, slots and supers, in the order of `creation.create`."""
+    """Write log, slots and supers."""
     super_ = engine.ring.super
     copy.write(super_.ring_offset, [bytes(2 * super_.ring_half)])
     copy.write(layout.SLOT_OFFSETS[0], [slot.pack(engine.uuid) for slot in slots])
     copy.resize(max(slots[0].end, super_.data_offset))
-    copy.sync()
     copy.write(layout.SUPER_OFFSET, [super_.pack()])
     copy.write(layout.SUPER_COPY_OFFSET, [super_.pack()])
-    copy.sync()
 
 
 def _verify(engine: Engine, path: str) -> None:

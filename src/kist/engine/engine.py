@@ -543,6 +543,7 @@ class Engine:
         snapshot: View | None = None,
         compact: bool = False,
         overwrite: bool = False,
+        sync: bool = True,
         progress: Progress | None = None,
     ) -> int:
         """Copy a commit to a file of its own; returns its bytes. See `kist.engine.backup`."""
@@ -554,6 +555,7 @@ class Engine:
             snapshot=snapshot,
             compact=compact,
             overwrite=overwrite,
+            sync=sync,
             progress=progress,
         )
 

@@ -508,6 +508,7 @@ class Store(Group):
         *,
         compact: bool = False,
         overwrite: bool = False,
+        durability: Durability = "full",
         progress: Progress | None = None,
     ) -> int:
         """Copy the newest commit to a file of its own, while writers go on; returns its bytes.
@@ -526,6 +527,9 @@ class Store(Group):
             versions. Takes memory for the names of all pages, as a large transaction does.
         overwrite : bool
             Replace a file at the target.
+        durability : {"full", "relaxed", "none"}
+            Wait until the copy is on the device, or not: a loss of power soon after may then take
+            it, or damage it, and what it replaced is gone.
         progress : callable, optional
             Called with bytes done and bytes in all.
 
@@ -557,13 +561,15 @@ class Store(Group):
         name = os.fspath(target)
         if not isinstance(name, str):
             raise TypeError(f"the target is a str or a path object, not {type(target).__name__}")
-        if session.version is None:
-            return session.engine.backup(
-                name, compact=compact, overwrite=overwrite, progress=progress
-            )
-        snapshot = self._view()
+        if durability not in ("full", "relaxed", "none"):
+            raise ValueError(f"durability is 'full', 'relaxed' or 'none', not {durability!r}")
         return session.engine.backup(
-            name, snapshot=snapshot, overwrite=overwrite, progress=progress
+            name,
+            snapshot=None if session.version is None else self._view(),
+            compact=compact,
+            overwrite=overwrite,
+            sync=durability == "full",
+            progress=progress,
         )
 
     def check(self, progress: Progress | None = None) -> CheckReport:
