@@ -159,7 +159,8 @@ def stored(blocks, gap: int = 0) -> StoredBlocks:
         starts.append(sum(map(len, parts)))
         parts += [bytes(block), bytes([9]) * gap]
         stops.append(starts[-1] + len(block))
-    return StoredBlocks(np.frombuffer(bytearray(b"".join(parts)), np.uint8), starts, stops)
+    buffer = np.frombuffer(bytearray(b"".join(parts)), np.uint8)
+    return StoredBlocks(buffer, np.array(starts), np.array(stops))
 
 
 @given(

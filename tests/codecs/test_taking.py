@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kist.codecs.choose import choose
 from kist.codecs.pipeline import Encoded, encode, load, span_of
 from kist.codecs.recipe import Recipe
-from kist.codecs.stage import BufferBlocks, Shape, Span, StoredBlocks
+from kist.codecs.stage import Shape, Span, StoredBlocks
 from kist.codecs.taking import may_take, take_values
 from kist.codecs.together import Part, unpack
 from kist.codecs.values import form_of
@@ -72,7 +72,7 @@ def _parts(pages: Sequence[tuple[Encoded, np.dtype[Any], Span]]) -> list[Part]:
         form = form_of(dtype)
         steps, codec = load(page.stages, form, Shape(page.n_values, page.block_values))
         form = steps[-1].form if steps else form
-        parts.append(Part(codec, form, span, BufferBlocks(buffer, starts, stops)))
+        parts.append(Part(codec, form, span, StoredBlocks(buffer, starts, stops)))
     return parts
 
 

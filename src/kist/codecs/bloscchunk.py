@@ -13,7 +13,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from kist.codecs.stage import Block, BufferBlocks, StoredBlocks
+from kist.codecs.stage import Block, StoredBlocks
 from kist.errors import CodecError
 
 LZ4 = 1
@@ -42,8 +42,8 @@ _ZEROS = 0x10  # in the last flag byte: the chunk is a header that stands for ze
 OVERHEAD = 32
 _BEGIN = OVERHEAD + 4  # behind the header stands where each block begins: the streams of the first
 _FIRST = _BEGIN.to_bytes(4, "little")
-_HEAD_BYTES = np.arange(_BEGIN)
 _MAX_CHUNK = (1 << 31) - 33  # BLOSC2_MAX_BUFFERSIZE
+_HEAD_BYTES = np.arange(_BEGIN)
 NO_META = bytes(6)
 FILTER_BYTES = {code: bytes((0, 0, 0, 0, 0, code)) for code in FILTER_NAMES}
 
@@ -133,7 +133,7 @@ def joined(blocks: Sequence[Block], size: int, params: BloscParams) -> Block | N
     bytes, memoryview or None
         None where a block is not a chunk as `check_chunk` wants it, or did not shrink.
     """
-    if isinstance(blocks, BufferBlocks):
+    if isinstance(blocks, StoredBlocks):
         return _joined_in_place(blocks, size, params)
     lengths = list(map(len, blocks))
     if min(lengths) < OVERHEAD or max(lengths) >= size:
@@ -141,11 +141,7 @@ def joined(blocks: Sequence[Block], size: int, params: BloscParams) -> Block | N
     heads = [bytes(block[:_BEGIN]) for block in blocks]
     # What is the same in all of them is checked once: all but the length, and where zeros stand.
     first = max(heads, key=len)
-    try:
-        check_chunk(blocks[heads.index(first)], size, params)
-    except CodecError:
-        return None
-    if first[8:12] != first[4:8] or first[OVERHEAD:] != _FIRST:
+    if not _is_usual(blocks[heads.index(first)], size, params):
         return None
     begin, end = first[:12], first[16:]
     zeros = set()
@@ -154,60 +150,74 @@ def joined(blocks: Sequence[Block], size: int, params: BloscParams) -> Block | N
             if length != OVERHEAD or not _stands_for_zeros(head, size, params):
                 return None
             zeros.add(at)
-    # Behind the header, where blocks begin, and one block of streams of length 0, which are zeros.
     n = len(blocks)
-    top = OVERHEAD + 4 * n + 4 * params.typesize
-    room = blocks.starts[0] - top if isinstance(blocks, StoredBlocks) else -1
-    streams: list[Block] = []
-    if isinstance(blocks, StoredBlocks) and room >= 0:
-        places = [start + _BEGIN - room for start in blocks.starts]
-        total = blocks.starts[-1] + lengths[-1] - room
-    else:
-        streams = [block[_BEGIN:] for block in blocks]
-        places = list(accumulate(map(len, streams), initial=top))
-        total = places.pop()
+    streams = [block[_BEGIN:] for block in blocks]
+    places = list(accumulate(map(len, streams), initial=_top(n, params)))
+    total = places.pop()
     for at in zeros:
         places[at] = OVERHEAD + 4 * n
     if max(total, n * size) > _MAX_CHUNK:
         return None
-    header = first[:4] + struct.pack("<iii", n * size, size, total) + first[16:OVERHEAD]
-    before = header + struct.pack(f"<{n}i", *places) + bytes(4 * params.typesize)
-    if isinstance(blocks, StoredBlocks) and room >= 0:
-        chunk = blocks.buffer[room : room + total]
-        chunk[:top] = np.frombuffer(before, np.uint8)
-        return chunk.data
-    return b"".join((before, *streams))
+    return b"".join(
+        (
+            _header(first, n, total, size),
+            struct.pack(f"<{n}i", *places),
+            bytes(4 * params.typesize),
+            *streams,
+        )
+    )
 
 
-def _joined_in_place(blocks: BufferBlocks, size: int, params: BloscParams) -> Block | None:
-    """Join chunks that stand in one buffer, behind room for what is written before them."""
-    buffer, starts = blocks.buffer, blocks.starts
+def _joined_in_place(blocks: StoredBlocks, size: int, params: BloscParams) -> Block | None:
+    """Join many blocks of one buffer: the same checks, without work in Python for each block."""
+    starts, n = blocks.starts, len(blocks)
     lengths = blocks.stops - starts
-    if int(lengths.min()) <= _BEGIN or int(lengths.max()) >= size:
-        return joined(list(blocks), size, params)  # some may stand for zeros
-    # What is the same in all of them is checked once: all but the length.
-    heads = buffer.take(starts[:, None] + _HEAD_BYTES)
-    first = heads[0].tobytes()
-    try:
-        check_chunk(blocks[0], size, params)
-    except CodecError:
+    top = _top(n, params)
+    room, total = int(starts[0]) - top, int(blocks.stops[-1]) - int(starts[0]) + top
+    if room < 0 or max(total, n * size) > _MAX_CHUNK:
         return None
-    told = heads[:, 12:16].copy().view("<i4")[:, 0]
-    heads[:, 12:16] = heads[0, 12:16]
-    same = not (heads != heads[0]).any() and not (told != lengths).any()
-    if not same or first[8:12] != first[4:8] or first[OVERHEAD:] != _FIRST:
+    if lengths.min() < OVERHEAD or lengths.max() >= size:
         return None
-    n = len(blocks)
-    top = OVERHEAD + 4 * n
-    begin = int(starts[0]) - top
-    total = int(blocks.stops[-1]) - begin
-    if begin < 0 or max(total, n * size) > _MAX_CHUNK:
+    # Zeros may end before `_BEGIN` bytes do; what stands behind them is not looked at.
+    heads = blocks.buffer.take(starts[:, None] + _HEAD_BYTES, mode="clip")
+    longest = int(lengths.argmax())
+    if not _is_usual(blocks[longest], size, params):
         return None
-    header = first[:4] + struct.pack("<iii", n * size, size, total) + first[16:OVERHEAD]
-    places = starts + (_BEGIN - begin)
-    chunk = buffer[begin : begin + total]
-    chunk[:top] = np.frombuffer(header + places.astype("<i4").tobytes(), np.uint8)
+    different = heads != heads[longest]
+    different[:, 12:16] = lengths.astype("<i4")[:, None].view(np.uint8) != heads[:, 12:16]
+    places = starts - (room - _BEGIN)
+    for at in np.flatnonzero(different.any(axis=1)).tolist() if different.any() else ():
+        head = heads[at, :OVERHEAD].tobytes()
+        if lengths[at] != OVERHEAD or not _stands_for_zeros(head, size, params):
+            return None
+        places[at] = OVERHEAD + 4 * n
+    chunk = blocks.buffer[room : room + total]
+    chunk[:OVERHEAD] = np.frombuffer(_header(heads[longest].tobytes(), n, total, size), np.uint8)
+    chunk[OVERHEAD:top] = 0
+    chunk[OVERHEAD : OVERHEAD + 4 * n] = places.astype("<i4").view(np.uint8)
     return chunk.data
+
+
+def _top(n_blocks: int, params: BloscParams) -> int:
+    """Bytes before the streams: the header, where blocks begin, and one block of zeros.
+
+    That one has streams of length 0, which Blosc2 takes for zeros.
+    """
+    return OVERHEAD + 4 * n_blocks + 4 * params.typesize
+
+
+def _header(usual: bytes, n_blocks: int, total: int, size: int) -> bytes:
+    """The header of a chunk of `total` bytes, made from that of a chunk of one block."""
+    return usual[:4] + struct.pack("<iii", n_blocks * size, size, total) + usual[16:OVERHEAD]
+
+
+def _is_usual(chunk: Block, size: int, params: BloscParams) -> bool:
+    """Whether a chunk is one block, with its streams right behind the header."""
+    try:
+        check_chunk(chunk, size, params)
+    except CodecError:
+        return False
+    return bytes(chunk[8:12]) == bytes(chunk[4:8]) and bytes(chunk[OVERHEAD:_BEGIN]) == _FIRST
 
 
 def _stands_for_zeros(chunk: bytes, size: int, params: BloscParams) -> bool:

@@ -16,38 +16,20 @@ Block = bytes | memoryview
 Options = tuple[int, ...]
 
 
-class StoredBlocks(list[Block]):
+class StoredBlocks(Sequence[Block]):
     """Blocks as they stand in one buffer that may be written to, behind room for a codec.
 
     Parameters
     ----------
     buffer : ndarray of uint8
         Holds all of them, behind `room_for` bytes of anything.
-    starts, stops : list of int
-        Where each block begins and ends in `buffer`, ascending.
-    """
-
-    def __init__(self, buffer: NDArray[np.uint8], starts: list[int], stops: list[int]) -> None:
-        data = buffer.data
-        super().__init__([data[a:b] for a, b in zip(starts, stops, strict=True)])
-        self.buffer = buffer
-        self.starts = starts
-
-    @staticmethod
-    def room_for(n_blocks: int) -> int:
-        """Bytes before the first block in which a codec can join `n_blocks` without a copy."""
-        return 1088 + 4 * n_blocks
-
-
-class BufferBlocks(Sequence[Block]):
-    """Many blocks as they stand in one buffer, of which only those that are asked for are cut out.
-
-    Parameters
-    ----------
-    buffer : ndarray of uint8
-        Holds all of them, behind `StoredBlocks.room_for` bytes of anything.
     starts, stops : ndarray of int64
         Where each block begins and ends in `buffer`, ascending.
+
+    Notes
+    -----
+    A codec that takes them one by one pays for a view of each; one that takes them together looks
+    at the arrays.
     """
 
     def __init__(
@@ -61,13 +43,25 @@ class BufferBlocks(Sequence[Block]):
         return len(self.starts)
 
     @overload
-    def __getitem__(self, at: int) -> Block: ...
+    def __getitem__(self, which: int) -> Block: ...
+
     @overload
-    def __getitem__(self, at: slice) -> BufferBlocks: ...
-    def __getitem__(self, at: int | slice) -> Block | BufferBlocks:
-        if isinstance(at, slice):
-            return BufferBlocks(self.buffer, self.starts[at], self.stops[at])
-        return self.buffer[self.starts[at] : self.stops[at]].data
+    def __getitem__(self, which: slice) -> StoredBlocks: ...
+
+    def __getitem__(self, which: int | slice) -> Block | StoredBlocks:
+        if isinstance(which, slice):
+            return StoredBlocks(self.buffer, self.starts[which], self.stops[which])
+        return self.buffer.data[int(self.starts[which]) : int(self.stops[which])]
+
+    def __iter__(self) -> Iterator[Block]:
+        data = self.buffer.data
+        for start, stop in zip(self.starts.tolist(), self.stops.tolist(), strict=True):
+            yield data[start:stop]
+
+    @staticmethod
+    def room_for(n_blocks: int) -> int:
+        """Bytes before the first block in which a codec can join `n_blocks` without a copy."""
+        return 1088 + 4 * n_blocks
 
 
 class Stage(NamedTuple):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kist import options
 from kist._kernels.scratch import scratch
 from kist.codecs.blosc import LoadedBlosc2, decompress_blocks
-from kist.codecs.stage import BufferBlocks, LoadedCodec, Span
+from kist.codecs.stage import LoadedCodec, Span, StoredBlocks
 from kist.errors import CodecError
 
 __all__ = ["Part", "unpack"]
@@ -42,7 +42,7 @@ class Part(NamedTuple):
         Of the items that it gives.
     span : Span
         Which blocks of the page.
-    blocks : BufferBlocks
+    blocks : StoredBlocks
         They. Those of all parts stand in one buffer, one part behind the other, each behind room
         for the chunks of all.
     """
@@ -50,7 +50,7 @@ class Part(NamedTuple):
     codec: LoadedCodec
     form: np.dtype[Any]
     span: Span
-    blocks: BufferBlocks
+    blocks: StoredBlocks
 
     @property
     def nbytes(self) -> int:
@@ -141,5 +141,5 @@ def _decompress(chunks: _Chunks) -> None:
             raise CodecError(f"{[len(part.blocks) for part in parts]} blocks, not {counts}")
         starts = np.concatenate([part.blocks.starts for part in parts])
         stops = np.concatenate([part.blocks.stops for part in parts])
-        blocks = BufferBlocks(blocks.buffer, starts, stops)
+        blocks = StoredBlocks(blocks.buffer, starts, stops)
     decompress_blocks(blocks, out, codec.block_nbytes, codec.params)

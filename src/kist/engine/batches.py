@@ -17,7 +17,7 @@ from kist._kernels.scratch import scratch
 from kist.codecs.pipeline import load, span_of
 from kist.codecs.plain import LoadedPlain
 from kist.codecs.registry import DICTIONARY
-from kist.codecs.stage import BufferBlocks, Scattered, Shape, Span, Stage, StoredBlocks
+from kist.codecs.stage import Scattered, Shape, Span, Stage, StoredBlocks
 from kist.codecs.taking import may_take, take_values
 from kist.codecs.together import Part, unpack
 from kist.codecs.values import form_of, is_stored_order
@@ -358,7 +358,7 @@ def _unpacked(view: View, batch: Sequence[_Page]) -> Iterator[tuple[_Page, Array
         else:
             which: Any = slice(first, last) if numbers is None else numbers
             starts, stops = layout.edges[:-1][which] + shift, layout.edges[1:][which] + shift
-            blocks = BufferBlocks(buffer, starts, stops)
+            blocks = StoredBlocks(buffer, starts, stops)
             parts[place] = Part(layout.codec, layout.form, span, blocks)
         at += b - a
         at += -at % _ALIGNED

@@ -12,7 +12,7 @@ from kist.codecs.pipeline import encode
 from kist.codecs.recipe import Recipe
 from kist.codecs.stringpages import encode_strings
 from kist.format.checksum import Buffer
-from kist.format.page import pack_page_head
+from kist.format.page import SECTOR_BYTES, pack_page_head
 
 __all__ = ["build_page"]
 
@@ -20,7 +20,12 @@ Array = npt.NDArray[np.generic]
 
 
 def build_page(
-    values: Array, recipe: Recipe, *, block_values: int = 8192, aligned: bool = False
+    values: Array,
+    recipe: Recipe,
+    *,
+    block_values: int = 8192,
+    aligned: bool = False,
+    sector_bytes: int = SECTOR_BYTES,
 ) -> tuple[bytes, list[Buffer]]:
     """Encode values as the head and the stored blocks of a page.
 
@@ -35,6 +40,8 @@ def build_page(
         Values of a block, which decodes alone; blocks of long strings hold fewer.
     aligned : bool
         Whether the blocks shall stand at a multiple of 64 in the file.
+    sector_bytes : int
+        Stored bytes that are read and verified alone, unless a block has more.
 
     Raises
     ------
@@ -47,5 +54,12 @@ def build_page(
     encoded = encoding(values, recipe, block_values=block_values)
     stages = [(s.id, s.params) for s in encoded.stages]
     blocks: list[Buffer] = list(encoded.blocks)
-    head = pack_page_head(stages, encoded.n_values, encoded.block_values, blocks, aligned=aligned)
+    head = pack_page_head(
+        stages,
+        encoded.n_values,
+        encoded.block_values,
+        blocks,
+        aligned=aligned,
+        sector_bytes=sector_bytes,
+    )
     return head, blocks

@@ -322,11 +322,17 @@ def verify_sectors(
         a = ends[first - 1] if first else 0
         b = ends[min(first + size, len(ends)) - 1]
         if sum64(data[a - at : b - at]) != sums[sector]:
-            raise CorruptDataError(
-                f"byte {pointer.offset + FRAME.size + head.size + a}: sector {sector} of"
-                f" {len(sums)} fails its checksum; 'kist check' lists all damage",
-                offset=pointer.offset,
-            )
+            raise damaged(pointer, head, sector)
+
+
+def damaged(pointer: Pointer, head: PageHead, sector: int) -> CorruptDataError:
+    """Return the error for a sector that fails its checksum."""
+    at = pointer.offset + FRAME.size + head.size + head.sector_span(sector)[0]
+    return CorruptDataError(
+        f"byte {at}: sector {sector} of {len(head.sums)} fails its checksum; 'kist check' lists "
+        "all damage",
+        offset=pointer.offset,
+    )
 
 
 def verify_page(pointer: Pointer, head: PageHead, data: memoryview) -> None:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
-from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kist.errors import CorruptDataError
 from kist.format.checksum import Buffer, sum64
@@ -22,7 +25,7 @@ MAX_HEAD = 1 << 24
 _STAGE = struct.Struct("<HI")
 
 
-class PageHead(NamedTuple):
+class PageHead:
     """What is needed to read any block of a page.
 
     Attributes
@@ -41,13 +44,28 @@ class PageHead(NamedTuple):
         Bytes of the head.
     """
 
-    stages: tuple[tuple[int, bytes], ...]
-    n_values: int
-    block_values: int
-    ends: tuple[int, ...]
-    sector_blocks: int
-    sums: tuple[int, ...]
-    size: int
+    def __init__(
+        self,
+        stages: tuple[tuple[int, bytes], ...],
+        n_values: int,
+        block_values: int,
+        ends: tuple[int, ...],
+        sector_blocks: int,
+        sums: tuple[int, ...],
+        size: int,
+    ) -> None:
+        self.stages = stages
+        self.n_values = n_values
+        self.block_values = block_values
+        self.ends = ends
+        self.sector_blocks = sector_blocks
+        self.sums = sums
+        self.size = size
+
+    @cached_property
+    def edges(self) -> NDArray[np.int64]:
+        """Start of the first stored block, then where each ends: for work with many blocks."""
+        return np.array((0, *self.ends), np.int64)
 
     def sectors_of(self, first_block: int, last_block: int) -> range:
         """Sectors that hold the blocks first .. last."""
@@ -67,8 +85,9 @@ def pack_page_head(
     blocks: Sequence[Buffer],
     *,
     aligned: bool = False,
+    sector_bytes: int = SECTOR_BYTES,
 ) -> bytes:
-    """Head for these stored blocks; cuts them into sectors of about 16 KiB or of one block.
+    """Head for these stored blocks; cuts them into sectors of about that size or of one block.
 
     An aligned head is a multiple of 64 bytes long, so that what follows it in the file stands
     at one.
@@ -76,7 +95,7 @@ def pack_page_head(
     ends = list(accumulate(map(len, blocks)))
     total = ends[-1] if ends else 0
     n = len(blocks)
-    nearest = (2 * SECTOR_BYTES * n + total) // (2 * total) if total else n
+    nearest = (2 * sector_bytes * n + total) // (2 * total) if total else n
     sector_blocks = max(1, min(nearest, n))
     sums = []
     for at in range(0, len(blocks), sector_blocks):

@@ -54,8 +54,8 @@ class ArrayMaker(Maker):
         dtype : dtype, optional
             Of the elements; by default that of the data, without data ``float64``.
         chunks : "auto", int or tuple of int
-            Shape of the chunks. By default 1 MiB, or 4 MiB from 64 MiB on, as near to a cube as
-            may be; uncompressed data in C order of up to 1 GiB become one chunk.
+            Shape of the chunks. By default 1 MiB, or 2 to 8 MiB from 64 MiB on, as near to a cube
+            as may be; uncompressed data in C order of up to 1 GiB become one chunk.
         fill_value : scalar
             What elements show that were never written.
         codec : str

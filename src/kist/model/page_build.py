@@ -25,6 +25,9 @@ __all__ = ["DRIFT", "REST_BITS", "Chosen", "Page", "build"]
 
 Array = np.ndarray[Any, Any]
 
+SCATTERED_BYTES: Final = 4 << 10
+"""Sectors of n-d blocks: a plane needs every eighth or so, what stands between is not verified."""
+
 DRIFT: Final = 1.3
 """A page this much larger than expected has its recipe chosen again; random walks stay below."""
 
@@ -92,8 +95,11 @@ def build(
     """
     chosen = last
     encoded, bits = None, 0.0
+    form: dict[str, Any] = {"block_values": block_values, "aligned": aligned}
+    if block is not None:
+        form["sector_bytes"] = SCATTERED_BYTES
     if chosen is not None:
-        encoded = build_page(values, chosen.recipe, block_values=block_values, aligned=aligned)
+        encoded = build_page(values, chosen.recipe, **form)
         bits = _bits(encoded, values)
     if chosen is None or _has_drifted(bits, chosen, values.itemsize, number):
         if is_string_dtype(values.dtype):
@@ -105,7 +111,7 @@ def build(
         else:
             recipe = choose(values, codec, block=block)
         if chosen is None or recipe != chosen.recipe:
-            again = build_page(values, recipe, block_values=block_values, aligned=aligned)
+            again = build_page(values, recipe, **form)
             if encoded is None or _bits(again, values) < bits:
                 encoded, bits = again, _bits(again, values)
             elif chosen is not None:

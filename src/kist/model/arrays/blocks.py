@@ -6,17 +6,18 @@ A plane through an array selects the same part of most chunks that it meets: pla
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from kist._kernels.scratch import KEPT_BYTES, scratch
 from kist.model.arrays.grid import BlockGrid
 
-__all__ = ["BlockPlan", "copy_values", "plan_blocks", "runs_of"]
+__all__ = ["BlockPlan", "copy_values", "plan_blocks"]
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -46,10 +47,8 @@ class BlockPlan(NamedTuple):
 
     Attributes
     ----------
-    numbers : list of int
+    numbers : ndarray of int64
         Of the blocks in the page, ascending.
-    runs : list of (start, stop)
-        The same as runs of values.
     shape : tuple of int
         Of the decoded values: blocks along each axis, then the shape of a block.
     along : list of list
@@ -62,8 +61,7 @@ class BlockPlan(NamedTuple):
         For other steps: index of the elements in the blocks put together.
     """
 
-    numbers: list[int]
-    runs: list[tuple[int, int]]
+    numbers: npt.NDArray[np.int64]
     shape: Shape
     along: list[list[_AxisPiece]]
     pieces: list[_Piece]
@@ -134,15 +132,14 @@ def plan_blocks(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: S
 @lru_cache(maxsize=_KEPT)
 def _plan(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) -> BlockPlan:
     block = grid.block
-    numbers = [0]
+    numbers = np.zeros(1, np.int64)
     for axis, (n, stride) in enumerate(zip(counts, grid.block_strides, strict=True)):
         first, d, b = start[axis], step[axis], block[axis]
         if d > b and count[axis] > 1:
-            places = [(first + d * k) // b * stride for k in range(n)]
+            places = (first + d * np.arange(n)) // b * stride
         else:
-            places = [(first // b + k) * stride for k in range(n)]
-        numbers = [number + place for number in numbers for place in places]
-    runs = runs_of(numbers, grid)
+            places = np.arange(first // b, first // b + n) * stride
+        numbers = (numbers[:, None] + places).reshape(-1)
     offset = tuple([a % b for a, b in zip(start, block, strict=True)])
     inside = tuple([slice(a, a + n) for a, n in zip(offset, count, strict=True)])
     along: list[list[_AxisPiece]] = []
@@ -165,7 +162,7 @@ def _plan(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) 
         picks = tuple(
             slice(a, a + (n - 1) * d + 1, d) for a, n, d in zip(offset, count, step, strict=True)
         )
-    return BlockPlan(numbers, runs, (*counts, *block), along, pieces, inside, picks)
+    return BlockPlan(numbers, (*counts, *block), along, pieces, inside, picks)
 
 
 def _pieces(along: list[list[_AxisPiece]]) -> Iterator[_Piece]:
@@ -173,20 +170,6 @@ def _pieces(along: list[list[_AxisPiece]]) -> Iterator[_Piece]:
         source = (*(p[0] for p in parts), *(p[1] for p in parts))
         split = tuple(size for p in parts for size in (p[3], p[4]))
         yield _Piece(source, tuple(p[2] for p in parts), split)
-
-
-def runs_of(numbers: Sequence[int], grid: BlockGrid) -> list[tuple[int, int]]:
-    """Return runs of values of ascending block numbers."""
-    size, total = grid.block_values, grid.n_values
-    runs = []
-    first = last = numbers[0]
-    for number in numbers[1:]:
-        if number != last + 1:
-            runs.append((first * size, min((last + 1) * size, total)))
-            first = number
-        last = number
-    runs.append((first * size, min((last + 1) * size, total)))
-    return runs
 
 
 def _axis_pieces(offset: int, n: int, b: int) -> list[_AxisPiece]:

@@ -23,7 +23,7 @@ from kist.errors import CodecError, CorruptDataError, TooLargeError
 from kist.format.array import ArraySchema
 from kist.format.dtypes import is_string_dtype
 from kist.format.values import Pointer
-from kist.model.arrays.blocks import block_counts, copy_values, halve, plan_blocks, runs_of
+from kist.model.arrays.blocks import block_counts, copy_values, halve, plan_blocks
 from kist.model.arrays.grid import BlockGrid, block_grid, c_strides
 from kist.model.arrays.state import Segment
 
@@ -205,7 +205,7 @@ def wanted_of(
         return segment.pointer, None
     counts = block_counts(grid, start, count, step)
     numbers = plan_blocks(grid, start, count, step, counts).numbers
-    return segment.pointer, np.array(numbers, np.int64) * grid.block_values
+    return segment.pointer, numbers * grid.block_values
 
 
 def _slices(start: Ints, count: Ints, step: Ints) -> tuple[slice, ...]:
@@ -295,9 +295,7 @@ def _read_blocks(
             _read_blocks(view, pointer, grid, a, n, step, part)
         return
     plan = plan_blocks(grid, start, count, step, counts)
-    raw = read_blocks(
-        view, pointer, plan.numbers, plan.runs, out.dtype, grid.n_values, grid.block_values
-    )
+    raw = read_blocks(view, pointer, plan.numbers, out.dtype, grid.n_values, grid.block_values)
     plan.place(raw, out)
 
 
@@ -339,9 +337,8 @@ def gather(view: View, segment: Segment, schema: ArraySchema, coords: list[Array
     out = np.empty(n, schema.dtype)
     most = max(1, STEP_BYTES // (size * schema.dtype.itemsize))
     for at in range(0, len(wanted), most):
-        some = wanted[at : at + most].tolist()
-        runs = runs_of(some, grid)
-        raw = read_blocks(view, segment.pointer, some, runs, schema.dtype, grid.n_values, size)
+        some = wanted[at : at + most]
+        raw = read_blocks(view, segment.pointer, some, schema.dtype, grid.n_values, size)
         if len(wanted) <= most:
             out[...] = raw[rank * size + inside]
         else:
