@@ -125,6 +125,9 @@ class LoadedDecimals:
         """Put the exceptions of consecutive blocks back."""
         assert self.items is not None
         if self.positions is not None:
+            if span.start == 0 and span.stop > self.positions[-1]:
+                bits[self.positions] = self.items
+                return
             first, last = np.searchsorted(self.positions, (span.start, span.stop))
             mine = self.positions[first:last] - np.uint32(span.start)
             bits[mine] = self.items[first:last]

@@ -44,6 +44,9 @@ class PartKind(enum.IntEnum):
     STR = 4
 
 
+_KINDS: Final = {kind.value: kind for kind in PartKind}
+
+
 class PageEntry(NamedTuple):
     """Page of a part: bytes of its body and of the head of that, and the sum of the head."""
 
@@ -177,7 +180,7 @@ def _packed_dtype(dtype: np.dtype[Any]) -> bytes:
 
 def _unpack_part(cursor: Cursor) -> Part:
     number = cursor.u8()
-    if number not in tuple(PartKind):
+    if number not in _KINDS:
         raise cursor.corrupt(f"a part of kind {number}")
     dtype = _BYTES
     shape: tuple[int, ...]
@@ -189,7 +192,7 @@ def _unpack_part(cursor: Cursor) -> Part:
         shape = tuple(cursor.varint() for _ in range(ndim))
     else:
         shape = (cursor.varint(),)
-    part = Part(PartKind(number), dtype, shape, cursor.varint())
+    part = Part(_KINDS[number], dtype, shape, cursor.varint())
     if part.page_values < 1 or part.page_values * max(dtype.itemsize, 1) > MAX_PAGE_BYTES:
         raise cursor.corrupt(f"pages of {part.page_values} values of {dtype}")
     n_pages = -(-part.size // part.page_values)

@@ -39,8 +39,9 @@ Array = np.ndarray[Any, Any]
 READ_WHOLE: Final = 32 << 20
 """Larger bundles are read page by page, so that their stored bytes are not in memory at once."""
 
-THREAD_BYTES: Final = 256 * 1024
-"""Values of fewer bytes are decoded by the calling thread."""
+THREAD_BYTES: Final = 4 << 20
+"""Values of fewer bytes are decoded by the calling thread: waking another, and taking turns with it
+in Python, takes longer than decoding a megabyte (1.6 MB: 0.75 ms on two threads, 0.65 on one)."""
 
 
 def unpack(view: View, value: bytes) -> Any:
