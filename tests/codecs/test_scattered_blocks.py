@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kist.codecs.choose import choose
 from kist.codecs.pipeline import decode, encode
 from kist.codecs.recipe import Recipe
+from kist.codecs.stage import Neighbours
 from kist.errors import CodecError
 
 Array = np.ndarray[Any, Any]
@@ -66,3 +67,40 @@ def test_numbers_that_are_no_ascending_blocks_are_refused(which: list[int]) -> N
     out = np.empty(300)
     with pytest.raises(CodecError):
         decode(page.stages, values.dtype, 400, 100, which, page.blocks[:3], out)
+
+
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(sorted(_kinds(np.random.default_rng(0), 1))),
+    st.integers(1, 3000),
+    st.integers(1, 400),
+    st.sampled_from(["balanced", "none"]),
+)
+def test_blocks_that_follow_each_other_decode_as_others(
+    seed: int, kind: str, n: int, size: int, preset: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = _kinds(rng, n)[kind]
+    page = encode(values, choose(values, preset), block_values=size)
+    first, last = sorted(rng.integers(0, len(page.blocks), 2).tolist())
+    stored = [bytes(block) for block in page.blocks[first : last + 1]]
+    whole = b"".join(stored)
+    blocks = Neighbours(memoryview(whole), np.cumsum(list(map(len, stored))).tolist())
+    assert [bytes(block) for block in blocks] == stored
+    expected = values[first * size : (last + 1) * size]
+    out = np.empty_like(expected)
+    decode(page.stages, values.dtype, n, size, first, blocks, out)
+    assert out.tobytes() == expected.tobytes()
+    assert b"".join(stored) == whole
+
+
+def test_plain_neighbours_of_other_lengths_are_refused() -> None:
+    values = np.round(np.random.default_rng(0).normal(size=900), 2)
+    page = encode(values, Recipe("balanced", ((7, 2, 4), (4, 1), (16,))), block_values=300)
+    assert [stage.id for stage in page.stages] == [7, 4, 16]
+    whole = b"".join(bytes(block) for block in page.blocks)
+    third = len(whole) // 3
+    for ends in ([third - 2, 2 * third, 3 * third], [third, 2 * third, 3 * third - 2]):
+        with pytest.raises(CodecError, match="a plain block holds"):
+            blocks = Neighbours(memoryview(whole)[: ends[-1]], ends)
+            decode(page.stages, values.dtype, 900, 300, 0, blocks, np.empty(900))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kist._kernels.scratch import scratch
+from kist.codecs.plain import LoadedPlain
 from kist.codecs.registry import PLAIN, codec, encoding
 from kist.codecs.stage import (
     MAX_STEPS,
@@ -157,13 +158,20 @@ def decode(
     result = np.empty(out.size, form) if target is None else target
     loaded, last = load(tuple(stages), form, shape)
     buffers = [result]
+    shown: NDArray[Any] | None = None
     for number, step in enumerate(loaded):
         buffer = buffers[-1]
         same = step.form.itemsize == buffer.itemsize
-        buffers.append(
-            buffer.view(step.form) if same else scratch(f"decode{number}", out.size, step.form)
-        )
-    last.decode(blocks, buffers[-1], span)
+        if not same and step is loaded[-1] and isinstance(last, LoadedPlain):
+            shown = last.view(blocks, step.form, span)
+        if shown is not None:
+            buffers.append(shown)
+        elif same:
+            buffers.append(buffer.view(step.form))
+        else:
+            buffers.append(scratch(f"decode{number}", out.size, step.form))
+    if shown is None:
+        last.decode(blocks, buffers[-1], span)
     for place in reversed(range(len(loaded))):
         loaded[place].decode(buffers[place + 1], buffers[place], span)
     if dtype.kind == "b" and result.max() > 1:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kist.codecs.fields import FieldReader
-from kist.codecs.stage import Block, Options, Shape, Span
+from kist.codecs.stage import Block, Neighbours, Options, Shape, Span
 from kist.errors import CodecError
 
 
@@ -39,6 +39,16 @@ class LoadedPlain(NamedTuple):
     """Values of a block."""
 
     block_values: int
+
+    def view(self, blocks: Sequence[Block], form: np.dtype[Any], span: Span) -> NDArray[Any] | None:
+        """Return items where they stand, None where they must be copied; only to be read."""
+        if not isinstance(blocks, Neighbours) or not form.itemsize:
+            return None
+        size = self.block_values * form.itemsize
+        total = span.size * form.itemsize
+        if len(blocks.whole) != total or any(len(block) != size for block in blocks[:-1]):
+            return None  # which `decode` tells
+        return np.frombuffer(blocks.whole, form)
 
     def decode(self, blocks: Sequence[Block], target: NDArray[Any], span: Span) -> None:
         """Copy each block."""

@@ -16,6 +16,21 @@ Block = bytes | memoryview
 Options = tuple[int, ...]
 
 
+class Neighbours(list[memoryview]):
+    """Blocks that follow each other in memory.
+
+    Attributes
+    ----------
+    whole : memoryview
+        All of them.
+    """
+
+    def __init__(self, whole: memoryview, ends: Sequence[int]) -> None:
+        """Cut `whole` at the ends of blocks, of which the last is its own."""
+        super().__init__([whole[a:b] for a, b in pairwise((0, *ends))])
+        self.whole = whole
+
+
 class StoredBlocks(Sequence[Block]):
     """Blocks as they stand in one buffer that may be written to, behind room for a codec.
 

@@ -17,7 +17,7 @@ from kist._kernels.cells import empty_values
 from kist._kernels.scratch import scratch
 from kist.codecs.pipeline import decode
 from kist.codecs.registry import DICTIONARY, PLAIN, STRING_DICTIONARY
-from kist.codecs.stage import Stage
+from kist.codecs.stage import Neighbours, Stage
 from kist.codecs.values import is_stored_order
 from kist.engine.parallel import run
 from kist.engine.view import View
@@ -196,9 +196,7 @@ def read_texts(
         raise undecoded(pointer, error) from error
 
 
-def _read_blocks(
-    view: View, pointer: Pointer, head: PageHead, first: int, last: int
-) -> list[memoryview]:
+def _read_blocks(view: View, pointer: Pointer, head: PageHead, first: int, last: int) -> Neighbours:
     """Return the bytes of some blocks, verified."""
     sectors = head.sectors_of(first, last)
     at, end = head.sector_span(sectors[0])[0], head.sector_span(sectors[-1])[1]
@@ -350,12 +348,10 @@ def verify_page(pointer: Pointer, head: PageHead, data: memoryview) -> None:
     verify_sectors(pointer, head, data, 0, range(len(head.sums)))
 
 
-def _stored_blocks(head: PageHead, data: memoryview, at: int, blocks: range) -> list[memoryview]:
-    parts = []
-    for block in blocks:
-        a = head.ends[block - 1] if block else 0
-        parts.append(data[a - at : head.ends[block] - at])
-    return parts
+def _stored_blocks(head: PageHead, data: memoryview, at: int, blocks: range) -> Neighbours:
+    begin = head.ends[blocks[0] - 1] if blocks[0] else 0
+    ends = [end - begin for end in head.ends[blocks.start : blocks.stop]]
+    return Neighbours(data[begin - at : begin - at + ends[-1]], ends)
 
 
 def gap_of(view: View) -> int:
