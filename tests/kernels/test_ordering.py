@@ -142,3 +142,16 @@ def test_keys_that_all_hash_to_one_slot_are_told_apart(monkeypatch: pytest.Monke
     keys = np.arange(1, 400, dtype=np.uint64)
     for part in (keys[:50], keys, keys[::-1]):
         assert np.array_equal(back(table, part), part)
+
+
+@pytest.mark.parametrize("low_bits", [0, 1, 13])
+@pytest.mark.parametrize("n_high", [1, 20, 2_000])
+def test_words_that_differ_in_their_last_bits_alone_are_sorted_stably(
+    low_bits: int, n_high: int
+) -> None:
+    rng = np.random.default_rng(low_bits)
+    high = rng.integers(0, 2**63, n_high).astype(np.uint64)
+    low = rng.integers(0, 1 << low_bits, 3_000).astype(np.uint64)
+    word = high[rng.integers(0, n_high, 3_000)] ^ low
+    word[0], word[-1] = 2**64 - 1, 0
+    assert np.array_equal(stable_order([word]), np.argsort(word, kind="stable"))

@@ -217,14 +217,19 @@ def _settle(word: Words, prefix: Words, order: NDArray[np.int64]) -> None:
     same = prefix[1:] == prefix[:-1]
     if not same.any():
         return
-    member = np.zeros(len(order), bool)
-    member[1:] |= same
-    member[:-1] |= same
-    places = np.flatnonzero(member)
+    # Most of them are equal in all bits, and in order: decimals that come many times.
+    words = word[order]
+    wrong = same & (words[1:] < words[:-1])
+    if not wrong.any():
+        return
+    runs = np.zeros(len(order), np.int64)
+    np.cumsum(~same, out=runs[1:])
+    bad = np.zeros(int(runs[-1]) + 1, bool)
+    bad[runs[1:][wrong]] = True
+    places = np.flatnonzero(bad[runs])
     rows = order[places]
     # Rows of a run stand in the order of their positions, so a stable sort keeps that.
-    runs = prefix[places]
-    order[places] = rows[np.lexsort((word[rows], runs))]
+    order[places] = rows[np.lexsort((word[rows], runs[places]))]
 
 
 def smallest(words: Sequence[Words], k: int) -> NDArray[np.int64]:

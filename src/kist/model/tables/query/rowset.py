@@ -238,7 +238,8 @@ def taken(leaves: Sequence[Leaf], columns: Sequence[Array], rows: Array) -> list
 
     def of(leaf: Leaf, column: Array) -> Array:
         if leaf.n_values == 1:
-            return column[rows]
+            # Twice as fast as indexing, for what is moved as words.
+            return column.take(rows) if column.dtype.kind in "biufcmM" else column[rows]
         if not leaf.n_values:
             return column  # of no items: the count of rows cannot be told from it
         return column.reshape(-1, leaf.n_values)[rows].reshape(-1)
