@@ -47,6 +47,9 @@ LINKS = {
         "path", "schema", "names", "files", "stores", "commits", "stamps", "stored", "groups",
         "rows", "live", "added", "statistics",
     ),
+    5: (
+        "file", "dtype", "shape", "order", "offset", "size", "mtime_ns", "block", "sums",
+    ),
 }  # fmt: skip
 ROOT = 1
 TAIL = (1 << 64) - 1

@@ -29,6 +29,7 @@ __all__ = [
     "KistWarning",
     "Link",
     "LinkError",
+    "LinkedArray",
     "LinkedTable",
     "MountWarning",
     "NodeError",
@@ -104,6 +105,7 @@ _HOMES = {
     "Group": "kist.model.group",
     "KeyStore": "kist.model.keystores.keystore",
     "Link": "kist.model.links.link",
+    "LinkedArray": "kist.model.links.array",
     "LinkedTable": "kist.model.links.table",
     "Ragged": "kist.model.ragged",
     "Row": "kist.model.tables.row",
@@ -196,6 +198,7 @@ if TYPE_CHECKING:
     from kist.model.evaluation.run import evaluate
     from kist.model.group import Group
     from kist.model.keystores.keystore import KeyStore
+    from kist.model.links.array import LinkedArray
     from kist.model.links.link import Link
     from kist.model.links.table import LinkedTable
     from kist.model.packing import pack, unpack

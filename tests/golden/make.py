@@ -28,6 +28,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import xxhash
 from content import (
     Array,
     Group,
@@ -42,6 +43,7 @@ from content import (
 )
 
 import kist
+from kist.format.dtypes import pack_dtype
 
 FOLDER = Path(__file__).resolve().parent
 EPOCH_NS = 1_700_000_000_000_000_000
@@ -960,7 +962,16 @@ def links(path: Path) -> Group:
         store.create_link("fifth", "/", file="cal.kist", version=5)
         store.create_union("all", "runs/1*", "/more/**")
         parts = linked_parts(path.parent)
+        shape, order = (3, 2), "F"
+        (path.parent / "raw.bin").write_bytes(b"head" + ramp(6).astype(">i2").tobytes())
+        os.utime(path.parent / "raw.bin", ns=(EPOCH_NS, EPOCH_NS))
+        raw: dict[str, Any] = {"dtype": ">i2", "shape": shape, "order": order, "offset": 4}
+        store.create_array_link("raw", "raw.bin", **raw)
+        store.create_array_link("unverified", "raw.bin", **raw, sums=False)
         store.create_union("parts", "t", files="part-*.kist")
+    sums = np.array([xxhash.xxh3_64_intdigest(ramp(6).astype(">i2").tobytes())], "<u8")
+    raw |= {"form": 5, "file": "raw.bin", "shape": [3, 2], "size": 16, "mtime_ns": EPOCH_NS}
+    raw["dtype"] = pack_dtype(np.dtype(">i2"))
     file = {"form": 2, "file": "cal.kist", "path": "/cal/offsets", "version": None, "store": None}
     zero = np.zeros((), "f8")
     run = NdArray(np.array([1.5, 2.5]), (2,), zero)
@@ -973,6 +984,8 @@ def links(path: Path) -> Group:
             "june": Link({**file, "file": "cal/2024.kist", "version": "june"}),
             "fifth": Link({**file, "path": "/", "version": 5}),
             "parts": Link(parts),
+            "raw": Link({**raw, "block": 1 << 20, "sums": sums}),
+            "unverified": Link({**raw, "block": 0, "sums": sums[:0]}),
             "all": Link({"form": 3, "paths": ["runs/1*", "/more/**"]}),
         }
     )

@@ -22,7 +22,7 @@ LINK: Final = FieldTable(
     "Link record",
     (
         ("version", "B", "1"),
-        ("form", "B", "1 path, 2 file, 3 union, 4 parts"),
+        ("form", "B", "1 path, 2 file, 3 union, 4 parts, 5 bytes"),
         ("reserved0", "6x", "zeros"),
     ),
 )
@@ -35,6 +35,7 @@ class LinkForm(enum.IntEnum):
     FILE = 2
     UNION = 3
     PARTS = 4
+    BYTES = 5
 
 
 _FIELDS: Final[dict[LinkForm, dict[str, tuple[type, ...]]]] = {
@@ -60,6 +61,17 @@ _FIELDS: Final[dict[LinkForm, dict[str, tuple[type, ...]]]] = {
         "live": (np.ndarray,),
         "added": (list,),
         "statistics": (dict,),
+    },
+    LinkForm.BYTES: {
+        "file": (str,),
+        "dtype": (bytes,),
+        "shape": (list,),
+        "order": (str,),
+        "offset": (int,),
+        "size": (int,),
+        "mtime_ns": (int,),
+        "block": (int,),
+        "sums": (np.ndarray,),
     },
 }
 """Form -> what its value must say, and in which types. More may stand there, and is ignored."""

@@ -133,6 +133,76 @@ class LinkMaker(Maker):
             model.attributes.copy_attributes(link, attrs, title)
         return link  # type: ignore[no-any-return]
 
+    def create_array_link(
+        self,
+        name: str,
+        file: str | os.PathLike[str],
+        dataset: str | None = None,
+        *,
+        dtype: Any = None,
+        shape: Any = None,
+        offset: int = 0,
+        order: str = "C",
+        sums: bool = True,
+        title: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Link:
+        """Make a node that is an array whose values stay in a file of another format.
+
+        Parameters
+        ----------
+        name : str
+            Path of the link.
+        file : path
+            An NPY file, an HDF5 file, or any other; relative to the folder of this store, and
+            below it unless `link_roots` of `open` says otherwise.
+        dataset : str, optional
+            Of an HDF5 file: a dataset whose values stand in one piece. Needs h5py now, not later.
+        dtype, shape : optional
+            Of the bytes of another file, as for NumPy.
+        offset : int
+            The byte with which these begin.
+        order : {"C", "F"}
+            Whether the last or the first axis runs fastest in them.
+        sums : bool
+            Read the file through once and keep a sum for each MiB, so that every byte is verified
+            when it is read. Without, the file must keep its size and time of change.
+        title, attrs : optional
+            Attributes of the link.
+        overwrite : bool
+            Replace a link of that name.
+        progress : callable, optional
+            Called with bytes done and bytes in all.
+
+        Raises
+        ------
+        LinkError
+            The file is missing, of no known format, or in no folder that is allowed.
+        SelectionError, ShapeError, DTypeError
+            What stands there is no array in one piece.
+        NodeExistsError
+            Something stands at the name.
+
+        Examples
+        --------
+        >>> import kist, numpy as np
+        >>> _ = open("raw.bin", "wb").write(b"head" + np.arange(6, dtype="<i2").tobytes())
+        >>> with kist.open("lab.kist", "w") as store:
+        ...     link = store.create_array_link("raw", "raw.bin", dtype="<i2", shape=6, offset=4)
+        ...     store["raw"][::2]
+        array([0, 2, 4], dtype=int16)
+        """
+        from kist.model.links.make import make_array_link
+
+        with self._write() as txn:
+            link: Any = self._new(txn, name, NodeKind.LINK, overwrite)
+            described = dtype, shape, offset, order
+            make_array_link(link, txn, file, dataset, described, sums, progress)
+            model.attributes.copy_attributes(link, attrs, title)
+        return link  # type: ignore[no-any-return]
+
     def open_link(self, name: str) -> Link:
         """Return a link itself, which must exist, rather than what it leads to.
 

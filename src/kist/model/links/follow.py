@@ -25,6 +25,9 @@ MAX_LINKS: Final = 40
 
 Names = tuple[str, ...]
 
+_DATASETS: Final = (LinkForm.UNION, LinkForm.PARTS, LinkForm.BYTES)
+"""Forms of links that are datasets themselves."""
+
 
 class End(NamedTuple):
     """Where links lead in the end.
@@ -56,6 +59,8 @@ def described(record: LinkRecord) -> str:
         return f"union of {', '.join(map(str, said['paths']))}"
     if record.form == LinkForm.PARTS:
         return f"{said['path']} of {len(said['files']):,} files"
+    if record.form == LinkForm.BYTES:
+        return f"{said['file']}, bytes from {said['offset']:,}"
     version = said["version"]
     return f"{said['file']}:{said['path']}" + (f" at {version!r}" if version is not None else "")
 
@@ -90,10 +95,10 @@ def follow(store: Store | None, view: View, link: Child, path: str, rest: Names 
             why = "in a circle" if step in seen else f"through more than {MAX_LINKS} links"
             raise LinkError(f"link {origin!r} leads {why}: {_chain(met)}", cycle=True)
         seen.add(step)
-        if record.form in (LinkForm.UNION, LinkForm.PARTS):
+        if record.form in _DATASETS:
             if rest and at is not None:
                 raise LinkError(
-                    f"link {path!r} is a {described(record)}, and paths do not descend into it"
+                    f"link {path!r} is {described(record)}: paths do not descend into it"
                 )
             return End(at if at is not known else None, view, link, path)
         absolute, names = _target(record, path)

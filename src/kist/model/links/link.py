@@ -45,13 +45,15 @@ class Link(Node):
     def target(self) -> str:
         """Path that it leads to, relative to the group of the link unless it starts with ``/``."""
         said = self._record().said
-        return str(said["path"]) if "path" in said else ", ".join(said["paths"])
+        if "paths" in said:
+            return ", ".join(said["paths"])
+        return str(said["path"] if "path" in said else said["file"])
 
     @property
     def linked_file(self) -> str | None:
         """File that it leads to, relative to the folder of the store; None is the store itself."""
         record = self._record()
-        return str(record.said["file"]) if record.form == LinkForm.FILE else None
+        return str(record.said["file"]) if "file" in record.said else None
 
     @property
     def version(self) -> int | str | None:
@@ -84,6 +86,10 @@ class Link(Node):
             from kist.model.links.table import LinkedTable
 
             return LinkedTable(self, view)
+        if record.form == LinkForm.BYTES:
+            from kist.model.links.array import LinkedArray
+
+            return LinkedArray(self, record)
         return self.follow()
 
     def renew(self, progress: Callable[[int, int], None] | None = None) -> None:
@@ -131,7 +137,7 @@ class Link(Node):
 
     def _look(self, record: LinkRecord, path: str) -> None:
         """Raise `LinkError` when files are missing; a listing opens none of them."""
-        if record.form == LinkForm.FILE:
+        if record.form in (LinkForm.FILE, LinkForm.BYTES):
             self._store._links.find(self._store, record.said["file"], path)
         elif record.form == LinkForm.PARTS:
             for file in record.said["files"]:
@@ -148,6 +154,10 @@ class Link(Node):
                 from kist.model.links.parts import Parts
 
                 Parts(self._store, self._path, record)
+            if record.form == LinkForm.BYTES:
+                from kist.model.links.array import checked_bytes
+
+                checked_bytes(record, self._path)
             if "path" in record.said:
                 split(record.said["path"])
         except ValueError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kist.engine import Transaction
     from kist.model.links.link import Link
 
-__all__ = ["make_link", "make_union", "put_parts"]
+__all__ = ["make_array_link", "make_link", "make_union", "put_parts"]
 
 
 def make_union(
@@ -50,6 +50,35 @@ def make_union(
         return
     put_link(txn, link._id, LinkRecord(LinkForm.UNION, {"paths": list(paths)}))
     link.dataset(txn)  # what is wrong is said now
+
+
+def make_array_link(
+    link: Link,
+    txn: Transaction,
+    file: str | os.PathLike[str],
+    dataset: str | None,
+    described: tuple[Any, Any, int, str],
+    sums: bool,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Put where the bytes of an array stand in a foreign file; `described` as for `place_of`.
+
+    Raises
+    ------
+    LinkError
+        The file is missing, may not be opened, or is of another format.
+    SelectionError, ShapeError, DTypeError
+        What stands there is no array of bytes in one piece.
+    """
+    from kist.model.links.files import relative_name
+    from kist.model.links.foreign import described_bytes, place_of
+
+    store = link._store
+    name = relative_name(store, file)
+    real = store._links.find(store, name, link._path)[0]
+    place = place_of(real, dataset, *described)
+    said = described_bytes(store, name, link._path, place, sums, progress)
+    put_link(txn, link._id, LinkRecord(LinkForm.BYTES, said))
 
 
 def put_parts(
