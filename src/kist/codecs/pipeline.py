@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kist._kernels.scratch import scratch
-from kist.codecs.plain import LoadedPlain
 from kist.codecs.registry import PLAIN, codec, encoding
 from kist.codecs.stage import (
     MAX_STEPS,
@@ -34,6 +33,7 @@ from kist.codecs.values import form_of, store, target_of, to_form
 from kist.errors import CodecError
 
 if TYPE_CHECKING:
+    from kist.codecs.plain import LoadedPlain
     from kist.codecs.recipe import Recipe
 
 __all__ = [
@@ -162,8 +162,8 @@ def decode(
     for number, step in enumerate(loaded):
         buffer = buffers[-1]
         same = step.form.itemsize == buffer.itemsize
-        if not same and step is loaded[-1] and isinstance(last, LoadedPlain):
-            shown = last.view(blocks, step.form, span)
+        if not same and step is loaded[-1] and stages[-1].id == PLAIN:
+            shown = cast("LoadedPlain", last).view(blocks, step.form, span)
         if shown is not None:
             buffers.append(shown)
         elif same:

@@ -14,9 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from kist._kernels.ordering import sortable, stable_order
 from kist._kernels.strings import put_words, words_of
-from kist.codecs.strings import StringBlock, block_of, fill
 from kist.engine import Frame
 from kist.errors import CorruptDataError, DTypeError
 from kist.format import keys
@@ -35,6 +33,7 @@ from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
 
 if TYPE_CHECKING:
+    from kist.codecs.strings import StringBlock
     from kist.engine import Transaction, View
 
 __all__ = [
@@ -123,9 +122,13 @@ class Categories:
             np.take(self.table(valid=_is_valid(leaf)), codes, out=out, mode="clip")
             return
         if self._text is None:
+            from kist.codecs.strings import block_of
+
             self._text = block_of(self.table()), words_of(self.table())
         block, words = self._text
         if words is None or not put_words(words, out, codes):
+            from kist.codecs.strings import fill
+
             fill(block, out, codes)
 
     @property
@@ -133,6 +136,8 @@ class Categories:
         """Ranks by code, from 1 on, of the values in their own order; 0 for no value."""
         if self._ranks is None:
             ranks = np.zeros(len(self) + 1, np.uint32)
+            from kist._kernels.ordering import sortable, stable_order
+
             ranks[1 + stable_order(sortable(self.values))] = np.arange(1, len(self) + 1)
             ranks.flags.writeable = False
             self._ranks = ranks

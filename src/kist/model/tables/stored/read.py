@@ -18,7 +18,6 @@ import numpy as np
 from kist._kernels import records
 from kist._kernels.cells import empty_values
 from kist.engine.ahead import BATCH_BYTES, Wanted, bring_pages
-from kist.engine.batches import Pick, read_narrow_pages, take_pages
 from kist.engine.pages import read_narrow, read_page, read_pages, read_texts, take_page
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError
@@ -318,6 +317,8 @@ def narrow_pages(
     """
     if leaf.n_values != 1 or not leaf.is_stored or leaf.is_loose:
         return
+    from kist.engine.batches import read_narrow_pages
+
     numbers, pages = [], []
     named: dict[int, tuple[Leaf, Group]] = {}
     for number, group in enumerate(groups):
@@ -356,6 +357,8 @@ def _which(
 
 def _pick_all(state: TableState, picks: Sequence[tuple[Span, Leaf, Array]]) -> None:
     """Fill arrays with scattered rows of pages: those of a column together, where they can be."""
+    from kist.engine.batches import Pick, take_pages  # with all encodings: not for a single row
+
     by_leaf: dict[int, tuple[Leaf, list[tuple[Span, Array]]]] = {}
     for span, leaf, target in picks:
         by_leaf.setdefault(leaf.id, (leaf, []))[1].append((span, target))
