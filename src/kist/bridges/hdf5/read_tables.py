@@ -25,8 +25,8 @@ Array = np.ndarray[Any, Any]
 Values = Any
 """A function from values as h5py reads them to those of a column."""
 
-_FIRST_ROWS: Final = 4096
-"""Rows that are read before it is known how long the cells are."""
+_FIRST_ROWS: Final = 64
+"""Rows that tell how long cells are, before many are read at once."""
 
 
 class _Unnamed(Exception):
@@ -106,8 +106,7 @@ def _rows(
     """Yield blocks of rows from a row on; columns where some hold text, names or cells."""
     n_rows, width = reader.shape[0], reader.dtype.itemsize + 48 * len(plan.columns or ())
     cells = [name for name in special if name in beside or reader.dtype[name].kind == "O"]
-    size = min(_FIRST_ROWS, rows_for(width)) if cells else rows_for(width)
-    start = first
+    size, start = _FIRST_ROWS if cells else rows_for(width), first
     while start < n_rows:
         where = slice(start, min(start + size, n_rows))
         values = reader[where]
@@ -124,7 +123,8 @@ def _rows(
         yield block
         if cells:
             inner = sum(block[name].nbytes for name in cells) // max(1, len(values))
-            size = max(1, min(BLOCK_ROWS, PART_BYTES // (width + inner)))
+            # Several row groups at once where cells are long: appended alone they stay small ones.
+            size = max(1, min(BLOCK_ROWS, 4 * PART_BYTES // (width + inner)))
 
 
 def _fills(dataset: Any, plan: Plan) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kist.bridges.base import BLOCK_ROWS, PART_BYTES, Job, as_dtype
+from kist.bridges.base import BLOCK_ROWS, Job, as_dtype
 from kist.bridges.categories import sort_of
 from kist.bridges.hdf5.write_tables import (
     Numbered,
@@ -16,6 +16,7 @@ from kist.bridges.hdf5.write_tables import (
     item_on_disk,
     known_cells,
     numbered,
+    row_blocks,
 )
 from kist.bridges.nodes import link_target
 from kist.bridges.nulls import paired, value_of
@@ -121,11 +122,8 @@ class _Writer:
         )
         beside = {column: self.beside(table, parent, name, column) for column in cells}
         dtype = made.dtype
-        width = sum(table[n].nbytes for n in table.columns) // max(1, len(table))
-        size = max(1, min(BLOCK_ROWS, PART_BYTES // max(1, width)))
-        for start in range(0, len(table), size):
-            block = np.zeros(min(size, len(table) - start), dtype)
-            where = slice(start, start + len(block))
+        for where, n_bytes in row_blocks(table):
+            block = np.zeros(where.stop - where.start, dtype)
             for column in columns:
                 block[column] = (
                     names[column].of(table[column].codes[where])
@@ -139,7 +137,7 @@ class _Writer:
                 for cell in cells_on_disk(table[column][where], array.atom.dtype):
                     array.append(cell)
             self.job.report.n_rows += len(block)
-            self.job.advance(len(block) * width)
+            self.job.advance(n_bytes)
         made.flush()
         self.job.report.n_tables += 1
         for at, column in enumerate(columns):

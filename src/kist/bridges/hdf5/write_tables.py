@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Numbered", "cells_on_disk", "is_ragged", "item_on_disk", "known_cells", "numbered",
-    "write_table",
+    "row_blocks", "write_table",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 
+_SOME: Final = 64
+"""Rows that tell how long the cells behind them are."""
 _ENUM_BYTES: Final = 32 << 10
 """Bytes of the names of an enumeration; HDF5 has 64 KiB for a type."""
 
@@ -126,21 +128,31 @@ class _Column:
 
 
 def _blocks(job: Job, table: Any, columns: list[_Column], dtype: Any) -> Iterator[Array]:
-    width = sum(column.column.nbytes for column in columns) // max(1, len(table))
-    size = int(max(1, min(BLOCK_ROWS, PART_BYTES // max(1, width))))
-
-    def blocks() -> Iterator[Array]:
-        for start in range(0, len(table), size):
-            block = np.zeros(min(size, len(table) - start), dtype)
+    def blocks() -> Iterator[tuple[Array, int]]:
+        for where, n_bytes in row_blocks(table):
+            block = np.zeros(where.stop - where.start, dtype)
             for column in columns:
-                block[column.name] = column.read(start, start + size)
-            yield block
+                block[column.name] = column.read(where.start, where.stop)
+            yield block, n_bytes
 
-    for block in read_ahead(blocks()):
+    for block, n_bytes in read_ahead(blocks()):
         yield block
         job.report.n_rows += len(block)
-        job.advance(len(block) * width)
+        job.advance(n_bytes)
     job.report.n_tables += 1
+
+
+def row_blocks(table: Any) -> Iterator[tuple[slice, int]]:
+    """Yield rows that are read at once, and their bytes; cells are as long as the next few tell."""
+    n_rows, start = len(table), 0
+    cells = [table[name] for name in table.columns if is_ragged(table[name])]
+    width = sum(table[name].nbytes for name in table.columns) // max(1, n_rows)
+    while start < n_rows:
+        inner = sum(column[start : start + _SOME].nbytes for column in cells) // _SOME
+        size = max(1, min(BLOCK_ROWS, PART_BYTES // max(1, width + inner)))
+        stop = min(start + size, n_rows)
+        yield slice(start, stop), (stop - start) * (width + inner)
+        start = stop
 
 
 # Categories
