@@ -70,6 +70,30 @@ def test_pinned_snapshots_never_change(steps: list[tuple[str, int, int]], apart:
     writer.close()
 
 
+def test_a_commit_that_goes_before_it_is_pinned_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = MemoryFile()
+    writer = Engine.open_backend(MemoryBackend(file), "a", durability="none")
+    put(writer, 0, b"old", b"old" * 100_000)
+    reader = Engine.open_backend(MemoryBackend(file), "r")
+    real, found = Pins.pin, reader.commit
+
+    def pin(self: Pins, commit: int) -> None:
+        monkeypatch.setattr(Pins, "pin", real)
+        for turn in range(8):  # the space of the old commit is used again
+            put(writer, 0, b"new", b"new" * 100_000 + b"%d" % turn)
+            writer.checkpoint()
+        real(self, commit)
+
+    monkeypatch.setattr(Pins, "pin", pin)
+    with reader.snapshot(opened_now=True) as snapshot:
+        assert snapshot.commit > found
+        assert shown(snapshot) == {0: (b"new", b"new" * 100_000 + b"7")}
+    reader.close()
+    writer.close()
+
+
 def test_without_pins_a_file_that_is_overwritten_stays_small() -> None:
     engine = Engine.open(":memory:", "a", durability="none")
     for i in range(200):

@@ -199,3 +199,28 @@ def test_the_log_of_an_earlier_life_is_not_taken() -> None:
             fresh = opened(content(engine))
             assert fresh.commit == engine.commit
             assert fresh.chain.damage == ""
+
+
+@pytest.mark.parametrize("turns", [1, 2, 4])
+def test_a_store_that_is_written_while_it_is_opened_shows_its_newest_commit(turns: int) -> None:
+    file = MemoryFile()
+    writer = Engine.open_backend(MemoryBackend(file), "a", durability="none")
+    put(writer, 0)
+
+    class Slow(MemoryBackend):
+        def read(self, offset: int, n: int) -> bytes:
+            data = super().read(offset, n)
+            if offset == 0 and writer.commit == 1:  # the slots of before
+                for number in range(1, 1 + turns):
+                    put(writer, number)
+                    writer.checkpoint()
+            return data
+
+    reader = Engine.open_backend(Slow(file), "r")
+    assert (reader.commit, reader.slots) == (writer.commit, writer.slots)
+    with reader.snapshot(opened_now=True) as view:
+        assert [keys.row_of(key) for key, _ in view.scan(*keys.groups(NODE))] == list(
+            range(1 + turns)
+        )
+    reader.close()
+    writer.close()

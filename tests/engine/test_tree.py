@@ -271,6 +271,70 @@ def test_a_packed_leaf_that_is_cut_or_changed_gives_parts_of_it_or_is_refused(
             assert value is None or value in data
 
 
+@given(
+    entries=st.dictionaries(st.text(max_size=6).map(str.encode), st.binary(max_size=3)),
+    head=st.sampled_from([b"", b"12345678D", b"12345678Dsame", "12345678Dé".encode()]),
+)
+def test_texts_of_a_packed_leaf_are_its_keys(entries: dict[bytes, bytes], head: bytes) -> None:
+    keys = sorted(head + key for key in entries)
+    values = [entries[key[len(head) :]] for key in keys]
+    leaf = PackedLeaf(pack_tree_page(0, keys, values))
+    assert leaf.ends() == ((keys[0], keys[-1]) if keys else None)
+    for skip in {0, len(head), min(9, len(head))}:
+        found = leaf.texts(skip)
+        if found is not None:
+            assert found == ([key[skip:].decode() for key in keys], set(map(len, values)))
+        else:
+            assert not keys or not all(key[skip:].isascii() for key in keys)
+
+
+@given(entries=ENTRIES.filter(bool), at=st.integers(0, 400), byte=st.integers(1, 255))
+def test_texts_of_a_leaf_that_is_changed_ascend_or_are_refused(
+    entries: dict[bytes, bytes], at: int, byte: int
+) -> None:
+    keys = sorted(entries)
+    body = bytearray(pack_tree_page(0, keys, [entries[key] for key in keys]))
+    body[at % len(body)] ^= byte
+    try:
+        found = PackedLeaf(bytes(body)).texts(0)
+    except CorruptDataError:
+        return
+    if found is not None:
+        assert found[0] == sorted(set(found[0]))
+
+
+def test_keys_of_a_leaf_that_do_not_ascend_are_refused() -> None:
+    body = pack_tree_page(0, [b"key1", b"key2", b"key3"], [b""] * 3)
+    for data in (body.replace(b"123", b"132"), body.replace(b"123", b"122")):
+        with pytest.raises(CorruptDataError):
+            unpack_tree_page(data)
+        with pytest.raises(CorruptDataError):
+            PackedLeaf(data).texts(0)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_texts_of_a_range_are_its_keys(kept: bool) -> None:
+    pages = Pages()
+    content = {b"%09d" % n: b"v" * 50 for n in range(5000)}
+    pages.apply(dict(content))
+    found = sorted(content)
+    for start, stop in ((0, 5000), (1, 4999), (100, 101), (777, 4000), (10, 10)):
+        first, last = found[start], b"%09d" % stop
+        expected = [key[2:].decode() for key in found[start:stop]]
+        if kept:
+            pages.tree.entries(pages.root, first, last)
+        else:
+            pages.tree.forget()
+        assert pages.tree.texts(pages.root, first, last, 2) == (
+            expected,
+            {50} if expected else set(),
+        )
+    pages.apply({"00000é".encode(): b"", b"000002500x": b"value"})
+    assert pages.tree.texts(pages.root, b"", b"0000100", 2) is None
+    lengths = pages.tree.texts(pages.root, b"000002", b"000003", 2)
+    assert lengths is not None and lengths[1] == {5, 50}
+
+
 def with_places(*places: int) -> bytes:
     # Two entries, a and b, whose values are x and y.
     body = pack_tree_page(0, [b"a", b"b"], [b"x", b"y"])
@@ -291,6 +355,8 @@ def test_positions_that_do_not_fit_are_refused() -> None:
             unpack_tree_page(with_places(*places))
         with pytest.raises(CorruptDataError):
             PackedLeaf(with_places(*places)).get(b"b")
+        with pytest.raises(CorruptDataError):
+            PackedLeaf(with_places(*places)).texts(0)
     with pytest.raises(CorruptDataError):
         PackedLeaf(pack_tree_page(1, [b"a"], [bytes(44)]))
 

@@ -5,7 +5,7 @@ Low to high:
 - `overlay`: changes since the root. `tree`: the copy-on-write tree; `drafts`: the next one.
 - `space`: free and waiting bytes.
 - `view`: states, snapshots, verified reads. `recovery`: from bytes to the newest whole commit.
-- `glance`: is there a newer commit.
+- `glance`: is there a newer commit; `following`: keeping up with those who write it.
 - `transaction`: one set of changes. `rootcommit`: writing a new tree. `interrupts`: Ctrl-C held.
 - `writer`: commits and checkpoints. `history`: versions and tags. `upkeep`: use, check, compact.
 - `backup`: a copy of one commit in a file of its own.

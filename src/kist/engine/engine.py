@@ -12,11 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from kist.engine import creation, history, recovery
-from kist.engine.glance import Glance
+from kist.engine.following import Following
 from kist.engine.interrupts import hold_interrupts, persistently
 from kist.engine.pins import Pins
-from kist.engine.recovery import Chain, Ring, oldest_commit
-from kist.engine.view import ClosedEngine, Reader, Snapshot, State, View
+from kist.engine.recovery import Chain, oldest_commit
+from kist.engine.view import ClosedEngine, Reader, Snapshot, View
 from kist.errors import (
     CorruptDataError,
     DamageWarning,
@@ -27,8 +27,7 @@ from kist.errors import (
     StoreClosedError,
     TransactionClosedError,
 )
-from kist.format import keys, layout, superblock
-from kist.format.superblock import Slot, Super
+from kist.format import keys, layout
 from kist.format.values import KeptVersion
 from kist.storage.base import StorageBackend
 
@@ -47,22 +46,18 @@ _MAX_MESSAGE = 1024
 _EVERYTHING = ((keys.whole_node(keys.ROOT)[0], b"\xff" * 8), keys.TAGS, keys.VERSIONS)
 
 
-class Engine:
+class Engine(Following):
     """An open store.
 
     Attributes
     ----------
     path : str
         For messages.
-    uuid : bytes
-        Identity of the store.
     maintain : callable or None
         Called in checkpoints with a transaction and the ids of nodes changed since the last
         one; folds small pieces. Its changes are committed with the checkpoint.
-    chain, slots, ring : Chain, list of Slot or None, Ring
-        The newest state known here and how it was reached. For the writer and the upkeep.
     publishing : lock
-        Held while these change.
+        Held while `chain` and `slots` change.
     """
 
     def __init__(
@@ -77,8 +72,6 @@ class Engine:
     ) -> None:
         if durability not in DURABILITIES:
             raise ValueError(f"durability is one of {DURABILITIES}, not {durability!r}")
-        self.backend = backend
-        self.path = backend.name
         self.writable = writable
         self.durability: Durability = durability
         self.timeout = timeout
@@ -88,11 +81,8 @@ class Engine:
         if durability == "none":
             backend.eager = False  # when anything is written is left to the system
         self.reader = Reader(backend)
-        loaded = recovery.load(backend, self.path)
-        self.uuid = loaded.super.uuid
-        self.ring = Ring(backend, loaded.super)
-        self.slots = loaded.slots
-        self.chain = loaded.chain
+        loaded = recovery.load(backend, backend.name)
+        super().__init__(backend, loaded)
         if backend.remote and self.state.root is not None:
             self.reader.bring_tree_near(self.state.root)
         if writable:
@@ -105,7 +95,6 @@ class Engine:
         self._tell_damage()
         self._lock = self.publishing = threading.RLock()
         self._pins = Pins(backend)
-        self._inherited = False
         if writable:
             # What writes is loaded by those who write.
             from kist.engine.writer import Writer
@@ -113,10 +102,7 @@ class Engine:
             self._writer: Writer = Writer(self)
         self._writing = False
         self._transaction: Transaction | None = None
-        self._newest: Snapshot | None = None
         self._empty_first = empty_first
-        self._slots_raw = b""
-        self._glance: Glance | None = None  # how the file looks while nothing is newer
         _engines.add(self)
 
     def _tell_damage(self) -> None:
@@ -177,26 +163,17 @@ class Engine:
 
     # The newest state
 
-    @property
-    def commit(self) -> int:
-        """Newest commit known here."""
-        return self.chain.state.commit
-
-    @property
-    def state(self) -> State:
-        """Newest state known here."""
-        return self.chain.state
-
     def _check_open(self) -> None:
         if self.closed:
             raise StoreClosedError(f"{self.path}: the store is closed")
 
     def refresh(self) -> int:
         """Move to the newest commit; returns its id. Two small reads when nothing changed."""
-        self._check_open()
+        if self.closed:
+            self._check_open()
         glance = self._glance
         if glance is not None and glance.holds():
-            return self.commit
+            return self.chain.state.commit
         with self._lock:
             if self._writing:
                 return self.commit  # the writer is this process: nobody else can commit
@@ -209,67 +186,7 @@ class Engine:
             except (MemoryError, RecursionError):
                 self.distrust()
                 raise
-            return self.commit
-
-    def distrust(self) -> None:
-        """Read everything from the file next time: memory ran out while this was changed."""
-        self._glance, self._newest, self._inherited = None, None, True
-
-    def _look(self) -> Glance | None:
-        """Follow the log and the slots to their end; returns what tells that nothing is newer."""
-        while True:
-            glance = Glance(self.ring, self.chain)
-            if self._follow_one(glance):
-                continue
-            if glance.slots == self._slots_raw:
-                whole = all(self.slots) and glance.settled(self.ring, self.chain.last)
-                return glance if whole else None
-            self.slots = recovery.slots_of(glance.slots, self.uuid)
-            if any(self.slots):
-                self._follow_slots(recovery.newest_slot(self.slots, self.path))
-            else:
-                self._check_same_store()
-            self._slots_raw = glance.slots
-
-    def _follow_slots(self, newest: Slot) -> None:
-        chain = self.chain
-        if newest.commit > self.commit:
-            self._reload()
-            return
-        if newest.commit == self.commit:
-            # The log goes on where the slot says: a record behind the root record would not be
-            # found from there.
-            chain.position = newest.position
-        oldest = oldest_commit(self.slots)
-        chain.seen = [r for r in chain.seen if r.commit > oldest]
-
-    def _follow_one(self, glance: Glance) -> bool:
-        chain = self.chain
-        if not glance.followers(chain.last) and not recovery.goes_on_elsewhere(self.ring, chain):
-            return False
-        record, mark = recovery.next_record(
-            self.ring, chain.position, chain.last, chain.state.commit
-        )
-        chain.horizon = max(chain.horizon, mark)
-        if record is None or not recovery.verified(self.backend, record):
-            return False
-        chain.follow(record, shared=True)
-        self._newest = None
-        return True
-
-    def _check_same_store(self) -> None:
-        """Raise when no slot is one of this store because the file holds another one."""
-        head = self.backend.read(0, layout.HEAD_BYTES)
-        self._check_uuid(superblock.unpack_super(head, self.path))
-
-    def _check_uuid(self, found: Super) -> None:
-        if found.uuid != self.uuid:
-            raise StaleHandleError(f"{self.path}: another store stands there now; open it again")
-
-    def _reload(self) -> None:
-        loaded = recovery.load(self.backend, self.path)
-        self._check_uuid(loaded.super)
-        self.slots, self.chain = loaded.slots, loaded.chain
+            return self.chain.state.commit
 
     def newer(self, commit: int) -> int:
         """How many commits of users there are after `commit`."""
@@ -289,15 +206,21 @@ class Engine:
                     newest = self._newest = self._pinned(None)
         return newest
 
-    def snapshot(self, version: int | str | None = None) -> Snapshot:
+    def snapshot(self, version: int | str | None = None, *, opened_now: bool = False) -> Snapshot:
         """Pinned snapshot of the newest commit, of a commit id, or of a tag.
+
+        Parameters
+        ----------
+        opened_now : bool
+            The engine was opened for this, and what it has just read is new enough.
 
         Raises
         ------
         SnapshotExpiredError
             The version is not kept.
         """
-        self.refresh()
+        if not opened_now:
+            self.refresh()
         with self._lock:
             return self._pinned(version)
 
@@ -316,7 +239,9 @@ class Engine:
             # Only now look whether the commit could still be pinned; why this is enough without
             # a gate lock: docs/design/0001, "Snapshots, pins".
             try:
-                slots = recovery.read_slots(self.backend, self.uuid)
+                raw = recovery.slot_bytes(self.backend)
+                known = raw == self._slots_raw
+                slots = self.slots if known else recovery.slots_of(raw, self.uuid)
                 if state.commit >= oldest_commit(slots) or (
                     version is not None and history.is_kept(self, state.commit)
                 ):
@@ -379,13 +304,13 @@ class Engine:
             with self._lock:
                 self.refresh()
                 self._writing = True
-            self._writer.take_over()
-            self._writer.space.lowest = False
-            if self._writer.checkpoint_due():
+            writer = self._writer
+            writer.take_over()
+            if writer.checkpoint_due():
                 with hold_interrupts():
-                    self._writer.checkpoint()
-                    self._writer.take_over()  # what is free may have to be read afresh
-            transaction = self._transaction = self._writer.transaction()
+                    writer.checkpoint()
+                    writer.take_over()  # what is free may have to be read afresh
+            transaction = self._transaction = writer.transaction()
             if self._empty_first:
                 for start, stop in _EVERYTHING:
                     transaction.delete_range(start, stop)
@@ -405,23 +330,23 @@ class Engine:
             raise ReadOnlyError(f"{self.path}: opened before a fork; open it in this process")
 
     def _stop_writing(self) -> None:
-        try:
-            self._stop()
-        except MemoryError:
-            persistently(self._stop)
+        with hold_interrupts():
+            try:
+                self._stop()
+            except MemoryError:
+                persistently(self._stop)
 
     def _stop(self) -> None:
-        with hold_interrupts():
-            with self._lock:
-                self._writing = False
-            # Before the lock is free: whoever takes it notes a transaction of its own.
-            transaction, self._transaction = self._transaction, None
-            try:
-                if not self.backend.forked:
-                    self.backend.locks.release_writer()
-            except BaseException:
-                self._transaction = transaction
-                raise
+        with self._lock:
+            self._writing = False
+        # Before the lock is free: whoever takes it notes a transaction of its own.
+        transaction, self._transaction = self._transaction, None
+        try:
+            if not self.backend.forked:
+                self.backend.locks.release_writer()
+        except BaseException:
+            self._transaction = transaction
+            raise
 
     def writer_space(self) -> Space:
         """Free and waiting space, for the holder of the writer's lock."""
@@ -435,13 +360,14 @@ class Engine:
             self._newest = self._glance = None
             try:
                 self._check_owner(transaction)
-                if transaction.changed:
+                changed = transaction.changed
+                if changed:
                     if self.retain:
                         history.retain(self, transaction)
                     self._writer.commit(transaction, message[:_MAX_MESSAGE])
                     self._empty_first = False
-                done = transaction.changed or not transaction.wrote
-                return self.state.shown
+                done = changed or not transaction.wrote
+                return self.chain.state.shown
             finally:
                 self._end(transaction, keep_space=done)
 

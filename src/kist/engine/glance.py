@@ -35,6 +35,8 @@ the first read has changed the slots before the second.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kist.engine.recovery import Chain, Ring, slot_bytes
 from kist.format import layout
 from kist.format.log import unpack_record_at
@@ -53,29 +55,32 @@ class Glance:
         Both slots as they stand.
     """
 
-    __slots__ = ("_backend", "_begun", "_log", "_n", "_near", "slots")
+    __slots__ = ("_backend", "_far", "_log", "_n", "_near", "slots")
 
     def __init__(self, ring: Ring, chain: Chain) -> None:
-        position, end = chain.position, ring.half_end(chain.position)
+        position, backend = chain.position, ring.backend
         near, far = -(-position // 64) * 64, -(-position // layout.BLOCK) * layout.BLOCK
-        self._backend: StorageBackend = ring.backend
-        self._near = near
-        self._n = max(0, min(far + _MARK_BYTES, end) - near)
-        log = self._log = ring.backend.read(near, self._n)
-        self.slots = slot_bytes(ring.backend)
-        # Mostly none: behind the newest commit stand zeros, or what is older.
-        places = (0,) if near == far else (0, far - near)
-        self._begun = [at for at in places if log.startswith(layout.COMMIT_MAGIC, at)]
+        n = min(far + _MARK_BYTES, ring.half_end(position)) - near
+        self._backend: StorageBackend = backend
+        self._near, self._far, self._n = near, far, max(0, n)
+        self._log = backend.read(near, self._n)
+        self.slots = slot_bytes(backend)
 
     def holds(self) -> bool:
         """Whether the file still shows these bytes."""
         backend = self._backend
         return backend.read(self._near, self._n) == self._log and slot_bytes(backend) == self.slots
 
-    def followers(self, last: bytes) -> list[int]:
+    def followers(self, last: bytes) -> Sequence[int]:
         """Where in the log something begins that names `last` as its parent."""
         log = self._log
-        return [at for at in self._begun if log.startswith(last, at + _PARENT_AT)]
+        if last not in log:  # behind the newest commit stand zeros, or what is older
+            return ()
+        return [
+            at
+            for at in {0, self._far - self._near}
+            if log.startswith(layout.COMMIT_MAGIC, at) and log.startswith(last, at + _PARENT_AT)
+        ]
 
     def settled(self, ring: Ring, last: bytes) -> bool:
         """Whether these bytes tell all: what follows, if anything, is a whole mark."""

@@ -183,9 +183,10 @@ def _read_record(
 
 
 def goes_on_elsewhere(ring: Ring, chain: Chain) -> bool:
-    """Whether something at the start of the other half names the end of a chain."""
-    if chain.records:
-        return False  # only a root record is followed by one in the other half
+    """Whether something at the start of the other half names the end of a chain.
+
+    Only a root record is followed by one there, so a chain with records need not be asked.
+    """
     place = ring.other_half(chain.position) + _PARENT_AT
     return ring.backend.read(place, 16) == chain.last
 
@@ -302,11 +303,12 @@ def find_damage(ring: Ring, slots: list[Slot | None], chain: Chain) -> str:
 
 @dataclass(slots=True)
 class Loaded:
-    """A store as found."""
+    """A store as found; `slots_raw` are the bytes of the slots."""
 
     super: Super
     slots: list[Slot | None]
     chain: Chain
+    slots_raw: bytes
 
     @property
     def oldest(self) -> int:
@@ -401,11 +403,12 @@ def load(backend: StorageBackend, path: str, upto: int | None = None) -> Loaded:
                 f"commit {upto} cannot be reached: the log breaks after commit"
                 f" {chain.state.commit} at byte {chain.position}"
             )
-        if read_slots(backend, super_.uuid) != slots:
+        raw = slot_bytes(backend)
+        if raw != head[layout.SLOT_OFFSETS[0] : layout.SLOT_OFFSETS[0] + len(raw)]:
             continue
         if not chain.damage or suspicion == (chain.position, chain.damage):
             if chain.damage and upto is not None:
                 raise CorruptDataError(f"{path}: {chain.damage}", offset=chain.position)
-            return Loaded(super_, slots, chain)
+            return Loaded(super_, slots, chain, raw)
         suspicion = (chain.position, chain.damage)
     raise CorruptDataError(f"{path}: the commit slots change faster than they can be read")

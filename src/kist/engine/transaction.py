@@ -148,21 +148,28 @@ class Transaction(View):
         if isinstance(old, _Absent):
             old = self.get(key)
         new = pointer_bytes(value) if value[:1] != b"\0" else ()
-        owns = new or (old is not None and old[:1] != b"\0")
-        if not owns and self._undo is None and key not in self.journal:  # most puts
-            size = _OP_BYTES + len(key) + len(value)
-            values = self._overlay.values_for(key)
-            # All or nothing: without a call there is no place for Ctrl-C.
-            values[key] = value
-            if self.journal_bytes + size <= MAX_RECORD:
-                self.journal[key] = size
-                self.journal_bytes += size
-            elif _BULK not in self.journal:
-                self.journal[_BULK] = _TOO_LARGE
-                self.journal_bytes += _TOO_LARGE
+        if new or (old is not None and old[:1] != b"\0"):
+            with hold_interrupts():
+                self._put(key, value, old, new)
             return
-        with hold_interrupts():
-            self._put(key, value, old, new)
+        # Most puts: no extent comes or goes.
+        journal, undo, size = self.journal, self._undo, _OP_BYTES + len(key) + len(value)
+        more = size - journal.get(key, 0)  # a key that was noted keeps its place, as in put_many
+        noted = self.journal_bytes + more <= MAX_RECORD
+        values = self._overlay.values_for(key)
+        if undo is not None:  # what is remembered and does not happen does no harm
+            undo.append((values, key, values.get(key, _ABSENT)))
+            note = key if noted else _BULK
+            if noted or note not in journal:
+                undo.append((journal, note, journal.get(note, _ABSENT)))
+        # All or nothing: without a call there is no place for Ctrl-C.
+        values[key] = value
+        if noted:
+            journal[key] = size
+            self.journal_bytes += more
+        elif _BULK not in journal:
+            journal[_BULK] = _TOO_LARGE
+            self.journal_bytes += _TOO_LARGE
 
     def put_all(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Set the values of distinct keys: cheaper than one by one where they own extents."""
@@ -431,7 +438,7 @@ class Transaction(View):
 
     def freed(self, commit: int) -> list[Freed]:
         """Extents that this transaction makes free, with their lives."""
-        out = list(self._lives)
+        out = self._lives.copy()
         if not self._freeing and not self._written:
             return out
         for packed in self._freeing:
@@ -445,14 +452,15 @@ class Transaction(View):
 
     def ops(self) -> list[Op]:
         """All changes of the map, in an order that gives it; of a journal that fits a record."""
-        values, out = self._overlay.values, []
-        for key in self.journal:
-            if key in self._ranges:
-                out.append(self._ranges[key])
-            else:
-                value = values[key]
-                out.append((OP_DELETE, key, b"") if value is None else (OP_PUT, key, value))
-        return out
+        values, ranges = self._overlay.values, self._ranges
+        return [
+            ranges[key]
+            if key in ranges
+            else (OP_DELETE, key, b"")
+            if (value := values[key]) is None
+            else (OP_PUT, key, value)
+            for key in self.journal
+        ]
 
     def room_in_block(self) -> int:
         """Bytes that the record of this transaction may still take at no cost.

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import overload
 
 from kist.errors import CorruptDataError
 from kist.format.layout import MAX_TREE_DEPTH, MAX_TREE_PAGE
@@ -153,19 +154,24 @@ class Tree:
         """
         node = self.node(pointer)
         keys = node.keys
+        self._check(pointer, bounds, node.level, (keys[0], keys[-1]) if keys else None)
+        return node
+
+    def _check(
+        self, pointer: bytes, bounds: Bounds, found: int, ends: tuple[bytes, bytes] | None
+    ) -> None:
         level, low, high = bounds
         if (
-            (node.level != level and level >= 0)
-            or not keys
-            or keys[0] < low
-            or (high is not None and keys[-1] >= high)
+            (found != level and level >= 0)
+            or ends is None
+            or ends[0] < low
+            or (high is not None and ends[1] >= high)
         ):
             place = Pointer.unpack(pointer)
             raise CorruptDataError(
                 f"byte {place.offset}: the tree page does not belong below its parent",
                 offset=place.offset,
             )
-        return node
 
     def get(self, root: bytes | None, key: bytes) -> bytes | None:
         """Value of a key, or None. Costs a fraction of decoding the leaf it is in."""
@@ -255,14 +261,58 @@ class Tree:
             values += node.values[first:last]
         return keys, values
 
+    def texts(
+        self, root: bytes | None, start: bytes, stop: bytes, skip: int
+    ) -> tuple[list[str], set[int]] | None:
+        """Keys of a range behind their first bytes as text, and which lengths their values have.
+
+        None where a key is not ASCII.
+        """
+        texts: list[str] = []
+        lengths: set[int] = set()
+        for node, first, last in self._leaves(root, start, stop, False, packed=True):
+            if isinstance(node, PackedLeaf):
+                found = node.texts(skip)
+                if found is None:
+                    return None
+                texts += found[0]
+                lengths |= found[1]
+                continue
+            keys = node.keys[first:last]
+            if not all(map(bytes.isascii, [key[skip:] for key in keys])):
+                return None
+            texts += [key[skip:].decode("ascii") for key in keys]
+            lengths.update(map(len, node.values[first:last]))
+        return texts, lengths
+
+    @overload
     def _leaves(
         self, root: bytes | None, start: bytes, stop: bytes, reverse: bool
-    ) -> Iterator[tuple[Node, int, int]]:
-        """Leaves with the entries of a range: (leaf, first, last) of each, in order."""
+    ) -> Iterator[tuple[Node, int, int]]: ...
+
+    @overload
+    def _leaves(
+        self, root: bytes | None, start: bytes, stop: bytes, reverse: bool, *, packed: bool
+    ) -> Iterator[tuple[Node | PackedLeaf, int, int]]: ...
+
+    def _leaves(
+        self, root: bytes | None, start: bytes, stop: bytes, reverse: bool, *, packed: bool = False
+    ) -> Iterator[tuple[Node | PackedLeaf, int, int]]:
+        """Leaves with the entries of a range: (leaf, first, last) of each, in order.
+
+        With `packed` those that lie in the range with all that they hold are as they are stored.
+        """
         # A stack, not generators within generators: each would cost every entry a step.
         stack = [(root, ANYTHING)] if root is not None and start < stop else []
         while stack:
             pointer, bounds = stack.pop()
+            level, low, high = bounds
+            if packed and level == 0 and start <= low and high is not None and high <= stop:
+                page = self._page(pointer)
+                if isinstance(page, PackedLeaf):
+                    self._check(pointer, bounds, 0, page.ends())
+                    yield page, 0, 0
+                    continue
             node = self.inside(pointer, bounds)
             last = bisect_left(node.keys, stop)
             if node.level == 0:

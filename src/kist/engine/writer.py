@@ -109,7 +109,8 @@ class Writer:
 
     def take_over(self) -> None:
         """Make sure that what the next commit builds on is on the disk, and known here."""
-        engine, chain = self._engine, self._chain
+        engine = self._engine
+        chain = engine.chain
         if chain.damage:
             raise CorruptDataError(f"{engine.path}: {chain.damage}")
         if not self._directory_synced:  # the creator may have died before it did
@@ -126,7 +127,8 @@ class Writer:
             self._space = None
         if self._space is None:
             self._space = self._load_space(chain)
-        if self._root_place() is None:
+        self._space.lowest = False
+        if engine.ring.room(chain.position) < BLOCK and self._root_place() is None:
             self._finish_switch()
 
     def _root_place(self) -> int | None:
@@ -218,10 +220,11 @@ class Writer:
 
     def checkpoint_due(self) -> bool:
         """Whether the log or the waiting space asks for a checkpoint."""
-        chain = self._engine.chain
-        if self._engine.ring.room(chain.position) < RESERVE + BLOCK:
+        engine = self._engine
+        chain = engine.chain
+        if engine.ring.room(chain.position) < RESERVE + BLOCK:
             return True
-        if self._engine.retain and chain.state.overlay:
+        if engine.retain and chain.state.overlay:
             return True
         return self.space.fresh_bytes >= WAITING_LIMIT
 
@@ -229,18 +232,21 @@ class Writer:
 
     def transaction(self) -> Transaction:
         """Begin a transaction on the newest state."""
-        return Transaction(self._engine, self._engine.reader, self._engine.state)
+        engine = self._engine
+        return Transaction(engine, engine.reader, engine.chain.state)
 
     def commit(self, txn: Transaction, message: str) -> None:
         """Commit a transaction, by a record of changes or by a new tree.
 
         If it frees so much that the next one would begin with a checkpoint, it is one.
         """
-        freed = txn.freed(self._chain.state.commit + 1)
+        freed = txn.freed(self._engine.chain.state.commit + 1)
         size = txn.journal_bytes + 32 * (len(freed) + len(txn.used) + len(txn.verify)) + 4096
         small = not self._engine.retain and size <= layout.MAX_RECORD
         space = self.space
-        waiting = space.fresh_bytes + sum([f.length for f in freed])
+        waiting = space.fresh_bytes
+        if freed:
+            waiting += sum([f.length for f in freed])
         switch = small and waiting >= WAITING_LIMIT and self._without_folding < FOLD_EVERY
         if small and not switch and self._commit_small(txn, message, freed):
             return
@@ -259,17 +265,17 @@ class Writer:
         )
 
     def _commit_small(self, txn: Transaction, message: str, freed: list[Freed]) -> bool:
-        chain, space = self._chain, self.space
+        chain, space, state = self._engine.chain, self.space, self._engine.chain.state
         limit = layout.UNSYNCED_FULL if self._full else layout.UNSYNCED_RELAXED
         verify = txn.verify
         if txn.unsynced + self._unsynced_bytes > limit:
             self.sync("the data of a commit")
             verify = []
-            chain.horizon = chain.state.commit  # it covers all before, too
+            chain.horizon = state.commit  # it covers all before, too
         position = self._next_place(chain.position)
         record = Record(
             layout.COMMIT_CHANGES,
-            chain.state.commit + 1,
+            state.commit + 1,
             position,
             time.time_ns(),
             chain.horizon,

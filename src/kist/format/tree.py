@@ -11,6 +11,7 @@ import sys
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from operator import lt, sub
 
 from kist.errors import CorruptDataError
 from kist.format.layout import MAX_TREE_DEPTH, MAX_TREE_PAGE, POINTER, TREE_PAGE
@@ -92,7 +93,7 @@ def unpack_tree_page(data: bytes) -> tuple[int, list[bytes], list[bytes]]:
     values = [data[a:b] for a, b in pairwise(places[n:])]
     if keys != sorted(keys) or len(set(keys)) != n:
         raise CorruptDataError("tree page: keys do not ascend")
-    if level and not all(len(value) == POINTER.size for value in values):
+    if level and set(map(len, values)) - {POINTER.size}:
         raise CorruptDataError("tree page: a value of an inner page is no pointer")
     return level, keys, values
 
@@ -167,3 +168,39 @@ class PackedLeaf:
         else:
             return None
         raise CorruptDataError(f"tree page of {len(data)} bytes: its positions do not fit")
+
+    def ends(self) -> tuple[bytes, bytes] | None:
+        """First and last key; None of a page without entries."""
+        n = self._count
+        return (self._key(0), self._key(n - 1)) if n else None
+
+    def _key(self, at: int) -> bytes:
+        return self._prefix + self._data[self._places[at] : self._places[at + 1]]
+
+    def texts(self, skip: int) -> tuple[list[str], set[int]] | None:
+        """Keys behind their first `skip` bytes as text, and which lengths values have.
+
+        At a third of what unpacking the page costs: values are not cut out, and keys at once.
+
+        Returns
+        -------
+        (list of str, set of int) or None
+            None where a key is not ASCII, or does not begin with the same bytes as the others.
+
+        Raises
+        ------
+        CorruptDataError
+            Positions do not fit the page, or keys do not ascend.
+        """
+        data, n = self._data, self._count
+        places = self._places.tolist()
+        if places != sorted(places):
+            raise CorruptDataError(f"tree page of {len(data)} bytes: its positions do not fit")
+        head, body = self._prefix[skip:], data[: places[n]]
+        if len(self._prefix) < skip or not (head + body[places[0] :]).isascii():
+            return None
+        text, first = body.decode("latin-1"), head.decode("ascii")
+        found = [first + text[a:b] for a, b in pairwise(places[: n + 1])]
+        if not all(map(lt, found, found[1:])):
+            raise CorruptDataError("tree page: keys do not ascend")
+        return found, set(map(sub, places[n + 1 :], places[n:]))

@@ -198,7 +198,7 @@ class Session:
         if empty_first and engine.commit > 0:
             self._blank = Shared(_empty_snapshot(engine))
         if mode == "r":
-            self._fixed = Shared(engine.snapshot(version))
+            self._fixed = Shared(engine.snapshot(version, opened_now=True))
         _sessions.add(self)
 
     # Reading
@@ -283,7 +283,8 @@ class Session:
 
     def check_writable(self) -> None:
         """Raise when this session cannot write."""
-        self._check()
+        if self.closed or self._forked:
+            self._check()
         if self.mode == "r":
             if self.version is not None:
                 raise ReadOnlyError(
@@ -361,8 +362,9 @@ class Session:
     def drop(self, writer: Writer) -> None:
         """Roll back what the writer has not committed, and give the next one its turn."""
         try:
-            if writer.txn is not None and not writer.dead:
-                writer.txn.rollback()  # does nothing after a commit
+            txn = writer.txn
+            if txn is not None and not txn.closed and not writer.dead:
+                txn.rollback()
         finally:
             try:
                 self._end_turn(writer)

@@ -272,7 +272,8 @@ class FileBackend(StorageBackend):
             raise ReadOnlyError(f"{self.path!r} was opened {why}")
 
     def write(self, offset: int, buffers: Sequence[Readable]) -> None:
-        self._check_writable()
+        if self._closed or not self.writable:
+            self._check_writable()
         _check_offset(offset)
         at = offset
         try:
@@ -316,7 +317,8 @@ class FileBackend(StorageBackend):
             raise self._failed(f"resize to {n} bytes", error) from None
 
     def sync(self) -> None:
-        self._check_writable()
+        if self._closed or not self.writable:
+            self._check_writable()
         self.stats.syncs += 1
         self._unstarted = 0
         try:
