@@ -278,6 +278,41 @@ def test_iteration_keeps_the_names_it_began_with(store: kist.Store) -> None:
     assert list(store) == []
 
 
+@pytest.mark.parametrize("odd", ["", "run00150é", "\u212a"])
+def test_many_names_are_listed_as_they_are_looked_up(path: Path, odd: str) -> None:
+    names = [f"run{number:05d}" for number in range(700)] + ([odd] if odd else [])
+    with kist.open(path, "w") as store:
+        with store.transaction():
+            for name in names:
+                store.create_group(f"in/{name}")
+        inner = store["in"]
+        assert list(inner) == sorted(names)  # from pages of the tree
+        assert len(inner) == len(names)
+        del inner["run00300"]
+        names.remove("run00300")
+        assert (len(inner), list(inner)) == (len(names), sorted(names))  # a change in the log
+        with store.transaction():
+            inner["run00300a"] = 1.0
+            assert (len(inner), len(list(inner))) == (len(names) + 1, len(names) + 1)
+            del inner["run00000"]
+            assert (len(inner), "run00000" in inner) == (len(names), False)
+    with kist.open(path) as store:
+        assert len(store["in"]) == len(names)
+        assert all(name in store["in"] for name in store["in"])
+
+
+def test_a_group_that_is_rolled_back_leaves_nothing_for_the_table_with_its_number(
+    store: kist.Store,
+) -> None:
+    with store.transaction():
+        with pytest.raises(RuntimeError), store.transaction():
+            group = store.create_group("g")
+            assert (list(group), len(group)) == ([], 0)
+            raise RuntimeError
+        store["t"] = ROWS
+        assert len(store["t"]) == 2
+
+
 def test_handles_are_equal_by_store_and_node(path: Path) -> None:
     with kist.open(path, "w") as one, kist.open(path, "r+") as two:
         one["t"] = ROWS

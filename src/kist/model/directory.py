@@ -39,6 +39,7 @@ __all__ = [
     "first_children",
     "has_rows",
     "move",
+    "n_children",
     "once",
     "path_of",
     "paths_below",
@@ -138,9 +139,26 @@ def once(seen: set[int], group: int, path: str) -> None:
     seen.add(group)
 
 
+def n_children(view: View, group: int) -> int:
+    """Number of entries of a group."""
+    # list(group) asks for it when it has the names.
+    known: int | None = view.by_node.get(group)
+    return len(child_names(view, group)) if known is None else known
+
+
 def child_names(view: View, group: int) -> list[str]:
     """Names of the children of a group, sorted by code point: `children` without the rest."""
+    names = _child_names(view, group)
+    if not view.is_transaction:  # which may change
+        view.by_node[group] = len(names)
+    return names
+
+
+def _child_names(view: View, group: int) -> list[str]:
     plain = 1 + CHILD.size  # bytes of an entry whose name stands in the key alone
+    texts = view.texts(*keys.children(group), _NAME)
+    if texts is not None and not texts[1] - {plain}:
+        return texts[0]
     found, values = view.entries(*keys.children(group))
     if set(map(len, values)) - {plain}:
         return [entry.name for entry in children(view, group)]
@@ -247,8 +265,15 @@ def walk(view: View, group: int, base: str) -> Iterator[tuple[str, Child]]:
             stack.append((below, iter(children(view, entry.node))))
 
 
-def add(txn: Transaction, group: int, name: str, kind: int, base: str) -> int:
+def add(
+    txn: Transaction, group: int, name: str, kind: int, base: str, created_ns: int | None = None
+) -> int:
     """Put a new node under a free name, and return its id.
+
+    Parameters
+    ----------
+    created_ns : int, optional
+        When; by default now.
 
     Raises
     ------
@@ -259,8 +284,11 @@ def add(txn: Transaction, group: int, name: str, kind: int, base: str) -> int:
     if base.count("/") >= MAX_DEPTH:
         raise NodeNameError(f"groups nest at most {MAX_DEPTH} deep")
     node = txn.new_node()
-    txn.put(keys.node(node), NodeRecord(kind, group, name, time.time_ns()).pack())
-    txn.put(keys.child(group, nfc(name)), Child(name, kind, node).pack(nfc(name)))
+    record = NodeRecord(kind, group, name, time.time_ns() if created_ns is None else created_ns)
+    key_name = nfc(name)
+    # The number was never used, and the name is free.
+    txn.put(keys.node(node), record.pack(), old=None)
+    txn.put(keys.child(group, key_name), Child(name, kind, node).pack(key_name), old=None)
     return node
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from kist.model.group_arrays import ArrayMaker
 from kist.model.group_keystores import KeyStoreMaker
 from kist.model.group_links import LinkMaker
 from kist.model.group_tables import TableMaker
-from kist.model.handles import make_handle
+from kist.model.handles import handle_of, make_handle
 from kist.model.node import Node
 from kist.model.paths import join, split
 
@@ -116,7 +117,7 @@ class Group(ArrayMaker, KeyStoreMaker, LinkMaker, TableMaker):
         return iter(directory.child_names(self._view(), self._id))
 
     def __len__(self) -> int:
-        return len(self._view().entries(*keys.children(self._id))[0])
+        return directory.n_children(self._view(), self._id)
 
     def __bool__(self) -> bool:
         # As h5py: a handle is true. `len(group)` counts.
@@ -157,16 +158,17 @@ class Group(ArrayMaker, KeyStoreMaker, LinkMaker, TableMaker):
     def _new(self, txn: Transaction, path: str, kind: NodeKind, overwrite: bool) -> Node:
         """Put a new node at a path, in place of a dataset of the same kind if allowed."""
         group, base, name = self._place(txn, path)
-        old = directory.child(txn, group, name)
-        if old is not None and overwrite:
+        old = directory.child(txn, group, name) if overwrite else None
+        if old is not None:
             if old.kind != kind or kind == NodeKind.GROUP:
                 raise NodeExistsError(
                     f"{join(base, name)!r} is {a_kind(old.kind)}, which "
                     f"{a_kind(kind)} does not replace; delete it first"
                 )
             directory.remove(txn, group, old)
-        node = directory.add(txn, group, name, kind, base)
-        return make_handle(self._store, txn, node, join(base, name))
+        created_ns = time.time_ns()
+        node = directory.add(txn, group, name, kind, base, created_ns)
+        return handle_of(self._store, node, kind, created_ns, join(base, name))
 
     def create_group(
         self, name: str, *, title: str | None = None, attrs: Mapping[str, Any] | None = None

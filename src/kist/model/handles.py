@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kist.model.remote import Source
     from kist.model.store import Store
 
-__all__ = ["make_handle", "reduce_node", "reopen_node", "reopen_store"]
+__all__ = ["handle_of", "make_handle", "reduce_node", "reopen_node", "reopen_store"]
 
 
 def make_handle(store: Store, view: View, node: int, path: str | None = None) -> Node:
@@ -44,28 +44,39 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
             f"{where!r} is listed, but has no record; 'kist check' lists all damage", node=where
         )
     found.check_readable(where)
-    if found.kind == NodeKind.GROUP:
+    return handle_of(store, node, found.kind, found.created_ns, where)
+
+
+def handle_of(store: Store, node: int, kind: int, created_ns: int, path: str) -> Node:
+    """Return the handle of a node whose record is known.
+
+    Raises
+    ------
+    UnsupportedVersionError
+        It is of a kind that this kist does not know.
+    """
+    if kind == NodeKind.GROUP:
         from kist.model.group import Group
 
-        return Group(store, node, found.created_ns, where)
-    if found.kind == NodeKind.TABLE:
+        return Group(store, node, created_ns, path)
+    if kind == NodeKind.TABLE:
         from kist.model.tables.table import Table
 
-        return Table(store, node, found.created_ns, where)
-    if found.kind == NodeKind.ARRAY:
+        return Table(store, node, created_ns, path)
+    if kind == NodeKind.ARRAY:
         from kist.model.arrays.array import Array
 
-        return Array(store, node, found.created_ns, where)
-    if found.kind == NodeKind.KEYSTORE:
+        return Array(store, node, created_ns, path)
+    if kind == NodeKind.KEYSTORE:
         from kist.model.keystores.keystore import KeyStore
 
-        return KeyStore(store, node, found.created_ns, where)
-    if found.kind == NodeKind.LINK:
+        return KeyStore(store, node, created_ns, path)
+    if kind == NodeKind.LINK:
         from kist.model.links.link import Link
 
-        return Link(store, node, found.created_ns, where)
+        return Link(store, node, created_ns, path)
     raise UnsupportedVersionError(
-        f"{where!r} is {a_kind(found.kind)}, which this kist cannot read; use a newer kist"
+        f"{path!r} is {a_kind(kind)}, which this kist cannot read; use a newer kist"
     )
 
 
