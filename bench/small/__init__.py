@@ -4,7 +4,8 @@
   holds much else; what opening that store reads.
 - ``growth``: a table made by many appends of ten rows, and what is left to merge after a kill.
 - ``overwrite``: one column written over and over.
-- ``durable``: one key put, ten rows appended, beside the disk's own limit and SQLite.
+- ``durable``: one key put, ten rows of 3, 10 and 50 fields appended, beside the disk's own limit
+  and SQLite.
 - ``verify``: the share of checksums in a full read; the speed of check.
 - ``memory``: peak memory of writing and reading in blocks.
 

@@ -19,10 +19,11 @@ import numpy as np
 from bench import iocount
 from bench.engines.base import load
 from bench.measure import drop_from_page_cache
-from bench.workloads import iter_blocks, table
+from bench.workloads import Records, iter_blocks, table
 
 N_CALLS = 400
 VALUE_BYTES = 400
+N_FIELDS = (3, 10, 50)
 READ_ROUNDS = 7
 
 
@@ -82,24 +83,34 @@ def _figures(calls: dict[str, Callable[[int], object]]) -> dict[str, float]:
     }
 
 
+def _of_fields(rows: Records, n_fields: int) -> Records:
+    """Return the first fields of rows, side by side."""
+    names = (rows.dtype.names or ())[:n_fields]
+    out = np.empty(len(rows), [(name, rows.dtype[name]) for name in names])
+    for name in names:
+        out[name] = rows[name]
+    return out
+
+
 def durable(folder: Path, n_rows: int, n_datasets: int) -> dict[str, Any]:
-    """One key put, and ten rows of fifty fields appended: each durable when the call returns."""
+    """One key put, and ten rows of 3, 10 and 50 fields appended: durable when the call returns."""
     kist: Any = load("kist")
     values = [os.urandom(VALUE_BYTES) for _ in range(N_CALLS)]
-    rows = next(iter_blocks(10 * N_CALLS, seed=1))
-    blobs = [rows[10 * i : 10 * i + 10].tobytes() for i in range(N_CALLS)]
+    all_rows = next(iter_blocks(10 * N_CALLS, seed=1))
+    tables = {f"append{n}": _of_fields(all_rows, n) for n in N_FIELDS}
     found: dict[str, Any] = {}
     with kist.open(folder / "durable.kist", "w") as store:
         runs = store.create_keystore("runs")
-        grown = store.create_table("grown", rows[:0])
-        for kind in ("put", "append"):
+        for kind in ("put", *tables):
             call: Callable[[int], object]
             if kind == "put":
                 call = lambda i: runs.__setitem__(f"k{i}", values[i])  # noqa: E731
                 data = values
             else:
-                call = lambda i: grown.append(rows[10 * i : 10 * i + 10])  # noqa: E731
-                data = blobs
+                rows = tables[kind]
+                grown = store.create_table(kind, rows[:0])
+                call = lambda i, grown=grown, rows=rows: grown.append(rows[10 * i : 10 * i + 10])  # type: ignore[misc] # noqa: E731
+                data = [rows[10 * i : 10 * i + 10].tobytes() for i in range(N_CALLS)]
             before = iocount.now()
             call(0)
             written = (iocount.now() - before).write_bytes
@@ -121,9 +132,10 @@ def durable(folder: Path, n_rows: int, n_datasets: int) -> dict[str, Any]:
     with kist.open(folder / "durable.kist") as store:
         if [bytes(store["runs"][f"k{i}"]) for i in range(N_CALLS)] != values:
             raise AssertionError("a value is not what was put")
-        again = np.concatenate([rows[:10], rows])
-        if store["grown"][:].tobytes() != again.tobytes():
-            raise AssertionError("rows are not what was appended")
+        for kind, rows in tables.items():
+            again = np.concatenate([rows[:10], rows])
+            if store[kind][:].tobytes() != again.tobytes():
+                raise AssertionError("rows are not what was appended")
     return found
 
 
