@@ -5,7 +5,6 @@ docs/format.md, "Pieces", gives the bytes; `kist.codecs.rows` says what they mea
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from kist._kernels.matrix_decimals import MAX_EXPONENT, RAW
 from kist._kernels.words import DELTA, WIDTH_MASK, ZIGZAG
 from kist.codecs.blosc import LZ4, NO_FILTER, ZSTD, BloscParams, compress, decompress_into
+from kist.codecs.rawrows import HEAD, MAX_NBYTES, MAX_ROWS, PACKED, VERSION, pack_rows, raw_rows
 from kist.codecs.rowplan import RowPlan
 from kist.errors import CodecError
 
@@ -33,15 +33,8 @@ __all__ = [
 
 Array = NDArray[Any]
 
-VERSION: Final = 1
-MAX_ROWS: Final = 65_536
-"""Most rows of a piece."""
-MAX_NBYTES: Final = 1 << 28
-"""Most bytes of the packed rows of a piece, and so of what decoding one may allocate."""
-
-_HEAD: Final = struct.Struct("<BBHIII")
-HEAD_BYTES: Final = _HEAD.size
-_STORED, _LZ4, _ZSTD, _PACKED = range(4)
+HEAD_BYTES: Final = HEAD.size
+_STORED, _LZ4, _ZSTD = range(3)
 _PARAMS: Final = {
     _LZ4: BloscParams(LZ4, 5, NO_FILTER, 1),
     _ZSTD: BloscParams(ZSTD, 1, NO_FILTER, 1),
@@ -76,25 +69,20 @@ def pack_piece(n_rows: int, n_exceptions: int, parts: Sequence[Any]) -> bytes:
     body = compress(payload, _PARAMS[codec])
     if len(body) >= len(payload):
         codec, body = _STORED, payload
-    return _HEAD.pack(VERSION, codec, 0, n_rows, len(payload), n_exceptions) + body
-
-
-def pack_rows(n_rows: int, rows: bytes) -> bytes:
-    """Return a piece that is its packed rows, as they are."""
-    return _HEAD.pack(VERSION, _PACKED, 0, n_rows, len(rows), 0) + rows
+    return HEAD.pack(VERSION, codec, 0, n_rows, len(payload), n_exceptions) + body
 
 
 def is_packed(data: bytes) -> bool:
     """Tell whether a piece is its packed rows; from its header, which is to be read first."""
-    return data[1] == _PACKED
+    return data[1] == PACKED
 
 
 def read_header(data: bytes, plan: RowPlan) -> tuple[int, int, int, int]:
     """Return codec, number of rows, bytes of the payload and number of exceptions."""
-    if len(data) < _HEAD.size:
-        raise CodecError(f"a piece of {len(data)} bytes, its header has {_HEAD.size}")
-    version, codec, spare, n_rows, n_payload, n_exceptions = _HEAD.unpack_from(data)
-    if version != VERSION or spare or codec > _PACKED:
+    if len(data) < HEAD.size:
+        raise CodecError(f"a piece of {len(data)} bytes, its header has {HEAD.size}")
+    version, codec, spare, n_rows, n_payload, n_exceptions = HEAD.unpack_from(data)
+    if version != VERSION or spare or codec > PACKED:
         raise CodecError(f"piece of version {version}, codec {codec}: use a newer kist")
     if (
         n_rows > MAX_ROWS
@@ -102,10 +90,8 @@ def read_header(data: bytes, plan: RowPlan) -> tuple[int, int, int, int]:
         or n_exceptions > n_rows * plan.n_floats
     ):
         raise CodecError(f"a piece of {n_rows} rows with {n_exceptions} exceptions")
-    if codec == _PACKED:
-        n_bytes = n_rows * plan.itemsize
-        if n_exceptions or n_payload != n_bytes or len(data) != _HEAD.size + n_bytes:
-            raise CodecError(f"{len(data)} bytes for {n_rows} rows of {plan.itemsize}")
+    if codec == PACKED:
+        raw_rows(data, plan.itemsize)
         return codec, n_rows, n_payload, 0
     head = plan.n_words + plan.n_floats + 12 * n_exceptions + plan.bytes_size * n_rows
     if not head <= n_payload <= head + 8 * plan.n_words * (n_rows + 1):
@@ -116,7 +102,7 @@ def read_header(data: bytes, plan: RowPlan) -> tuple[int, int, int, int]:
 def open_piece(data: bytes, plan: RowPlan) -> Parts:
     """Undo the codec and find the parts, every size checked."""
     codec, n_rows, n_payload, n_exceptions = read_header(data, plan)
-    body = data[_HEAD.size :]
+    body = data[HEAD.size :]
     if codec == _STORED:
         payload = np.frombuffer(body, np.uint8)
         if len(payload) != n_payload:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from kist._kernels.matrix_decimals import RAW, find_exponents, from_decimals, to_decimals
 from kist._kernels.words import FEW_ROWS, expand, squeeze, squeeze_few
+from kist.codecs.rawrows import are_kept
 from kist.codecs.rowbytes import (
     HEAD_BYTES,
     MAX_NBYTES,
@@ -110,7 +111,7 @@ class RowsCodec:
                 f"{n_rows} rows of {plan.itemsize} bytes are too many for a piece "
                 f"({MAX_ROWS} rows, {MAX_NBYTES} bytes)"
             )
-        if HEAD_BYTES + n_rows * plan.itemsize <= room:
+        if are_kept(n_rows * plan.itemsize, room):
             return pack_rows(n_rows, records.tobytes())
         if not records.flags.c_contiguous:
             records = records.copy()

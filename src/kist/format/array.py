@@ -98,16 +98,7 @@ class ArraySchema(NamedTuple):
 
     def pack(self) -> bytes:
         """Bytes of the payload."""
-        n = self.ndim
-        return b"".join(
-            [
-                ARRAY.pack(version=VERSION, flags=0, ndim=n),
-                struct.pack(f"<{2 * n}Q", *self.chunks, *self.blocks),
-                pack_blob(pack_dtype(self.dtype)),
-                pack_blob(self.fill),
-                pack_text(self.codec),
-            ]
-        )
+        return _pack_schema(pack_dtype(self.dtype), self.chunks, self.blocks, self.fill, self.codec)
 
     @staticmethod
     def unpack(payload: bytes) -> ArraySchema:
@@ -125,6 +116,20 @@ class ArraySchema(NamedTuple):
     def fill_value(self) -> np.ndarray[Any, Any]:
         """The fill value as a 0-d array, read-only."""
         return _fill_of(self.dtype, self.fill)
+
+
+@lru_cache(maxsize=256)
+def _pack_schema(dtype: bytes, chunks: Shape, blocks: Shape, fill: bytes, codec: str) -> bytes:
+    n = len(chunks)
+    return b"".join(
+        [
+            ARRAY.pack(version=VERSION, flags=0, ndim=n),
+            struct.pack(f"<{2 * n}Q", *chunks, *blocks),
+            pack_blob(dtype),
+            pack_blob(fill),
+            pack_text(codec),
+        ]
+    )
 
 
 @lru_cache(maxsize=256)

@@ -102,9 +102,18 @@ def pack_dtype(dtype: np.dtype[Any]) -> bytes:
     DTypeError
         The dtype holds Python objects, or is one that files cannot describe.
     """
+    dtype = np.dtype(dtype)
+    return _pack_number(dtype) if dtype.kind in "biufc" else _pack(dtype)
+
+
+def _pack(dtype: np.dtype[Any]) -> bytes:
     parts = [bytes((VERSION,))]
-    _pack_node(np.dtype(dtype), parts, 0, "")
+    _pack_node(dtype, parts, 0, "")
     return b"".join(parts)
+
+
+# Numbers come again and again. Dtypes of other kinds may be equal and not the same.
+_pack_number = lru_cache(maxsize=64)(_pack)
 
 
 def unpack_dtype(data: bytes) -> np.dtype[Any]:

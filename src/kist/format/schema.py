@@ -36,7 +36,7 @@ from kist.format.columns import (
     unpack_gone,
 )
 from kist.format.cursor import Cursor
-from kist.format.dtypes import MAX_FIELDS, MAX_ITEMSIZE, is_string_dtype, pack_dtype
+from kist.format.dtypes import MAX_FIELDS, MAX_ITEMSIZE, is_string_dtype, pack_dtype, unpack_dtype
 from kist.format.leaves import Leaf, byte_places, is_loose, walk_leaves
 from kist.format.ragged import check_ragged, is_ragged
 
@@ -118,12 +118,25 @@ class Schema:
             Not a structured dtype, or one that cannot be stored.
         """
         dtype = np.dtype(dtype)
-        if not dtype.names or dtype.fields is None:
+        if not dtype.names:
             raise DTypeError(f"a table needs a dtype with named fields, not {dtype!r}")
-        pack_dtype(dtype)  # raises for what cannot be stored, naming the field
-        fields = [dtype.fields[name] for name in dtype.names]
+        packed = pack_dtype(dtype)  # raises for what cannot be stored, naming the field
+        if isinstance(codec, str) and not defaults:
+            return _first_schema(packed, codec)
+        return cls._of_dtype(dtype, codec, defaults)
+
+    @classmethod
+    def _of_dtype(
+        cls,
+        dtype: np.dtype[Any],
+        codec: str | Mapping[str, str],
+        defaults: Mapping[str, bytes] | None,
+    ) -> Schema:
+        names: tuple[str, ...] = dtype.names or ()
+        places: Mapping[str, Any] = dtype.fields or {}
+        fields = [places[name] for name in names]
         schema = cls.from_columns(
-            [(name, field[0]) for name, field in zip(dtype.names, fields, strict=True)],
+            [(name, field[0]) for name, field in zip(names, fields, strict=True)],
             titles=[field[2] if len(field) > 2 else None for field in fields],
             codec=codec,
             defaults=defaults,
@@ -377,6 +390,10 @@ class Schema:
 
     def pack(self) -> bytes:
         """Return the schema record."""
+        return self._record
+
+    @cached_property
+    def _record(self) -> bytes:
         flags = 0
         layout = self.layout
         if layout is not None:
@@ -435,6 +452,12 @@ def _unpack(data: bytes) -> Schema:
 
 # Schemas do not change, so that every handle of a table can share one and what hangs on it.
 _unpack_short = lru_cache(maxsize=64)(_unpack)
+
+
+@lru_cache(maxsize=64)
+def _first_schema(packed: bytes, codec: str) -> Schema:
+    """Return the first schema of a table; those of many tables alike share one."""
+    return Schema._of_dtype(unpack_dtype(packed), codec, None)
 
 
 def refuse_inner_strings(name: str, dtype: np.dtype[Any]) -> None:

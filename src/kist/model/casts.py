@@ -21,7 +21,7 @@ from kist.model.cast_values import Array, DType, cast_values
 from kist.model.frames.incoming import frame_columns, is_frame
 from kist.model.tables.stored.batch import empty_batch
 
-__all__ = ["cast_values", "iter_blocks", "to_records"]
+__all__ = ["cast_values", "iter_blocks", "same_dtype", "to_records"]
 
 BLOCK_ROWS = 65_536
 
@@ -71,7 +71,7 @@ def to_records(
     ShapeError
         Columns have different lengths, or the array is not one-dimensional.
     """
-    same = not loose and isinstance(data, np.ndarray) and _same(data.dtype, dtype)
+    same = not loose and isinstance(data, np.ndarray) and same_dtype(data.dtype, dtype)
     if same and data.ndim == 1 and not has_masked(data):
         return data.view(np.ndarray) if type(data) is not np.ndarray else data
     columns, n_rows = _columns(data, dtype, loose, what)
@@ -104,7 +104,7 @@ def to_records(
     return out
 
 
-def _same(a: DType, b: DType) -> bool:
+def same_dtype(a: DType, b: DType) -> bool:
     """Whether two dtypes are equal, which NumPy takes 8 us to find out of 50 fields."""
     if a is b:
         return True

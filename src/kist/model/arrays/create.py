@@ -23,7 +23,7 @@ from kist.model.arrays.grid import (
 )
 from kist.model.arrays.input import as_array_dtype, as_item, cast_array, is_sliceable
 from kist.model.arrays.state import ArrayState, new_array
-from kist.model.arrays.write import write
+from kist.model.arrays.write import write, write_small
 from kist.model.indexing import Box
 
 if TYPE_CHECKING:
@@ -180,8 +180,9 @@ def _of_objects(values: Array, what: str) -> Array:
 def fill_from(txn: Transaction, state: ArrayState, values: Any, what: str) -> None:
     """Write values into all of an array; what is not in memory slab by slab."""
     if isinstance(values, np.ndarray):
-        box = Box((0,) * len(state.shape), state.shape, (1,) * len(state.shape))
-        write(txn, state, box, values)
+        if not write_small(txn, state, values):
+            box = Box((0,) * len(state.shape), state.shape, (1,) * len(state.shape))
+            write(txn, state, box, values)
         return
     for where in slabs_of(state.shape, state.schema.chunks, item_bytes(state.dtype)):
         part = np.asarray(values[where])

@@ -105,6 +105,7 @@ def as_chunks(chunks: Any, shape: Shape, item_bytes: int) -> Shape:
     return out
 
 
+@lru_cache(maxsize=256)  # many arrays are like the one before
 def choose_chunks(shape: Shape, item_bytes: int) -> Shape:
     """Return the shape of automatic chunks.
 
@@ -132,6 +133,7 @@ def choose_chunks(shape: Shape, item_bytes: int) -> Shape:
     return tuple(out)
 
 
+@lru_cache(maxsize=256)
 def choose_blocks(chunks: Shape, item_bytes: int) -> Shape:
     """Return the shape of the blocks of such chunks."""
     if len(chunks) < 2 or math.prod(chunks) * item_bytes <= BLOCK_BYTES:
@@ -152,6 +154,7 @@ def choose_blocks(chunks: Shape, item_bytes: int) -> Shape:
     return _fewer(_near_cube(chunks, target), chunks)
 
 
+@lru_cache(maxsize=256)
 def choose_runs(chunks: Shape, item_bytes: int) -> Shape:
     """Return the block shape for chunks in C order: ``(1, ..., 1, k, all, ..., all)``."""
     target = max(RUN_BYTES, math.prod(chunks) * item_bytes // 4096) // item_bytes

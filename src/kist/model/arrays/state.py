@@ -248,10 +248,10 @@ def new_array(
         from kist.engine import Frame
 
         (pointer,) = txn.write([Frame(FRAME_BLOB, node, 0, 0, packed)])
-        txn.put(keys.schema(node), pack_record(b"", (pointer,)))
+        txn.put(keys.schema(node), pack_record(b"", (pointer,)), old=None)
     else:
-        txn.put(keys.schema(node), pack_record(packed))
-    put_bounds(txn, node, shape)
+        txn.put(keys.schema(node), pack_record(packed), old=None)
+    txn.put(keys.bounds(node), pack_record(pack_bounds(shape)), old=None)
     return ArrayState(txn, node, path, schema, shape)
 
 

@@ -40,7 +40,7 @@ from kist.model.page_build import Chosen, Page, build
 if TYPE_CHECKING:
     from kist.engine import Transaction
 
-__all__ = ["INLINE_BYTES", "Job", "slab_rows", "slabs", "write", "write_jobs"]
+__all__ = ["INLINE_BYTES", "Job", "slab_rows", "slabs", "write", "write_jobs", "write_small"]
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -142,6 +142,27 @@ def write(txn: Transaction, state: ArrayState, where: Box | Points, values: Arra
         write_jobs(txn, state, _point_jobs(state, where, values))
     else:
         write_jobs(txn, state, _box_jobs(state, where, values))
+
+
+def write_small(txn: Transaction, state: ArrayState, values: Array) -> bool:
+    """Write all of a new array if its values fit into one record; return whether they did.
+
+    Parameters
+    ----------
+    values : ndarray
+        Of the array's dtype and shape, any strides.
+    """
+    schema, shape = state.schema, state.shape
+    if values.nbytes > INLINE_BYTES or not values.nbytes or is_string_dtype(values.dtype):
+        return False
+    if any(map(int.__gt__, shape, schema.chunks)):
+        return False
+    found = _encode(state, Job((0,) * len(shape), 0, shape, partial(_same, values), ()), None)
+    if found.data is not None:
+        record = SegmentRecord(shape, shape, data=found.data)
+        key = keys.segment(state.node, (0,) * len(shape), 0)
+        txn.put(key, pack_record(record.pack()), old=None)
+    return True
 
 
 def _box_jobs(state: ArrayState, box: Box, values: Array) -> Iterator[Job]:

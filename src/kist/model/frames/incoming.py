@@ -115,6 +115,8 @@ def adopt(data: Any, what: str, target: Target | Callable[[], Target] | None = N
     ImportError
         Arrow data need pyarrow, which is missing.
     """
+    if type(data) in _PLAIN:
+        return data
     if is_frame(data):
         return _incoming(data, what, target() if callable(target) else target)
     if hasattr(data, "__next__"):

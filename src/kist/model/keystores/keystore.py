@@ -344,8 +344,11 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
     # What it is
 
     def _counts(self, view: View) -> Counts:
+        return self._unpack_counts(view.get(keys.bounds(self._id)))
+
+    def _unpack_counts(self, value: bytes | None) -> Counts:
         try:
-            return Counts.unpack(view.get(keys.bounds(self._id)))
+            return Counts.unpack(value)
         except CorruptDataError as error:
             raise CorruptDataError(f"{self._path!r}: {error}", node=self._path) from error
 

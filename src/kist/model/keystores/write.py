@@ -123,7 +123,9 @@ class Change:
 
     def _write_one(self, txn: Transaction, key: bytes, value: bytes | Split) -> None:
         """The same for a single entry, for which somebody waits."""
-        n_keys, nbytes, stored, codec = self._store._counts(txn)
+        place = keys.bounds(self._id)
+        counted = txn.get(place)
+        n_keys, nbytes, stored, codec = self._store._unpack_counts(counted)
         if isinstance(value, Split):
             (record,) = self._bundles(txn, [value], codec)
         else:
@@ -143,7 +145,7 @@ class Change:
         for other, note in others.items():
             txn.put(other, note)
         counts = Counts(n_keys, nbytes + size, stored + packed, codec)
-        txn.put(keys.bounds(self._id), counts.pack())
+        txn.put(place, counts.pack(), old=counted)
 
     def _bundles(self, txn: Transaction, values: list[Split], codec: str) -> list[bytes]:
         recipes = Recipes(self._store.store.uuid, self._id, codec)

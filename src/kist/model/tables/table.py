@@ -64,13 +64,11 @@ def create_table(
     )
     schema, blocks = tables.input.values.schema_for(data, dtype, fill_value, codec, table._path)
     tables.changes.column_checks.check_names(schema, what)
-    tables.changes.write.put_new_table(txn, table._id, schema)
-    for column in schema.columns:
-        if column.is_categorical:
-            tables.stored.categories.put_new_categories(txn, table._id, column)
+    for column in tables.stored.schema.facts_of(schema).categorical:
+        tables.stored.categories.put_new_categories(txn, table._id, column)
     if isinstance(data, frames.incoming.Incoming):
         frames.notes.put_notes(txn, table._id, data.notes)
-    tables.changes.write.append_blocks(txn, table._state(txn), blocks)
+    tables.changes.write.put_table_of(txn, table._id, table._path, schema, blocks)
 
 
 def _target_of(dtype: Any, what: str) -> Target:

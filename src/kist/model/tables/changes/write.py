@@ -39,7 +39,7 @@ from kist.model.tables.stored.records import (
     new_stamp,
 )
 from kist.model.tables.stored.schema import FULL_TIER, TEXT_BYTES, facts_of
-from kist.model.tables.stored.state import TableState, keep_piece
+from kist.model.tables.stored.state import Known, TableState, keep_piece
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
@@ -49,6 +49,7 @@ __all__ = [
     "put_new_table",
     "put_piece",
     "put_schema",
+    "put_table_of",
     "put_tail",
 ]
 
@@ -73,14 +74,28 @@ def put_new_table(txn: Transaction, node: int, schema: Schema) -> None:
     remember(node, Layout(tail, []))
 
 
-def put_schema(txn: Transaction, node: int, schema: Schema) -> None:
-    """Put the schema record of a table."""
+def put_table_of(
+    txn: Transaction, node: int, path: str, schema: Schema, blocks: Iterable[Rows]
+) -> None:
+    """Put schema and rows of a new table: `put_new_table` and `append_blocks` in one step."""
+    value = put_schema(txn, node, schema)
+    before = Tail(stamp=new_stamp())
+    remember(node, Layout(before, []))
+    state = TableState(txn, node, path, Known(value, before))
+    if not append_blocks(txn, state, blocks, is_new=True):
+        put_tail(txn, node, before)
+
+
+def put_schema(txn: Transaction, node: int, schema: Schema) -> bytes:
+    """Put the schema record of a table; return what `read_schema` gives for it."""
     packed = schema.pack()
+    value = pack_record(packed)
     if len(packed) > MAX_INLINE:
         (pointer,) = txn.write([Frame(FRAME_BLOB, node, 0, 0, packed)])
         txn.put(keys.schema(node), pack_record(b"", (pointer,)))
     else:
-        txn.put(keys.schema(node), pack_record(packed))
+        txn.put(keys.schema(node), value)
+    return value
 
 
 def put_tail(txn: Transaction, node: int, tail: Tail, before: Tail | None = None) -> bool:
@@ -91,7 +106,8 @@ def put_tail(txn: Transaction, node: int, tail: Tail, before: Tail | None = None
     before : Tail, optional
         The tail that it replaces, of a table that is there: its indexes go on to the new one.
     """
-    txn.put(keys.group(node, TAIL_ROW), pack_record(tail.pack()))
+    # A tail owns no extents.
+    txn.put(keys.group(node, TAIL_ROW), pack_record(tail.pack()), old=None)
     if before is None or txn.get(keys.index_state(node)) is None:
         return False
     from kist.model.tables.indexes.keep import carry
@@ -108,6 +124,8 @@ def put_piece(
     tier: int,
     n_live: int,
     room: int = 0,
+    *,
+    is_new: bool = False,
 ) -> Group:
     """Put rows as a piece that begins at row id `first`; return its group.
 
@@ -117,21 +135,25 @@ def put_piece(
         Packed leaves: the bytes of ``facts_of(schema).rows.dtype``. At least one row.
     room : int
         Bytes of the record that cost nothing.
+    is_new : bool
+        There is no group at `first` yet.
     """
-    data = facts_of(schema).rows.encode(rows, room)
+    facts = facts_of(schema)
+    data = facts.rows.encode(rows, room)
     n_rows = len(rows)
     key = keys.group(node, first)
+    old = None if is_new else txn.get(key)
     if GROUP_RECORD_BYTES + len(data) <= MAX_INLINE:
         record = GroupRecord(INLINE, tier, schema.version, n_rows, n_live, data)
-        txn.put(key, pack_record(record.pack()))
+        txn.put(key, pack_record(record.pack()), old=old)
     else:
         record = GroupRecord(OUTSIDE, tier, schema.version, n_rows, n_live)
         (pointer,) = txn.write([Frame(FRAME_ROWS, node, 0, first, data)])
-        txn.put(key, pack_record(record.pack(), (pointer,)))
+        txn.put(key, pack_record(record.pack(), (pointer,)), old=old)
     group = Group.of(first, record)
     if rows.nbytes <= KEPT_BYTES:
         # Folded soon, or read at once: either way it need not be decoded.
-        keep_piece(group, facts_of(schema).rows.dtype, rows)
+        keep_piece(group, facts.rows.dtype, rows)
     return group
 
 
@@ -147,8 +169,9 @@ def put_pages_group(
 class _Appending:
     """Appends of one step: groups are put one by one, the tail once at the end."""
 
-    def __init__(self, txn: Transaction, state: TableState, checked: bool) -> None:
+    def __init__(self, txn: Transaction, state: TableState, checked: bool, is_new: bool) -> None:
         self.txn = txn
+        self.is_new = is_new
         self.node = state.node
         self.path = state.path
         self.checked = checked
@@ -164,8 +187,9 @@ class _Appending:
 
     def add(self, rows: Rows) -> None:
         """Add structured rows of the dtype in which they are given."""
-        for start in range(0, len(rows), self.facts.group_rows):
-            part = rows[start : start + self.facts.group_rows]
+        step = self.facts.group_rows
+        for start in range(0, len(rows), step):
+            part = rows if len(rows) <= step else rows[start : start + step]
             if self.schema.given is not self.schema.kept:
                 at = self.next_row - self.before.next_row
                 part = completed(self.facts, part, self.vocabularies, at)
@@ -200,7 +224,8 @@ class _Appending:
             flat = records.flatten(rows, schema.packed, dtype, schema.kept.byte_index)
         n = len(rows)
         room = min(self.txn.room_in_block() - _TAIL_BYTES, MAX_INLINE) - GROUP_RECORD_BYTES
-        self.groups.append(put_piece(self.txn, self.node, self.next_row, schema, flat, 0, n, room))
+        group = put_piece(self.txn, self.node, self.next_row, schema, flat, 0, n, room, is_new=True)
+        self.groups.append(group)
         self.n_loose += 1
 
     def _add_pages(self, rows: Rows, tier: int = 0) -> None:
@@ -236,7 +261,7 @@ class _Appending:
         self.vocabularies.put()
         if n:
             tail = Tail(self.next_row, self.before.n_live + n, self.n_loose, new_stamp())
-            indexed = put_tail(self.txn, self.node, tail, self.before)
+            indexed = put_tail(self.txn, self.node, tail, None if self.is_new else self.before)
             if self._recipes is not None:
                 self._recipes.keep(tail.stamp)
             layout = known(self.node, self.before)
@@ -302,7 +327,12 @@ class Columns:
 
 
 def append_blocks(
-    txn: Transaction, state: TableState, blocks: Iterable[Rows], *, checked: bool = True
+    txn: Transaction,
+    state: TableState,
+    blocks: Iterable[Rows],
+    *,
+    checked: bool = True,
+    is_new: bool = False,
 ) -> int:
     """Append blocks of structured rows, of the dtype in which rows are given; return their number.
 
@@ -315,13 +345,17 @@ def append_blocks(
         memory stays at two of them.
     checked : bool
         Hold the rows against unique indexes; else the caller does.
+    is_new : bool
+        The table has neither a tail nor indexes yet.
 
     Notes
     -----
     Ten rows cost one encoding and two puts: nothing grows with the table.
     """
-    appending = _Appending(txn, state, checked)
-    for rows in by_group(blocks, state.facts.group_rows):
+    appending = _Appending(txn, state, checked, is_new)
+    if not (isinstance(blocks, tuple) and len(blocks) == 1):  # which most appends are
+        blocks = by_group(blocks, appending.facts.group_rows)
+    for rows in blocks:
         appending.add(rows)
     n = appending.finish()
     if appending.n_loose > MAX_LOOSE:

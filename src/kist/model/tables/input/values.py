@@ -18,7 +18,7 @@ from kist.format.nullable import is_nullable
 from kist.format.plain import pack_value
 from kist.format.schema import Schema
 from kist.model.cast_ragged import is_cell
-from kist.model.casts import cast_values, iter_blocks, to_records
+from kist.model.casts import cast_values, iter_blocks, same_dtype, to_records
 from kist.model.frames.incoming import Incoming
 from kist.model.tables.input.dtype import RowDtype, dtype_by_name, row_dtype
 from kist.model.tables.input.infer import dtype_of
@@ -92,7 +92,7 @@ def check_codec(codec: Any, names: Container[str], what: str) -> None:
             raise CodecError(f"{what}: {error}") from None
 
 
-def blocks_of(data: Any, schema: Schema, label: str, what: str | None = None) -> Iterator[Rows]:
+def blocks_of(data: Any, schema: Schema, label: str, what: str | None = None) -> Iterable[Rows]:
     """Cast rows to the dtype of a table, block by block.
 
     Parameters
@@ -100,13 +100,20 @@ def blocks_of(data: Any, schema: Schema, label: str, what: str | None = None) ->
     data
         What `Table.append` takes.
 
-    Yields
-    ------
-    structured ndarray, or Batch for a table with strings or cells
+    Returns
+    -------
+    iterable of structured ndarray, or of Batch for a table with strings or cells
         Of the table's dtype, without computed columns. An array that has it already comes whole
         and is not copied.
     """
-    what = what or f"append to {label!r}"
+    if type(data) is np.ndarray and data.ndim == 1:
+        given = schema.given
+        if same_dtype(data.dtype, given.dtype) and not facts_of(given).loose:
+            return (data,)
+    return _cast_blocks(data, schema, what or f"append to {label!r}")
+
+
+def _cast_blocks(data: Any, schema: Schema, what: str) -> Iterator[Rows]:
     with explained(schema):
         yield from _blocks_of(data, schema.given, what)
 

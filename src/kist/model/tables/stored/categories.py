@@ -31,6 +31,7 @@ from kist.format.nullable import pairs, parts
 from kist.format.plain import pack_value, unpack_value
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
+from kist.model.tables.stored.schema import facts_of
 
 if TYPE_CHECKING:
     from kist.codecs.strings import StringBlock
@@ -424,8 +425,7 @@ class Vocabularies:
         # Read here: later several threads ask.
         self._by_leaf = {
             column.first_leaf: Growing(read_categories(txn, node, column), column, what)
-            for column in schema.columns
-            if column.is_categorical
+            for column in facts_of(schema).categorical
         }
 
     def of(self, column: ColumnSpec) -> Growing:

@@ -116,7 +116,9 @@ class _Shared:
         self.groups = groups
         n = len(groups)
         self.starts = np.zeros(n + n // 2 + 17, np.int64)
-        np.cumsum(np.fromiter((g.n_live for g in groups), np.int64, n), out=self.starts[1 : n + 1])
+        if n:
+            lengths = np.fromiter((g.n_live for g in groups), np.int64, n)
+            np.cumsum(lengths, out=self.starts[1 : n + 1])
 
 
 class Layout:

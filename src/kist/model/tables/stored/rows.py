@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from kist._kernels.cells import Cells, empty_values
-from kist.codecs.rows import RowsCodec, rows_codec
+from kist.codecs.rawrows import HEAD, are_kept, pack_rows, raw_rows
 from kist.errors import CodecError, CorruptDataError
 from kist.format.schema import Leaf
 from kist.model.tables.stored.batch import Batch, Rows
+
+if TYPE_CHECKING:
+    from kist.codecs.rows import RowsCodec
 
 __all__ = ["PackedRows"]
 
@@ -37,7 +40,7 @@ class PackedRows:
         The others, strings and cells. With them rows are a `Batch`, its names those of `dtype`.
     """
 
-    __slots__ = ("_codec", "dtype", "leaves", "loose")
+    __slots__ = ("_codec", "_stored", "dtype", "leaves", "loose")
 
     def __init__(self, leaves: Sequence[Leaf]) -> None:
         self.leaves = tuple(leaves)
@@ -47,13 +50,9 @@ class PackedRows:
             # A shape of () is not the same as none where an item has no width.
             [(f"f{leaf.id}", leaf.dtype, leaf.shape)[: 3 if leaf.shape else 2] for leaf in leaves]
         )
-        stored = [leaf for leaf in leaves if leaf.nbytes]
         # Nothing is stored of values without width; there may be no others.
+        self._stored = [leaf for leaf in leaves if leaf.nbytes]
         self._codec: RowsCodec | None = None
-        if stored:
-            self._codec = rows_codec(
-                tuple(leaf.dtype for leaf in stored), tuple(leaf.n_values for leaf in stored)
-            )
 
     def encode(self, rows: Rows, room: int = 0) -> bytes:
         """Return rows of `dtype` as bytes; up to `room` of them cost nothing to store."""
@@ -75,7 +74,23 @@ class PackedRows:
         return b"".join(parts)
 
     def _encode(self, rows: Array, room: int = 0) -> bytes:
-        return b"" if self._codec is None else self._codec.encode(rows, room)
+        if not self._stored:
+            return b""
+        if are_kept(rows.nbytes, room) and rows.dtype.itemsize == self.dtype.itemsize:
+            return pack_rows(len(rows), rows.tobytes())
+        return self.codec.encode(rows, room)
+
+    @property
+    def codec(self) -> RowsCodec:
+        """What encodes rows that are not kept as they are; loaded with the first of them."""
+        if self._codec is None:
+            from kist.codecs.rows import rows_codec
+
+            stored = self._stored
+            self._codec = rows_codec(
+                tuple(leaf.dtype for leaf in stored), tuple(leaf.n_values for leaf in stored)
+            )
+        return self._codec
 
     def decode(self, data: bytes, n_rows: int) -> Any:
         """Return so many rows, a new array of `dtype` or a `Batch`.
@@ -106,12 +121,15 @@ class PackedRows:
             raise CorruptDataError(f"rows that do not decode: {error}") from error
 
     def _decode(self, data: bytes, n_rows: int) -> Array:
-        codec = self._codec
-        if codec is None:
+        if not self._stored:
             return np.empty(n_rows, self.dtype)
-        if codec.n_rows(data) == n_rows:
-            return codec.decode_records(data, self.dtype)
-        raise CorruptDataError(f"{codec.n_rows(data)} rows where {n_rows} were announced")
+        found = raw_rows(data, self.dtype.itemsize)
+        n_found = self.codec.n_rows(data) if found is None else found
+        if n_found != n_rows:
+            raise CorruptDataError(f"{n_found} rows where {n_rows} were announced")
+        if found is None:
+            return self.codec.decode_records(data, self.dtype)
+        return np.ndarray((n_rows,), self.dtype, buffer=data, offset=HEAD.size).copy()
 
     def of_columns(self, columns: Sequence[Array], n_rows: int) -> Any:
         """Return packed rows made of one array per leaf."""

@@ -7,13 +7,10 @@ pieces (by the piece).
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -58,10 +55,6 @@ class Known:
         self.kept: dict[str, Any] = {}  # what others keep, see `TableState.once`
 
 
-_known: WeakKeyDictionary[View, dict[int, Known]] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
 def read_schema(view: View, node: int, path: str) -> bytes:
     """Return the value of the ``S`` record of a table, following it into its extent.
 
@@ -90,17 +83,13 @@ def state_of(view: View, node: int, path: str = "") -> TableState:
     """
     if isinstance(view, JoinedView):
         return view.table
-    tables = _known.get(view)
-    if tables is None:
-        with _lock:
-            tables = _known.setdefault(view, {})
-    known = tables.get(node)
+    known: Known | None = view.by_node.get(node)
     if known is not None and not view.is_transaction:
         return TableState(view, node, path, known)
     schema_value = read_schema(view, node, path)
     tail = read_tail(view, node)
     if known is None or known.tail.stamp != tail.stamp or known.schema_value != schema_value:
-        known = tables[node] = Known(schema_value, tail)
+        known = view.by_node[node] = Known(schema_value, tail)
     return TableState(view, node, path, known)
 
 
@@ -121,15 +110,6 @@ def keep_piece(group: Group, dtype: np.dtype[Any], rows: Rows) -> None:
     else:
         kept = np.frombuffer(rows.tobytes(), dtype)
     RECENT.put(group.body, "rows", kept, kept.nbytes + 200)
-
-
-def _after_fork_in_child() -> None:
-    global _lock
-    _lock = threading.Lock()  # a thread that does not exist here may hold the old one
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class TableState:
