@@ -38,7 +38,7 @@ TASKS = {
     "import": ("import kist", "", 1, 4),
     "open": (OPENED, "store.path", 48, 22),
     "one value of an array": (OPENED, "assert store['group/a'][2] == 2.0", 80, 24),
-    "one row of a table": (OPENED, "assert store['t'][1]['n'] == 2", 118, 24),
+    "one row of a table": (OPENED, "assert store['t'][1]['n'] == 2", 99, 22),
     "kist ls": (LISTED, "", 60, 45),
 }
 # Nothing of this belongs to reading a little: what each would cost is in the comment.
@@ -87,6 +87,13 @@ def test_a_small_task_loads_few_modules(task: str, file: Path) -> None:
     assert len(found - mine) <= most_others, sorted(found - mine)
     if task != "kist ls":
         assert not found & set(NEVER)
+
+
+def test_a_short_table_is_read_without_a_codec(file: Path) -> None:
+    found = loaded(OPENED.format(path=str(file), task="assert len(store['t'][:]) == 2"))
+    codecs = {name for name in found if name.startswith("kist.codecs.")}
+    assert codecs == {"kist.codecs.rawrows"}
+    assert "kist.engine.pages" not in found
 
 
 def test_listing_a_store_needs_no_numpy(file: Path) -> None:

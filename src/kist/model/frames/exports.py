@@ -15,12 +15,12 @@ import numpy as np
 from kist.errors import SelectionError
 from kist.extras import integration, need
 from kist.model.frames.notes import PANDAS, get_note, get_zones
-from kist.model.tables.stored.categories import Categories, read_categories
 from kist.model.tables.stored.fields import Fields, named_fields
 
 if TYPE_CHECKING:
     from kist.engine import View
     from kist.format.schema import Schema
+    from kist.model.tables.stored.categories import Categories
     from kist.model.tables.stored.state import TableState
     from kist.model.tables.table import Table
 
@@ -55,6 +55,8 @@ class Outgoing(NamedTuple):
 
 def by_codes(out: Outgoing) -> Outgoing:
     """Return the same with codes to be read of categorical columns, and what these stand for."""
+    from kist.model.tables.stored.categories import read_categories
+
     schema, view, node = out.state.schema, out.state.view, out.state.node
     codes = {leaf.id: leaf for leaf in schema.stored}
     known: dict[str, Categories] = {}

@@ -19,13 +19,13 @@ from kist.engine.parallel import run
 from kist.errors import CorruptDataError, DTypeError, QueryError, UnsupportedVersionError
 from kist.format.schema import Leaf
 from kist.model.tables.stored.batch import Rows, contiguous, empty_batch
-from kist.model.tables.stored.categories import Vocabularies, read_categories
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import Span, read_leaves
 from kist.model.tables.stored.schema import SchemaFacts
 from kist.model.tables.stored.state import TableState, located
 
 if TYPE_CHECKING:
+    from kist.model.tables.stored.categories import Vocabularies
     from kist.query import Bound
 
 __all__ = [
@@ -200,6 +200,8 @@ def fill_virtual(
     state: TableState, spans: Sequence[Span], leaves: Sequence[Leaf], outs: Sequence[Array]
 ) -> None:
     """Fill the arrays of the virtual ones among some leaves; arguments as of `read_leaves`."""
+    from kist.model.tables.stored.categories import read_categories
+
     facts = state.facts
     mine = [(leaf, out) for leaf, out in zip(leaves, outs, strict=True) if leaf.is_virtual]
     sources = _sources(facts, [leaf for leaf, _ in mine])

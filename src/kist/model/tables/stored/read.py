@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from kist import engine
 from kist._kernels import records
 from kist._kernels.cells import empty_values
-from kist.engine.ahead import BATCH_BYTES, Wanted, bring_pages
-from kist.engine.pages import read_narrow, read_page, read_pages, read_texts, take_page
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError
 from kist.format.schema import Leaf
@@ -31,6 +30,7 @@ from kist.model.tables.stored.state import TableState, located
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
     from kist.codecs.stringpages import Texts
+    from kist.engine.ahead import Wanted
 
 __all__ = [
     "Span",
@@ -227,12 +227,12 @@ def read_leaves(
         requests, parts = requests + parts, []
     try:
         if requests:
-            read_pages(state.view, requests)
+            engine.pages.read_pages(state.view, requests)
         if len(parts) <= FEW_PARTS or sum(len(part[1]) for part in parts) <= SMALL_PART:
             for part in parts:
-                read_page(state.view, *part)
+                engine.pages.read_page(state.view, *part)
         else:
-            run([partial(read_page, state.view, *part) for part in parts])
+            run([partial(engine.pages.read_page, state.view, *part) for part in parts])
     except CorruptDataError as error:
         backend.distrust()
         raise _which(state, error, named) from error
@@ -269,7 +269,7 @@ def _validity(state: TableState, leaf: Leaf, group: Group) -> Array:
     def make() -> tuple[Array, int]:
         found = np.empty(group.n_rows, bool)
         try:
-            read_page(state.view, pointer, found, 0, group.n_rows)
+            engine.pages.read_page(state.view, pointer, found, 0, group.n_rows)
         except CorruptDataError as error:
             state.view.reader.backend.distrust()
             raise located(error, state.path, ".".join(leaf.path), group.first) from error
@@ -292,8 +292,8 @@ def narrow_page(state: TableState, leaf: Leaf, group: Group) -> Narrow | Texts |
         return None
     try:
         if leaf.is_loose:
-            return read_texts(state.view, page[0], leaf.dtype, group.n_rows)
-        found = read_narrow(state.view, page[0], leaf.dtype, group.n_rows)
+            return engine.pages.read_texts(state.view, page[0], leaf.dtype, group.n_rows)
+        found = engine.pages.read_narrow(state.view, page[0], leaf.dtype, group.n_rows)
     except CorruptDataError as error:
         state.view.reader.backend.distrust()
         raise located(error, state.path, ".".join(leaf.path), group.first) from error
@@ -317,8 +317,6 @@ def narrow_pages(
     """
     if leaf.n_values != 1 or not leaf.is_stored or leaf.is_loose:
         return
-    from kist.engine.batches import read_narrow_pages
-
     numbers, pages = [], []
     named: dict[int, tuple[Leaf, Group]] = {}
     for number, group in enumerate(groups):
@@ -330,7 +328,9 @@ def narrow_pages(
             pages.append((page[0], group.n_rows))
             named[page[0].offset] = leaf, group
     try:
-        for number, found in read_narrow_pages(state.view, pages, leaf.dtype, items=items):
+        for number, found in engine.batches.read_narrow_pages(
+            state.view, pages, leaf.dtype, items=items
+        ):
             if found is not None:
                 yield numbers[number], found
     except CorruptDataError as error:
@@ -357,8 +357,6 @@ def _which(
 
 def _pick_all(state: TableState, picks: Sequence[tuple[Span, Leaf, Array]]) -> None:
     """Fill arrays with scattered rows of pages: those of a column together, where they can be."""
-    from kist.engine.batches import Pick, take_pages  # with all encodings: not for a single row
-
     by_leaf: dict[int, tuple[Leaf, list[tuple[Span, Array]]]] = {}
     for span, leaf, target in picks:
         by_leaf.setdefault(leaf.id, (leaf, []))[1].append((span, target))
@@ -372,12 +370,14 @@ def _pick_all(state: TableState, picks: Sequence[tuple[Span, Leaf, Array]]) -> N
         wanted = []
         for span, target in some:
             pointer, _ = state.page(leaf, span.group)
-            pick = Pick(pointer, span.group.n_rows, as_ordinals(span.ordinals), target)
+            pick = engine.batches.Pick(
+                pointer, span.group.n_rows, as_ordinals(span.ordinals), target
+            )
             named[pointer.offset] = leaf, span.group
             requests[id(target)] = span, target
             wanted.append(pick)
         try:
-            left = take_pages(state.view, leaf.dtype, wanted)
+            left = engine.batches.take_pages(state.view, leaf.dtype, wanted)
         except CorruptDataError as error:
             state.view.reader.backend.distrust()
             raise _which(state, error, named) from error
@@ -394,27 +394,31 @@ def _pick(state: TableState, span: Span, leaf: Leaf, target: Array) -> None:
     first, last = int(ordinals[0]), int(ordinals[-1])
     try:
         if leaf.is_loose:
-            target[...] = take_page(state.view, pointer, leaf.dtype, ordinals, n_values)
+            target[...] = engine.pages.take_page(
+                state.view, pointer, leaf.dtype, ordinals, n_values
+            )
             return
         blocks = ordinals // block_rows_of(leaf)
         n_blocks = 1 + int(np.count_nonzero(blocks[1:] != blocks[:-1]))
         dense = int(blocks[-1] - blocks[0]) + 1 <= DENSE * n_blocks
         found = None
         if dense and width == 1 and len(ordinals) * FEW_PICKED <= last - first + 1:
-            found = read_narrow(state.view, pointer, leaf.dtype, n_values, first, last + 1)
+            found = engine.pages.read_narrow(
+                state.view, pointer, leaf.dtype, n_values, first, last + 1
+            )
         if found is not None:
             page, start = found
             page.values(page.numbers.take(ordinals - start), target)
         elif dense:
             run_of = np.empty((last - first + 1) * width, leaf.dtype)
-            read_page(state.view, pointer, run_of, first * width, n_values)
+            engine.pages.read_page(state.view, pointer, run_of, first * width, n_values)
             picked = target.reshape(-1, width)
             np.take(run_of.reshape(-1, width), ordinals - first, axis=0, out=picked, mode="clip")
         else:
             places = ordinals
             if width > 1:
                 places = (ordinals[:, None] * width + np.arange(width)).ravel()
-            target[...] = take_page(state.view, pointer, leaf.dtype, places, n_values)
+            target[...] = engine.pages.take_page(state.view, pointer, leaf.dtype, places, n_values)
     except CorruptDataError as error:
         state.view.reader.backend.distrust()
         raise located(error, state.path, ".".join(leaf.path), span.group.first) from error
@@ -426,7 +430,7 @@ def bring_near(state: TableState, spans: Sequence[Span], leaves: Sequence[Leaf])
     As much as fits: what is left comes when it is read.
     """
     wanted: list[Wanted] = []
-    room = BATCH_BYTES
+    room = engine.ahead.BATCH_BYTES
     for group, ordinals, _ in spans:
         if not group.is_pages or not len(ordinals):
             continue
@@ -447,7 +451,7 @@ def bring_near(state: TableState, spans: Sequence[Span], leaves: Sequence[Leaf])
             else:
                 ends = np.stack((ordinals * width, ordinals * width + width - 1), axis=1)
                 wanted.append((pointer, ends.ravel()))
-    bring_pages(state.view, wanted)
+    engine.ahead.bring_pages(state.view, wanted)
 
 
 def _apply_patches(
