@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from kist.storage import file, ofd
+from kist.storage import file, names, ofd
 from kist.storage.base import view_of
 from kist.testing.faults import CALLS, Fault
 
@@ -107,7 +107,8 @@ class FaultySystem:
         self.lost: list[_Undo] = []
         storage: Any = file
         locks: Any = ofd
-        self._real = storage.os, storage.mmap, storage._fdatasync, locks.os, locks.fcntl
+        folders: Any = names
+        self._real = storage.os, storage.mmap, storage._fdatasync, locks.os, locks.fcntl, folders.os
 
     def __enter__(self) -> FaultySystem:
         calls: dict[str, Callable[..., Any]] = {
@@ -127,13 +128,17 @@ class FaultySystem:
         put._fdatasync = self._fdatasync
         put = ofd
         put.os, put.fcntl = _Proxy(os, calls), _Proxy(fcntl, {"fcntl": self._fcntl})
+        put = names
+        put.os = _Proxy(os, calls)
         return self
 
     def __exit__(self, *exc: object) -> None:
         put: Any = file
         put.os, put.mmap, put._fdatasync = self._real[:3]
         put = ofd
-        put.os, put.fcntl = self._real[3:]
+        put.os, put.fcntl = self._real[3:5]
+        put = names
+        put.os = self._real[5]
 
     # What shall fail
 
