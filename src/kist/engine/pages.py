@@ -196,7 +196,9 @@ def read_texts(
         raise undecoded(pointer, error) from error
 
 
-def _read_blocks(view: View, pointer: Pointer, head: PageHead, first: int, last: int) -> Neighbours:
+def _read_blocks(
+    view: View, pointer: Pointer, head: PageHead, first: int, last: int
+) -> Sequence[memoryview]:
     """Return the bytes of some blocks, verified."""
     sectors = head.sectors_of(first, last)
     at, end = head.sector_span(sectors[0])[0], head.sector_span(sectors[-1])[1]
@@ -348,7 +350,12 @@ def verify_page(pointer: Pointer, head: PageHead, data: memoryview) -> None:
     verify_sectors(pointer, head, data, 0, range(len(head.sums)))
 
 
-def _stored_blocks(head: PageHead, data: memoryview, at: int, blocks: range) -> Neighbours:
+def _stored_blocks(
+    head: PageHead, data: memoryview, at: int, blocks: range
+) -> Sequence[memoryview]:
+    if len(blocks) == 1:  # of a single row
+        begin = head.ends[blocks[0] - 1] if blocks[0] else 0
+        return [data[begin - at : head.ends[blocks[0]] - at]]
     begin = head.ends[blocks[0] - 1] if blocks[0] else 0
     ends = [end - begin for end in head.ends[blocks.start : blocks.stop]]
     return Neighbours(data[begin - at : begin - at + ends[-1]], ends)
