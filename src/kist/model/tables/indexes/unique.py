@@ -6,16 +6,18 @@ As in SQL, a missing value (NaN, NaT, a missing string, no category) is not equa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from kist._kernels.sets import ascending, members
 from kist._kernels.strings import missing_of
+from kist.engine import parallel
 from kist.errors import ConstraintError
 from kist.indexes.keys import joined, words_of
 from kist.indexes.runs import Run
-from kist.model.tables.indexes.index import Index, read_indexes
+from kist.model.tables.indexes.index import Index, covered_groups, read_indexes
 from kist.model.tables.query.find import Found, positions_of
 from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.read import Span, as_ordinals, as_run, group_spans, read_leaves
@@ -71,7 +73,7 @@ def _check(state: TableState, index: Index, rows: Array, what: str) -> None:
     spans, n = _spans_of(state, rows)
     words = [word for leaf in index.leaves for word in words_of(_read(state, leaf, spans, n))]
     wanted = ascending(joined(words))
-    parts = [rows, *_between(state, index.gaps(state.tail.next_row))]
+    parts = [rows, *_scanned(state, index, wanted)]
     parts += [run.matching(state.view, wanted) for run in index.runs]
     _refuse(state, index, ascending(np.concatenate(parts)), what, rows)
 
@@ -104,14 +106,19 @@ def _blocks(view: View, run: Run) -> Iterator[tuple[int, Array]]:
         yield start, run.keys(view, start, min(start + _STEP, run.n))
 
 
-def _between(state: TableState, gaps: Sequence[tuple[int, int]]) -> Iterator[Array]:
-    """Return the row ids of groups that reach into some ranges."""
+def _scanned(state: TableState, index: Index, wanted: Array) -> list[Array]:
+    """Return the rows that have one of some keys in the groups that the index does not know."""
     layout = state.layout
-    for low, high in gaps:
-        start = int(layout.ends.searchsorted(low, "right"))
-        stop = int(layout.firsts.searchsorted(high, "left"))
-        for group in layout.groups[start:stop]:
-            yield np.arange(group.first, group.first + group.n_rows)
+
+    def work(place: int) -> Array:
+        # Of each group only what may be meant is kept: of a large table all may be scanned.
+        span = group_spans(state, layout.group(place))
+        values = [_read(state, leaf, [span], span.n) for leaf in index.leaves]
+        keys = joined([word for column in values for word in words_of(column)])
+        return (as_ordinals(span.ordinals) + span.group.first)[members(keys, wanted)]
+
+    places = np.flatnonzero(~covered_groups(index, layout)).tolist()
+    return parallel.run([partial(work, place) for place in places])
 
 
 def _spans_of(state: TableState, rows: Array) -> tuple[list[Span], int]:
