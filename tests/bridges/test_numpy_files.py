@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import kist
+import kist.storage.file
 from kist.errors import ConversionError, CorruptDataError, DTypeError, StorageError
 
 TEXT: Any = np.dtypes.StringDType(na_object=None)
@@ -180,17 +181,18 @@ def test_what_is_saved_is_waited_for_unless_told_otherwise(
     values = np.arange(n, dtype="f8")
     synced: list[str] = []
 
-    def told(name: str, word: str) -> None:
-        plain = getattr(os, name)
+    def told(module: Any, name: str, word: str) -> None:
+        plain = getattr(module, name)
 
         def call(*args: Any) -> None:
             synced.append(word)
             plain(*args)
 
-        monkeypatch.setattr(os, name, call)
+        monkeypatch.setattr(module, name, call)
 
-    for name, word in (("fsync", "name"), ("fdatasync", "data"), ("replace", "is")):
-        told(name, word)
+    told(os, "fsync", "name")
+    told(os, "replace", "is")
+    told(kist.storage.file, "_fdatasync", "data")
     kist.save(tmp_path / "x", values)
     assert synced[-1] == "name" and synced.count("is") == 1
     assert {"name", "data"} & set(synced[: synced.index("is")])
