@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -192,6 +193,18 @@ def test_missing_replaced_and_damaged_files_are_named(folder: Path) -> None:
         pytest.raises(kist.LinkError, match="no regular file"),
     ):
         store["l"]
+
+
+def test_too_many_open_files_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with kist.open(folder / "a.kist", "w") as store:
+        store.create_link("l", "/g/x", file="cal.kist")
+    with kist.open(folder / "a.kist") as store:
+        monkeypatch.setattr(store_module, "open", full)
+        with pytest.raises(kist.LinkError, match=r"'/l' leads to .*cal\.kist.*ulimit -n"):
+            store["l"]
 
 
 def test_versions_are_pinned_or_followed(folder: Path) -> None:

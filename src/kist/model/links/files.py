@@ -7,6 +7,7 @@ stands below an allowed folder; only regular files are opened, and only for read
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -131,8 +132,11 @@ class LinkedFiles:
                 other = open(real, "r", version=said["version"])
             except StoreNotFoundError:
                 raise LinkError(f"link {link!r} leads to {real!r}, which is not there") from None
-            except KistError as error:
-                raise LinkError(f"link {link!r} leads to {real!r}: {error}") from error
+            except (KistError, OSError) as error:
+                few = ""
+                if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                    few = "; `ulimit -n` lets this process have more files open"
+                raise LinkError(f"link {link!r} leads to {real!r}: {error}{few}") from error
             other._linked = self
             self._others.append(other)
             self._checked(other, said, link)
