@@ -13,7 +13,8 @@ Modules, from data to report:
 - ``results``: samples of all rounds, and ratios of paired rounds.
 - ``iocount``, ``small``: bytes and syncs of kist's small commits.
 - ``targets``, ``machine``, ``report``, ``plots``: what must be reached, and how a run reads.
-- ``beyond``: many large tables in one file that may exceed memory, a command of its own.
+- ``beyond``: many large tables in one file that may exceed memory; ``kinds``: nullable, categorical
+  and text columns beside plain ones; ``peaks``: memory of large steps. Commands of their own.
 
 Run ``python -m bench --help`` from the top of the repository.
 """
