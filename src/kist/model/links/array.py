@@ -316,7 +316,7 @@ class _Opened:
         start = number * array._block
         values = np.empty(min(array._block, array.nbytes - start) // array._item, array.dtype)
         self._read(array._offset + start, values)
-        if len(array._sums) and sum64(values.view("u1")) != int(array._sums[number]):
+        if len(array._sums) and sum64(values.view(np.uint8).data) != int(array._sums[number]):
             path = array._link._path
             raise CorruptDataError(
                 f"link {path!r}: bytes {array._offset + start:,} to "
@@ -328,7 +328,7 @@ class _Opened:
         return values
 
     def _read(self, offset: int, out: NumPyArray) -> None:
-        buffer, done = memoryview(out.view("u1")).cast("B"), 0
+        buffer, done = out.view(np.uint8).data, 0
         while done < len(buffer):
             n = os.preadv(self._fd, [buffer[done : done + (1 << 30)]], offset + done)
             if n == 0:
