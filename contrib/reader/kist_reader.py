@@ -10,7 +10,7 @@ import json
 import os
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,9 +88,12 @@ class Group:
 class View:
     """One commit of a store: its nodes, attributes and tables."""
 
-    def __init__(self, store: Store, entries: Mapping[bytes, Entry]) -> None:
-        """A view of the map with these records."""
+    def __init__(
+        self, store: Store, entries: Mapping[bytes, Entry], secrets: Sequence[bytes | str] = ()
+    ) -> None:
+        """A view of the map with these records; secrets open sealed columns."""
         self.store = store
+        self.secrets = secrets
         self.records: dict[tuple[int, str], dict[bytes, Entry]] = {}
         for key, entry in entries.items():
             place = int.from_bytes(key[:8], "big"), chr(key[8])
@@ -184,7 +187,9 @@ class View:
         schema = self.schema(path)
         node = self.nodes[path].id
         groups, tail = self._groups(node)
-        parts = [self._rows(node, schema, group) for group in groups]
+        fields = self._fields(node, schema)
+        shown = self._shown(schema, fields)
+        parts = [self._rows(node, schema, group, fields, shown) for group in groups]
         for kind in "PUX":
             for rest in self._of(node, kind):
                 start = numbers({"P": "IQ", "U": "QQ", "X": "Q"}[kind], rest)[kind == "P"]
@@ -197,30 +202,57 @@ class View:
                 raise Damage(f"{path}: tail and row groups differ")
         elif groups:
             raise Damage(f"{path}: no tail")
-        result = np.concatenate([np.zeros(0, schema.dtype), *parts])
-        return result.astype(schema.dtype, copy=False)
+        result = np.concatenate([np.zeros(0, shown), *parts])
+        return result.astype(shown, copy=False)
 
-    def _rows(self, node: int, schema: Schema, group: Group) -> Array:
+    def _fields(self, node: int, schema: Schema) -> Any:
+        """The sealed fields of a table, None where it has none."""
+        if not schema.fields and not self._of(node, "E"):
+            return None
+        from kist_sealed_tables import Fields  # needs a further package
+
+        return Fields(self.store, node, schema, lambda kind: self._of(node, kind), self.secrets)
+
+    def _shown(self, schema: Schema, fields: Any) -> np.dtype[Any]:
+        """The dtype of the columns that are open, or were opened."""
+        if fields is None:
+            return schema.dtype
+        names = [
+            column.name
+            for column in schema.columns
+            if not column.virtual and (not column.field or column.field in fields.keys)
+        ]
+        described = schema.dtype.fields or {}
+        return np.dtype([(name, described[name][0]) for name in names])
+
+    def _rows(
+        self, node: int, schema: Schema, group: Group, fields: Any, shown: np.dtype[Any]
+    ) -> Array:
         """The live rows of one group."""
-        leaves = list(schema.leaves.values())
+        leaves = [leaf for leaf in schema.leaves.values() if fields is None or fields.shows(leaf)]
         columns: dict[int, Array]
         if group.kind == 0:
-            columns = {leaf.id: self._page(node, leaf, group) for leaf in leaves}
+            columns = {leaf.id: self._page(node, leaf, group, fields) for leaf in leaves}
         else:
             data = group.data
             if group.kind == 2:
                 if len(group.entry.pointers) != 1:
                     raise Damage("row group: pointers")
                 data = self.store.whole(group.entry.pointers[0])
+                if fields is not None:
+                    data = fields.outside(data, group.data)
             kept = schema.lived(group.schema_version)
-            arrays = read_rows(data, kept, group.rows)
-            columns = {leaf.id: array for leaf, array in zip(kept, arrays, strict=True)}
+            if fields is not None:
+                columns = fields.rows(data, kept, group.rows)
+            else:
+                arrays = read_rows(data, kept, group.rows)
+                columns = {leaf.id: array for leaf, array in zip(kept, arrays, strict=True)}
             for leaf in leaves:
                 if leaf.id not in columns:
                     columns[leaf.id] = self._absent(leaf, group)
-        self._patch(node, schema, group, columns)
+        self._patch(node, schema, group, columns, fields)
         live = self._live(node, group)
-        result = np.zeros(int(live.sum()), schema.dtype)
+        result = np.zeros(int(live.sum()), shown)
         for leaf in leaves:
             target: Any = result
             for name in leaf.path:
@@ -228,18 +260,23 @@ class View:
             target[...] = columns[leaf.id][live].reshape(target.shape)
         return result
 
-    def _page(self, node: int, leaf: Leaf, group: Group) -> Array:
+    def _page(self, node: int, leaf: Leaf, group: Group, fields: Any) -> Array:
         """The values of a leaf in a group that is kept as pages."""
         entry = self._of(node, "P").get(struct.pack(">IQ", leaf.id, group.first))
         if entry is None and not leaf.dtype.itemsize * leaf.values:
             return np.zeros((group.rows, leaf.values), leaf.dtype)
         if entry is None:
             return self._absent(leaf, group)
-        if len(entry.pointers) != 1:
+        keys = None if fields is None else fields.keys_of(leaf)
+        if keys is not None:
+            body, head, payload = fields.page(entry, keys)
+        elif len(entry.pointers) != 1:
             raise Damage(f"leaf {leaf.id}: no page")
-        pointer = entry.pointers[0]
-        page = Page(self.store.body(pointer), pointer.head)
-        noted = Cursor(entry.payload, "page record").get("Q")
+        else:
+            pointer = entry.pointers[0]
+            body, head, payload = self.store.body(pointer), pointer.head, entry.payload
+        page = Page(body, head)
+        noted = Cursor(payload, "page record").get("Q")
         if page.n_values != group.rows * leaf.values or noted != page.n_values:
             raise Damage(f"leaf {leaf.id}: number of values")
         if leaf.kind == 11:
@@ -262,7 +299,9 @@ class View:
         result[...] = leaf.initial
         return result
 
-    def _patch(self, node: int, schema: Schema, group: Group, columns: dict[int, Array]) -> None:
+    def _patch(
+        self, node: int, schema: Schema, group: Group, columns: dict[int, Array], fields: Any
+    ) -> None:
         """Apply the patches of a group in order."""
         key = struct.pack(">Q", group.first)
         patches = {rest: entry for rest, entry in self._of(node, "U").items() if rest[:8] == key}
@@ -270,7 +309,10 @@ class View:
             if entry.pointers:
                 if len(entry.pointers) != 1:
                     raise Damage("patch: pointers")
-                cursor = Cursor(self.store.whole(entry.pointers[0]), "patch")
+                data = self.store.whole(entry.pointers[0])
+                if fields is not None:
+                    data = fields.outside(data, entry.payload[5:])
+                cursor = Cursor(data, "patch")
             else:
                 cursor = Cursor(entry.payload, "patch")
                 cursor.all("BI")
@@ -287,6 +329,16 @@ class View:
                 if len(ordinals) and ordinals[-1] >= group.rows:
                     raise Damage("patch: ordinal outside the group")
                 chosen = [known[ident] for ident in ids]
+                if fields is not None:
+                    if len({schema.fields.get(ident, 0) for ident in ids}) > 1:
+                        raise Damage("patch: leaves of two fields")
+                    if not fields.shows(chosen[0]):
+                        continue
+                    keys = fields.keys_of(chosen[0])
+                    if keys is not None:
+                        from kist_sealed import unseal
+
+                        piece = unseal(piece, keys)
                 arrays = read_rows(piece, chosen, len(ordinals))
                 for ident, array in zip(ids, arrays, strict=True):
                     if ident not in schema.leaves:
@@ -438,7 +490,8 @@ class View:
             "Y": b"BLOB",
         }
         for kind, pointer in self.pointers():
-            self.store.check_frame(pointer, (types[kind],) if kind in types else ())
+            expected = (types[kind],) if kind in types else ()
+            self.store.check_frame(pointer, (*expected, b"SEAL") if kind == "P" else expected)
         for path, node in self.nodes.items():
             columns = {numbers("I", rest[:4])[0] for rest in self._of(node.id, "A")}
             for column in columns:
@@ -472,11 +525,11 @@ class Version:
 class Reader(View):
     """A kist file: the newest commit, tags and kept versions."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], secrets: Sequence[bytes | str] = ()) -> None:
         """Open a file; raises `KistError` for what cannot be read."""
         store = Store(path)
         try:
-            super().__init__(store, store.entries)
+            super().__init__(store, store.entries, secrets)
             self.versions = {item.commit: item for item in self._versions()}
             self.tags = self._tags()
         except BaseException:
@@ -522,7 +575,7 @@ class Reader(View):
         """A kept version, by its tag or its commit."""
         commit = self.tags[version][0] if isinstance(version, str) else version
         content = self.store.load_entries(self.versions[commit].root)
-        return View(self.store, content)
+        return View(self.store, content, self.secrets)
 
     def verify(self) -> None:
         """Verify all sums, of kept versions too, decode everything, and check the space."""

@@ -3,8 +3,8 @@
     secret --(slot)--> field key --(ring)--> data keys --(salt)--> body keys
 
 `open_lock` gives the data keys for a secret, `unseal` the plaintext of a body for data keys. Needs
-the package `cryptography`. No record of version 1 leads here yet; the vectors in
-`tests/golden/sealed/` do.
+the package `cryptography`. `kist_sealed_tables` leads here, and so do the vectors in
+`tests/golden/sealed/`.
 """
 
 from __future__ import annotations
@@ -76,6 +76,15 @@ def unseal(body: bytes, keys: dict[bytes, bytes]) -> bytes:
 
 def open_lock(lock: bytes, secret: bytes | str) -> dict[bytes, bytes]:
     """The data keys of a field, by their names, in order."""
+    return _open(lock, secret)[1]
+
+
+def open_field(lock: bytes, secret: bytes | str) -> bytes:
+    """The field key."""
+    return _open(lock, secret)[0]
+
+
+def _open(lock: bytes, secret: bytes | str) -> tuple[bytes, dict[bytes, bytes]]:
     place = 0
 
     def take(n: int) -> bytes:
@@ -108,7 +117,7 @@ def open_lock(lock: bytes, secret: bytes | str) -> dict[bytes, bytes]:
             keys = AESGCM(expand(field, b"kist 1 ring" + salt)).decrypt(NONE, ring, b"".join(names))
         except InvalidTag:
             raise Tampered("the ring is not of this field key") from None
-        return {name: keys[32 * i : 32 * i + 32] for i, name in enumerate(names)}
+        return field, {name: keys[32 * i : 32 * i + 32] for i, name in enumerate(names)}
     if damaged is not None:
         raise damaged
     raise WrongSecret("no slot opens")

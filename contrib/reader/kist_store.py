@@ -494,6 +494,8 @@ class Store:
         body = self.body(pointer)
         if type_ == b"NPAG":
             Page(body, pointer.head).verify()
+        if type_ == b"SEAL":
+            check_units(body)
 
     def check_space(self) -> None:
         """Live, free and waiting space must cover the data area without overlap."""
@@ -520,6 +522,25 @@ class Store:
             at = stop
         if at != self.end:
             raise Damage("space: the end")
+
+
+def check_units(body: bytes) -> None:
+    """Compare the units of a sealed body with their sums, which needs no key."""
+    if len(body) < 64:
+        raise Damage("shorter than a sealed head")
+    magic, version, unit, length = struct.unpack_from("<2sBB4xQ", body)
+    if magic != b"KS" or version != 1:
+        raise Unknown("a sealed body of another sort")
+    if not 12 <= unit <= 20 or length >= 1 << 36:
+        raise Damage("sealed head: numbers out of bounds")
+    n = max(1, -(-length >> unit))
+    at, step = 64 + 8 * n, (1 << unit) + 16
+    if len(body) != at + length + 16 * n:
+        raise Damage("a sealed body of another size than its head calls for")
+    for number, total in enumerate(struct.unpack_from(f"<{n}Q", body, 64)):
+        part = body[at + number * step : at + (number + 1) * step]
+        if xxhash.xxh3_64_intdigest(part) != total:
+            raise Damage(f"the sum of unit {number} of a sealed body")
 
 
 def minus(ranges: list[RANGE], hole: RANGE) -> list[RANGE]:

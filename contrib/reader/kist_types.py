@@ -463,6 +463,7 @@ class Column:
     has_default: bool
     expression: str | None = None
     virtual: bool = False
+    field: int = 0
 
 
 def is_categorical(dtype: np.dtype[Any]) -> bool:
@@ -483,6 +484,8 @@ class Schema:
     dtype: np.dtype[Any]
     leaves: dict[int, Leaf] = field(default_factory=dict)
     gone: dict[int, Leaf] = field(default_factory=dict)
+    fields: dict[int, int] = field(default_factory=dict)
+    """The leaves of sealed columns, and the field of each."""
 
     def lived(self, version: int) -> list[Leaf]:
         """The leaves that a version had, in the order in which pieces have them."""
@@ -509,7 +512,7 @@ def read_schema(data: bytes) -> Schema:
     columns, lives = [], []
     for _ in range(count):
         ident, first, column_flags, parts = cursor.all("IIIB")
-        if column_flags & ~20 or parts & ~(31 if version == 2 else 3):
+        if column_flags & ~28 or parts & ~(31 if version == 2 else 3):
             raise Unknown(f"flags {column_flags} or parts {parts} of a column")
         name, codec = cursor.text(), cursor.text()
         described = as_ragged(read_dtype(cursor.blob()), bool(column_flags & 4))
@@ -519,10 +522,22 @@ def read_schema(data: bytes) -> Schema:
         initial = cursor.blob() if parts & 8 else None
         expression = cursor.text() if parts & 16 else None
         virtual = bool(column_flags & 16)
+        sealed = cursor.get("I") if column_flags & 8 else 0
+        if bool(sealed) != bool(column_flags & 8) or (sealed and (parts & 26 or virtual)):
+            raise Damage("schema: a sealed column")
         if since > number or (virtual and expression is None):
             raise Damage("schema: version or expression of a column")
         column = Column(
-            ident, name, title, codec, described, default, bool(parts & 2), expression, virtual
+            ident,
+            name,
+            title,
+            codec,
+            described,
+            default,
+            bool(parts & 2),
+            expression,
+            virtual,
+            sealed,
         )
         columns.append(column)
         lives.append((first, since, initial))
@@ -550,6 +565,7 @@ def read_schema(data: bytes) -> Schema:
         bool(flags & 4),
     )
     leaves: dict[int, Leaf] = {}
+    fields: dict[int, int] = {}
     remaining = iter(whole.leaves)
     for column, (first, since, initial) in zip(columns, lives, strict=True):
         if column.virtual:
@@ -561,7 +577,9 @@ def read_schema(data: bytes) -> Schema:
             value = None if values is None else values[i]
             leaf = replace(next(remaining), id=first + i, since=since, initial=value)
             leaves[first + i] = leaf
-    return Schema(number, tuple(columns), whole.dtype, leaves, gone)
+            if column.field:
+                fields[first + i] = column.field
+    return Schema(number, tuple(columns), whole.dtype, leaves, gone, fields)
 
 
 def _initial(described: Described, value: Any) -> list[Array]:

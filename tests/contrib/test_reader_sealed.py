@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import sys
 from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from kist.engine import Engine
+from kist.format import keys
 
 HERE = Path(__file__).resolve().parent
 VECTORS = sorted((HERE.parent / "golden" / "sealed").glob("*.json"))
@@ -17,6 +22,7 @@ VECTORS = sorted((HERE.parent / "golden" / "sealed").glob("*.json"))
 pytest.importorskip("cryptography")
 sys.path.insert(0, str(HERE.parents[1] / "contrib" / "reader"))
 
+from kist_reader import Reader  # noqa: E402
 from kist_sealed import Tampered, WrongSecret, open_lock, unseal  # noqa: E402
 from kist_types import Damage, Unknown  # noqa: E402
 
@@ -50,3 +56,48 @@ def test_a_vector_opens_or_fails_as_it_says(path: Path) -> None:
         assert expect == "opens"
         opened = run()
         assert opened == keys and isinstance(opened, dict) and list(opened) == list(keys)
+
+
+def table() -> Any:
+    """What is known of the file with sealed columns."""
+    path = HERE.parent / "golden" / "sealed" / "table.py"
+    spec = importlib.util.spec_from_file_location("golden_sealed_table", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_file_with_sealed_columns_shows_what_its_secrets_open() -> None:
+    golden = table()
+    path, rows = golden.FOLDER / "table.kist", golden.expected()
+    for secrets, names in (
+        ((), ["id"]),
+        ([golden.KEY], ["id", "x", "y"]),
+        ([golden.KEY, golden.PHRASE], ["id", "name", "x", "y"]),
+    ):
+        with Reader(path, secrets) as reader:
+            reader.verify()
+            shown = reader.table("/t")
+            assert list(shown.dtype.names) == names
+            for name in names:
+                np.testing.assert_array_equal(shown[name], rows[name])
+
+
+def test_a_file_that_was_changed_without_the_secret_is_refused(tmp_path: Path) -> None:
+    """A patch is taken away by an engine without keys, every sum made anew."""
+    golden = table()
+    path = tmp_path / "t.kist"
+    path.write_bytes((golden.FOLDER / "table.kist").read_bytes())
+    engine = Engine.open(path, "r+")
+    txn = engine.begin()
+    node = 2
+    key, _ = next(txn.scan(*keys.patches(node)))
+    txn.delete(key)
+    txn.commit()
+    engine.close()
+    with Reader(path) as reader:
+        reader.verify()
+        assert reader.table("/t").dtype.names == ("id",)
+    with Reader(path, [golden.KEY]) as reader, pytest.raises(Tampered, match="not those"):
+        reader.table("/t")

@@ -18,8 +18,9 @@ import numpy as np
 
 import kist
 from kist.engine import Engine, creation
+from kist.model.directory import maintain
 from kist.model.session import Session as StoreSession
-from kist.model.store import Store, _maintain
+from kist.model.store import Store
 from kist.storage import MemoryBackend
 from kist.testing.crash import Case, Report, Session, check_crashes
 
@@ -45,7 +46,7 @@ class OpenStore:
 
     def __init__(self, backend: Any, mode: str, durability: Any = "full", retain: int = 0) -> None:
         self.engine = Engine.open_backend(backend, mode, durability=durability, retain=retain)
-        self.engine.maintain = _maintain
+        self.engine.maintain = maintain
         self.store = self._store("r" if mode == "r" else "r+", None, durability)
 
     def _store(self, mode: str, version: int | str | None, durability: Any = "full") -> Store:

@@ -15,7 +15,7 @@ import pytest
 from crash_stores import OpenStore, check, empty_store
 
 from kist.engine import writer
-from kist.model.store import _maintain
+from kist.model.directory import maintain
 from kist.testing.crash import Case, Session
 from kist.testing.images import crash_states
 from kist.testing.recording import Recorder
@@ -95,7 +95,7 @@ def test_a_fold_that_loses_a_row_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     def lossy(txn: Any, nodes: frozenset[int]) -> None:
         from kist.model.tables.changes.change import delete_rows
 
-        _maintain(txn, nodes)
+        maintain(txn, nodes)
         for node in nodes:
             if node > 1:
                 delete_rows(txn, node, "/", np.array([0]))

@@ -31,7 +31,6 @@ from kist.engine.scan import extent_damage
 from kist.engine.sealedrecords import (
     MAX_SEALED,
     SealedPointer,
-    Unsealing,
     open_record,
     read_sealed_pages,
     seal_record,
@@ -98,7 +97,7 @@ def test_all_that_reads_open_pages_reads_sealed_ones(
     for row in (0, ROWS):
         put_page(txn, field, values, row)
     txn.commit()
-    view = Unsealing(engine.newest())
+    view = engine.newest()
     pointer = page_of(view, field, 0)
     for start, stop in [(0, ROWS), (0, 1), (ROWS - 1, ROWS), (1000, 1100), (5_000, 17_001)]:
         out = np.empty(stop - start, values.dtype)
@@ -142,7 +141,7 @@ def test_payloads_of_any_size_come_back(
     assert len(payload) <= MAX_INLINE
     txn.put(keys.group(NODE, 0), pack_record(payload, txn.write(sealed)))
     txn.commit()
-    view = Unsealing(engine.newest())
+    view = engine.newest()
     value = unpack_record(view.get(keys.group(NODE, 0)) or b"")
     pointers, found = open_record(view, *value, field.data)
     assert found == given and [view.reader.read(p) for p in pointers] == bodies
@@ -155,7 +154,7 @@ def test_a_page_under_an_old_data_key_is_read_after_a_rotation(engine: Engine) -
     _, turned = rotate(lock, field)
     put_page(txn, turned, VALUES["noise"], ROWS)
     txn.commit()
-    view = Unsealing(engine.newest())
+    view = engine.newest()
     for row, name in ((0, "prices"), (ROWS, "noise")):
         out = np.empty(ROWS)
         read_page(view, page_of(view, turned, row), out, 0, ROWS)
@@ -198,7 +197,7 @@ def put_manifest(engine: Engine, txn: Transaction, field: FieldKeys, node: int =
 
 def verify(engine: Engine, field: FieldKeys, node: int = NODE) -> None:
     """What a reader with the secret does: the manifest, then every page."""
-    view = Unsealing(engine.newest())
+    view = engine.newest()
     value = view.get(keys.note(node, "manifest"))
     payload = None if value is None else unpack_record(value)[1]
     place = Place(engine.uuid, node, FIELD)

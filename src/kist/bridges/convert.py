@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from secrets import token_hex
 from typing import Any
 
 import kist
@@ -23,6 +23,7 @@ from kist.errors import (
     ConversionError,
     NodeNotFoundError,
     NotAStoreError,
+    SecretError,
     StorageError,
     StoreExistsError,
     StoreNotFoundError,
@@ -42,6 +43,8 @@ def convert(
     overwrite: bool = False,
     codec: str = "auto",
     version: int | str | None = None,
+    secrets: Any = None,
+    decrypt: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
     **options: Any,
@@ -65,6 +68,10 @@ def convert(
         Of the datasets in the store, as for `Group.create_array`.
     version : int or str, optional
         Commit or tag of the store that is read.
+    secrets : secret, list or dict, optional
+        Of sealed columns of the store that is read, as for `kist.open`.
+    decrypt : bool
+        Let sealed columns go into a format that keeps them in clear.
     resume : bool
         Commit what comes into a store every 256 MiB, and go on where an earlier call was ended,
         by a kill too. Until the last step the root has an attribute ``UNFINISHED``.
@@ -87,6 +94,8 @@ def convert(
         The source is damaged, or was changed while it was read.
     StoreExistsError, NodeExistsError
         Something stands at the target.
+    SecretError
+        Sealed columns would come to stand in clear, or no secret was given for them.
     ImportError
         A library is missing; names the extra that brings it.
 
@@ -123,12 +132,14 @@ def convert(
                 "a new file, whole or not at all"
             )
         report = Report(source, target, "kist")
-        with kist.open(from_file, version=version) as store:
+        with kist.open(from_file, version=version, secrets=secrets) as store:
             node = _node(store, from_node)
             if _is_store(to_file, new=format is None):
                 _copy(node, to_file, to_node, report, overwrite)
                 return report
             report.format, bridge = _bridge(to_file, format, existing=False)
+            if not decrypt:
+                _refuse_in_clear(node, report.format)
             job = Job(bridge, report, store, node.name, options=options, **common)
             _export(job, node, to_file, overwrite)
         return report
@@ -217,6 +228,19 @@ def _node(store: Any, path: str) -> Any:
     return node
 
 
+def _refuse_in_clear(node: Any, format_: str) -> None:
+    """Raise where sealed columns would come to stand in another file in clear."""
+    if node.kind in ("store", "group"):
+        for child in node.values():
+            _refuse_in_clear(child, format_)
+    elif node.kind == "table" and node.sealed:
+        names = ", ".join(map(repr, node.sealed))
+        raise SecretError(
+            f"{node.name!r} has sealed columns ({names}), and {format_} would hold their values in "
+            "clear: decrypt=True (--decrypt) allows that; or convert a selection of the others"
+        )
+
+
 def _refuse_to_resume(bridge: Bridge, source: str) -> None:
     """Raise for sources that are read at once or not at all."""
     if source == "-":
@@ -282,7 +306,7 @@ def beside(target: str, *, overwrite: bool, sync: bool = True) -> Iterator[str]:
     if not overwrite and os.path.lexists(target):
         raise StoreExistsError(f"{target}: exists; overwrite=True (--overwrite) replaces it")
     folder, name = os.path.split(os.path.abspath(target))
-    part = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.part")
+    part = os.path.join(folder, f".{name}.{token_hex(4)}.part")
     try:
         yield part
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from kist.bridges.places import split_place
+from kist.cli import secrets
 from kist.cli.colour import painted
 from kist.errors import SelectionError
 
@@ -84,7 +85,7 @@ def open_at(file: str, at: str | None = None) -> kist.Store:
     """Open a store for reading, at a tag or commit if one is given."""
     import kist
 
-    return kist.open(file, version=version_of(at))
+    return kist.open(file, version=version_of(at), secrets=secrets.given())
 
 
 def version_of(at: str | None) -> int | str | None:
@@ -96,7 +97,7 @@ def open_to_write(file: str) -> kist.Store:
     """Open a store that exists, to change it."""
     import kist
 
-    return kist.open(file, "r+")
+    return kist.open(file, "r+", secrets=secrets.given())
 
 
 def style_options(function: Callable[..., Any]) -> Callable[..., Any]:

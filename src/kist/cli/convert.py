@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from kist.cli.common import examples, print_json, progress_shown
+from kist.cli.secrets import given
 
 __all__ = ["convert"]
 
@@ -63,6 +64,7 @@ def _types(pairs: tuple[str, ...]) -> dict[str, str]:
 @click.option("--dtype", "dtypes", multiple=True, metavar="COLUMN=DTYPE", help="Of a text column.")
 @click.option("--allow-pickle", is_flag=True, help="Run what a pickle, joblib or shelf brings.")
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="Other format options.")
+@click.option("--decrypt", is_flag=True, help="Let sealed columns stand in clear in TARGET.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no report.")
 def convert(
@@ -78,6 +80,7 @@ def convert(
     dtypes: tuple[str, ...],
     allow_pickle: bool,
     sets: tuple[str, ...],
+    decrypt: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -101,7 +104,8 @@ def convert(
         try:
             report = kist.convert(
                 source, target, format=format_, strict=strict, overwrite=overwrite, codec=codec,
-                version=version, resume=resume, progress=progress, **options,
+                version=version, secrets=given(), decrypt=decrypt, resume=resume, progress=progress,
+                **options,
             )  # fmt: skip
         except (TypeError, ValueError) as error:
             if isinstance(error, kist.KistError):

@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from kist.cli.colour import WHEN, choose, painted
+from kist.cli.secrets import secret_option
 from kist.errors import (
     CorruptDataError,
     KistError,
@@ -140,6 +141,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool)
     callback=choose,
     help="Colours: auto is on a terminal, unless NO_COLOR is set.",
 )
+@secret_option
 def cli() -> None:
     """Look into kist files: NumPy tables in one file, as fast as Blosc, as safe as SQLite."""
 

@@ -83,6 +83,7 @@ class Engine(Following):
         self.reader = Reader(backend)
         loaded = recovery.load(backend, backend.name)
         super().__init__(backend, loaded)
+        self.reader.uuid = self.uuid
         if backend.remote and self.state.root is not None:
             self.reader.bring_tree_near(self.state.root)
         if writable:

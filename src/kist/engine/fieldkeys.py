@@ -139,7 +139,11 @@ def remove_secret(lock: Lock, label: str) -> Lock:
 
 
 def rotate(
-    lock: Lock, keys: FieldKeys, secrets: Mapping[str, Secret] | None = None
+    lock: Lock,
+    keys: FieldKeys,
+    secrets: Mapping[str, Secret] | None = None,
+    *,
+    forget: bool = False,
 ) -> tuple[Lock, FieldKeys]:
     """Return a lock with a new data key for what is written from now on.
 
@@ -148,18 +152,21 @@ def rotate(
     secrets : dict of str to Secret, optional
         All secrets that shall open the field. Given, the field key is new too, so that whoever
         had another secret cannot open what is sealed from now on. Else all secrets stay.
+    forget : bool
+        Leave out the data keys that were there: all is sealed anew.
 
     Raises
     ------
     SecretError
         The field has 1,024 data keys: rewrite it, and drop those that nothing needs.
     """
-    if len(keys.data) >= MAX_KEYS:
+    before = {} if forget else keys.data
+    if len(before) >= MAX_KEYS:
         raise SecretError(f"the field has {MAX_KEYS:,} data keys: rewrite what is under old ones")
     if secrets is None:
-        after = FieldKeys(keys._field, _new_key(keys.data))
+        after = FieldKeys(keys._field, _new_key(before))
         return _locked(after, lock.slots), after
-    after = FieldKeys(Hidden.random(), _new_key(keys.data))
+    after = FieldKeys(Hidden.random(), _new_key(before))
     return _locked(after, _slots(after, secrets)), after
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -32,7 +33,6 @@ from kist.format.values import Pointer
 __all__ = [
     "MAX_SEALED",
     "SealedPointer",
-    "Unsealing",
     "open_record",
     "read_sealed_pages",
     "seal_record",
@@ -49,7 +49,7 @@ _bodies: OrderedDict[tuple[bytes, bytes], SealedBody] = OrderedDict()
 
 
 class SealedPointer(Pointer):
-    """A pointer as of the plaintext of a sealed extent; `Unsealing` reads by it.
+    """A pointer as of the plaintext of a sealed extent, which readers take for an open one.
 
     Attributes
     ----------
@@ -59,8 +59,11 @@ class SealedPointer(Pointer):
         Of the body that must stand there.
     keys : mapping of bytes to Hidden
         Data keys of the field.
+    where : str
+        What errors call it.
     """
 
+    where: str = ""
     stored: Pointer
     salt: bytes
     keys: Mapping[bytes, Hidden]
@@ -78,6 +81,70 @@ class SealedPointer(Pointer):
         pointer = cls(stored.offset, length, head, stored.birth, checksum)
         pointer.stored, pointer.salt, pointer.keys = stored, salt, keys
         return pointer
+
+    def read_part(self, reader: Reader, start: int, length: int) -> bytes:
+        """Return bytes of the plaintext, which its tags vouch for; `Reader.read_part` comes here.
+
+        Raises
+        ------
+        TamperedDataError
+            Somebody without the keys wrote what stands there.
+        CorruptDataError
+            It is damaged, or has fewer bytes.
+        """
+        with self._naming():
+            body = self._body(reader)
+        if start + length > body.head.length:
+            raise CorruptDataError(
+                f"byte {self.offset}: bytes {start} to {start + length} of a sealed body of"
+                f" {body.head.length}",
+                offset=self.offset,
+            )
+        if not length:
+            return b""
+        first, last = body.units_of(start, length)
+        begin, end = body.head.span(first, last)
+        sealed = reader.read_part(self.stored, begin, end - begin)
+        at = start - (first << body.head.unit)
+        with self._naming():
+            return bytes(body.unseal(first, last, sealed)[at : at + length])
+
+    def whole(self, reader: Reader) -> memoryview:
+        """Return the plaintext, read with one call; raises as `read_part`."""
+        stored = self.stored
+        if stored.head > MAX_HEAD:
+            raise CorruptDataError(f"sealed head of {stored.head} bytes", offset=stored.offset)
+        data = memoryview(reader.read_part(stored, 0, stored.length))
+        reader.verify(stored, data[: stored.head])
+        with self._naming():
+            body = open_head(data, stored.length, self.keys, stored.offset)
+            _compare(body, self, self.salt)
+            return body.unseal(0, body.head.n_units - 1, data[body.head.size :])
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except TamperedDataError as error:
+            if not self.where:
+                raise
+            raise TamperedDataError(f"{self.where}: {error}") from None
+
+    def _body(self, reader: Reader) -> SealedBody:
+        # The sum of the head stands for the sums of the units; the salt is known to holders only.
+        known = (self.salt, self.stored.sum)
+        body = _bodies.get(known)
+        if body is None:
+            body = _load(reader, self.stored, self.keys)
+            _compare(body, self, self.salt)
+            _bodies[known] = body
+            while len(_bodies) > _KEPT:
+                try:
+                    _bodies.popitem(last=False)
+                except KeyError:  # another thread was faster
+                    break
+        body.offset = self.offset  # compaction moves extents
+        return body
 
 
 def seal_record(
@@ -162,7 +229,9 @@ def _whole(reader: Reader, pointer: Pointer, salt: bytes, keys: Mapping[bytes, H
 
 
 def _compare(body: SealedBody, pointer: Pointer, salt: bytes) -> None:
-    if body.head.salt != salt:
+    # The length of a sealed pointer is that of the plaintext, as the record has it sealed.
+    sealed = isinstance(pointer, SealedPointer)
+    if body.head.salt != salt or (sealed and body.head.length != pointer.length):
         raise TamperedDataError(
             f"the sealed body at byte {pointer.offset} is another one than its record names: do"
             " not trust the file"
@@ -177,98 +246,13 @@ def _load(reader: Reader, pointer: Pointer, keys: Mapping[bytes, Hidden]) -> Sea
     return open_head(data, pointer.length, keys, pointer.offset)
 
 
-class _UnsealingReader(Reader):
-    """A reader that gives the plaintext of extents whose pointers are `SealedPointer`."""
-
-    def __init__(self, inner: Reader) -> None:
-        self.backend = inner.backend
-        self.tree = inner.tree
-        self._inner = inner
-
-    def read_part(self, pointer: Pointer, start: int, length: int) -> bytes:
-        """Bytes of a body: of a sealed one the plaintext, which its tags vouch for."""
-        if not isinstance(pointer, SealedPointer):
-            return self._inner.read_part(pointer, start, length)
-        body = self._body(pointer)
-        if start + length > body.head.length:
-            raise CorruptDataError(
-                f"byte {pointer.offset}: bytes {start} to {start + length} of a sealed body of"
-                f" {body.head.length}",
-                offset=pointer.offset,
-            )
-        if not length:
-            return b""
-        first, last = body.units_of(start, length)
-        begin, end = body.head.span(first, last)
-        sealed = self._inner.read_part(pointer.stored, begin, end - begin)
-        at = start - (first << body.head.unit)
-        return bytes(body.unseal(first, last, sealed)[at : at + length])
-
-    def read_spans(
-        self, pointer: Pointer, start: int, spans: Sequence[tuple[int, int]], out: memoryview
-    ) -> None:
-        """Fill `out` with spans of bytes of a body."""
-        at = 0
-        for a, b in spans:
-            out[at : at + b - a] = self.read_part(pointer, start + a, b - a)
-            at += b - a
-
-    def whole(self, pointer: SealedPointer) -> memoryview:
-        """Return the plaintext of an extent, read with one call."""
-        stored = pointer.stored
-        if stored.head > MAX_HEAD:
-            raise CorruptDataError(f"sealed head of {stored.head} bytes", offset=stored.offset)
-        data = memoryview(self._inner.read_part(stored, 0, stored.length))
-        self._inner.verify(stored, data[: stored.head])
-        body = open_head(data, stored.length, pointer.keys, stored.offset)
-        _compare(body, stored, pointer.salt)
-        return body.unseal(0, body.head.n_units - 1, data[body.head.size :])
-
-    def _body(self, pointer: SealedPointer) -> SealedBody:
-        # The sum of the head stands for the sums of the units; the salt is known to holders only.
-        known = (pointer.salt, pointer.stored.sum)
-        body = _bodies.get(known)
-        if body is None:
-            body = _load(self._inner, pointer.stored, pointer.keys)
-            _compare(body, pointer, pointer.salt)
-            _bodies[known] = body
-            while len(_bodies) > _KEPT:
-                try:
-                    _bodies.popitem(last=False)
-                except KeyError:  # another thread was faster
-                    break
-        body.offset = pointer.offset  # compaction moves extents
-        return body
-
-
-class Unsealing(View):
-    """A view whose sealed extents are read as if they were open, by what reads pages of a view.
-
-    Parameters
-    ----------
-    view : View
-        Snapshot or transaction.
-    """
-
-    def __init__(self, view: View) -> None:
-        super().__init__(_UnsealingReader(view.reader), view.state)
-        self._overlay = view._overlay
-        self._check_open = view._check_open  # type: ignore[method-assign]
-
-    def whole(self, pointer: SealedPointer) -> memoryview:
-        """Return the plaintext of an extent, read with one call."""
-        reader = self.reader
-        assert isinstance(reader, _UnsealingReader)
-        return reader.whole(pointer)
-
-
-def read_sealed_pages(view: Unsealing, requests: Sequence[Request]) -> None:
+def read_sealed_pages(view: View, requests: Sequence[Request]) -> None:
     """Fill arrays from many sealed pages, on threads; `read_pages` does it for open ones."""
 
     def one(request: Request) -> None:
         pointer, out, _, n_values = request
         if len(out) == n_values and isinstance(pointer, SealedPointer):
-            read_body(view, pointer, view.whole(pointer), out)
+            read_body(view, pointer, pointer.whole(view.reader), out)
         else:
             read_page(view, *request)
 

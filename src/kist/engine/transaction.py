@@ -15,6 +15,7 @@ from kist.errors import CorruptDataError, TransactionClosedError
 from kist.format import keys
 from kist.format.checksum import Buffer, sum128, sum128_of
 from kist.format.frame import FrameHeader, unpack_frame
+from kist.format.keys import Range
 from kist.format.layout import (
     BLOCK,
     FRAME,
@@ -266,6 +267,16 @@ class Transaction(View):
             self._remember(self._overlay.values, key)
             self._overlay.put(key, None)
             self._note(key, len(key))
+
+    def changed_keys(self, within: Range) -> list[bytes] | None:
+        """Keys of a range that may have another value than in the commit it began with.
+
+        None where they were not noted one by one: there were too many, or whole ranges went.
+        """
+        if _BULK in self.journal or self._ranges.keys() & self.journal.keys():
+            return None
+        start, stop = within
+        return [key for key in self.journal if start <= key < stop]
 
     def delete_range(self, start: bytes, stop: bytes) -> None:
         """Delete all keys with start <= key < stop. Reads all of them, for what they own."""

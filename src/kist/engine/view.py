@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kist.engine.overlay import MISSING, Missing, Overlay
 from kist.engine.tree import Tree
@@ -14,6 +14,9 @@ from kist.format.checksum import sum128
 from kist.format.layout import DATA_OFFSET, FRAME, MAX_OFFSET
 from kist.format.values import Pointer
 from kist.storage.base import StorageBackend
+
+if TYPE_CHECKING:
+    from kist.engine.keyring import Keyring
 
 _AROUND = 48 * 1024  # three tree pages to either side
 
@@ -42,10 +45,14 @@ class Reader:
 
     def __init__(self, backend: StorageBackend) -> None:
         self.backend = backend
+        self.uuid = bytes(16)  # of the store, where it has one
+        self.keyring: Keyring | None = None  # of the handle, where it was given secrets
         self.tree = Tree(self.read, self.bring_near if backend.remote else None)
 
     def read(self, pointer: Pointer, end: int | None = None) -> bytes:
         """Body of a frame whose head is all of it, verified.
+
+        A pointer of a sealed extent reads itself, as `kist.engine.sealedrecords` has it.
 
         Raises
         ------
@@ -60,6 +67,8 @@ class Reader:
 
     def read_part(self, pointer: Pointer, start: int, length: int) -> bytes:
         """Bytes of a body, not verified: the caller knows their sum."""
+        if pointer.__class__ is not Pointer:
+            return pointer.read_part(self, start, length)  # type: ignore[attr-defined, no-any-return]
         self.check_range(pointer)
         data = self.backend.read(pointer.offset + FRAME.size + start, length)
         if len(data) != length:
@@ -78,6 +87,12 @@ class Reader:
         spans : sequence of (int, int)
             First byte and end of each.
         """
+        if pointer.__class__ is not Pointer:
+            at = 0
+            for a, b in spans:
+                out[at : at + b - a] = self.read_part(pointer, start + a, b - a)
+                at += b - a
+            return
         self.check_range(pointer)
         read_into = self.backend.read_into
         begin = pointer.offset + FRAME.size + start

@@ -303,7 +303,7 @@ class Writer:
                 space.wait(freed)
             with self._engine.publishing:
                 chain.follow(record, shared=False, overlay=txn.overlay)
-            self.own_commit = record.commit
+            self._made(record.commit)
             relaxed = not full and self._engine.durability == "relaxed"
             if relaxed and time.monotonic() - self._synced_at > RELAXED_SYNC_S:
                 self._sync_record(record)
@@ -311,6 +311,12 @@ class Writer:
         except (MemoryError, RecursionError) as error:
             raise self._cut_off(record, error) from error
         return True
+
+    def _made(self, commit: int) -> None:
+        self.own_commit = commit
+        keyring = self._engine.reader.keyring
+        if keyring is not None:
+            keyring.committed(commit)
 
     def _next_place(self, position: int) -> int:
         # In full every record has blocks of its own: no block with an acknowledged commit in
@@ -444,7 +450,8 @@ class Writer:
             self._sync_record(record)
             with engine.publishing:
                 chain.follow(record, shared=True)
-                chain.horizon = self.own_commit = record.commit
+                chain.horizon = record.commit
+                self._made(record.commit)
                 if slots is not None:
                     self._switched(slots)
         except (MemoryError, RecursionError) as error:

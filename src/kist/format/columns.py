@@ -35,7 +35,7 @@ CATEGORICAL: Final = 0x02
 RAGGED: Final = 0x04
 SEALED: Final = 0x08
 VIRTUAL: Final = 0x10
-SUPPORTED_FLAGS: Final = VIRTUAL | RAGGED
+SUPPORTED_FLAGS: Final = VIRTUAL | RAGGED | SEALED
 """Flags that this version acts on. A reserved flag changes what the stored bytes mean, so that
 reading a column without knowing it would give wrong values."""
 _FLAG_NAMES: Final = {
@@ -46,6 +46,7 @@ _FLAG_NAMES: Final = {
 _HAS_TITLE, _HAS_DEFAULT, _HAS_SINCE, _HAS_INITIAL, _HAS_EXPRESSION = 0x01, 0x02, 0x04, 0x08, 0x10
 _COLUMN = struct.Struct("<IIIB")
 _SINCE = struct.Struct("<I")
+_FIELD = struct.Struct("<I")
 _GONE = struct.Struct("<III")
 
 
@@ -68,8 +69,8 @@ class ColumnSpec:
     codec : str
         Preset or explicit choice, as text.
     flags : int
-        `NULLABLE`, `CATEGORICAL`, `SEALED`, `VIRTUAL`. The record has `RAGGED` too, which the
-        dtype says.
+        `NULLABLE`, `CATEGORICAL`, `VIRTUAL`. The record has `RAGGED` too, which the dtype says,
+        and `SEALED`, which `field` says.
     first_leaf : int
         Id of the first leaf; the others of the column follow it without a gap.
     since : int
@@ -78,6 +79,8 @@ class ColumnSpec:
         Value of rows in groups of earlier versions that have no page of it, packed.
     expression : str or None
         What the column is computed from. Nothing is stored of a `VIRTUAL` one.
+    field : int
+        Number of the sealed field that it belongs to; 0 for none.
     """
 
     id: int
@@ -91,6 +94,7 @@ class ColumnSpec:
     since: int = 1
     initial: bytes | None = None
     expression: str | None = None
+    field: int = 0
 
     @property
     def is_virtual(self) -> bool:
@@ -110,7 +114,7 @@ class ColumnSpec:
     @property
     def is_plain(self) -> bool:
         """Whether a schema record of version 1 can hold it."""
-        return self.since == 1 and self.initial is None and self.expression is None
+        return not (self.field or self.expression) and self.since == 1 and self.initial is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,7 @@ def pack_column(column: ColumnSpec) -> bytes:
         | _HAS_INITIAL * (column.initial is not None)
         | _HAS_EXPRESSION * (column.expression is not None)
     )
-    flags = column.flags | RAGGED * is_ragged(column.dtype)
+    flags = column.flags | RAGGED * is_ragged(column.dtype) | SEALED * bool(column.field)
     parts = [
         _COLUMN.pack(column.id, column.first_leaf, flags, has),
         pack_text(column.name),
@@ -169,6 +173,8 @@ def pack_column(column: ColumnSpec) -> bytes:
         parts.append(pack_blob(column.initial))
     if column.expression is not None:
         parts.append(pack_text(column.expression))
+    if column.field:
+        parts.append(_FIELD.pack(column.field))
     return b"".join(parts)
 
 
@@ -190,13 +196,26 @@ def unpack_column(cursor: Cursor, record_version: int) -> ColumnSpec:
     since = cursor.unpack(_SINCE)[0] if has & _HAS_SINCE else 1
     initial = cursor.blob() if has & _HAS_INITIAL else None
     expression = cursor.text() if has & _HAS_EXPRESSION else None
+    field = cursor.unpack(_FIELD)[0] if flags & SEALED else 0
+    if flags & SEALED and (not field or record_version == 1):
+        raise cursor.corrupt(f"sealed column {name!r} of no field")
     if flags & VIRTUAL and expression is None:
         raise cursor.corrupt(f"virtual column {name!r} without an expression")
     if bool(flags & RAGGED) != is_ragged(dtype):
         raise cursor.corrupt(f"ragged column {name!r} of the dtype {dtype}")
-    flags &= ~RAGGED
     return ColumnSpec(
-        number, name, dtype, title, default, codec, flags, first_leaf, since, initial, expression
+        number,
+        name,
+        dtype,
+        title,
+        default,
+        codec,
+        flags & ~(RAGGED | SEALED),
+        first_leaf,
+        since,
+        initial,
+        expression,
+        field,
     )
 
 

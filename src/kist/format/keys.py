@@ -167,6 +167,26 @@ def category_run(node: int, leaf: int, code: int) -> bytes:
     return _PAGE.pack(node, b"Y", leaf, code)
 
 
+def lock(node: int, field: int) -> bytes:
+    """What opens a sealed field of a table."""
+    return _NODE_COLUMN.pack(node, b"E", field) + b"L"
+
+
+def manifest(node: int, field: int) -> bytes:
+    """Which records make up a sealed field of a table."""
+    return _NODE_COLUMN.pack(node, b"E", field) + b"M"
+
+
+def sealed_field(node: int, field: int) -> Range:
+    """Lock and manifest of a sealed field."""
+    return prefix_range(_NODE_COLUMN.pack(node, b"E", field))
+
+
+def sealed_fields(node: int) -> Range:
+    """Locks and manifests of all sealed fields of a table."""
+    return _kind(node, b"E")
+
+
 def bounds(node: int) -> bytes:
     """How far an array reaches, or how much a key store holds."""
     return _NODE.pack(node, b"B")
@@ -280,7 +300,8 @@ def row_of(key: bytes) -> int:
 
 
 def leaf_of(key: bytes) -> int:
-    """Leaf id in the key of a page, column id in that of an attribute, number of an index."""
+    """Leaf id in the key of a page, column id in that of an attribute, number of an index or of a
+    sealed field."""
     return int.from_bytes(key[9:13], "big")
 
 

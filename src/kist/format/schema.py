@@ -378,6 +378,15 @@ class Schema:
     def _positions(self) -> dict[str, int]:
         return {column.name: index for index, column in enumerate(self.columns)}
 
+    @cached_property
+    def sealed(self) -> dict[int, tuple[ColumnSpec, ...]]:
+        """The sealed fields, each a number and its columns, in the order of the numbers."""
+        found: dict[int, tuple[ColumnSpec, ...]] = {}
+        for column in sorted(self.columns, key=attrgetter("field")):
+            if column.field:
+                found[column.field] = (*found.get(column.field, ()), column)
+        return found
+
     def leaves_of(self, name: str) -> tuple[Leaf, ...]:
         """Return the leaves of one column."""
         index = self.index(name)

@@ -21,6 +21,7 @@ __all__ = [
     "MAX_LABEL",
     "MAX_SLOTS",
     "SEALED_HEAD",
+    "SEALED_MAGIC",
     "SLOT_HEAD",
     "TAG_BYTES",
     "Lock",
@@ -38,7 +39,7 @@ MAX_KEYS: Final = 1024
 MAX_LABEL: Final = 255
 _MAX_NOTE: Final = 1024
 _VERSION: Final = 1
-_MAGIC: Final = b"KS"
+SEALED_MAGIC: Final = b"KS"
 _WRAPPED: Final = 32 + TAG_BYTES
 
 SEALED_HEAD: Final = FieldTable(
@@ -112,7 +113,7 @@ class SealedHead(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the fixed part: what each unit is bound to."""
-        return SEALED_HEAD.struct.pack(_MAGIC, _VERSION, *self)
+        return SEALED_HEAD.struct.pack(SEALED_MAGIC, _VERSION, *self)
 
 
 def pack_sums(units: Sequence[Buffer]) -> bytes:
@@ -138,7 +139,7 @@ def unpack_sealed_head(data: Buffer, total: int) -> tuple[SealedHead, tuple[int,
         A later version.
     """
     raw = bytes(data[: SEALED_HEAD.size])
-    if len(raw) < SEALED_HEAD.size or raw[:2] != _MAGIC:
+    if len(raw) < SEALED_HEAD.size or raw[:2] != SEALED_MAGIC:
         raise CorruptDataError(f"{total} bytes are not a sealed body")
     if raw[2] != _VERSION:
         raise UnsupportedVersionError(f"sealed body of version {raw[2]}: use a newer kist")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kist.errors import FormatError
+from kist.errors import FormatError, SecretError
 from kist.format import keys
 from kist.format.keystore import unpack_key
 from kist.format.node import NodeKind, a_kind, kind_label
@@ -62,11 +62,14 @@ class CheckReport:
         The file.
     commit : int
         The commit that was checked.
+    notes : list of str
+        What could not be checked: sealed columns whose secret was not given.
     """
 
     problems: list[Problem] = field(default_factory=list)
     path: str = ""
     commit: int = 0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -86,14 +89,14 @@ class CheckReport:
                 {"where": p.where, "node": p.node, "offset": p.offset, "message": p.message}
                 for p in self.problems
             ],
+            "notes": self.notes,
         }
 
     def __repr__(self) -> str:
         n = len(self.problems)
-        if not n:
-            return f"{self.path!r}, commit {self.commit}: no problems found"
-        head = f"{self.path!r}, commit {self.commit}: {n} problem{'' if n == 1 else 's'}"
-        return "\n".join([head, *(f"    {problem}" for problem in self.problems)])
+        said = f"{n} problem{'' if n == 1 else 's'}" if n else "no problems found"
+        head = f"{self.path!r}, commit {self.commit}: {said}"
+        return "\n".join([head, *(f"    {line}" for line in (*self.problems, *self.notes))])
 
 
 def check_store(store: Store, progress: Callable[[int, int], None] | None) -> CheckReport:
@@ -102,14 +105,15 @@ def check_store(store: Store, progress: Callable[[int, int], None] | None) -> Ch
         found = store._session.engine.check(progress)
         problems = [_located(view, problem) for problem in found]
         # Damage to the map itself is known by now; walking it once more would say it again.
+        notes: list[str] = []
         damaged = any(problem.where in ("tree", "slot", "log") for problem in found)
         try:
             problems += _check_nodes(view)
-            problems += _check_datasets(store, view)
+            problems += _check_datasets(store, view, notes)
         except FormatError as error:
             if not damaged:
                 problems.append(Problem("node", str(error), getattr(error, "node", None)))
-        return CheckReport(problems, store.path, view.state.shown)
+        return CheckReport(problems, store.path, view.state.shown, notes)
 
 
 def _located(view: View, problem: EngineProblem) -> Problem:
@@ -181,7 +185,7 @@ def _check_nodes(view: View) -> Iterator[Problem]:
             return  # a hostile file may name the last one that there can be
 
 
-def _check_datasets(store: Store, view: View) -> Iterator[Problem]:
+def _check_datasets(store: Store, view: View, notes: list[str]) -> Iterator[Problem]:
     from kist.model.arrays.array import Array
     from kist.model.handles import make_handle
     from kist.model.keystores.keystore import KeyStore
@@ -198,5 +202,6 @@ def _check_datasets(store: Store, view: View) -> Iterator[Problem]:
             if isinstance(dataset, Table | Array | KeyStore | Link) and dataset._kind == entry.kind:
                 for message in dataset._check_records(view):
                     yield Problem(where, message, path)
-        except FormatError as error:
+                notes += (f"{path!r}: {note}" for note in dataset._check_notes(view))
+        except (FormatError, SecretError) as error:
             yield Problem(where, str(error), path, getattr(error, "offset", None))

@@ -75,16 +75,22 @@ def _copy_listed(
         for mask in ("features_read", "features_write", "features_ignorable")
     }
     txn.put(keys.node(new), record._replace(**features).pack())
-    _copy_records(source, txn, listed.node, new)
     path = join(base, name)
+    _copy_records(source, txn, listed.node, new, path)
     for child_name, below in listed.below:
         _copy_listed(source, txn, below, new, child_name, path)
     return new
 
 
-def _copy_records(source: View, txn: Transaction, node: int, new: int) -> None:
+def _copy_records(source: View, txn: Transaction, node: int, new: int, path: str) -> None:
     prefix = _NODE_ID.pack(new)
     extents = Extents(txn)
+    sealed = next(source.scan(*keys.sealed_fields(node)), None) is not None
+    if sealed:
+        from kist.model.tables.changes.secrets import hand_over
+
+        # Before anything is written: without the secrets nobody can vouch for the copy.
+        hand_over(source, node, txn, directory.path_of(source, node) or f"node {node}")
     for key, value in source.scan(*keys.whole_node(node)):
         if keys.kind_of(key) in (b"N", b"D"):
             continue  # its place, and its children, which have ids of their own
@@ -94,6 +100,10 @@ def _copy_records(source: View, txn: Transaction, node: int, new: int) -> None:
         else:
             txn.put(prefix + key[8:], value)
     extents.flush()
+    if sealed:
+        from kist.model.tables.changes.secrets import vouch
+
+        vouch(txn, new, path)
 
 
 def copied_frame(source: View, key: bytes, pointer: Pointer, new: int) -> Frame:

@@ -38,6 +38,7 @@ __all__ = [
     "find",
     "first_children",
     "has_rows",
+    "maintain",
     "move",
     "n_children",
     "once",
@@ -371,3 +372,13 @@ def move(txn: Transaction, source: int, entry: Child, target: int, name: str, ba
     check_free(txn, target, name, base)
     txn.put(keys.child(target, nfc(name)), Child(name, entry.kind, entry.node).pack(nfc(name)))
     txn.put(keys.node(entry.node), own.moved(target, name).pack())
+
+
+def maintain(txn: Transaction, nodes: frozenset[int]) -> None:
+    """Fold small pieces of the tables among some nodes: what the engine calls in checkpoints."""
+    tables = [node for node in nodes if has_rows(txn, node)]
+    if tables:
+        # Imported when there is something to fold: it takes a tenth of a second.
+        from kist.model.tables.changes.fold import maintain_tables
+
+        maintain_tables(txn, tables)

@@ -13,8 +13,9 @@ from kist.errors import CorruptDataError
 from kist.format import keys
 from kist.format.bundle import bundle_damage
 from kist.format.checksum import sum64
-from kist.format.layout import FRAME, FRAME_BLOB, FRAME_BUNDLE, FRAME_PAGE, FRAME_ROWS
+from kist.format.layout import FRAME, FRAME_BLOB, FRAME_BUNDLE, FRAME_PAGE, FRAME_ROWS, FRAME_SEALED
 from kist.format.page import unpack_page_head
+from kist.format.sealed import SEALED_MAGIC
 from kist.format.values import Pointer, pack_record
 
 if TYPE_CHECKING:
@@ -184,6 +185,11 @@ def frame_of(view: View, key: bytes, pointer: Pointer, body: memoryview) -> Fram
     frame_type = _FRAME_TYPES.get(kind, FRAME_BLOB)
     head, rest = body[: pointer.head], body[pointer.head :]
     view.reader.verify(pointer, head)
+    if kind == b"P" and bytes(head[:2]) == SEALED_MAGIC:
+        from kist.engine.sealed import verify_body
+
+        verify_body(body)
+        return Frame(FRAME_SEALED, node, column, row, head, (rest,))
     if not rest:
         return Frame(frame_type, node, column, row, head)
     if frame_type == FRAME_BUNDLE:

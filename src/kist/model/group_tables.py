@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kist import model
-from kist.errors import DTypeError, SelectionError
+from kist.errors import DTypeError, SecretError, SelectionError
 from kist.format.node import NodeKind
 from kist.model.group_maker import Maker
 
 if TYPE_CHECKING:
+    from kist.engine import Transaction
     from kist.model.tables.table import Table
     from kist.model.unions.arrays import ArrayUnion
     from kist.model.unions.table import Union
@@ -32,6 +33,7 @@ class TableMaker(Maker):
         title: str | None = None,
         attrs: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        encrypt: Any = None,
     ) -> Table:
         """Make a table, and the groups on the way to it, in one commit.
 
@@ -55,6 +57,11 @@ class TableMaker(Maker):
             Attributes of the table.
         overwrite : bool
             Replace a table of that name; handles to the old one become stale.
+        encrypt : dict or secret, optional
+            Columns that are sealed, and what opens them: ``{"name": secret}``. A tuple of columns
+            shares one field; several secrets, as a list or a dict of labels, open the same field.
+            A secret alone seals all columns. A secret is a key of 32 bytes, a passphrase, or a
+            callable that asks a key service: see docs/encryption.md.
 
         Raises
         ------
@@ -62,15 +69,41 @@ class TableMaker(Maker):
             Something stands there.
         DTypeError
             The dtype cannot be stored, or the data do not fit it.
+        SecretError
+            Something in `encrypt` is no secret; or a sealed table would be replaced by one that
+            is not.
         """
         from kist.model.tables.table import Table, create_table
 
+        sealed = None
+        if encrypt is not None:
+            from kist.model.tables.input.encrypt import Encrypt
+
+            try:
+                sealed = Encrypt(encrypt)
+            finally:
+                encrypt = None  # a traceback would show it
         with self._write() as txn:
+            if overwrite and sealed is None:
+                self._refuse_unsealing(txn, name)
             table = self._new(txn, name, NodeKind.TABLE, overwrite)
             assert isinstance(table, Table)
-            create_table(table, txn, data, dtype=dtype, fill_value=fill_value, codec=codec)
+            create_table(
+                table, txn, data, dtype=dtype, fill_value=fill_value, codec=codec, encrypt=sealed
+            )
             model.attributes.copy_attributes(table, attrs, title)
         return table
+
+    def _refuse_unsealing(self, txn: Transaction, path: str) -> None:
+        """Raise where a sealed table would go for one in clear: rarely what was meant."""
+        from kist.model.tables.table import Table
+
+        old = self.get(path)
+        if isinstance(old, Table) and old._state(txn).schema.sealed:
+            raise SecretError(
+                f"{old._path!r} has sealed columns, and what would replace it has none: give "
+                "encrypt= to create_table(..., overwrite=True), or delete the table first"
+            )
 
     def open_table(self, name: str) -> Table:
         """Return a table that must exist.

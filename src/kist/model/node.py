@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kist import model
@@ -106,6 +106,10 @@ class Node:
     def _facts(self, view: View) -> dict[str, Any]:
         """Return what `info` says of this kind of node alone."""
         return {}
+
+    def _check_notes(self, view: View) -> Iterator[str]:
+        """Yield what `Store.check` cannot look into."""
+        return iter(())
 
     def _listing(self, view: View) -> dict[str, Any]:
         """Return what a listing says about the node beside kind and title, for programs."""

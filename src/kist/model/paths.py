@@ -7,12 +7,13 @@ look the same would otherwise be two.
 
 from __future__ import annotations
 
+import os
 import unicodedata
 
 from kist.errors import NodeNameError
 from kist.format.node import MAX_NAME, article
 
-__all__ = ["check_name", "join", "nfc", "split"]
+__all__ = ["check_name", "is_plain", "join", "nfc", "split"]
 
 
 def check_name(name: str, what: str = "node") -> str:
@@ -86,3 +87,8 @@ def nfc(name: str) -> str:
     """Return the name in Unicode's form NFC, which its key holds."""
     # The composed form of ASCII is itself; the reverse does not hold (the Kelvin sign is 'K').
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def is_plain(path: object) -> bool:
+    """Tell whether a path is one of this machine, without asking anything that takes time."""
+    return "://" not in path if isinstance(path, str) else isinstance(path, os.PathLike)

@@ -12,7 +12,6 @@ from kist import model
 from kist.errors import (
     KeyNotFoundError,
     NodeNameError,
-    SecretError,
     SnapshotError,
     TamperedDataError,
     TransactionClosedError,
@@ -20,14 +19,14 @@ from kist.errors import (
 )
 from kist.format import keys
 from kist.format.layout import FORMAT_VERSION
-from kist.model.directory import has_rows
+from kist.model.directory import maintain
 from kist.model.group import Group
+from kist.model.paths import is_plain
 from kist.model.session import Session, Writer, current_owner
 from kist.model.transactions import Reading, Transaction, Turn
 
 if TYPE_CHECKING:
     from kist.engine import Durability
-    from kist.engine import Transaction as EngineTransaction
     from kist.engine.engine import Engine
     from kist.model.check import CheckReport
     from kist.model.history import History, Tags
@@ -91,8 +90,9 @@ def open(
         Let ``w`` replace a file that is not a store.
     allow_pickle : bool
         Reserved: files of this version hold no pickled objects, whatever is said here.
-    secrets : None
-        Reserved for encrypted fields.
+    secrets : secret, list of secrets, or dict of str to them, optional
+        What opens sealed fields: a key of 32 bytes, a passphrase, or a callable that asks a key
+        service. In a dict each is for a column, ``{"trades/name": secret}``, which must be sealed.
     expect_commit : int, optional
         Raise when the file shows an earlier commit than this: somebody put an old copy back.
     storage_options : mapping, optional
@@ -121,6 +121,8 @@ def open(
         The version is not kept.
     CorruptDataError
         It is damaged in a way that forbids writing; ``r`` still reads it.
+    SecretError
+        Something in `secrets` is none.
     TamperedDataError
         It shows an earlier commit than expected.
 
@@ -133,8 +135,15 @@ def open(
     """
     from kist.engine import Engine
 
-    source = None
-    if storage_options is not None or cache is not None or not _is_plain(path):
+    keyring = source = None
+    if secrets is not None:
+        from kist.engine.keyring import Keyring
+
+        try:
+            keyring = Keyring(secrets)
+        finally:
+            secrets = None  # a traceback would show it
+    if storage_options is not None or cache is not None or not is_plain(path):
         from kist.model.remote import Source, local_path, source_of
 
         path = local_path(path)
@@ -151,8 +160,6 @@ def open(
         raise ValueError(f"durability is 'full', 'relaxed' or 'none', not {durability!r}")
     if version is not None and mode != "r":
         raise ValueError(f"version= opens for reading only: leave mode {mode!r} out")
-    if secrets is not None:
-        raise SecretError("encrypted fields are not part of this version of kist: no secrets=")
     if name == ":memory:":
         if mode is _READ and version is None:
             mode = "a"
@@ -172,12 +179,14 @@ def open(
         )
 
     def reopened() -> Engine:
-        engine = opened("r+")
-        engine.maintain = _maintain
-        return engine
+        fresh = opened("r+")
+        fresh.maintain = maintain
+        fresh.reader.keyring = engine.reader.keyring
+        return fresh
 
     engine = opened(mode)
-    engine.maintain = _maintain
+    engine.maintain = maintain
+    engine.reader.keyring = keyring
     if source is not None:
         name = engine.path
     try:
@@ -201,20 +210,6 @@ def open(
         engine.close()
         raise
     return Store(session, str(mode), durability, retain, allow_pickle, link_roots)
-
-
-def _is_plain(path: object) -> bool:
-    """Tell whether a path is one of this machine, without asking anything that takes time."""
-    return "://" not in path if isinstance(path, str) else isinstance(path, os.PathLike)
-
-
-def _maintain(txn: EngineTransaction, nodes: frozenset[int]) -> None:
-    tables = [node for node in nodes if has_rows(txn, node)]
-    if tables:
-        # Imported when there is something to fold: it takes a tenth of a second.
-        from kist.model.tables.changes.fold import maintain_tables
-
-        maintain_tables(txn, tables)
 
 
 class Store(Group):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from kist._kernels.cells import empty_values
-from kist.errors import CorruptDataError, DTypeError, UnsupportedVersionError
+from kist.errors import CorruptDataError, DTypeError, SecretError, UnsupportedVersionError
 from kist.format import keys
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
@@ -71,6 +71,7 @@ class TableSink:
         step: Callable[[], Transaction],
         told: Callable[[int], None] | None = None,
     ) -> None:
+        refuse_sealed(schema, "the new table")
         put_new_table(txn, node, schema)
         self._step = step
         self._node = node
@@ -96,6 +97,7 @@ class TableSink:
     def add_part(self, view: View, node: int, path: str, start: int, stop: int) -> None:
         """Take the rows at positions start .. stop of a table with the same columns."""
         state = state_of(view, node, path)
+        refuse_sealed(state.schema, path)
         check_records(view, node, path)
         self.take_categories(state)
         if start < stop:
@@ -349,3 +351,13 @@ def check_records(view: View, node: int, path: str) -> None:
                 "into parts; copy() takes the whole table"
             )
         at = keys.after_prefix(key[:9])
+
+
+def refuse_sealed(schema: Schema, path: str) -> None:
+    """Raise for a table with sealed columns, whose manifests would have to be made anew."""
+    if schema.sealed:
+        names = ", ".join(repr(c.name) for columns in schema.sealed.values() for c in columns)
+        raise SecretError(
+            f"{path}: sealed columns ({names}) are not split or merged; copy() takes the whole "
+            "table, or append its rows to one that was made with create_table(..., encrypt=)"
+        )

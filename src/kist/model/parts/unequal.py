@@ -64,11 +64,12 @@ def table_difference(a: Schema, b: Schema) -> list[str]:
 
 def _kind(column: ColumnSpec) -> tuple[object, ...]:
     dtype = column.dtype
-    return dtype, dtype.names, column.flags, column.expression
+    return dtype, dtype.names, column.flags, column.expression, column.field
 
 
 def _said(column: ColumnSpec) -> str:
     said = dtype_text(column.dtype, sort_of(column.dtype))
+    said += f", sealed (field {column.field})" if column.field else ""
     return said if column.expression is None else f"{said} = {column.expression}"
 
 

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from kist._kernels.cells import Cells, empty_values
+from kist.engine import Frame
 from kist.engine.pages import read_page
 from kist.errors import FormatError, TooLargeError
 from kist.format import keys
 from kist.format.columns import ColumnSpec
 from kist.format.index import IndexRecord, IndexState
-from kist.format.schema import Leaf, Schema
+from kist.format.layout import FRAME_ROWS, MAX_INLINE
+from kist.format.schema import Leaf, Schema, layout_for
 from kist.format.values import pack_record, unpack_record
 from kist.model.salvage.rescue import Rescue, Writer
 from kist.model.tables.changes.pages import Recipes, write_pages
@@ -29,15 +31,21 @@ from kist.model.tables.changes.write import put_schema
 from kist.model.tables.indexes.keep import put_state, rebuild
 from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.records import (
+    GROUP_RECORD_BYTES,
+    INLINE,
+    OUTSIDE,
     PAGES,
+    PATCH_HEAD,
     TAIL_ROW,
     GroupRecord,
     Tail,
     new_stamp,
+    pack_patch,
     unpack_dead,
     unpack_patch,
 )
 from kist.model.tables.stored.schema import facts_of, schema_from
+from kist.model.tables.stored.sealing import unpack_parts
 
 if TYPE_CHECKING:
     from kist.model.group import Group
@@ -58,15 +66,35 @@ def rescue_table(rescue: Rescue, writer: Writer, node: int, path: str) -> bool:
         schema = schema_from(b"\0" + packed)
     except FormatError:
         return False
-    _Table(rescue, writer, node, path, schema).copy()
+    kept = open_part(rescue, path, schema)
+    if not kept.columns:
+        return False
+    _Table(rescue, writer, node, path, kept, schema).copy()
     return True
+
+
+def open_part(rescue: Rescue, path: str, schema: Schema) -> Schema:
+    """Return the schema without its sealed columns, which nobody could vouch for any more."""
+    sealed = [column.name for columns in schema.sealed.values() for column in columns]
+    if not sealed:
+        return schema
+    for name in sealed:
+        rescue.lose(path, f"column {name!r} is sealed, and such columns are not saved", column=name)
+    columns = tuple(column for column in schema.columns if not column.field)
+    return replace(schema, columns=columns, layout=layout_for(schema.layout, columns))
 
 
 class _Table:
     """One table on its way."""
 
     def __init__(
-        self, rescue: Rescue, writer: Writer, node: int, path: str, schema: Schema
+        self,
+        rescue: Rescue,
+        writer: Writer,
+        node: int,
+        path: str,
+        schema: Schema,
+        whole: Schema,
     ) -> None:
         self.rescue = rescue
         self.view = rescue.view
@@ -74,6 +102,7 @@ class _Table:
         self.node = node
         self.path = path
         self.schema = schema
+        self.sealed = facts_of(whole).sealed
         self.leaves = [leaf for leaf in schema.packed if leaf.is_stored]
         self.row = 0  # position in the new table
         self.end = 0  # row id behind the last group
@@ -115,7 +144,7 @@ class _Table:
                 codes = np.dtype([("code", column.dtype["code"])])
                 column = replace(column, dtype=codes, default=None)
             columns.append(column)
-        if tuple(columns) != schema.columns:
+        if self.sealed or tuple(columns) != schema.columns:
             self.schema = replace(schema, columns=tuple(columns))
             self.leaves = [leaf for leaf in self.schema.packed if leaf.is_stored]
             put_schema(self.writer.txn, self.writer.new, self.schema)
@@ -200,7 +229,7 @@ class _Table:
             self._put_zeros(first, record, f"{wrong}; its pages are in lost+found")
             return
         if record.kind != PAGES:
-            wrong = self.writer.copy(keys.group(self.node, first), value)
+            wrong = self._copy_piece(first, record, value)
             if wrong:
                 self._put_zeros(first, record, wrong)
                 return
@@ -212,7 +241,46 @@ class _Table:
         if found is not None:
             patches.append((dead, found))
         for key, patch in patches:
-            self.writer.copy(key, patch)
+            if self.sealed and keys.kind_of(key) == b"U":
+                self._copy_open_patch(key, patch)
+            else:
+                self.writer.copy(key, patch)
+
+    def _copy_piece(self, first: int, record: GroupRecord, value: bytes) -> str:
+        """Copy a piece, of one with sealed parts those that are open; says what is wrong."""
+        if not self.sealed:
+            return self.writer.copy(keys.group(self.node, first), value)
+        try:
+            data = unpack_parts(self._rows_of(value, record.data)).get(0, b"")
+            facts_of(self.schema).rows_at(record.version).decode(data, record.n_rows)
+        except FormatError as error:
+            return str(error)
+        # What stands first in a piece of several parts is a piece of the open leaves.
+        kind = INLINE if len(data) + GROUP_RECORD_BYTES <= MAX_INLINE else OUTSIDE
+        head = record._replace(kind=kind, data=b"").pack()
+        self._put_rows(keys.group(self.node, first), head, data)
+        return ""
+
+    def _copy_open_patch(self, key: bytes, value: bytes) -> None:
+        """Copy those parts of a patch that are open; `_unsure` has read it."""
+        payload = unpack_record(value)[1]
+        parts = unpack_patch(self._rows_of(value, payload[PATCH_HEAD:]))
+        kept = [part for part in parts if not self.sealed.keys() & set(part.leaves)]
+        if kept:
+            self._put_rows(key, payload[:PATCH_HEAD], pack_patch(kept))
+
+    def _put_rows(self, key: bytes, head: bytes, data: bytes) -> None:
+        txn, new = self.writer.txn, self.writer.new
+        place = keys.node(new)[:8] + key[8:]
+        if len(head) + len(data) <= MAX_INLINE:
+            txn.put(place, pack_record(head + data))
+        else:
+            frame = Frame(FRAME_ROWS, new, 0, keys.row_of(key), data)
+            txn.put(place, pack_record(head, txn.write([frame])))
+
+    def _rows_of(self, value: bytes, inline: bytes) -> bytes:
+        pointers, _ = unpack_record(value)
+        return bytes(self.view.read(pointers[0])) if pointers else inline
 
     def _unsure(self, first: int, record: GroupRecord, patches: list[tuple[bytes, bytes]]) -> str:
         """Say why it is not known which rows of a group count, or which values."""

@@ -6,23 +6,32 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kist.errors import FormatError
+from kist.engine.sealedrecords import SealedPointer
+from kist.errors import FormatError, SecretError
 from kist.format import keys
+from kist.format.schema import Leaf
 from kist.format.values import unpack_record
 from kist.model.tables.indexes.index import read_indexes
 from kist.model.tables.stored.categories import read_categories
+from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import Span, read_leaves
 from kist.model.tables.stored.records import PageRecord
 from kist.model.tables.stored.state import TableState
 
-__all__ = ["check_records"]
+__all__ = ["check_records", "unchecked"]
 
 
 def check_records(state: TableState) -> Iterator[str]:
     """Yield a message for everything in the records of a table that does not fit.
 
-    Reads all records, pieces, patches and sets of deleted rows, and of pages those of codes.
+    Reads all records, pieces, patches and sets of deleted rows, and of pages those of codes. What
+    is sealed is opened, every byte of it, where the secret was given.
     """
+    try:
+        opened = {field for field in state.schema.sealed if state.sealing.opens(field)}
+    except (FormatError, SecretError) as error:
+        yield str(error)
+        return
     try:
         groups = state.layout.groups
     except FormatError as error:
@@ -43,9 +52,12 @@ def check_records(state: TableState) -> Iterator[str]:
             if first not in paged:
                 yield f"column {name!r}: a page at row id {first}, where no row group begins"
                 continue
+            sealed = facts.sealed.get(leaf.id, 0)
+            if sealed and sealed not in opened:
+                continue
             try:
-                record = PageRecord.unpack(unpack_record(value)[1])
-            except FormatError as error:
+                record = _sealed_page(state, leaf, paged[first]) if sealed else _record(value)
+            except (FormatError, SecretError) as error:
                 yield f"column {name!r}, page of row id {first}: {error}"
                 continue
             expected = paged[first].n_rows * leaf.n_values
@@ -71,9 +83,34 @@ def check_records(state: TableState) -> Iterator[str]:
             if not group.is_pages:
                 state.piece(group)
             for leaf in state.schema.stored:
+                field = facts.sealed.get(leaf.id, 0)
+                if field and field not in opened:
+                    continue
+                if field and not group.is_pages:
+                    state.piece(group, leaf)
                 state.patches(group, leaf)
-        except FormatError as error:
+        except (FormatError, SecretError) as error:
             yield f"row group at row id {group.first}: {error}"
+
+
+def _record(value: bytes) -> PageRecord:
+    return PageRecord.unpack(unpack_record(value)[1])
+
+
+def _sealed_page(state: TableState, leaf: Leaf, group: Group) -> PageRecord:
+    """Return the record of a page of which every byte is what was sealed."""
+    pointer, record = state.page(leaf, group)
+    assert isinstance(pointer, SealedPointer)
+    pointer.whole(state.view.reader)
+    return record
+
+
+def unchecked(state: TableState) -> Iterator[str]:
+    """Yield a note for each sealed field that cannot be looked into."""
+    for field, columns in state.schema.sealed.items():
+        if not state.sealing.opens(field):
+            names = ", ".join(repr(column.name) for column in columns)
+            yield f"{names} sealed: checksums hold or are named above, tags were not checked"
 
 
 def _check_categories(state: TableState) -> Iterator[str]:

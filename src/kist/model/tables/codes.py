@@ -57,6 +57,7 @@ def add_categories(column: Column, categories: Iterable[Any]) -> None:
     what = f"add categories to {column._label()}"
     with column.table._write() as txn:
         state = column._state(txn)
+        state.check_writable()
         spec = spec_of(column, state)
         known = read_categories(txn, state.node, spec)
         if known.sort.fixed:
@@ -70,6 +71,7 @@ def rename_categories(column: Column, names: Mapping[Any, Any]) -> None:
     what = f"rename categories of {column._label()}"
     with column.table._write() as txn:
         state = column._state(txn)
+        state.check_writable()
         spec = spec_of(column, state)
         known = read_categories(txn, state.node, spec)
         before = known.values.tolist()
@@ -96,7 +98,7 @@ def _put(
     put_categories(txn, state.node, spec.first_leaf, Categories(before.sort, values, numbers))
     # What was computed from the values under the old stamp does not hold any more.
     tail = state.tail._replace(stamp=new_stamp())
-    put_tail(txn, state.node, tail, state.tail)
+    put_tail(txn, state.node, state.schema, tail, state.tail)
     layout = known_layout(state.node, state.tail)
     if layout is not None:
         remember(state.node, Layout(tail, layout.groups))

@@ -7,16 +7,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from kist.codecs.recipe import Recipe
-from kist.errors import CodecError, CorruptDataError
+from kist.errors import CodecError
 from kist.format import keys
 from kist.format.categorical import sort_of
 from kist.format.nullable import dtype_text
 from kist.format.schema import Leaf
-from kist.format.values import Pointer, unpack_record
+from kist.format.values import unpack_record
 from kist.model.info import Info, node_info
 from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.layout import Group
-from kist.model.tables.stored.records import GROUP_RECORD_BYTES, PageRecord
+from kist.model.tables.stored.records import GROUP_RECORD_BYTES, INLINE, PageRecord
 from kist.model.tables.stored.state import TableState
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ CONSTANT: Final = "constant"
 """Encoding of a column that came later, and of which nothing needed to be written since."""
 VIRTUAL: Final = "virtual"
 """Encoding of a column that is computed where it is read."""
+SEALED: Final = "sealed"
+"""Encoding of a sealed column whose secret was not given."""
 _COUNTED_PAGES: Final = 4096
 """Up to so many pages are looked at for the size in a repr; of more a sample is taken."""
 _SAMPLE: Final = 16
@@ -44,7 +46,9 @@ def stored_bytes(state: TableState, leaves: Sequence[Leaf], pieces: int | None =
     leaves = _kept(state, leaves)
     total = sum(_category_bytes(state, leaf) for leaf in leaves)
     for leaf in leaves:
-        if leaf.is_stored:
+        if leaf.id in state.facts.sealed:
+            total += sum(map(_owned, state.view.scan(*keys.pages(state.node, leaf.id))))
+        elif leaf.is_stored:
             pages = state.list_pages(leaf)
             total += sum(page[0].length for key, page in pages.items() if key[0] == leaf.id)
     every = sum(leaf.memory for leaf in state.schema.stored) or 1
@@ -74,7 +78,8 @@ def _piece_bytes(state: TableState) -> int:
     total = 0
     for group in state.layout.groups:
         if group.body is not None:
-            total += len(group.body.data) or _outside_bytes(state, group)
+            inline = group.record.kind == INLINE
+            total += len(group.body.data) if inline else _outside_bytes(state, group)
         for patch in group.patches:
             if patch.inline is not None:
                 total += len(patch.inline)
@@ -128,15 +133,13 @@ class Sizes:
         view = self._state.view
         found = [*islice(view.scan(start, stop), _SAMPLE)]
         found += islice(view.scan(start, stop, reverse=True), _SAMPLE)
-        lengths = [_pointer(value).length for _, value in found]
+        lengths = list(map(_owned, found))
         return sum(lengths) * self._state.layout.n_groups // (len(lengths) or 1)
 
 
-def _pointer(value: bytes) -> Pointer:
-    pointers, _ = unpack_record(value)
-    if len(pointers) != 1:
-        raise CorruptDataError(f"a page record with {len(pointers)} pointers")
-    return pointers[0]
+def _owned(entry: tuple[bytes, bytes]) -> int:
+    """Return the bytes of the extents of a page; one that is sealed may have two."""
+    return sum(pointer.length for pointer in unpack_record(entry[1])[0])
 
 
 def _recipe(state: TableState, leaf: Leaf) -> str:
@@ -149,6 +152,11 @@ def _recipe(state: TableState, leaf: Leaf) -> str:
     if found is None:
         return IN_PIECES if leaf.is_stored and state.n_rows else "-"
     _, payload = unpack_record(found[1])
+    if leaf.id in state.facts.sealed:
+        if not state.sealing.opens(state.facts.sealed[leaf.id]):
+            return SEALED
+        group = next(g for g in reversed(state.layout.groups) if g.first == keys.row_of(found[0]))
+        payload = state.page(leaf, group)[1].pack()
     try:
         return Recipe.unpack(PageRecord.unpack(payload).recipe).describe()
     except CodecError:
@@ -166,6 +174,7 @@ def table_info(table: Table) -> Info:
     schema = state.schema
     groups = state.layout.groups
     columns = {}
+    sealed = table.sealed
     for column in schema.columns:
         leaves = schema.leaves_of(column.name)
         stored = stored_bytes(state, leaves)
@@ -180,6 +189,8 @@ def table_info(table: Table) -> Info:
         if column.is_categorical:
             known = read_categories(state.view, state.node, column)
             columns[column.name]["n_categories"] = len(known)
+        if column.field:
+            columns[column.name]["secrets"] = list(sealed[column.name])
         if column.expression is not None:
             columns[column.name]["expression"] = column.expression
         if column.name in state.facts.defaults:

@@ -20,6 +20,7 @@ from kist.model.tables.base import read_only
 from kist.model.tables.changing import Changing
 from kist.model.tables.indexed import Indexed
 from kist.model.tables.queries import Queries
+from kist.model.tables.secrets import Secrets
 from kist.query import Operators
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from kist.model.frames.incoming import Target
     from kist.model.info import Info
     from kist.model.tables.appender import Appender
+    from kist.model.tables.input.encrypt import Encrypt
     from kist.model.tables.query.steps import Step
     from kist.model.tables.row import Row
     from kist.model.tables.selection import Selection
@@ -46,6 +48,7 @@ def create_table(
     dtype: Any = None,
     fill_value: Mapping[str, Any] | None = None,
     codec: str | Mapping[str, str] = "auto",
+    encrypt: Encrypt | None = None,
 ) -> None:
     """Put schema and rows of a table whose node was made in this transaction.
 
@@ -57,6 +60,8 @@ def create_table(
         Open; the caller commits, or rolls back when this raises.
     data, dtype, fill_value, codec
         As for `Group.create_table`.
+    encrypt : Encrypt, optional
+        Which columns are sealed.
     """
     what = f"create {table._path!r}"
     data = frames.incoming.adopt(
@@ -64,11 +69,14 @@ def create_table(
     )
     schema, blocks = tables.input.values.schema_for(data, dtype, fill_value, codec, table._path)
     tables.changes.column_checks.check_names(schema, what)
+    locks = None
+    if encrypt is not None:
+        schema, locks = tables.changes.secrets.new_locks(table, schema, encrypt, what)
     for column in tables.stored.schema.facts_of(schema).categorical:
         tables.stored.categories.put_new_categories(txn, table._id, column)
     if isinstance(data, frames.incoming.Incoming):
         frames.notes.put_notes(txn, table._id, data.notes)
-    tables.changes.write.put_table_of(txn, table._id, table._path, schema, blocks)
+    tables.changes.write.put_table_of(txn, table._id, table._path, schema, blocks, locks)
 
 
 def _target_of(dtype: Any, what: str) -> Target:
@@ -78,7 +86,7 @@ def _target_of(dtype: Any, what: str) -> Target:
     )
 
 
-class Table(Altering, Indexed, Queries, Changing, Node):
+class Table(Altering, Indexed, Queries, Changing, Secrets, Node):
     """A table: rows of named fields, kept in the order in which they were appended.
 
     Rows are indexed as in NumPy. A name gives a `Column`, a list of names `Columns`, a condition
@@ -157,6 +165,11 @@ class Table(Altering, Indexed, Queries, Changing, Node):
     def _check_records(self, view: View) -> Iterator[str]:
         """Yield what is wrong in the records of the table."""
         yield from tables.check.check_records(self._state(view))
+
+    def _check_notes(self, view: View) -> Iterator[str]:
+        """Yield which sealed columns could not be looked into."""
+        state = self._state(view)
+        return tables.check.unchecked(state) if state.schema.sealed else iter(())
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a column of that name."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from kist.errors import SecretError
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record
 from kist.indexes.statistics import Bounds
@@ -153,6 +154,11 @@ class JoinedState(TableState):
         if found is None or not tag:
             return found
         pointer, record = found
+        if leaf.id in self.facts.sealed:
+            raise SecretError(
+                f"{self.path!r} column {'.'.join(leaf.path)!r} is sealed, and such columns are not "
+                "read through several files at once; read it file by file"
+            )
         return pointer._replace(offset=pointer.offset | tag << FILE_BITS), record
 
     def list_pages(self, leaf: Leaf) -> Mapping[tuple[int, int], Page]:
@@ -180,10 +186,10 @@ class JoinedState(TableState):
             found = known.bounds[leaf.id, with_nulls] = Bounds.joined(parts, leaf.dtype)
         return found
 
-    def piece(self, group: Group) -> Any:
+    def piece(self, group: Group, leaf: Leaf | None = None) -> Any:
         """Return all rows of a piece, deleted ones too, patches not applied."""
         state, own, fit = self._of(group)
-        rows = state.piece(own)
+        rows = state.piece(own, None if leaf is None else fit.leaves[leaf.id])
         return rows if fit.is_same else _Renamed(rows, fit)
 
     def dead(self, group: Group) -> Array | None:

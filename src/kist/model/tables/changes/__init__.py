@@ -3,6 +3,8 @@
 - `write` appends, by `pages` (whole row groups) or as pieces; `fold` makes larger ones of small
   ones, and of groups that are `sparse`.
 - `change` patches rows and deletes them; `update` and `upsert` stand on it.
+- `manifests` vouches for what was changed of a table with sealed fields; `secrets` gives those
+  fields other secrets and keys.
 - `rewrite` writes values of columns that a table did not have; `column_checks` and `column_values`
   serve it.
 """
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
         column_checks,
         columns,
         insert,
+        manifests,
+        secrets,
         update,
         upsert,
         write,

@@ -22,6 +22,7 @@ from kist.format.layout import FRAME_BLOB, FRAME_ROWS, MAX_INLINE
 from kist.format.schema import Leaf
 from kist.format.values import pack_record
 from kist.model.page_build import Chosen
+from kist.model.tables import changes
 from kist.model.tables.changes.pages import Recipes, write_pages
 from kist.model.tables.changes.write import put_piece, put_tail
 from kist.model.tables.stored.categories import Vocabularies
@@ -49,6 +50,7 @@ __all__ = [
     "delete_rows",
     "drop_group",
     "in_order",
+    "patch_parts",
     "put_dead",
     "put_patch",
     "rewrite_leaves",
@@ -79,12 +81,12 @@ class Prepared(NamedTuple):
 
     Attributes
     ----------
-    new : PatchPart, or (leaves, columns)
+    new : list of PatchPart, or (leaves, columns)
         A patch, or all rows of the leaves that get new pages (of all leaves of a piece).
     """
 
     group: Group
-    new: PatchPart | Columns
+    new: list[PatchPart] | Columns
 
 
 class Changes:
@@ -97,6 +99,7 @@ class Changes:
     """
 
     def __init__(self, txn: Transaction, state: TableState) -> None:
+        state.check_writable()
         self._txn = txn
         self._state = state
         self._recipes = Recipes(txn, state.node, state.schema, state.tail.stamp)
@@ -141,10 +144,8 @@ class Changes:
             (n + self._n_patched(group, leaf)) * MOST_PATCHED >= group.n_rows for leaf in leaves
         )
         if n * PATCH_SHARE < group.n_rows and not many:
-            packed = PackedRows(leaves)
-            data = packed.encode(packed.of_columns(values, n), PLAIN_PATCH)
-            ids = tuple(leaf.id for leaf in leaves)
-            return Prepared(group, PatchPart(ids, as_ordinals(ordinals), data))
+            parts = patch_parts(self._state, leaves, as_ordinals(ordinals), values, PLAIN_PATCH)
+            return Prepared(group, parts)
         return Prepared(group, changed_leaves(self._state, group, (ordinals, leaves, values)))
 
     def _n_patched(self, group: Group, leaf: Leaf) -> int:
@@ -154,9 +155,10 @@ class Changes:
         """Put an assignment."""
         group, new = prepared
         self._vocabularies.put()
-        if isinstance(new, PatchPart):
-            self._assigned.append((group, new.ordinals, new.leaves))
-            patch = put_patch(self._txn, self._state.node, group, 0, [new])
+        if isinstance(new, list):
+            touched = [leaf for part in new for leaf in part.leaves]
+            self._assigned.append((group, new[0].ordinals, touched))
+            patch = put_patch(self._txn, self._state, group, 0, new)
             after = group.with_patches((*group.patches, patch))
         else:
             self._assigned.append((group, range(group.n_rows), [leaf.id for leaf in new[0]]))
@@ -184,7 +186,7 @@ class Changes:
         if changed:
             n_live = state.tail.n_live - self._n_deleted
             tail = state.tail._replace(n_live=n_live, stamp=new_stamp())
-            indexed = put_tail(self._txn, state.node, tail, state.tail)
+            indexed = put_tail(self._txn, state.node, state.schema, tail, state.tail)
             groups = state.layout.groups
             start = bisect_left(groups, min(changed), key=attrgetter("first"))
             stop = bisect_right(groups, max(changed), key=attrgetter("first"))
@@ -251,10 +253,36 @@ def delete_rows(txn: Transaction, node: int, path: str, rows: range | Array) -> 
     return changes.finish()
 
 
+def patch_parts(
+    state: TableState,
+    leaves: Sequence[Leaf],
+    ordinals: Array,
+    values: Sequence[Array],
+    room: int = 0,
+) -> list[PatchPart]:
+    """Return new values of some rows as parts of a patch: one for each field, sealed as it is."""
+    by_field: dict[int, list[int]] = {}
+    for place, leaf in enumerate(leaves):
+        by_field.setdefault(state.facts.sealed.get(leaf.id, 0), []).append(place)
+    parts = []
+    for field, places in by_field.items():
+        chosen = [leaves[place] for place in places]
+        packed = PackedRows(chosen)
+        rows = packed.of_columns([values[place] for place in places], len(ordinals))
+        data = packed.encode(rows, room)
+        if field:
+            from kist.model.tables.stored.sealing import seal_part
+
+            data = seal_part(state.sealing.keys(field), data)
+        parts.append(PatchPart(tuple(leaf.id for leaf in chosen), ordinals, data))
+    return parts
+
+
 def put_patch(
-    txn: Transaction, node: int, group: Group, tier: int, parts: Sequence[PatchPart]
+    txn: Transaction, state: TableState, group: Group, tier: int, parts: Sequence[PatchPart]
 ) -> Patch:
     """Put a patch behind the patches of a group; return it."""
+    node = state.node
     seq = group.patches[-1].seq + 1 if group.patches else 0
     n_rows = sum(len(part.ordinals) for part in parts)
     head = pack_patch_head(tier, n_rows)
@@ -264,8 +292,9 @@ def put_patch(
         txn.put(key, pack_record(head + data))
         return Patch(seq, tier, n_rows, data)
     (pointer,) = txn.write([Frame(FRAME_ROWS, node, 0, group.first, data)])
-    txn.put(key, pack_record(head, (pointer,)))
-    return Patch(seq, tier, n_rows, None)
+    digest = changes.manifests.digest_of(data) if state.facts.sealed else b""
+    txn.put(key, pack_record(head + digest, (pointer,)))
+    return Patch(seq, tier, n_rows, None, digest)
 
 
 def _where(ordinals: range | Array) -> slice | Array:

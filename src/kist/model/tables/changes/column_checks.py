@@ -19,7 +19,9 @@ __all__ = [
     "check_new_name",
     "find_column",
     "place_of",
+    "refuse_computed_from_sealed",
     "refuse_dependents",
+    "refuse_sealed",
 ]
 
 
@@ -93,6 +95,37 @@ def refuse_dependents(state: TableState, column: ColumnSpec, what: str) -> None:
         raise DTypeError(
             f"{what}: {', '.join(map(repr, names))} "
             f"{'is' if len(names) == 1 else 'are'} computed from it; drop that first",
+            column=column.name,
+        )
+
+
+def refuse_sealed(column: ColumnSpec, what: str) -> None:
+    """Raise for what would write or leave values of a sealed column elsewhere."""
+    if column.field:
+        raise DTypeError(
+            f"{what}: the column is sealed, and such columns are only renamed and reordered; make "
+            "a new table with create_table(..., encrypt=) and append the rows",
+            column=column.name,
+        )
+
+
+def refuse_computed_from_sealed(schema: Schema, column: ColumnSpec, what: str) -> None:
+    """Raise when a column would tell in clear what is computed from a sealed one."""
+    if column.expression is None or not schema.sealed:
+        return
+    facts = facts_of(schema)
+    mine = {leaf.id for leaf in schema.leaves_of(column.name)}
+    needs = [
+        need.path[0]
+        for leaf in levels(facts)
+        if leaf.id in mine
+        for need in computed_of(facts, leaf).needs.values()
+        if schema.columns[need.column].field
+    ]
+    if needs:
+        raise DTypeError(
+            f"{what}: it would be computed from {needs[0]!r}, which is sealed, and tell its values "
+            "in clear; compute it in a query instead",
             column=column.name,
         )
 

@@ -22,7 +22,9 @@ from kist.model.tables.changes.column_checks import (
     check_new_name,
     find_column,
     place_of,
+    refuse_computed_from_sealed,
     refuse_dependents,
+    refuse_sealed,
 )
 from kist.model.tables.changes.column_values import (
     cast_all,
@@ -46,7 +48,9 @@ from kist.query.parser import read_text
 from kist.query.renaming import renamed
 
 if TYPE_CHECKING:
+    from kist.engine import Transaction
     from kist.model.tables.column import Column
+    from kist.model.tables.stored.state import TableState
     from kist.model.tables.table import Table
 
 __all__ = [
@@ -60,6 +64,12 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
+
+
+def _writable(table: Table, txn: Transaction) -> TableState:
+    state = table._state(txn)
+    state.check_writable()
+    return state
 
 
 def add_column(
@@ -77,7 +87,7 @@ def add_column(
     """Add a column, and return it."""
     what = f"add column {name!r} to {table._path!r}"
     with table._write() as txn:
-        state = table._state(txn)
+        state = _writable(table, txn)
         old = state.schema
         check_new_name(old, name, what)
         check_codec(codec, (name,), what)
@@ -97,6 +107,7 @@ def add_column(
         )
         check_names(schema, what)
         spec = schema.columns[schema.index(name)]
+        refuse_computed_from_sealed(schema, spec, what)
         put_new_categories(txn, table._id, spec)
         vocabularies = Vocabularies(txn, table._id, schema, what)
         if new.initial is not None and spec.is_categorical:
@@ -133,8 +144,9 @@ def drop_column(table: Table, name: str) -> None:
     """Remove a column with its values and attributes."""
     what = f"drop column {name!r} of {table._path!r}"
     with table._write() as txn:
-        state = table._state(txn)
+        state = _writable(table, txn)
         column = find_column(state.schema, name, what)
+        refuse_sealed(column, what)
         refuse_dependents(state, column, what)
         schema = altering.without_column(state.schema, name)
         for leaf in state.schema.stored_of(name):
@@ -150,7 +162,7 @@ def rename_column(table: Table, name: str, new_name: str) -> None:
     """Give a column another name; its attributes, and what is computed from it, follow."""
     what = f"rename column {name!r} of {table._path!r}"
     with table._write() as txn:
-        state = table._state(txn)
+        state = _writable(table, txn)
         find_column(state.schema, name, what)
         if new_name == name:
             return
@@ -172,8 +184,9 @@ def cast_column(table: Table, name: str, dtype: Any, *, unsafe: bool) -> None:
     """Give a column another dtype; all its values are written again."""
     what = f"cast column {name!r} of {table._path!r}"
     with table._write() as txn:
-        state = table._state(txn)
+        state = _writable(table, txn)
         column = find_column(state.schema, name, what)
+        refuse_sealed(column, what)
         wanted = as_dtype(dtype, what)
         if wanted == column.dtype:
             return
@@ -228,7 +241,7 @@ def reorder(table: Table, names: Sequence[str]) -> None:
         raise DTypeError(f"{what}: give a list of names")
     names = list(names)
     with table._write() as txn:
-        state = table._state(txn)
+        state = _writable(table, txn)
         for name in names:
             find_column(state.schema, name, what)
         missing = [c.name for c in state.schema.columns if c.name not in names]
@@ -242,8 +255,9 @@ def set_default(table: Table, name: str, value: Any) -> None:
     """Change the value of new rows that do not give one; `NOT_GIVEN` for none."""
     what = f"fill_value of column {name!r} of {table._path!r}"
     with table._write() as txn:
-        state = table._state(txn)
+        state = _writable(table, txn)
         column = find_column(state.schema, name, what)
+        refuse_sealed(column, what)
         if column.expression is not None:
             raise DTypeError(f"{what}: it is computed from {column.expression!r}", column=name)
         default = None
@@ -260,7 +274,7 @@ def drop_expression(table: Table, name: str) -> None:
     """Make a stored computed column an ordinary one, with the values that it has."""
     what = f"expression of column {name!r} of {table._path!r}"
     with table._write() as txn:
-        state = table._state(txn)
+        state = _writable(table, txn)
         column = find_column(state.schema, name, what)
         if column.expression is None:
             raise DTypeError(f"{what}: it has none", column=name)

@@ -31,6 +31,7 @@ from kist.model.tables.changes.change import (
     PATCH_SHARE,
     drop_group,
     drop_patches,
+    patch_parts,
     put_dead,
     put_patch,
     rewrite_leaves,
@@ -50,7 +51,6 @@ from kist.model.tables.stored.batch import Batch
 from kist.model.tables.stored.layout import Group, Layout, remember
 from kist.model.tables.stored.read import as_ordinals, group_spans, read_leaves
 from kist.model.tables.stored.records import PatchPart, new_stamp
-from kist.model.tables.stored.rows import PackedRows
 from kist.model.tables.stored.schema import FULL_TIER, PIECE_ROWS, TEXT_BYTES, SchemaFacts
 from kist.model.tables.stored.state import TableState, state_of
 
@@ -103,6 +103,8 @@ def maintain_tables(txn: Transaction, node_ids: Iterable[int]) -> None:
 def fold_table(txn: Transaction, node: int, path: str) -> bool:
     """Do one step of folding on a table; return whether anything was changed."""
     state = state_of(txn, node, path)
+    if state.facts.sealed and not state.sealing.can_write():
+        return False  # it is folded when a holder of its secrets writes next
     recipes = Recipes(txn, node, state.schema, state.tail.stamp)
     left = FOLD_BYTES
     while (work := _next_run(state.layout, state.facts)) is not None:
@@ -127,7 +129,7 @@ def fold_table(txn: Transaction, node: int, path: str) -> bool:
 def _finish(txn: Transaction, state: TableState, layout: Layout) -> None:
     groups = layout.groups
     tail = state.tail._replace(n_loose=sum(map(_is_loose, groups)), stamp=new_stamp())
-    put_tail(txn, state.node, tail, state.tail)
+    put_tail(txn, state.node, state.schema, tail, state.tail)
     remember(state.node, Layout(tail, groups))
 
 
@@ -267,7 +269,7 @@ def _fold_groups(
 
 def _is_bare(group: Group, facts: SchemaFacts) -> bool:
     """Tell whether a group is a piece that holds the leaves of now, and has no patches."""
-    if group.is_pages or group.patches:
+    if group.is_pages or group.patches or facts.sealed:
         return False
     return facts.rows_at(group.record.version) is facts.rows
 
@@ -390,17 +392,13 @@ def _merge_patches(
         ordinals, latest = np.unique(rows[::-1], return_index=True)
         values = values[::-1][latest]
         by_rows.setdefault(ordinals.tobytes(), []).append((number, ordinals, values))
-    parts = []
+    parts: list[PatchPart] = []
     for same in by_rows.values():
         chosen = [leaves[number] for number, _, _ in same]
-        ordinals = same[0][1]
-        packed = PackedRows(chosen)
-        rows = packed.of_columns([values for _, _, values in same], len(ordinals))
-        ids = tuple(leaf.id for leaf in chosen)
-        parts.append(PatchPart(ids, ordinals, packed.encode(rows)))
+        parts += patch_parts(state, chosen, same[0][1], [values for _, _, values in same])
     drop_patches(txn, state.node, old)
     kept = group.with_patches(group.patches[:start])
     if not parts:
         return kept
-    patch = put_patch(txn, state.node, kept, tier, parts)
+    patch = put_patch(txn, state, kept, tier, parts)
     return kept.with_patches((*kept.patches, patch))

@@ -30,6 +30,7 @@ from kist.model.tables.stored.statistics import of_nullable
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
+    from kist.engine.fieldkeys import FieldKeys
 
 __all__ = ["Recipes", "write_pages"]
 
@@ -55,6 +56,7 @@ class Recipes:
         self._txn = txn
         self._node = node
         self._schema = schema
+        self._keys: dict[int, FieldKeys] = {}
         self._chosen: dict[int, Chosen | None] = dict(_kept.get((node, stamp), ()))
 
     def keep(self, stamp: bytes) -> None:
@@ -71,10 +73,30 @@ class Recipes:
             found = next(self._txn.scan(start, stop, reverse=True), None)
             chosen = None
             if found is not None:
-                record = PageRecord.unpack(unpack_record(found[1])[1])
+                pointers, payload = unpack_record(found[1])
+                opened = self.keys(leaf)
+                if opened is not None:
+                    from kist.engine.sealedrecords import open_record
+
+                    payload = open_record(self._txn, pointers, payload, opened.data)[1]
+                record = PageRecord.unpack(payload)
                 chosen = Chosen.of(record.recipe, record.bits)
             self._chosen[leaf.id] = chosen
         return self._chosen[leaf.id]
+
+    def keys(self, leaf: Leaf) -> FieldKeys | None:
+        """Return the keys under which a leaf is sealed, None for an open one."""
+        field = self.facts.sealed.get(leaf.id, 0)
+        if not field:
+            return None
+        found = self._keys.get(field)
+        if found is None:
+            from kist.model.tables.stored.sealing import field_keys
+
+            found = self._keys[field] = field_keys(
+                self._txn, self._node, f"table {self._node}", self._schema, field
+            )
+        return found
 
     def use(self, leaf: Leaf, chosen: Chosen) -> None:
         """Remember what the next page shall begin with."""
@@ -108,7 +130,8 @@ def _valid(
 class _Built(NamedTuple):
     leaf: Leaf
     page: Page
-    record: PageRecord
+    payload: bytes  # of its record
+    frames: list[Frame]
 
 
 def write_pages(
@@ -147,22 +170,22 @@ def write_pages(
         known |= enumerate(compute_rows(matrix), place)
     tasks = []
     valid = _valid(recipes.facts, leaves, columns)
-    for place, (leaf, values) in enumerate(zip(leaves, columns, strict=True)):
+    for number, (leaf, values) in enumerate(zip(leaves, columns, strict=True)):
         if leaf.is_stored:  # nothing is stored of values without width
             last = recipes.last(leaf)
             codec = recipes.codec(leaf)
             there = valid.get(leaf.id)
-            statistics = None if there is not None else known.get(place)
-            tasks.append(partial(_build, leaf, values, last, codec, first, statistics, there))
+            statistics = None if there is not None else known.get(number)
+            key = recipes.keys(leaf)
+            at = node, first
+            tasks.append(partial(_build, leaf, values, last, codec, at, statistics, there, key))
     built = [task() for task in tasks] if alone else run(tasks)
-    frames = [
-        Frame(FRAME_PAGE, node, own.leaf.id, first, own.page.head, own.page.parts) for own in built
-    ]
+    pointers = iter(txn.write([frame for own in built for frame in own.frames]))
     records = []
-    for own, pointer in zip(built, txn.write(frames), strict=True):
+    for own in built:
         recipes.use(own.leaf, own.page.chosen)
-        key = keys.page(node, own.leaf.id, first)
-        records.append((key, pack_record(own.record.pack(), (pointer,))))
+        owned = [next(pointers) for _ in own.frames]
+        records.append((keys.page(node, own.leaf.id, first), pack_record(own.payload, owned)))
     (txn.put_new if is_new else txn.put_all)(records)
 
 
@@ -171,10 +194,12 @@ def _build(
     values: Array,
     last: Chosen | None,
     codec: str,
-    first: int,
+    place: tuple[int, int],
     statistics: Statistics | None,
     valid: Array | None,
+    key: FieldKeys | None,
 ) -> _Built:
+    node, first = place
     block_values = block_rows_of(leaf) * leaf.n_values
     if 2 * len(values) < 3 * block_values:
         # A rest of less than half a block is not worth a call of the codec of its own.
@@ -190,7 +215,12 @@ def _build(
         page.chosen.packed,
         statistics.pack() if statistics is not None else b"",
     )
-    return _Built(leaf, page, record)
+    payload, frame = record.pack(), Frame(FRAME_PAGE, node, leaf.id, first, page.head, page.parts)
+    if key is None:
+        return _Built(leaf, page, payload, [frame])
+    from kist.engine.sealedrecords import seal_record
+
+    return _Built(leaf, page, *seal_record(key.current, payload, [frame]))
 
 
 _kept: OrderedDict[tuple[int, bytes], dict[int, Chosen | None]] = OrderedDict()

@@ -84,7 +84,7 @@ def put_leaves(
     put_schema(txn, state.node, _pruned(schema, after))
     # A stamp of its own: pages that were looked up under the old one are others now.
     tail = state.tail._replace(stamp=new_stamp())
-    indexed = put_tail(txn, state.node, tail, state.tail)
+    indexed = put_tail(txn, state.node, schema, tail, state.tail)
     remember(state.node, Layout(tail, after))
     if indexed:
         forget_leaves(txn, state_of(txn, state.node, state.path), leaves)

@@ -10,7 +10,7 @@ a record. From there on rows become row groups at once. The contract with the st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,7 @@ from kist.format import keys
 from kist.format.layout import FRAME_BLOB, FRAME_ROWS, MAX_INLINE
 from kist.format.schema import Schema
 from kist.format.values import pack_record
+from kist.model.tables import changes
 from kist.model.tables.changes.pages import Recipes, write_pages
 from kist.model.tables.stored.batch import Batch, Rows, joined
 from kist.model.tables.stored.categories import Vocabularies
@@ -43,9 +44,11 @@ from kist.model.tables.stored.state import Known, TableState, keep_piece
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
+    from kist.format.sealed import Lock
 
 __all__ = [
     "append_blocks",
+    "put_blob",
     "put_new_table",
     "put_piece",
     "put_schema",
@@ -70,44 +73,70 @@ def put_new_table(txn: Transaction, node: int, schema: Schema) -> None:
     """Put schema and tail of a table without rows."""
     put_schema(txn, node, schema)
     tail = Tail(stamp=new_stamp())
-    put_tail(txn, node, tail)
+    put_tail(txn, node, schema, tail)
     remember(node, Layout(tail, []))
 
 
 def put_table_of(
-    txn: Transaction, node: int, path: str, schema: Schema, blocks: Iterable[Rows]
+    txn: Transaction,
+    node: int,
+    path: str,
+    schema: Schema,
+    blocks: Iterable[Rows],
+    locks: Mapping[int, Lock] | None = None,
 ) -> None:
     """Put schema and rows of a new table: `put_new_table` and `append_blocks` in one step."""
+    put_locks(txn, node, locks)
     value = put_schema(txn, node, schema)
     before = Tail(stamp=new_stamp())
     remember(node, Layout(before, []))
     state = TableState(txn, node, path, Known(value, before))
     if not append_blocks(txn, state, blocks, is_new=True):
-        put_tail(txn, node, before)
+        put_tail(txn, node, schema, before)
+
+
+def put_locks(txn: Transaction, node: int, locks: Mapping[int, Lock] | None) -> None:
+    """Put what opens the sealed fields of a new table."""
+    for field, lock in (locks or {}).items():
+        put_blob(txn, node, keys.lock(node, field), lock.pack())
 
 
 def put_schema(txn: Transaction, node: int, schema: Schema) -> bytes:
     """Put the schema record of a table; return what `read_schema` gives for it."""
     packed = schema.pack()
-    value = pack_record(packed)
-    if len(packed) > MAX_INLINE:
-        (pointer,) = txn.write([Frame(FRAME_BLOB, node, 0, 0, packed)])
-        txn.put(keys.schema(node), pack_record(b"", (pointer,)))
+    put_blob(txn, node, keys.schema(node), packed)
+    if schema.sealed:
+        changes.manifests.put_manifests(txn, node, schema)
+    return pack_record(packed)
+
+
+def put_blob(txn: Transaction, node: int, key: bytes, data: bytes) -> None:
+    """Put a record of any length, in an extent where it is a long one."""
+    if len(data) > MAX_INLINE:
+        (pointer,) = txn.write([Frame(FRAME_BLOB, node, 0, 0, data)])
+        txn.put(key, pack_record(b"", (pointer,)))
     else:
-        txn.put(keys.schema(node), value)
-    return value
+        txn.put(key, pack_record(data))
 
 
-def put_tail(txn: Transaction, node: int, tail: Tail, before: Tail | None = None) -> bool:
-    """Put the tail record of a table; return whether it has indexes.
+def put_tail(
+    txn: Transaction, node: int, schema: Schema, tail: Tail, before: Tail | None = None
+) -> bool:
+    """Put the tail record of a table, which every change of rows ends with.
+
+    Returns whether the table has indexes.
 
     Parameters
     ----------
+    schema : Schema
+        Of the table; what is sealed gets its manifest here.
     before : Tail, optional
         The tail that it replaces, of a table that is there: its indexes go on to the new one.
     """
     # A tail owns no extents.
     txn.put(keys.group(node, TAIL_ROW), pack_record(tail.pack()), old=None)
+    if schema.sealed:
+        changes.manifests.put_manifests(txn, node, schema)
     if before is None or txn.get(keys.index_state(node)) is None:
         return False
     from kist.model.tables.indexes.keep import carry
@@ -139,7 +168,13 @@ def put_piece(
         There is no group at `first` yet.
     """
     facts = facts_of(schema)
-    data = facts.rows.encode(rows, room)
+    outside = b""
+    if facts.sealed:
+        data = changes.manifests.sealed_piece(txn, node, schema, rows)
+        if GROUP_RECORD_BYTES + len(data) > MAX_INLINE:
+            outside = changes.manifests.digest_of(data)
+    else:
+        data = facts.rows.encode(rows, room)
     n_rows = len(rows)
     key = keys.group(node, first)
     old = None if is_new else txn.get(key)
@@ -147,11 +182,11 @@ def put_piece(
         record = GroupRecord(INLINE, tier, schema.version, n_rows, n_live, data)
         txn.put(key, pack_record(record.pack()), old=old)
     else:
-        record = GroupRecord(OUTSIDE, tier, schema.version, n_rows, n_live)
+        record = GroupRecord(OUTSIDE, tier, schema.version, n_rows, n_live, outside)
         (pointer,) = txn.write([Frame(FRAME_ROWS, node, 0, first, data)])
         txn.put(key, pack_record(record.pack(), (pointer,)), old=old)
     group = Group.of(first, record)
-    if rows.nbytes <= KEPT_BYTES:
+    if rows.nbytes <= KEPT_BYTES and not facts.sealed:
         # Folded soon, or read at once: either way it need not be decoded.
         keep_piece(group, facts.rows.dtype, rows)
     return group
@@ -261,7 +296,8 @@ class _Appending:
         self.vocabularies.put()
         if n:
             tail = Tail(self.next_row, self.before.n_live + n, self.n_loose, new_stamp())
-            indexed = put_tail(self.txn, self.node, tail, None if self.is_new else self.before)
+            before = None if self.is_new else self.before
+            indexed = put_tail(self.txn, self.node, self.schema, tail, before)
             if self._recipes is not None:
                 self._recipes.keep(tail.stamp)
             layout = known(self.node, self.before)
@@ -352,6 +388,7 @@ def append_blocks(
     -----
     Ten rows cost one encoding and two puts: nothing grows with the table.
     """
+    state.check_writable()
     appending = _Appending(txn, state, checked, is_new)
     if not (isinstance(blocks, tuple) and len(blocks) == 1):  # which most appends are
         blocks = by_group(blocks, appending.facts.group_rows)

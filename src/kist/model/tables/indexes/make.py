@@ -70,6 +70,13 @@ def create_index(
     with table._write() as txn:
         state = table._state(txn)
         leaves = _leaves_of(state.schema, columns, what)
+        sealed = [leaf.path[0] for leaf in leaves if leaf.id in state.facts.sealed]
+        if sealed:
+            raise DTypeError(
+                f"{what}: column {sealed[0]!r} is sealed, and the keys of an index would stand in "
+                "the file in clear; conditions on it are answered without one",
+                column=sealed[0],
+            )
         name = ",".join(columns) if name is None else name
         if not isinstance(name, str) or not 1 <= len(name.encode()) <= 255:
             raise TypeError(f"{what}: a name is a str of 1 to 255 bytes, not {name!r}")

@@ -1,12 +1,15 @@
 """Columns put aside in a temporary file while they are more than fits into memory.
 
 The file has no name, so it goes with the process however that ends. Values stand in it as they
-are in memory, cells as lengths and items; strings in blocks, as pages have them.
+are in memory, cells as lengths and items; strings in blocks, as pages have them. In a process that
+has been given secrets all of it is sealed, under a key that is kept nowhere: whether a value comes
+from a sealed column is not asked, so it cannot be forgotten.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -41,6 +44,30 @@ class Extent(NamedTuple):
     parts: tuple[tuple[tuple[int, int], ...], ...]
 
 
+class _Cover:
+    """Seals what is put aside, under a key of its own."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self) -> None:
+        from kist.crypto.hidden import Hidden
+        from kist.engine.sealed import DataKey
+
+        self._key = DataKey(bytes(16), Hidden.random())
+
+    def seal(self, data: memoryview) -> memoryview:
+        from kist.engine.sealed import seal_body
+
+        return memoryview(b"".join(seal_body(self._key, [data])))
+
+    def unseal(self, data: bytearray) -> bytearray:
+        from kist.engine.sealed import unseal_body
+
+        plain = unseal_body(data, {self._key.name: self._key.key}).obj
+        assert isinstance(plain, bytearray)
+        return plain
+
+
 class Spill:
     """A temporary file of rows; a context manager.
 
@@ -56,6 +83,7 @@ class Spill:
         self._dtypes = list(dtypes)
         self._why = why
         self._size = 0
+        self._cover = _Cover() if "kist.engine.keyring" in sys.modules else None
         try:
             self._file = tempfile.TemporaryFile(prefix="kist-", buffering=0)  # noqa: SIM115
         except OSError as error:
@@ -101,6 +129,8 @@ class Spill:
         )
 
     def _write(self, data: memoryview) -> tuple[int, int]:
+        if self._cover is not None:
+            data = self._cover.seal(data)
         offset, size = self._size, len(data)
         try:
             self._file.seek(offset)
@@ -147,7 +177,7 @@ class Spill:
             if not n:
                 raise OSError("the temporary file ends too early")
             left = left[n:]
-        return data
+        return data if self._cover is None else self._cover.unseal(data)
 
     def _failed(self, error: OSError) -> StorageError:
         return StorageError(

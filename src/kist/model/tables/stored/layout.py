@@ -37,11 +37,17 @@ _RECENT_BYTES: Final = 48 << 20  # decoded pieces and sets of deleted rows, all 
 
 
 class Patch:
-    """One ``U`` record: its sequence and tier, and its parts when they stand in the record."""
+    """One ``U`` record: its sequence and tier, and its parts when they stand in the record.
 
-    __slots__ = ("inline", "n_rows", "seq", "tier")
+    `digest` is the SHA-256 of its extent in a table with sealed fields, else nothing.
+    """
 
-    def __init__(self, seq: int, tier: int, n_rows: int, inline: bytes | None) -> None:
+    __slots__ = ("digest", "inline", "n_rows", "seq", "tier")
+
+    def __init__(
+        self, seq: int, tier: int, n_rows: int, inline: bytes | None, digest: bytes = b""
+    ) -> None:
+        self.digest = digest
         self.seq = seq
         self.tier = tier
         self.n_rows = n_rows
@@ -321,7 +327,9 @@ def unpack_patch_record(seq: int, value: bytes) -> Patch:
     if len(payload) < 5:
         raise CorruptDataError(f"a patch record of {len(payload)} bytes is cut off")
     tier, n_rows = payload[0], int.from_bytes(payload[1:5], "little")
-    return Patch(seq, tier, n_rows, None if pointers else payload[5:])
+    if pointers:
+        return Patch(seq, tier, n_rows, None, payload[5:])
+    return Patch(seq, tier, n_rows, payload[5:])
 
 
 def pack_patch_head(tier: int, n_rows: int) -> bytes:

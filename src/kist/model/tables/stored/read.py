@@ -193,7 +193,7 @@ def read_leaves(
     parts: list[Request] = []
     named: dict[int, tuple[Leaf, Group]] = {}
     picks: list[tuple[Span, Leaf, Array]] = []
-    added = state.added
+    added, sealed = state.added, state.facts.sealed
     for span in spans:
         group, ordinals, at = span
         n = len(ordinals)
@@ -208,7 +208,8 @@ def read_leaves(
                 target.reshape(n, width)[...] = constant
             elif rows is not None:
                 where = _as_slice(ordinals)
-                target.reshape(n, *leaf.shape)[...] = rows[f"f{leaf.id}"][where]
+                part = state.piece(group, leaf) if leaf.id in sealed else rows
+                target.reshape(n, *leaf.shape)[...] = part[f"f{leaf.id}"][where]
             elif leaf.dtype.kind == "b" and _all_true(state, leaf, group):
                 target[...] = True  # such as what says that no value is null
             elif n == group.n_rows and leaf.id in state.facts.bitmaps:
@@ -226,6 +227,8 @@ def read_leaves(
         bring_near(state, spans, leaves)
         requests, parts = requests + parts, []
     try:
+        if sealed:
+            requests = _read_sealed(state, requests)
         if requests:
             engine.pages.read_pages(state.view, requests)
         if len(parts) <= FEW_PARTS or sum(len(part[1]) for part in parts) <= SMALL_PART:
@@ -249,6 +252,14 @@ def all_true(state: TableState, leaf: Leaf, group: Group) -> bool:
         return False
     patched = bool(group.patches) and leaf.id in state.patched_leaves(group)
     return not patched and _all_true(state, leaf, group)
+
+
+def _read_sealed(state: TableState, requests: list[Request]) -> list[Request]:
+    """Read the pages that are sealed; return the requests that are left."""
+    from kist.engine.sealedrecords import SealedPointer, read_sealed_pages
+
+    read_sealed_pages(state.view, [r for r in requests if isinstance(r[0], SealedPointer)])
+    return [r for r in requests if not isinstance(r[0], SealedPointer)]
 
 
 def _all_true(state: TableState, leaf: Leaf, group: Group) -> bool:
@@ -436,7 +447,7 @@ def bring_near(state: TableState, spans: Sequence[Span], leaves: Sequence[Leaf])
             continue
         for leaf in leaves:
             found = state.find_page(leaf, group) if leaf.is_stored else None
-            if found is None:
+            if found is None or leaf.id in state.facts.sealed:
                 continue  # a constant, or damage that reading will name
             pointer, width = found[0], leaf.n_values
             room -= int(pointer.length * min(1.0, len(ordinals) / max(1, group.n_rows)))

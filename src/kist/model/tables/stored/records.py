@@ -69,6 +69,8 @@ _PART = struct.Struct("<HII")  # leaves, bytes of ordinals, bytes of values
 _STEPS = struct.Struct("<BHHI")  # mode, first, step, count
 
 GROUP_RECORD_BYTES: Final = _GROUP.size
+PATCH_HEAD: Final = 5
+"""Bytes of the tier and the rows of a patch, before its parts."""
 
 _RUNS_U8, _RUNS_U16, _BITMAP = 1, 2, 3
 _STEPPED, _LISTED = 1, 2
@@ -88,7 +90,8 @@ class GroupRecord(NamedTuple):
     n_rows, n_live : int
         Row ids that the group covers, and how many of them are not deleted.
     data : bytes
-        Encoded rows of an `INLINE` piece.
+        Encoded rows of an `INLINE` piece. Of an `OUTSIDE` one of a table with sealed fields the
+        SHA-256 of its extent.
     """
 
     kind: int
@@ -118,7 +121,7 @@ class GroupRecord(NamedTuple):
             raise CorruptDataError(
                 f"a row group record of kind {kind} with {n_live} live of {n_rows} rows"
             )
-        data = payload[_GROUP.size :] if kind == INLINE else b""
+        data = payload[_GROUP.size :] if kind != PAGES else b""
         return cls(kind, tier, version, n_rows, n_live, data)
 
 

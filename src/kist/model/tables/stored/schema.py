@@ -109,6 +109,8 @@ class SchemaFacts:
         Ids of these leaves.
     added : frozenset of int
         Ids of leaves that older groups may lack, which then have an initial value.
+    sealed : dict of int to int
+        The stored leaves of sealed columns by their ids, and the number of the field of each.
     """
 
     __slots__ = (
@@ -133,11 +135,17 @@ class SchemaFacts:
         "row_nbytes",
         "rows",
         "schema",
+        "sealed",
         "valid_of",
     )
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
+        self.sealed = {
+            leaf.id: schema.columns[leaf.column].field
+            for leaf in schema.packed
+            if schema.columns[leaf.column].field
+        }
         self.rows = PackedRows(schema.packed)
         gone = [(leaf, entry) for entry in schema.gone for leaf in _gone_leaves(entry)]
         self.by_id: dict[int, Leaf] = {leaf.id: leaf for leaf, _ in gone}
@@ -235,6 +243,13 @@ class SchemaFacts:
                     raise CorruptDataError(f"rows of version {version}: {error}") from error
             self._rows_at[version] = found
         return found
+
+    def parts_at(self, version: int) -> dict[int, PackedRows]:
+        """Return the same of a table with sealed fields, by field; 0 are the open leaves."""
+        parts: dict[int, list[Leaf]] = {field: [] for field in (0, *self.schema.sealed)}
+        for leaf in self.rows_at(version).leaves:
+            parts[self.sealed.get(leaf.id, 0)].append(leaf)
+        return {field: PackedRows(leaves) for field, leaves in parts.items() if leaves or not field}
 
     def initial(self, leaf: Leaf, version: int) -> Array | None:
         """Return the values of every row of a group that lacks the page of a leaf.

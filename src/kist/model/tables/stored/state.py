@@ -7,14 +7,15 @@ pieces (by the piece).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from kist.errors import CorruptDataError, StaleHandleError
+from kist.errors import CorruptDataError, StaleHandleError, TamperedDataError
 from kist.format import keys
 from kist.format.schema import Leaf, Schema
 from kist.format.values import Pointer, unpack_record
@@ -26,7 +27,9 @@ from kist.model.tables.stored.schema import SchemaFacts, facts_of, schema_from
 
 if TYPE_CHECKING:
     from kist.engine import View
+    from kist.engine.fieldkeys import FieldKeys
     from kist.indexes.statistics import Bounds, Statistics
+    from kist.model.tables.stored.sealing import Sealing
     from kist.query import Bound
 
 __all__ = ["Known", "TableState", "keep_piece", "located", "state_of"]
@@ -43,7 +46,7 @@ look-ups each; in longer tables single ones are looked up unless all are wanted.
 class Known:
     """What was learnt about a table from a view."""
 
-    __slots__ = ("bounds", "kept", "listed", "pages", "schema", "schema_value", "tail")
+    __slots__ = ("bounds", "kept", "listed", "opened", "pages", "schema", "schema_value", "tail")
 
     def __init__(self, schema_value: bytes, tail: Tail) -> None:
         self.schema_value = schema_value
@@ -53,6 +56,7 @@ class Known:
         self.listed: set[int] = set()  # leaves all of whose pages are in `pages`
         self.bounds: dict[tuple[int, bool], Bounds] = {}  # leaf, with nulls -> of all groups
         self.kept: dict[str, Any] = {}  # what others keep, see `TableState.once`
+        self.opened: dict[int, FieldKeys] = {}  # sealed fields, their records held to be whole
 
 
 def read_schema(view: View, node: int, path: str) -> bytes:
@@ -89,8 +93,17 @@ def state_of(view: View, node: int, path: str = "") -> TableState:
     schema_value = read_schema(view, node, path)
     tail = read_tail(view, node)
     if known is None or known.tail.stamp != tail.stamp or known.schema_value != schema_value:
-        known = view.by_node[node] = Known(schema_value, tail)
+        known = Known(schema_value, tail)
+        if view.reader.keyring is not None:
+            from kist.model.tables.stored.sealing import check_promises
+
+            check_promises(view, node, path, known.schema)
+        view.by_node[node] = known
     return TableState(view, node, path, known)
+
+
+def _page_name(path: str, leaf: Leaf, first: int) -> str:
+    return f"{path!r} column {'.'.join(leaf.path)!r}, page of row id {first}"
 
 
 def located(error: CorruptDataError, path: str, column: str, row: int) -> CorruptDataError:
@@ -143,6 +156,19 @@ class TableState:
     def facts(self) -> SchemaFacts:
         """What is derived from the schema."""
         return facts_of(self._known.schema)
+
+    @property
+    def sealing(self) -> Sealing:
+        """The sealed fields of a table that has some."""
+        from kist.model.tables.stored.sealing import Sealing
+
+        known = self._known
+        return Sealing(self.view, self.node, self.path, known.schema, known.opened)
+
+    def check_writable(self) -> None:
+        """Raise where a secret is missing of some sealed field: no change could be vouched for."""
+        if self.facts.sealed:
+            self.sealing.all_keys()
 
     @property
     def added(self) -> frozenset[int]:
@@ -224,7 +250,8 @@ class TableState:
             else:
                 value = self.view.get(keys.page(self.node, leaf.id, group.first))
                 if value is not None:
-                    found = known.pages[leaf.id, group.first] = _unpack_page(value)
+                    page = self._unpack_page(leaf, group.first, value)
+                    found = known.pages[leaf.id, group.first] = page
         return found
 
     def list_pages(self, leaf: Leaf) -> Mapping[tuple[int, int], Page]:
@@ -232,7 +259,8 @@ class TableState:
         known = self._known
         if leaf.id not in known.listed:
             for key, value in self.view.scan(*keys.pages(self.node, leaf.id)):
-                known.pages[leaf.id, keys.row_of(key)] = _unpack_page(value)
+                first = keys.row_of(key)
+                known.pages[leaf.id, first] = self._unpack_page(leaf, first, value)
             known.listed.add(leaf.id)
         return known.pages
 
@@ -242,6 +270,32 @@ class TableState:
         Here all of them; a table whose parts stand in many files knows better.
         """
         return np.ones(self.layout.n_groups, bool)
+
+    def _unpack_page(self, leaf: Leaf, first: int, value: bytes) -> Page:
+        pointers, payload = unpack_record(value)
+        field = self.facts.sealed.get(leaf.id)
+        if field is not None:
+            from kist.engine.sealedrecords import open_record
+
+            opened = self.sealing.keys(field)
+            with self.naming(leaf, first):
+                sealed, payload = open_record(self.view, pointers, payload, opened.data)
+            for pointer in sealed:
+                pointer.where = _page_name(self.path, leaf, first)
+            pointers = sealed
+        if len(pointers) != 1:
+            raise CorruptDataError(f"a page record with {len(pointers)} pointers")
+        return pointers[0], PageRecord.unpack(payload)
+
+    @contextmanager
+    def naming(self, leaf: Leaf, first: int) -> Iterator[None]:
+        """Say in errors of what is sealed which column and page they are about."""
+        try:
+            yield
+        except TamperedDataError as error:
+            raise TamperedDataError(f"{_page_name(self.path, leaf, first)}: {error}") from None
+        except CorruptDataError as error:
+            raise located(error, self.path, ".".join(leaf.path), first) from error
 
     def bounds(self, leaf: Leaf) -> Bounds:
         """Return the statistics of a leaf, one entry per group of the layout.
@@ -295,8 +349,13 @@ class TableState:
         values = self.facts.initial(leaf, 0) if leaf.n_values == 1 else None
         return None if values is None else compute(np.array(values))
 
-    def piece(self, group: Group) -> Any:
+    def piece(self, group: Group, leaf: Leaf | None = None) -> Any:
         """Return all rows of a piece, deleted ones too, patches not applied.
+
+        Parameters
+        ----------
+        leaf : Leaf, optional
+            Of a sealed field, whose leaves are wanted; else those that are not sealed.
 
         Returns
         -------
@@ -305,10 +364,13 @@ class TableState:
         """
         body = group.body
         assert body is not None
+        facts = self.facts
+        if facts.sealed:
+            return self._part_of_piece(group, body, leaf)
 
         def make() -> tuple[Any, int]:
             try:
-                packed = self.facts.rows_at(group.record.version)
+                packed = facts.rows_at(group.record.version)
                 rows = packed.decode(self._piece_data(group, body), group.n_rows)
             except CorruptDataError as error:
                 raise located(error, self.path, "*", group.first) from error
@@ -316,11 +378,43 @@ class TableState:
 
         return RECENT.get(body, "rows", make)
 
+    def _part_of_piece(self, group: Group, body: Body, leaf: Leaf | None) -> Any:
+        from kist.model.tables.stored.sealing import unpack_parts, unseal_part
+
+        field = 0 if leaf is None else self.facts.sealed.get(leaf.id, 0)
+        # Asked for the keys before what was decoded with them: another handle may have done that.
+        opened = self.sealing.keys(field) if field else None
+
+        def make() -> tuple[Any, int]:
+            try:
+                packed = self.facts.parts_at(group.record.version)[field]
+                data = unpack_parts(self._piece_data(group, body)).get(field, b"")
+                if opened is not None:
+                    data = unseal_part(opened, data)
+                rows = packed.decode(data, group.n_rows)
+            except CorruptDataError as error:
+                raise located(error, self.path, "*", group.first) from error
+            return freeze(rows), rows.nbytes + 200
+
+        return RECENT.get(body, ("rows", field), make)
+
     def _piece_data(self, group: Group, body: Body) -> bytes:
         if group.record.kind != OUTSIDE:
             return body.data
         (pointer,) = self.pointers(keys.group(self.node, group.first))
-        return bytes(self.view.read(pointer))
+        return self._vouched(self.view.read(pointer), body.data)
+
+    def _vouched(self, data: bytes, digest: bytes) -> bytes:
+        """Return what stands in the extent of a piece or a patch, held against its record."""
+        if self.facts.sealed:
+            from kist.model.tables.stored.sealing import digest_of
+
+            if digest_of(data) != digest:
+                raise TamperedDataError(
+                    f"{self.path!r}: an extent of rows is another one than its record names: do "
+                    "not trust the file"
+                )
+        return bytes(data)
 
     def dead(self, group: Group) -> Array | None:
         """Return which rows of a group are deleted, bool of shape (n_rows,), None for no row."""
@@ -352,26 +446,47 @@ class TableState:
         `values` has shape ``(len(ordinals), leaf.n_values)``.
         """
         found: list[tuple[Array, Array]] = []
+        field = self.facts.sealed.get(leaf.id, 0)
         for patch in group.patches:
-            found += self._patch(group, patch).get(leaf.id, ())
+            found += self._patch(group, patch, field).get(leaf.id, ())
         return found
 
     def patched_leaves(self, group: Group) -> set[int]:
         """Return the leaf ids that the patches of a group change."""
+        if self.facts.sealed:
+            every = (unpack_patch(self._patch_data(group, patch)) for patch in group.patches)
+            return {leaf for parts in every for part in parts for leaf in part.leaves}
         return {leaf for patch in group.patches for leaf in self._patch(group, patch)}
 
-    def _patch(self, group: Group, patch: Patch) -> Mapping[int, list[tuple[Array, Array]]]:
+    def _patch_data(self, group: Group, patch: Patch) -> bytes:
+        if patch.inline is not None:
+            return patch.inline
+        (pointer,) = self.pointers(keys.patch(self.node, group.first, patch.seq))
+        return self._vouched(self.view.read(pointer), patch.digest)
+
+    def _patch(
+        self, group: Group, patch: Patch, field: int = 0
+    ) -> Mapping[int, list[tuple[Array, Array]]]:
+        sealed = self.facts.sealed
+        opened = self.sealing.keys(field) if field else None
+
         def make() -> tuple[Mapping[int, list[tuple[Array, Array]]], int]:
-            data = patch.inline
-            if data is None:
-                key = keys.patch(self.node, group.first, patch.seq)
-                (pointer,) = self.pointers(key)
-                data = bytes(self.view.read(pointer))
             from kist.model.tables.stored.rows import PackedRows
 
+            data = self._patch_data(group, patch)
             by_id = self.facts.by_id
             changes: dict[int, list[tuple[Array, Array]]] = {}
             for leaf_ids, ordinals, encoded in unpack_patch(data):
+                if sealed:
+                    from kist.model.tables.stored.sealing import fields_of, unseal_part
+
+                    fields = fields_of(leaf_ids, sealed)
+                    if fields != {field}:
+                        if len(fields) > 1:
+                            raise CorruptDataError(f"{self.path!r}: a patch of two fields")
+                        continue
+                    if opened is not None:
+                        encoded = unseal_part(opened, encoded)
                 ascending = all(a < b for a, b in pairwise(leaf_ids))
                 if (
                     int(ordinals[-1]) >= group.n_rows
@@ -389,7 +504,7 @@ class TableState:
                     changes.setdefault(leaf.id, []).append((ordinals, values))
             return changes, len(data) * 4 + 500
 
-        return RECENT.get(patch, "parts", make)
+        return RECENT.get(patch, ("parts", field), make)
 
     def pointers(self, key: bytes) -> tuple[Pointer, ...]:
         """Return the pointers of a record that must be there."""
@@ -404,10 +519,3 @@ class TableState:
                 node=self.path,
             )
         return value
-
-
-def _unpack_page(value: bytes) -> Page:
-    pointers, payload = unpack_record(value)
-    if len(pointers) != 1:
-        raise CorruptDataError(f"a page record with {len(pointers)} pointers")
-    return pointers[0], PageRecord.unpack(payload)

@@ -1,0 +1,154 @@
+"""What a handle can open: the secrets that it was given, and the sealed fields they led to.
+
+It hangs on the `Reader` of an open store, so every view and transaction of that handle has it, also
+the folding of a checkpoint, and no other handle of the process does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+from kist.crypto.secret import Secret
+from kist.engine.fieldkeys import FieldKeys, open_lock
+from kist.errors import SecretError
+from kist.format.sealed import Lock
+
+__all__ = ["Keyring", "as_secrets", "keyring_of"]
+
+_SINGLE: Final = (str, bytes, bytearray, memoryview)
+_KEPT: Final = 4_096
+"""Opened fields, and manifests that were held against their records, of each so many."""
+
+
+class Keyring:
+    """The secrets of a handle.
+
+    Parameters
+    ----------
+    given : secret, sequence of secrets, or mapping of str to them, optional
+        As `kist.open` takes them.
+
+    Attributes
+    ----------
+    named : dict of str to tuple of Secret
+        Secrets that are for one column, under ``"table/column"`` or the name of the column.
+    """
+
+    __slots__ = ("_any", "_opened", "_own", "_verified", "named")
+
+    def __init__(self, given: Any = None) -> None:
+        self._any: tuple[Secret, ...] = ()
+        self.named: dict[str, tuple[Secret, ...]] = {}
+        one: Any = None
+        try:
+            if isinstance(given, Mapping):
+                for name, one in given.items():
+                    if not isinstance(name, str) or not name.strip("/"):
+                        raise SecretError("secrets= names its columns: {'table/column': secret}")
+                    self.named[name.strip("/")] = as_secrets(one)
+            elif given is not None:
+                self._any = as_secrets(given)
+        finally:
+            given = one = None  # a traceback would show it
+        self._opened: dict[bytes, FieldKeys] = {}
+        self._verified: dict[bytes, int] = {}
+        self._own = (0, 0)
+
+    def __repr__(self) -> str:
+        return f"<keyring, {len(self._any) + len(self.named)} secrets>"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise SecretError("secrets are not pickled or copied: give them to the other process")
+
+    def opened(self, packed: bytes) -> FieldKeys | None:
+        """Return the keys of a lock that this handle has opened or made."""
+        return self._opened.get(packed)
+
+    def open(self, packed: bytes, names: Iterable[str]) -> FieldKeys | None:
+        """Return the keys of a lock, None where there is no secret to try.
+
+        Parameters
+        ----------
+        packed : bytes
+            The lock.
+        names : iterable of str
+            Under which its secrets may be given.
+
+        Raises
+        ------
+        WrongSecretError, CorruptDataError, TamperedDataError
+            As `open_lock`.
+        """
+        found = self._opened.get(packed)
+        if found is None:
+            tried = [secret for name in names for secret in self.named.get(name, ())]
+            tried += self._any
+            if not tried:
+                return None
+            found = open_lock(Lock.unpack(packed), tried)
+            self.remember(packed, found)
+        return found
+
+    def remember(self, packed: bytes, keys: FieldKeys) -> None:
+        """Keep the keys of a lock that was opened or made here."""
+        self._opened[packed] = keys
+        _forget_oldest(self._opened)
+
+    def verify(self, manifest: bytes, commit: int) -> None:
+        """Keep that a manifest holds for the records beside it in a commit."""
+        self._verified[manifest] = commit
+        _forget_oldest(self._verified)
+
+    def is_verified(self, manifest: bytes, commit: int) -> bool:
+        """Tell whether a manifest holds in a commit, as far as is known without looking.
+
+        That is in the commit in which it was held against the records, and in those behind it
+        that this handle has made itself, without one of somebody else between them.
+        """
+        known = self._verified.get(manifest)
+        start, stop = self._own
+        return known is not None and (known == commit or start <= known <= commit <= stop)
+
+    def committed(self, commit: int) -> None:
+        """Take note of a commit that this handle has made."""
+        start, stop = self._own
+        self._own = (start, commit) if commit == stop + 1 else (commit - 1, commit)
+
+
+def _forget_oldest(kept: dict[bytes, Any]) -> None:
+    while len(kept) > _KEPT:
+        try:
+            kept.pop(next(iter(kept)), None)
+        except (StopIteration, RuntimeError):  # another thread was faster
+            break
+
+
+def keyring_of(reader: Any) -> Keyring:
+    """Return the keyring of a reader, an empty one where it has none."""
+    found: Keyring | None = reader.keyring
+    if found is None:
+        found = reader.keyring = Keyring()
+    return found
+
+
+def as_secrets(given: Any) -> tuple[Secret, ...]:
+    """Return one secret or several as they are given.
+
+    Raises
+    ------
+    SecretError
+        There is none, or something is no secret.
+    """
+    one: Any = None
+    try:
+        if not isinstance(given, Sequence) or isinstance(given, _SINGLE):
+            return (given if isinstance(given, Secret) else Secret(given),)
+        if not given:
+            raise SecretError("an empty list of secrets opens nothing")
+        found = []
+        for one in given:
+            found.append(one if isinstance(one, Secret) else Secret(one))
+        return tuple(found)
+    finally:
+        given = one = None  # a traceback would show it

@@ -1,0 +1,128 @@
+"""Keeping the manifests of a table's sealed fields true, and sealing its pieces.
+
+A manifest holds the digest of all records that make up a field. What a transaction changes is
+taken out of the digest and put into it, record by record, counted from the commit that it began
+with: so nothing is believed that was not verified, however many steps the transaction has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kist.engine.keyring import keyring_of
+from kist.engine.manifest import (
+    bound_items,
+    item_of,
+    make_manifest,
+    new_digest,
+    open_manifest,
+)
+from kist.engine.view import View
+from kist.format import keys
+from kist.format.values import pack_record, unpack_record
+from kist.model.tables.stored.schema import facts_of, schema_from
+from kist.model.tables.stored.sealing import (
+    bound_ranges,
+    digest_of,
+    field_keys,
+    leaves_of,
+    pack_parts,
+    place_of,
+    seal_part,
+    verify,
+)
+from kist.model.tables.stored.state import read_schema
+
+if TYPE_CHECKING:
+    from kist.crypto.digest import SetDigest
+    from kist.engine import Transaction
+    from kist.engine.fieldkeys import FieldKeys
+    from kist.format.schema import Schema
+    from kist.model.tables.stored.batch import Rows
+
+__all__ = ["digest_of", "put_manifests", "sealed_piece"]
+
+
+def put_manifests(txn: Transaction, node: int, schema: Schema, *, afresh: bool = False) -> None:
+    """Put the manifests of all sealed fields of a table, as its records are now.
+
+    Parameters
+    ----------
+    afresh : bool
+        Believe the records: they are those of a new table, copied from one that was verified.
+
+    Raises
+    ------
+    SecretError
+        A secret is missing: the change cannot be vouched for.
+    """
+    base = None if afresh else View(txn.reader, txn.state)
+    for field in schema.sealed:
+        opened = field_keys(txn, node, f"table {node}", schema, field)
+        digest = _digest(txn, base, node, schema, field, opened)
+        payload = make_manifest(place_of(node, field, txn), opened, digest)
+        txn.put(keys.manifest(node, field), pack_record(payload))
+        keyring_of(txn.reader).verify(payload, txn.commit_id + 1)
+
+
+def _digest(
+    txn: Transaction, base: View | None, node: int, schema: Schema, field: int, opened: FieldKeys
+) -> SetDigest:
+    """Return the digest of the records of a field."""
+    before = None if base is None else base.get(keys.manifest(node, field))
+    if base is not None and before is not None:
+        was = schema_from(read_schema(base, node, f"table {node}"))
+        same_key = base.get(keys.lock(node, field)) == txn.get(keys.lock(node, field))
+        opened_then = opened
+        if not same_key:
+            opened_then = field_keys(base, node, f"table {node}", was, field)
+        # What is counted on must have been true.
+        verify(base, node, f"table {node}", was, field, opened_then)
+        changed = txn.changed_keys(keys.whole_node(node))
+        if same_key and changed is not None and leaves_of(was, field) == leaves_of(schema, field):
+            payload = unpack_record(before)[1]
+            digest, _ = open_manifest(payload, place_of(node, field, txn), opened)
+            _turn(digest, base, txn, _bound(changed, leaves_of(schema, field)))
+            return digest
+    digest = new_digest(opened)
+    digest.add(bound_items(txn, bound_ranges(node, schema, field)))
+    return digest
+
+
+def _bound(changed: Sequence[bytes], leaves: Sequence[int]) -> list[bytes]:
+    """Return the keys of those records that a manifest binds."""
+    known = frozenset(leaves)
+    return [
+        key
+        for key in changed
+        if key[8:9] in b"GUXS" or (key[8:9] == b"P" and keys.leaf_of(key) in known)
+    ]
+
+
+def _turn(digest: SetDigest, base: View, txn: Transaction, changed: Sequence[bytes]) -> None:
+    for key in changed:
+        old, new = base.get(key), txn.get(key)
+        if old == new:
+            continue
+        deep = key[8:9] in b"XS"
+        if old is not None:
+            digest.remove([item_of(base, key, old, deep=deep)])
+        if new is not None:
+            digest.add([item_of(txn, key, new, deep=deep)])
+
+
+def sealed_piece(txn: Transaction, node: int, schema: Schema, rows: Rows) -> bytes:
+    """Return rows as a piece: the open leaves, then those of each sealed field."""
+    from kist.model.tables.stored.batch import Batch
+
+    facts = facts_of(schema)
+    packed_rows: Any = rows if isinstance(rows, Batch) else rows.view(facts.rows.dtype)
+    parts = []
+    for field, packed in facts.parts_at(schema.version).items():
+        columns = [packed_rows[f"f{leaf.id}"] for leaf in packed.leaves]
+        data = packed.encode(packed.of_columns(columns, len(rows)))
+        if field:
+            data = seal_part(field_keys(txn, node, f"table {node}", schema, field), data)
+        parts.append((field, data))
+    return pack_parts(parts)

@@ -1,0 +1,101 @@
+"""Files with sealed columns on the command line, and on their way to other formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("cryptography")
+
+import kist
+from kist.cli.main import cli
+
+KEY, PHRASE = bytes(range(32)), "four random words here"
+
+
+@pytest.fixture
+def file(path: Path) -> Path:
+    rows = np.array([(1, b"Ann", 2.5), (2, b"Bob", 3.5)], "i4,S3,f8")
+    with kist.open(path, "w") as store:
+        store.create_table("t", rows, encrypt={"f1": {"key": KEY, "words": PHRASE}})
+    return path
+
+
+def run(
+    *words: object, env: dict[str, str] | None = None, text: str | None = None
+) -> tuple[int, str]:
+    done = CliRunner().invoke(cli, [str(word) for word in words], env=env, input=text)
+    return done.exit_code, done.output
+
+
+VERBS = {
+    "where": ["where", "{}:t", "f1 == 'Bob'"],
+    "cat": ["cat", "{}:t"],
+    "head": ["head", "{}:t"],
+    "tail": ["tail", "{}:t"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("how", ["hex", "words", "file", "prompt"])
+def test_verbs_take_secrets_from_environment_file_and_terminal(
+    file: Path, tmp_path: Path, verb: str, how: str
+) -> None:
+    words = [word.format(file) for word in VERBS[verb]]
+    code, said = run(*words)
+    assert code == 2 and "column 'f1' is sealed" in said
+    if how in ("hex", "words"):
+        code, said = run(
+            *words, env={"KIST_SECRET": f"hex:{KEY.hex()}" if how == "hex" else PHRASE}
+        )
+    elif how == "file":
+        secrets = tmp_path / "secrets.txt"
+        secrets.write_text(f"# of the ward\n\nhex:{bytes(32).hex()}\nhex:{KEY.hex()}\n")
+        code, said = run("--secret-file", secrets, *words)
+    else:
+        code, said = run("--secret-file", "-", *words, text=PHRASE + "\n")
+    assert code == 0, said
+    assert "Bob" in said
+
+
+def test_what_is_open_is_shown_without_a_secret(file: Path) -> None:
+    assert run("where", f"{file}:t", "f0 == 2", "--columns", "f0,f2") == (0, "f0\tf2\n2\t3.5\n")
+    assert "sealed" in run("info", f"{file}:t")[1]
+    code, said = run("check", file)
+    assert code == 0 and "tags were not checked" in said
+    assert "not checked" not in run("check", file, env={"KIST_SECRET": PHRASE})[1]
+
+
+def test_a_secret_that_is_none_is_not_shown(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("hex:feedbeef\n")
+    code, said = run("--secret-file", tmp_path / "s", "cat", f"{file}:t")
+    assert code == 2 and "line 1" in said and "64 digits" in said and "feedbeef" not in said
+    (tmp_path / "s").write_text("# nothing\n")
+    assert "holds no secret" in run("--secret-file", tmp_path / "s", "cat", f"{file}:t")[1]
+
+
+def test_other_formats_get_sealed_columns_only_when_that_is_meant(
+    file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "t.csv"
+    with pytest.raises(kist.SecretError, match=r"would hold their values in clear"):
+        kist.convert(f"{file}:t", out, secrets=KEY)
+    with pytest.raises(kist.SecretError, match="no secret was given"):
+        kist.convert(f"{file}:t", out, decrypt=True)
+    assert not out.exists()
+    kist.convert(f"{file}:t", out, secrets=KEY, decrypt=True)
+    assert "Ann" in out.read_text()
+    code, said = run("convert", f"{file}:t", tmp_path / "u.csv", env={"KIST_SECRET": PHRASE})
+    assert code == 2 and "--decrypt" in said
+    code, said = run(
+        "convert", f"{file}:t", tmp_path / "u.csv", "--decrypt", env={"KIST_SECRET": PHRASE}
+    )
+    assert code == 0 and "Bob" in (tmp_path / "u.csv").read_text()
+    # From store to store it stays sealed.
+    kist.convert(f"{file}:t", f"{tmp_path / 'new.kist'}:u", secrets=KEY)
+    assert b"Ann" not in (tmp_path / "new.kist").read_bytes()
+    with kist.open(tmp_path / "new.kist", secrets=PHRASE) as store:
+        assert store["u"]["f1"][:].tolist() == [b"Ann", b"Bob"]

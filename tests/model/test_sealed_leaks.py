@@ -1,0 +1,121 @@
+"""Nothing of a sealed column stands in the file, nor in what a sort puts aside."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cryptography")
+
+import kist
+from kist.model.tables.query import spill
+
+KEY = bytes(range(32))
+FULL = 66_000
+
+
+def marks(kind: str, n: int, salt: int) -> list[Any]:
+    """Values that are recognised wherever they stand."""
+    if kind == "text":
+        return [f"SECRETWORD{salt}x{i % 50:04d}" for i in range(n)]
+    return [0x5EC2E700_0000_0000 + salt * 0x1_0000 + i % 50 for i in range(n)]
+
+
+def needles(kind: str, salts: range) -> list[bytes]:
+    if kind == "text":
+        return [b"SECRETWORD", "SECRETWORD".encode("utf-16-le"), "SECRETWORD".encode("utf-32-le")]
+    return [(0x5EC2E700_0000_0000 + salt * 0x1_0000).to_bytes(8, "little")[2:] for salt in salts]
+
+
+KINDS: dict[str, tuple[str, Any]] = {
+    "int": ("int", "i8"),
+    "bytes": ("text", "S18"),
+    "str": ("text", "U18"),
+    "strings": ("text", np.dtypes.StringDType()),
+    "nested": ("int", [("a", "i8"), ("b", "f4")]),
+    "ragged": ("int", kist.ragged("i8")),
+}
+
+
+def column(kind: str, dtype: Any, n: int, salt: int) -> Any:
+    values = marks(kind, n, salt)
+    if isinstance(dtype, list):
+        out = np.zeros(n, dtype)
+        out["a"] = values
+        return out
+    if dtype is KINDS["ragged"][1]:
+        return [np.array([v, v], "i8") for v in values]
+    return np.array(values, dtype)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("sealed", [True, False])
+def test_no_value_stands_in_the_file_in_any_form(name: str, sealed: bool, path: Path) -> None:
+    """Whole pages, one constant, small appends, patches, statistics, rewritten and folded pieces.
+
+    The same without sealing finds each: the search can find something.
+    """
+    kind, dtype = KINDS[name]
+    n = FULL if name not in ("ragged",) else 5_000
+    encrypt = {"v": KEY} if sealed else None
+    with kist.open(path, "w") as store:
+        spec = {"id": np.dtype("i8"), "v": dtype if name == "ragged" else np.dtype(dtype)}
+
+        def rows(n: int, salt: int) -> dict[str, Any]:
+            return {"id": np.arange(n), "v": column(kind, dtype, n, salt)}
+
+        t = store.create_table("t", rows(n, 1), dtype=spec, encrypt=encrypt)  # pages
+        one = column(kind, dtype, 1, 2)
+        constant = one * 5_000 if name == "ragged" else np.repeat(one, 5_000)
+        t.append({"id": np.arange(5_000), "v": constant})
+        for _ in range(40):
+            t.append(rows(3, 3))  # pieces, folded by checkpoints
+        t["v"][5:9] = column(kind, dtype, 4, 4)  # a patch
+        t["v"][5_000 : 5_000 + n // 5] = column(kind, dtype, n // 5, 5)  # pages written again
+        t.append(rows(600, 6))  # a piece in an extent
+        t.delete(range(30))
+        assert t["v"][0] is not None
+    data = path.read_bytes()
+    found = [needle for needle in needles(kind, range(1, 7)) if needle in data]
+    if sealed:
+        assert not found
+    else:
+        assert found
+
+
+def test_what_a_sort_puts_aside_is_sealed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[io.BytesIO] = []
+
+    def kept(**_: Any) -> Kept:
+        seen.append(io.BytesIO())
+        return Kept(seen[-1])
+
+    monkeypatch.setattr(spill.tempfile, "TemporaryFile", kept)
+    kist.options.max_memory = 1 << 20
+    try:
+        with kist.open(path, "w") as store:
+            rows = {"id": np.arange(90_000), "v": column("int", "i8", 90_000, 1)}
+            rows["v"] = rows["v"][::-1].copy()
+            t = store.create_table("t", rows, encrypt={"v": KEY})
+            expected = np.sort(rows["v"])
+            found = np.concatenate([block["v"] for block in t.sort_by("v").blocks(20_000)])
+            np.testing.assert_array_equal(found, expected)
+    finally:
+        kist.options.reset()
+    data = b"".join(file.getvalue() for file in seen)
+    assert len(data) > 500_000, "nothing was put aside"
+    assert not any(needle in data for needle in needles("int", range(1, 2)))
+
+
+class Kept:
+    """A temporary file whose bytes stay."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        self.seek, self.write, self.readinto = file.seek, file.write, file.readinto
+
+    def close(self) -> None:
+        """Keep what was written."""
