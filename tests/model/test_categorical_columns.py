@@ -298,6 +298,22 @@ def test_salvage_keeps_whole_lists(path: Path, tmp_path: Path) -> None:
 # Schema
 
 
+def test_casts_to_another_list_give_codes_anew(store: Any) -> None:
+    texts = ["b", "a", "b", "c"] * 2_000
+    table = make(store, {"id": np.arange(8_000), "c": texts}, c=kist.categorical("U1"))
+    table.cast_column("c", kist.categorical("U1"))  # says nothing of a list: nothing changes
+    assert table["c"].categories.tolist() == ["b", "a", "c"]
+    table.cast_column("c", kist.categorical("U1", ["x", "c"]))
+    assert table["c"].categories.tolist() == ["x", "c", "b", "a"]
+    table.cast_column("c", kist.categorical("U1", ["c", "b", "a"], ordered=True))
+    assert table["c"].codes[:4].tolist() == [1, 2, 1, 0]
+    with pytest.raises(kist.DTypeError, match="is no category"):
+        table.cast_column("c", kist.categorical("U1", ["a", "b"], ordered=True))
+    assert table["c"].categories.tolist() == ["c", "b", "a"]
+    assert table["c"][:].tolist() == texts
+    assert store.check().ok
+
+
 def test_columns_are_cast_to_categories_and_back(store: Any) -> None:
     texts = ["b", "a", "b", "c"] * 2_000
     table = make(store, {"id": np.arange(8_000), "c": texts}, c="U3")

@@ -28,6 +28,7 @@ __all__ = [
     "enum",
     "first_categories",
     "is_categorical",
+    "lists_categories",
     "sort_of",
     "values_dtype",
 ]
@@ -256,6 +257,11 @@ def first_categories(dtype: DType) -> tuple[Array | None, dict[str, int] | None]
 def is_categorical(dtype: DType) -> bool:
     """Tell whether a dtype is that of a categorical column."""
     return dtype.names == ("code",) and sort_of(dtype) is not None
+
+
+def lists_categories(dtype: DType) -> bool:
+    """Whether a dtype is categorical and says which categories there are."""
+    return is_categorical(dtype) and first_categories(dtype)[0] is not None
 
 
 def values_dtype(dtype: DType) -> DType:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kist.errors import DTypeError
 from kist.format import altering, keys
-from kist.format.categorical import is_categorical, values_dtype
+from kist.format.categorical import is_categorical, lists_categories, values_dtype
 from kist.model.attributes import Attributes
 from kist.model.cast_values import cast_values
 from kist.model.frames.notes import rename_in_notes
@@ -188,7 +188,8 @@ def cast_column(table: Table, name: str, dtype: Any, *, unsafe: bool) -> None:
         column = find_column(state.schema, name, what)
         refuse_sealed(column, what)
         wanted = as_dtype(dtype, what)
-        if wanted == column.dtype:
+        # To NumPy dtypes are equal whatever the categories that they list.
+        if wanted == column.dtype and not lists_categories(wanted):
             return
 
         def cast(values: Array, at: int = 0) -> Array:
