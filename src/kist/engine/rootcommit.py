@@ -109,15 +109,32 @@ def has(keys: list[bytes], key: bytes) -> bool:
 
 
 def put_more(batch: Batch, more: dict[bytes, bytes | None]) -> None:
-    """Put few changes more into a batch, which count where both have a key."""
+    """Put changes more into a batch, which count where both have a key."""
     keys, values = batch
+    fresh = []
     for key, value in more.items():
         at = bisect_left(keys, key)
         if at < len(keys) and keys[at] == key:
             values[at] = value
         else:
-            keys.insert(at, key)
-            values.insert(at, value)
+            fresh.append(key)
+    if not fresh:
+        return
+    # All at once: the records of space stand before most others, so that each insert into the
+    # list of a bulk commit would move all of it.
+    fresh.sort()
+    start = at = bisect_left(keys, fresh[0])
+    new_keys: list[bytes] = []
+    new_values: list[bytes | None] = []
+    for key in fresh:
+        stop = bisect_left(keys, key, at)
+        new_keys += keys[at:stop]
+        new_values += values[at:stop]
+        new_keys.append(key)
+        new_values.append(more[key])
+        at = stop
+    keys[start:at] = new_keys
+    values[start:at] = new_values
 
 
 def rewriting(
