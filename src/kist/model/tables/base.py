@@ -204,7 +204,8 @@ class RowSource(Exports):
             with self._of()._hold() as view:
                 state = self._state(view)
                 fields = self._fields(state.schema)
-                for some in row_blocks(state, rows, fewer=n_rows is None):
+                leaves = fields.stored if n_rows is None else None
+                for some in row_blocks(state, rows, leaves):
                     spans = plan(state, some)
                     yield fields.given(partial(read_spans, state, spans=spans, n_rows=len(some)))
 
@@ -230,7 +231,7 @@ class RowSource(Exports):
         self, state: TableState, size: int
     ) -> Iterator[tuple[Sequence[Span], int, Sequence[int]]]:
         """Yield rows of the table, and in which order they come."""
-        for rows in row_blocks(state, size, fewer=True):
+        for rows in row_blocks(state, size, state.schema.stored):
             yield plan(state, rows), len(rows), range(len(rows))
 
     def __bool__(self) -> bool:

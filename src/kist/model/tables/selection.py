@@ -40,6 +40,7 @@ from kist.model.tables.stored.fields import (
 )
 from kist.model.tables.stored.read import Span, plan
 from kist.model.tables.stored.state import TableState, state_of
+from kist.model.tables.stored.weight import LooseBytes
 from kist.query import Operators
 
 if TYPE_CHECKING:
@@ -322,7 +323,8 @@ class Selection(Queries, Reductions, Exports):
             rows = self._rows(state)
             blocks: Iterator[Array]
             if isinstance(rows, Ordered):
-                batches = span_batches(rows.found(), size, fewer=fewer)
+                weight = LooseBytes(state, fields.stored) if fewer else None
+                batches = span_batches(rows.found(), size, weight)
                 blocks = (_of_spans(state, fields, spans, n) for spans, n in batches)
             else:
                 parts = resized(rows.parts(fields.stored), fields.stored, size)
@@ -360,7 +362,8 @@ class Selection(Queries, Reductions, Exports):
     ) -> Iterator[tuple[Sequence[Span], int, Sequence[int]]]:
         rows = self._rows(state)
         if isinstance(rows, Ordered):
-            for spans, n in span_batches(rows.found(), size, fewer=True):
+            weight = LooseBytes(state, state.schema.stored)
+            for spans, n in span_batches(rows.found(), size, weight):
                 yield spans, n, range(n)
             return
         positions = rows.positions()

@@ -41,8 +41,8 @@ from kist.model.tables.stored.read import (
     plan,
     read_leaves,
 )
-from kist.model.tables.stored.schema import FULL_TIER
 from kist.model.tables.stored.state import TableState
+from kist.model.tables.stored.weight import LooseBytes
 from kist.query import Bound
 
 __all__ = [
@@ -187,9 +187,9 @@ def _together(parts: Sequence[Part]) -> Part:
 
 
 def span_batches(
-    found: Iterator[list[Found]], size: int, *, fewer: bool
+    found: Iterator[list[Found]], size: int, weight: LooseBytes | None
 ) -> Iterator[tuple[list[Span], int]]:
-    """Cut what is found into runs of `size` rows, or of fewer where strings are long."""
+    """Cut what is found into runs of `size` rows, or of fewer where their weight is enough."""
     spans: list[Span] = []
     n = 0
     for some in found:
@@ -199,10 +199,12 @@ def span_batches(
                 take = min(len(hit.ordinals) - low, size - n)
                 spans.append(Span(hit.group, hit.ordinals[low : low + take], n))
                 n, low = n + take, low + take
-                long = fewer and hit.group.record.tier == FULL_TIER
-                if n == size or (long and low == len(hit.ordinals)):
+                heavy = weight is not None and weight.add(hit.group, take)
+                if n == size or heavy:
                     yield spans, n
                     spans, n = [], 0
+                    if weight is not None:
+                        weight.clear()
     if spans:
         yield spans, n
 
@@ -371,7 +373,7 @@ class Ordered(RowSet):
 
     def blocks(self, leaves: Sequence[Leaf], size: int) -> Iterator[Part]:
         """Yield the values of all rows, `size` rows at a time, or fewer where strings are long."""
-        for spans, n in span_batches(self.found(), size, fewer=True):
+        for spans, n in span_batches(self.found(), size, LooseBytes(self.state, leaves)):
             yield read_spans_of(self.state, leaves, spans, n)
 
     def columns(self, leaves: Sequence[Leaf]) -> Part:

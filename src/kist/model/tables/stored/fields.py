@@ -21,9 +21,10 @@ from kist.format.schema import Leaf, Schema, in_row
 from kist.model.positions import Positions
 from kist.model.tables.stored.computed import check_assignable
 from kist.model.tables.stored.read import Span, plan, read_leaves, read_records
-from kist.model.tables.stored.schema import FULL_TIER, facts_of
+from kist.model.tables.stored.schema import facts_of
 from kist.model.tables.stored.single import read_single
 from kist.model.tables.stored.state import TableState
+from kist.model.tables.stored.weight import LooseBytes
 
 __all__ = [
     "Fields",
@@ -334,21 +335,31 @@ def block_rows(schema: Schema, n_rows: int | None) -> int:
     return int(n_rows)
 
 
-def row_blocks(state: TableState, n_rows: int, *, fewer: bool) -> Iterator[range]:
+def row_blocks(
+    state: TableState, n_rows: int, leaves: Sequence[Leaf] | None = None
+) -> Iterator[range]:
     """Cut all rows into ranges of `n_rows` rows, the last one shorter.
 
     Parameters
     ----------
-    fewer : bool
-        A range may also end with a row group that is short because its strings or cells are long.
+    leaves : sequence of Leaf, optional
+        What is read of them: a range may also end with a row group where their strings and cells
+        are enough.
     """
     start = 0
-    if fewer and state.facts.loose:
+    if leaves is not None and any(leaf.is_loose for leaf in leaves):
+        weight = LooseBytes(state, leaves)
         layout = state.layout
+        at = 0
         for group, stop in zip(layout.groups, layout.starts[1:].tolist(), strict=True):
-            if group.record.tier == FULL_TIER:
-                yield from _ranges(start, stop, n_rows)
-                start = stop
+            heavy = weight.add(group, stop - at)
+            at = stop
+            if heavy or stop - start >= n_rows:
+                whole = stop if heavy else stop - (stop - start) % n_rows
+                yield from _ranges(start, whole, n_rows)
+                start = whole
+                weight.clear()
+                weight.add(group, stop - start)
     yield from _ranges(start, state.n_rows, n_rows)
 
 
