@@ -14,7 +14,6 @@ from kist.errors import (
     NodeNameError,
     SnapshotError,
     TamperedDataError,
-    TransactionClosedError,
     TransactionError,
 )
 from kist.format import keys
@@ -22,8 +21,8 @@ from kist.format.layout import FORMAT_VERSION
 from kist.model.directory import maintain
 from kist.model.group import Group
 from kist.model.paths import is_plain
-from kist.model.session import Session, Writer, current_owner
-from kist.model.transactions import Reading, Transaction, Turn
+from kist.model.session import Session
+from kist.model.transactions import Transactional, Turn
 
 if TYPE_CHECKING:
     from kist.engine import Durability
@@ -212,7 +211,7 @@ def open(
     return Store(session, str(mode), durability, retain, allow_pickle, link_roots)
 
 
-class Store(Group):
+class Store(Transactional, Group):
     """An open file, which is also its root group. Comes from `kist.open`.
 
     A mutating call is a commit of its own and on disk when it returns; `transaction` makes one
@@ -310,90 +309,7 @@ class Store(Group):
     ) -> None:
         self.close()
 
-    # Transactions
-
-    def transaction(self, message: str | None = None) -> Transaction:
-        """Return a context manager: all changes within are one commit, or none.
-
-        It moves to the newest commit first, so that what is read within is what is changed. Any
-        exception rolls back. A block within a block is a savepoint. The transaction belongs to
-        the thread or asyncio task that entered it; other threads wait.
-
-        Raises
-        ------
-        StoreLockedError
-            Another writer did not end within `timeout`; on entering.
-        TransactionError
-            Another task of this thread has one open; on entering.
-
-        Examples
-        --------
-        >>> import kist
-        >>> with kist.open(":memory:") as store:
-        ...     with store.transaction("first steps") as txn:
-        ...         store.attrs["a"] = 1
-        ...         store.attrs["b"] = 2
-        ...     txn.id, store.history()[0].message
-        (1, 'first steps')
-        """
-        return Transaction(self._session, message)
-
-    def begin(self) -> None:
-        """Open a transaction that lasts until `commit` or `rollback`; for notebooks.
-
-        Raises
-        ------
-        TransactionError
-            One is open already.
-        """
-        session = self._session
-        session.check_writable()
-        if session.own_writer() is not None:
-            raise TransactionError(
-                "a transaction is open already; `with store.transaction():` makes a savepoint"
-            )
-        writer = Writer(current_owner(), by_hand=True)
-        try:
-            session.begin(writer)
-        except BaseException:
-            session.drop(writer)
-            raise
-
-    def commit(self, message: str | None = None) -> int:
-        """End the transaction of `begin` and return its commit id.
-
-        Raises
-        ------
-        TransactionError
-            None is open, or it belongs to a with-block.
-        """
-        return self._session.finish(self._begun("commit"), message or "")
-
-    def rollback(self) -> None:
-        """End the transaction of `begin` and forget its changes."""
-        self._session.drop(self._begun("roll back"))
-
-    def _begun(self, what: str) -> Writer:
-        session = self._session
-        session.check_open()
-        writer = session.own_writer()
-        if writer is None:
-            raise TransactionError(f"there is nothing to {what}: begin() opens a transaction")
-        if not writer.by_hand:
-            raise TransactionError(
-                f"cannot {what} here: the transaction ends with its with-block, and any exception "
-                "rolls it back"
-            )
-        if writer.dead:
-            session.drop(writer)
-            raise TransactionClosedError(
-                "this transaction belongs to the process that was forked; it goes on there"
-            )
-        return writer
-
-    def read(self) -> Reading:
-        """Return a context manager: all reads of this thread or task within see one commit."""
-        return Reading(self._session)
+    # What is shown
 
     def refresh(self) -> int:
         """Move a handle of mode ``r`` to the newest commit; returns the commit id.

@@ -9,13 +9,13 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from kist.errors import TransactionError
+from kist.errors import TransactionClosedError, TransactionError
 from kist.model.session import Session, Writer, current_owner
 
 if TYPE_CHECKING:
     from kist.engine import Transaction as EngineTransaction
 
-__all__ = ["Reading", "Transaction", "Turn", "Write"]
+__all__ = ["Reading", "Transaction", "Transactional", "Turn", "Write"]
 
 
 class Write:
@@ -183,3 +183,92 @@ class Reading:
 
     def __exit__(self, *exc: object) -> None:
         self._session.end_reading()
+
+
+class Transactional:
+    """The part of a store that begins and ends transactions, and reads within one commit."""
+
+    _session: Session
+
+    def transaction(self, message: str | None = None) -> Transaction:
+        """Return a context manager: all changes within are one commit, or none.
+
+        It moves to the newest commit first, so that what is read within is what is changed. Any
+        exception rolls back. A block within a block is a savepoint. The transaction belongs to
+        the thread or asyncio task that entered it; other threads wait.
+
+        Raises
+        ------
+        StoreLockedError
+            Another writer did not end within `timeout`; on entering.
+        TransactionError
+            Another task of this thread has one open; on entering.
+
+        Examples
+        --------
+        >>> import kist
+        >>> with kist.open(":memory:") as store:
+        ...     with store.transaction("first steps") as txn:
+        ...         store.attrs["a"] = 1
+        ...         store.attrs["b"] = 2
+        ...     txn.id, store.history()[0].message
+        (1, 'first steps')
+        """
+        return Transaction(self._session, message)
+
+    def begin(self) -> None:
+        """Open a transaction that lasts until `commit` or `rollback`; for notebooks.
+
+        Raises
+        ------
+        TransactionError
+            One is open already.
+        """
+        session = self._session
+        session.check_writable()
+        if session.own_writer() is not None:
+            raise TransactionError(
+                "a transaction is open already; `with store.transaction():` makes a savepoint"
+            )
+        writer = Writer(current_owner(), by_hand=True)
+        try:
+            session.begin(writer)
+        except BaseException:
+            session.drop(writer)
+            raise
+
+    def commit(self, message: str | None = None) -> int:
+        """End the transaction of `begin` and return its commit id.
+
+        Raises
+        ------
+        TransactionError
+            None is open, or it belongs to a with-block.
+        """
+        return self._session.finish(self._begun("commit"), message or "")
+
+    def rollback(self) -> None:
+        """End the transaction of `begin` and forget its changes."""
+        self._session.drop(self._begun("roll back"))
+
+    def _begun(self, what: str) -> Writer:
+        session = self._session
+        session.check_open()
+        writer = session.own_writer()
+        if writer is None:
+            raise TransactionError(f"there is nothing to {what}: begin() opens a transaction")
+        if not writer.by_hand:
+            raise TransactionError(
+                f"cannot {what} here: the transaction ends with its with-block, and any exception "
+                "rolls it back"
+            )
+        if writer.dead:
+            session.drop(writer)
+            raise TransactionClosedError(
+                "this transaction belongs to the process that was forked; it goes on there"
+            )
+        return writer
+
+    def read(self) -> Reading:
+        """Return a context manager: all reads of this thread or task within see one commit."""
+        return Reading(self._session)
