@@ -28,6 +28,7 @@ from kist.format.layout import FRAME, FRAME_PAGE, FRAME_SEALED
 from kist.format.schema import Schema
 from kist.format.sealed import SEALED_MAGIC, unpack_sealed_head
 from kist.format.values import pack_record, unpack_record
+from kist.model.tables.stored.layout import forget
 from kist.model.tables.stored.records import (
     TAIL_ROW,
     GroupRecord,
@@ -477,3 +478,24 @@ def test_a_secret_that_was_removed_and_rotated_out_does_not_come_back(file: Path
     attack(file, lambda txn, node: txn.put(keys.lock(node, 1), lock))
     with pytest.raises(TamperedDataError):
         look(file)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [undelete_rows, drop_a_patch, move_a_patch, swap_parts_of_pieces, change_an_open_value_beside],
+)
+def test_what_an_edited_copy_showed_is_not_taken_for_the_file(
+    file: Path, tmp_path: Path, edit: Edit
+) -> None:
+    """Open columns of a copy are read first: it has the same stamps, and other rows under them."""
+    copy = tmp_path / "copy.kist"
+    copy.write_bytes(file.read_bytes())
+    attack(copy, edit)
+    forget()
+    with kist.open(file, secrets=[KEY, OTHER]) as store:
+        expected = store["t"][:]
+    forget()
+    with kist.open(copy) as store:
+        store["t"]["id"][:]
+    with kist.open(file, secrets=[KEY, OTHER]) as store:
+        np.testing.assert_array_equal(store["t"][:], expected)

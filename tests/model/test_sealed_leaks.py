@@ -119,3 +119,26 @@ class Kept:
 
     def close(self) -> None:
         """Keep what was written."""
+
+
+@pytest.mark.parametrize("kind", ["int", "bytes"])
+@pytest.mark.parametrize("n", [7, 5_000])
+def test_a_linked_table_shows_what_is_open_and_notes_nothing_of_the_rest(
+    kind: str, n: int, tmp_path: Path
+) -> None:
+    """Bounds of columns stand in a link: of small appends, and of pages."""
+    text, dtype = KINDS[kind]
+    for name in "ab":
+        with kist.open(tmp_path / f"{name}.kist", "w") as store:
+            spec = {"id": np.dtype("i8"), "v": np.dtype(dtype)}
+            rows = {"id": np.arange(n), "v": column(text, dtype, n, 1)}
+            store.create_table("t", rows, dtype=spec, encrypt={"v": KEY})
+    path = tmp_path / "l.kist"
+    with kist.open(path, "w", secrets=KEY) as store:
+        store.create_union("all", "t", files=["a.kist", "b.kist"])
+        linked = store["all"]
+        assert linked.where("id == 3")["id"][:].tolist() == [3, 3]
+        with pytest.raises(kist.SecretError, match="'v' is sealed"):
+            linked["v"][:]
+    data = path.read_bytes()
+    assert not any(needle in data for needle in needles(text, range(1, 2)))

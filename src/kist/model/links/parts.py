@@ -159,6 +159,8 @@ def _record_bytes(leaf: Leaf) -> int:
 
 def _summed_up(state: TableState, leaf: Leaf) -> bytes | None:
     """Return statistics of all values of a leaf; None where nothing is known of some of them."""
+    if leaf.id in state.facts.sealed:
+        return None  # they would stand in the link in clear
     if leaf.is_virtual or leaf.n_values != 1 or bound_dtype(leaf.dtype) is None:
         return None
     bounds = state.bounds(leaf)

@@ -27,7 +27,17 @@ from kist.model.tables.stored.records import TAIL_ROW, GroupRecord, Tail
 if TYPE_CHECKING:
     from kist.engine import View
 
-__all__ = ["RECENT", "Group", "Layout", "Patch", "Recent", "layout_of", "read_tail", "remember"]
+__all__ = [
+    "RECENT",
+    "Group",
+    "Layout",
+    "Patch",
+    "Recent",
+    "layout_of",
+    "read_layout",
+    "read_tail",
+    "remember",
+]
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
@@ -291,12 +301,13 @@ def layout_of(view: View, node: int, tail: Tail) -> Layout:
     """Return the layout of a table whose tail is `tail`, reading its records if it is not kept."""
     layout = known(node, tail)
     if layout is None:
-        layout = _load(view, node, tail)
+        layout = read_layout(view, node, tail)
         remember(node, layout)
     return layout
 
 
-def _load(view: View, node: int, tail: Tail) -> Layout:
+def read_layout(view: View, node: int, tail: Tail) -> Layout:
+    """Return the layout of a table from its records, whatever is kept."""
     patches: dict[int, list[Patch]] = {}
     for key, value in view.scan(*keys.patches(node)):
         row, seq = keys.patch_of(key)

@@ -21,7 +21,16 @@ from kist.format.schema import Leaf, Schema
 from kist.format.values import Pointer, unpack_record
 from kist.model.tables.stored.batch import Batch, Rows, freeze
 from kist.model.tables.stored.joined import JoinedView
-from kist.model.tables.stored.layout import RECENT, Body, Group, Layout, Patch, layout_of, read_tail
+from kist.model.tables.stored.layout import (
+    RECENT,
+    Body,
+    Group,
+    Layout,
+    Patch,
+    layout_of,
+    read_layout,
+    read_tail,
+)
 from kist.model.tables.stored.records import OUTSIDE, PageRecord, Tail, unpack_dead, unpack_patch
 from kist.model.tables.stored.schema import SchemaFacts, facts_of, schema_from
 
@@ -46,7 +55,17 @@ look-ups each; in longer tables single ones are looked up unless all are wanted.
 class Known:
     """What was learnt about a table from a view."""
 
-    __slots__ = ("bounds", "kept", "listed", "opened", "pages", "schema", "schema_value", "tail")
+    __slots__ = (
+        "bounds",
+        "kept",
+        "layout",
+        "listed",
+        "opened",
+        "pages",
+        "schema",
+        "schema_value",
+        "tail",
+    )
 
     def __init__(self, schema_value: bytes, tail: Tail) -> None:
         self.schema_value = schema_value
@@ -57,6 +76,7 @@ class Known:
         self.bounds: dict[tuple[int, bool], Bounds] = {}  # leaf, with nulls -> of all groups
         self.kept: dict[str, Any] = {}  # what others keep, see `TableState.once`
         self.opened: dict[int, FieldKeys] = {}  # sealed fields, their records held to be whole
+        self.layout: Layout | None = None  # of a sealed table, see `TableState.layout`
 
 
 def read_schema(view: View, node: int, path: str) -> bytes:
@@ -189,7 +209,15 @@ class TableState:
     def layout(self) -> Layout:
         """The groups; read when first asked for."""
         if self._layout is None:
-            self._layout = layout_of(self.view, self.node, self._known.tail)
+            known = self._known
+            if not known.schema.sealed:
+                self._layout = layout_of(self.view, self.node, known.tail)
+            elif known.layout is None or self.view.is_transaction:
+                # Of these records and no others: a stamp is in clear, so that an edited file, or
+                # another one, may show other groups under it.
+                self._layout = known.layout = read_layout(self.view, self.node, known.tail)
+            else:
+                self._layout = known.layout
         return self._layout
 
     @property
