@@ -90,6 +90,10 @@ def _scale64(
     work = scratch("decimals", values.size, _FLOAT64)
     # Without its dtype NumPy multiplies `<f4` in binary32, and widens the product.
     np.multiply(values, power, out=work, dtype=_FLOAT64)
+    if values.itemsize == 4 and not _is_within(work, _MAX_INTEGER32):
+        # Several integers stand for one value. That of the product in binary32 ends in zero bits,
+        # and compresses better than the nearest one, which a few more values would have.
+        np.multiply(values, _FLOAT32.type(power), out=work, dtype=_FLOAT32)
     np.rint(work, out=work)
     np.copyto(integers, work, casting="unsafe")
     # From the integers, not from `work`: they know no -0.0 and none beyond their width.

@@ -70,7 +70,6 @@ _WINDOW = 2048
 _FALLBACK_LEVEL = 1
 _EXPLICIT_LEVEL = 5
 _PCODEC_LEVEL = 8
-_ARRAY_LZ4_LEVEL = 5  # 7 % smaller than level 1, at the same speed
 
 # (encode, decode) in ns, per value for encodings, per byte of input for codecs.
 _ENCODING_NS = {
@@ -81,7 +80,6 @@ _ENCODING_NS = {
     ZIGZAG: (0.3, 0.3),
 }
 _LZ4_NS = {NO_FILTER: (1.0, 0.3), SHUFFLE: (1.2, 0.6), BITSHUFFLE: (1.5, 1.4)}
-_ZSTD_BLOCK_NS = (20_000.0, 8_000.0)  # each block of an n-d array, beside its bytes
 _PLAIN_NS = (0.05, 0.05)
 _PCODEC_NS = (30.0, 4.0)  # per value
 _RUNS_NS = (0.5, 0.1)
@@ -169,7 +167,7 @@ def choose(sample: NDArray[Any], preset: str = DEFAULT, *, block: int | None = N
     for steps, rest, base_ns in _encodings(form, settings, block_values):
         if steps and constant(rest, block_values):
             return Recipe(name, (*steps, fallback_of(name)))
-        price, codec_step = _price(rest, _main_codec(rest, settings), settings, block_values, block)
+        price, codec_step = _price(rest, _main_codec(rest, settings), settings, block_values)
         trials.append((price + base_ns, steps, rest, base_ns))
         if best is None or price + base_ns < best[0]:
             best = (price + base_ns, (*steps, codec_step))
@@ -178,7 +176,7 @@ def choose(sample: NDArray[Any], preset: str = DEFAULT, *, block: int | None = N
     trials.sort(key=lambda t: t[0])
     for _, steps, rest, base_ns in trials[:2]:
         for step in _other_codecs(rest, settings, best[0], block is not None):
-            price, codec_step = _price(rest, step, settings, block_values, block)
+            price, codec_step = _price(rest, step, settings, block_values)
             if price + base_ns < best[0]:
                 best = (price + base_ns, (*steps, codec_step))
     return Recipe(name, best[1])
@@ -327,8 +325,8 @@ def _other_codecs(
             if step != main:
                 yield step
     if is_array and settings.compressor == ZSTD:
-        for filters in ((NO_FILTER, SHUFFLE), (BITSHUFFLE, BITSHUFFLE)):
-            yield (BLOSC2, LZ4, _ARRAY_LZ4_LEVEL, *filters)
+        yield (BLOSC2, LZ4, 1, BITSHUFFLE, SHUFFLE)
+        yield (BLOSC2, LZ4, 1, BITSHUFFLE, BITSHUFFLE)
     # Trying pcodec is dear: its own work must leave room for a gain.
     room = best > 2 * (_PCODEC_NS[0] / 2 + _PCODEC_NS[1])
     if settings.pcodec is not None and suits(rest.dtype) and room:
@@ -336,19 +334,12 @@ def _other_codecs(
 
 
 def _price(
-    rest: NDArray[Any],
-    step: tuple[int, ...],
-    settings: _Preset,
-    block_values: int,
-    block: int | None,
+    rest: NDArray[Any], step: tuple[int, ...], settings: _Preset, block_values: int
 ) -> tuple[float, tuple[int, ...]]:
     """Price per value of storing `rest` with this codec, and the codec."""
     stage, blocks = run_codec(rest, step, (PLAIN,), block_values)
     stored = len(stage.params) + sum(map(len, blocks))
     encode, decode = _codec_ns(rest, step, stored / rest.nbytes)
-    if block is not None and step[:2] == (BLOSC2, ZSTD):
-        encode += _ZSTD_BLOCK_NS[0] / block
-        decode += _ZSTD_BLOCK_NS[1] / block
     return settings.byte_ns * stored / rest.size + encode / 2 + decode, step
 
 
