@@ -76,6 +76,17 @@ _FIELDS: Final[dict[LinkForm, dict[str, tuple[type, ...]]]] = {
 }
 """Form -> what its value must say, and in which types. More may stand there, and is ignored."""
 
+_ITEMS: Final = {
+    "paths": str,
+    "names": str,
+    "files": str,
+    "stores": bytes,
+    "stamps": bytes,
+    "added": int,
+    "shape": int,
+}
+"""List -> the type of all its items."""
+
 
 class LinkRecord(NamedTuple):
     """Where a link leads.
@@ -120,4 +131,8 @@ class LinkRecord(NamedTuple):
         for name, types in _FIELDS[form].items():
             if name not in said or type(said[name]) not in types:
                 raise CorruptDataError(f"a link record of form {form.value} lacks {name!r}")
+            if name in _ITEMS and any(type(item) is not _ITEMS[name] for item in said[name]):
+                raise CorruptDataError(
+                    f"a link record has other {name} than {_ITEMS[name].__name__}"
+                )
         return cls(form, said)

@@ -62,9 +62,7 @@ class LinkedArray:
         self._proof = said["size"], said["mtime_ns"]
         self._sums: NumPyArray = said["sums"]
         self._item = item_bytes(self.dtype)
-        self._block: int = said["block"] or max(
-            self._item, _BLOCK // max(self._item, 1) * self._item
-        )
+        self._block: int = said["block"] or max(self._item, _BLOCK // self._item * self._item)
         lengths = self.shape if self._order == "C" else self.shape[::-1]
         steps = [math.prod(lengths[axis + 1 :]) for axis in range(len(lengths))]
         self._strides = tuple(steps if self._order == "C" else steps[::-1])
@@ -140,10 +138,10 @@ class LinkedArray:
         layout = [box.count[axis] for axis in rest]
         if isinstance(where, Points):
             layout = [len(where.coords[0]), *layout]
-        out = np.empty(layout, self.dtype)
-        if not out.size or not self._item:
-            return out
-        with _Opened(self) as file:
+        if not math.prod(layout):
+            return np.empty(layout, self.dtype)
+        with _Opened(self) as file:  # which holds the size of the file against the record
+            out = np.empty(layout, self.dtype)
             if not axes and (run := self._run(box)) is not None:
                 flat = np.empty(out.size, self.dtype)
                 file.read_run(run, flat)
@@ -238,8 +236,9 @@ def checked_bytes(record: LinkRecord, path: str) -> tuple[np.dtype[Any], tuple[i
     if (
         dtype.hasobject
         or is_string_dtype(dtype)
+        or not dtype.itemsize
         or len(shape) > MAX_NDIM
-        or any(type(n) is not int or not 0 <= n < 1 << 63 for n in shape)
+        or any(not 0 <= n < 1 << 63 for n in shape)
         or said["order"] not in ("C", "F")
         or said["offset"] < 0
         or not 0 <= block <= max(_BLOCK, item)
@@ -248,6 +247,9 @@ def checked_bytes(record: LinkRecord, path: str) -> tuple[np.dtype[Any], tuple[i
     ):
         raise CorruptDataError(f"link {path!r}: its fields do not fit each other", node=path)
     nbytes = math.prod(shape) * item
+    # NumPy multiplies the lengths without regard to those of nothing.
+    if math.prod(n or 1 for n in shape) * item >= 1 << 63:
+        raise CorruptDataError(f"link {path!r}: an array cannot have its shape", node=path)
     n_blocks = -(-nbytes // block) if block else 0
     if (block and block % item) or len(sums) != n_blocks or said["offset"] + nbytes > said["size"]:
         raise CorruptDataError(f"link {path!r}: its sums do not fit its bytes", node=path)

@@ -52,7 +52,8 @@ class LinkedFiles:
             wanted = [os.fspath(root) for root in roots]
         self.roots = [os.path.realpath(root) for root in wanted]
         self._owner = ref(store)
-        self._others: list[Store] = []
+        # Not held: what was replaced, or was another store, closes with its last handle.
+        self._others: list[ref[Store]] = []
         self._loaded: dict[tuple[str, int, bytes], Any] = {}
         self._lock = threading.RLock()
         self._open: dict[tuple[str, int | str | None], tuple[Store, tuple[int, int]]] = {}
@@ -125,7 +126,7 @@ class LinkedFiles:
                 if was == inode:
                     other._session.refresh()
                     return self._checked(other, said, link)
-                # Handles of the file that stood there before stay good until the end.
+                # Handles of the file that stood there before stay good.
             from kist.model.store import open
 
             try:
@@ -138,7 +139,8 @@ class LinkedFiles:
                     few = "; `ulimit -n` lets this process have more files open"
                 raise LinkError(f"link {link!r} leads to {real!r}: {error}{few}") from error
             other._linked = self
-            self._others.append(other)
+            self._others = [one for one in self._others if one() is not None]
+            self._others.append(ref(other))
             self._checked(other, said, link)
             self._open[key] = other, inode
             return other
@@ -165,10 +167,11 @@ class LinkedFiles:
         """Close all files, if it is the store whose links came first that is closed."""
         if self._owner() is store:
             with self._lock:
+                while self._others:
+                    if (other := self._others.pop()()) is not None:
+                        other.close()
                 self._open.clear()
                 self._loaded.clear()
-                while self._others:
-                    self._others.pop().close()
 
     def refresh(self) -> None:
         """Show the newest commits of the files that are followed, and files that were replaced."""

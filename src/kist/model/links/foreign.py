@@ -74,7 +74,8 @@ def place_of(
             raise SelectionError(f"{real!r} is HDF5: name the dataset")
         else:
             raise LinkError(f"{real!r} is no NPY file: say dtype= and shape= of its bytes")
-    if is_string_dtype(place.dtype) or place.dtype.hasobject:
+    place = place._replace(shape=as_shape(place.shape))  # a damaged file may say anything
+    if is_string_dtype(place.dtype) or place.dtype.hasobject or not place.dtype.itemsize:
         raise DTypeError(f"{real!r} holds {place.dtype}: its items have no width of their own")
     return place
 
@@ -92,7 +93,7 @@ def _in_npy(real: str) -> Place:
                 array = np.load(real, mmap_mode="r", allow_pickle=False)
                 return Place(array.dtype, array.shape, _order(array), int(array.offset))
             shape, fortran, dtype = read(file)
-        except ValueError as error:
+        except Exception as error:  # a Python literal: its parser raises what it likes
             raise LinkError(f"{real!r} is a damaged NPY file: {error}") from error
         return Place(dtype, tuple(shape), "F" if fortran else "C", file.tell())
 
@@ -109,13 +110,18 @@ def _in_hdf5(real: str, dataset: str) -> Place:
         found = file.get(dataset)
         if not isinstance(found, h5py.Dataset):
             raise SelectionError(f"{real!r} has no dataset {dataset!r}")
+        if found.shape is None:
+            raise SelectionError(f"dataset {dataset!r} of {real!r} has no values, not even a shape")
         offset, dtype = found.id.get_offset(), found.dtype
+        here = os.path.realpath(os.fsdecode(found.file.filename)) == os.path.realpath(real)
         if dtype.hasobject or found.id.get_type().get_size() != dtype.itemsize:
             raise DTypeError(f"dataset {dataset!r} of {real!r}: {dtype} is read by HDF5 alone")
         if (
             found.chunks is not None
             or found.is_virtual
             or found.external
+            or not here
+            or (found.size and offset is None)  # in the header of the dataset
             or found.id.get_storage_size() != found.nbytes
         ):
             raise SelectionError(

@@ -1,0 +1,176 @@
+"""Links that damaged or hostile files hold, and files that are no good to link to."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kist
+from kist.errors import CorruptDataError, DTypeError, LinkError, SelectionError, ShapeError
+from kist.format.dtypes import pack_dtype
+from kist.format.link import LinkForm, LinkRecord
+from kist.format.schema import Schema
+from kist.model.links.records import put_link
+
+BYTES: dict[str, Any] = {
+    "file": "a.npy", "dtype": pack_dtype(np.dtype("u1")), "shape": [6], "order": "C", "offset": 0,
+    "size": 176, "mtime_ns": 0, "block": 0, "sums": np.zeros(0, "<u8"),
+}  # fmt: skip
+PARTS: dict[str, Any] = {
+    "path": "t", "schema": Schema.from_dtype(np.dtype("i4,f8")).pack(), "names": ["a", "b"],
+    "files": ["a", "b"], "stores": [bytes(16)] * 2, "commits": np.ones(2, "<u8"),
+    "stamps": [bytes(8)] * 2, "stored": np.ones(2, "<u8"), "groups": np.ones(2, "<u4"),
+    "rows": np.ones(2, "<u4"), "live": np.ones(2, "<u4"), "added": [], "statistics": {},
+}  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[kist.Store]:
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.arange(6.0))
+    with kist.open("s.kist", "w") as opened:
+        yield opened
+
+
+def put(store: kist.Store, form: LinkForm, said: dict[str, Any]) -> None:
+    link = store.create_link("link", "nowhere")
+    with link._write() as txn:
+        put_link(txn, link._id, LinkRecord(form, said))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"shape": [0, 1 << 62, 1 << 62]},
+        {"shape": [1 << 62, 4], "size": 1 << 65},
+        {"shape": [True]},
+        {"shape": [-1]},
+        {"shape": ["6"]},
+        {"dtype": pack_dtype(np.dtype("S0")), "block": 8},
+        {"dtype": pack_dtype(np.dtype("V0")), "shape": [1 << 40]},
+        {"offset": -1},
+    ],
+)
+def test_bytes_that_cannot_be_are_damage(store: kist.Store, said: dict[str, Any]) -> None:
+    put(store, LinkForm.BYTES, {**BYTES, **said})
+    with pytest.raises(CorruptDataError, match="link"):
+        store["link"]
+    assert not store.check().ok and "link" in repr(store)
+
+
+@pytest.mark.parametrize("n", [1 << 62, 100 << 40])
+def test_memory_is_taken_when_the_file_is_known_to_be_that_long(store: kist.Store, n: int) -> None:
+    put(store, LinkForm.BYTES, {**BYTES, "shape": [n], "size": n})
+    with pytest.raises(LinkError, match="changed since it was linked"):
+        store["link"][:]
+    with pytest.raises(LinkError, match="changed since it was linked"):
+        store["link"][::2]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"groups": np.array([2**64 - 1, 3], "<u8")},
+        {"groups": np.array([3, 2**64 - 1], "<u8")},
+        {"groups": np.ones(3, "<u4")},
+        {"live": np.ones(3, "<u4")},
+        {"live": np.full(2, 2, "<u4")},
+        {"rows": np.full(2, 70_000, "<u4")},
+        {"rows": np.ones(2, "<i4")},
+        {"files": ["a", 5]},
+        {"files": ["a"]},
+        {"names": [None]},
+        {"stamps": [bytes(8)]},
+        {"added": [[1]]},
+        {"statistics": {0: b""}},
+        {"statistics": {"f0": b""}},
+        {"schema": b"x"},
+    ],
+)
+def test_parts_that_do_not_fit_are_damage(store: kist.Store, said: dict[str, Any]) -> None:
+    put(store, LinkForm.PARTS, {**PARTS, **said})
+    with pytest.raises(CorruptDataError):
+        store["link"]
+    assert not store.check().ok
+    assert "link" in repr(store) and "link" in store._repr_html_()
+
+
+def test_a_link_of_paths_that_are_none_is_damage(store: kist.Store) -> None:
+    put(store, LinkForm.UNION, {"paths": [5]})
+    with pytest.raises(CorruptDataError, match="other paths than str"):
+        store["link"]
+    assert not store.check().ok
+
+
+def npy(header: str) -> None:
+    text = header.encode() + b"\n"
+    Path("x.npy").write_bytes(b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + bytes(64))
+
+
+@pytest.mark.parametrize(
+    ("descr", "shape", "error"),
+    [
+        ("'|u1'", "(-5,)", ShapeError),
+        ("'|u1'", "(99999999999999999999,)", ShapeError),
+        ("'|u1'", "(5000,)", ShapeError),
+        ("'|O'", "(5,)", DTypeError),
+        ("[('a', 'O')]", "(5,)", DTypeError),
+        ("'|V0'", "(5,)", DTypeError),
+        ("'|u1'", "(1 << 3,)", LinkError),
+        ("'|u1'", "(" * 300, LinkError),
+    ],
+)
+def test_npy_files_that_cannot_be_are_refused(
+    store: kist.Store, descr: str, shape: str, error: type[Exception]
+) -> None:
+    npy(f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}")
+    with pytest.raises(error):
+        store.create_array_link("x", "x.npy")
+    assert not list(store)
+
+
+def test_datasets_of_hdf5_that_stand_in_no_piece_of_the_file_are_refused(store: kist.Store) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File("other.h5", "w") as file:
+        file["zeros"] = np.zeros(9)
+    with h5py.File("a.h5", "w", userblock_size=512) as file:
+        compact = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        compact.set_layout(h5py.h5d.COMPACT)
+        space = h5py.h5s.create_simple((4,))
+        made = h5py.h5d.create(file.id, b"compact", h5py.h5t.NATIVE_DOUBLE, space, compact)
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, np.arange(4.0))
+        file["zeros"], file["good"] = np.zeros(9), np.arange(5.0)
+        file["null"] = h5py.Empty("f8")
+        file["external"] = h5py.ExternalLink("other.h5", "/zeros")
+    for name in ("compact", "null", "external"):
+        with pytest.raises(SelectionError, match=name):
+            store.create_array_link("x", "a.h5", name)
+    store.create_array_link("x", "a.h5", "good")
+    assert store["x"][:].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_files_that_were_replaced_are_closed_with_their_last_handle(store: kist.Store) -> None:
+    def replace(value: int) -> None:
+        with kist.open("new.kist", "w") as other:
+            other["x"] = [value]
+        os.replace("new.kist", "other.kist")
+
+    store.create_link("x", "x", file="other.kist")  # made first: any store may stand there
+    links = store._links
+    replace(0)
+    kept = store["x"]
+    for n in range(1, 5):
+        replace(n)
+        assert store["x"][:] == [n]
+    gc.collect()
+    alive = [one for one in links._others if one() is not None]
+    assert len(alive) == 2 and kept[:] == [0]
+    store.close()
+    with pytest.raises(kist.StoreClosedError):
+        kept[:]
