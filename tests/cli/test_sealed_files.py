@@ -63,7 +63,10 @@ def test_verbs_take_secrets_from_environment_file_and_terminal(
 
 def test_what_is_open_is_shown_without_a_secret(file: Path) -> None:
     assert run("where", f"{file}:t", "f0 == 2", "--columns", "f0,f2") == (0, "f0\tf2\n2\t3.5\n")
-    assert "sealed" in run("info", f"{file}:t")[1]
+    assert "key, words" in run("info", f"{file}:t")[1].partition("sealed")[2]
+    with kist.open(file) as store:
+        assert store["t"]["f1"].info["sealed"] == ["key", "words"]
+        assert "sealed" not in store["t"]["f0"].info
     code, said = run("check", file)
     assert code == 0 and "tags were not checked" in said
     assert "not checked" not in run("check", file, env={"KIST_SECRET": PHRASE})[1]

@@ -138,8 +138,7 @@ def convert(
                 _copy(node, to_file, to_node, report, overwrite)
                 return report
             report.format, bridge = _bridge(to_file, format, existing=False)
-            if not decrypt:
-                _refuse_in_clear(node, report.format)
+            _check_sealed(node, None if decrypt else report.format)
             job = Job(bridge, report, store, node.name, options=options, **common)
             _export(job, node, to_file, overwrite)
         return report
@@ -228,16 +227,23 @@ def _node(store: Any, path: str) -> Any:
     return node
 
 
-def _refuse_in_clear(node: Any, format_: str) -> None:
-    """Raise where sealed columns would come to stand in another file in clear."""
+def _check_sealed(node: Any, in_clear: str | None) -> None:
+    """Raise where sealed columns would come to stand in clear in the format that is named.
+
+    With None they may; and one whose secret was not given is refused before anything is written:
+    out of a stream of Arrow its error would come as one of pyarrow's.
+    """
     if node.kind in ("store", "group"):
         for child in node.values():
-            _refuse_in_clear(child, format_)
+            _check_sealed(child, in_clear)
     elif node.kind == "table" and node.sealed:
+        if in_clear is None:
+            node[list(node.sealed)][:1]
+            return
         names = ", ".join(map(repr, node.sealed))
         raise SecretError(
-            f"{node.name!r} has sealed columns ({names}), and {format_} would hold their values in "
-            "clear: decrypt=True (--decrypt) allows that; or convert a selection of the others"
+            f"{node.name!r} has sealed columns ({names}), and {in_clear} would hold their values "
+            "in clear: decrypt=True (--decrypt) allows that; or convert a selection of the others"
         )
 
 

@@ -84,7 +84,7 @@ class ArrayMaker(Maker):
         ...     volume = store.create_array("v", shape=(2000, 2000, 2000), dtype="f4")
         ...     volume[10, 20:22, 30] = 1
         ...     float(volume[10].sum()), volume.chunks, volume.nbytes_stored < 1_000_000
-        (2.0, (64, 128, 128), True)
+        (2.0, (128, 128, 128), True)
         """
         from kist.model.arrays.array import Array
         from kist.model.arrays.create import create

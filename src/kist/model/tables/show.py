@@ -190,7 +190,7 @@ def table_info(table: Table) -> Info:
             known = read_categories(state.view, state.node, column)
             columns[column.name]["n_categories"] = len(known)
         if column.field:
-            columns[column.name]["secrets"] = list(sealed[column.name])
+            columns[column.name]["sealed"] = list(sealed[column.name])
         if column.expression is not None:
             columns[column.name]["expression"] = column.expression
         if column.name in state.facts.defaults:
@@ -232,4 +232,7 @@ def column_info(column: Column) -> Info:
     }
     if fields.sort is not None:
         facts["n_categories"] = len(column.categories)
+    # A field of a nested column is sealed with all of it.
+    if labels := column.table.sealed.get(column.name.partition(".")[0]):
+        facts["sealed"] = list(labels)
     return Info(f"Column {column.name!r}", facts)
