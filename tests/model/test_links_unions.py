@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import shutil
@@ -340,3 +341,16 @@ def test_a_link_whose_record_is_another_form_is_damage(tmp_path: Path) -> None:
             txn.put(keys.link(link._id), pack_record(record.pack()))
         with pytest.raises(CorruptDataError, match="lacks 'path'"):
             store["u"]
+
+
+def test_parts_that_were_linked_anew_let_go_of_the_commits_before(folder: Path) -> None:
+    part = folder / "parts" / "1.kist"
+    with kist.open(folder / "all.kist", "r+") as store:
+        for _ in range(3):
+            with kist.open(part, "r+") as other:
+                other["g/trades"].append(rows_of(1)[:1])
+            store.open_link("all").renew()
+            assert store["all"].where("t == 100050").count() == 1
+        gc.collect()
+        with kist.open(part) as other:
+            assert len(other.info["pins"]) == 1  # one commit: of the parts of now, and of `other`

@@ -54,7 +54,7 @@ class LinkedFiles:
         self._owner = ref(store)
         # Not held: what was replaced, or was another store, closes with its last handle.
         self._others: list[ref[Store]] = []
-        self._loaded: dict[tuple[str, int, bytes], Any] = {}
+        self._loaded: dict[tuple[str, int], tuple[bytes, Any]] = {}
         self._lock = threading.RLock()
         self._open: dict[tuple[str, int | str | None], tuple[Store, tuple[int, int]]] = {}
         self._follows = store.mode != "r"
@@ -154,13 +154,17 @@ class LinkedFiles:
         return other
 
     def linked(self, link: Link, view: View, load: Callable[[LinkRecord], T]) -> T:
-        """Return what a function makes of the record of a link, made once for each content."""
+        """Return what a function makes of the record of a link, made once for each content.
+
+        Only the last content is kept: parts that nobody uses any more hold commits of their files.
+        """
         value = view.get(keys.link(link._id)) or b""
-        key = link._store.path, link._id, value
+        key = link._store.path, link._id
         with self._lock:
-            if key not in self._loaded:
-                self._loaded[key] = load(link._record(view))
-            found: T = self._loaded[key]
+            known = self._loaded.get(key)
+            if known is None or known[0] != value:
+                known = self._loaded[key] = value, load(link._record(view))
+            found: T = known[1]
             return found
 
     def close_for(self, store: Store) -> None:
