@@ -174,3 +174,40 @@ def test_files_that_were_replaced_are_closed_with_their_last_handle(store: kist.
     store.close()
     with pytest.raises(kist.StoreClosedError):
         kept[:]
+
+
+@pytest.mark.parametrize("how", ["path", "group", "file", "union", "parts", "second"])
+def test_a_link_in_the_place_of_a_sealed_table_is_tampering(store: kist.Store, how: str) -> None:
+    key = bytes(range(32))
+    fake = np.array([(1, b"FAKE")], "i4,S4")
+    with kist.open("ward.kist", "w", secrets=key) as ward:
+        real = np.array([(1, b"real")], "i4,S4")
+        ward.create_table("ward/patients", real, encrypt={"f1": key})
+        ward.create_link("mine", "ward/patients")
+    store["fakes/patients"] = fake
+    with kist.open("ward.kist", "r+", secrets={"ward/patients/f1": key}) as ward:
+        assert ward["mine"]["f1"][0] == b"real" and ward["ward/patients"]["f1"][0] == b"real"
+    with kist.open("ward.kist", "r+") as ward:  # who knows no secret
+        ward["fakes/patients"] = fake
+        if how in ("group", "second"):
+            ward.move("ward", "old")
+            ward.create_link("ward", "fakes")
+        else:
+            ward.move("ward/patients", "old")
+        if how == "path":
+            ward.create_link("ward/patients", "/fakes/patients")
+        elif how == "file":
+            ward.create_link("ward/patients", "fakes/patients", file="s.kist")
+        elif how == "union":
+            ward["ward"].create_union("patients", "/fakes/patients")
+        elif how == "parts":
+            ward["ward"].create_union("patients", "fakes/patients", files="s.kist")
+    with kist.open("ward.kist", "r+", secrets={"ward/patients/f1": key}) as ward:
+        with pytest.raises(kist.TamperedDataError, match="is a link, and a secret was given"):
+            ward["mine" if how == "second" else "ward/patients"]
+        with pytest.raises(kist.TamperedDataError):
+            ward.create_table("ward/patients/more", fake)
+        with pytest.raises(kist.TamperedDataError):
+            ward.union("ward/patients")
+        assert "link" in repr(ward)
+        assert ward["fakes/patients"]["f1"][0] == b"FAKE"

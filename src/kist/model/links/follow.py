@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from kist.errors import LinkError, NodeNotFoundError
+from kist.errors import LinkError, NodeNotFoundError, TamperedDataError
 from kist.format import keys
 from kist.format.link import LinkForm
 from kist.format.node import Child, NodeKind
@@ -83,11 +83,14 @@ def follow(store: Store | None, view: View, link: Child, path: str, rest: Names 
     ------
     LinkError
         Something on the way is missing, leads in a circle, or is in a file that may not be read.
+    TamperedDataError
+        A secret was given by name for a column below a link.
     """
     origin, known, met = path, store, []
     seen: set[tuple[int, int, Names]] = set()
     at = store
     while True:
+        _check_promises(view, path)
         record = get_link(view, link.node, path)
         met.append(f"{path!r} -> {described(record)}")
         step = (id(at), link.node, rest)
@@ -121,6 +124,20 @@ def follow(store: Store | None, view: View, link: Child, path: str, rest: Names 
         rest = names[used:]
         if link.kind != NodeKind.LINK:
             return End(at if at is not known else None, view, link, path)
+
+
+def _check_promises(view: View, path: str) -> None:
+    """Raise where a secret was given by name for what a link stands in the way of.
+
+    Who writes the file could else put a table of their own in the place of a sealed one.
+    """
+    ring = view.reader.keyring
+    if ring is not None and any(name.startswith(path[1:] + "/") for name in ring.named):
+        raise TamperedDataError(
+            f"{path!r} is a link, and a secret was given by name for a column there: what it leads "
+            "to need not be sealed. Name the column where its table stands; if that was here, do "
+            "not trust the file"
+        )
 
 
 def _chain(met: list[str]) -> str:

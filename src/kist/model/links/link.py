@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kist.errors import LinkError
+from kist.errors import LinkError, TamperedDataError
 from kist.format.link import LinkForm, LinkRecord
 from kist.format.node import Child, NodeKind
 from kist.model.links.follow import described, follow, handle_behind
@@ -131,7 +131,7 @@ class Link(Node):
             end = follow(None, view, self._entry(), self._path)
             if end.entry.kind == NodeKind.LINK:
                 self._look(get_link(view, end.entry.node, end.path), end.path)
-        except LinkError:
+        except (LinkError, TamperedDataError):
             dangling = True
         return {"leads_to": described(record), "dangling": dangling}
 
