@@ -354,3 +354,24 @@ def test_parts_that_were_linked_anew_let_go_of_the_commits_before(folder: Path) 
         gc.collect()
         with kist.open(part) as other:
             assert len(other.info["pins"]) == 1  # one commit: of the parts of now, and of `other`
+
+
+def test_a_file_that_is_named_twice_is_there_once(folder: Path) -> None:
+    (folder / "again.kist").symlink_to(folder / "parts" / "1.kist")
+    names = ["parts/1.kist", "./parts/[13].kist", folder / "parts" / "1.kist", "again.kist"]
+    with kist.open(folder / "all.kist", "r+") as store:
+        store.create_union("some", "g/trades", files=names)
+        assert store["some"].files == ["parts/1.kist", "./parts/3.kist"]
+        assert len(store["some"]) == 2 * 95
+
+
+def test_changing_a_linked_table_says_where_it_is_changed(table: kist.LinkedTable) -> None:
+    row = tuple(table[0])
+    for change in (
+        lambda: table.append([row]),
+        lambda: table.where("t < 100").delete(),
+        lambda: table["t"].__setitem__(0, 1),
+        lambda: table.add_column("new", "i4", fill_value=1),
+    ):
+        with pytest.raises(kist.ReadOnlyError, match=r"'/all' cannot be changed: .* renew\(\)"):
+            change()

@@ -379,7 +379,7 @@ class Parts:
 
 
 def real_files(store: Store, names: Iterable[str | os.PathLike[str]], link: str) -> list[Any]:
-    """Return (name relative to the folder of a store, real path) of names and patterns.
+    """Return (name relative to the folder of a store, real path) of names and patterns, each once.
 
     Raises
     ------
@@ -400,5 +400,6 @@ def real_files(store: Store, names: Iterable[str | os.PathLike[str]], link: str)
             if not several:
                 raise LinkError(f"link {link!r}: no file in {folder!r} matches {name!r}")
         for file in several:
-            found[file] = store._links.find(store, file, link)[0]
-    return list(found.items())
+            # The first of several names counts: the rows of a file are there once.
+            found.setdefault(store._links.find(store, file, link)[0], file)
+    return [(name, real) for real, name in found.items()]

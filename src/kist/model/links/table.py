@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.engine.view import Reader
+from kist.errors import ReadOnlyError
 from kist.format.values import pack_record
 from kist.indexes.statistics import Bounds
 from kist.model.attributes import Attributes
@@ -208,6 +209,11 @@ class LinkedTable(JoinedTable):
             held.release()
             raise
         return held
+
+    def _write(self, message: str = "") -> Any:
+        raise ReadOnlyError(
+            f"{self._path!r} cannot be changed: change the tables of its files and renew() the link"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._link,)
