@@ -339,6 +339,9 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "empty phrase": ({"name": ""}, SecretError, "empty passphrase"),
     "too many": ({"name": [os.urandom(32) for _ in range(17)]}, SecretError, "1 to 16 secrets"),
     "odd key": ({3: KEY}, SecretError, "names a column"),
+    "odd label": ({"name": {3: KEY}}, SecretError, "a str, not int"),
+    "empty label": ({"name": {"": KEY}}, SecretError, "can be shown: ''"),
+    "half a letter": ({"name": {"\ud800": KEY}}, SecretError, "can be shown"),
 }
 
 
@@ -350,6 +353,15 @@ def test_bad_secrets_make_no_table(
         with pytest.raises(error, match=text):
             store.create_table("t", rows_of(3), encrypt=encrypt)
         assert "t" not in store
+
+
+@pytest.mark.parametrize("several", [[KEY, OTHER], {"a": KEY, "b": OTHER}], ids=["list", "dict"])
+def test_secrets_are_added_one_by_one(sealed: Path, several: Any) -> None:
+    with kist.open(sealed, "r+", secrets=[KEY, OTHER]) as store:
+        before = store["t"].sealed
+        with pytest.raises(SecretError, match=r"2 secrets: .* one by one"):
+            store["t"].add_secret("name", several)
+        assert store["t"].sealed == before
 
 
 def test_what_would_stand_in_clear_is_refused(sealed: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kist.engine import Frame, fieldkeys
 from kist.engine.keyring import keyring_of
 from kist.engine.sealedrecords import open_record, seal_record
-from kist.errors import DTypeError
+from kist.errors import DTypeError, SecretError
 from kist.format import keys
 from kist.format.layout import FRAME_PAGE, FRAME_ROWS
 from kist.format.sealed import Lock
@@ -92,9 +92,12 @@ def add_secret(table: Table, column: str, secret: Any, label: str | None) -> str
         with table._write() as txn:
             state = table._state(txn)
             field, lock, opened = _opened(state, column, "add a secret for")
-            (new,) = labelled(given, [slot.label for slot in lock.slots]).items()
-            _put_lock(txn, state, field, fieldkeys.add_secret(lock, opened, *new), opened)
-            return new[0]
+            new = labelled(given, [slot.label for slot in lock.slots])
+            if len(new) > 1:
+                raise SecretError(f"{len(new)} secrets: add_secret takes them one by one")
+            ((name, own),) = new.items()
+            _put_lock(txn, state, field, fieldkeys.add_secret(lock, opened, name, own), opened)
+            return name
     finally:
         secret = given = None  # a traceback would show it
 

@@ -104,8 +104,10 @@ def labelled(given: Any, taken: Container[str] = ()) -> dict[str, Secret]:
         if isinstance(given, Mapping):
             found = {}
             for label, one in given.items():
-                if not isinstance(label, str) or not label:
+                if not isinstance(label, str):
                     raise SecretError(f"the label of a secret is a str, not {type(label).__name__}")
+                if not label or not label.isprintable():
+                    raise SecretError(f"the label of a secret is text that can be shown: {label!r}")
                 found[label] = Secret(one)
             if not found:
                 raise SecretError("an empty dict of secrets opens nothing")
