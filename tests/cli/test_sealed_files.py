@@ -102,3 +102,9 @@ def test_other_formats_get_sealed_columns_only_when_that_is_meant(
     assert b"Ann" not in (tmp_path / "new.kist").read_bytes()
     with kist.open(tmp_path / "new.kist", secrets=PHRASE) as store:
         assert store["u"]["f1"][:].tolist() == [b"Ann", b"Bob"]
+
+
+def test_a_file_of_raw_bytes_is_no_file_of_secrets(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "s").write_bytes(bytes(range(128, 160)))
+    code, said = run("--secret-file", tmp_path / "s", "cat", f"{file}:t")
+    assert code == 2 and "holds no text" in said and "64 digits" in said

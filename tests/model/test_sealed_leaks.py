@@ -142,3 +142,39 @@ def test_a_linked_table_shows_what_is_open_and_notes_nothing_of_the_rest(
             linked["v"][:]
     data = path.read_bytes()
     assert not any(needle in data for needle in needles(text, range(1, 2)))
+
+
+@pytest.mark.parametrize(
+    "store_again",
+    [
+        lambda store, rows: store.create_table("new", rows),
+        lambda store, rows: store.__setitem__("new", rows),
+        lambda store, rows: store["clear"].append(rows),
+        lambda store, rows: store["clear"].insert(1, rows),
+        lambda store, rows: store["clear"].upsert(rows, on="id"),
+    ],
+    ids=["create", "assign", "append", "insert", "upsert"],
+)
+@pytest.mark.parametrize(
+    "rows_of",
+    [lambda t: t, lambda t: t.where("id < 3"), lambda t: t.sort_by("id")[["v", "id"]]],
+    ids=["table", "selection", "columns"],
+)
+def test_rows_of_sealed_columns_are_stored_in_clear_only_by_who_reads_them(
+    path: Path, store_again: Any, rows_of: Any
+) -> None:
+    rows = np.zeros(5, [("id", "i4"), ("v", "i8")])
+    rows["id"] = np.arange(5)
+    with kist.open(path, "w") as store:
+        t = store.create_table("t", rows, encrypt={"v": KEY})
+        clear = store.create_table("clear", rows)
+        refusal = (kist.SecretError, kist.DTypeError)  # tables are copied, not assigned
+        with pytest.raises(refusal, match=r"'v' is sealed in '/t'|use copy"):
+            store_again(store, rows_of(t))
+        assert "new" not in store and len(clear) == 5
+        # What is open, what is sealed again, and what was read are stored as ever.
+        store.create_table("ids", t[["id"]])
+        store.create_table("sealed", rows_of(t), encrypt={"v": KEY}).append(rows_of(t))
+        clear.append(t[:])
+        t.append(t)
+        assert len(clear) == len(t) == 10

@@ -57,11 +57,16 @@ def given() -> list[bytes | str] | None:
         if _ASKED not in ctx.meta:  # once, however many files are opened
             ctx.meta[_ASKED] = click.prompt("Secret", hide_input=True, err=True)
         return [*found, _secret(ctx.meta[_ASKED], "the secret")]
-    with open(file, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            text = line.rstrip("\r\n")
-            if text.strip() and not text.startswith("#"):
-                found.append(_secret(text, f"{file}, line {number}"))
+    try:
+        with open(file, encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                text = line.rstrip("\r\n")
+                if text.strip() and not text.startswith("#"):
+                    found.append(_secret(text, f"{file}, line {number}"))
+    except UnicodeDecodeError:
+        raise SecretError(
+            f"{file}: holds no text; a raw key is written as {_HEX} and 64 digits"
+        ) from None
     if not found:
         raise SecretError(f"{file}: holds no secret")
     return found

@@ -61,6 +61,11 @@ class Keyring:
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise SecretError("secrets are not pickled or copied: give them to the other process")
 
+    def promises(self, path: str) -> bool:
+        """Tell whether secrets were given by name for columns of what stands at a path or below."""
+        where = path.strip("/") + "/"
+        return any(name.startswith(where) for name in self.named)
+
     def opened(self, packed: bytes) -> FieldKeys | None:
         """Return the keys of a lock that this handle has opened or made."""
         return self._opened.get(packed)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from kist.errors import (
     CorruptDataError,
     StaleHandleError,
+    TamperedDataError,
     TransactionError,
     UnsupportedVersionError,
 )
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["handle_of", "make_handle", "reduce_node", "reopen_node", "reopen_store"]
 
+_NO_TABLES: Final = (NodeKind.ARRAY, NodeKind.KEYSTORE)
+
 
 def make_handle(store: Store, view: View, node: int, path: str | None = None) -> Node:
     """Return the handle of a node that stands in a view.
@@ -34,6 +37,8 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
         It has no record.
     UnsupportedVersionError
         It is of a kind, or needs a feature, that this kist does not know.
+    TamperedDataError
+        Secrets were given by name for columns of a table, and it is none.
     """
     if node == keys.ROOT:
         return store
@@ -44,6 +49,12 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
             f"{where!r} is listed, but has no record; 'kist check' lists all damage", node=where
         )
     found.check_readable(where)
+    ring = view.reader.keyring
+    if ring is not None and found.kind in _NO_TABLES and ring.promises(where):
+        raise TamperedDataError(
+            f"{where!r} is {a_kind(found.kind)}, and a secret was given by name for a column of "
+            "it: who writes now writes in clear; do not trust the file"
+        )
     return handle_of(store, node, found.kind, found.created_ns, where)
 
 

@@ -132,7 +132,7 @@ def _check_promises(view: View, path: str) -> None:
     Who writes the file could else put a table of their own in the place of a sealed one.
     """
     ring = view.reader.keyring
-    if ring is not None and any(name.startswith(path[1:] + "/") for name in ring.named):
+    if ring is not None and ring.promises(path):
         raise TamperedDataError(
             f"{path!r} is a link, and a secret was given by name for a column there: what it leads "
             "to need not be sealed. Name the column where its table stands; if that was here, do "

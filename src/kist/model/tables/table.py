@@ -64,6 +64,7 @@ def create_table(
         Which columns are sealed.
     """
     what = f"create {table._path!r}"
+    given = data
     data = frames.incoming.adopt(
         data, what, None if dtype is None else partial(_target_of, dtype, what)
     )
@@ -72,6 +73,7 @@ def create_table(
     locks = None
     if encrypt is not None:
         schema, locks = tables.changes.secrets.new_locks(table, schema, encrypt, what)
+    tables.input.values.refuse_in_clear(given, schema, what)
     for column in tables.stored.schema.facts_of(schema).categorical:
         tables.stored.categories.put_new_categories(txn, table._id, column)
     if isinstance(data, frames.incoming.Incoming):
@@ -241,9 +243,11 @@ class Table(Altering, Indexed, Queries, Changing, Secrets, Node):
         """
         with self._write() as txn:
             state = self._state(txn)
+            what = f"append to {self._path!r}"
+            tables.input.values.refuse_in_clear(data, state.schema, what)
             rows = frames.incoming.adopt(
                 data,
-                f"append to {self._path!r}",
+                what,
                 partial(frames.incoming.Target.of, txn, self._id, state.schema),
             )
             return tables.changes.write.append_blocks(

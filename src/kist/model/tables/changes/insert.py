@@ -13,7 +13,7 @@ from kist.model.frames.incoming import Target, adopt
 from kist.model.tables.changes.change import delete_rows
 from kist.model.tables.changes.write import append_blocks
 from kist.model.tables.indexes.unique import check_new_rows
-from kist.model.tables.input.values import blocks_of
+from kist.model.tables.input.values import blocks_of, refuse_in_clear
 from kist.model.tables.stored.batch import Rows, empty_batch
 from kist.model.tables.stored.fields import all_fields, assignable, read_spans
 from kist.model.tables.stored.read import plan, read_leaves
@@ -29,6 +29,7 @@ __all__ = ["insert_rows"]
 def insert_rows(txn: Transaction, table: Table, state: TableState, at: int, data: Any) -> int:
     """Put rows in front of the row at a position, and return their number."""
     what = f"insert into {table._path!r}"
+    refuse_in_clear(data, state.schema, what)
     rows = adopt(data, what, partial(Target.of, txn, table._id, state.schema))
     given = blocks_of(rows, state.schema, table._path, what)
     behind = range(at, state.n_rows)

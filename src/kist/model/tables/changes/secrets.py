@@ -206,7 +206,8 @@ def _reseal(
         record = GroupRecord.unpack(payload)
         if record.kind == PAGES:
             continue
-        data = bytes(txn.read(pointers[0])) if pointers else record.data
+        # What gets another digest must be what the old one names.
+        data = state.vouched(txn.read(pointers[0]), record.data) if pointers else record.data
         parts = unpack_parts(data)
         parts[field] = again(parts[field])
         data = pack_parts(list(parts.items()))
@@ -218,7 +219,9 @@ def _reseal(
     sealed = state.facts.sealed
     for key, value in list(txn.scan(*keys.patches(node))):
         pointers, payload = unpack_record(value)
-        data = bytes(txn.read(pointers[0])) if pointers else payload[PATCH_HEAD:]
+        data = payload[PATCH_HEAD:]
+        if pointers:
+            data = state.vouched(txn.read(pointers[0]), data)
         parts_of = unpack_patch(data)
         if not any(sealed.get(part.leaves[0]) == field for part in parts_of):
             continue

@@ -24,7 +24,7 @@ from kist.model.frames.incoming import Incoming
 from kist.model.tables.changes.change import Changes, in_order
 from kist.model.tables.changes.update import all_found
 from kist.model.tables.changes.write import append_blocks, by_group
-from kist.model.tables.input.values import blocks_of
+from kist.model.tables.input.values import blocks_of, refuse_in_clear
 from kist.model.tables.query.find import Found, find_rows
 from kist.model.tables.stored.batch import Batch, Rows
 from kist.model.tables.stored.computed import check_assignable
@@ -77,6 +77,7 @@ def upsert_rows(
         The key columns.
     """
     what = f"upsert into {state.path!r}"
+    refuse_in_clear(data, state.schema, what)
     names = [on] if isinstance(on, str) else list(on)
     keys = [_key_leaf(state, name, what) for name in names]
     if not keys or len(set(keys)) < len(keys):

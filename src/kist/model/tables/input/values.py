@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from kist.codecs.choose import parse_codec
-from kist.errors import CodecError, ColumnNotFoundError, DTypeError, ShapeError
+from kist.errors import CodecError, ColumnNotFoundError, DTypeError, SecretError, ShapeError
 from kist.format.categorical import values_dtype
 from kist.format.nullable import is_nullable
 from kist.format.plain import pack_value
 from kist.format.schema import Schema
 from kist.model.cast_ragged import is_cell
 from kist.model.casts import cast_values, iter_blocks, same_dtype, to_records
+from kist.model.frames.exports import Exports
 from kist.model.frames.incoming import Incoming
 from kist.model.tables.input.dtype import RowDtype, dtype_by_name, row_dtype
 from kist.model.tables.input.infer import dtype_of
@@ -27,7 +28,15 @@ from kist.model.tables.stored.fields import Fields
 from kist.model.tables.stored.records import GROUP_ROWS
 from kist.model.tables.stored.schema import facts_of
 
-__all__ = ["as_items", "as_rows", "as_values", "blocks_of", "check_codec", "schema_for"]
+__all__ = [
+    "as_items",
+    "as_rows",
+    "as_values",
+    "blocks_of",
+    "check_codec",
+    "refuse_in_clear",
+    "schema_for",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -77,6 +86,32 @@ def schema_for(
     else:
         schema = Schema.from_columns(row, codec=codec, defaults=defaults)
     return schema, () if data is None else blocks_of(data, schema, label, what)
+
+
+def refuse_in_clear(data: Any, schema: Schema, what: str) -> None:
+    """Raise where rows of another table would put what is sealed there into an open column.
+
+    Raises
+    ------
+    SecretError
+        Says how to seal it, and how to store it in clear if that is meant.
+    """
+    if not isinstance(data, Exports):
+        return
+    source: Any = data
+    state = source._state()
+    if not state.schema.sealed:
+        return
+    columns = state.schema.columns
+    shown = {columns[leaf.column] for leaf in source._fields(state.schema).leaves}
+    sealed = {column.name for column in shown if column.field}
+    for column in schema.columns:
+        if column.name in sealed and not column.field:
+            raise SecretError(
+                f"{what}: column {column.name!r} is sealed in {state.path!r}, and would come to "
+                "stand in clear: make the new table with encrypt=; or read the rows yourself, "
+                "[:] or blocks(), if that is meant"
+            )
 
 
 def check_codec(codec: Any, names: Container[str], what: str) -> None:

@@ -430,9 +430,9 @@ class TableState:
         if group.record.kind != OUTSIDE:
             return body.data
         (pointer,) = self.pointers(keys.group(self.node, group.first))
-        return self._vouched(self.view.read(pointer), body.data)
+        return self.vouched(self.view.read(pointer), body.data)
 
-    def _vouched(self, data: bytes, digest: bytes) -> bytes:
+    def vouched(self, data: bytes, digest: bytes) -> bytes:
         """Return what stands in the extent of a piece or a patch, held against its record."""
         if self.facts.sealed:
             from kist.model.tables.stored.sealing import digest_of
@@ -490,7 +490,7 @@ class TableState:
         if patch.inline is not None:
             return patch.inline
         (pointer,) = self.pointers(keys.patch(self.node, group.first, patch.seq))
-        return self._vouched(self.view.read(pointer), patch.digest)
+        return self.vouched(self.view.read(pointer), patch.digest)
 
     def _patch(
         self, group: Group, patch: Patch, field: int = 0
