@@ -355,6 +355,14 @@ def test_bad_secrets_make_no_table(
         assert "t" not in store
 
 
+def test_columns_of_a_union_tell_what_they_are(sealed: Path) -> None:
+    with kist.open(sealed) as store:
+        assert store["t"]["name"].info["sealed"]
+        union = store.union("t")
+        for name in ("id", "name"):
+            assert union[name].info["name"] == name
+
+
 @pytest.mark.parametrize("several", [[KEY, OTHER], {"a": KEY, "b": OTHER}], ids=["list", "dict"])
 def test_secrets_are_added_one_by_one(sealed: Path, several: Any) -> None:
     with kist.open(sealed, "r+", secrets=[KEY, OTHER]) as store:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kist.codecs.recipe import Recipe
 from kist.errors import CodecError
@@ -218,7 +218,7 @@ def column_info(column: Column) -> Info:
     state, fields = column._now()
     stored = stored_bytes(state, fields.stored)
     nbytes = state.n_rows * fields.row_nbytes
-    facts = {
+    facts: dict[str, Any] = {
         "name": column.name,
         "table": column.table._path,
         "title": column.title,
@@ -233,6 +233,7 @@ def column_info(column: Column) -> Info:
     if fields.sort is not None:
         facts["n_categories"] = len(column.categories)
     # A field of a nested column is sealed with all of it.
-    if labels := column.table.sealed.get(column.name.partition(".")[0]):
+    sealed = getattr(column.table, "sealed", {})  # secrets are of tables, not of unions of them
+    if labels := sealed.get(column.name.partition(".")[0]):
         facts["sealed"] = list(labels)
     return Info(f"Column {column.name!r}", facts)
