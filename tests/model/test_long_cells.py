@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,3 +62,19 @@ def test_short_cells_and_other_columns_come_in_whole_blocks() -> None:
         long = table_of(store, 60, 15)
         assert [len(block) for block in long["id"].blocks()] == [60]
         assert [len(block) for block in long.blocks(50)] == [50, 10]
+
+
+def test_cells_that_cannot_be_opened_do_not_hinder_the_other_columns(tmp_path: Path) -> None:
+    key = bytes(range(32))
+    dtype = [("id", "i8"), ("raw", kist.ragged("u1"))]
+    with kist.open(tmp_path / "t.kist", "w", secrets=key) as store:
+        table = store.create_table("t", dtype=dtype, encrypt={"raw": key})
+        for first in range(0, 40, 4):
+            table.append([(i, np.zeros(CELL, "u1")) for i in range(first, first + 4)])
+            table.append([(-1, np.zeros(3, "u1"))] * 4)
+        assert max(map(len, table.blocks())) <= 2 * MOST
+    with kist.open(tmp_path / "t.kist") as store:
+        ids = store["t"][["id"]]
+        assert sum(row["id"] for row in ids) == sum(range(40)) - 40
+        assert sum(row["id"] for row in ids.where("id >= 0")) == sum(range(40))
+        assert [len(block) for block in ids.blocks()] == [80]

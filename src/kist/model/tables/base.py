@@ -231,7 +231,7 @@ class RowSource(Exports):
         self, state: TableState, size: int
     ) -> Iterator[tuple[Sequence[Span], int, Sequence[int]]]:
         """Yield rows of the table, and in which order they come."""
-        for rows in row_blocks(state, size, state.schema.stored):
+        for rows in row_blocks(state, size, self._fields(state.schema).stored):
             yield plan(state, rows), len(rows), range(len(rows))
 
     def __bool__(self) -> bool:

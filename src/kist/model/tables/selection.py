@@ -362,7 +362,7 @@ class Selection(Queries, Reductions, Exports):
     ) -> Iterator[tuple[Sequence[Span], int, Sequence[int]]]:
         rows = self._rows(state)
         if isinstance(rows, Ordered):
-            weight = LooseBytes(state, state.schema.stored)
+            weight = LooseBytes(state, self._fields(state.schema).stored)
             for spans, n in span_batches(rows.found(), size, weight):
                 yield spans, n, range(n)
             return

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from kist.model.tables.stored.batch import bytes_of
-from kist.model.tables.stored.schema import FULL_TIER, PIECE_ROWS, TEXT_BYTES
+from kist.model.tables.stored.records import INLINE
+from kist.model.tables.stored.schema import FULL_TIER, PIECE_BYTES, PIECE_ROWS, TEXT_BYTES
 
 if TYPE_CHECKING:
     from kist.format.schema import Leaf
@@ -49,7 +50,7 @@ class LooseBytes:
         self._n = 0
 
     def _of(self, group: Group) -> int:
-        """Return the bytes of a group: counted for a piece, an upper bound for pages."""
+        """Return the bytes of a group: counted for a piece, else at most."""
         if group.is_pages:
             # No writer puts more into one group; few rows are pages only where these are long.
             if group.record.tier == FULL_TIER or group.n_rows < PIECE_ROWS:
@@ -63,6 +64,9 @@ class LooseBytes:
         state = self._state
         if leaf.id in state.added and (value := state.constant(leaf, group)) is not None:
             return int(bytes_of(value).sum()) * group.n_rows
+        if leaf.id in state.facts.sealed:  # who has no secret may read the other columns
+            if group.record.kind != INLINE or group.body is None:
+                return PIECE_BYTES
+            return min(PIECE_BYTES, _EXPANSION * len(group.body.data))
         # Decoded it stays at hand for a while, and is read next.
-        rows = state.piece(group, leaf if leaf.id in state.facts.sealed else None)
-        return int(bytes_of(rows[f"f{leaf.id}"]).sum())
+        return int(bytes_of(state.piece(group)[f"f{leaf.id}"]).sum())
