@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kist.model.links.link import Link
     from kist.model.store import Store
 
-__all__ = ["LinkedFiles", "folder_of", "relative_name"]
+__all__ = ["LinkedFiles", "folder_of", "real_files", "relative_name"]
 
 _NO_FOLDER: Final = "is in no folder of this machine, and links to files are relative to that"
 
@@ -191,6 +191,32 @@ class LinkedFiles:
                     del self._open[key]  # looked up anew by who follows the link
                 else:
                     other._session.refresh()
+
+
+def real_files(store: Store, names: Iterable[str | os.PathLike[str]], link: str) -> list[Any]:
+    """Return (name relative to the folder of a store, real path) of names and patterns, each once.
+
+    Raises
+    ------
+    LinkError
+        A pattern matches nothing, or a file is missing or in no allowed folder.
+    """
+    from glob import glob
+
+    from kist.model.unions.members import has_pattern
+
+    found: dict[str, str] = {}
+    for one in names:
+        name = relative_name(store, one)  # which raises where there is no folder
+        several, folder = [name], folder_of(store) or ""
+        if has_pattern(name) and not os.path.exists(os.path.join(folder, name)):
+            several = sorted(glob(name, root_dir=folder, recursive=True))
+            if not several:
+                raise LinkError(f"link {link!r}: no file in {folder!r} matches {name!r}")
+        for file in several:
+            # The first of several names counts: the rows of a file are there once.
+            found.setdefault(store._links.find(store, file, link)[0], file)
+    return [(name, real) for real, name in found.items()]
 
 
 def relative_name(store: Store, file: str | os.PathLike[str]) -> str:

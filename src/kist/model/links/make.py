@@ -89,8 +89,8 @@ def put_parts(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Put what is known of the tables at one path of some files, as they are now."""
-    from kist.model.links.files import relative_name
-    from kist.model.links.parts import gather, real_files
+    from kist.model.links.files import real_files, relative_name
+    from kist.model.links.parts import gather
 
     store = link._store
     known = [relative_name(store, name) for name in names]

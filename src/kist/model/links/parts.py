@@ -7,7 +7,6 @@ every change of a table draws anew: so a part shows the rows that were linked, o
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from kist.model.tables.table import Table
     from kist.query import Bound
 
-__all__ = ["Parts", "gather", "real_files"]
+__all__ = ["Parts", "gather"]
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]
@@ -376,30 +375,3 @@ class Parts:
             "linked, and what it was is not kept: renew() links what it is now, and a tag in that "
             "file would have kept it"
         )
-
-
-def real_files(store: Store, names: Iterable[str | os.PathLike[str]], link: str) -> list[Any]:
-    """Return (name relative to the folder of a store, real path) of names and patterns, each once.
-
-    Raises
-    ------
-    LinkError
-        A pattern matches nothing, or a file is missing or in no allowed folder.
-    """
-    from glob import glob
-
-    from kist.model.links.files import folder_of, relative_name
-    from kist.model.unions.members import has_pattern
-
-    found: dict[str, str] = {}
-    for one in names:
-        name = relative_name(store, one)  # which raises where there is no folder
-        several, folder = [name], folder_of(store) or ""
-        if has_pattern(name) and not os.path.exists(os.path.join(folder, name)):
-            several = sorted(glob(name, root_dir=folder, recursive=True))
-            if not several:
-                raise LinkError(f"link {link!r}: no file in {folder!r} matches {name!r}")
-        for file in several:
-            # The first of several names counts: the rows of a file are there once.
-            found.setdefault(store._links.find(store, file, link)[0], file)
-    return [(name, real) for real, name in found.items()]
