@@ -25,6 +25,7 @@ from kist.errors import CorruptDataError, SecretError, TamperedDataError, WrongS
 from kist.format import keys
 from kist.format.checksum import sum64
 from kist.format.layout import FRAME, FRAME_PAGE, FRAME_ROWS, FRAME_SEALED
+from kist.format.node import NodeRecord
 from kist.format.schema import Schema
 from kist.format.sealed import SEALED_MAGIC, unpack_sealed_head
 from kist.format.values import pack_record, unpack_record
@@ -451,6 +452,27 @@ def test_sealing_that_was_taken_away_is_seen_by_who_names_the_column(file: Path)
         pytest.raises(TamperedDataError, match=r"'c' is not sealed.*writes in clear"),
     ):
         store["t"].append(rows_of(0, 1))
+
+
+@pytest.mark.parametrize("renamed", ["g", "t"])
+def test_a_name_in_a_record_does_not_take_a_table_out_of_sight(path: Path, renamed: str) -> None:
+    """What is below 'g' says that it is below 'h', where no secret was given by name."""
+    with kist.open(path, "w") as store:
+        store.create_table("g/t", rows_of(0, 3), encrypt={"c": OTHER})
+        group, table = store["g"]._id, store["g/t"]._id
+    engine = Engine.open(path, "r+")
+    txn = engine.begin()
+    edit_schema(unsealed)(txn, table)
+    txn.delete_range(*keys.sealed_field(table, 1))
+    key = keys.node(group if renamed == "g" else table)
+    record = NodeRecord.unpack(txn.get(key))
+    txn.put(key, record.moved(record.parent, "h").pack())
+    txn.commit()
+    engine.close()
+    with kist.open(path, "r+", secrets={"g/t/c": OTHER}) as store:
+        for way in (lambda: store["g/t"], lambda: store["g"]["t"]):
+            with pytest.raises(TamperedDataError, match=r"not listed|is not sealed"):
+                way().append(rows_of(0, 1))
 
 
 def test_a_wrong_secret_opens_nothing(file: Path) -> None:

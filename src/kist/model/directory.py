@@ -17,6 +17,7 @@ from kist.errors import (
     NodeExistsError,
     NodeNameError,
     NodeNotFoundError,
+    TamperedDataError,
 )
 from kist.format import keys
 from kist.format.node import CHILD, Child, NodeKind, NodeRecord, a_kind
@@ -30,6 +31,7 @@ __all__ = [
     "MAX_DEPTH",
     "add",
     "check_free",
+    "check_listed",
     "child",
     "child_names",
     "children",
@@ -245,6 +247,29 @@ def path_of(view: View, node: int) -> str | None:
         names.append(found.name)
         node = found.parent
     return "/" + "/".join(reversed(names))
+
+
+def check_listed(view: View, node: int, path: str) -> None:
+    """Raise unless what stands at the path that the records of a node tell is this node.
+
+    Secrets that are given by path hold for nothing else, and a record alone can say any name.
+
+    Raises
+    ------
+    TamperedDataError
+        A group on the way lists another node, or none, under the name.
+    """
+    names, at = path.strip("/").split("/"), keys.ROOT
+    for name in names if node != keys.ROOT else ():
+        entry = child(view, at, name)
+        at = entry.node if entry is not None else -1
+        if at < 0:
+            break
+    if at != node:
+        raise TamperedDataError(
+            f"node {node} says that it is {path!r}, where it is not listed, and secrets were given "
+            "by path: do not trust the file"
+        )
 
 
 def walk(view: View, group: int, base: str) -> Iterator[tuple[str, Child]]:

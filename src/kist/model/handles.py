@@ -38,7 +38,8 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
     UnsupportedVersionError
         It is of a kind, or needs a feature, that this kist does not know.
     TamperedDataError
-        Secrets were given by name for columns of a table, and it is none.
+        Secrets were given by name for columns of a table, and it is none; or by name, and the node
+        does not stand where its records say.
     """
     if node == keys.ROOT:
         return store
@@ -50,6 +51,8 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
         )
     found.check_readable(where)
     ring = view.reader.keyring
+    if ring is not None and ring.named:
+        directory.check_listed(view, node, directory.path_of(view, node) or where)
     if ring is not None and found.kind in _NO_TABLES and ring.promises(where):
         raise TamperedDataError(
             f"{where!r} is {a_kind(found.kind)}, and a secret was given by name for a column of "
