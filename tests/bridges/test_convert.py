@@ -226,3 +226,32 @@ def test_an_existing_file_is_kept_by_its_error(store: str, tmp_path: Path) -> No
     with pytest.raises(StoreExistsError):
         kist.convert(f"{store}:x", tmp_path / "x.npy")
     assert (tmp_path / "x.npy").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("extension", ["npz", "sqlite", "zarr", "nc", "b2z"])
+def test_links_are_named_among_what_is_not_kept(tmp_path: Path, extension: str) -> None:
+    for module in {"zarr": ["zarr"], "nc": ["netCDF4"], "b2z": ["blosc2"]}.get(extension, []):
+        pytest.importorskip(module)
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        store["g/t"] = np.zeros(3, "i4,f8")
+        store["x"] = np.arange(3)
+        store.create_link("g/l", "/x")
+        store.create_union("u", "g/t*")
+    report = kist.convert(tmp_path / "a.kist", tmp_path / f"out.{extension}")
+    lost = [note for note in report.notes if note.code.endswith(".link")]
+    assert sorted(place for note in lost for place in note.places) == ["/g/l", "/u"]
+
+
+@pytest.mark.parametrize("extension", ["npz", "npy", "sqlite", "csv", "zarr", "h5", "nc", "b2nd"])
+@pytest.mark.parametrize("name", ["u", "n"])
+def test_what_shows_other_places_is_not_converted(
+    tmp_path: Path, name: str, extension: str
+) -> None:
+    np.save(tmp_path / "n.npy", np.arange(3))
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        store["t"] = np.zeros(3, "i4,f8")
+        store.create_union("u", "t*")
+        store.create_array_link("n", "n.npy")
+    with pytest.raises(kist.ConversionError, match="elsewhere"):
+        kist.convert(f"{tmp_path / 'a.kist'}:{name}", tmp_path / f"out.{extension}")
+    assert not list(tmp_path.glob("out*"))

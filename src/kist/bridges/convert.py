@@ -138,6 +138,11 @@ def convert(
                 _copy(node, to_file, to_node, report, overwrite)
                 return report
             report.format, bridge = _bridge(to_file, format, existing=False)
+            if node.kind == "union" or isinstance(node, kist.LinkedArray):
+                raise ConversionError(
+                    f"{from_node!r} shows what stands elsewhere: convert that, or first merge it or "
+                    "store what is read of it"
+                )
             _check_sealed(node, None if decrypt else report.format)
             job = Job(bridge, report, store, node.name, options=options, **common)
             _export(job, node, to_file, overwrite)

@@ -30,6 +30,7 @@ LOSSES: Final = {
     "npy.missing": Loss("changed", "missing text", "empty text"),
     "npz.other": Loss("not kept", "member of the archive that is no array", "nothing"),
     "npz.keystore": Loss("changed", "key store", "an array for each array in it"),
+    "npz.link": Loss("not kept", "link", "nothing"),
     "npz.value": Loss("not kept", "value of a key store that is no array", "nothing"),
 }
 
@@ -212,6 +213,8 @@ def _leaves(job: Job, node: Any) -> Iterator[tuple[str, Any]]:
         if found.kind == "group":
             job.report.n_groups += 1
             _note_attributes(job, found)
+        elif found.kind == "link":
+            job.note("npz.link", found.name)
         elif found.kind == "key store":
             job.note("npz.keystore", found.name)
             job.report.n_keystores += 1

@@ -34,7 +34,9 @@ class SavedArrays(Mapping[str, Any]):
         self._store = store
         self.files: list[str] = []
         store.visititems(
-            lambda name, node: self.files.append(name) if node.kind != "group" else None
+            lambda name, node: (
+                self.files.append(name) if node.kind not in ("group", "link") else None
+            )
         )
 
     def __getitem__(self, name: str) -> Any:

@@ -41,6 +41,7 @@ LOSSES: Final = {
     "sqlite.array": Loss("changed", "array", "table of its values in order, one a row"),
     "sqlite.keystore": Loss("changed", "key store", "table of keys and values in JSON"),
     "sqlite.categories": Loss("changed", "categories of a column", "their values"),
+    "sqlite.link": Loss("not kept", "link", "nothing"),
     "sqlite.dtype": Loss("changed", "dtype that SQLite lacks", "text"),
 }
 
@@ -91,6 +92,8 @@ class Sqlite(Bridge):
                 for name, child in found:
                     if child.kind == "group":
                         job.report.n_groups += 1
+                    elif child.kind == "link":
+                        job.note("sqlite.link", child.name)
                     else:
                         _write_node(job, database, name, child)
             else:
