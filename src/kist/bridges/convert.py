@@ -140,7 +140,7 @@ def convert(
             report.format, bridge = _bridge(to_file, format, existing=False)
             if node.kind == "union" or isinstance(node, kist.LinkedArray):
                 raise ConversionError(
-                    f"{from_node!r} shows what stands elsewhere: convert that, or first merge it or "
+                    f"{from_node!r} shows what stands elsewhere: convert that, or merge it, or "
                     "store what is read of it"
                 )
             _check_sealed(node, None if decrypt else report.format)
