@@ -38,7 +38,7 @@ TASKS = {
     "import": ("import kist", "", 1, 4),
     "open": (OPENED, "store.path", 48, 22),
     "one value of an array": (OPENED, "assert store['group/a'][2] == 2.0", 82, 24),
-    "one row of a table": (OPENED, "assert store['t'][1]['n'] == 2", 99, 22),
+    "one row of a table": (OPENED, "assert store['t'][1]['n'] == 2", 100, 22),
     "kist ls": (LISTED, "", 60, 45),
 }
 # Nothing of this belongs to reading a little: what each would cost is in the comment.

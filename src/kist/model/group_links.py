@@ -188,7 +188,8 @@ class LinkMaker(Maker):
         Examples
         --------
         >>> import kist, numpy as np
-        >>> _ = open("raw.bin", "wb").write(b"head" + np.arange(6, dtype="<i2").tobytes())
+        >>> from pathlib import Path
+        >>> n = Path("raw.bin").write_bytes(b"head" + np.arange(6, dtype="<i2").tobytes())
         >>> with kist.open("lab.kist", "w") as store:
         ...     link = store.create_array_link("raw", "raw.bin", dtype="<i2", shape=6, offset=4)
         ...     store["raw"][::2]
