@@ -169,11 +169,13 @@ class _Writer:
             made.attrs.KIST = to_json(known)
         for index in table.indexes:
             column = made.colinstances.get(index.columns[0])
-            try:
-                if len(index.columns) > 1 or not hasattr(column, "create_index"):
-                    raise TypeError("PyTables has no such index")
-                column.create_index()
-            except (TypeError, NotImplementedError):
+            made_too = len(index.columns) == 1 and hasattr(column, "create_index")
+            if made_too:
+                try:
+                    column.create_index()
+                except (TypeError, NotImplementedError):  # PyTables indexes few dtypes
+                    made_too = False
+            if not made_too:
                 self.job.note("pytables.index", f"{place}, index {index.name}")
 
     def numbered(self, column: Any) -> Numbered | None:
