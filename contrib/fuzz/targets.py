@@ -30,7 +30,7 @@ from kist.format.page import unpack_page_head
 from kist.format.plain import pack_value, unpack_value
 from kist.format.schema import Schema
 from kist.format.superblock import damaged_supers, has_super, unpack_slot, unpack_super
-from kist.format.tree import PackedLeaf, unpack_tree_page
+from kist.format.tree import PackedPage, unpack_tree_page
 from kist.format.values import (
     KeptVersion,
     pointer_bytes,
@@ -126,21 +126,23 @@ def frame(data: bytes) -> None:
 
 def tree(data: bytes) -> None:
     """A page of the tree, whole and key by key."""
-    leaf = refusing(PackedLeaf, data)
+    page = refusing(PackedPage, data)
     level, names, values = unpack_tree_page(data)
     assert len(names) == len(values) and level <= layout.MAX_TREE_DEPTH
-    if not level:
-        assert leaf is not None, "a leaf that reads as a whole"
-        for name, value in zip(names, values, strict=True):
-            assert leaf.get(name) == value
-            leaf.get(name + b"\0")
+    assert page is not None and page.level == level, "a page that reads as a whole"
+    look_up = page.child if level else page.get
+    for name, value in zip(names, values, strict=True):
+        assert look_up(name) == value
+        look_up(name + b"\0")
 
 
 def leaf(data: bytes) -> None:
-    """Look-ups in a leaf of which nothing else was checked."""
+    """Look-ups in a page of which nothing else was checked."""
     feed = Feed(data)
     key = feed.blob()
-    PackedLeaf(feed.rest()).get(key)
+    page = PackedPage(feed.rest())
+    refusing(page.child, key)
+    page.get(key)
 
 
 def record(data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from bisect import bisect_right
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from kist.engine.rootcommit import rewriting
 from kist.engine.tree import Tree
 from kist.errors import CorruptDataError
 from kist.format import layout
-from kist.format.tree import PackedLeaf, pack_tree_page, tree_page_size, unpack_tree_page
+from kist.format.tree import PackedPage, pack_tree_page, tree_page_size, unpack_tree_page
 from kist.format.values import Pointer
 
 Batch = dict[bytes, bytes | None]
@@ -245,7 +246,7 @@ def test_a_packed_leaf_gives_what_a_dict_gives(
     entries: dict[bytes, bytes], others: list[bytes]
 ) -> None:
     keys = sorted(entries)
-    leaf = PackedLeaf(pack_tree_page(0, keys, [entries[key] for key in keys]))
+    leaf = PackedPage(pack_tree_page(0, keys, [entries[key] for key in keys]))
     for key in [*keys, *others]:
         assert leaf.get(key) == entries.get(key)
 
@@ -265,7 +266,7 @@ def test_a_packed_leaf_that_is_cut_or_changed_gives_parts_of_it_or_is_refused(
     for data in (bytes(body), bytes(body[: cut % len(body)])):
         for key in keys:
             try:
-                value = PackedLeaf(data).get(key)
+                value = PackedPage(data).get(key)
             except CorruptDataError:
                 continue
             assert value is None or value in data
@@ -278,7 +279,7 @@ def test_a_packed_leaf_that_is_cut_or_changed_gives_parts_of_it_or_is_refused(
 def test_texts_of_a_packed_leaf_are_its_keys(entries: dict[bytes, bytes], head: bytes) -> None:
     keys = sorted(head + key for key in entries)
     values = [entries[key[len(head) :]] for key in keys]
-    leaf = PackedLeaf(pack_tree_page(0, keys, values))
+    leaf = PackedPage(pack_tree_page(0, keys, values))
     assert leaf.ends() == ((keys[0], keys[-1]) if keys else None)
     for skip in {0, len(head), min(9, len(head))}:
         found = leaf.texts(skip)
@@ -296,7 +297,7 @@ def test_texts_of_a_leaf_that_is_changed_ascend_or_are_refused(
     body = bytearray(pack_tree_page(0, keys, [entries[key] for key in keys]))
     body[at % len(body)] ^= byte
     try:
-        found = PackedLeaf(bytes(body)).texts(0)
+        found = PackedPage(bytes(body)).texts(0)
     except CorruptDataError:
         return
     if found is not None:
@@ -309,7 +310,7 @@ def test_keys_of_a_leaf_that_do_not_ascend_are_refused() -> None:
         with pytest.raises(CorruptDataError):
             unpack_tree_page(data)
         with pytest.raises(CorruptDataError):
-            PackedLeaf(data).texts(0)
+            PackedPage(data).texts(0)
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -354,11 +355,28 @@ def test_positions_that_do_not_fit_are_refused() -> None:
         with pytest.raises(CorruptDataError):
             unpack_tree_page(with_places(*places))
         with pytest.raises(CorruptDataError):
-            PackedLeaf(with_places(*places)).get(b"b")
+            PackedPage(with_places(*places)).get(b"b")
         with pytest.raises(CorruptDataError):
-            PackedLeaf(with_places(*places)).texts(0)
+            PackedPage(with_places(*places)).texts(0)
+
+
+def test_a_child_that_is_no_pointer_is_refused() -> None:
+    page = PackedPage(pack_tree_page(1, [b"a", b"c"], [bytes(layout.POINTER.size), bytes(3)]))
+    assert page.child(b"b") == bytes(layout.POINTER.size)
     with pytest.raises(CorruptDataError):
-        PackedLeaf(pack_tree_page(1, [b"a"], [bytes(44)]))
+        page.child(b"c")
+
+
+@given(entries=ENTRIES, others=st.lists(st.one_of(KEY, st.binary(max_size=6))))
+def test_the_child_for_a_key_is_the_last_that_begins_at_or_before_it(
+    entries: dict[bytes, bytes], others: list[bytes]
+) -> None:
+    keys = sorted(entries)
+    values = [n.to_bytes(layout.POINTER.size, "big") for n in range(len(keys))]
+    page = PackedPage(pack_tree_page(1, keys, values))
+    for key in [*keys, *others]:
+        at = bisect_right(keys, key) - 1
+        assert page.child(key) == (values[at] if at >= 0 else None)
 
 
 def test_a_look_up_reads_each_leaf_once_and_decodes_none() -> None:

@@ -14,14 +14,15 @@ from typing import overload
 
 from kist.errors import CorruptDataError
 from kist.format.layout import MAX_TREE_DEPTH, MAX_TREE_PAGE
-from kist.format.tree import PackedLeaf, unpack_tree_page
+from kist.format.tree import PackedPage, unpack_tree_page
 from kist.format.values import Pointer
 
 CACHED_LEAVES = 1024  # decoded, about 30 KB each
 CACHED_INNER = 2048  # decoded: all of a tree of some fifty million short records
-PACKED_BYTES = 16 << 20  # of leaves as they are stored, twice
+PACKED_BYTES = 16 << 20  # of pages as they are stored, twice
 _AHEAD = 512  # pages brought near at once, about 8 MB
 _RUN = 24  # keys looked up in one leaf for which it is decoded
+_USES = 16  # look-ups in one inner page, one by one, for which it is decoded
 
 Bounds = tuple[int, bytes, bytes | None]  # level, lowest key, key that is too high
 ANYTHING: Bounds = (-1, b"", None)  # what a root keeps within
@@ -41,40 +42,40 @@ class Node:
         return self.level - 1, self.keys[at], high
 
 
-class PackedLeaves:
-    """Leaves as they are stored, by packed pointer: those that were used last.
+class PackedPages:
+    """Pages as they are stored, by packed pointer: those that were used last.
 
     Two generations: when the young one is full, it becomes the old one, and what was old is
     forgotten. Without a lock: threads that race lose a page or a count, until the next change.
     """
 
     def __init__(self) -> None:
-        self._young: dict[bytes, PackedLeaf] = {}
-        self._old: dict[bytes, PackedLeaf] = {}
+        self._young: dict[bytes, PackedPage] = {}
+        self._old: dict[bytes, PackedPage] = {}
         self._bytes = 0
 
-    def get(self, pointer: bytes) -> PackedLeaf | None:
-        """The leaf behind a pointer, if it is kept."""
-        leaf = self._young.get(pointer)
-        if leaf is None:
-            leaf = self._old.get(pointer)
-            if leaf is not None:
-                self.put(pointer, leaf)
-        return leaf
+    def get(self, pointer: bytes) -> PackedPage | None:
+        """The page behind a pointer, if it is kept."""
+        page = self._young.get(pointer)
+        if page is None:
+            page = self._old.get(pointer)
+            if page is not None:
+                self.put(pointer, page)
+        return page
 
-    def put(self, pointer: bytes, leaf: PackedLeaf) -> None:
-        """Keep a leaf."""
+    def put(self, pointer: bytes, page: PackedPage) -> None:
+        """Keep a page."""
         if self._bytes > PACKED_BYTES:
             self._old, self._young, self._bytes = self._young, {}, 0
-        self._young[pointer] = leaf
-        self._bytes += leaf.size + _LEAF_OBJECTS
+        self._young[pointer] = page
+        self._bytes += page.size + _PAGE_OBJECTS
 
     def clear(self) -> None:
         """Forget all."""
         self._old, self._young, self._bytes = {}, {}, 0
 
 
-_LEAF_OBJECTS = 800  # bytes of the objects around a packed leaf
+_PAGE_OBJECTS = 800  # bytes of the objects around a packed page
 
 
 class Tree:
@@ -92,7 +93,7 @@ class Tree:
         self._bring_near = bring_near
         self._inner: OrderedDict[bytes, Node] = OrderedDict()
         self._leaves_kept: OrderedDict[bytes, Node] = OrderedDict()
-        self._packed = PackedLeaves()
+        self._packed = PackedPages()
 
     def forget(self) -> None:
         """Keep no page: all are read and verified again."""
@@ -174,15 +175,18 @@ class Tree:
             )
 
     def get(self, root: bytes | None, key: bytes) -> bytes | None:
-        """Value of a key, or None. Costs a fraction of decoding the leaf it is in."""
+        """Value of a key, or None. Costs a fraction of decoding the pages on the way."""
         level = MAX_TREE_DEPTH + 1
         while root is not None:
-            node: Node | PackedLeaf = self._inner.get(root) or self._page(root)
-            if isinstance(node, PackedLeaf):
-                return node.get(key)
+            node: Node | PackedPage = self._inner.get(root) or self._page(root)
             if node.level >= level:
                 raise CorruptDataError(f"a tree page of level {node.level} below level {level}")
             level = node.level
+            if isinstance(node, PackedPage):
+                if level == 0:
+                    return node.get(key)
+                root = node.child(key)
+                continue
             at = bisect_right(node.keys, key) - 1
             if at < 0:
                 return None
@@ -202,7 +206,7 @@ class Tree:
                 out += repeat(None, stop - at)
             elif stop - at < _RUN:
                 leaf = self._page(pointer)
-                if isinstance(leaf, PackedLeaf):
+                if isinstance(leaf, PackedPage):
                     out += map(leaf.get, keys[at:stop])
                 else:
                     out += [self.get(pointer, key) for key in keys[at:stop]]
@@ -217,8 +221,10 @@ class Tree:
         level = MAX_TREE_DEPTH + 1
         while root is not None:
             page = self._inner.get(root) or self._page(root)
-            if isinstance(page, PackedLeaf) or page.level == 0:
+            if page.level == 0:
                 return root, limit
+            if isinstance(page, PackedPage):
+                page = self.node(root)
             if page.level >= level:
                 raise CorruptDataError(f"a tree page of level {page.level} below level {level}")
             level = page.level
@@ -228,19 +234,21 @@ class Tree:
             root = page.values[at - 1] if at else None
         return None, limit
 
-    def _page(self, pointer: bytes) -> Node | PackedLeaf:
-        """A page for one look-up: a leaf that is not decoded stays so."""
-        page: Node | PackedLeaf | None
-        page = self._leaves_kept.get(pointer) or self._packed.get(pointer)
+    def _page(self, pointer: bytes) -> Node | PackedPage:
+        """A page for one look-up: leaves stay packed, inner pages until they are used often."""
+        node = self._leaves_kept.get(pointer)
+        if node is not None:
+            return node
+        page = self._packed.get(pointer)
         if page is None:
-            data = self._body(pointer)
-            if data[:1] == b"\0":
-                page = PackedLeaf(data)
-                self._packed.put(pointer, page)
-            else:
-                page = Node(*unpack_tree_page(data))
-                self._keep(pointer, page)
-        return page
+            page = PackedPage(self._body(pointer))
+            self._packed.put(pointer, page)
+        page.uses += 1
+        if page.level == 0 or page.uses <= _USES:
+            return page
+        node = Node(*page.unpack())
+        self._keep(pointer, node)
+        return node
 
     def scan(
         self, root: bytes | None, start: bytes, stop: bytes, reverse: bool = False
@@ -271,7 +279,7 @@ class Tree:
         texts: list[str] = []
         lengths: set[int] = set()
         for node, first, last in self._leaves(root, start, stop, False, packed=True):
-            if isinstance(node, PackedLeaf):
+            if isinstance(node, PackedPage):
                 found = node.texts(skip)
                 if found is None:
                     return None
@@ -293,11 +301,11 @@ class Tree:
     @overload
     def _leaves(
         self, root: bytes | None, start: bytes, stop: bytes, reverse: bool, *, packed: bool
-    ) -> Iterator[tuple[Node | PackedLeaf, int, int]]: ...
+    ) -> Iterator[tuple[Node | PackedPage, int, int]]: ...
 
     def _leaves(
         self, root: bytes | None, start: bytes, stop: bytes, reverse: bool, *, packed: bool = False
-    ) -> Iterator[tuple[Node | PackedLeaf, int, int]]:
+    ) -> Iterator[tuple[Node | PackedPage, int, int]]:
         """Leaves with the entries of a range: (leaf, first, last) of each, in order.
 
         With `packed` those that lie in the range with all that they hold are as they are stored.
@@ -309,8 +317,8 @@ class Tree:
             level, low, high = bounds
             if packed and level == 0 and start <= low and high is not None and high <= stop:
                 page = self._page(pointer)
-                if isinstance(page, PackedLeaf):
-                    self._check(pointer, bounds, 0, page.ends())
+                if isinstance(page, PackedPage):
+                    self._check(pointer, bounds, page.level, page.ends())
                     yield page, 0, 0
                     continue
             node = self.inside(pointer, bounds)

@@ -98,21 +98,28 @@ def unpack_tree_page(data: bytes) -> tuple[int, list[bytes], list[bytes]]:
     return level, keys, values
 
 
-class PackedLeaf:
-    """A leaf as it is stored, to look single keys up.
+class PackedPage:
+    """A page as it is stored, to look single keys up.
 
     Parameters
     ----------
     data : bytes
-        Verified body of a leaf.
+        Verified body of a page.
+
+    Attributes
+    ----------
+    level : int
+        0 of a leaf.
+    uses : int
+        How often whoever keeps the page has looked into it.
 
     Raises
     ------
     CorruptDataError
-        It is no leaf, or its positions do not begin and end where they must.
+        Its positions do not begin and end where they must.
     """
 
-    __slots__ = ("_count", "_data", "_places", "_prefix")
+    __slots__ = ("_count", "_data", "_places", "_prefix", "level", "uses")
 
     def __init__(self, data: bytes) -> None:
         level, cut, n = _head_of(data)
@@ -123,8 +130,10 @@ class PackedLeaf:
             places = array("I", places)
             places.byteswap()
         ends = places[0], places[2 * n]
-        if level or ends != (start + cut, len(data)) or places[n] > len(data):
-            raise CorruptDataError(f"tree page of {len(data)} bytes: its positions do not fit")
+        if ends != (start + cut, len(data)) or places[n] > len(data):
+            raise self._misfit(data)
+        self.level = level
+        self.uses = 0
         self._data = data
         self._places = places
         self._prefix = data[start : start + cut]
@@ -136,7 +145,7 @@ class PackedLeaf:
         return len(self._data)
 
     def get(self, key: bytes) -> bytes | None:
-        """Value of a key, or None.
+        """Value of a key of a leaf, or None.
 
         Raises
         ------
@@ -144,30 +153,64 @@ class PackedLeaf:
             A position that was looked at does not fit. Those that were not are not checked: a
             damaged page fails its sum, and a hostile one may leave a key out anyway.
         """
-        data, places, prefix = self._data, self._places, self._prefix
-        if not key.startswith(prefix):
+        if not key.startswith(self._prefix):
             return None
-        rest = key[len(prefix) :]
-        low, n = 0, self._count
-        high, stop = n, places[n]
+        rest = key[len(self._prefix) :]
+        at, found = self._last_upto(rest)
+        return self._value(at) if at >= 0 and found == rest else None
+
+    def child(self, key: bytes) -> bytes | None:
+        """Packed pointer to the child of an inner page that a key may lie under, or None.
+
+        Raises
+        ------
+        CorruptDataError
+            As `get`; or the value is no pointer.
+        """
+        prefix = self._prefix
+        if key.startswith(prefix):
+            at, _ = self._last_upto(key[len(prefix) :])
+        else:  # all keys of the page are above this one, or none
+            at = self._count - 1 if key > prefix else -1
+        if at < 0:
+            return None
+        value = self._value(at)
+        if len(value) != POINTER.size:
+            raise CorruptDataError("tree page: a value of an inner page is no pointer")
+        return value
+
+    def _last_upto(self, rest: bytes) -> tuple[int, bytes]:
+        """The last key that is not above `rest`, both behind the prefix; -1 where there is none."""
+        data, places = self._data, self._places  # the loop is what a look-up costs
+        low, high, stop, found = 0, self._count, places[self._count], b""
         while low < high:
             middle = (low + high) >> 1
             first, last = places[middle], places[middle + 1]
             if first > last or last > stop:
-                break
-            found = data[first:last]
-            if found < rest:
-                low = middle + 1
-            elif found == rest:
-                first, last = places[n + middle], places[n + middle + 1]
-                if not stop <= first <= last <= len(data):
-                    break
-                return data[first:last]
+                raise self._misfit(data)
+            key = data[first:last]
+            if key < rest:
+                low, found = middle + 1, key
+            elif key == rest:
+                return middle, key
             else:
                 high = middle
-        else:
-            return None
-        raise CorruptDataError(f"tree page of {len(data)} bytes: its positions do not fit")
+        return low - 1, found
+
+    def _value(self, at: int) -> bytes:
+        places, n = self._places, self._count
+        first, last = places[n + at], places[n + at + 1]
+        if not places[n] <= first <= last <= len(self._data):
+            raise self._misfit(self._data)
+        return self._data[first:last]
+
+    @staticmethod
+    def _misfit(data: bytes) -> CorruptDataError:
+        return CorruptDataError(f"tree page of {len(data)} bytes: its positions do not fit")
+
+    def unpack(self) -> tuple[int, list[bytes], list[bytes]]:
+        """The whole page, as `unpack_tree_page` gives it."""
+        return unpack_tree_page(self._data)
 
     def ends(self) -> tuple[bytes, bytes] | None:
         """First and last key; None of a page without entries."""
