@@ -126,11 +126,14 @@ def transpose(records: Array, runs: Sequence[tuple[int, int, int]], outs: Sequen
     Half as long as `split` for rows of many columns.
     """
     raw = records.view(np.uint8).reshape(len(records), records.itemsize)
+    pairs = [
+        (raw[:, offset : offset + n * out.itemsize].view(out.dtype).T, out)
+        for (_, n, offset), out in zip(runs, outs, strict=True)
+    ]
     for start in range(0, len(records), TRANSPOSE_ROWS):
         rows = slice(start, start + TRANSPOSE_ROWS)
-        for (_, n, offset), out in zip(runs, outs, strict=True):
-            part = raw[rows, offset : offset + n * out.itemsize].view(out.dtype)
-            out[:, rows] = part.T
+        for part, out in pairs:
+            out[:, rows] = part[:, rows]
 
 
 def join(columns: Sequence[Array], leaves: Sequence[LeafLike], out_records: Array) -> Array:
