@@ -142,10 +142,10 @@ class Reductions:
 
         Notes
         -----
-        All values are sorted, through a temporary file when they take more than
-        `kist.options.max_memory`.
+        Memory stays within `kist.options.max_memory`: the values are read a second time when a
+        quarter of it does not hold them.
         """
-        return self._reduce(partial(query.collected.quantiles, q=q), skipna=skipna)
+        return self._reduce(partial(query.quantiles.quantiles, q=q), skipna=skipna)
 
     def median(self, *, skipna: bool = False) -> Any:
         """Return the median: ``quantile(0.5)``."""

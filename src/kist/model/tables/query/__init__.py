@@ -4,7 +4,7 @@
   the user said them, `rowset` what they make of the rows, `operands` what rows are sorted and
   grouped by.
 - `sort`, with `spill` for what is more than fits into memory.
-- `aggregates` of all rows; of groups `grouping`, `accumulators`, `collected`.
+- `aggregates` and `quantiles` of all rows; of groups `grouping`, `accumulators`, `collected`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,6 @@ from typing import TYPE_CHECKING
 from kist.lazy import lazily
 
 if TYPE_CHECKING:
-    from kist.model.tables.query import aggregates, collected, find, rowset, steps
+    from kist.model.tables.query import aggregates, collected, find, quantiles, rowset, steps
 else:
     __getattr__ = lazily(__name__)

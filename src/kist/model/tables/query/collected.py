@@ -14,13 +14,14 @@ import numpy as np
 
 from kist import options
 from kist._kernels.ordering import sortable, stable_order
-from kist.errors import DTypeError, QueryError
+from kist.errors import DTypeError
 from kist.model.tables.query.accumulators import Accumulator, Partial
 from kist.model.tables.query.aggregates import Values
+from kist.model.tables.query.quantiles import check_quantiles, interpolated
 from kist.model.tables.query.sort import Sorter
 from kist.model.tables.query.spill import Extent, Spill
 
-__all__ = ["Collected", "Distinct", "Quantile", "check_quantiles", "count_distinct", "quantiles"]
+__all__ = ["Collected", "Distinct", "Quantile", "count_distinct"]
 
 Array = np.ndarray[Any, Any]
 
@@ -178,55 +179,3 @@ def count_distinct(values: Values) -> int:
     gathered = _Gathered(values.dtype, values.label)
     gathered.gather(values)
     return _count_distinct(gathered.sorted(), 1)[0].item()  # type: ignore[no-any-return]
-
-
-def quantiles(values: Values, q: Any) -> Any:
-    """Return the quantiles `q` of all values, in the shape of `q`; nan when there is no value."""
-    dtype = values.dtype
-    if dtype.kind not in "biuf":
-        raise DTypeError(f"{values.label} has no quantiles: it holds {dtype}")
-    flat = check_quantiles(q)
-    result = dtype.newbyteorder("=") if dtype.kind == "f" else np.dtype("f8")
-    gathered = _Gathered(dtype, values.label)
-    n = gathered.gather(values)
-    found = np.full(len(flat), np.nan)
-    if n:
-        place = flat * (n - 1)
-        low = np.floor(place).astype(np.int64)
-        # The last value too: it is NaN where there is any NaN.
-        ranks = np.concatenate([low, np.minimum(low + 1, n - 1), [n - 1]])
-        wanted, back = np.unique(ranks, return_inverse=True)
-        picked = _at_ranks((v for _, v in gathered.sorted()), wanted, gathered.dtype)[back]
-        if picked[-1] == picked[-1]:
-            first, second = picked[:-1].reshape(2, -1)
-            found = interpolated(first, second, place - low)
-    return found.astype(result).reshape(np.shape(q))[()]
-
-
-def interpolated(low: Array, high: Array, part: Array) -> Array:
-    """Return what lies between two values, as NumPy's linear method has it."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        low, high = low.astype(np.float64, copy=False), high.astype(np.float64, copy=False)
-        apart = high - low
-        found = np.where(part < 0.5, low + apart * part, high - apart * (1 - part))
-        # Between a number and infinity lies infinity, which the formula above makes NaN.
-        infinite = np.where(part == 0, low, low * (1 - part) + high * part)
-        found = np.where(np.isfinite(apart), found, infinite)
-    return np.where(low == high, low, found)
-
-
-def check_quantiles(q: Any) -> Array:
-    """Return quantiles as a flat array of floats.
-
-    Raises
-    ------
-    QueryError
-        One is not between 0 and 1.
-    """
-    try:
-        values = np.asarray(q, np.float64).ravel()
-    except (TypeError, ValueError):
-        raise QueryError(f"{q!r} is no quantile: numbers between 0 and 1 are") from None
-    if not bool(((values >= 0) & (values <= 1)).all()):
-        raise QueryError(f"{q!r}: quantiles lie between 0 and 1")
-    return values
