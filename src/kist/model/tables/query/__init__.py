@@ -1,8 +1,8 @@
 """Which rows are meant, in which order, and what is computed of them.
 
-- `find` (rows of a condition), `sieve` (in several row groups at once) and `explain`; `steps` as
-  the user said them, `rowset` what they make of the rows, `operands` what rows are sorted and
-  grouped by.
+- `find` (rows of a condition), `bounds` (what statistics say of its columns), `sieve` (in several
+  row groups at once) and `explain`; `steps` as the user said them, `rowset` what they make of the
+  rows, `operands` what rows are sorted and grouped by.
 - `sort`, with `spill` for what is more than fits into memory.
 - `aggregates` and `quantiles` of all rows; of groups `grouping`, `accumulators`, `collected`.
 """

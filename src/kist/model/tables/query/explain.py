@@ -12,6 +12,7 @@ from kist.model.tables.indexes.find import Hits
 from kist.model.tables.indexes.whole import index_for_order
 from kist.model.tables.query.find import RowPlan, plan_rows
 from kist.model.tables.query.operands import Key
+from kist.model.tables.stored.computed import sources_of
 from kist.model.tables.stored.state import TableState
 from kist.model.text import format_bytes
 from kist.query import Bound
@@ -141,8 +142,7 @@ def _of_columns(state: TableState, plan: RowPlan, groups: Any) -> tuple[int, int
             if at not in known and not plan.sure[at][place]
             for name in part.columns
         }
-        for name in needed:
-            leaf = plan.names[name]
+        for leaf in sources_of(state.facts, [plan.names[name] for name in needed]):
             page = state.find_page(leaf, group) if group.is_pages else None
             if page is not None:
                 n_pages += 1

@@ -10,10 +10,9 @@ few rows, these take the place of the pages that it covers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import compress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -22,8 +21,8 @@ from kist._kernels.cells import empty_values
 from kist.engine.parallel import run
 from kist.errors import QueryError
 from kist.format.schema import Leaf
-from kist.indexes.statistics import Bounds
 from kist.model.tables.indexes.find import Hits, find_hits
+from kist.model.tables.query.bounds import bounds_of
 from kist.model.tables.query.sieve import Candidates, masks_of, sieve
 from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.layout import Group
@@ -37,7 +36,6 @@ from kist.model.tables.stored.read import (
     narrow_page,
     read_leaves,
 )
-from kist.model.tables.stored.schema import SchemaFacts
 from kist.model.tables.stored.state import TableState
 from kist.query import Bound
 from kist.query.categories import Coded
@@ -69,20 +67,6 @@ FEW: Final = 8
 
 GROUPS_AT_ONCE: Final = 8
 """Groups per thread between two looks at whether enough rows were found."""
-
-
-class HasBounds(Protocol):
-    """What has statistics of some groups of rows: a table, or the parts of one in other files."""
-
-    @property
-    def facts(self) -> SchemaFacts:
-        """What is derived from the schema."""
-
-    def bounds(self, leaf: Leaf) -> Bounds:
-        """Return the statistics of a leaf, one entry per group."""
-
-    def bounds_of_valid(self, leaf: Leaf) -> Bounds:
-        """Return the same of the values of a nullable column that are there."""
 
 
 class Found(NamedTuple):
@@ -327,21 +311,6 @@ def _conjuncts(bounds: Sequence[Bound]) -> list[Bound]:
 def _leaves(state: TableState, parts: Sequence[Bound]) -> dict[str, Leaf]:
     facts = state.facts
     return {name: facts.by_name[name] for part in parts for name in facts.needs(part.columns)}
-
-
-def bounds_of(state: HasBounds, names: Mapping[str, Leaf]) -> dict[str, Bounds]:
-    """Return the statistics of columns, with nulls where some of a nullable one may be."""
-    nullable = state.facts.nullable
-    found = {
-        name: state.bounds_of_valid(leaf) if name in nullable else state.bounds(leaf)
-        for name, leaf in names.items()
-    }
-    for name, valid in state.facts.nullable.items():
-        if name in found:
-            there, own = found[valid], found[name]
-            some, every = there.hi | ~there.known, there.lo & there.known
-            found[name] = replace(own, n_null=(~every).astype(np.uint32), empty=own.empty | ~some)
-    return found
 
 
 def narrow(

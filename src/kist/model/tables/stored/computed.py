@@ -38,6 +38,7 @@ __all__ = [
     "followers",
     "holds_all",
     "levels",
+    "sources_of",
     "with_computed",
 ]
 
@@ -177,7 +178,7 @@ class Values:
         return found
 
 
-def _sources(facts: SchemaFacts, leaves: Iterable[Leaf]) -> list[Leaf]:
+def sources_of(facts: SchemaFacts, leaves: Iterable[Leaf]) -> list[Leaf]:
     """Return the stored leaves that virtual ones are computed from."""
     found: dict[int, Leaf] = {}
     waiting = list(leaves)
@@ -204,7 +205,7 @@ def fill_virtual(
 
     facts = state.facts
     mine = [(leaf, out) for leaf, out in zip(leaves, outs, strict=True) if leaf.is_virtual]
-    sources = _sources(facts, [leaf for leaf, _ in mine])
+    sources = sources_of(facts, [leaf for leaf, _ in mine])
 
     used = {leaf.codes for leaf in _decoded(facts, [leaf for leaf, _ in mine])}
     known = {
