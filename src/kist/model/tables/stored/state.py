@@ -47,15 +47,16 @@ Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 Page = tuple[Pointer, PageRecord]
 
-_SCAN_GROUPS: Final = 256
-"""Up to this many groups all pages of a leaf are listed at once, which costs less than two
-look-ups each; in longer tables single ones are looked up unless all are wanted."""
+_SINGLE: Final = 4
+"""Pages of a leaf are looked up one by one until one in `_SINGLE` of its groups was; then all are
+listed. A look-up takes as long as listing two to three, and a query may want one or all."""
 
 
 class Known:
     """What was learnt about a table from a view."""
 
     __slots__ = (
+        "asked",
         "bounds",
         "kept",
         "layout",
@@ -73,6 +74,7 @@ class Known:
         self.tail = tail
         self.pages: dict[tuple[int, int], Page] = {}  # (leaf, first row) -> page
         self.listed: set[int] = set()  # leaves all of whose pages are in `pages`
+        self.asked: dict[int, int] = {}  # leaf -> pages that were looked up one by one
         self.bounds: dict[tuple[int, bool], Bounds] = {}  # leaf, with nulls -> of all groups
         self.kept: dict[str, Any] = {}  # what others keep, see `TableState.once`
         self.opened: dict[int, FieldKeys] = {}  # sealed fields, their records held to be whole
@@ -272,9 +274,9 @@ class TableState:
         listed = leaf.id in known.listed
         found = known.pages.get((leaf.id, group.first))
         if found is None and not listed:
-            if self.layout.n_groups <= _SCAN_GROUPS:
-                self.list_pages(leaf)
-                found = known.pages.get((leaf.id, group.first))
+            asked = known.asked[leaf.id] = known.asked.get(leaf.id, 0) + 1
+            if asked * _SINGLE > self.layout.n_groups:
+                found = self.list_pages(leaf).get((leaf.id, group.first))
             else:
                 value = self.view.get(keys.page(self.node, leaf.id, group.first))
                 if value is not None:
