@@ -26,13 +26,12 @@ from kist.engine.manifest import (
     open_manifest,
 )
 from kist.engine.page_write import build_page
-from kist.engine.pages import read_page, take_page
+from kist.engine.pages import read_page, read_pages, take_page
 from kist.engine.scan import extent_damage
 from kist.engine.sealedrecords import (
     MAX_SEALED,
     SealedPointer,
     open_record,
-    read_sealed_pages,
     seal_record,
 )
 from kist.errors import CorruptDataError, TamperedDataError
@@ -108,7 +107,7 @@ def test_all_that_reads_open_pages_reads_sealed_ones(
     np.testing.assert_array_equal(found, values[places])
     outs = [np.empty(ROWS, values.dtype), np.empty(7_000, values.dtype)]
     requests = [(pointer, outs[0], 0, ROWS), (page_of(view, field, ROWS), outs[1], 9_000, ROWS)]
-    read_sealed_pages(view, requests)
+    read_pages(view, requests)
     np.testing.assert_array_equal(outs[0], values)
     np.testing.assert_array_equal(outs[1], values[9_000:16_000])
 

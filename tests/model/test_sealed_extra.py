@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import kist
+from kist.crypto import aead
 
 KEY = bytes(range(32))
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "sealed" / "table.kist"
@@ -17,6 +18,7 @@ MISSING = r"sealed data: .*pip install 'kist\[crypto\]'"
 
 @pytest.fixture(autouse=True)
 def not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    aead._library.cache_clear()  # it was installed for other tests
     known = [name for name in sys.modules if name.partition(".")[0] == "cryptography"]
     for name in ("cryptography", "cryptography.hazmat.primitives.ciphers.aead", *known):
         monkeypatch.setitem(sys.modules, name, None)

@@ -6,7 +6,8 @@ data keys) is the input of `derive.expand` with a fresh salt, never a key of thi
 
 from __future__ import annotations
 
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 from kist.crypto.hidden import Hidden
 from kist.extras import need
@@ -14,19 +15,36 @@ from kist.extras import need
 __all__ = ["TAG_BYTES", "Units", "seal_once", "unseal_once"]
 
 TAG_BYTES: Final = 16
-_FIRST: Final = bytes(12)
+_NONCES: Final = tuple(number.to_bytes(12, "little") for number in range(64))
+"""Of the first units, which most bodies have no more than."""
 
 Buffer = bytes | bytearray | memoryview
 
 
-def _cipher(key: Hidden) -> Any:
+class _Library(NamedTuple):
+    cipher: Any
+    wrong_tag: type[Exception]
+
+
+@cache
+def _library() -> _Library:
     aead = need("cryptography.hazmat.primitives.ciphers.aead", "crypto", "sealed data")
-    return aead.AESGCM(key.reveal())
+    from cryptography.exceptions import InvalidTag
+
+    return _Library(aead.AESGCM, InvalidTag)
+
+
+def _cipher(key: Hidden) -> Any:
+    return _library().cipher(key.reveal())
+
+
+def _nonce(number: int) -> bytes:
+    return _NONCES[number] if number < len(_NONCES) else number.to_bytes(12, "little")
 
 
 def seal_once(key: Hidden, plain: Hidden, associated: bytes) -> bytes:
     """Seal a few bytes under a key that seals nothing else; 16 bytes longer."""
-    sealed: bytes = _cipher(key).encrypt(_FIRST, plain.reveal(), associated)
+    sealed: bytes = _cipher(key).encrypt(_NONCES[0], plain.reveal(), associated)
     return sealed
 
 
@@ -35,11 +53,9 @@ def unseal_once(key: Hidden, sealed: bytes, associated: bytes) -> Hidden | None:
     cipher = _cipher(key)
     if len(sealed) < TAG_BYTES:
         return None
-    from cryptography.exceptions import InvalidTag
-
     try:
-        return Hidden(cipher.decrypt(_FIRST, sealed, associated))
-    except InvalidTag:
+        return Hidden(cipher.decrypt(_NONCES[0], sealed, associated))
+    except _library().wrong_tag:
         return None
 
 
@@ -70,8 +86,16 @@ class Units:
         for number in range(max(1, -(-len(plain) // step))):
             piece = plain[number * step : (number + 1) * step]
             end = at + len(piece) + TAG_BYTES
-            seal(number.to_bytes(12, "little"), piece, associated, out[at:end])
+            seal(_nonce(number), piece, associated, out[at:end])
             at = end
+
+    def unseal_first(self, sealed: Buffer) -> bytes | None:
+        """Return the plaintext of the first unit, None where its tag does not fit."""
+        try:
+            plain: bytes = self._cipher.decrypt(_NONCES[0], sealed, self._associated)
+        except _library().wrong_tag:
+            return None
+        return plain
 
     def unseal(self, step: int, first: int, sealed: memoryview, out: memoryview) -> int | None:
         """Write the plaintext of neighbouring units to `out`.
@@ -90,8 +114,6 @@ class Units:
         int or None
             The first unit whose tag does not fit; nothing of `out` may be used then.
         """
-        from cryptography.exceptions import InvalidTag
-
         unseal, associated = self._cipher.decrypt_into, self._associated
         at = begin = 0
         number = first
@@ -99,9 +121,8 @@ class Units:
             while begin < len(sealed):
                 stop = min(at + step, len(out))
                 end = begin + stop - at + TAG_BYTES
-                nonce = number.to_bytes(12, "little")
-                unseal(nonce, sealed[begin:end], associated, out[at:stop])
+                unseal(_nonce(number), sealed[begin:end], associated, out[at:stop])
                 at, begin, number = stop, end, number + 1
-        except InvalidTag:
+        except _library().wrong_tag:
             return number
         return None

@@ -6,7 +6,6 @@ against whoever does not see it: so it is kept sealed, beside the number of item
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterable
 
 from kist.crypto.hidden import Hidden
@@ -51,9 +50,9 @@ class SetDigest:
         self.count -= self._turn(items)
 
     def _turn(self, items: Iterable[bytes]) -> int:
-        value, n = self._value, 0
+        value, n, mac = self._value, 0, self._key.mac
         for item in items:
-            value ^= int.from_bytes(hmac.digest(self._key.reveal(), item, "sha256"), "little")
+            value ^= int.from_bytes(mac(item), "little")
             n += 1
         self._value = value
         return n

@@ -12,8 +12,8 @@ Low to high:
 - `creation`: making and finding stores. `engine`: the open store.
 - `salvage`: the newest state of a broken file; `candidates`: which there may be; `survivors`: what
   is left of a tree; `scan`: frames without pointers.
-- `sealed`: bodies under a key; `sealedrecords`: records and pages of them; `fieldkeys`: who opens a
-  field; `manifest`: what belongs to it.
+- `sealed`: bodies under a key; `sealedrecords`: records of them; `sealedpages`: many pages at once;
+  `fieldkeys`: who opens a field; `manifest`: what belongs to it.
 - `pages`: column pages, encoded and decoded; `batches`: those of a column together; `mapped`: as
   they lie in the file; `ahead`: brought near over a network. `parallel`: threads.
 """

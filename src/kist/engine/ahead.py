@@ -52,6 +52,9 @@ def bring_pages(view: View, wanted: Iterable[Wanted]) -> None:
     known: list[tuple[PageHead, Wanted]] = []
     for pointer, values in wanted:
         view.reader.check_range(pointer)
+        if pointer.__class__ is not Pointer:
+            first.append(pointer.body)  # where its values stand is sealed
+            continue
         head = kept_head(pointer)
         if head is not None:
             known.append((head, (pointer, values)))

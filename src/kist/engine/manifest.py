@@ -20,7 +20,7 @@ from kist.engine.view import View
 from kist.errors import CorruptDataError, TamperedDataError
 from kist.format.keys import Range
 from kist.format.sealed import NAME_BYTES
-from kist.format.values import unpack_record
+from kist.format.values import payload_of, unpack_record
 
 __all__ = [
     "Place",
@@ -68,10 +68,9 @@ def item_of(view: View, key: bytes, value: bytes, *, deep: bool = False) -> byte
     -----
     Pointers are left out: compaction changes them. A sealed payload holds the salts of its extents.
     """
-    pointers, payload = unpack_record(value)
-    digest = hashlib.sha256(payload)
+    digest = hashlib.sha256(payload_of(value))
     if deep:
-        for pointer in pointers:
+        for pointer in unpack_record(value)[0]:
             digest.update(view.reader.read(pointer))  # small: schemas, sets of deleted rows
     return key[8:] + digest.digest()
 

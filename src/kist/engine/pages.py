@@ -27,7 +27,7 @@ from kist.format.layout import FRAME
 from kist.format.leaves import is_loose
 from kist.format.page import MAX_HEAD, PageHead, unpack_page_head
 from kist.format.ragged import is_ragged
-from kist.format.values import Pointer, extent_length
+from kist.format.values import Pointer
 
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
@@ -467,23 +467,33 @@ def read_pages(view: View, requests: Sequence[Request]) -> None:
 
         read_pages_afar(view, requests)
         return
+    if any(r[0].__class__ is not Pointer for r in requests):
+        from kist.engine.sealedpages import read_sealed_pages
+
+        read_sealed_pages(view, [r for r in requests if r[0].__class__ is not Pointer])
+        requests = [r for r in requests if r[0].__class__ is Pointer]
     if len(requests) == 1:
         read_page(view, *requests[0])
         return
-    order = sorted(requests, key=lambda r: r[0].offset)
+    runs = neighbours(requests)
+    # One long run would leave the other threads idle.
+    pieces = [piece for r in runs for piece in _halves(r, len(runs))]
+    run([lambda piece=piece: _read_run(view, piece) for piece in pieces])  # type: ignore[misc]
+
+
+def neighbours(requests: Sequence[Request]) -> list[list[Request]]:
+    """Return requests in the order of their places, those in one list that one call shall read."""
     runs: list[list[Request]] = []
     end = 0
-    for request in order:
-        pointer = request[0]
-        stop = pointer.offset + extent_length(pointer.length)
-        if runs and pointer.offset - end <= READ_GAP and stop - runs[-1][0][0].offset <= READ_RUN:
+    for request in sorted(requests, key=lambda r: r[0].offset):
+        offset, length = request[0].extent
+        stop = offset + length
+        if runs and offset - end <= READ_GAP and stop - runs[-1][0][0].offset <= READ_RUN:
             runs[-1].append(request)
         else:
             runs.append([request])
         end = stop
-    # One long run would leave the other threads idle.
-    pieces = [piece for r in runs for piece in _halves(r, len(runs))]
-    run([lambda piece=piece: _read_run(view, piece) for piece in pieces])  # type: ignore[misc]
+    return runs
 
 
 def _halves(requests: list[Request], n_runs: int) -> list[list[Request]]:
@@ -503,18 +513,25 @@ def _read_run(view: View, requests: list[Request]) -> None:
     data = memoryview(
         view.reader.backend.read(begin, last.offset + FRAME.size + last.length - begin)
     )
-    for pointer, out, start, n_values in requests:
+    for request in requests:
+        pointer = request[0]
         at = pointer.offset + FRAME.size - begin
         body = data[at : at + pointer.length]
         if len(body) != pointer.length:
             raise CorruptDataError(
                 f"byte {pointer.offset}: the file ends within a page", offset=pointer.offset
             )
-        head, stages = load_head(view, pointer, body[: pointer.head])
-        check_size(pointer, head, n_values)
-        _check_bounds(pointer, head, start, start + len(out))
-        blocks = start // head.block_values, (start + len(out) - 1) // head.block_values
-        _decode(pointer, head, stages, body[head.size :], 0, head.sectors_of(*blocks), out, start)
+        decode_request(view, request, body)
+
+
+def decode_request(view: View, request: Request, body: memoryview) -> None:
+    """Fill the array of a request from the bytes of its page; raises as `read_page`."""
+    pointer, out, start, n_values = request
+    head, stages = load_head(view, pointer, body[: pointer.head])
+    check_size(pointer, head, n_values)
+    _check_bounds(pointer, head, start, start + len(out))
+    blocks = start // head.block_values, (start + len(out) - 1) // head.block_values
+    _decode(pointer, head, stages, body[head.size :], 0, head.sectors_of(*blocks), out, start)
 
 
 def take_page(

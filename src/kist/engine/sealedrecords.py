@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
+
+from kist._kernels.scratch import KEPT_BYTES, scratch
 from kist.crypto.derive import SALT_BYTES
 from kist.crypto.hidden import Hidden
-from kist.engine.pages import Request, read_body, read_page
-from kist.engine.parallel import run
 from kist.engine.sealed import DataKey, SealedBody, open_head, seal_body, unseal_body
 from kist.engine.transaction import Frame
 from kist.engine.view import Reader, View
 from kist.errors import CorruptDataError, TamperedDataError
 from kist.format.checksum import sum128
-from kist.format.cursor import Cursor
 from kist.format.layout import FRAME_SEALED, MAX_INLINE
 from kist.format.page import MAX_HEAD
 from kist.format.sealed import SEALED_HEAD, TAG_BYTES
@@ -34,12 +32,12 @@ __all__ = [
     "MAX_SEALED",
     "SealedPointer",
     "open_record",
-    "read_sealed_pages",
     "seal_record",
 ]
 
 _EXTENT: Final = struct.Struct("<QI16s32s")  # length, head, sum of the plaintext; salt
 _SMALL: Final = 12
+_BYTES: Final = np.dtype(np.uint8)
 
 MAX_SEALED: Final = MAX_INLINE - SEALED_HEAD.size - 8 - TAG_BYTES
 """Most bytes of a payload with its extents that stand in a record; more goes to an extent."""
@@ -68,6 +66,16 @@ class SealedPointer(Pointer):
     salt: bytes
     keys: Mapping[bytes, Hidden]
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """(offset, bytes) of the space that the sealed body takes in the file."""
+        return self.stored.extent
+
+    @property
+    def body(self) -> tuple[int, int]:
+        """First byte of the sealed body in the file, and its end."""
+        return self.stored.body
+
     @classmethod
     def of(
         cls,
@@ -92,43 +100,60 @@ class SealedPointer(Pointer):
         CorruptDataError
             It is damaged, or has fewer bytes.
         """
-        with self._naming():
+        return bytes(self._part(reader, start, length))
+
+    def read_into(self, reader: Reader, start: int, out: memoryview) -> None:
+        """Fill `out` with the plaintext from byte `start` on; raises as `read_part`."""
+        out[:] = self._part(reader, start, len(out))
+
+    def _part(self, reader: Reader, start: int, length: int) -> memoryview:
+        """Return bytes of the plaintext: memory of this thread, valid until its next call."""
+        try:
             body = self._body(reader)
-        if start + length > body.head.length:
-            raise CorruptDataError(
-                f"byte {self.offset}: bytes {start} to {start + length} of a sealed body of"
-                f" {body.head.length}",
-                offset=self.offset,
-            )
-        if not length:
-            return b""
-        first, last = body.units_of(start, length)
-        begin, end = body.head.span(first, last)
-        sealed = reader.read_part(self.stored, begin, end - begin)
-        at = start - (first << body.head.unit)
-        with self._naming():
-            return bytes(body.unseal(first, last, sealed)[at : at + length])
+            head = body.head
+            if start + length > head.length:
+                raise CorruptDataError(
+                    f"byte {self.offset}: bytes {start} to {start + length} of a sealed body of"
+                    f" {head.length}",
+                    offset=self.offset,
+                )
+            if not length:
+                return memoryview(b"")
+            first, last = body.units_of(start, length)
+            begin, end = head.span(first, last)
+            if end - begin > KEPT_BYTES:  # which may be more than the file has
+                sealed = memoryview(reader.read_part(self.stored, begin, end - begin))
+            else:
+                sealed = scratch("sealed", end - begin, _BYTES).data
+                reader.read_spans(self.stored, 0, [(begin, end)], sealed)
+            plain = scratch("opened", end - begin - (last - first + 1) * TAG_BYTES, _BYTES).data
+            at = start - (first << head.unit)
+            return body.unseal(first, last, sealed, plain)[at : at + length]
+        except TamperedDataError as error:
+            raise self.named(error) from None
 
     def whole(self, reader: Reader) -> memoryview:
         """Return the plaintext, read with one call; raises as `read_part`."""
         stored = self.stored
+        data = memoryview(reader.read_part(stored, 0, stored.length))
+        try:
+            return self.opened(reader, data).whole(data)
+        except TamperedDataError as error:
+            raise self.named(error) from None
+
+    def opened(self, reader: Reader, data: memoryview) -> SealedBody:
+        """Return the body, whose bytes are at hand, its head verified; raises as `read_part`."""
+        stored = self.stored
         if stored.head > MAX_HEAD:
             raise CorruptDataError(f"sealed head of {stored.head} bytes", offset=stored.offset)
-        data = memoryview(reader.read_part(stored, 0, stored.length))
         reader.verify(stored, data[: stored.head])
-        with self._naming():
-            body = open_head(data, stored.length, self.keys, stored.offset)
-            _compare(body, self, self.salt)
-            return body.unseal(0, body.head.n_units - 1, data[body.head.size :])
+        body = open_head(data, stored.length, self.keys, stored.offset)
+        _compare(body, self, self.salt)
+        return body
 
-    @contextmanager
-    def _naming(self) -> Iterator[None]:
-        try:
-            yield
-        except TamperedDataError as error:
-            if not self.where:
-                raise
-            raise TamperedDataError(f"{self.where}: {error}") from None
+    def named(self, error: TamperedDataError) -> TamperedDataError:
+        """Return an error with the column and the page that it is about."""
+        return TamperedDataError(f"{self.where}: {error}") if self.where else error
 
     def _body(self, reader: Reader) -> SealedBody:
         # The sum of the head stands for the sums of the units; the salt is known to holders only.
@@ -200,23 +225,25 @@ def open_record(
         It is damaged.
     """
     if len(payload) != SALT_BYTES:
-        plain = bytes(unseal_body(payload, keys))
+        plain = unseal_body(payload, keys).tobytes()
     elif pointers:
         *pointers, last = pointers
         plain = _whole(view.reader, last, payload, keys)
     else:
         raise CorruptDataError("a sealed record without its content")
-    cursor = Cursor(plain, "sealed record")
-    count = cursor.u8()
-    if count != len(pointers):
+    end = 1 + len(pointers) * _EXTENT.size
+    if not plain or plain[0] != len(pointers):
         raise TamperedDataError(
-            f"a sealed record of {count} extents names {len(pointers)}: do not trust the file"
+            f"a sealed record of {plain[0] if plain else 'no'} extents names {len(pointers)}: do"
+            " not trust the file"
         )
+    if len(plain) < end:
+        raise CorruptDataError(f"a sealed record of {len(plain)} bytes is cut off")
     opened = []
-    for stored in pointers:
-        length, head, checksum, salt = _EXTENT.unpack(cursor.take(_EXTENT.size))
+    for stored, at in zip(pointers, range(1, end, _EXTENT.size), strict=True):
+        length, head, checksum, salt = _EXTENT.unpack_from(plain, at)
         opened.append(SealedPointer.of(stored, (length, head, checksum), salt, keys))
-    return tuple(opened), cursor.take(cursor.left)
+    return tuple(opened), plain[end:]
 
 
 def _whole(reader: Reader, pointer: Pointer, salt: bytes, keys: Mapping[bytes, Hidden]) -> bytes:
@@ -244,16 +271,3 @@ def _load(reader: Reader, pointer: Pointer, keys: Mapping[bytes, Hidden]) -> Sea
     data = reader.read_part(pointer, 0, pointer.head)
     reader.verify(pointer, data)
     return open_head(data, pointer.length, keys, pointer.offset)
-
-
-def read_sealed_pages(view: View, requests: Sequence[Request]) -> None:
-    """Fill arrays from many sealed pages, on threads; `read_pages` does it for open ones."""
-
-    def one(request: Request) -> None:
-        pointer, out, _, n_values = request
-        if len(out) == n_values and isinstance(pointer, SealedPointer):
-            read_body(view, pointer, pointer.whole(view.reader), out)
-        else:
-            read_page(view, *request)
-
-    run([partial(one, request) for request in requests])

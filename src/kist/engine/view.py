@@ -90,7 +90,7 @@ class Reader:
         if pointer.__class__ is not Pointer:
             at = 0
             for a, b in spans:
-                out[at : at + b - a] = self.read_part(pointer, start + a, b - a)
+                pointer.read_into(self, start + a, out[at : at + b - a])  # type: ignore[attr-defined]
                 at += b - a
             return
         self.check_range(pointer)
@@ -126,6 +126,8 @@ class Reader:
 
     def check_range(self, pointer: Pointer) -> None:
         """Refuse a pointer that cannot lead to a frame."""
+        if pointer.__class__ is not Pointer:
+            pointer = pointer.stored  # type: ignore[attr-defined]
         if (
             not DATA_OFFSET <= pointer.offset <= MAX_OFFSET
             or pointer.offset % 64

@@ -55,6 +55,8 @@ SEALED_HEAD: Final = FieldTable(
     ),
 )
 
+_HEAD: Final = SEALED_HEAD.struct
+
 SLOT_HEAD: Final = FieldTable(
     "Key slot head",
     (
@@ -99,12 +101,12 @@ class SealedHead(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes before the first unit: the verified head of the frame."""
-        return SEALED_HEAD.size + 8 * self.n_units
+        return _HEAD.size + 8 * self.n_units
 
     @property
     def total(self) -> int:
         """Bytes of the whole."""
-        return self.size + self.length + TAG_BYTES * self.n_units
+        return _HEAD.size + self.length + (8 + TAG_BYTES) * self.n_units
 
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Return where units ``first .. last`` begin and end in the body."""
@@ -113,7 +115,7 @@ class SealedHead(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the fixed part: what each unit is bound to."""
-        return SEALED_HEAD.struct.pack(SEALED_MAGIC, _VERSION, *self)
+        return _HEAD.pack(SEALED_MAGIC, _VERSION, *self)
 
 
 def pack_sums(units: Sequence[Buffer]) -> bytes:
@@ -138,21 +140,21 @@ def unpack_sealed_head(data: Buffer, total: int) -> tuple[SealedHead, tuple[int,
     UnsupportedVersionError
         A later version.
     """
-    raw = bytes(data[: SEALED_HEAD.size])
-    if len(raw) < SEALED_HEAD.size or raw[:2] != SEALED_MAGIC:
+    if len(data) < _HEAD.size or data[:2] != SEALED_MAGIC:
         raise CorruptDataError(f"{total} bytes are not a sealed body")
-    if raw[2] != _VERSION:
-        raise UnsupportedVersionError(f"sealed body of version {raw[2]}: use a newer kist")
-    _, _, unit, length, key, salt = SEALED_HEAD.struct.unpack(raw)
+    _, version, unit, length, key, salt = _HEAD.unpack_from(data)
+    if version != _VERSION:
+        raise UnsupportedVersionError(f"sealed body of version {version}: use a newer kist")
     head = SealedHead(unit, length, key, salt)
     # Sizes before memory is taken: the sums are as many as the length calls for.
     if not MIN_UNIT <= unit <= MAX_UNIT or length >= MAX_BODY or head.total != total:
         raise CorruptDataError(
             f"a sealed body of {total} bytes says {head.length} bytes in units of 2**{head.unit}"
         )
-    if len(data) < head.size:
+    n_units = head.n_units
+    if len(data) < _HEAD.size + 8 * n_units:
         raise CorruptDataError(f"the head of a sealed body ends after {len(data)} bytes")
-    return head, struct.unpack_from(f"<{head.n_units}Q", data, SEALED_HEAD.size)
+    return head, struct.unpack_from(f"<{n_units}Q", data, _HEAD.size)
 
 
 class SlotRecord(NamedTuple):

@@ -22,6 +22,7 @@ __all__ = [
     "pack_free",
     "pack_record",
     "pack_waiting",
+    "payload_of",
     "pointer_bytes",
     "unpack_free",
     "unpack_record",
@@ -53,6 +54,12 @@ class Pointer(NamedTuple):
     def extent(self) -> tuple[int, int]:
         """(offset, bytes) of the space it takes in the file, header and padding included."""
         return self.offset, extent_length(self.length)
+
+    @property
+    def body(self) -> tuple[int, int]:
+        """First byte of the body in the file, and its end."""
+        begin = self.offset + FRAME.size
+        return begin, begin + self.length
 
 
 NO_POINTER = bytes(POINTER.size)
@@ -94,6 +101,15 @@ def unpack_record(value: bytes) -> tuple[tuple[Pointer, ...], bytes]:
         tuple(Pointer(*_POINTER.unpack_from(value, at)) for at in range(1, end, POINTER.size)),
         value[end:],
     )
+
+
+def payload_of(value: bytes) -> bytes:
+    """Payload of a value of the map; raises as `unpack_record`."""
+    count = value[0] if value else 1
+    end = 1 + count * POINTER.size
+    if end > len(value):
+        return unpack_record(value)[1]
+    return value[end:]
 
 
 def pointer_bytes(value: bytes) -> tuple[bytes, ...]:

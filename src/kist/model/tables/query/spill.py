@@ -61,10 +61,11 @@ class _Cover:
         return memoryview(b"".join(seal_body(self._key, [data])))
 
     def unseal(self, data: bytearray) -> bytearray:
-        from kist.engine.sealed import unseal_body
+        from kist.engine.sealed import open_head
 
-        plain = unseal_body(data, {self._key.name: self._key.key}).obj
-        assert isinstance(plain, bytearray)
+        body = open_head(data, len(data), {self._key.name: self._key.key})
+        plain = bytearray(body.head.length)
+        body.whole(data, memoryview(plain))
         return plain
 
 

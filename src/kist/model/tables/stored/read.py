@@ -227,8 +227,6 @@ def read_leaves(
         bring_near(state, spans, leaves)
         requests, parts = requests + parts, []
     try:
-        if sealed:
-            requests = _read_sealed(state, requests)
         if requests:
             engine.pages.read_pages(state.view, requests)
         if len(parts) <= FEW_PARTS or sum(len(part[1]) for part in parts) <= SMALL_PART:
@@ -252,14 +250,6 @@ def all_true(state: TableState, leaf: Leaf, group: Group) -> bool:
         return False
     patched = bool(group.patches) and leaf.id in state.patched_leaves(group)
     return not patched and _all_true(state, leaf, group)
-
-
-def _read_sealed(state: TableState, requests: list[Request]) -> list[Request]:
-    """Read the pages that are sealed; return the requests that are left."""
-    from kist.engine.sealedrecords import SealedPointer, read_sealed_pages
-
-    read_sealed_pages(state.view, [r for r in requests if isinstance(r[0], SealedPointer)])
-    return [r for r in requests if not isinstance(r[0], SealedPointer)]
 
 
 def _all_true(state: TableState, leaf: Leaf, group: Group) -> bool:
@@ -447,7 +437,7 @@ def bring_near(state: TableState, spans: Sequence[Span], leaves: Sequence[Leaf])
             continue
         for leaf in leaves:
             found = state.find_page(leaf, group) if leaf.is_stored else None
-            if found is None or leaf.id in state.facts.sealed:
+            if found is None:
                 continue  # a constant, or damage that reading will name
             pointer, width = found[0], leaf.n_values
             room -= int(pointer.length * min(1.0, len(ordinals) / max(1, group.n_rows)))

@@ -307,11 +307,15 @@ class TableState:
         if field is not None:
             from kist.engine.sealedrecords import open_record
 
-            opened = self.sealing.keys(field)
-            with self.naming(leaf, first):
+            opened = self._known.opened.get(field) or self.sealing.keys(field)
+            try:
                 sealed, payload = open_record(self.view, pointers, payload, opened.data)
+            except (TamperedDataError, CorruptDataError):
+                with self.naming(leaf, first):
+                    raise
+            where = _page_name(self.path, leaf, first)
             for pointer in sealed:
-                pointer.where = _page_name(self.path, leaf, first)
+                pointer.where = where
             pointers = sealed
         if len(pointers) != 1:
             raise CorruptDataError(f"a page record with {len(pointers)} pointers")
