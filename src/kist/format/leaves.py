@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -55,6 +55,14 @@ class Leaf:
         It is computed where it is read.
     codes : int or None
         Of a categorical column, whose values are virtual: id of the leaf that holds the codes.
+    is_string, is_ragged, is_loose : bool
+        Whether the values are strings of any length, cells of any number of items, either.
+    nbytes : int
+        Bytes in the packed row.
+    is_stored : bool
+        Whether there is anything to store: nothing is of values without width.
+    memory : int
+        Bytes in memory of the values of a row; of a string or a cell a guess.
     """
 
     id: int
@@ -67,35 +75,24 @@ class Leaf:
     is_virtual: bool = False
     codes: int | None = None
 
-    @property
-    def is_string(self) -> bool:
-        """Whether the values are strings of any length."""
-        return is_string_dtype(self.dtype)
+    # What follows from these is asked for each page that is read, so it is kept.
+    is_string: bool = field(init=False, repr=False, compare=False)
+    is_ragged: bool = field(init=False, repr=False, compare=False)
+    is_loose: bool = field(init=False, repr=False, compare=False)
+    nbytes: int = field(init=False, repr=False, compare=False)
+    is_stored: bool = field(init=False, repr=False, compare=False)
+    memory: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def is_ragged(self) -> bool:
-        """Whether the values are cells of any number of items."""
-        return is_ragged(self.dtype)
-
-    @property
-    def is_loose(self) -> bool:
-        """Whether the values have no fixed width."""
-        return is_loose(self.dtype)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in the packed row."""
-        return 0 if self.is_loose else self.n_values * self.dtype.itemsize
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether there is anything to store: nothing is of values without width."""
-        return not self.is_virtual and (self.is_loose or self.nbytes > 0)
-
-    @property
-    def memory(self) -> int:
-        """Bytes in memory of the values of a row; of a string or a cell a guess."""
-        return STRING_BYTES if self.is_loose else self.nbytes
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        string, ragged = is_string_dtype(self.dtype), is_ragged(self.dtype)
+        nbytes = 0 if string or ragged else self.n_values * self.dtype.itemsize
+        set_(self, "is_string", string)
+        set_(self, "is_ragged", ragged)
+        set_(self, "is_loose", string or ragged)
+        set_(self, "nbytes", nbytes)
+        set_(self, "is_stored", not self.is_virtual and (string or ragged or nbytes > 0))
+        set_(self, "memory", STRING_BYTES if string or ragged else nbytes)
 
 
 def walk_leaves(
