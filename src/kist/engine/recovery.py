@@ -9,8 +9,6 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from kist.engine.overlay import Overlay
 from kist.engine.view import State
 from kist.errors import CorruptDataError, SnapshotExpiredError
@@ -152,7 +150,6 @@ class Ring:
         return [p for p in dict.fromkeys(near) if p < end] + [self.other_half(position)]
 
 
-_MAGIC_WORD = int.from_bytes(layout.COMMIT_MAGIC, "little")
 _PEEK = struct.Struct("<4sH2x16sQQ")  # magic, kind, uuid, commit, position
 
 
@@ -275,12 +272,15 @@ def _later_records(ring: Ring, start: int, chain: Chain) -> Iterator[Record]:
     """Whole records from `start` to the end of its half that belong behind a chain."""
     ring.cache(start)
     data = ring.read(start, ring.half_end(start) - start)
-    # Records begin at multiples of 64, as `start` does: a look at each is a tenth of `bytes.find`.
-    words = np.frombuffer(data, "<u4", len(data) // 4)[::16]
-    for at in np.flatnonzero(words == _MAGIC_WORD).tolist():
+    # Records begin at multiples of 64, as `start` does. To look at one byte of each place takes a
+    # twentieth of looking for the magic in all bytes.
+    firsts, wanted = data[::64], layout.COMMIT_MAGIC[:1]
+    at = firsts.find(wanted)
+    while at >= 0:
         record = _read_record(ring, start + 64 * at, chain.state.commit)
         if record and record.sum != chain.last:
             yield record
+        at = firsts.find(wanted, at + 1)
 
 
 def find_damage(ring: Ring, slots: list[Slot | None], chain: Chain) -> str:
