@@ -137,6 +137,10 @@ def test_sums_behind_differences_are_the_same_for_few_and_many(
     out = np.empty(len(positions), values.dtype)
     take_values(steps, values.dtype, items, span, positions, positions, out)
     assert out.tobytes() == values[positions].tobytes()
+    for place in positions[:: max(1, len(positions) // 50)]:
+        one = place[None]
+        take_values(steps, values.dtype, items, span, one, one, out[:1])
+        assert out[:1].tobytes() == values[one].tobytes()
 
 
 def test_pages_that_cannot_be_taken_from_are_told() -> None:

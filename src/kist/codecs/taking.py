@@ -120,6 +120,8 @@ def _summed(
     places: NDArray[np.int64],
 ) -> Array:
     """Return what differences add up to at some places, of the form of the delta."""
+    if len(places) == 1:
+        return _summed_at(delta, inner, items, span, int(places[0]))
     form, size = delta.form, delta.block_values
     starts = delta.starts[0][span.blocks]
     base: Any = 0
@@ -159,6 +161,31 @@ def _summed(
         total += (places - blocks * size).view(bits) * bits.type(base)
     total += starts[blocks].astype(signed(8)).view(bits)
     return total.astype(unsigned(form.itemsize)).view(form)
+
+
+def _summed_at(
+    delta: LoadedDelta, inner: Sequence[LoadedEncoding], items: Array, span: Span, place: int
+) -> Array:
+    """Return what differences add up to at one place: one sum over its block up to there."""
+    block, at = divmod(place, delta.block_values)
+    items = items[place - at + 1 : place + 1]
+    base = step = None
+    for loaded in reversed(inner):
+        if isinstance(loaded, LoadedZigzag):
+            wide = np.empty(len(items), signed(items.itemsize))
+            unzigzag(items, wide)
+            items = wide
+        elif isinstance(loaded, LoadedReference):
+            base, step = loaded.base, loaded.step
+    total = int(np.add.reduce(items, dtype=signed(8)))
+    if step is not None:
+        total *= int(step)
+    if base is not None:
+        total += at * int(base)
+    total += int(delta.starts[0][span.blocks][block])
+    width = delta.form.itemsize
+    bits = unsigned(width)
+    return np.array([total % (1 << 8 * width)], bits).view(delta.form)
 
 
 def _running(

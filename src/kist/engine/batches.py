@@ -14,32 +14,24 @@ import numpy as np
 import numpy.typing as npt
 
 from kist._kernels.scratch import scratch
-from kist.codecs.pipeline import load, span_of
-from kist.codecs.plain import LoadedPlain
 from kist.codecs.registry import DICTIONARY
-from kist.codecs.stage import Scattered, Shape, Span, Stage, StoredBlocks
-from kist.codecs.taking import may_take, take_values
+from kist.codecs.stage import Scattered, Span, StoredBlocks
+from kist.codecs.taking import take_values
 from kist.codecs.together import Part, unpack
-from kist.codecs.values import form_of, is_stored_order
-from kist.engine.pages import (
-    MAX_BLOCK_BYTES,
-    check_size,
-    load_head,
-    undecoded,
-    verify_sectors,
-)
+from kist.codecs.values import is_stored_order
+from kist.engine.layouts import Layout, known_layouts, layout_of
+from kist.engine.pages import MAX_BLOCK_BYTES, undecoded, verify_sectors
 from kist.engine.parallel import run
 from kist.engine.view import View
 from kist.errors import CodecError
 from kist.format.checksum import sum64
 from kist.format.leaves import is_loose
-from kist.format.page import PageHead
 from kist.format.values import Pointer
 
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
 
-__all__ = ["Pick", "read_narrow_pages", "take_pages"]
+__all__ = ["Pick", "read_narrow_pages", "take_page_value", "take_pages"]
 
 Array = npt.NDArray[Any]
 
@@ -49,8 +41,6 @@ BATCH_BYTES: Final = 2 << 20
 MANY: Final = 8
 """With more positions a block than this all blocks are unpacked: nearly all hold one."""
 
-_MOST_LAYOUTS: Final = 4096
-_MOST_DTYPES: Final = 64
 _ALIGNED: Final = 64
 _BYTES: Final = np.dtype(np.uint8)
 
@@ -76,67 +66,6 @@ class Pick(NamedTuple):
     out: Array
 
 
-class _Layout:
-    """What is known of a page by its head; kept, because making it takes as long as reading.
-
-    Attributes
-    ----------
-    head : PageHead
-        The head.
-    steps, codec
-        Its stages, loaded.
-    form : dtype
-        Of the items that the codec gives.
-    whole : Span
-        All blocks.
-    edges : ndarray of int64, shape (n_blocks + 1,)
-        Where blocks begin behind the head, and the end of the last.
-    sectors : list of (int, int, int)
-        Begin, end and sum of each sector.
-    is_plain : bool
-        Whether blocks are the items as they stand in memory.
-    """
-
-    __slots__ = (
-        "codec",
-        "edges",
-        "form",
-        "head",
-        "is_plain",
-        "sectors",
-        "stages",
-        "steps",
-        "whole",
-    )
-
-    def __init__(
-        self, pointer: Pointer, head: PageHead, stages: tuple[Stage, ...], dtype: np.dtype[Any]
-    ) -> None:
-        self.head = head
-        self.stages = stages
-        try:
-            self._load(Shape(head.n_values, head.block_values), form_of(dtype))
-        except CodecError as error:
-            raise undecoded(pointer, error) from error
-        spans = (head.sector_span(sector) for sector in range(len(head.sums)))
-        self.sectors = [(a, b, s) for (a, b), s in zip(spans, head.sums, strict=True)]
-
-    def _load(self, shape: Shape, form: np.dtype[Any]) -> None:
-        ends, n_values, size = self.head.ends, shape.n_values, shape.block_values
-        if len(ends) != shape.n_blocks:
-            raise CodecError(f"{len(ends)} blocks, not {shape.n_blocks}")
-        self.steps, self.codec = load(self.stages, form, shape)
-        self.form = self.steps[-1].form if self.steps else form
-        self.whole = span_of(shape, 0, shape.n_blocks)
-        self.edges = np.array((0, *ends))
-        self.is_plain = isinstance(self.codec, LoadedPlain) and self.form.kind != "V"
-        if self.is_plain:
-            step, total = size * self.form.itemsize, n_values * self.form.itemsize
-            if ends != (*range(step, total, step), total):
-                lengths = np.diff(self.edges).tolist()
-                raise CodecError(f"plain blocks of {lengths} bytes for {n_values} items")
-
-
 class _Page(NamedTuple):
     """Blocks of a page that are to be read.
 
@@ -146,7 +75,7 @@ class _Page(NamedTuple):
         Of the page among those that are asked for.
     pointer : Pointer
         The page.
-    layout : _Layout
+    layout : Layout
         What is known of it.
     span : Span
         Which blocks.
@@ -158,7 +87,7 @@ class _Page(NamedTuple):
 
     number: int
     pointer: Pointer
-    layout: _Layout
+    layout: Layout
     span: Span
     numbers: npt.NDArray[np.int64] | None
     sectors: Sequence[int]
@@ -167,31 +96,6 @@ class _Page(NamedTuple):
     def nbytes(self) -> int:
         """Bytes of the items of these blocks."""
         return self.span.size * self.layout.form.itemsize
-
-
-_layouts: dict[np.dtype[Any], dict[bytes, _Layout]] = {}
-
-
-def _layout(
-    view: View, pointer: Pointer, dtype: np.dtype[Any], n_values: int, known: dict[bytes, _Layout]
-) -> _Layout:
-    """Return the layout of a page that must hold so many values; `known` are those of a dtype."""
-    head, stages = load_head(view, pointer)
-    found = known.get(pointer.sum)
-    if found is None or found.head is not head:
-        found = _Layout(pointer, head, stages, dtype)
-        if len(known) >= _MOST_LAYOUTS:
-            known.clear()
-        known[pointer.sum] = found
-    check_size(pointer, head, n_values)
-    return found
-
-
-def _known(dtype: np.dtype[Any]) -> dict[bytes, _Layout]:
-    """Return the layouts that are kept for columns of a dtype."""
-    if len(_layouts) > _MOST_DTYPES:
-        _layouts.clear()
-    return _layouts.setdefault(dtype, {})
 
 
 def read_narrow_pages(
@@ -231,9 +135,9 @@ def read_narrow_pages(
         yield from ((number, None) for number in range(len(pages)))
         return
     wanted = []
-    known = _known(dtype)
+    known = known_layouts(dtype)
     for number, (pointer, n_values) in enumerate(pages):
-        layout = _layout(view, pointer, dtype, n_values, known)
+        layout = layout_of(view, pointer, dtype, n_values, known)
         stages = layout.stages
         if (
             not may_be_narrow(stages)
@@ -265,11 +169,11 @@ def take_pages(view: View, dtype: np.dtype[np.generic], picks: Sequence[Pick]) -
         return list(picks)
     wanted, left = [], []
     where: dict[int, npt.NDArray[np.int64]] = {}
-    known = _known(dtype)
+    known = known_layouts(dtype)
     for number, pick in enumerate(picks):
         pointer, n_values, positions, _ = pick
-        layout = _layout(view, pointer, dtype, n_values, known)
-        if not may_take(layout.stages) or not 0 <= positions[0] <= positions[-1] < n_values:
+        layout = layout_of(view, pointer, dtype, n_values, known)
+        if not layout.gives_single or not 0 <= positions[0] <= positions[-1] < n_values:
             left.append(pick)
             continue
         page, where[number] = _some_blocks(number, pointer, layout, positions)
@@ -288,8 +192,47 @@ def take_pages(view: View, dtype: np.dtype[np.generic], picks: Sequence[Pick]) -
     return left
 
 
+def take_page_value(view: View, pointer: Pointer, n_values: int, position: int, out: Array) -> bool:
+    """Fill `out` with the one value at a position of a page; tell whether this can be done.
+
+    A row of many columns is read so: of its block only what must be is decoded.
+
+    Raises
+    ------
+    CorruptDataError
+        The page fails a checksum or does not decode.
+    """
+    dtype = out.dtype
+    if is_loose(dtype) or not is_stored_order(dtype) or not dtype.itemsize:
+        return False
+    layout = layout_of(view, pointer, dtype, n_values, known_layouts(dtype))
+    if not layout.gives_single or not 0 <= position < n_values:
+        return False
+    head = layout.head
+    block, at = divmod(position, head.block_values)
+    span = Span(block, 1, position - at, min(position - at + head.block_values, n_values))
+    if span.size * layout.form.itemsize > MAX_BLOCK_BYTES:
+        return False
+    number = block // head.sector_blocks
+    begin, end, wanted = layout.sectors[number]
+    data = memoryview(view.reader.read_part(pointer, head.size + begin, end - begin))
+    if sum64(data) != wanted:
+        verify_sectors(pointer, head, data, begin, [number])  # once more, for the message
+    stored = data[(head.ends[block - 1] if block else 0) - begin : head.ends[block] - begin]
+    try:
+        if layout.is_plain:
+            items = np.frombuffer(stored, layout.form)
+        else:
+            items = scratch("items", span.size, layout.form)
+            layout.codec.decode([stored], items, span)
+        take_values(layout.steps, dtype, items, span, np.array([position]), np.array([at]), out)
+    except CodecError as error:
+        raise undecoded(pointer, error) from error
+    return True
+
+
 def _some_blocks(
-    number: int, pointer: Pointer, layout: _Layout, positions: npt.NDArray[np.int64]
+    number: int, pointer: Pointer, layout: Layout, positions: npt.NDArray[np.int64]
 ) -> tuple[_Page, npt.NDArray[np.int64]]:
     """Return the blocks that hold some positions, and the places where these stand in them."""
     head = layout.head

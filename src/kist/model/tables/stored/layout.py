@@ -213,6 +213,9 @@ class Layout:
         return Layout(tail, [*old[:start], *groups, *old[stop : self.n_groups]])
 
 
+_MARK_BYTES: Final = 400  # of what says that something was asked about
+
+
 class Recent:
     """Things decoded of late, up to a number of bytes; the oldest go first."""
 
@@ -235,15 +238,27 @@ class Recent:
         self.put(owner, what, value, size)
         return value
 
+    def seen(self, owner: object, what: Hashable) -> bool:
+        """Tell whether `what` of an object is kept, or was asked about here of late."""
+        mark = (id(owner), ("seen", what))
+        with self._lock:
+            if (id(owner), what) in self._items or mark in self._items:
+                return True
+            self._keep(mark, owner, None, _MARK_BYTES)
+            return False
+
     def put(self, owner: object, what: Hashable, value: object, size: int) -> None:
         """Keep something of an object that takes `size` bytes."""
         key = (id(owner), what)
         with self._lock:
             if key not in self._items and size <= self._limit:
-                self._items[key] = (owner, value, size)
-                self._used += size
-                while self._used > self._limit:
-                    self._used -= self._items.popitem(last=False)[1][2]
+                self._keep(key, owner, value, size)
+
+    def _keep(self, key: Hashable, owner: object, value: object, size: int) -> None:
+        self._items[key] = (owner, value, size)
+        self._used += size
+        while self._used > self._limit:
+            self._used -= self._items.popitem(last=False)[1][2]
 
     def clear(self) -> None:
         """Forget everything."""

@@ -231,9 +231,9 @@ def read_leaves(
             engine.pages.read_pages(state.view, requests)
         if len(parts) <= FEW_PARTS or sum(len(part[1]) for part in parts) <= SMALL_PART:
             for part in parts:
-                engine.pages.read_page(state.view, *part)
+                _read_part(state, part)
         else:
-            run([partial(engine.pages.read_page, state.view, *part) for part in parts])
+            run([partial(_read_part, state, part) for part in parts])
     except CorruptDataError as error:
         backend.distrust()
         raise _which(state, error, named) from error
@@ -242,6 +242,14 @@ def read_leaves(
     for span in spans:
         if span.group.patches:
             _apply_patches(state, span, leaves, outs)
+
+
+def _read_part(state: TableState, request: Request) -> None:
+    """Read a run of values of one page."""
+    pointer, out, start, n_values = request
+    if len(out) == 1 and engine.batches.take_page_value(state.view, pointer, n_values, start, out):
+        return
+    engine.pages.read_page(state.view, pointer, out, start, n_values)
 
 
 def all_true(state: TableState, leaf: Leaf, group: Group) -> bool:

@@ -1,7 +1,8 @@
-"""One row at a time: the rows around it stay decoded for a while.
+"""One row at a time: where a second one is asked for, those around it stay decoded for a while.
 
 A page decodes by blocks of thousands of rows, so that the second of two neighbours would cost as
-much as the first: for fifty columns a few milliseconds each. Rows are read in *windows* instead.
+much as the first: for fifty columns some milliseconds each. It is read with a *window* of rows
+instead. The first is not: who picks rows anywhere would pay for neighbours that nobody wants.
 """
 
 from __future__ import annotations
@@ -58,10 +59,15 @@ def read_single(state: TableState, fields: Fields, position: int) -> Array:
         rows = _read(state, fields, group, start, stop)
         return rows, len(rows) + 200
 
-    try:
-        # What is known of a table ends with its stamp, so no change can be missed.
-        rows = RECENT.get(state.known, ("rows", fields.dtype, group.first, start), make)
-    except CorruptDataError:  # perhaps of a neighbour
+    # What is known of a table ends with its stamp, so no change can be missed.
+    window = ("rows", fields.dtype, group.first, start)
+    rows: bytes | None = None
+    if RECENT.seen(state.known, window):
+        try:
+            rows = RECENT.get(state.known, window, make)
+        except CorruptDataError:  # perhaps of a neighbour
+            rows = None
+    if rows is None:
         start = ordinal
         rows = _read(state, fields, group, ordinal, ordinal + 1)
     # NumPy would copy the row field by field.

@@ -1,0 +1,113 @@
+"""What is known of a page by its head: kept, because making it takes as long as reading."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from kist.codecs.pipeline import load, span_of
+from kist.codecs.plain import LoadedPlain
+from kist.codecs.stage import Shape, Stage
+from kist.codecs.taking import may_take
+from kist.codecs.values import form_of
+from kist.engine.pages import check_size, load_head, undecoded
+from kist.engine.view import View
+from kist.errors import CodecError
+from kist.format.page import PageHead
+from kist.format.values import Pointer
+
+__all__ = ["Layout", "known_layouts", "layout_of"]
+
+_MOST_LAYOUTS: Final = 4096
+_MOST_DTYPES: Final = 64
+
+
+class Layout:
+    """What is known of a page by its head.
+
+    Attributes
+    ----------
+    head : PageHead
+        The head.
+    steps, codec
+        Its stages, loaded.
+    form : dtype
+        Of the items that the codec gives.
+    whole : Span
+        All blocks.
+    edges : ndarray of int64, shape (n_blocks + 1,)
+        Where blocks begin behind the head, and the end of the last.
+    sectors : list of (int, int, int)
+        Begin, end and sum of each sector.
+    is_plain : bool
+        Whether blocks are the items as they stand in memory.
+    gives_single : bool
+        Whether values can be made without all of their block, see `kist.codecs.taking`.
+    """
+
+    __slots__ = (
+        "codec",
+        "edges",
+        "form",
+        "gives_single",
+        "head",
+        "is_plain",
+        "sectors",
+        "stages",
+        "steps",
+        "whole",
+    )
+
+    def __init__(
+        self, pointer: Pointer, head: PageHead, stages: tuple[Stage, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self.head = head
+        self.stages = stages
+        self.gives_single = may_take(stages)
+        try:
+            self._load(Shape(head.n_values, head.block_values), form_of(dtype))
+        except CodecError as error:
+            raise undecoded(pointer, error) from error
+        spans = (head.sector_span(sector) for sector in range(len(head.sums)))
+        self.sectors = [(a, b, s) for (a, b), s in zip(spans, head.sums, strict=True)]
+
+    def _load(self, shape: Shape, form: np.dtype[Any]) -> None:
+        ends, n_values, size = self.head.ends, shape.n_values, shape.block_values
+        if len(ends) != shape.n_blocks:
+            raise CodecError(f"{len(ends)} blocks, not {shape.n_blocks}")
+        self.steps, self.codec = load(self.stages, form, shape)
+        self.form = self.steps[-1].form if self.steps else form
+        self.whole = span_of(shape, 0, shape.n_blocks)
+        self.edges = np.array((0, *ends))
+        self.is_plain = isinstance(self.codec, LoadedPlain) and self.form.kind != "V"
+        if self.is_plain:
+            step, total = size * self.form.itemsize, n_values * self.form.itemsize
+            if ends != (*range(step, total, step), total):
+                lengths = np.diff(self.edges).tolist()
+                raise CodecError(f"plain blocks of {lengths} bytes for {n_values} items")
+
+
+_layouts: dict[np.dtype[Any], dict[bytes, Layout]] = {}
+
+
+def layout_of(
+    view: View, pointer: Pointer, dtype: np.dtype[Any], n_values: int, known: dict[bytes, Layout]
+) -> Layout:
+    """Return the layout of a page that must hold so many values; `known` are those of a dtype."""
+    head, stages = load_head(view, pointer)
+    found = known.get(pointer.sum)
+    if found is None or found.head is not head:
+        found = Layout(pointer, head, stages, dtype)
+        if len(known) >= _MOST_LAYOUTS:
+            known.clear()
+        known[pointer.sum] = found
+    check_size(pointer, head, n_values)
+    return found
+
+
+def known_layouts(dtype: np.dtype[Any]) -> dict[bytes, Layout]:
+    """Return the layouts that are kept for columns of a dtype."""
+    if len(_layouts) > _MOST_DTYPES:
+        _layouts.clear()
+    return _layouts.setdefault(dtype, {})
