@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from kist_pages import Page, form_of, from_little
-from kist_store import Entry, Store
 from kist_strings import as_array, read_block, read_page
 from kist_types import Array, Cursor, Damage, Described, Unknown, read_dtype
 
@@ -27,6 +26,7 @@ class ArraySchema:
     chunk: Shape
     block: Shape
     fill: Any
+    sealed: bool
 
     @property
     def is_string(self) -> bool:
@@ -34,11 +34,11 @@ class ArraySchema:
         return self.described.dtype.char == "T"
 
 
-def read_array_schema(data: bytes) -> ArraySchema:
-    """The schema of an array."""
+def read_array_schema(data: bytes, fill_value: bytes | None = None) -> ArraySchema:
+    """The schema of an array; of a sealed one that was opened with its fill value."""
     cursor = Cursor(data, "array schema")
     version, flags, ndim, _ = cursor.all("BBB5s")
-    if version != 1 or flags:
+    if version != 1 or flags > 1:
         raise Unknown(f"array schema of version {version} with flags {flags}")
     if ndim > 64:
         raise Damage("array schema: axes")
@@ -55,6 +55,12 @@ def read_array_schema(data: bytes) -> ArraySchema:
     if math.prod(chunk) * (16 if dtype.char == "T" else dtype.itemsize or 1) > MAX_CHUNK:
         raise Damage("array schema: chunks")
     value: Any
+    if flags:
+        if fill:
+            raise Damage("array schema: fill value in clear")
+        if fill_value is None:
+            return ArraySchema(described, chunk, block, None, True)
+        fill = fill_value
     if dtype.char == "T":
         inner = Cursor(fill, "fill value")
         text = inner.text() if inner.get("B") else None
@@ -64,13 +70,16 @@ def read_array_schema(data: bytes) -> ArraySchema:
         raise Damage("array schema: fill value")
     else:
         value = np.ndarray((), dtype, fill)[()]
-    return ArraySchema(described, chunk, block, value)
+    return ArraySchema(described, chunk, block, value, bool(flags))
 
 
 def read_array(
-    store: Store, schema: ArraySchema, bounds: bytes, records: Mapping[bytes, Entry]
+    store: Any, schema: ArraySchema, bounds: bytes, records: Mapping[bytes, Any]
 ) -> Array:
-    """All elements of an array; *records* are its `C` records by the rest of their keys."""
+    """All elements of an array; *records* are its `C` records by the rest of their keys.
+
+    Of a sealed array they were opened, and *store* gives the bodies that they lead to.
+    """
     ndim = len(schema.chunk)
     if len(bounds) != 8 * ndim:
         raise Damage("array: bounds")
@@ -96,7 +105,7 @@ def read_array(
     return result
 
 
-def read_segment(store: Store, schema: ArraySchema, start: int, entry: Entry) -> Array:
+def read_segment(store: Any, schema: ArraySchema, start: int, entry: Any) -> Array:
     """The valid elements of one segment."""
     ndim = len(schema.chunk)
     cursor = Cursor(entry.payload, "segment")

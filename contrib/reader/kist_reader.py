@@ -465,7 +465,38 @@ class View:
         bounds = self._of(node, "B").get(b"")
         if bounds is None:
             raise Damage(f"{path}: no bounds")
-        return read_array(self.store, schema, bounds.payload, self._of(node, "C"))
+        segments = self._of(node, "C")
+        if not schema.sealed:
+            if self._of(node, "E"):
+                raise Damage(f"{path}: keys of a sealed array that is not sealed")
+            return read_array(self.store, schema, bounds.payload, segments)
+        field, InMemory = self._field(node)
+        field.verify(lambda kind: self._of(node, kind), "SBC")
+        entry = self._of(node, "S")[b""]
+        schema = read_array_schema(self.store.payload(entry, "schema"), field.more)
+        opened = {rest: field.open(entry) for rest, entry in segments.items()}
+        return read_array(InMemory(), schema, bounds.payload, opened)
+
+    def _shut(self, node: int) -> bool:
+        """Whether a dataset is sealed as a whole, and no secret opens it."""
+        if not self._of(node, "E"):
+            return False
+        if not self.secrets:
+            return True
+        from kist_sealed import WrongSecret
+
+        try:
+            self._field(node)
+        except WrongSecret:
+            return True
+        return False
+
+    def _field(self, node: int) -> Any:
+        """The field of a dataset that is sealed as a whole, and what gives its bodies."""
+        from kist_sealed_datasets import Field, InMemory  # needs a further package
+
+        field = Field(self.store, node, lambda kind: self._of(node, kind), self.secrets)
+        return field, InMemory
 
     def pointers(self) -> Iterator[tuple[str, Pointer]]:
         """All extents that the records of the map own, with the kinds of the records."""
@@ -491,7 +522,7 @@ class View:
         }
         for kind, pointer in self.pointers():
             expected = (types[kind],) if kind in types else ()
-            self.store.check_frame(pointer, (*expected, b"SEAL") if kind == "P" else expected)
+            self.store.check_frame(pointer, (*expected, b"SEAL") if kind in "PC" else expected)
         for path, node in self.nodes.items():
             columns = {numbers("I", rest[:4])[0] for rest in self._of(node.id, "A")}
             for column in columns:
@@ -501,7 +532,7 @@ class View:
                 self.indexes(path)
             if node.kind == "link":
                 self.link(path)
-            if node.kind == "array":
+            if node.kind == "array" and not self._shut(node.id):
                 self.array(path)
             if node.kind == "key store":
                 for _ in self.keystore(path):

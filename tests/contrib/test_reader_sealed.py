@@ -101,3 +101,44 @@ def test_a_file_that_was_changed_without_the_secret_is_refused(tmp_path: Path) -
         assert reader.table("/t").dtype.names == ("id",)
     with Reader(path, [golden.KEY]) as reader, pytest.raises(Tampered, match="not those"):
         reader.table("/t")
+
+
+def datasets() -> Any:
+    """What is known of the file with datasets that are sealed as a whole."""
+    path = HERE.parent / "golden" / "sealed" / "datasets.py"
+    spec = importlib.util.spec_from_file_location("golden_sealed_datasets", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_file_with_sealed_arrays_shows_them_with_their_secret_only() -> None:
+    golden = datasets()
+    path = golden.FOLDER / "datasets.kist"
+    with Reader(path, [golden.KEY]) as reader:
+        reader.verify()
+        for name, values in golden.values().items():
+            np.testing.assert_array_equal(reader.array(f"/{name}"), values)
+    for secrets in ([], [golden.PHRASE]):
+        with Reader(path, secrets) as reader:
+            reader.verify()
+            with pytest.raises(WrongSecret):
+                reader.array("/few")
+
+
+def test_a_sealed_array_that_was_changed_without_the_secret_is_refused(tmp_path: Path) -> None:
+    """A segment is taken away by an engine without keys."""
+    golden = datasets()
+    path = tmp_path / "t.kist"
+    path.write_bytes((golden.FOLDER / "datasets.kist").read_bytes())
+    engine = Engine.open(path, "r+")
+    txn = engine.begin()
+    key, _ = next(txn.scan(*keys.segments(2)))
+    txn.delete(key)
+    txn.commit()
+    engine.close()
+    with Reader(path) as reader:
+        reader.verify()
+    with Reader(path, [golden.KEY]) as reader, pytest.raises(Tampered, match="not those"):
+        reader.array("/scans")

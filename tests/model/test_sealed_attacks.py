@@ -351,6 +351,15 @@ def test_an_edit_without_the_secret_is_seen(file: Path, edit: Edit) -> None:
         look(file)
 
 
+def test_a_manifest_that_holds_for_one_table_says_nothing_of_another(file: Path) -> None:
+    """The other one was read, and verified, by the same handle before."""
+    attack(file, take_all_of_another_table)
+    with kist.open(file, secrets=[KEY, OTHER]) as store:
+        store["u"]["c"][:]
+        with pytest.raises(TamperedDataError, match="is that of field"):
+            store["t"]["c"][:]
+
+
 def test_an_open_handle_sees_it_as_well(file: Path) -> None:
     with kist.open(file, "r+", secrets=[KEY, OTHER]) as store:
         store["t"]["c"][:]

@@ -250,6 +250,22 @@ def _check_sealed(node: Any, in_clear: str | None) -> None:
             f"{node.name!r} has sealed columns ({names}), and {in_clear} would hold their values "
             "in clear: decrypt=True (--decrypt) allows that; or convert a selection of the others"
         )
+    elif node.kind in ("array", "key store") and node.sealed:
+        if in_clear is None:
+            _open_once(node)
+            return
+        raise SecretError(
+            f"the {node.kind} {node.name!r} is sealed, and {in_clear} would hold its values in "
+            "clear: decrypt=True (--decrypt) allows that"
+        )
+
+
+def _open_once(node: Any) -> None:
+    """Read next to nothing of a sealed dataset: what matters is whether its secret was given."""
+    if node.kind == "array":
+        node[(slice(0, 0),) * node.ndim]
+    else:
+        next(iter(node), None)
 
 
 def _refuse_to_resume(bridge: Bridge, source: str) -> None:

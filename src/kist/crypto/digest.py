@@ -41,6 +41,10 @@ class SetDigest:
         self._value = int.from_bytes(value, "little")
         self.count = count
 
+    def copy(self) -> SetDigest:
+        """Return the same set, to be changed by itself."""
+        return SetDigest(self._key, self._value.to_bytes(32, "little"), self.count)
+
     def add(self, items: Iterable[bytes]) -> None:
         """Add items that are not in the set."""
         self.count += self._turn(items)

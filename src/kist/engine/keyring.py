@@ -20,6 +20,9 @@ _SINGLE: Final = (str, bytes, bytearray, memoryview)
 _KEPT: Final = 4_096
 """Opened fields, and manifests that were held against their records, of each so many."""
 
+_KEPT_CONTENTS: Final = 256
+"""What opened manifests say: some kilobytes each."""
+
 
 class Keyring:
     """The secrets of a handle.
@@ -32,10 +35,11 @@ class Keyring:
     Attributes
     ----------
     named : dict of str to tuple of Secret
-        Secrets that are for one column, under ``"table/column"`` or the name of the column.
+        Secrets that are for one column, under ``"table/column"`` or the name of the column, or for
+        a dataset that is sealed as a whole, under its path.
     """
 
-    __slots__ = ("_any", "_opened", "_own", "_verified", "named")
+    __slots__ = ("_any", "_contents", "_opened", "_own", "_verified", "named")
 
     def __init__(self, given: Any = None) -> None:
         self._any: tuple[Secret, ...] = ()
@@ -53,6 +57,7 @@ class Keyring:
             given = one = None  # a traceback would show it
         self._opened: dict[bytes, FieldKeys] = {}
         self._verified: dict[bytes, int] = {}
+        self._contents: dict[bytes, Any] = {}
         self._own = (0, 0)
 
     def __repr__(self) -> str:
@@ -65,6 +70,19 @@ class Keyring:
         """Tell whether secrets were given by name for columns of what stands at a path or below."""
         where = path.strip("/") + "/"
         return any(name.startswith(where) for name in self.named)
+
+    def promises_dataset(self, path: str) -> bool:
+        """Tell whether secrets were given by name for the dataset at a path, all of it."""
+        return path.strip("/") in self.named
+
+    def content(self, manifest: bytes) -> Any:
+        """Return what `keep_content` was given for a manifest, None where that is forgotten."""
+        return self._contents.get(manifest)
+
+    def keep_content(self, manifest: bytes, content: Any) -> None:
+        """Keep what an opened manifest says, so that it is not opened for each small read."""
+        self._contents[manifest] = content
+        _forget_oldest(self._contents, _KEPT_CONTENTS)
 
     def opened(self, packed: bytes) -> FieldKeys | None:
         """Return the keys of a lock that this handle has opened or made."""
@@ -101,7 +119,13 @@ class Keyring:
         _forget_oldest(self._opened)
 
     def verify(self, manifest: bytes, commit: int) -> None:
-        """Keep that a manifest holds for the records beside it in a commit."""
+        """Keep that a manifest holds for the records beside it in a commit.
+
+        Parameters
+        ----------
+        manifest : bytes
+            The token of it, which names its place as well.
+        """
         self._verified[manifest] = commit
         _forget_oldest(self._verified)
 
@@ -121,8 +145,8 @@ class Keyring:
         self._own = (start, commit) if commit == stop + 1 else (commit - 1, commit)
 
 
-def _forget_oldest(kept: dict[bytes, Any]) -> None:
-    while len(kept) > _KEPT:
+def _forget_oldest(kept: dict[bytes, Any], most: int = _KEPT) -> None:
+    while len(kept) > most:
         try:
             kept.pop(next(iter(kept)), None)
         except (StopIteration, RuntimeError):  # another thread was faster

@@ -30,9 +30,11 @@ __all__ = [
     "make_manifest",
     "new_digest",
     "open_manifest",
+    "token_of",
 ]
 
 _PLAIN: Final = struct.Struct("<16sQIQ32s")  # store, node, field, items, digest
+_TOKEN: Final = struct.Struct("<QI")  # node, field
 _NAME: Final = bytes(NAME_BYTES)
 _DIGEST: Final = b"kist 1 digest"
 _MANIFEST: Final = b"kist 1 manifest"
@@ -52,6 +54,11 @@ class Place(NamedTuple):
     uuid: bytes
     node: int
     field: int
+
+
+def token_of(place: Place, payload: bytes) -> bytes:
+    """Return what a keyring notes a manifest under: of another place it proves nothing."""
+    return _TOKEN.pack(place.node, place.field) + payload
 
 
 def item_of(view: View, key: bytes, value: bytes, *, deep: bool = False) -> bytes:

@@ -32,7 +32,10 @@ __all__ = [
     "MAX_SEALED",
     "SealedPointer",
     "open_record",
+    "opened_pointer",
+    "renew_record",
     "seal_record",
+    "stored_pointer",
 ]
 
 _EXTENT: Final = struct.Struct("<QI16s32s")  # length, head, sum of the plaintext; salt
@@ -89,6 +92,12 @@ class SealedPointer(Pointer):
         pointer = cls(stored.offset, length, head, stored.birth, checksum)
         pointer.stored, pointer.salt, pointer.keys = stored, salt, keys
         return pointer
+
+    def within(self, at: int, length: int, head: int, checksum: bytes) -> Pointer:
+        """Pointer to a part of the plaintext, as if it had a frame of its own."""
+        part = _Part(self.offset + at, length, head, self.birth, checksum)
+        part.of, part.at = self, at
+        return part
 
     def read_part(self, reader: Reader, start: int, length: int) -> bytes:
         """Return bytes of the plaintext, which its tags vouch for; `Reader.read_part` comes here.
@@ -172,6 +181,50 @@ class SealedPointer(Pointer):
         return body
 
 
+class _Opened(Pointer):
+    """A pointer whose plaintext is in memory."""
+
+    plain: memoryview
+
+    def read_part(self, reader: Reader, start: int, length: int) -> bytes:
+        """Return bytes of it."""
+        part = self.plain[start : start + length]
+        if len(part) != length:
+            raise CorruptDataError(
+                f"bytes {start} to {start + length} of a sealed body of {len(self.plain)}",
+                offset=self.offset,
+            )
+        return bytes(part)
+
+
+def opened_pointer(view: View, pointer: Pointer) -> Pointer:
+    """Return a pointer to the same extent, read and opened with one call, if it is sealed.
+
+    For most of a page: read in parts, a unit that two of them share is opened twice.
+    """
+    if not isinstance(pointer, SealedPointer):
+        return pointer
+    opened = _Opened(*pointer)
+    opened.plain = pointer.whole(view.reader)
+    return opened
+
+
+def stored_pointer(pointer: Pointer) -> Pointer:
+    """Return the pointer to an extent as it stands in the file."""
+    return pointer.stored if isinstance(pointer, SealedPointer) else pointer
+
+
+class _Part(Pointer):
+    """A pointer to a part of the plaintext of a sealed extent, as a page of a bundle is."""
+
+    of: SealedPointer
+    at: int
+
+    def read_part(self, reader: Reader, start: int, length: int) -> bytes:
+        """Return bytes of the part; raises as that of the whole."""
+        return self.of.read_part(reader, self.at + start, length)
+
+
 def seal_record(
     key: DataKey, payload: bytes, frames: Sequence[Frame] = ()
 ) -> tuple[bytes, list[Frame]]:
@@ -192,20 +245,44 @@ def seal_record(
         Of the sealed record. A payload that is too large for a record stands in a further frame,
         the last, and the record has the salt of that.
     """
-    parts = [bytes((len(frames),))]
+    extents = []
     sealed = []
     for frame in frames:
         head, units = seal_body(key, [frame.head, *frame.parts])
         length = len(frame.head) + sum(len(memoryview(part).cast("B")) for part in frame.parts)
-        parts.append(_EXTENT.pack(length, len(frame.head), sum128(frame.head), _salt_of(head)))
+        extents.append(_EXTENT.pack(length, len(frame.head), sum128(frame.head), _salt_of(head)))
         sealed.append(Frame(FRAME_SEALED, frame.node, frame.column, frame.row, head, (units,)))
-    parts.append(payload)
-    small = sum(map(len, parts)) <= MAX_SEALED
-    head, units = seal_body(key, parts, _SMALL) if small else seal_body(key, parts)
-    if small:
-        return head + units, sealed
-    node, column, row = frames[0][1:4] if frames else (0, 0, 0)
-    return _salt_of(head), [*sealed, Frame(FRAME_SEALED, node, column, row, head, (units,))]
+    place = frames[0][1:4] if frames else (0, 0, 0)
+    payload, outside = _seal_payload(key, extents, payload, *place)
+    return payload, [*sealed, *outside]
+
+
+def renew_record(
+    key: DataKey, pointers: Sequence[SealedPointer], payload: bytes
+) -> tuple[bytes, list[Frame]]:
+    """Seal another payload for extents that stay as they are.
+
+    Returns
+    -------
+    payload, frames : bytes, list of Frame
+        Of the sealed record; the frame that a large payload takes stands behind its extents.
+    """
+    extents = [
+        _EXTENT.pack(pointer.length, pointer.head, pointer.sum, pointer.salt)
+        for pointer in pointers
+    ]
+    return _seal_payload(key, extents, payload, 0, 0, 0)
+
+
+def _seal_payload(
+    key: DataKey, extents: Sequence[bytes], payload: bytes, node: int, column: int, row: int
+) -> tuple[bytes, list[Frame]]:
+    parts = [bytes((len(extents),)), *extents, payload]
+    if sum(map(len, parts)) <= MAX_SEALED:
+        head, units = seal_body(key, parts, _SMALL)
+        return head + units, []
+    head, units = seal_body(key, parts)
+    return _salt_of(head), [Frame(FRAME_SEALED, node, column, row, head, (units,))]
 
 
 def _salt_of(head: bytes) -> bytes:

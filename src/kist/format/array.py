@@ -47,7 +47,7 @@ ARRAY: Final = FieldTable(
     "Array schema",
     (
         ("version", "B", "1"),
-        ("flags", "B", "zero"),
+        ("flags", "B", "1: the array is sealed"),
         ("ndim", "B", "number of axes, up to 64"),
         ("reserved0", "5x", "zeros"),
     ),
@@ -66,6 +66,7 @@ SEGMENT: Final = FieldTable(
 INLINE: Final = 0
 PAGE: Final = 1
 _HAS_VALID: Final = 1
+_SEALED: Final = 1
 
 Shape = tuple[int, ...]
 
@@ -81,8 +82,11 @@ class ArraySchema(NamedTuple):
         Shape of a chunk, and of a block of it.
     fill : bytes
         The value of what was never written: its item, or for StringDType 1 and a text, or 0.
+        Of a sealed array its manifest has it, and the record has none.
     codec : str
         What the user asked for.
+    sealed : bool
+        Whether the array is sealed.
     """
 
     dtype: np.dtype[Any]
@@ -90,6 +94,7 @@ class ArraySchema(NamedTuple):
     blocks: Shape
     fill: bytes
     codec: str
+    sealed: bool = False
 
     @property
     def ndim(self) -> int:
@@ -98,7 +103,10 @@ class ArraySchema(NamedTuple):
 
     def pack(self) -> bytes:
         """Bytes of the payload."""
-        return _pack_schema(pack_dtype(self.dtype), self.chunks, self.blocks, self.fill, self.codec)
+        fill = b"" if self.sealed else self.fill
+        return _pack_schema(
+            pack_dtype(self.dtype), self.chunks, self.blocks, fill, self.codec, self.sealed
+        )
 
     @staticmethod
     def unpack(payload: bytes) -> ArraySchema:
@@ -119,11 +127,13 @@ class ArraySchema(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _pack_schema(dtype: bytes, chunks: Shape, blocks: Shape, fill: bytes, codec: str) -> bytes:
+def _pack_schema(
+    dtype: bytes, chunks: Shape, blocks: Shape, fill: bytes, codec: str, sealed: bool
+) -> bytes:
     n = len(chunks)
     return b"".join(
         [
-            ARRAY.pack(version=VERSION, flags=0, ndim=n),
+            ARRAY.pack(version=VERSION, flags=_SEALED * sealed, ndim=n),
             struct.pack(f"<{2 * n}Q", *chunks, *blocks),
             pack_blob(dtype),
             pack_blob(fill),
@@ -136,10 +146,10 @@ def _pack_schema(dtype: bytes, chunks: Shape, blocks: Shape, fill: bytes, codec:
 def _unpack_schema(payload: bytes) -> ArraySchema:
     cursor = Cursor(payload, "array schema")
     version, flags, ndim = cursor.unpack(ARRAY.struct)
-    if version != VERSION or flags:
+    if version != VERSION or flags & ~_SEALED:
         raise UnsupportedVersionError(
             f"array schema version {version} with flags {flags:#x}, this kist knows version "
-            f"{VERSION} without: use a newer kist"
+            f"{VERSION} with flags up to {_SEALED}: use a newer kist"
         )
     if ndim > MAX_NDIM:
         raise cursor.corrupt(f"{ndim} axes")
@@ -155,8 +165,11 @@ def _unpack_schema(payload: bytes) -> ArraySchema:
     n_values = math.prod(blocks)
     if n_values > 1 and n_values * item_bytes(dtype) > MAX_BLOCK_BYTES:
         raise cursor.corrupt(f"blocks of shape {blocks} and dtype {dtype}")
-    schema = ArraySchema(dtype, chunks, blocks, fill, codec)
-    schema.fill_value()
+    schema = ArraySchema(dtype, chunks, blocks, fill, codec, bool(flags))
+    if not schema.sealed:
+        schema.fill_value()
+    elif fill:
+        raise cursor.corrupt("a sealed array with a fill value in clear")
     return schema
 
 

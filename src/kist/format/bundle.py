@@ -104,10 +104,7 @@ class Part:
 
     def pointers(self, bundle: Pointer) -> list[Pointer]:
         """Pointers to the pages, as if each had a frame of its own."""
-        return [
-            Pointer(bundle.offset + at, page.length, page.head, bundle.birth, page.sum)
-            for at, page in self.places()
-        ]
+        return [bundle.within(at, page.length, page.head, page.sum) for at, page in self.places()]
 
 
 class Bundle(NamedTuple):

@@ -61,6 +61,10 @@ class Pointer(NamedTuple):
         begin = self.offset + FRAME.size
         return begin, begin + self.length
 
+    def within(self, at: int, length: int, head: int, checksum: bytes) -> Pointer:
+        """Pointer to a part of the body, as if it had a frame of its own."""
+        return Pointer(self.offset + at, length, head, self.birth, checksum)
+
 
 NO_POINTER = bytes(POINTER.size)
 

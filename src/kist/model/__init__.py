@@ -17,6 +17,7 @@ Beside them, in the order in which one meets them:
 - `comparing`: what differs between two nodes. `repacking`: a store written anew. `summary`:
   numbers about values read in blocks. `packing`: one object as bytes.
 - What things say about themselves: `info`, `tree`, `preview`, `text`, `html`, `completing`.
+- `sealing` (a package): datasets that are sealed as a whole, and their secrets.
 - `parts` (a package): datasets split into files and merged again. `unions` (a package): many
   tables read as one.
 - Damage: `check` finds it, `damage` is what reading around it shares, `salvage` (a package) saves

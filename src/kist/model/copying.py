@@ -76,21 +76,29 @@ def _copy_listed(
     }
     txn.put(keys.node(new), record._replace(**features).pack())
     path = join(base, name)
-    _copy_records(source, txn, listed.node, new, path)
+    _copy_records(source, txn, listed, new, path)
     for child_name, below in listed.below:
         _copy_listed(source, txn, below, new, child_name, path)
     return new
 
 
-def _copy_records(source: View, txn: Transaction, node: int, new: int, path: str) -> None:
+def _copy_records(source: View, txn: Transaction, listed: _Listed, new: int, path: str) -> None:
+    node, kind = listed.node, listed.record.kind
     prefix = _NODE_ID.pack(new)
     extents = Extents(txn)
     sealed = next(source.scan(*keys.sealed_fields(node)), None) is not None
+    whole = None
     if sealed:
-        from kist.model.tables.changes.secrets import hand_over
-
         # Before anything is written: without the secrets nobody can vouch for the copy.
-        hand_over(source, node, txn, directory.path_of(source, node) or f"node {node}")
+        origin = directory.path_of(source, node) or f"node {node}"
+        if kind == NodeKind.TABLE:
+            from kist.model.tables.changes.secrets import hand_over
+
+            hand_over(source, node, txn, origin)
+        else:
+            from kist.model.sealing.copies import copied_field
+
+            whole = copied_field(source, node, kind, origin)
     for key, value in source.scan(*keys.whole_node(node)):
         if keys.kind_of(key) in (b"N", b"D"):
             continue  # its place, and its children, which have ids of their own
@@ -100,7 +108,11 @@ def _copy_records(source: View, txn: Transaction, node: int, new: int, path: str
         else:
             txn.put(prefix + key[8:], value)
     extents.flush()
-    if sealed:
+    if whole is not None:
+        from kist.model.sealing.copies import vouch_for_copy
+
+        vouch_for_copy(whole, txn, new, path)
+    elif sealed:
         from kist.model.tables.changes.secrets import vouch
 
         vouch(txn, new, path)

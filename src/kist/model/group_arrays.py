@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kist import model
 from kist.errors import DTypeError, ShapeError
 from kist.format.node import NodeKind
-from kist.model.group_maker import Maker
+from kist.model.group_maker import Maker, as_encryption, refuse_clear
 
 if TYPE_CHECKING:
     from kist.model.arrays.array import Array
@@ -39,6 +39,7 @@ class ArrayMaker(Maker):
         title: str | None = None,
         attrs: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        encrypt: Any = None,
     ) -> Array:
         """Make an array, and the groups on the way to it, in one commit.
 
@@ -65,6 +66,9 @@ class ArrayMaker(Maker):
             Attributes of the array.
         overwrite : bool
             Replace an array of that name; handles to the old one become stale.
+        encrypt : secret, list of them, or dict of labels and secrets, optional
+            What opens the array, which is sealed then. A secret is a key of 32 bytes, a
+            passphrase, or a callable that asks a key service: see docs/encryption.md.
 
         Raises
         ------
@@ -76,6 +80,9 @@ class ArrayMaker(Maker):
             Shape, chunks and data do not fit each other, or there are more than 64 axes.
         TooLargeError
             A chunk would have more than 1 GiB.
+        SecretError
+            Something in `encrypt` is no secret; or a sealed array would be replaced by one that
+            is not.
 
         Examples
         --------
@@ -89,7 +96,13 @@ class ArrayMaker(Maker):
         from kist.model.arrays.array import Array
         from kist.model.arrays.create import create
 
+        try:
+            sealed = as_encryption(encrypt)
+        finally:
+            encrypt = None  # a traceback would show it
         with self._write() as txn:
+            if overwrite and sealed is None:
+                self._refuse_unsealing(txn, name)
             array = self._new(txn, name, NodeKind.ARRAY, overwrite)
             assert isinstance(array, Array)
             create(
@@ -102,6 +115,7 @@ class ArrayMaker(Maker):
                 chunks=chunks,
                 fill_value=fill_value,
                 codec=codec,
+                encrypt=sealed,
             )
             model.attributes.copy_attributes(array, attrs, title)
         return array
@@ -141,6 +155,8 @@ class ArrayMaker(Maker):
             Something else stands there.
         ShapeError, DTypeError
             The array that stands there has another shape or dtype.
+        SecretError
+            The array that stands there is not sealed, and ``encrypt=`` was given.
         """
         import numpy as np
 
@@ -154,6 +170,8 @@ class ArrayMaker(Maker):
             Array, name, lambda: self.create_array(name, shape=bounds, dtype=wanted, **options)
         )
         state = node._state()
+        if options.pop("encrypt", None) is not None:
+            refuse_clear(node)
         if state.shape != bounds:
             raise ShapeError(f"{node._path!r} has shape {state.shape}, not {bounds}")
         if state.dtype != wanted and (exact or not np.can_cast(wanted, state.dtype)):

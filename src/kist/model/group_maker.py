@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kist.errors import NodeExistsError, NodeNotFoundError
+from kist.errors import NodeExistsError, NodeNotFoundError, SecretError
 from kist.model.node import Node
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
     from kist.format.node import NodeKind
+    from kist.model.sealing.secrets import Encryption
 
-__all__ = ["Maker", "other_kind"]
+__all__ = ["Maker", "as_encryption", "other_kind", "refuse_clear"]
 
 N = TypeVar("N", bound=Node)
 
@@ -46,6 +47,39 @@ class Maker(Node):
         if not isinstance(node, kind):
             raise NodeExistsError(other_kind(node, kind))
         return node
+
+    def _refuse_unsealing(self, txn: Transaction, path: str) -> None:
+        """Raise where a sealed dataset would go for one in clear: rarely what was meant."""
+        old = self.get(path)
+        if getattr(old, "sealed", None):
+            is_table = old.kind == "table"
+            raise SecretError(
+                f"{old._path!r} {'has sealed columns' if is_table else 'is sealed'}, and what would"
+                f" replace it {'has none' if is_table else 'is not'}: give encrypt= to "
+                f"create_{old.kind.replace(' ', '')}(..., overwrite=True), or delete the "
+                f"{old.kind} first"
+            )
+
+
+def as_encryption(encrypt: Any) -> Encryption | None:
+    """Return what was given as ``encrypt=`` for a whole dataset, None where nothing was."""
+    if encrypt is None:
+        return None
+    from kist.model.sealing.secrets import Encryption
+
+    try:
+        return Encryption(encrypt)
+    finally:
+        encrypt = None  # a traceback would show it
+
+
+def refuse_clear(node: Any) -> None:
+    """Raise where what ought to be sealed is there already, in clear."""
+    if not node.sealed:
+        raise SecretError(
+            f"{node._path!r} is there and not sealed, and encrypt= was given: make a new "
+            f"{node.kind} and copy the values, then delete this one"
+        )
 
 
 def other_kind(node: Node, kind: type[Node]) -> str:

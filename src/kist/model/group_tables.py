@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kist import model
-from kist.errors import DTypeError, SecretError, SelectionError
+from kist.errors import DTypeError, SelectionError
 from kist.format.node import NodeKind
 from kist.model.group_maker import Maker
 
 if TYPE_CHECKING:
-    from kist.engine import Transaction
     from kist.model.tables.table import Table
     from kist.model.unions.arrays import ArrayUnion
     from kist.model.unions.table import Union
@@ -93,17 +92,6 @@ class TableMaker(Maker):
             )
             model.attributes.copy_attributes(table, attrs, title)
         return table
-
-    def _refuse_unsealing(self, txn: Transaction, path: str) -> None:
-        """Raise where a sealed table would go for one in clear: rarely what was meant."""
-        from kist.model.tables.table import Table
-
-        old = self.get(path)
-        if isinstance(old, Table) and old._state(txn).schema.sealed:
-            raise SecretError(
-                f"{old._path!r} has sealed columns, and what would replace it has none: give "
-                "encrypt= to create_table(..., overwrite=True), or delete the table first"
-            )
 
     def open_table(self, name: str) -> Table:
         """Return a table that must exist.

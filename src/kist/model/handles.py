@@ -58,6 +58,13 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
             f"{where!r} is {a_kind(found.kind)}, and a secret was given by name for a column of "
             "it: who writes now writes in clear; do not trust the file"
         )
+    # A single name may be that of a column anywhere.
+    deep = found.kind == NodeKind.TABLE and "/" in where.strip("/")
+    if deep and ring is not None and ring.promises_dataset(where):
+        raise TamperedDataError(
+            f"{where!r} is a table, and a secret was given by name for an array or key store "
+            "there: do not trust the file"
+        )
     return handle_of(store, node, found.kind, found.created_ns, where)
 
 

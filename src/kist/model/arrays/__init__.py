@@ -3,7 +3,7 @@
 - What users touch: `array`.
 - What is stored, and where: `grid` (chunks and blocks), `state`, `segment`, `blocks`.
 - One verb each: `create`, `write`, `read`, `grow`, `mmap`, `check`; `input` is what users give.
-- How they look: `show`.
+- How they look: `show`. Sealed as a whole: `sealed`.
 """
 
 from __future__ import annotations

@@ -21,9 +21,11 @@ from kist.model.arrays.read import read, whole_box
 from kist.model.arrays.state import ArrayState, array_state
 from kist.model.damage import check_errors, warn_of_damage
 from kist.model.indexing import parse
+from kist.model.sealing.dataset import SealedDataset
 
 if TYPE_CHECKING:
-    from kist.engine import View
+    from kist.engine import Transaction, View
+    from kist.model.sealing.field import SealedField
 
 __all__ = ["Array"]
 
@@ -34,7 +36,7 @@ BLOCK_BYTES = 32 << 20
 """Raw bytes of a slab of `Array.blocks`, unless one row of chunks has more."""
 
 
-class Array(ArrayOperators):
+class Array(ArrayOperators, SealedDataset):
     """An n-d array of one dtype, stored in chunks of a regular grid.
 
     Indexing means what it means in NumPy, for reading and for writing, and gives fresh arrays. What
@@ -126,7 +128,9 @@ class Array(ArrayOperators):
     @property
     def fill_value(self) -> Any:
         """Value of elements that were never written."""
-        return self._state().schema.fill_value()[()]
+        state = self._state()
+        state.check_open()
+        return state.schema.fill_value()[()]
 
     @property
     def codec(self) -> str:
@@ -390,6 +394,17 @@ class Array(ArrayOperators):
     def _check_records(self, view: View) -> Iterator[str]:
         """Yield what is wrong in the records of the array."""
         return arrays.check.check_records(self._state(view))
+
+    def _is_sealed(self, view: View) -> bool:
+        return self._state(view).schema.sealed
+
+    def _field(self, view: View) -> SealedField:
+        return self._state(view).field
+
+    def _reseal(self, txn: Transaction, before: SealedField, after: SealedField) -> None:
+        from kist.model.arrays.sealed import seal_anew
+
+        seal_anew(txn, before, after)
 
     def _facts(self, view: View) -> dict[str, Any]:
         return arrays.show.array_facts(self._state(view))

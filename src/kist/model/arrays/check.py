@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kist.engine.pages import page_head
+from kist.engine.sealedrecords import SealedPointer
 from kist.errors import CorruptDataError, FormatError
 from kist.format import keys
 from kist.format.dtypes import is_string_dtype
@@ -21,6 +22,8 @@ def check_records(state: ArrayState) -> Iterator[str]:
     Reads all records, and the heads of pages; their sectors are verified with all other bytes of
     the file.
     """
+    if not state.is_open:
+        return
     before: tuple[tuple[int, ...], int] | None = None
     for key, value in state.view.scan(*keys.segments(state.node)):
         try:
@@ -42,6 +45,8 @@ def _check_values(state: ArrayState, segment: Segment) -> None:
         inline_values(segment, state.dtype)
         return
     grid = block_grid(segment.record.stored, state.schema.blocks)
+    if isinstance(segment.pointer, SealedPointer):
+        segment.pointer.whole(state.view.reader)  # every tag
     head = page_head(state.view, segment.pointer)
     if head.n_values != grid.n_values:
         raise CorruptDataError(

@@ -28,6 +28,7 @@ from kist.model.indexing import Box
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
+    from kist.model.sealing.secrets import Encryption
 
 __all__ = ["create", "slabs_of"]
 
@@ -49,6 +50,7 @@ def create(
     chunks: Any,
     fill_value: Any,
     codec: Any,
+    encrypt: Encryption | None = None,
 ) -> ArrayState:
     """Put schema, bounds and values of an array whose node was made in this transaction.
 
@@ -56,6 +58,8 @@ def create(
     ----------
     data, shape, dtype, chunks, fill_value, codec
         As for `Group.create_array`.
+    encrypt : Encryption, optional
+        What opens it, if it is to be sealed.
     """
     what = f"create {path!r}"
     values, bounds, found = _described(data, shape, dtype, what, path)
@@ -78,9 +82,18 @@ def create(
     # In C order where all is one chunk; rows of such a chunk can be mapped, and read in one go.
     blocks = choose_runs(cut, width) if whole or len(cut) < 2 else choose_blocks(cut, width)
     fill = pack_fill(as_item(fill_value, found, path))
-    state = new_array(txn, node, path, ArraySchema(found, cut, blocks, fill, name), bounds)
+    schema = ArraySchema(found, cut, blocks, fill, name, encrypt is not None)
+    field = None
+    if encrypt is not None:
+        from kist.model.arrays.sealed import SealedArray
+        from kist.model.sealing.secrets import new_lock
+
+        field = SealedArray.begin(txn, node, path, new_lock(txn, node, encrypt), fill)
+    state = new_array(txn, node, path, schema, bounds, field)
     if values is not None:
         fill_from(txn, state, values, what)
+    if field is not None:
+        field.vouch(txn)
     return state
 
 

@@ -44,15 +44,18 @@ def append(txn: Transaction, state: ArrayState, values: Array, axis: int) -> Arr
     """
     at = state.shape[axis]
     shape = (*state.shape[:axis], at + values.shape[axis], *state.shape[axis + 1 :])
-    put_bounds(txn, state.node, shape)
-    grown = ArrayState(txn, state.node, state.path, state.schema, shape)
+    field = state.field if state.schema.sealed else None
+    put_bounds(txn, state.node, shape, field)
+    grown = state.grown(txn, shape)
     if not values.size or not state.dtype.itemsize:
-        return grown
-    if axis == 0:
+        pass
+    elif axis == 0:
         write_jobs(txn, grown, _append_jobs(grown, at, values))
     else:
         start = tuple(at if k == axis else 0 for k in range(len(shape)))
         write(txn, grown, Box(start, values.shape, (1,) * len(shape)), values)
+    if field is not None:
+        field.vouch(txn)
     return grown
 
 
@@ -156,14 +159,17 @@ def resize(txn: Transaction, state: ArrayState, shape: Shape) -> ArrayState:
 
     What grows shows the fill value; what is cut off is gone, also when the array grows again.
     """
+    field = state.field if state.schema.sealed else None
     shrinks = [axis for axis, (n, m) in enumerate(zip(state.shape, shape, strict=True)) if m < n]
     if shrinks:
         # All records are looked at unless only axis 0 is cut: its chunks are the last ones.
         first = shape[0] // state.schema.chunks[0] if shrinks == [0] else 0
         _cut(txn, state, shape, first)
     if shape != state.shape:
-        put_bounds(txn, state.node, shape)
-    return ArrayState(txn, state.node, state.path, state.schema, shape)
+        put_bounds(txn, state.node, shape, field)
+        if field is not None:
+            field.vouch(txn)
+    return state.grown(txn, shape)
 
 
 def _cut(txn: Transaction, state: ArrayState, shape: Shape, first: int) -> None:
@@ -172,7 +178,7 @@ def _cut(txn: Transaction, state: ArrayState, shape: Shape, first: int) -> None:
     if first or shape[0] == 0:
         # From the first chunk that is outside as a whole, in one step.
         beyond = -(-shape[0] // chunks[0])
-    changes: list[tuple[bytes, bytes | None]] = []
+    changes: list[tuple[bytes, Segment | None]] = []
     for index, segment in state.all_segments(first):
         if beyond is not None and index[0] >= beyond:
             break
@@ -184,15 +190,23 @@ def _cut(txn: Transaction, state: ArrayState, shape: Shape, first: int) -> None:
         if min(valid) <= 0:
             changes.append((key, None))
         elif valid != record.valid:
-            pointers = () if segment.pointer is None else (segment.pointer,)
-            changes.append((key, pack_record(record._replace(valid=valid).pack(), pointers)))
-    for key, value in changes:
-        if value is None:
+            changes.append((key, segment._replace(record=record._replace(valid=valid))))
+    outside = None
+    if beyond is not None:
+        outside = keys.chunk(state.node, (beyond,)), keys.segments(state.node)[1]
+    if state.schema.sealed:
+        from kist.model.arrays.sealed import cut_segments
+
+        cut_segments(txn, state, changes, outside)
+        return
+    for key, kept in changes:
+        if kept is None:
             txn.delete(key)
         else:
-            txn.put(key, value)
-    if beyond is not None:
-        txn.delete_range(keys.chunk(state.node, (beyond,)), keys.segments(state.node)[1])
+            pointers = () if kept.pointer is None else (kept.pointer,)
+            txn.put(key, pack_record(kept.record.pack(), pointers))
+    if outside is not None:
+        txn.delete_range(*outside)
 
 
 def check_append(state: ArrayState, shape: Shape, axis: int) -> None:

@@ -43,6 +43,8 @@ def map_array(array: Array) -> np.ndarray[Any, Any]:
 def _mapped(state: ArrayState) -> np.ndarray[Any, Any]:
     dtype, shape = state.dtype, state.shape
     name = f"mmap: {state.path!r}"
+    if state.schema.sealed:
+        raise CodecError(f"{name} is sealed, so its bytes in the file are not its values; read it")
     if is_string_dtype(dtype) or not is_stored_order(dtype):
         raise DTypeError(
             f"{name} has dtype {dtype}, whose bytes in the file are others than in memory; read it"

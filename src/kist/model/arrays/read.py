@@ -99,6 +99,7 @@ def read(state: ArrayState, where: Box | Points, out: Array | None = None) -> Ar
     CorruptDataError
         Naming the array and the chunk.
     """
+    state.check_open()
     if isinstance(where, Points):
         return _read_points(state, where, out)
     return _read_box(state, where, out)

@@ -173,6 +173,11 @@ def read_segment(
     if segment.pointer is None:
         out[...] = inline_values(segment, schema.dtype)[_slices(start, count, step)]
         return
+    pointer = segment.pointer
+    if schema.sealed and 2 * math.prod(count) > math.prod(segment.record.stored):
+        from kist.engine.sealedrecords import opened_pointer
+
+        pointer = opened_pointer(view, pointer)
     grid = block_grid(segment.record.stored, schema.blocks)
     if len(start) > _WIDE:
         axes = [k for k, n in enumerate(grid.shape) if n > 1]
@@ -180,9 +185,9 @@ def read_segment(
         start, count, step = (tuple(part[k] for k in axes) for part in (start, count, step))
         grid = BlockGrid(tuple(grid.shape[k] for k in axes), tuple(grid.block[k] for k in axes))
     if grid.is_runs:
-        _read_order(view, segment.pointer, grid, start, count, step, out)
+        _read_order(view, pointer, grid, start, count, step, out)
     else:
-        _read_blocks(view, segment.pointer, grid, start, count, step, out)
+        _read_blocks(view, pointer, grid, start, count, step, out)
 
 
 def wanted_of(
@@ -194,6 +199,10 @@ def wanted_of(
     """
     if segment.pointer is None:
         return None
+    if schema.sealed:
+        from kist.engine.sealedrecords import stored_pointer
+
+        return stored_pointer(segment.pointer), None
     grid = block_grid(segment.record.stored, schema.blocks)
     if math.prod(count) == grid.n_values:
         return segment.pointer, None

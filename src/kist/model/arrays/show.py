@@ -43,11 +43,18 @@ _COUNTED: Final = 20_000
 
 def stored_bytes(state: ArrayState) -> int:
     """Return the bytes that all segments take."""
+    if state.schema.sealed:
+        from kist.model.arrays.sealed import stored_length
+
+        found = state.view.scan(*keys.segments(state.node))
+        return sum(stored_length(value) for _, value in found)
     return sum(segment.nbytes_stored for _, segment in state.all_segments())
 
 
 def array_facts(state: ArrayState) -> dict[str, Any]:
     """Return facts for `info`."""
+    if not state.is_open:
+        return _closed_facts(state)
     stored = n_segments = 0
     chunks = set()
     recipes: Counter[bytes] = Counter()
@@ -73,7 +80,33 @@ def array_facts(state: ArrayState) -> dict[str, Any]:
         "ratio": nbytes / max(1, stored),
         "codec": state.schema.codec,
         "encodings": [found.recipe.describe() for found in chosen if found is not None],
+        **_sealed_facts(state),
     }
+
+
+def _closed_facts(state: ArrayState) -> dict[str, Any]:
+    """Return what can be said of a sealed array without its secret."""
+    nbytes, stored = math.prod(state.shape) * state.dtype.itemsize, stored_bytes(state)
+    return {
+        "dtype": str(state.dtype),
+        "shape": list(state.shape),
+        "chunks": list(state.schema.chunks),
+        "block_shape": list(state.schema.blocks),
+        "n_chunks": math.prod(state.grid),
+        "memory_bytes": nbytes,
+        "stored_bytes": stored,
+        "ratio": nbytes / max(1, stored),
+        "codec": state.schema.codec,
+        **_sealed_facts(state),
+    }
+
+
+def _sealed_facts(state: ArrayState) -> dict[str, Any]:
+    if not state.schema.sealed:
+        return {}
+    from kist.model.sealing.secrets import labels
+
+    return {"sealed": list(labels(state.view, state.node))}
 
 
 def _stored(array: Array, view: View) -> tuple[int, bool]:
@@ -83,7 +116,7 @@ def _stored(array: Array, view: View) -> tuple[int, bool]:
         if at == _COUNTED:
             return total, False
         pointers, payload = unpack_record(value)
-        total += pointers[0].length if pointers else len(payload)
+        total += sum(pointer.length for pointer in pointers) if pointers else len(payload)
     return total, True
 
 
@@ -92,6 +125,8 @@ def _encoding(array: Array, view: View, state: ArrayState) -> str:
     found = next(view.scan(*keys.segments(array._id), reverse=True), None)
     if found is None:
         return "nothing stored"
+    if not state.is_open:
+        return "no secret given"
     segment = state.segment_of(*found)[1]
     if segment.record.data is not None:
         return "raw"
@@ -112,6 +147,7 @@ def _notes(array: Array, view: View, state: ArrayState) -> list[str]:
     notes = [
         _shape(state) + cell(state.dtype, 40),
         f"chunks {' x '.join(f'{n:,}' for n in state.schema.chunks)}" if state.shape else "",
+        "sealed" if state.schema.sealed else "",
         _encoding(array, view, state),
         size if nbytes else "",
         newer(array._store, view),
@@ -127,6 +163,8 @@ def _values(state: ArrayState) -> str:
     """Return the first and last elements as NumPy prints them, or why they cannot be read."""
     shape = state.shape
     n_values = math.prod(min(n, 2 * _EDGE + 1) for n in shape)
+    if not state.is_open:
+        return ""
     if not n_values or n_values > _CORNER or n_values * state.dtype.itemsize > _CORNER_BYTES:
         return ""
     few = [list(range(n)) if n <= 2 * _EDGE + 1 else [0, 1, 2, 3, -3, -2, -1] for n in shape]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from kist.errors import CorruptDataError, StaleHandleError
+from kist.errors import CorruptDataError, SecretError, StaleHandleError
 from kist.format import keys
 from kist.format.array import ArraySchema, SegmentRecord, pack_bounds, unpack_bounds
 from kist.format.layout import FRAME_BLOB, MAX_INLINE
@@ -18,6 +18,7 @@ from kist.format.values import Pointer, pack_record, unpack_record
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
+    from kist.model.sealing.field import SealedField
 
 __all__ = ["ArrayState", "Chunks", "Segment", "array_state", "new_array", "put_bounds"]
 
@@ -81,19 +82,56 @@ class ArrayState:
     path : str
         Path of the array, for messages.
     schema : ArraySchema
-        What does not change.
+        What does not change; of a sealed array that is open with its fill value.
     shape : tuple of int
         The bounds.
     """
 
-    __slots__ = ("node", "path", "schema", "shape", "view")
+    __slots__ = ("_field", "node", "path", "schema", "shape", "view")
 
-    def __init__(self, view: View, node: int, path: str, schema: ArraySchema, shape: Shape) -> None:
+    def __init__(
+        self,
+        view: View,
+        node: int,
+        path: str,
+        schema: ArraySchema,
+        shape: Shape,
+        field: SealedField | SecretError | None = None,
+    ) -> None:
         self.view = view
         self.node = node
         self.path = path
         self.schema = schema
         self.shape = shape
+        self._field = field  # or why it does not open
+
+    def grown(self, view: View, shape: Shape) -> ArrayState:
+        """Return the array with other bounds."""
+        return ArrayState(view, self.node, self.path, self.schema, shape, self._field)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its values can be read: it is not sealed, or the secret was given."""
+        return not isinstance(self._field, SecretError)
+
+    @property
+    def field(self) -> SealedField:
+        """Keys and digest of a sealed array.
+
+        Raises
+        ------
+        SecretError
+            The right secret was not given.
+        """
+        if isinstance(self._field, SecretError):
+            raise type(self._field)(str(self._field))
+        assert self._field is not None
+        return self._field
+
+    def check_open(self) -> None:
+        """Raise where the values cannot be read, as `field` does."""
+        if self._field is not None:
+            assert self.field
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -139,7 +177,11 @@ class ArrayState:
             The record is none, or leads beyond its chunk or the bounds.
         """
         try:
-            found = _unpack(key[9:], value, self.schema.chunks)
+            if self.schema.sealed:
+                where = f"{self.path!r} chunk {keys.chunk_place(key)}"
+                found = _segment(key[9:], *self.field.open(value, where), self.schema.chunks)
+            else:
+                found = _unpack(key[9:], value, self.schema.chunks)
         except CorruptDataError as error:
             place = keys.chunk_place(key)
             raise CorruptDataError(
@@ -207,8 +249,13 @@ def _unpack(rest: bytes, value: bytes, chunks: Shape) -> tuple[Shape, Segment]:
 
     Those that an array which grows by single rows ends in are looked at again and again.
     """
+    return _segment(rest, *unpack_record(value), chunks)
+
+
+def _segment(
+    rest: bytes, pointers: Sequence[Pointer], payload: bytes, chunks: Shape
+) -> tuple[Shape, Segment]:
     index, start = keys.chunk_of(rest, len(chunks))
-    pointers, payload = unpack_record(value)
     record = SegmentRecord.unpack(payload, len(chunks))
     if len(pointers) != (record.data is None):
         raise CorruptDataError(f"a segment with {len(pointers)} pages")
@@ -234,13 +281,25 @@ def array_state(view: View, node: int, path: str) -> ArrayState:
     if pointers:
         payload = bytes(view.read(pointers[0]))
     schema = ArraySchema.unpack(payload)
-    return ArrayState(
-        view, node, path, schema, unpack_bounds(unpack_record(bounds)[1], schema.ndim)
-    )
+    shape = unpack_bounds(unpack_record(bounds)[1], schema.ndim)
+    if not schema.sealed and view.reader.keyring is None:
+        return ArrayState(view, node, path, schema, shape)
+    from kist.model.arrays.sealed import find_field
+
+    field = find_field(view, node, path, schema.sealed)
+    if field is not None and not isinstance(field, SecretError):
+        schema = schema._replace(fill=field.more.reveal())
+        schema.fill_value()  # raises for what is none
+    return ArrayState(view, node, path, schema, shape, field)
 
 
 def new_array(
-    txn: Transaction, node: int, path: str, schema: ArraySchema, shape: Shape
+    txn: Transaction,
+    node: int,
+    path: str,
+    schema: ArraySchema,
+    shape: Shape,
+    field: SealedField | None = None,
 ) -> ArrayState:
     """Put schema and bounds of an array without values."""
     packed = schema.pack()
@@ -248,16 +307,27 @@ def new_array(
         from kist.engine import Frame
 
         (pointer,) = txn.write([Frame(FRAME_BLOB, node, 0, 0, packed)])
-        txn.put(keys.schema(node), pack_record(b"", (pointer,)), old=None)
+        record = pack_record(b"", (pointer,))
     else:
-        txn.put(keys.schema(node), pack_record(packed), old=None)
-    txn.put(keys.bounds(node), pack_record(pack_bounds(shape)), old=None)
-    return ArrayState(txn, node, path, schema, shape)
+        record = pack_record(packed)
+    for key, value in (
+        (keys.schema(node), record),
+        (keys.bounds(node), pack_record(pack_bounds(shape))),
+    ):
+        if field is None:
+            txn.put(key, value, old=None)
+        else:
+            field.put(txn, key, value)
+    return ArrayState(txn, node, path, schema, shape, field)
 
 
-def put_bounds(txn: Transaction, node: int, shape: Shape) -> None:
+def put_bounds(txn: Transaction, node: int, shape: Shape, field: SealedField | None = None) -> None:
     """Put the shape of an array."""
-    txn.put(keys.bounds(node), pack_record(pack_bounds(shape)))
+    value = pack_record(pack_bounds(shape))
+    if field is None:
+        txn.put(keys.bounds(node), value)
+    else:
+        field.put(txn, keys.bounds(node), value)
 
 
 def located(error: CorruptDataError, path: str, index: Sequence[int]) -> CorruptDataError:

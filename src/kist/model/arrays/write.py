@@ -40,7 +40,16 @@ from kist.model.page_build import Chosen, Page, build
 if TYPE_CHECKING:
     from kist.engine import Transaction
 
-__all__ = ["INLINE_BYTES", "Job", "slab_rows", "slabs", "write", "write_jobs", "write_small"]
+__all__ = [
+    "INLINE_BYTES",
+    "Job",
+    "Made",
+    "slab_rows",
+    "slabs",
+    "write",
+    "write_jobs",
+    "write_small",
+]
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -136,12 +145,15 @@ def write(txn: Transaction, state: ArrayState, where: Box | Points, values: Arra
     values : ndarray
         Of the array's dtype and the layout of `where`, any strides.
     """
+    state.check_open()
     if not values.size or not state.dtype.itemsize:
         return
     if isinstance(where, Points):
         write_jobs(txn, state, _point_jobs(state, where, values))
     else:
         write_jobs(txn, state, _box_jobs(state, where, values))
+    if state.schema.sealed:
+        state.field.vouch(txn)
 
 
 def write_small(txn: Transaction, state: ArrayState, values: Array) -> bool:
@@ -153,6 +165,8 @@ def write_small(txn: Transaction, state: ArrayState, values: Array) -> bool:
         Of the array's dtype and shape, any strides.
     """
     schema, shape = state.schema, state.shape
+    if schema.sealed:
+        return False
     if values.nbytes > INLINE_BYTES or not values.nbytes or is_string_dtype(values.dtype):
         return False
     if any(map(int.__gt__, shape, schema.chunks)):
@@ -354,7 +368,7 @@ def _set_points(
 # Encoding and putting
 
 
-class _Made(NamedTuple):
+class Made(NamedTuple):
     """A segment in stored form; nothing at all when all of it is the fill value."""
 
     data: bytes | None
@@ -378,7 +392,7 @@ def write_jobs(txn: Transaction, state: ArrayState, jobs: Iterable[Job]) -> None
 
 
 def _write_batch(txn: Transaction, state: ArrayState, jobs: list[Job], recipes: _Recipes) -> None:
-    made: list[_Made] = []
+    made: list[Made] = []
     while len(made) < len(jobs):
         if any(_is_large(job, state) for job in jobs[len(made) :]) and recipes.last is None:
             made.append(_encode(state, jobs[len(made)], None))  # others will follow it
@@ -388,6 +402,11 @@ def _write_batch(txn: Transaction, state: ArrayState, jobs: list[Job], recipes: 
         for found in made:
             if found.page is not None:
                 recipes.use(found.page.chosen)
+    if state.schema.sealed:
+        from kist.model.arrays.sealed import put_segments
+
+        put_segments(txn, state, jobs, made)
+        return
     pages = [found.page for found in made if found.page is not None]
     pointers = iter(
         txn.write([Frame(FRAME_PAGE, state.node, 0, 0, page.head, page.parts) for page in pages])
@@ -413,21 +432,21 @@ def _is_large(job: Job, state: ArrayState) -> bool:
     return math.prod(job.shape) * state.dtype.itemsize > INLINE_BYTES
 
 
-def _encode(state: ArrayState, job: Job, last: Chosen | None) -> _Made:
+def _encode(state: ArrayState, job: Job, last: Chosen | None) -> Made:
     schema = state.schema
     values = job.make()
     if _is_fill(values, schema.fill_value()):
-        return _Made(None, None)
+        return Made(None, None)
     data = pack_inline(values, INLINE_BYTES)
     if data is not None:
-        return _Made(data, None)
+        return Made(data, None)
     grid = block_grid(job.shape, schema.blocks)
     flat = in_blocks(values, grid)
     aligned = grid.is_runs and schema.codec == "none"
     # Blocks that are cubes repeat themselves from plane to plane.
     block = None if grid.is_runs else min(grid.block_values, MOST_SAMPLED)
     page = build(flat, last, schema.codec, grid.block_values, aligned=aligned, block=block)
-    return _Made(None, page)
+    return Made(None, page)
 
 
 def _is_fill(values: Array, fill: Array) -> bool:

@@ -132,11 +132,11 @@ def _check_promises(view: View, path: str) -> None:
     Who writes the file could else put a table of their own in the place of a sealed one.
     """
     ring = view.reader.keyring
-    if ring is not None and ring.promises(path):
+    if ring is not None and (ring.promises(path) or ring.promises_dataset(path)):
         raise TamperedDataError(
-            f"{path!r} is a link, and a secret was given by name for a column there: what it leads "
-            "to need not be sealed. Name the column where its table stands; if that was here, do "
-            "not trust the file"
+            f"{path!r} is a link, and a secret was given by name for what is there, or a column of "
+            "it: what a link leads to need not be sealed. Name the dataset where it stands; if that"
+            " was here, do not trust the file"
         )
 
 

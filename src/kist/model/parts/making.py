@@ -89,6 +89,10 @@ class Making:
 
     def _sink(self, txn: Transaction, view: View, told: Callable[[int], None] | None) -> Sink:
         like, node = self._like, self._node
+        if like._kind != NodeKind.TABLE:
+            from kist.model.sealing.copies import refuse_parts
+
+            refuse_parts(view, like._id, like._path)
         if like._kind == NodeKind.ARRAY:
             from kist.model.arrays.state import array_state
             from kist.model.parts.arraysink import ArraySink
@@ -108,6 +112,10 @@ class Making:
 
     def add(self, node: Node, view: View, start: int, stop: int) -> None:
         """Take a part of a dataset as a view shows it."""
+        if node._kind != NodeKind.TABLE:
+            from kist.model.sealing.copies import refuse_parts
+
+            refuse_parts(view, node._id, node._path)
         self.sink.add_part(view, node._id, node._path, start, stop)
 
     def add_whole(self, node: Node, view: View) -> None:

@@ -172,6 +172,8 @@ def _save_node(rescue: Rescue, place: Place, parent: int, base: str) -> tuple[in
         save = _SAVED_BY.get(NodeKind(place.kind)) if place.kind in set(NodeKind) else None
         if place.kind == NodeKind.GROUP:
             _look_for_gaps(rescue, place.node, path)
+        elif _is_sealed(rescue, place):
+            why = f"the {NodeKind(place.kind).label} is sealed, and such datasets are not saved"
         elif save is None or _is_newer(place):
             _copy_all(rescue, writer, place.node, path)
         elif not save(rescue, writer, place.node, path):
@@ -192,6 +194,13 @@ def _save_node(rescue: Rescue, place: Place, parent: int, base: str) -> tuple[in
     else:
         rescue.report.n_nodes += 1
     return new, path
+
+
+def _is_sealed(rescue: Rescue, place: Place) -> bool:
+    """Whether a dataset is sealed as a whole; of tables the columns are, and the others saved."""
+    if place.kind not in (NodeKind.ARRAY, NodeKind.KEYSTORE):
+        return False
+    return next(rescue.scan(keys.sealed_fields(place.node)), None) is not None
 
 
 def _is_newer(place: Place) -> bool:

@@ -17,6 +17,7 @@ from kist.engine.manifest import (
     make_manifest,
     new_digest,
     open_manifest,
+    token_of,
 )
 from kist.engine.view import View
 from kist.format import keys
@@ -61,9 +62,10 @@ def put_manifests(txn: Transaction, node: int, schema: Schema, *, afresh: bool =
     for field in schema.sealed:
         opened = field_keys(txn, node, f"table {node}", schema, field)
         digest = _digest(txn, base, node, schema, field, opened)
-        payload = make_manifest(place_of(node, field, txn), opened, digest)
+        place = place_of(node, field, txn)
+        payload = make_manifest(place, opened, digest)
         txn.put(keys.manifest(node, field), pack_record(payload))
-        keyring_of(txn.reader).verify(payload, txn.commit_id + 1)
+        keyring_of(txn.reader).verify(token_of(place, payload), txn.commit_id + 1)
 
 
 def _digest(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from kist.engine.fieldkeys import FieldKeys
 from kist.engine.keyring import keyring_of
-from kist.engine.manifest import Place, check_manifest
+from kist.engine.manifest import Place, check_manifest, token_of
 from kist.engine.sealed import UNIT, seal_body, unseal_body
 from kist.errors import CorruptDataError, SecretError, TamperedDataError, WrongSecretError
 from kist.format import keys
@@ -175,7 +175,8 @@ def verify(view: View, node: int, path: str, schema: Schema, field: int, opened:
     if payload is not None:
         # What a transaction has changed it has vouched for, under the commit that it will be.
         commits = (view.commit_id, view.commit_id + 1)[: 1 + view.is_transaction]
-        if any(ring.is_verified(payload, commit) for commit in commits):
+        token = token_of(place_of(node, field, view), payload)
+        if any(ring.is_verified(token, commit) for commit in commits):
             return
     try:
         ranges = bound_ranges(node, schema, field)
@@ -184,7 +185,7 @@ def verify(view: View, node: int, path: str, schema: Schema, field: int, opened:
         names = [column.name for column in schema.sealed[field]]
         raise TamperedDataError(f"{_called(path, names)}: {error}") from None
     if payload is not None:
-        ring.verify(payload, view.commit_id)
+        ring.verify(token, view.commit_id)
 
 
 def place_of(node: int, field: int, view: View) -> Place:

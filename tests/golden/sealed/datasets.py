@@ -1,0 +1,74 @@
+"""Make the file with sealed arrays anew: `python tests/golden/sealed/datasets.py`.
+
+Clock and randomness are frozen, so it has the same bytes each time. `ARRAYS` is what it must show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+import kist
+
+FOLDER = Path(__file__).resolve().parent
+KEY, PHRASE = bytes(range(32)), "golden files are for everybody"
+
+
+def values() -> dict[str, np.ndarray]:
+    """What the arrays show with all secrets."""
+    scans = np.full((90, 120), 7, "<i4")
+    scans[:70, :100] = np.arange(7_000).reshape(70, 100) % 913
+    scans[3:5] = 1
+    scans[68:, :] = np.arange(120)
+    words = np.array(["one", "", "three hundred"], np.dtypes.StringDType())
+    return {"scans": scans, "few": np.array([1.5, -2.5]), "words": words, "none": np.full(4, 2.5)}
+
+
+def make(path: Path) -> None:
+    """Write the file: pages in blocks, small values, segments, lowered shapes, fill values."""
+    made = values()
+    with kist.open(path, "w") as store:
+        encrypt = {"key": KEY, "phrase": PHRASE}
+        scans = store.create_array(
+            "scans", shape=(70, 100), dtype="<i4", chunks=(64, 64), fill_value=7, encrypt=encrypt
+        )
+        scans[...] = np.arange(7_000).reshape(70, 100) % 913
+        scans.resize((68, 120))
+        scans.append(made["scans"][68:])
+        scans[3:5] = 1
+        scans[5:68, 100:] = 7
+        scans[:3, 100:] = 7
+        store.create_array("few", made["few"], encrypt=KEY)
+        store.create_array("words", made["words"], encrypt=KEY)
+        store.create_array("none", shape=(4,), dtype="f8", fill_value=2.5, encrypt=KEY)
+
+
+def main() -> None:
+    """Write `datasets.kist`."""
+    ticks = itertools.count(1_700_000_000_000_000_000, 1_000_000)
+    draws = itertools.count()
+
+    def urandom(n: int) -> bytes:
+        return hashlib.shake_128(f"datasets {next(draws)}".encode()).digest(n)
+
+    path = FOLDER / "datasets.kist"
+    path.unlink(missing_ok=True)
+    with (
+        mock.patch.object(time, "time_ns", lambda: next(ticks)),
+        mock.patch.object(os, "urandom", urandom),
+    ):
+        kist.options.n_threads = 1  # the order of writes follows from the program
+        try:
+            make(path)
+        finally:
+            kist.options.reset()
+
+
+if __name__ == "__main__":
+    main()
