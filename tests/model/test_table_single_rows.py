@@ -143,7 +143,7 @@ def test_a_row_is_not_given_out_of_a_damaged_sector(tmp_path: Path) -> None:
     with kist.open(path) as store:
         with pytest.raises(CorruptDataError, match="noise"):
             store["t"][101]
-        assert store["t"][8999].tobytes() == rows[8999].tobytes()
+        assert store["t"][["walk"]][101]["walk"] == 0
 
 
 def test_one_row_is_the_same_alone_and_with_its_neighbours() -> None:
