@@ -108,3 +108,17 @@ def test_a_file_of_raw_bytes_is_no_file_of_secrets(file: Path, tmp_path: Path) -
     (tmp_path / "s").write_bytes(bytes(range(128, 160)))
     code, said = run("--secret-file", tmp_path / "s", "cat", f"{file}:t")
     assert code == 2 and "holds no text" in said and "64 digits" in said
+
+
+def test_sealed_tables_are_split_and_merged_with_the_secrets(file: Path, tmp_path: Path) -> None:
+    parts = str(tmp_path / "p-{}.kist")
+    code, shown = run("split", f"{file}:t", "--rows", 1, "-o", parts)
+    assert code and "all of its secrets" in shown and not list(tmp_path.glob("p-*"))
+    env = {"KIST_SECRET": PHRASE}
+    code, shown = run("split", f"{file}:t", "--rows", 1, "-o", parts, env=env)
+    assert not code, shown
+    names, whole = sorted(tmp_path.glob("p-*")), tmp_path / "m.kist"
+    assert run("merge", *names, "-o", whole)[0] and not whole.exists()
+    assert not run("merge", *names, "-o", whole, env=env)[0]
+    with kist.open(whole, secrets=KEY) as store:
+        assert store["t"]["f1"][:].tolist() == [b"Ann", b"Bob"]

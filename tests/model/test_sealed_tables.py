@@ -178,20 +178,12 @@ def test_compaction_and_backups_need_no_secret(sealed: Path, tmp_path: Path) -> 
             assert store.check().ok
 
 
-@pytest.mark.parametrize("tool", ["split", "merge", "union", "salvage"])
+@pytest.mark.parametrize("tool", ["union", "salvage"])
 def test_tools_that_would_need_new_manifests_say_so(
     sealed: Path, tmp_path: Path, tool: str
 ) -> None:
     out = tmp_path / "out.kist"
-    if tool == "split":
-        with pytest.raises(SecretError, match="not split or merged"):
-            kist.split(sealed, "t", parts=2, out=str(tmp_path / "part-{}.kist"))
-        assert not list(tmp_path.glob("part*"))
-    elif tool == "merge":
-        with pytest.raises(SecretError, match="not split or merged"):
-            kist.merge([sealed, sealed], out)
-        assert not out.exists()
-    elif tool == "union":
+    if tool == "union":
         with kist.open(sealed) as store, pytest.raises(SecretError, match="sealed"):
             store.union("t")["name"][:]
     else:

@@ -7,6 +7,7 @@ import os
 import click
 
 from kist.cli.common import examples, progress_shown
+from kist.cli.secrets import given
 
 __all__ = ["merge"]
 
@@ -31,5 +32,13 @@ def merge(files: tuple[str, ...], out: str, path: str | None, cast: bool, overwr
     import kist
 
     with progress_shown("merge") as progress:
-        kist.merge(list(files), out, path, cast=cast, overwrite=overwrite, progress=progress)
+        kist.merge(
+            list(files),
+            out,
+            path,
+            cast=cast,
+            overwrite=overwrite,
+            progress=progress,
+            secrets=given(),
+        )
     click.echo(f"{out}: {os.path.getsize(out):,} bytes of {len(files)} files")

@@ -6,6 +6,6 @@ bytes, verified on the way; only what a cut goes through is decoded.
 - `split` and `merge` are what users call; `bycolumn` cuts a table by the values of a column.
 - `tablesink`, `arraysink`, `keysink`: a new dataset that is filled with pieces of others.
 - `origin`: what a part says of where it comes from, and which parts overlap. `unequal`: what tells
-  two schemas apart.
+  two schemas apart. `sealedfields`: the keys of sealed columns, which go along.
 - `files`: new stores that get their names together, or not at all.
 """

@@ -108,6 +108,10 @@ class Making:
         from kist.model.tables.stored.state import state_of
 
         schema = state_of(view, like._id, like._path).schema
+        if schema.sealed:
+            from kist.model.parts.sealedfields import take_locks
+
+            take_locks(view, like._id, like._path, txn, node)
         return TableSink(txn, node, schema, self._step, told)
 
     def add(self, node: Node, view: View, start: int, stop: int) -> None:
@@ -135,11 +139,14 @@ class Making:
     def _cast(self, rows: Any) -> None:
         """Append the rows of a table as users do, which casts and checks them."""
         self.sink.finish()
+        from kist.model.tables.input.values import refuse_in_clear
+
         made = self._store[self._path]
-        known = made._state().schema.columns
-        computed = {column.name for column in known if column.expression is not None}
-        names = [name for name in rows.columns if name not in computed]
-        for block in rows[names].blocks():
+        schema = made._state().schema
+        computed = {column.name for column in schema.columns if column.expression is not None}
+        taken = rows[[name for name in rows.columns if name not in computed]]
+        refuse_in_clear(taken, schema, f"merge into {self._path!r}")
+        for block in taken.blocks():
             made.append(block)
         self.sink.resume()
 

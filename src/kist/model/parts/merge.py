@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from kist.errors import ConflictError, NodeExistsError, NodeNotFoundError, SelectionError
+from kist.errors import (
+    ConflictError,
+    NodeExistsError,
+    NodeNotFoundError,
+    SecretError,
+    SelectionError,
+)
 from kist.format.node import NodeKind, a_kind
 from kist.model import directory
 from kist.model.handles import make_handle
@@ -40,12 +46,14 @@ def merge(
     cast: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    secrets: object = None,
 ) -> None:
     """Merge the datasets of several stores into a new one, without decoding what need not be.
 
     Tables and arrays follow each other along their first axis, in the order of the sources; key
     stores are joined, and no key may come twice. Of stores and groups everything in them is merged
-    by its path. Attributes and indexes are those of the first source that has the dataset.
+    by its path. Attributes, indexes and the secrets of sealed columns are those of the first source
+    that has the dataset.
 
     Parameters
     ----------
@@ -62,9 +70,14 @@ def merge(
         Replace `out`.
     progress : callable, optional
         Called with bytes done and bytes in all.
+    secrets : as `kist.open` takes them, optional
+        What opens the sealed columns of the files that are given by their paths: all of them are
+        needed, also those of tables that were sealed apart.
 
     Raises
     ------
+    SecretError
+        A secret is missing.
     DTypeError
         Schemas differ, and `cast` is false, or a value would lose something; shows the difference.
     ConstraintError
@@ -93,7 +106,10 @@ def merge(
     if isinstance(sources, str | os.PathLike):
         raise SelectionError(f"merge takes a list of sources, not the one path {sources!r}")
     with ExitStack() as held:
-        roots = held.enter_context(_Roots(list(sources)))
+        try:
+            roots = held.enter_context(_Roots(list(sources), secrets))
+        finally:
+            secrets = None  # a traceback would show it
         files = held.enter_context(NewFiles(overwrite=overwrite))
         target = os.path.abspath(os.fspath(out))
         files.check(target)
@@ -123,10 +139,14 @@ class _Part:
 class _Roots:
     """The sources: opened when they are looked at, few of them at a time."""
 
-    def __init__(self, sources: list[Any]) -> None:
+    def __init__(self, sources: list[Any], secrets: object) -> None:
         if not sources:
             raise SelectionError("merge needs at least one source")
         self.sources = sources
+        try:
+            self._secrets = _prepared(secrets)
+        finally:
+            secrets = None
         self._open: OrderedDict[int, Store] = OrderedDict()
 
     @property
@@ -152,7 +172,7 @@ class _Roots:
         if number in self._open:
             self._open.move_to_end(number)
         else:
-            self._open[number] = open(source, "r")
+            self._open[number] = open(source, "r", secrets=self._secrets)
             if len(self._open) > _OPEN:
                 self._open.popitem(last=False)[1].close()
         return self._open[number]
@@ -182,6 +202,20 @@ class _Roots:
     def __exit__(self, *exc: object) -> None:
         for store in self._open.values():
             store.close()
+
+
+def _prepared(secrets: Any) -> Any:
+    """Return secrets as objects, so that a passphrase is stretched once for many parts."""
+    if secrets is None:
+        return None
+    from kist.engine.keyring import as_secrets
+
+    try:
+        if isinstance(secrets, Mapping):
+            return {name: as_secrets(one) for name, one in secrets.items()}
+        return as_secrets(secrets)
+    finally:
+        secrets = None
 
 
 def _listed(roots: _Roots, path: str | None) -> dict[str, list[_Part]]:
@@ -301,12 +335,22 @@ def _merge(
             if len(parts) == 1 and parts[0].kind == NodeKind.ARRAY:
                 store.copy(like, where)  # also one without axes
                 continue
-            making = Making(store, where, like, view, told)
-            making.add_whole(like, view)
+            with _naming(roots, parts[0]):
+                making = Making(store, where, like, view, told)
+                making.add_whole(like, view)
             for part in parts[1:]:
-                with roots.read(part) as (node, at):
+                with roots.read(part) as (node, at), _naming(roots, part):
                     making.add_whole(node, at)
             making.finish(message)
+
+
+@contextmanager
+def _naming(roots: _Roots, part: _Part) -> Iterator[None]:
+    """Say of which file a secret is missing, or which one was tampered with."""
+    try:
+        yield
+    except SecretError as error:
+        raise type(error)(f"{roots.name(part.root)}: {error}") from None
 
 
 def _same_file(a: str, b: str) -> bool:

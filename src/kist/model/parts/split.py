@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from kist.errors import NodeError
+from kist.errors import NodeError, SecretError
 from kist.format.node import NodeKind
 from kist.model.parts.files import NewFiles
 from kist.model.parts.making import Making, length_of
@@ -39,6 +39,7 @@ def split(
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    secrets: object = None,
 ) -> list[str]:
     """Split a dataset into files, without decoding what no cut goes through; returns their paths.
 
@@ -68,9 +69,14 @@ def split(
         Replace files.
     progress : callable, optional
         Called with bytes done and bytes in all.
+    secrets : as `kist.open` takes them, optional
+        What opens the sealed columns of a file that is given by its path: all of them are needed.
+        The parts open with the same secrets.
 
     Raises
     ------
+    SecretError
+        A secret is missing, or files would be named after the values of a sealed column.
     SelectionError
         Not one of `rows`, `parts`, `at` and `by`; a cut beyond the end; more parts than rows.
     StoreExistsError
@@ -96,7 +102,10 @@ def split(
 
         raise SelectionError("split takes one of rows=, parts=, at= and by=")
     with ExitStack() as held:
-        node = held.enter_context(_dataset(source, path))
+        try:
+            node = held.enter_context(_dataset(source, path, secrets))
+        finally:
+            secrets = None  # a traceback would show it
         view = held.enter_context(node._hold())
         pattern = _pattern(node, out)
         files = held.enter_context(NewFiles(overwrite=overwrite))
@@ -136,15 +145,20 @@ def _filler(
 
 
 @contextmanager
-def _dataset(source: Any, path: str | None) -> Iterator[Node]:
+def _dataset(source: Any, path: str | None, secrets: object) -> Iterator[Node]:
     """Give the dataset that is to be split, and close what was opened for it."""
     from kist.model.group import Group
     from kist.model.node import Node
     from kist.model.store import open
 
     with ExitStack() as opened:
-        if not isinstance(source, Node):
-            source = opened.enter_context(open(source, "r"))
+        try:
+            if not isinstance(source, Node):
+                source = opened.enter_context(open(source, "r", secrets=secrets))
+            elif secrets is not None:
+                raise SecretError(f"{source._store.path!r} is open: it was to be given its secrets")
+        finally:
+            secrets = None
         if isinstance(source, Group):
             if path is None:
                 names = list(source)
@@ -238,11 +252,13 @@ def _by_column(
     if node._kind != NodeKind.TABLE:
         raise NodeError(f"{node._path!r} has no columns: by= splits tables")
     from kist.model.parts.bycolumn import deal_out, values_of
+    from kist.model.parts.sealedfields import refuse_names
     from kist.model.parts.tablesink import TableSink
     from kist.model.parts.unequal import fit_of
     from kist.model.tables.stored.state import state_of
 
     state = state_of(view, node._id, node._path)
+    refuse_names(state.schema, by, node._path)
     fit = fit_of(state.schema, state.schema)
     values = values_of(state, by)
     names = _distinct([_named(pattern, _safe(shown)) for shown in values.shown])

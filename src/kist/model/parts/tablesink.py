@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from kist._kernels.cells import empty_values
-from kist.errors import CorruptDataError, DTypeError, SecretError, UnsupportedVersionError
+from kist.errors import CorruptDataError, DTypeError, UnsupportedVersionError
 from kist.format import keys
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
@@ -31,6 +31,7 @@ from kist.model.tables.stored.state import TableState, state_of
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
+    from kist.model.parts.sealedfields import Turned
 
 __all__ = ["TableSink", "check_records", "read_columns"]
 
@@ -42,7 +43,7 @@ _GROUPS: Final = 32
 _RECORDS: Final = 20_000
 """Records of a commit, about a kilobyte of memory each."""
 
-_HANDLED: Final = (b"A", b"G", b"I", b"M", b"N", b"P", b"S", b"U", b"X", b"Y")
+_HANDLED: Final = (b"A", b"E", b"G", b"I", b"M", b"N", b"P", b"S", b"U", b"X", b"Y")
 
 
 class TableSink:
@@ -53,7 +54,7 @@ class TableSink:
     txn : Transaction
         Of a store that nobody else reads.
     node : int
-        A new node without records but its own.
+        A new node without records but its own, and the locks of sealed fields.
     schema : Schema
         Of the table.
     step : callable
@@ -71,7 +72,6 @@ class TableSink:
         step: Callable[[], Transaction],
         told: Callable[[int], None] | None = None,
     ) -> None:
-        refuse_sealed(schema, "the new table")
         put_new_table(txn, node, schema)
         self._step = step
         self._node = node
@@ -84,6 +84,8 @@ class TableSink:
         self._categories: dict[int, Categories] = {}
         # Of the part that is taken: by the leaf of codes, what each of them is here.
         self._recoded: dict[int, Array] = {}
+        # Its sealed leaves whose bodies are not copied.
+        self._turned: dict[int, Turned] = {}
         self._waiting: list[list[Array]] = []
         self._n_waiting = self._n_bytes = 0
         self._go_on(txn)
@@ -97,8 +99,12 @@ class TableSink:
     def add_part(self, view: View, node: int, path: str, start: int, stop: int) -> None:
         """Take the rows at positions start .. stop of a table with the same columns."""
         state = state_of(view, node, path)
-        refuse_sealed(state.schema, path)
         check_records(view, node, path)
+        self._turned = {}
+        if self._schema.sealed:
+            from kist.model.parts.sealedfields import turned
+
+            self._turned = turned(state, self._txn, self._node, self._schema)
         self.take_categories(state)
         if start < stop:
             self._add_rows(state, fit_of(state.schema, self._schema), start, stop)
@@ -202,14 +208,18 @@ class TableSink:
     ) -> None:
         view, first = state.view, self._next_row
         decoded = []
-        is_same = fit.is_same and not self._recoded
+        is_same = fit.is_same and not self._recoded and not self._turned
         patched = set() if is_same or not group.patches else state.patched_leaves(group)
         for leaf in self._schema.stored:
             value = pages.get((leaf.id, group.first))
             old = fit.leaves[leaf.id]
             if value is not None and old.id not in patched and leaf.id not in self._recoded:
+                key = keys.page(self._node, leaf.id, first)
+                if leaf.id in self._turned:
+                    self._reseal(view, key, value, self._turned[leaf.id])
+                    continue
                 pointers, payload = unpack_record(value)
-                self._extents.add(view, keys.page(self._node, leaf.id, first), payload, pointers)
+                self._extents.add(view, key, payload, pointers)
             elif leaf.is_stored and not (is_same and state.constant(old, group) is not None):
                 decoded.append(leaf)
         if decoded:
@@ -234,6 +244,16 @@ class TableSink:
         self._next_row += group.n_rows
         self._n_live += group.n_live
         self._n_records += len(self._schema.stored) + 2
+
+    def _reseal(self, view: View, key: bytes, value: bytes, turned: Turned) -> None:
+        """Put a page that another table has sealed under keys of its own."""
+        from kist.model.tables.changes.secrets import reseal_page
+
+        payload, frames = reseal_page(view, value, key, *turned)
+        pointers = self._txn.write(frames)
+        self._txn.put(key, pack_record(payload, pointers))
+        if self._told is not None:
+            self._told(sum(pointer.length for pointer in pointers))
 
     # Rows that are decoded
 
@@ -314,6 +334,10 @@ class TableSink:
         self._extents.flush()
         tail = Tail(self._next_row, self._n_live, 0, new_stamp())
         self._txn.put(keys.group(self._node, TAIL_ROW), pack_record(tail.pack()))
+        if self._schema.sealed:
+            from kist.model.tables.changes.manifests import put_manifests
+
+            put_manifests(self._txn, self._node, self._schema)
 
     def resume(self) -> None:
         """Go on behind rows that others have appended since."""
@@ -351,13 +375,3 @@ def check_records(view: View, node: int, path: str) -> None:
                 "into parts; copy() takes the whole table"
             )
         at = keys.after_prefix(key[:9])
-
-
-def refuse_sealed(schema: Schema, path: str) -> None:
-    """Raise for a table with sealed columns, whose manifests would have to be made anew."""
-    if schema.sealed:
-        names = ", ".join(repr(c.name) for columns in schema.sealed.values() for c in columns)
-        raise SecretError(
-            f"{path}: sealed columns ({names}) are not split or merged; copy() takes the whole "
-            "table, or append its rows to one that was made with create_table(..., encrypt=)"
-        )

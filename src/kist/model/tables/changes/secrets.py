@@ -55,6 +55,7 @@ __all__ = [
     "labels",
     "new_locks",
     "remove_secret",
+    "reseal_page",
     "rotate",
     "vouch",
 ]
@@ -187,13 +188,7 @@ def _reseal(
     node = state.node
     for leaf in leaves_of(state.schema, field):
         for key, value in list(txn.scan(*keys.pages(node, leaf))):
-            opened, payload = open_record(txn, *unpack_record(value), before.data)
-            frames = []
-            for pointer in opened:
-                plain = pointer.whole(txn.reader)
-                head, rest = bytes(plain[: pointer.head]), plain[pointer.head :]
-                frames.append(Frame(FRAME_PAGE, node, leaf, keys.row_of(key), head, (rest,)))
-            payload, frames = seal_record(after.current, payload, frames)
+            payload, frames = reseal_page(txn, value, key, before, after)
             txn.put(key, pack_record(payload, txn.write(frames)))
 
     def again(part: bytes) -> bytes:
@@ -235,6 +230,33 @@ def _reseal(
         )
         head = payload[:PATCH_HEAD] + (digest_of(data) if pointers else b"")
         _put_rows(txn, key, head, data, outside=bool(pointers))
+
+
+def reseal_page(
+    view: View, value: bytes, key: bytes, before: FieldKeys, after: FieldKeys
+) -> tuple[bytes, list[Frame]]:
+    """Return the payload of a page's record and its extents, sealed under another data key.
+
+    Parameters
+    ----------
+    value : bytes
+        The record in `view`.
+    key : bytes
+        Of the record that it becomes.
+
+    Raises
+    ------
+    TamperedDataError, CorruptDataError
+        It is not what was sealed, or damaged.
+    """
+    opened, payload = open_record(view, *unpack_record(value), before.data)
+    place = keys.node_of(key), keys.leaf_of(key), keys.row_of(key)
+    frames = []
+    for pointer in opened:
+        plain = pointer.whole(view.reader)
+        head, rest = bytes(plain[: pointer.head]), plain[pointer.head :]
+        frames.append(Frame(FRAME_PAGE, *place, head, (rest,)))
+    return seal_record(after.current, payload, frames)
 
 
 def _put_rows(txn: Transaction, key: bytes, head: bytes, data: bytes, *, outside: bool) -> None:
