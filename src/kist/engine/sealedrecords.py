@@ -196,6 +196,10 @@ class _Opened(Pointer):
             )
         return bytes(part)
 
+    def read_into(self, reader: Reader, start: int, out: memoryview) -> None:
+        """Fill `out` with bytes of it from byte `start` on."""
+        out[:] = self.read_part(reader, start, len(out))
+
 
 def opened_pointer(view: View, pointer: Pointer) -> Pointer:
     """Return a pointer to the same extent, read and opened with one call, if it is sealed.
@@ -223,6 +227,10 @@ class _Part(Pointer):
     def read_part(self, reader: Reader, start: int, length: int) -> bytes:
         """Return bytes of the part; raises as that of the whole."""
         return self.of.read_part(reader, self.at + start, length)
+
+    def read_into(self, reader: Reader, start: int, out: memoryview) -> None:
+        """Fill `out` with bytes of the part from byte `start` on."""
+        self.of.read_into(reader, self.at + start, out)
 
 
 def seal_record(
