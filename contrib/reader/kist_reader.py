@@ -50,6 +50,7 @@ LINKS = {
     5: (
         "file", "dtype", "shape", "order", "offset", "size", "mtime_ns", "block", "sums",
     ),
+    6: ("path", "version", "names", "files", "stores", "dtype", "shape", "lengths"),
 }  # fmt: skip
 ROOT = 1
 TAIL = (1 << 64) - 1
@@ -433,6 +434,12 @@ class View:
             raise Damage(f"{path}: where the link leads")
         if form == 4:
             self._check_parts(path, said)
+        lengths = said["lengths"].tolist() if form == 6 else []
+        if form == 6 and (
+            not len(said["files"]) == len(said["stores"]) == len(lengths) > 0
+            or said["shape"][:1] != [sum(lengths)]
+        ):
+            raise Damage(f"{path}: lengths of the lists of linked arrays")
         return {"form": form, **{name: said[name] for name in LINKS[form]}}
 
     def _check_parts(self, path: str, said: dict[str, Any]) -> None:

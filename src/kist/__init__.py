@@ -30,6 +30,7 @@ __all__ = [
     "Link",
     "LinkError",
     "LinkedArray",
+    "LinkedArrays",
     "LinkedTable",
     "MountWarning",
     "NodeError",
@@ -106,6 +107,7 @@ _HOMES = {
     "KeyStore": "kist.model.keystores.keystore",
     "Link": "kist.model.links.link",
     "LinkedArray": "kist.model.links.array",
+    "LinkedArrays": "kist.model.links.arrays",
     "LinkedTable": "kist.model.links.table",
     "Ragged": "kist.model.ragged",
     "Row": "kist.model.tables.row",
@@ -199,6 +201,7 @@ if TYPE_CHECKING:
     from kist.model.group import Group
     from kist.model.keystores.keystore import KeyStore
     from kist.model.links.array import LinkedArray
+    from kist.model.links.arrays import LinkedArrays
     from kist.model.links.link import Link
     from kist.model.links.table import LinkedTable
     from kist.model.packing import pack, unpack

@@ -949,6 +949,19 @@ def linked_parts(folder: Path) -> dict[str, Any]:
     return said | {"rows": said["live"], "added": [], "statistics": {0: b"".join(bounds)}}
 
 
+def linked_arrays(folder: Path) -> dict[str, Any]:
+    """Make two files with an array each, and return what a link to them says."""
+    said: dict[str, Any] = {"form": 6, "path": "x", "version": "june", "names": ["array-*.kist"]}
+    said["files"], said["stores"] = ["array-1.kist", "array-2.kist"], []
+    for file, n in zip(said["files"], (3, 1), strict=True):
+        with kist.open(folder / file, "x") as part:
+            part["x"] = ramp(2 * n).astype("<i2").reshape(n, 2)
+            part.tag("june")
+            said["stores"].append(part.uuid)
+    said |= {"dtype": pack_dtype(np.dtype("<i2")), "shape": [4, 2]}
+    return said | {"lengths": np.array([3, 1], "<u8")}
+
+
 @maker
 def links(path: Path) -> Group:
     """Links: relative and absolute, to what is not there, and to files that are not beside it."""
@@ -961,7 +974,7 @@ def links(path: Path) -> Group:
         store.create_link("june", "/cal/offsets", file="cal/2024.kist", version="june")
         store.create_link("fifth", "/", file="cal.kist", version=5)
         store.create_union("all", "runs/1*", "/more/**")
-        parts = linked_parts(path.parent)
+        parts, arrays = linked_parts(path.parent), linked_arrays(path.parent)
         shape, order = (3, 2), "F"
         (path.parent / "raw.bin").write_bytes(b"head" + ramp(6).astype(">i2").tobytes())
         os.utime(path.parent / "raw.bin", ns=(EPOCH_NS, EPOCH_NS))
@@ -969,6 +982,7 @@ def links(path: Path) -> Group:
         store.create_array_link("raw", "raw.bin", **raw)
         store.create_array_link("unverified", "raw.bin", **raw, sums=False)
         store.create_union("parts", "t", files="part-*.kist")
+        store.create_union("arrays", "x", files="array-*.kist", version="june")
     sums = np.array([xxhash.xxh3_64_intdigest(ramp(6).astype(">i2").tobytes())], "<u8")
     raw |= {"form": 5, "file": "raw.bin", "shape": [3, 2], "size": 16, "mtime_ns": EPOCH_NS}
     raw["dtype"] = pack_dtype(np.dtype(">i2"))
@@ -984,6 +998,7 @@ def links(path: Path) -> Group:
             "june": Link({**file, "file": "cal/2024.kist", "version": "june"}),
             "fifth": Link({**file, "path": "/", "version": 5}),
             "parts": Link(parts),
+            "arrays": Link(arrays),
             "raw": Link({**raw, "block": 1 << 20, "sums": sums}),
             "unverified": Link({**raw, "block": 0, "sums": sums[:0]}),
             "all": Link({"form": 3, "paths": ["runs/1*", "/more/**"]}),

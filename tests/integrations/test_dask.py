@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -266,3 +267,50 @@ def test_bytes_and_arrays_of_a_row_stay_what_they_are(tmp_path: Path) -> None:
         assert frame.b.tolist() == [b"a", b"bc"]
         assert list(map(list, frame.pair)) == [[1, 2], [3, 4]]
         assert list(map(list, frame.r)) == [[0.5], []]
+
+
+def test_unions_and_linked_files_are_read_by_workers(tmp_path: Path) -> None:
+    whole = np.arange(60.0).reshape(20, 3)
+    for number in range(4):
+        with kist.open(tmp_path / f"part-{number}.kist", "w") as store:
+            store["x"] = whole[5 * number : 5 * number + 5]
+            store["t"] = np.array([(number, 1.5)], [("a", "i8"), ("b", "f8")])
+    with kist.open(tmp_path / "all.kist", "w") as store:
+        store["d/1"], store["d/2"] = np.zeros(3, "i4,f8"), np.ones(2, "i4,f8")
+        store["y/1"], store["y/2"] = whole[:7], whole[7:]
+        store.create_union("x", "x", files="part-*.kist")
+        store.create_union("t", "t", files="part-*.kist")
+        np.save(tmp_path / "n.npy", whole)
+        store.create_array_link("n", "n.npy")
+        tables = {
+            "union": (store.union("d/*").to_dask().f0, 2),
+            "condition": (store.union("d/*").where("f0 == 1").to_dask().f1, 2.0),
+            "linked": (store["t"].to_dask().a, 6),
+        }
+        for name, (column, total) in tables.items():
+            assert column.sum().compute(scheduler="sync") == total, name
+        for array in (store.union("y/*"), store["x"], store["n"]):
+            found = array.to_dask()
+            assert np.array_equal(found.compute(scheduler="sync"), whole)
+        assert store.union("y/*").to_dask(chunks={0: 4}).chunks[0] == (4,) * 5
+        fixed = store.union("y/*").to_dask()
+        store["y/2"][0] = 7
+        assert np.array_equal(fixed.compute(scheduler="sync"), whole)
+        del column, tables, found, array, fixed
+    with kist.open(tmp_path / "all.kist", "r+") as store:
+        frame = store.union("d/*").to_dask()
+        store["d/3"] = np.full(1, 9, "i4,f8")
+        assert len(frame) == 5 and any(tag.startswith("dask-") for tag in store.tags)
+    with kist.union(str(tmp_path / "part-*.kist"), "t") as files:
+        assert files.to_dask().a.sum().compute(scheduler="sync") == 6
+    with kist.union(str(tmp_path / "part-*.kist"), "x") as files:
+        again = pickle.loads(pickle.dumps(files))
+        assert np.array_equal(again[:], whole)
+        assert files.to_dask().sum().compute(scheduler="sync") == whole.sum()
+
+
+def test_a_sealed_table_of_a_writable_store_is_read_on_threads(tmp_path: Path) -> None:
+    key = bytes(range(32))
+    with kist.open(tmp_path / "a.kist", "w", secrets=key) as store:
+        store.create_table("t", np.ones(10, [("a", "i8"), ("b", "f8")]), encrypt={"b": key})
+        assert store["t"].to_dask().b.sum().compute(scheduler="sync") == 10

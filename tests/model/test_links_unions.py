@@ -216,7 +216,7 @@ def test_bad_input_changes_nothing(folder: Path) -> None:
         for error, match, paths, files in (
             (kist.DTypeError, r"(?s)'odd.kist'.*~ t: int64 -> int32", ["g/trades"],
              ["parts/1.kist", "odd.kist"]),
-            (kist.SelectionError, "'array' of 'odd.kist' is no table", ["array"], "odd.kist"),
+            (kist.SelectionError, "'empty' of 'odd.kist' is no table", ["empty"], "odd.kist"),
             (kist.NodeNotFoundError, "there is no '/nothing'", ["nothing"], "odd.kist"),
             (kist.LinkError, "which is not there", ["g/trades"], "missing.kist"),
             (kist.LinkError, r"no file in .* matches 'none-\*'", ["g/trades"], "none-*"),

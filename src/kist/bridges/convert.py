@@ -138,7 +138,7 @@ def convert(
                 _copy(node, to_file, to_node, report, overwrite)
                 return report
             report.format, bridge = _bridge(to_file, format, existing=False)
-            if node.kind == "union" or isinstance(node, kist.LinkedArray):
+            if not isinstance(node, kist.Group | kist.Table | kist.Array | kist.KeyStore):
                 raise ConversionError(
                     f"{from_node!r} shows what stands elsewhere: convert that, or merge it, or "
                     "store what is read of it"

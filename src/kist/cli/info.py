@@ -43,7 +43,7 @@ def info(file: tuple[str, str], node: str | None, as_json: bool, at: str | None)
             print_json(facts.to_dict())
             return
         write([repr(facts), "\n"])
-        shown = glance(found.attrs)
+        shown = glance(found.attrs) if found.attrs else {}
         if shown:
             write(
                 [

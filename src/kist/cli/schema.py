@@ -65,7 +65,7 @@ def _records(node: Any) -> Iterator[dict[str, Any]]:
     record["title"] = node.title
     if node.kind == "array":
         record |= {"dtype": str(node.dtype), "shape": list(node.shape)}
-        record |= {"chunks": list(node.chunks), "fill_value": facts["fill_value"]}
+        record |= {name: facts[name] for name in ("chunks", "fill_value") if name in facts}
     else:
         record |= {"dtype": "key store", "shape": [len(node)]}
     yield record

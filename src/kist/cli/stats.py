@@ -97,7 +97,7 @@ def _array(array: Any) -> Iterator[dict[str, Any]]:
 
     blocks = array.blocks() if array.ndim else iter([np.atleast_1d(array[()])])
     if array.dtype.names is None:
-        yield _record(None, summarize(blocks, array.dtype), array.ratio)
+        yield _record(None, summarize(blocks, array.dtype), getattr(array, "ratio", None))
         return
     summaries: dict[str, Any] = {}
     for block in blocks:

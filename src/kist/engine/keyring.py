@@ -66,6 +66,17 @@ class Keyring:
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise SecretError("secrets are not pickled or copied: give them to the other process")
 
+    def for_others(self) -> Keyring:
+        """Return the secrets that a file gets to which this handle is led by a link.
+
+        Not those that were given for a place: who writes the link could name any place. What was
+        opened and verified is not handed on either, for that is known of one file.
+        """
+        other = Keyring()
+        other._any = self._any
+        other.named = {name: found for name, found in self.named.items() if "/" not in name}
+        return other
+
     def promises(self, path: str) -> bool:
         """Tell whether secrets were given by name for columns of what stands at a path or below."""
         where = path.strip("/") + "/"

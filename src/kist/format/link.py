@@ -22,7 +22,7 @@ LINK: Final = FieldTable(
     "Link record",
     (
         ("version", "B", "1"),
-        ("form", "B", "1 path, 2 file, 3 union, 4 parts, 5 bytes"),
+        ("form", "B", "1 path, 2 file, 3 union, 4 parts, 5 bytes, 6 arrays"),
         ("reserved0", "6x", "zeros"),
     ),
 )
@@ -36,6 +36,7 @@ class LinkForm(enum.IntEnum):
     UNION = 3
     PARTS = 4
     BYTES = 5
+    ARRAYS = 6
 
 
 _FIELDS: Final[dict[LinkForm, dict[str, tuple[type, ...]]]] = {
@@ -72,6 +73,16 @@ _FIELDS: Final[dict[LinkForm, dict[str, tuple[type, ...]]]] = {
         "mtime_ns": (int,),
         "block": (int,),
         "sums": (np.ndarray,),
+    },
+    LinkForm.ARRAYS: {
+        "path": (str,),
+        "version": (int, str, type(None)),
+        "dtype": (bytes,),
+        "shape": (list,),
+        "names": (list,),
+        "files": (list,),
+        "stores": (list,),
+        "lengths": (np.ndarray,),
     },
 }
 """Form -> what its value must say, and in which types. More may stand there, and is ignored."""

@@ -105,6 +105,9 @@ class _Chunks:
 
 def _grid(array: Any) -> tuple[tuple[int, ...], ...]:
     """Return the lengths of the chunks along each axis."""
+    if not hasattr(array, "chunks"):  # made of others
+        first = tuple(n for n in array._lengths() if n) or (0,) * min(1, array.ndim)
+        return (*((first,) if first else ()), *((n,) for n in array.shape[1:]))
     return tuple(
         tuple(min(c, n - at) for at in range(0, n, c)) or (0,)
         for c, n in zip(map(_at_least_one, array.chunks), array.shape, strict=True)
@@ -123,25 +126,38 @@ def _token(source: Any) -> Any:
 # The version of a graph
 
 
-def _fixed(source: Any) -> tuple[Any, tuple[str, str] | None]:
-    """Return the same rows or elements at one commit, and (path, tag) that keeps it, if any."""
+def _fixed(source: Any) -> tuple[Any, list[tuple[str, str]]]:
+    """Return the same rows or elements at one commit, and (path, tag) of what keeps that."""
     node = getattr(source, "table", source)
-    store = node.store
-    if store.path == ":memory:":
-        raise TransactionError(
-            f"{node.name!r} is in a ':memory:' store, which workers cannot see; use a file"
-        )
+    moved: dict[int, Any] = {}
+    kept: list[tuple[str, str]] = []
+
+    def moves(store: Any) -> Any:
+        if id(store) not in moved:
+            if store.path == ":memory:":
+                raise TransactionError(
+                    f"{node.name!r} is in a ':memory:' store, which workers cannot see; use a file"
+                )
+            tag = f"dask-{secrets.token_hex(8)}"
+            if store.mode != "r":
+                store.tag(tag)
+            elif not _tagged(store, tag):
+                moved[id(store)] = store  # its pin keeps what it shows
+                return store
+            kept.append((store.path, tag))
+            moved[id(store)] = store if store.mode == "r" else store.at(tag)
+        return moved[id(store)]
+
     _settle()
-    tag = f"dask-{secrets.token_hex(8)}"
-    if store.mode == "r":
-        fixed, kept = node, _tagged(store, tag)
-    else:
-        store.tag(tag)
-        kept = True
-        fixed = kist.open(store.path, version=tag)[node.name]
-    if node is not source:  # a selection of its rows
-        fixed = copy.deepcopy(source, {id(node): fixed})
-    return fixed, (store.path, tag) if kept else None
+    try:
+        fixed = node._moved(moves)
+        if node is not source:  # a selection of its rows
+            fixed = copy.deepcopy(source, {id(node): fixed})
+    except BaseException:
+        for path, tag in kept:
+            _let_go(path, tag)
+        raise
+    return fixed, kept
 
 
 def _tagged(store: Any, tag: str) -> bool:
@@ -157,10 +173,10 @@ def _tagged(store: Any, tag: str) -> bool:
 _due: deque[tuple[str, str]] = deque()
 
 
-def _bind(reader: Any, kept: tuple[str, str] | None) -> None:
-    """Let the tag go with what reads in the graph of this process."""
-    if kept is not None:
-        weakref.finalize(reader, _let_go, *kept)
+def _bind(reader: Any, kept: list[tuple[str, str]]) -> None:
+    """Let the tags go with what reads in the graph of this process."""
+    for path, tag in kept:
+        weakref.finalize(reader, _let_go, path, tag)
 
 
 def _let_go(path: str, tag: str) -> None:

@@ -81,6 +81,7 @@ class LinkMaker(Maker):
         name: str,
         *paths: str,
         files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
+        version: int | str | None = None,
         title: str | None = None,
         attrs: Mapping[str, Any] | None = None,
         overwrite: bool = False,
@@ -94,12 +95,16 @@ class LinkMaker(Maker):
             Path of the union.
         *paths : str
             Paths of datasets or patterns, as for `union`, relative to the group that holds the
-            union; looked up each time it is opened. With `files`: the path of a table in them.
+            union; looked up each time it is opened. With `files`: the path of the table, or of the
+            array, in each of them.
         files : path or iterable of paths, optional
             Names and patterns of other kist files, relative to the folder of this one:
-            ``"parts/*.kist"``. They are looked through once, now, and shown as they are now:
-            of each part sizes and bounds of its columns are noted, so that a condition opens
-            only the parts that can match. `Link.renew` does that again.
+            ``"parts/*.kist"``. They are looked through once, now; `Link.renew` does that again.
+            Of each array the length is noted, of each table sizes and bounds of its columns, so
+            that only those parts are opened that are needed. Rows of tables are shown as they
+            are now, elements of arrays as they are when they are read.
+        version : int or str, optional
+            Commit or tag of those files to read; without it the newest.
         title, attrs : optional
             Attributes of the link.
         overwrite : bool
@@ -129,7 +134,7 @@ class LinkMaker(Maker):
 
         with self._write() as txn:
             link: Any = self._new(txn, name, NodeKind.LINK, overwrite)
-            make_union(link, txn, paths, files, progress)
+            make_union(link, txn, paths, files, version, progress)
             model.attributes.copy_attributes(link, attrs, title)
         return link  # type: ignore[no-any-return]
 

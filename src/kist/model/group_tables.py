@@ -160,18 +160,14 @@ class TableMaker(Maker):
         2
         """
         from kist.model.unions.members import find_members
-        from kist.model.unions.table import Union, members_of
+        from kist.model.unions.table import Union
 
         if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
             raise SelectionError("a union is of paths of tables, or patterns such as 'trades/*'")
         view = self._view()
         group: Any = self
         if find_members(view, self._id, group._base(view), patterns)[0].kind == NodeKind.ARRAY:
-            from kist.model.unions.arrays import ArrayUnion, hold_members
+            from kist.model.unions.arrays import ArrayUnion, GroupArrays
 
-            return ArrayUnion(
-                f"union of {', '.join(patterns)}",
-                lambda: members_of(group, patterns),
-                lambda: hold_members(group, patterns),
-            )
+            return ArrayUnion(GroupArrays(group, patterns))
         return Union(group, patterns)

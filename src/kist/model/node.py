@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kist import model
@@ -75,6 +75,10 @@ class Node:
             held.release()
             raise
         return held
+
+    def _moved(self, to: Callable[[Store], Store]) -> Any:
+        """Return the same node in another handle of its store, which a function gives."""
+        return to(self._store)[self.name]
 
     def _write(self, message: str = "") -> Write:
         """Return the context manager of one step of a write, which gives the engine's transaction.

@@ -139,7 +139,7 @@ def open(
         from kist.engine.keyring import Keyring
 
         try:
-            keyring = Keyring(secrets)
+            keyring = secrets if isinstance(secrets, Keyring) else Keyring(secrets)
         finally:
             secrets = None  # a traceback would show it
     if storage_options is not None or cache is not None or not is_plain(path):
@@ -355,6 +355,37 @@ class Store(Transactional, Group):
         """Names of kept commits."""
         self._session.check_open()
         return model.history.Tags(self._session.engine)
+
+    def at(self, version: int | str) -> Store:
+        """Return another handle of the file, which shows a commit or a tag; close it as well.
+
+        It can open what this handle can: with the same secrets and the same `link_roots`.
+
+        Raises
+        ------
+        SnapshotExpiredError
+            The commit is not kept any more, or there is no such tag.
+
+        Examples
+        --------
+        >>> import kist
+        >>> store = kist.open("lab.kist", "w")
+        >>> store["x"] = [1, 2]
+        >>> store.tag("first")
+        1
+        >>> store["x"][0] = 7
+        >>> with store.at("first") as before:
+        ...     before["x"][0], store["x"][0]
+        (np.int64(1), np.int64(7))
+        """
+        return open(
+            self._session.source or self.path,
+            "r",
+            version=version,
+            allow_pickle=self.allow_pickle,
+            secrets=self._session.engine.reader.keyring,
+            link_roots=self._link_roots,
+        )
 
     def tag(self, name: str, commit: int | None = None, move: bool = False) -> int:
         """Keep a commit under a name until `untag`; returns its id.

@@ -6,23 +6,23 @@ import math
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from kist.errors import CorruptDataError, LinkError, ReadOnlyError, ShapeError
+from kist.errors import CorruptDataError, LinkError
 from kist.format.array import MAX_NDIM, item_bytes
 from kist.format.checksum import sum64
 from kist.format.dtypes import is_string_dtype, unpack_dtype
-from kist.model.attributes import Attributes
-from kist.model.indexing import Box, Points, parse
-from kist.model.tables.base import check_load, to_array
+from kist.model.arrays.readonly import ReadOnlyArray, Seen
+from kist.model.indexing import Box, Points
+from kist.model.links.linked import Linked
 from kist.model.text import guarded
 
 if TYPE_CHECKING:
     from kist.format.link import LinkRecord
     from kist.model.links.link import Link
-    from kist.model.store import Store
 
 __all__ = ["LinkedArray", "checked_bytes"]
 
@@ -33,7 +33,7 @@ _AT_ONCE: Final = 1 << 20
 """Elements whose places are listed at a time."""
 
 
-class LinkedArray:
+class LinkedArray(Linked, ReadOnlyArray):
     """Bytes of another file as an array: indexed as in NumPy, not changed.
 
     Comes from looking up what ``group.create_array_link`` has made. What a selection needs is read
@@ -50,39 +50,23 @@ class LinkedArray:
     ((3, 4), array([ 6., 10.]))
     """
 
-    kind = "array"
-
     def __init__(self, link: Link, record: LinkRecord) -> None:
         said = record.said
         self._link = link
+        self._path = link._path
         self._file: str = said["file"]
-        self.dtype, self.shape = checked_bytes(record, link._path)
+        self._dtype, self._shape = dtype, shape = checked_bytes(record, link._path)
         self._order: str = said["order"]
         self._offset: int = said["offset"]
         self._proof = said["size"], said["mtime_ns"]
         self._sums: NumPyArray = said["sums"]
-        self._item = item_bytes(self.dtype)
+        self._item = item_bytes(dtype)
         self._block: int = said["block"] or max(self._item, _BLOCK // self._item * self._item)
-        lengths = self.shape if self._order == "C" else self.shape[::-1]
+        lengths = shape if self._order == "C" else shape[::-1]
         steps = [math.prod(lengths[axis + 1 :]) for axis in range(len(lengths))]
         self._strides = tuple(steps if self._order == "C" else steps[::-1])
 
     # About it
-
-    @property
-    def name(self) -> str:
-        """Path of the link."""
-        return self._link.name
-
-    @property
-    def store(self) -> Store:
-        """The store of the link."""
-        return self._link._store
-
-    @property
-    def attrs(self) -> Attributes:
-        """Those of the link."""
-        return self._link.attrs
 
     @property
     def file_name(self) -> str:
@@ -90,46 +74,29 @@ class LinkedArray:
         return self._file
 
     @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all elements."""
-        return self.size * self._item
-
-    @property
     def is_verified(self) -> bool:
         """Whether each byte is verified against a sum when it is read."""
         return bool(len(self._sums)) or not self.nbytes
 
-    def __len__(self) -> int:
-        if not self.shape:
-            raise ShapeError(f"{self._link._path!r} has no axes, and so no length")
-        return self.shape[0]
+    @contextmanager
+    def _held(self) -> Iterator[Seen]:
+        self._link._view()  # which raises for what is closed or gone
+        yield Seen(self._shape, self._dtype, self._fetch)
+
+    def _readonly(self) -> str:
+        return f"{self._path!r} stands in {self._file!r}, which kist only reads"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the elements."""
+        return self._dtype
 
     # Reading
-
-    def __getitem__(self, key: Any) -> Any:
-        """Return the elements of a NumPy index, as a new array or a scalar.
-
-        Raises
-        ------
-        SelectionError
-            The key selects beyond the shape, or is none.
-        LinkError
-            The file is missing, may not be opened, or is not what it was.
-        CorruptDataError
-            Its bytes are not what they were.
-        """
-        self._link._view()  # which raises for what is closed or gone
-        return parse(key, self.shape).read(self._fetch)
 
     def _fetch(self, where: Box | Points) -> NumPyArray:
         """Return the elements at a box or at points, in their layout."""
@@ -182,31 +149,9 @@ class LinkedArray:
                 several = True
         return sum(a * b for a, b in zip(box.start, self._strides, strict=True))
 
-    def blocks(self, n_rows: int | None = None) -> Iterator[NumPyArray]:
-        """Iterate over arrays of `n_rows` rows, the last one shorter."""
-        if n_rows is not None and n_rows < 1:
-            raise ShapeError(f"blocks of {n_rows} rows")
-        row = max(1, math.prod(self.shape[1:]) * self._item)
-        size = n_rows or max(1, 8 * _BLOCK // row)
-        return (self[at : at + size] for at in range(0, len(self), size))
-
-    def __iter__(self) -> Iterator[Any]:
-        return (part for block in self.blocks() for part in block)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumPyArray:
-        check_load(self.nbytes, self._link._path)
-        return to_array(self[...], dtype, copy, self._link._path)
-
-    def __bool__(self) -> bool:
-        if self.size > 1:
-            raise ShapeError(f"an array of {self.size} elements is neither true nor false")
-        return bool(self[...].any())
-
-    def __setitem__(self, key: Any, values: Any) -> None:
-        raise ReadOnlyError(f"{self._link._path!r} stands in {self._file!r}, which kist only reads")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self._link,)
+    def _more_facts(self) -> dict[str, Any]:
+        file = {"file": self._file, "offset": self._offset, "order": self._order}
+        return {**file, "is_verified": self.is_verified}
 
     def __repr__(self) -> str:
         def draw() -> str:
@@ -216,10 +161,6 @@ class LinkedArray:
             return f"<kist.LinkedArray {self._link._path!r}, {said} {self.dtype} in {where}{proof}>"
 
         return guarded(f"kist.LinkedArray {self._link._path!r}", draw)
-
-
-def _again(link: Link) -> Any:
-    return link.follow()
 
 
 def checked_bytes(record: LinkRecord, path: str) -> tuple[np.dtype[Any], tuple[int, ...]]:

@@ -127,23 +127,43 @@ class LinkedFiles:
                     other._session.refresh()
                     return self._checked(other, said, link)
                 # Handles of the file that stood there before stay good.
-            from kist.model.store import open
-
-            try:
-                other = open(real, "r", version=said["version"])
-            except StoreNotFoundError:
-                raise LinkError(f"link {link!r} leads to {real!r}, which is not there") from None
-            except (KistError, OSError) as error:
-                few = ""
-                if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-                    few = "; `ulimit -n` lets this process have more files open"
-                raise LinkError(f"link {link!r} leads to {real!r}: {error}{few}") from error
-            other._linked = self
+            other = self.fresh(real, said["version"], link)
             self._others = [one for one in self._others if one() is not None]
             self._others.append(ref(other))
             self._checked(other, said, link)
             self._open[key] = other, inode
             return other
+
+    def is_open(self, store: Store, file: str, version: int | str | None) -> bool:
+        """Tell whether a file that a link names is open."""
+        real = os.path.realpath(os.path.join(folder_of(store) or "", file))
+        return (real, version) in self._open
+
+    def fresh(self, real: str, version: int | str | None, link: str) -> Store:
+        """Return a file that was found, opened for reading; its own links are held to our folders.
+
+        It gets the secrets of the first store, without those that are for a place in that.
+
+        Raises
+        ------
+        LinkError
+            It cannot be opened, or lacks the version.
+        """
+        from kist.model.store import open
+
+        owner = self._owner()
+        ring = owner._session.engine.reader.keyring if owner is not None else None
+        try:
+            other = open(real, "r", version=version, secrets=ring and ring.for_others())
+        except StoreNotFoundError:
+            raise LinkError(f"link {link!r} leads to {real!r}, which is not there") from None
+        except (KistError, OSError) as error:
+            few = ""
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                few = "; `ulimit -n` lets this process have more files open"
+            raise LinkError(f"link {link!r} leads to {real!r}: {error}{few}") from error
+        other._linked = self
+        return other
 
     def _checked(self, other: Store, said: dict[str, Any], link: str) -> Store:
         if said["store"] is not None and other.uuid != said["store"]:

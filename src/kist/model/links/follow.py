@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from kist.format.link import LinkRecord
     from kist.model.store import Store
 
-__all__ = ["MAX_LINKS", "End", "described", "follow", "handle_behind", "within"]
+__all__ = ["MANY_FILES", "MAX_LINKS", "End", "described", "follow", "handle_behind", "within"]
 
 MAX_LINKS: Final = 40
 """Links that one look-up follows, as in Linux."""
 
 Names = tuple[str, ...]
 
-_DATASETS: Final = (LinkForm.UNION, LinkForm.PARTS, LinkForm.BYTES)
+MANY_FILES: Final = (LinkForm.PARTS, LinkForm.ARRAYS)
+"""Forms of links whose parts stand in other files."""
+
+_DATASETS: Final = (LinkForm.UNION, *MANY_FILES, LinkForm.BYTES)
 """Forms of links that are datasets themselves."""
 
 
@@ -57,8 +60,9 @@ def described(record: LinkRecord) -> str:
         return str(said["path"])
     if record.form == LinkForm.UNION:
         return f"union of {', '.join(map(str, said['paths']))}"
-    if record.form == LinkForm.PARTS:
-        return f"{said['path']} of {len(said['files']):,} files"
+    if record.form in MANY_FILES:
+        at = f" at {said['version']!r}" if said.get("version") is not None else ""
+        return f"{said['path']} of {len(said['files']):,} files{at}"
     if record.form == LinkForm.BYTES:
         return f"{said['file']}, bytes from {said['offset']:,}"
     version = said["version"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kist.errors import LinkError, TamperedDataError
 from kist.format.link import LinkForm, LinkRecord
 from kist.format.node import Child, NodeKind
-from kist.model.links.follow import described, follow, handle_behind
+from kist.model.links.follow import MANY_FILES, described, follow, handle_behind
 from kist.model.links.records import get_link
 from kist.model.node import Node
 from kist.model.paths import split
@@ -86,6 +86,10 @@ class Link(Node):
             from kist.model.links.table import LinkedTable
 
             return LinkedTable(self, view)
+        if record.form == LinkForm.ARRAYS:
+            from kist.model.links.arrays import LinkedArrays
+
+            return LinkedArrays(self, view)
         if record.form == LinkForm.BYTES:
             from kist.model.links.array import LinkedArray
 
@@ -93,7 +97,7 @@ class Link(Node):
         return self.follow()
 
     def renew(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Link the files of a linked table as they are now, those that have come since too.
+        """Link the files of a linked table, or arrays, as they are now, and those that have come.
 
         Parameters
         ----------
@@ -104,19 +108,19 @@ class Link(Node):
         ------
         LinkError
             It is another link, or a file is missing or may not be opened.
-        DTypeError
-            The columns of a table are not those of the first.
+        DTypeError, ShapeError
+            A dataset does not fit the first.
         """
         from kist.model.links.make import put_parts
 
         with self._write() as txn:
             record = self._record(txn)
-            if record.form != LinkForm.PARTS:
+            if record.form not in MANY_FILES:
                 raise LinkError(
                     f"link {self._path!r} shows what is there at each time: nothing to renew"
                 )
             said = record.said
-            put_parts(self, txn, said["names"], said["path"], progress)
+            put_parts(self, txn, said["names"], said["path"], said.get("version"), progress)
 
     def _entry(self) -> Child:
         return Child(self._path.rpartition("/")[2], NodeKind.LINK, self._id)
@@ -139,7 +143,7 @@ class Link(Node):
         """Raise `LinkError` when files are missing; a listing opens none of them."""
         if record.form in (LinkForm.FILE, LinkForm.BYTES):
             self._store._links.find(self._store, record.said["file"], path)
-        elif record.form == LinkForm.PARTS:
+        elif record.form in MANY_FILES:
             for file in record.said["files"]:
                 self._store._links.find(self._store, file, path)
 
@@ -154,6 +158,10 @@ class Link(Node):
                 from kist.model.links.parts import Parts
 
                 Parts(self._store, self._path, record)
+            if record.form == LinkForm.ARRAYS:
+                from kist.model.links.arrays import ArrayParts
+
+                ArrayParts(record, self._path)
             if record.form == LinkForm.BYTES:
                 from kist.model.links.array import checked_bytes
 

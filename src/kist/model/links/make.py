@@ -26,6 +26,7 @@ def make_union(
     txn: Transaction,
     paths: Sequence[str],
     files: Any,
+    version: int | str | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Put what a link of many parts is made of.
@@ -46,8 +47,10 @@ def make_union(
             raise SelectionError("a union over files is of one path, which is in each of them")
         split(paths[0])
         names = [files] if isinstance(files, str | os.PathLike) else list(files)
-        put_parts(link, txn, names, paths[0], progress)
+        put_parts(link, txn, names, paths[0], version, progress)
         return
+    if version is not None:
+        raise SelectionError("version= is for files=: datasets of this store are of one commit")
     put_link(txn, link._id, LinkRecord(LinkForm.UNION, {"paths": list(paths)}))
     link.dataset(txn)  # what is wrong is said now
 
@@ -86,18 +89,27 @@ def put_parts(
     txn: Transaction,
     names: Sequence[str | os.PathLike[str]],
     path: str,
+    version: int | str | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Put what is known of the tables at one path of some files, as they are now."""
+    """Put what is known of the tables, or arrays, at one path of some files, as they are now."""
     from kist.model.links.files import real_files, relative_name
-    from kist.model.links.parts import gather
+    from kist.model.links.gather import gather
+
+    check_version(version)
 
     store = link._store
     known = [relative_name(store, name) for name in names]
-    said = gather(store, real_files(store, known, link._path), path, progress)
+    record = gather(store, real_files(store, known, link._path), path, version, progress)
     # An extent belongs to one record: the old one goes with it.
     txn.delete(keys.link(link._id))
-    put_link(txn, link._id, LinkRecord(LinkForm.PARTS, {**said, "names": known}))
+    put_link(txn, link._id, LinkRecord(record.form, {**record.said, "names": known}))
+
+
+def check_version(version: object) -> None:
+    """Raise `TypeError` for what is neither commit nor tag."""
+    if type(version) not in (int, str, type(None)):
+        raise TypeError(f"a version is an int or a str, not {type(version).__name__}")
 
 
 def make_link(
@@ -135,8 +147,7 @@ def make_link(
             if error.cycle:
                 raise
         return
-    if type(version) not in (int, str, type(None)):
-        raise TypeError(f"a version is an int or a str, not {type(version).__name__}")
+    check_version(version)
     from kist.model.links.files import relative_name
 
     name = relative_name(store, file)

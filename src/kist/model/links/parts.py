@@ -8,19 +8,19 @@ every change of a table draws anew: so a part shows the rows that were linked, o
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.errors import CorruptDataError, KistError, LinkError, SelectionError, TooLargeError
+from kist.errors import CorruptDataError, KistError, LinkError
 from kist.format.link import LinkForm, LinkRecord
 from kist.format.node import NodeKind
 from kist.format.schema import Leaf, Schema
-from kist.indexes.statistics import Bounds, Statistics, bound_dtype, compute
-from kist.model.parts.unequal import fit_of, table_difference, unequal
+from kist.indexes.statistics import Bounds
+from kist.model.links.gather import record_bytes
+from kist.model.parts.unequal import fit_of, table_difference
 from kist.model.tables.query.find import bounds_of
-from kist.model.tables.stored.read import group_spans, read_leaves
 from kist.model.tables.stored.schema import facts_of
 from kist.model.tables.stored.state import TableState, state_of
 from kist.model.unions.backend import MAX_FILES
@@ -32,168 +32,9 @@ if TYPE_CHECKING:
     from kist.model.tables.table import Table
     from kist.query import Bound
 
-__all__ = ["Parts", "gather"]
+__all__ = ["Parts"]
 
 Array = np.ndarray[Any, Any]
-Progress = Callable[[int, int], None]
-
-_MOST_COUNTED: Final = (1 << 32) - 1
-
-
-# Making the record
-
-
-def gather(
-    store: Store, files: Iterable[tuple[str, str]], path: str, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Return what a link says of the tables at one path of some files.
-
-    Parameters
-    ----------
-    store : Store
-        Of the link.
-    files : iterable of (str, str)
-        Name relative to the folder of the store, and real path.
-    path : str
-        Of the table in each.
-
-    Raises
-    ------
-    DTypeError
-        The columns of one are not those of the first; shows the difference.
-    SelectionError
-        There is none, or one is no table.
-    """
-    from kist.model.store import open
-    from kist.model.tables.table import Table
-
-    found: list[_Part] = []
-    schema: Schema | None = None
-    wanted = list(files)
-    if not wanted:
-        raise SelectionError("a linked table is of at least one file")
-    if len(wanted) > MAX_FILES:
-        raise TooLargeError(f"{len(wanted):,} files; a linked table is of at most {MAX_FILES:,}")
-    for name, real in wanted:
-        with open(real) as other:
-            table = other[path]
-            if not isinstance(table, Table) or table._store is not other:
-                raise SelectionError(f"{path!r} of {name!r} is no table: {table!r}")
-            state = table._state()
-            schema = schema or state.schema
-            if any(column.is_categorical for column in schema.columns):
-                raise SelectionError(
-                    f"{path!r} of {name!r} has categorical columns, and each table has codes of "
-                    "its own: kist.merge makes one table"
-                )
-            if lines := table_difference(schema, state.schema):
-                hint = "cast_column() gives columns other dtypes, add_column() adds some"
-                raise unequal(f"table {path!r} of {name!r}", lines, wanted[0][0], hint)
-            found.append(_Part.of(name, other, table, state, schema))
-        if progress is not None:
-            progress(len(found), len(wanted))
-    assert schema is not None
-    groups = [part.groups for part in found]
-    return {
-        "path": path,
-        "schema": schema.pack(),
-        "files": [part.file for part in found],
-        "stores": [part.store for part in found],
-        "commits": np.array([part.commit for part in found], "<u8"),
-        "stamps": [part.stamp for part in found],
-        "stored": np.array([part.stored for part in found], "<u8"),
-        "groups": np.array([len(sizes) for sizes in groups], "<u4"),
-        "rows": np.concatenate([sizes[:, 0] for sizes in groups]).astype("<u4"),
-        "live": np.concatenate([sizes[:, 1] for sizes in groups]).astype("<u4"),
-        "added": sorted(set().union(*(part.added for part in found))),
-        "statistics": _by_leaf(schema, found),
-    }
-
-
-class _Part(NamedTuple):
-    """One table, as it is linked."""
-
-    file: str
-    store: bytes
-    commit: int
-    stamp: bytes
-    stored: int
-    groups: Array
-    added: set[int]
-    statistics: dict[int, bytes]
-
-    @classmethod
-    def of(cls, name: str, store: Store, table: Table, state: TableState, schema: Schema) -> _Part:
-        fit = fit_of(state.schema, schema)
-        sizes = [(group.n_rows, group.n_live) for group in state.layout.groups]
-        return cls(
-            name,
-            store.uuid,
-            store.commit_id,
-            state.tail.stamp,
-            table.nbytes_stored,
-            np.array(sizes, "<u4").reshape(-1, 2),
-            {new for new, old in fit.leaves.items() if old.id in state.added},
-            {
-                new: packed
-                for new, old in fit.leaves.items()
-                if (packed := _summed_up(state, old)) is not None
-            },
-        )
-
-
-def _by_leaf(schema: Schema, parts: list[_Part]) -> dict[int, bytes]:
-    """Return, per leaf of which something is known, the records of all parts one by one."""
-    found = {}
-    for leaf in (*schema.leaves, *schema.stored):
-        if any(leaf.id in part.statistics for part in parts):
-            blank = bytes(_record_bytes(leaf))
-            found[leaf.id] = b"".join(part.statistics.get(leaf.id, blank) for part in parts)
-    return found
-
-
-def _record_bytes(leaf: Leaf) -> int:
-    return len(Statistics(leaf.dtype).pack())
-
-
-def _summed_up(state: TableState, leaf: Leaf) -> bytes | None:
-    """Return statistics of all values of a leaf; None where nothing is known of some of them."""
-    if leaf.id in state.facts.sealed:
-        return None  # they would stand in the link in clear
-    if leaf.is_virtual or leaf.n_values != 1 or bound_dtype(leaf.dtype) is None:
-        return None
-    bounds = state.bounds(leaf)
-    several = [bounds] if bounds.known.any() else []
-    records = []
-    for group, known in zip(state.layout.groups, bounds.known.tolist(), strict=True):
-        if known:
-            continue
-        if group.is_pages:
-            return None  # its values would have to be decoded
-        span = group_spans(state, group)
-        values = np.empty(len(span.ordinals), leaf.dtype)
-        read_leaves(state, [span], [leaf], [values])
-        one = compute(values)
-        if one is None or not (one.empty or one.lo is not None):
-            return None
-        records.append(one.pack())
-    if records:
-        several.append(Bounds.from_packed(records, leaf.dtype))
-    every = Bounds.joined(several, leaf.dtype)
-    n_nan = min(int(every.n_nan.sum(dtype="u8")), _MOST_COUNTED)
-    n_null = min(int(every.n_null.sum(dtype="u8")), _MOST_COUNTED)
-    full = every.known & ~every.empty
-    if not full.any():
-        return Statistics(leaf.dtype, n_nan=n_nan, n_null=n_null, empty=True).pack()
-    los, his = every.lo[full], every.hi[full]
-    # NumPy has no least of bytes.
-    lo, hi = (min(los.tolist()), max(his.tolist())) if los.dtype.kind == "S" else (
-        los.min(), his.max()
-    )  # fmt: skip
-    return Statistics(leaf.dtype, lo, hi, n_nan, n_null).pack()
-
-
-# Reading it
 
 
 class Parts:
@@ -259,7 +100,7 @@ class Parts:
             if (
                 type(records) is not bytes
                 or number not in leaves
-                or len(records) != n * _record_bytes(leaves[number])
+                or len(records) != n * record_bytes(leaves[number])
             ):
                 raise self._corrupt("statistics")
 
@@ -281,7 +122,7 @@ class Parts:
         found = self._bounds.get(leaf.id)
         if found is None:
             data = self._said["statistics"].get(leaf.id)
-            size = _record_bytes(leaf)
+            size = record_bytes(leaf)
             records = (
                 [None] * len(self)
                 if data is None
@@ -320,7 +161,8 @@ class Parts:
     def _opened(self, place: int) -> TableState:
         file, said = self.files[place], self._said
         stamp, commit = said["stamps"][place], int(said["commits"][place])
-        version: int | None = None
+        wanted: int | str | None = said.get("version")
+        version = wanted
         while True:
             where = {
                 "file": file, "path": self.table_path, "version": version,
@@ -332,14 +174,14 @@ class Parts:
                 )
                 held = other._session.hold()
             except LinkError as error:
-                if version is not None:
+                if version != wanted:
                     raise self._changed(file) from error
                 raise
             state = self._table(other, held)
             if state is not None and state.tail.stamp == stamp:
                 break
             held.release()
-            if version is not None:
+            if version != wanted:
                 raise self._changed(file)
             version = commit  # newer ones show other rows: is the one that was linked still kept?
         own = state.layout.groups

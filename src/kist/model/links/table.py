@@ -11,7 +11,7 @@ from kist.engine.view import Reader
 from kist.errors import ReadOnlyError
 from kist.format.values import pack_record
 from kist.indexes.statistics import Bounds
-from kist.model.attributes import Attributes
+from kist.model.links.linked import Linked
 from kist.model.links.parts import Parts
 from kist.model.tables.stored.joined import JoinedView
 from kist.model.tables.stored.layout import Group, Layout
@@ -158,7 +158,7 @@ class _Backends:
         return iter([state.view.reader.backend for state in self._parts.states if state])
 
 
-class LinkedTable(JoinedTable):
+class LinkedTable(Linked, JoinedTable):
     """Tables of many files as one: read, queried and converted like a table, not changed.
 
     Comes from looking up what ``group.create_union(name, path, files=...)`` has made. It shows the
@@ -178,8 +178,6 @@ class LinkedTable(JoinedTable):
     ...     len(hits), hits.where("f0 == 2")["f1"].sum(), hits.n_open
     (4, np.float64(6.0), 1)
     """
-
-    kind = "union"
 
     def __init__(self, link: Link, view: View) -> None:
         self._link = link
@@ -215,24 +213,7 @@ class LinkedTable(JoinedTable):
             f"{self._path!r} cannot be changed: change the tables of its files and renew() the link"
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self._link,)
-
-    def is_same(self, other: object) -> bool:
-        """Tell whether `other` is the same linked table of the same open store."""
-        return isinstance(other, LinkedTable) and self._link.is_same(other._link)
-
     # For users
-
-    @property
-    def attrs(self) -> Attributes:
-        """Those of the link."""
-        return self._link.attrs
-
-    @property
-    def title(self) -> Any:
-        """That of the link."""
-        return self._link.title
 
     @property
     def files(self) -> list[str]:
@@ -252,6 +233,9 @@ class LinkedTable(JoinedTable):
             parts.state(place)
         return [parts.tables[place] for place in range(len(parts))]
 
+    def _more_facts(self) -> dict[str, Any]:
+        return {"n_files": len(self._linked.parts), "n_open": self.n_open}
+
     @property
     def nbytes_stored(self) -> int:
         """Bytes that the rows take in the files."""
@@ -268,7 +252,3 @@ class LinkedTable(JoinedTable):
             )
 
         return guarded(f"kist.LinkedTable {self._path!r}", draw)
-
-
-def _again(link: Link) -> Any:
-    return link.follow()

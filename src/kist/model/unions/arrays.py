@@ -2,40 +2,100 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import finalize
 
 import numpy as np
 
-from kist.errors import DTypeError, ReadOnlyError, ShapeError
-from kist.format.array import item_bytes
+from kist.errors import DTypeError, ShapeError
 from kist.model.arrays.read import read
+from kist.model.arrays.readonly import ReadOnlyArray, Seen
 from kist.model.arrays.segment import empty_array
 from kist.model.arrays.state import ArrayState, array_state
-from kist.model.indexing import Box, Points, parse
-from kist.model.tables.base import check_load, to_array
+from kist.model.indexing import Box, Points, Selection
 from kist.model.text import guarded
 from kist.model.unions.members import find_members
+from kist.model.unions.table import members_of
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from kist.model.arrays.array import Array
     from kist.model.group import Group
+    from kist.model.store import Store
 
-__all__ = ["ArrayUnion", "hold_arrays", "hold_members"]
+__all__ = ["ArrayUnion", "GivenArrays", "GroupArrays", "edges_of", "fetch_parts"]
 
 NumPyArray = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 
-BLOCK_BYTES = 8 << 20
+
+class GroupArrays(NamedTuple):
+    """Arrays that paths and patterns name in a group, looked up in each state of it."""
+
+    group: Group
+    patterns: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What messages call them."""
+        return f"union of {', '.join(self.patterns)}"
+
+    @property
+    def store(self) -> Store:
+        """Where they stand."""
+        return self.group.store
+
+    def arrays(self) -> list[Array]:
+        """Return their handles."""
+        return members_of(self.group, self.patterns)
+
+    @contextmanager
+    def hold(self) -> Iterator[list[ArrayState]]:
+        """Give them as one commit shows them."""
+        group = self.group
+        with group._hold() as view:
+            found = find_members(view, group._id, group._base(view), self.patterns)
+            yield [array_state(view, entry.node, entry.path) for entry in found]
+
+    def moved(self, to: Callable[[Store], Store]) -> GroupArrays:
+        """Return the same in another handle of the store."""
+        return self._replace(group=self.group._moved(to))
 
 
-class ArrayUnion:
+class GivenArrays(NamedTuple):
+    """Arrays of any stores, each as its handle sees it."""
+
+    given: tuple[Array, ...]
+
+    @property
+    def name(self) -> str:
+        """What messages call them."""
+        return f"union of {len(self.given)} arrays, {self.given[0].store.path} and others"
+
+    @property
+    def store(self) -> Store:
+        """That of the first."""
+        return self.given[0].store
+
+    def arrays(self) -> list[Array]:
+        """Return their handles."""
+        return list(self.given)
+
+    @contextmanager
+    def hold(self) -> Iterator[list[ArrayState]]:
+        """Give them as their handles see them now."""
+        with ExitStack() as held:
+            yield [array._state(held.enter_context(array._hold())) for array in self.given]
+
+    def moved(self, to: Callable[[Store], Store]) -> GivenArrays:
+        """Return the same in other handles of the stores."""
+        return GivenArrays(tuple(array._moved(to) for array in self.given))
+
+
+class ArrayUnion(ReadOnlyArray):
     """Several arrays as one along the first axis: indexed as in NumPy, not changed.
 
     Comes from ``group.union("frames/*")`` and `kist.union`. Dtypes and the lengths of all other
@@ -52,18 +112,9 @@ class ArrayUnion:
     ((3, 3), array([0., 1.]))
     """
 
-    kind = "union"
-
-    def __init__(
-        self,
-        name: str,
-        arrays: Callable[[], Sequence[Array]],
-        hold: Callable[[], AbstractContextManager[list[ArrayState]]],
-        opened: ExitStack | None = None,
-    ) -> None:
-        self.name = name
-        self._arrays = arrays
-        self._hold = hold
+    def __init__(self, source: GroupArrays | GivenArrays, opened: ExitStack | None = None) -> None:
+        self._source = source
+        self._path = source.name
         self._finalizer = finalize(self, (opened or ExitStack()).close)
         try:
             self._now()  # what is wrong is said now
@@ -72,112 +123,62 @@ class ArrayUnion:
             raise
 
     @contextmanager
-    def _states(self) -> Iterator[tuple[list[ArrayState], Shape]]:
-        """Give the arrays, each as one view shows it, and the shape of them all."""
-        with self._hold() as states:
+    def _held(self) -> Iterator[Seen]:
+        with self._source.hold() as states:
             first = states[0]
             for state in states:
                 if state.dtype != first.dtype:
                     raise DTypeError(
-                        f"{self.name}: {state.path!r} is of {state.dtype}, {first.path!r} of "
+                        f"{self._path}: {state.path!r} is of {state.dtype}, {first.path!r} of "
                         f"{first.dtype}"
                     )
                 if not state.shape or state.shape[1:] != first.shape[1:]:
                     raise ShapeError(
-                        f"{self.name}: {state.path!r} has shape {state.shape}, {first.path!r} "
+                        f"{self._path}: {state.path!r} has shape {state.shape}, {first.path!r} "
                         f"{first.shape}; only the first axes may differ, and there must be one"
                     )
-            n = sum(state.shape[0] for state in states)
-            yield states, (n, *first.shape[1:])
+            edges = edges_of([state.shape[0] for state in states])
 
-    def _now(self) -> tuple[Shape, np.dtype[Any]]:
-        with self._states() as (states, shape):
-            return shape, states[0].dtype
+            def fetch(where: Box | Points) -> NumPyArray:
+                return fetch_parts(edges, states.__getitem__, first.dtype, where)
 
-    # About it
+            yield Seen((int(edges[-1]), *first.shape[1:]), first.dtype, fetch)
 
-    @property
-    def shape(self) -> Shape:
-        """Lengths of the axes."""
-        return self._now()[0]
+    def _more_facts(self) -> dict[str, Any]:
+        return {"n_parts": len(self.parts)}
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Dtype of the elements."""
-        return self._now()[1]
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all elements in memory."""
-        shape, dtype = self._now()
-        return math.prod(shape) * dtype.itemsize
+    def _readonly(self) -> str:
+        return f"the {self._path} cannot be changed: change the arrays that it is of"
 
     @property
     def parts(self) -> list[Array]:
         """The arrays, in order."""
-        return list(self._arrays())
+        return self._source.arrays()
 
-    def __len__(self) -> int:
-        return self.shape[0]
+    @property
+    def store(self) -> Store:
+        """The open file; of several that of the first array."""
+        return self._source.store
 
-    # Reading
+    def _lengths(self) -> tuple[int, ...]:
+        with self._source.hold() as states:
+            return tuple(state.shape[0] for state in states)
 
-    def __getitem__(self, key: Any) -> Any:
-        """Return the elements of a NumPy index, as a new array or a scalar.
+    def _moved(self, to: Callable[[Store], Store]) -> ArrayUnion:
+        return ArrayUnion(self._source.moved(to))
 
-        Raises
-        ------
-        SelectionError
-            The key selects beyond the shape, or is none.
-        """
-        with self._states() as (states, shape):
-            return parse(key, shape).read(lambda where: _fetch(states, where))
-
-    def blocks(self, n_rows: int | None = None) -> Iterator[NumPyArray]:
-        """Iterate over arrays of `n_rows` rows, the last one shorter; all of one state."""
-        if n_rows is not None and n_rows < 1:
-            raise ShapeError(f"blocks of {n_rows} rows")
-        return self._blocks(n_rows)
-
-    def _blocks(self, n_rows: int | None) -> Iterator[NumPyArray]:
-        with self._states() as (states, shape):
-            row = math.prod(shape[1:]) * item_bytes(states[0].dtype)
-            size = n_rows or max(1, BLOCK_BYTES // max(row, 1))
-            for at in range(0, shape[0], size):
-                yield _fetch(states, parse(slice(at, at + size), shape).where)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (part for block in self._blocks(None) for part in block)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumPyArray:
-        check_load(self.nbytes, self.name)
-        return to_array(self[...], dtype, copy, self.name)
-
-    def __bool__(self) -> bool:
-        if self.size > 1:
-            raise ShapeError(f"{self.name} of {self.size} elements is neither true nor false")
-        return bool(self[...].any())
-
-    def __setitem__(self, key: Any, values: Any) -> None:
-        raise ReadOnlyError(f"the {self.name} cannot be changed: change the arrays that it is of")
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What it is of is pickled with its commit: another process sees the same.
+        return ArrayUnion, (self._source,)
 
     def __repr__(self) -> str:
         def draw() -> str:
-            shape, dtype = self._now()
-            said = " x ".join(f"{n:,}" for n in shape)
-            return f"<kist.ArrayUnion {self.name!r}, {said} {dtype} in {len(self.parts):,} arrays>"
+            seen = self._now()
+            said = " x ".join(f"{n:,}" for n in seen.shape)
+            n = len(self.parts)
+            return f"<kist.ArrayUnion {self._path!r}, {said} {seen.dtype} in {n:,} arrays>"
 
-        return guarded(f"kist.ArrayUnion {self.name!r}", draw)
+        return guarded(f"kist.ArrayUnion {self._path!r}", draw)
 
     # The end
 
@@ -197,50 +198,54 @@ class ArrayUnion:
         self.close()
 
 
-@contextmanager
-def hold_members(group: Group, patterns: Sequence[str]) -> Iterator[list[ArrayState]]:
-    """Give the arrays that paths and patterns name in a group, all of one commit."""
-    with group._hold() as view:
-        found = find_members(view, group._id, group._base(view), patterns)
-        yield [array_state(view, entry.node, entry.path) for entry in found]
+def edges_of(lengths: Sequence[int] | NumPyArray) -> NumPyArray:
+    """Return where arrays begin that stand one behind the other, and where the last one ends."""
+    return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
 
 
-@contextmanager
-def hold_arrays(arrays: Sequence[Array]) -> Iterator[list[ArrayState]]:
-    """Give arrays of any stores, each as its handle sees it."""
-    with ExitStack() as held:
-        yield [array._state(held.enter_context(array._hold())) for array in arrays]
+def fetch_parts(
+    edges: NumPyArray,
+    state_of: Callable[[int], ArrayState],
+    dtype: np.dtype[Any],
+    where: Box | Points,
+) -> NumPyArray:
+    """Return the elements of arrays, one behind the other, at a box or at points, in their layout.
 
-
-def _fetch(states: Sequence[ArrayState], where: Box | Points) -> NumPyArray:
-    """Return the elements at a box or at points, in their layout."""
+    Parameters
+    ----------
+    edges : ndarray of int64
+        As of `edges_of`.
+    state_of : callable
+        Gives an array by its number; asked for those alone whose elements are wanted.
+    dtype : dtype
+        Of all of them.
+    """
+    points = where if isinstance(where, Points) else None
     box = where.box if isinstance(where, Points) else where
-    points = len(where.coords[0]) if isinstance(where, Points) else 0
-    others = [
-        n
-        for axis, n in enumerate(box.count)
-        if not isinstance(where, Points) or axis not in where.axes
-    ]
-    layout = (points, *others) if isinstance(where, Points) else box.count
-    out = empty_array(layout, states[0].dtype)
-    low = 0
-    for state in states:
-        high = low + state.shape[0]
-        if isinstance(where, Points) and where.axes[0] == 0:
-            mine = np.flatnonzero((where.coords[0] >= low) & (where.coords[0] < high))
-            if len(mine):
-                coords = (where.coords[0][mine] - low, *(c[mine] for c in where.coords[1:]))
-                out[mine] = read(state, where._replace(coords=coords))
+    others = [n for axis, n in enumerate(box.count) if points is None or axis not in points.axes]
+    layout = box.count if points is None else (len(points.coords[0]), *others)
+    out = empty_array(layout, dtype)
+    if points is not None and points.axes[0] == 0:
+        along = points.coords[0]
+        numbers = np.searchsorted(edges, along, "right") - 1
+        for number in np.unique(numbers).tolist():
+            mine = np.flatnonzero(numbers == number)
+            coords = (along[mine] - edges[number], *(c[mine] for c in points.coords[1:]))
+            cut = points._replace(coords=coords)
+            shape = (len(mine), *others)
+            out[mine] = Selection(cut, shape, shape, None).read(partial(read, state_of(number)))
+        return out
+    start, step, count = box.start[0], box.step[0], box.count[0]
+    first = 0
+    while first < count:
+        at = start + first * step
+        number = int(np.searchsorted(edges, at, "right")) - 1
+        low, high = int(edges[number]), int(edges[number + 1])
+        last = min(count, first - (at - high) // step)  # rounded up
+        part = Box((at - low, *box.start[1:]), (last - first, *box.count[1:]), box.step)
+        if points is not None:
+            out[:, first:last] = read(state_of(number), points._replace(box=part))
         else:
-            start, step = box.start[0], box.step[0]
-            first = max(0, -((start - low) // step))  # rounded up
-            last = min(box.count[0], -((start - high) // step))
-            if first < last:
-                begin = start + first * step - low
-                cut = Box((begin, *box.start[1:]), (last - first, *box.count[1:]), box.step)
-                if isinstance(where, Points):
-                    out[:, first:last] = read(state, where._replace(box=cut))
-                else:
-                    read(state, cut, out[first:last])
-        low = high
+            read(state_of(number), part, out[first:last])
+        first = last
     return out

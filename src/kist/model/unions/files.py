@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from glob import glob
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from kist.model.session import Held
 from kist.model.tables.stored.joined import JoinedView
 from kist.model.tables.stored.state import state_of
 from kist.model.tables.table import Table
-from kist.model.unions.arrays import ArrayUnion, hold_arrays
+from kist.model.unions.arrays import ArrayUnion, GivenArrays
 from kist.model.unions.backend import MAX_FILES, FilesBackend
 from kist.model.unions.members import has_pattern
 from kist.model.unions.state import Joined, JoinedState
@@ -35,6 +34,7 @@ from kist.model.unions.table import JoinedTable, join_tables
 if TYPE_CHECKING:
     from kist.engine import View
     from kist.model.group import Group
+    from kist.model.store import Store
     from kist.storage.base import StorageBackend
 
 __all__ = ["FileUnion", "union"]
@@ -43,6 +43,8 @@ __all__ = ["FileUnion", "union"]
 def union(
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Group | Table | Array],
     path: str | None = None,
+    *,
+    secrets: object = None,
 ) -> FileUnion | ArrayUnion:
     """Return tables of several files as one, or arrays, which is read without a copy.
 
@@ -52,6 +54,8 @@ def union(
         ``"parts/*.kist"`` names files in the order of their names.
     path : str, optional
         Of the dataset in each; may be left out where a store holds nothing else.
+    secrets : optional
+        As of `open`, for the files that are named here.
 
     Raises
     ------
@@ -80,13 +84,15 @@ def union(
     if isinstance(sources, str | os.PathLike):
         sources = [sources]
     with ExitStack() as opened:
-        found = [_dataset(source, path, opened) for source in _files(sources)]
+        try:
+            found = [_dataset(source, path, opened, secrets) for source in _files(sources)]
+        finally:
+            secrets = None  # a traceback would show it
         if not found:
             raise SelectionError("a union is of at least one dataset")
         arrays = [node for node in found if isinstance(node, Array)]
         if len(arrays) == len(found):
-            name = f"union of {len(found)} arrays, {arrays[0]._store.path} and others"
-            return ArrayUnion(name, lambda: arrays, partial(hold_arrays, arrays), opened.pop_all())
+            return ArrayUnion(GivenArrays(tuple(arrays)), opened.pop_all())
         tables = [node for node in found if isinstance(node, Table)]
         if len(tables) < len(found):
             wrong = next(node for node in found if not isinstance(node, Table))
@@ -113,14 +119,14 @@ def _files(sources: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _dataset(source: Any, path: str | None, opened: ExitStack) -> Any:
+def _dataset(source: Any, path: str | None, opened: ExitStack, secrets: Any) -> Any:
     from kist.model.group import Group
     from kist.model.store import open
 
     node = source
     if isinstance(source, str | os.PathLike):
         try:
-            node = opened.enter_context(open(source, "r"))
+            node = opened.enter_context(open(source, "r", secrets=secrets))
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
@@ -128,6 +134,8 @@ def _dataset(source: Any, path: str | None, opened: ExitStack) -> Any:
                 f"{os.fspath(source)!r} cannot be opened: this process may have no more files "
                 "open; `ulimit -n` raises that, and kist.merge makes one file of many"
             ) from error
+        finally:
+            secrets = None
     if isinstance(node, Group):
         if path is None and len(node) != 1:
             raise NodeError(f"{node.store.path!r} holds {len(node)} nodes: name the dataset")
@@ -223,6 +231,9 @@ class FileUnion(JoinedTable):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _moved(self, to: Callable[[Store], Store]) -> FileUnion:
+        return FileUnion([table._moved(to) for table in self._tables], ExitStack())
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Each table is pickled with its commit, so that another process sees the same rows.

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kist.errors import SecretError
 from kist.format.schema import Leaf, Schema
-from kist.format.values import pack_record
+from kist.format.values import Pointer, pack_record
 from kist.indexes.statistics import Bounds
 from kist.model.parts.unequal import Fit
 from kist.model.tables.stored.joined import JoinedView
@@ -154,12 +153,7 @@ class JoinedState(TableState):
         if found is None or not tag:
             return found
         pointer, record = found
-        if leaf.id in self.facts.sealed:
-            raise SecretError(
-                f"{self.path!r} column {'.'.join(leaf.path)!r} is sealed, and such columns are not "
-                "read through several files at once; read it file by file"
-            )
-        return pointer._replace(offset=pointer.offset | tag << FILE_BITS), record
+        return _tagged(pointer, tag << FILE_BITS), record
 
     def list_pages(self, leaf: Leaf) -> Mapping[tuple[int, int], Page]:
         """Return the pages of one leaf under (leaf id, first row id of the whole)."""
@@ -207,6 +201,18 @@ class JoinedState(TableState):
         state, own, fit = self._of(group)
         changed = state.patched_leaves(own)
         return {new for new, old in fit.leaves.items() if old.id in changed}
+
+
+def _tagged(pointer: Pointer, bits: int) -> Pointer:
+    """Return a pointer with bits above its offset, that of what is sealed too."""
+    moved = pointer._replace(offset=pointer.offset | bits)
+    if pointer.__class__ is not Pointer:
+        from kist.engine.sealedrecords import SealedPointer
+
+        if isinstance(pointer, SealedPointer) and isinstance(moved, SealedPointer):
+            moved.stored = _tagged(pointer.stored, bits)
+            moved.salt, moved.keys, moved.where = pointer.salt, pointer.keys, pointer.where
+    return moved
 
 
 class _Renamed:

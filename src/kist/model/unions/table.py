@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -12,10 +12,12 @@ from kist.engine import Transaction
 from kist.errors import DTypeError, ReadOnlyError, SelectionError
 from kist.format import keys
 from kist.format.node import NodeKind, a_kind
+from kist.format.nullable import dtype_text
 from kist.format.schema import Schema
 from kist.model.attributes import Attributes
 from kist.model.completing import column_names, completions
 from kist.model.handles import make_handle
+from kist.model.info import Info
 from kist.model.parts.unequal import fit_of, table_difference, unequal
 from kist.model.session import Held
 from kist.model.tables.base import RowSource, read_only
@@ -46,6 +48,8 @@ Array = np.ndarray[Any, Any]
 
 class JoinedTable(Queries, RowSource):
     """What unions of every sort have in common: the manners of a table that is only read."""
+
+    kind = "table"
 
     _store: Store
     _path: str
@@ -106,9 +110,27 @@ class JoinedTable(Queries, RowSource):
         return Attributes(node)
 
     @property
-    def title(self) -> None:
+    def title(self) -> Any:
         """No title."""
-        return
+        return None
+
+    @property
+    def info(self) -> Info:
+        """What is known about it, and the dtype of each column; opens nothing."""
+        dtypes = {name: {"dtype": dtype_text(self[name].dtype)} for name in self.columns}
+        facts = {
+            "name": self.name,
+            "kind": self.kind,
+            "title": self.title,
+            "n_rows": len(self),
+            "n_columns": len(dtypes),
+            **self._more_facts(),
+            "columns": dtypes,
+        }
+        return Info(f"Table {self.name!r}", facts)
+
+    def _more_facts(self) -> dict[str, Any]:
+        return {"n_parts": len(self.parts)}
 
     @property
     def parts(self) -> list[Table]:
@@ -130,6 +152,11 @@ class JoinedTable(Queries, RowSource):
     def nbytes_stored(self) -> int:
         """Bytes that the rows take in the file."""
         return sum(part.nbytes_stored for part in self.parts)
+
+    @property
+    def ratio(self) -> float:
+        """Bytes in memory by bytes in the file."""
+        return self.nbytes / max(1, self.nbytes_stored)
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a column of that name."""
@@ -182,8 +209,6 @@ class Union(JoinedTable):
     (3, np.float64(12.5), array([2, 3], dtype=int32))
     """
 
-    kind = "union"
-
     def __init__(self, group: Group, patterns: Sequence[str]) -> None:
         self._store = group._store
         self._group = group
@@ -224,6 +249,9 @@ class Union(JoinedTable):
             held.release()
             raise
         return held
+
+    def _moved(self, to: Callable[[Store], Store]) -> Union:
+        return Union(self._group._moved(to), self._patterns)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The group is pickled with its commit: another process sees the same tables.
