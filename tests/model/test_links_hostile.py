@@ -176,6 +176,19 @@ def test_files_that_were_replaced_are_closed_with_their_last_handle(store: kist.
         kept[:]
 
 
+@pytest.mark.parametrize("pattern", ["../*", "../../**/x.kist", "*/../../*", "/*", "in/../../*/x"])
+def test_patterns_have_no_folder_outside_the_roots_listed(
+    store: kist.Store, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    monkeypatch.setattr("glob.glob", lambda *a, **k: pytest.fail("a folder was listed"))
+    Path("in").mkdir()
+    put(store, LinkForm.PARTS, {**PARTS, "names": [pattern]})
+    with pytest.raises(LinkError):
+        store.open_link("link").renew()
+    with pytest.raises(LinkError):
+        store.create_union("u", "t", files=pattern)
+
+
 @pytest.mark.parametrize("how", ["path", "group", "file", "union", "parts", "second"])
 def test_a_link_in_the_place_of_a_sealed_table_is_tampering(store: kist.Store, how: str) -> None:
     key = bytes(range(32))

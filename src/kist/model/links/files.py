@@ -230,6 +230,7 @@ def real_files(store: Store, names: Iterable[str | os.PathLike[str]], link: str)
         name = relative_name(store, one)  # which raises where there is no folder
         several, folder = [name], folder_of(store) or ""
         if has_pattern(name) and not os.path.exists(os.path.join(folder, name)):
+            _check_pattern(store, name, link)
             several = sorted(glob(name, root_dir=folder, recursive=True))
             if not several:
                 raise LinkError(f"link {link!r}: no file in {folder!r} matches {name!r}")
@@ -237,6 +238,20 @@ def real_files(store: Store, names: Iterable[str | os.PathLike[str]], link: str)
             # The first of several names counts: the rows of a file are there once.
             found.setdefault(store._links.find(store, file, link)[0], file)
     return [(name, real) for real, name in found.items()]
+
+
+def _check_pattern(store: Store, pattern: str, link: str) -> None:
+    """Raise where a pattern would have folders listed that are not allowed.
+
+    `renew` looks for what the file says: nobody's disk shall be searched because of it.
+    """
+    from kist.model.unions.members import has_pattern
+
+    names = pattern.split("/")
+    first = next(at for at, name in enumerate(names) if has_pattern(name))
+    if ".." in names[first:]:
+        raise LinkError(f"link {link!r}: pattern {pattern!r} has '..' behind a wildcard")
+    store._links.allowed(store, "/".join(names[:first]) or ".", link)
 
 
 def relative_name(store: Store, file: str | os.PathLike[str]) -> str:
