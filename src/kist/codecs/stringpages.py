@@ -40,6 +40,7 @@ __all__ = [
     "encode_strings",
     "fitting",
     "numbered_strings",
+    "opened_blocks",
     "part_of",
 ]
 
@@ -281,12 +282,7 @@ def decode_strings(
             raise CodecError(f"a string dictionary of {highest} items lacks one that is named")
         fill(items, out, wanted)
         return
-    if [stage.id for stage in stages] != [STRINGS]:
-        raise UnknownCodecError(
-            f"the page has the stages {[stage.id for stage in stages]}, which are not for strings"
-        )
-    if stages[0].params:
-        raise CodecError(f"{len(stages[0].params)} bytes of parameters of a page of strings")
+    _check_stages(stages)
     at = done = 0
     for block, size in zip(blocks, sizes, strict=True):
         part = part_of(where, at, at + size)
@@ -296,6 +292,30 @@ def decode_strings(
         at, done = at + size, done + n
     if done != len(out):
         raise CodecError(f"{done} values of {at} do not fit into {len(out)}")
+
+
+def _check_stages(stages: Sequence[Stage]) -> None:
+    """Raise unless stage 19 is all that was done to a page."""
+    if [stage.id for stage in stages] != [STRINGS]:
+        raise UnknownCodecError(
+            f"the page has the stages {[stage.id for stage in stages]}, which are not for strings"
+        )
+    if stages[0].params:
+        raise CodecError(f"{len(stages[0].params)} bytes of parameters of a page of strings")
+
+
+def opened_blocks(
+    stages: Sequence[Stage], n_values: int, block_values: int, blocks: Sequence[Block]
+) -> list[StringBlock]:
+    """Return all values of a page of stage 19 as bytes.
+
+    Parameters and errors as for `numbered_strings`.
+    """
+    _check_stages(stages)
+    counts = [min(block_values, n_values - at) for at in range(0, n_values, block_values)]
+    if len(counts) != len(blocks):
+        raise CodecError(f"{len(blocks)} blocks, not {len(counts)}")
+    return [open_block(block, count) for block, count in zip(blocks, counts, strict=True)]
 
 
 def numbered_strings(

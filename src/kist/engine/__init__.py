@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from kist.lazy import lazily
 
 if TYPE_CHECKING:
-    from kist.engine import ahead, batches, pages
+    from kist.engine import ahead, batches, pages, textpages
     from kist.engine.engine import Durability, Engine
     from kist.engine.history import CommitInfo
     from kist.engine.transaction import Frame, Transaction

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from kist._kernels.cells import empty_values
 from kist._kernels.scratch import scratch
 from kist.codecs.pipeline import decode
-from kist.codecs.registry import DICTIONARY, PLAIN, STRING_DICTIONARY
+from kist.codecs.registry import DICTIONARY, PLAIN
 from kist.codecs.stage import Neighbours, Stage
 from kist.codecs.values import is_stored_order
 from kist.engine.parallel import run
@@ -31,7 +31,6 @@ from kist.format.values import Pointer
 
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
-    from kist.codecs.stringpages import Texts
 
 Array = npt.NDArray[np.generic]
 # Pointer, where the values go, first value, values that the page must hold.
@@ -153,7 +152,7 @@ def read_narrow(
         return None
     _check_bounds(pointer, head, start, stop)
     first, last = start // head.block_values, (stop - 1) // head.block_values
-    blocks = _read_blocks(view, pointer, head, first, last)
+    blocks = read_blocks(view, pointer, head, first, last)
     try:
         found = narrow(stages, dtype, head.n_values, head.block_values, first, blocks)
     except CodecError as error:
@@ -176,30 +175,10 @@ def read_numbered(
     return found[0].items, found[0].numbers
 
 
-def read_texts(
-    view: View, pointer: Pointer, dtype: np.dtype[np.generic], n_values: int
-) -> Texts | None:
-    """Return the strings of a page as the items of its dictionary, None if it has none.
-
-    Parameters and errors as for `read_narrow`.
-    """
-    head, stages = load_head(view, pointer)
-    check_size(pointer, head, n_values)
-    if not n_values or stages[0].id != STRING_DICTIONARY:
-        return None
-    from kist.codecs.stringpages import numbered_strings
-
-    blocks = _read_blocks(view, pointer, head, 0, len(head.ends) - 1)
-    try:
-        return numbered_strings(stages, dtype, n_values, head.block_values, blocks)
-    except CodecError as error:
-        raise undecoded(pointer, error) from error
-
-
-def _read_blocks(
+def read_blocks(
     view: View, pointer: Pointer, head: PageHead, first: int, last: int
 ) -> Sequence[memoryview]:
-    """Return the bytes of some blocks, verified."""
+    """Return the bytes of some blocks of a page, verified."""
     sectors = head.sectors_of(first, last)
     at, end = head.sector_span(sectors[0])[0], head.sector_span(sectors[-1])[1]
     data = memoryview(view.reader.read_part(pointer, head.size + at, end - at))

@@ -12,7 +12,8 @@ From text to rows, lowest first:
 - `bind`: names resolved, dtypes checked; with `arithmetic`, `calls`, `callbacks` for its functions.
 - `text`, `like`, `times`, `evaluate`: values of blocks of rows, in NumPy.
 - `intervals`, `prune`: which pages may match, from their bounds.
-- `bound`: `parse` and `Bound`, which the tables call; `narrow`: conditions on encoded pages.
+- `bound`: `parse` and `Bound`, which the tables call; `narrow`, `utf8`: conditions on pages as they
+  are encoded.
 
 Columns are names and arrays here; nothing in this package knows tables or files.
 """

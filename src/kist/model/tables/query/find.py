@@ -35,15 +35,18 @@ from kist.model.tables.stored.read import (
     group_spans,
     narrow_page,
     read_leaves,
+    string_blocks,
 )
 from kist.model.tables.stored.state import TableState
 from kist.query import Bound
 from kist.query.categories import Coded
 from kist.query.narrow import holds, may_be_narrow
+from kist.query.utf8 import asks_bytes, holds_of_bytes
 
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
     from kist.codecs.stringpages import Texts
+    from kist.codecs.strings import StringBlock
 
 __all__ = [
     "Found",
@@ -419,6 +422,7 @@ class NarrowPages:
     def __init__(self, state: TableState, group: Group) -> None:
         self._state, self._group = state, group
         self._pages: dict[int, Narrow | Texts | None] = {}
+        self._blocks: dict[int, list[StringBlock] | None] = {}
         self._known: dict[str, Array | None] = {}
 
     def mask(self, part: Bound, names: Mapping[str, Leaf]) -> Array | None:
@@ -429,9 +433,20 @@ class NarrowPages:
         (name,) = part.columns
         page = self._of(names[name])
         if page is None:
-            return None
+            return self._of_bytes(part, names)
         valid = self._valid(facts.nullable[name], names) if name in facts.nullable else None
         return holds(part, page, valid)
+
+    def _of_bytes(self, part: Bound, names: Mapping[str, Leaf]) -> Array | None:
+        """Return where a condition holds of strings without a dictionary, as they are stored."""
+        (name,) = part.columns
+        leaf = names[name]
+        if not leaf.is_string or name in self._state.facts.nullable or not asks_bytes(part):
+            return None
+        if leaf.id not in self._blocks:
+            self._blocks[leaf.id] = string_blocks(self._state, leaf, self._group)
+        blocks = self._blocks[leaf.id]
+        return None if blocks is None else holds_of_bytes(part, blocks, leaf.dtype)
 
     def _valid(self, said: str, names: Mapping[str, Leaf]) -> Array | None:
         """Return which values of a nullable column are there, None for all."""

@@ -17,7 +17,8 @@ from kist._kernels.lookup import counts_of
 from kist._kernels.numbering import Numbering, TupleNumbering, key_words
 from kist._kernels.strings import matrix_of, missing_of, sizes
 from kist.codecs.values import is_stored_order
-from kist.engine.pages import read_numbered, read_texts
+from kist.engine.pages import read_numbered
+from kist.engine.textpages import read_texts
 from kist.errors import CorruptDataError, TooLargeError
 from kist.format.schema import Leaf
 from kist.model.tables.query.accumulators import grown

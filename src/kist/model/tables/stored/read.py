@@ -30,6 +30,7 @@ from kist.model.tables.stored.state import TableState, located
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
     from kist.codecs.stringpages import Texts
+    from kist.codecs.strings import StringBlock
     from kist.engine.ahead import Wanted
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "plan",
     "read_leaves",
     "read_records",
+    "string_blocks",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -301,12 +303,24 @@ def narrow_page(state: TableState, leaf: Leaf, group: Group) -> Narrow | Texts |
         return None
     try:
         if leaf.is_loose:
-            return engine.pages.read_texts(state.view, page[0], leaf.dtype, group.n_rows)
+            return engine.textpages.read_texts(state.view, page[0], leaf.dtype, group.n_rows)
         found = engine.pages.read_narrow(state.view, page[0], leaf.dtype, group.n_rows)
     except CorruptDataError as error:
         state.view.reader.backend.distrust()
         raise located(error, state.path, ".".join(leaf.path), group.first) from error
     return found and found[0]
+
+
+def string_blocks(state: TableState, leaf: Leaf, group: Group) -> list[StringBlock] | None:
+    """Return all strings of a leaf in a group as bytes; None as for `narrow_page`."""
+    page = state.find_page(leaf, group) if group.is_pages and leaf.is_string else None
+    if page is None or (group.patches and leaf.id in state.patched_leaves(group)):
+        return None
+    try:
+        return engine.textpages.read_string_blocks(state.view, page[0], group.n_rows)
+    except CorruptDataError as error:
+        state.view.reader.backend.distrust()
+        raise located(error, state.path, ".".join(leaf.path), group.first) from error
 
 
 def narrow_pages(
