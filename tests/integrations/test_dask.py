@@ -13,6 +13,7 @@ import pytest
 
 import kist
 from kist.errors import DTypeError, SelectionError, StoreExistsError, TransactionError
+from kist.integrations import parts
 
 pytest.importorskip("dask.dataframe")
 import dask.array as da
@@ -227,6 +228,61 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path, monkeypatch: pytest.Monk
         assert store["x"][:].tolist() == np.repeat(np.arange(5), 3).tolist()
     assert note.exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.kist", "code", "died"]
+
+
+def test_parts_are_linked_instead_of_merged(path: Path) -> None:
+    out, arrays = path.with_name("out.kist"), path.with_name("arrays.kist")
+    with kist.open(path) as store:
+        frame = store["t"].to_dask(rows=50_000)
+        kist.from_dask(frame[frame.kind == 2], out, "new/t", linked=True, scheduler="threads")
+        kist.from_dask(store["x"].to_dask(chunks=(40, -1)), arrays, "x", linked=True)
+    (folder,) = path.parent.glob("out.kist.*.parts")
+    names = [f"0000{n}.kist" for n in range(1, len(list(folder.iterdir())) + 1)]
+    assert sorted(p.name for p in folder.iterdir()) == names and len(names) > 1
+    with kist.open(out) as made, kist.open(arrays) as other:
+        assert isinstance(made["new/t"], kist.LinkedTable) and made["new/t"].n_open == 0
+        assert (made["new/t"]["id"][:] == np.flatnonzero(np.arange(N) % 7 == 2)).all()
+        assert isinstance(other["x"], kist.LinkedArrays) and len(other["x"].files) == 3
+        assert (other["x"][:] == np.arange(3000).reshape(100, 30)).all()
+    moved = path.parent / "moved"
+    moved.mkdir()
+    out.rename(moved / out.name)
+    folder.rename(moved / folder.name)
+    with kist.open(moved / out.name) as made:
+        assert made["new/t"].where("id == 2").count() == 1
+
+
+def test_a_worker_that_dies_leaves_nothing_among_linked_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = parts.write_part
+
+    def twice(data: Any, folder: str, path: str, lasts: bool) -> str:
+        assert lasts
+        written(data, folder, path, lasts)  # and then it dies before it can say so
+        return written(data, folder, path, lasts)
+
+    monkeypatch.setattr(parts, "write_part", twice)
+    with ThreadPoolExecutor(2) as pool:
+        kist.write_parts(np.arange, [3, 2], tmp_path / "a.kist", "n", executor=pool, linked=True)
+    (folder,) = tmp_path.glob("*.parts")
+    assert sorted(p.name for p in folder.iterdir()) == ["00001.kist", "00002.kist"]
+    with kist.open(tmp_path / "a.kist") as store:
+        assert store["n"][:].tolist() == [0, 1, 2, 0, 1]
+
+
+def test_when_linking_fails_nothing_is_left(tmp_path: Path) -> None:
+    def part(n: int) -> np.ndarray[Any, Any]:
+        return np.zeros(2, "i4" if n else "f8")
+
+    with ThreadPoolExecutor(2) as pool:
+        with pytest.raises(DTypeError):
+            kist.write_parts(part, [0, 1], tmp_path / "a.kist", "n", executor=pool, linked=True)
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / "a.kist").write_bytes(b"mine")
+        with pytest.raises(StoreExistsError):
+            kist.write_parts(part, [0], tmp_path / "a.kist", "n", executor=pool, linked=True)
+        assert (tmp_path / "a.kist").read_bytes() == b"mine" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_processes_of_distributed_read_and_write(path: Path) -> None:

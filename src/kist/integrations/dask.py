@@ -27,7 +27,7 @@ from kist.errors import (
     TransactionError,
 )
 from kist.extras import need
-from kist.integrations.parts import merged_parts, new_parts, write_part
+from kist.integrations.parts import finish_parts, new_parts, write_part
 
 __all__ = ["array_to_dask", "from_dask", "table_to_dask"]
 
@@ -209,6 +209,7 @@ def from_dask(
     out: str | os.PathLike[str],
     path: str,
     *,
+    linked: bool = False,
     overwrite: bool = False,
     **compute: Any,
 ) -> None:
@@ -227,6 +228,9 @@ def from_dask(
         The new store.
     path : str
         Of the dataset in it.
+    linked : bool
+        Do not merge: keep the files of the parts in a folder beside `out`, which links them as one
+        table or array.
     overwrite : bool
         Replace `out`.
     **compute
@@ -254,10 +258,10 @@ def from_dask(
     """
     dask = need("dask", "dask", "from_dask")
     parts = _parts(collection)
-    with new_parts(out, overwrite) as folder:
+    with new_parts(out, overwrite, keep=linked) as folder:
         write = dask.delayed(write_part, pure=False)
-        files = dask.compute(*[write(part, folder, path) for part in parts], **compute)
-        merged_parts(list(files), out, overwrite)
+        files = dask.compute(*[write(part, folder, path, linked) for part in parts], **compute)
+        finish_parts(list(files), out, path, linked=linked, overwrite=overwrite)
 
 
 def _parts(collection: Any) -> list[Any]:

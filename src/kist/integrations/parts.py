@@ -2,8 +2,8 @@
 
 A worker gives its file a name that nobody else uses, and hands the name back when the file is
 complete. So a worker that dies leaves a file that nobody names, and one that is run again names
-another. Only the named ones are merged, in the order of the parts; the new store gets its own name
-when all of it is there.
+another. Only the named ones are merged or linked, in the order of the parts; the new store gets its
+own name when all of it is there.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import kist
 from kist.errors import StorageError, StoreExistsError
 
-__all__ = ["merged_parts", "new_parts", "write_part", "write_parts"]
+__all__ = ["finish_parts", "new_parts", "write_part", "write_parts"]
 
 _TURNS: Final = 3
 """Times that the parts of workers that died are given to new ones."""
@@ -34,6 +34,7 @@ def write_parts(
     *,
     executor: Executor | None = None,
     workers: int | None = None,
+    linked: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -54,6 +55,9 @@ def write_parts(
         Who computes; by default processes of its own, which are started anew when one dies.
     workers : int, optional
         How many of those; by default as many as Python thinks fit.
+    linked : bool
+        Do not merge: keep the files of the parts in a folder beside `out`, which links them as one
+        table or array (`create_union` with ``files=``).
     overwrite : bool
         Replace `out`.
     progress : callable, optional
@@ -86,10 +90,11 @@ def write_parts(
         raise ValueError("write_parts needs one item at least")
     n_parts = len(todo)
     files: dict[int, str] = {}
-    with new_parts(out, overwrite) as folder:
+    with new_parts(out, overwrite, keep=linked) as folder:
+        place = folder, path, linked
         for _ in range(_TURNS):
             try:
-                for number, file in _computed(executor, workers, function, todo, folder, path):
+                for number, file in _computed(executor, workers, function, todo, place):
                     files[number] = file
                     del todo[number]
                     if progress is not None:
@@ -106,7 +111,8 @@ def write_parts(
                 f"{os.fspath(out)!r}: workers died {_TURNS} times, with {len(todo)} of {n_parts} "
                 "parts left; do they have the memory that they need?"
             )
-        merged_parts([files[number] for number in range(n_parts)], out, overwrite)
+        named = [files[number] for number in range(n_parts)]
+        finish_parts(named, out, path, linked=linked, overwrite=overwrite)
 
 
 def _computed(
@@ -114,8 +120,7 @@ def _computed(
     workers: int | None,
     function: Callable[[Any], Any],
     todo: dict[int, Any],
-    folder: str,
-    path: str,
+    place: tuple[str, str, bool],
 ) -> Iterator[tuple[int, str]]:
     """Yield (number, file) of each part as it is done."""
     import multiprocessing
@@ -125,8 +130,7 @@ def _computed(
     pool = ProcessPoolExecutor(workers, spawn) if executor is None else executor
     try:
         futures = {
-            pool.submit(_call, function, item, folder, path): number
-            for number, item in todo.items()
+            pool.submit(_call, function, item, *place): number for number, item in todo.items()
         }
         try:
             for future in as_completed(futures):
@@ -139,26 +143,29 @@ def _computed(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _call(function: Callable[[Any], Any], item: Any, folder: str, path: str) -> str:
-    return write_part(function(item), folder, path)
+def _call(function: Callable[[Any], Any], item: Any, folder: str, path: str, lasts: bool) -> str:
+    return write_part(function(item), folder, path, lasts)
 
 
-def write_part(data: Any, folder: str, path: str) -> str:
+def write_part(data: Any, folder: str, path: str, lasts: bool) -> str:
     """Write one part, and return the file: complete, and named by nobody else."""
     file = os.path.join(folder, f"{secrets.token_hex(12)}.kist")
     if hasattr(data, "reset_index"):
         # Unnamed labels are those of a part; the whole has positions.
         unnamed = all(name is None for name in data.index.names)
         data = data.reset_index(drop=True) if unnamed else data.reset_index()
-    # Not synced: the parts are gone before anybody could need them again.
-    with kist.open(file, "x", durability="none") as store:
+    # Parts that are merged are gone before anybody could need them again: not synced.
+    with kist.open(file, "x", durability="full" if lasts else "none") as store:
         store[path] = data
     return file
 
 
 @contextmanager
-def new_parts(out: str | os.PathLike[str], overwrite: bool) -> Iterator[str]:
-    """Make a folder beside a new store for its parts; it goes at the end of the block."""
+def new_parts(out: str | os.PathLike[str], overwrite: bool, *, keep: bool) -> Iterator[str]:
+    """Make a folder beside a new store for its parts; it goes with the block, if not to `keep`.
+
+    Nothing names it before the new store does, which is the last step.
+    """
     target = os.path.abspath(os.fspath(out))
     if os.path.lexists(target) and not overwrite:
         raise StoreExistsError(f"{target!r} exists already; overwrite=True replaces it")
@@ -171,17 +178,56 @@ def new_parts(out: str | os.PathLike[str], overwrite: bool) -> Iterator[str]:
         raise found from error
     try:
         yield folder
+    except BaseException:
+        keep = False
+        raise
     finally:
         # A worker that nobody waits for may still write to it: that is its own error.
-        shutil.rmtree(folder, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def merged_parts(files: list[str], out: str | os.PathLike[str], overwrite: bool) -> None:
-    """Make one store of the files of all parts."""
+def finish_parts(
+    files: list[str], out: str | os.PathLike[str], path: str, *, linked: bool, overwrite: bool
+) -> None:
+    """Make one store of the files of all parts, which gets its name last."""
     missing = [file for file in files if not os.path.exists(file)]
     if missing:
         raise StorageError(
             f"{len(missing)} of {len(files)} parts are not there, the first is {missing[0]!r}: do "
             "workers write to the same file system?"
         )
-    kist.merge(files, out, overwrite=overwrite)
+    if not linked:
+        kist.merge(files, out, overwrite=overwrite)
+        return
+    target = os.path.abspath(os.fspath(out))
+    folder = os.path.dirname(files[0])
+    width = max(5, len(str(len(files))))
+    names = [os.path.join(folder, f"{n:0{width}}.kist") for n in range(1, len(files) + 1)]
+    for file, name in zip(files, names, strict=True):
+        os.rename(file, name)
+    for left in set(os.listdir(folder)) - set(map(os.path.basename, names)):
+        os.unlink(os.path.join(folder, left))  # of workers that died
+    _sync(folder)
+    made = f"{folder}.kist"
+    try:
+        with kist.open(made, "x") as store:
+            store.create_union(path, path, files=names)
+        if os.path.lexists(target) and not overwrite:
+            raise StoreExistsError(f"{target!r} exists already; overwrite=True replaces it")
+        os.replace(made, target)
+        made = target  # without its parts it would be of no use
+        _sync(os.path.dirname(target))
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(made)
+        raise
+
+
+def _sync(folder: str) -> None:
+    """Make the names in a folder last."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
