@@ -422,7 +422,7 @@ def test_pages_are_skipped_by_the_bounds_of_their_strings(store: Any, monkeypatc
     read = []
     search = table_query._search
     monkeypatch.setattr(table_query, "_search", lambda *a: read.append(a[2]) or search(*a))
-    assert table.where("s == '0100'").count() == 1
+    assert len(table.where("s == '0100'")[:]) == 1
     assert len(read) == 1
 
 

@@ -160,7 +160,9 @@ def is_compact(n: int, width: int, total: int) -> bool:
 
 def within(lengths: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
     """Return 1 for the bytes of each string in rows of so many bytes, and 0 for the others."""
-    kept = np.arange(width, dtype=np.int32) < lengths.astype(np.int32)[:, None]
+    # Bytes are compared four times as fast as what is wide enough for any length.
+    kind: Any = np.uint8 if width < 256 else np.int32
+    kept: NDArray[np.bool_] = np.arange(width, dtype=kind) < lengths.astype(kind)[:, None]
     return kept.view(np.uint8)
 
 

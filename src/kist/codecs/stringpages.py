@@ -8,8 +8,8 @@ numbers, a page of integers like any other.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -91,6 +91,13 @@ class Texts(NamedTuple):
     numbers: Array
 
 
+Run = Callable[[Sequence[Callable[[], bytes]]], list[bytes]]
+
+
+def _one_by_one(tasks: Sequence[Callable[[], bytes]]) -> list[bytes]:
+    return [task() for task in tasks]
+
+
 Known = tuple[Ints, NDArray[np.bool_] | None]  # what `sizes` says
 
 
@@ -131,8 +138,16 @@ def _is_repetitive(values: Array) -> bool:
     return 2 * len(set(few)) <= len(few)
 
 
-def encode_strings(values: Array, recipe: Recipe, *, block_values: int) -> Encoded:
+def encode_strings(
+    values: Array, recipe: Recipe, *, block_values: int, run: Run = _one_by_one
+) -> Encoded:
     """Encode one page of strings; blocks of long strings hold fewer than `block_values`.
+
+    Parameters
+    ----------
+    run : callable
+        Runs tasks, on several threads or not, and returns their results in order: a column of
+        strings is often the only one, and its blocks take longer than all others of a row group.
 
     Raises
     ------
@@ -156,12 +171,15 @@ def encode_strings(values: Array, recipe: Recipe, *, block_values: int) -> Encod
     if first[0] != STRINGS:
         first = (STRINGS, *_LEVELS.get(recipe.preset.partition("+")[0], _OTHERS))
     _, compressor, level = first
-    blocks: list[Block] = []
-    for start in range(0, len(values), block_values):
+
+    def packed(start: int) -> bytes:
         stop = min(start + block_values, len(values))
         missing = None if known[1] is None else known[1][start:stop]
         content = content_of(values[start:stop], (known[0][start:stop], missing))
-        blocks.append(pack_block(content, compressor, level))
+        return pack_block(content, compressor, level)
+
+    tasks = [partial(packed, start) for start in range(0, len(values), block_values)]
+    blocks: list[Block] = [*run(tasks)]
     return Encoded((Stage(STRINGS, b""),), blocks, len(values), block_values)
 
 

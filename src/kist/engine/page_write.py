@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from kist._kernels.cells import Cells
 from kist.codecs.pipeline import encode
 from kist.codecs.recipe import Recipe
 from kist.codecs.stringpages import encode_strings
+from kist.engine.parallel import run
 from kist.format.checksum import Buffer
 from kist.format.page import SECTOR_BYTES, pack_page_head
 
@@ -48,7 +50,9 @@ def build_page(
     CodecError
         The values do not fit the recipe, e.g. floats that are no decimals.
     """
-    encoding: Any = encode_strings if values.dtype.kind == "T" else encode
+    encoding: Any = encode
+    if values.dtype.kind == "T":
+        encoding = partial(encode_strings, run=run)
     if isinstance(values, Cells):
         from kist.codecs.raggedpages import encode_ragged as encoding
     encoded = encoding(values, recipe, block_values=block_values)
