@@ -121,7 +121,8 @@ class _Search:
     def _are(self, places: Array, text: bytes) -> Array:
         """Return the numbers of those places where a text stands."""
         left = np.arange(len(places))
-        for done in range(0, len(text), _WORD):
+        # From the end: names and addresses often begin alike.
+        for done in reversed(range(0, len(text), _WORD)):
             piece = text[done : done + _WORD]
             words = self._words[places[left] + done]
             if len(piece) < _WORD:
