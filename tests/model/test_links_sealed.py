@@ -42,8 +42,8 @@ def expected() -> np.ndarray:
     return rows
 
 
-@pytest.mark.parametrize("secrets", [KEY, [OTHER, KEY], {"name": KEY, "x": KEY}])
-def test_secrets_for_any_place_open_the_parts(
+@pytest.mark.parametrize("secrets", [KEY, [OTHER, KEY]])
+def test_secrets_without_a_name_open_the_parts(
     made: Path, expected: np.ndarray, secrets: object
 ) -> None:
     with kist.open(made / "all.kist", secrets=secrets) as store:
@@ -72,8 +72,9 @@ def test_without_a_secret_the_open_columns_are_read(made: Path, expected: np.nda
         store["t"]["x"].sum()
 
 
-def test_a_secret_for_a_place_is_offered_to_no_other_file(made: Path) -> None:
-    with kist.open(made / "all.kist", secrets={"other/name": KEY}) as store:
+@pytest.mark.parametrize("name", ["other/name", "name"])
+def test_a_secret_by_name_is_offered_to_no_other_file(made: Path, name: str) -> None:
+    with kist.open(made / "all.kist", secrets={name: KEY}) as store:
         with pytest.raises(SecretError, match="no secret was given"):
             store["t"]["name"][:]
         with pytest.raises(SecretError, match="no secret was given"):
@@ -123,3 +124,18 @@ def test_unions_of_several_files_take_secrets(made: Path, expected: np.ndarray) 
         assert whole["x"][:100].max() == 1.5
         with pytest.raises(SecretError):
             whole["x"][:]
+
+
+def test_sealed_arrays_of_many_files_are_read_as_one(tmp_path: Path) -> None:
+    whole = np.arange(60.0).reshape(20, 3)
+    for number in range(2):
+        with kist.open(tmp_path / f"{number}.kist", "w") as store:
+            store.create_array("x", whole[10 * number : 10 * number + 10], encrypt=KEY)
+    with kist.open(tmp_path / "all.kist", "w") as store:
+        store.create_union("x", "x", files="[01].kist")
+    with kist.open(tmp_path / "all.kist", secrets=[KEY]) as store:
+        assert np.array_equal(store["x"][:], whole) and store["x"][12, 1] == whole[12, 1]
+    with kist.open(tmp_path / "all.kist") as store:
+        assert store["x"].shape == (20, 3)
+        with pytest.raises(SecretError):
+            store["x"][0]

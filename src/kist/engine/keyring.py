@@ -69,12 +69,12 @@ class Keyring:
     def for_others(self) -> Keyring:
         """Return the secrets that a file gets to which this handle is led by a link.
 
-        Not those that were given for a place: who writes the link could name any place. What was
-        opened and verified is not handed on either, for that is known of one file.
+        Not those that were given by name, for what is named stands here: who writes the link could
+        name anything. What was opened and verified is not handed on either: it is known of one
+        file.
         """
         other = Keyring()
         other._any = self._any
-        other.named = {name: found for name, found in self.named.items() if "/" not in name}
         return other
 
     def promises(self, path: str) -> bool:

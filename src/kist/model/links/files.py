@@ -142,7 +142,7 @@ class LinkedFiles:
     def fresh(self, real: str, version: int | str | None, link: str) -> Store:
         """Return a file that was found, opened for reading; its own links are held to our folders.
 
-        It gets the secrets of the first store, without those that are for a place in that.
+        It gets the secrets of the first store, without those that were given by name.
 
         Raises
         ------
