@@ -298,31 +298,36 @@ class Engine(Following):
             A checkpoint was due and failed.
         """
         self._check_writable()
-        self.backend.locks.acquire_writer(self.timeout if timeout == -1.0 else timeout)
+        backend, writer = self.backend, self._writer
+        backend.locks.acquire_writer(self.timeout if timeout == -1.0 else timeout)
         try:
-            if not self.backend.same_file():
+            if not backend.same_file():
                 raise StaleHandleError(f"{self.path}: another file stands there; open it again")
             with self._lock:
-                self.refresh()
+                goes_on = writer.goes_on() and self.is_newest()
+                if not goes_on:
+                    self.refresh()
                 self._writing = True
-            writer = self._writer
-            writer.take_over()
-            if writer.checkpoint_due():
-                with hold_interrupts():
-                    writer.checkpoint()
-                    writer.take_over()  # what is free may have to be read afresh
+            if not goes_on:
+                writer.take_over()
+                if writer.checkpoint_due():
+                    with hold_interrupts():
+                        writer.checkpoint()
+                        writer.take_over()  # what is free may have to be read afresh
             transaction = self._transaction = writer.transaction()
             if self._empty_first:
                 for start, stop in _EVERYTHING:
                     transaction.delete_range(start, stop)
             return transaction
         except BaseException:
-            self._writer.drop_space()
-            self._stop_writing()
+            with hold_interrupts():
+                writer.drop_space()
+                persistently(self._stop_writing)
             raise
 
     def _check_writable(self) -> None:
-        self._check_open()
+        if self.closed:
+            self._check_open()
         if not self.writable:
             raise ReadOnlyError(f"{self.path}: opened for reading; use mode 'r+' or 'a'")
         if self._writer.failed:
@@ -330,14 +335,7 @@ class Engine(Following):
         if self.backend.forked:
             raise ReadOnlyError(f"{self.path}: opened before a fork; open it in this process")
 
-    def _stop_writing(self) -> None:
-        with hold_interrupts():
-            try:
-                self._stop()
-            except MemoryError:
-                persistently(self._stop)
-
-    def _stop(self) -> None:
+    def _stop_writing(self) -> None:  # with interrupts held
         with self._lock:
             self._writing = False
         # Before the lock is free: whoever takes it notes a transaction of its own.
@@ -360,7 +358,8 @@ class Engine(Following):
             # Let its pin go, unless somebody reads it; and the log will look otherwise.
             self._newest = self._glance = None
             try:
-                self._check_owner(transaction)
+                if self._transaction is not transaction or self.backend.forked or self.closed:
+                    raise self._not_ours()
                 changed = transaction.changed
                 if changed:
                     if self.retain:
@@ -387,15 +386,16 @@ class Engine(Following):
         if self._transaction is transaction and not transaction.closed:
             if not keep_space:
                 self._writer.drop_space()
-            self._stop_writing()
+            try:
+                self._stop_writing()
+            except MemoryError:
+                persistently(self._stop_writing)
         transaction.closed = True
 
-    def _check_owner(self, transaction: Transaction) -> None:
+    def _not_ours(self) -> TransactionClosedError:
         self._check_open()
-        if self.backend.forked:
-            raise TransactionClosedError(f"{self.path}: this transaction is the parent's")
-        if self._transaction is not transaction:
-            raise TransactionClosedError(f"{self.path}: this transaction has ended")
+        what = "is the parent's" if self.backend.forked else "has ended"
+        return TransactionClosedError(f"{self.path}: this transaction {what}")
 
     def checkpoint(self, *, trim: bool = False, timeout: float | None = -1.0) -> None:
         """Fold the log into the tree. Happens by itself; tags and compaction ask for it."""

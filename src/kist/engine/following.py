@@ -49,6 +49,18 @@ class Following:
         """Read everything from the file next time: memory ran out while this was changed."""
         self._glance, self._newest, self._inherited = None, None, True
 
+    def is_newest(self) -> bool:
+        """Whether nothing follows the commit known here; the caller holds the writer's lock.
+
+        The answer of `_look` where it is plain, as it is between two commits of one writer: behind
+        the last record nothing names it as its parent, and the slots are those that are known.
+        """
+        chain = self.chain
+        if self._inherited or not chain.records:  # behind a root record there are more places
+            return False
+        glance = Glance(self.ring, chain)
+        return not glance.followers(chain.last) and glance.slots == self._slots_raw
+
     def _look(self) -> Glance | None:
         """Follow the log and the slots to their end; returns what tells that nothing is newer."""
         while True:

@@ -37,11 +37,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kist.engine.recovery import Chain, Ring, slot_bytes
+from kist.engine.recovery import SLOT_BYTES, Chain, Ring
 from kist.format import layout
 from kist.format.log import unpack_record_at
 from kist.storage.base import StorageBackend
 
+_BLOCK = layout.BLOCK
 _PARENT_AT = layout.RECORD.offset("parent")
 _MARK_BYTES = layout.RECORD.size + 4  # its message is empty
 
@@ -51,41 +52,45 @@ class Glance:
 
     Attributes
     ----------
+    log : bytes
+        From where the next record may begin.
     slots : bytes
         Both slots as they stand.
     """
 
-    __slots__ = ("_backend", "_far", "_log", "_n", "_near", "slots")
+    __slots__ = ("_backend", "_far", "_n", "_near", "log", "slots")
 
     def __init__(self, ring: Ring, chain: Chain) -> None:
-        position, backend = chain.position, ring.backend
-        near, far = -(-position // 64) * 64, -(-position // layout.BLOCK) * layout.BLOCK
-        n = min(far + _MARK_BYTES, ring.half_end(position)) - near
-        self._backend: StorageBackend = backend
-        self._near, self._far, self._n = near, far, max(0, n)
-        self._log = backend.read(near, self._n)
-        self.slots = slot_bytes(backend)
+        position = chain.position
+        backend: StorageBackend = ring.backend
+        near, far = -(-position // 64) * 64, -(-position // _BLOCK) * _BLOCK
+        end, half_end = far + _MARK_BYTES, ring.half_end(position)
+        if end > half_end:
+            end = max(near, half_end)
+        self._backend, self._near, self._far, self._n = backend, near, far, end - near
+        self.log = backend.read(near, end - near)
+        self.slots = backend.read(*SLOT_BYTES)
 
     def holds(self) -> bool:
         """Whether the file still shows these bytes."""
-        backend = self._backend
-        return backend.read(self._near, self._n) == self._log and slot_bytes(backend) == self.slots
+        read = self._backend.read
+        return read(self._near, self._n) == self.log and read(*SLOT_BYTES) == self.slots
 
     def followers(self, last: bytes) -> Sequence[int]:
         """Where in the log something begins that names `last` as its parent."""
-        log = self._log
-        if last not in log:  # behind the newest commit stand zeros, or what is older
-            return ()
+        log, far = self.log, self._far - self._near
+        if not log.startswith(last, _PARENT_AT) and not log.startswith(last, far + _PARENT_AT):
+            return ()  # behind the newest commit stand zeros, or what is older
         return [
             at
-            for at in {0, self._far - self._near}
+            for at in {0, far}
             if log.startswith(layout.COMMIT_MAGIC, at) and log.startswith(last, at + _PARENT_AT)
         ]
 
     def settled(self, ring: Ring, last: bytes) -> bool:
         """Whether these bytes tell all: what follows, if anything, is a whole mark."""
         for at in self.followers(last):
-            record = unpack_record_at(self._log, at, self._near + at, ring.uuid)
+            record = unpack_record_at(self.log, at, self._near + at, ring.uuid)
             if record is None or record.kind != layout.COMMIT_MARK:
                 return False
         return True

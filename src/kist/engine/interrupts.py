@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from threading import get_ident
 from types import FrameType, TracebackType
 
 Handler = Callable[[int, FrameType | None], object]
@@ -27,7 +28,7 @@ class hold_interrupts:  # used as a statement: with hold_interrupts():
 
     def __enter__(self) -> None:
         self._old: list[tuple[int, Handler]] = []
-        if _holding or threading.get_ident() != _main:
+        if _holding or get_ident() != _main:
             return
         self._arrived: list[tuple[int, FrameType | None]] = []
         try:

@@ -29,20 +29,21 @@ class Overlay:
     ranges : (list of bytes, list of bytes)
         Starts and stops of deleted ranges: ascending, apart from each other. Replaced, never
         changed, so that it can be kept and put back.
+    ordered : list of bytes or None
+        The keys of `values` in order, once somebody has asked for a range of them.
     """
 
-    __slots__ = ("_sorted", "ranges", "values")
+    __slots__ = ("ordered", "ranges", "values")
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes | None] = {}
         self.ranges: Ranges = ([], [])
-        self._sorted: list[bytes] | None = None
+        self.ordered: list[bytes] | None = None
 
     def copy(self) -> Overlay:
         """An independent copy."""
-        new = Overlay()
-        new.values = self.values.copy()
-        new.ranges = self.ranges
+        new = Overlay.__new__(Overlay)
+        new.values, new.ranges, new.ordered = self.values.copy(), self.ranges, None
         return new
 
     def __bool__(self) -> bool:
@@ -74,18 +75,18 @@ class Overlay:
 
     def put_many(self, new: dict[bytes, bytes]) -> None:
         """Set many values."""
-        if self._sorted is not None:
+        if self.ordered is not None:
             fresh = sorted([key for key in new if key not in self.values])
-            behind = not self._sorted or not fresh or fresh[0] > self._sorted[-1]
-            self._sorted += fresh
+            behind = not self.ordered or not fresh or fresh[0] > self.ordered[-1]
+            self.ordered += fresh
             if not behind:
-                self._sorted.sort()  # of two runs: a merge
+                self.ordered.sort()  # of two runs: a merge
         self.values.update(new)
 
     def values_for(self, key: bytes) -> dict[bytes, bytes | None]:
         """Where a key is about to be set: a key that is noted and not set does no harm."""
-        if self._sorted is not None and key not in self.values:
-            insort(self._sorted, key)
+        if self.ordered is not None and key not in self.values:
+            insort(self.ordered, key)
         return self.values
 
     def delete_range(self, start: bytes, stop: bytes) -> None:
@@ -94,8 +95,8 @@ class Overlay:
             return
         for key in self.keys_in(start, stop):
             del self.values[key]
-        if self._sorted is not None:
-            del self._sorted[bisect_left(self._sorted, start) : bisect_left(self._sorted, stop)]
+        if self.ordered is not None:
+            del self.ordered[bisect_left(self.ordered, start) : bisect_left(self.ordered, stop)]
         starts, stops = self.ranges
         first, last = bisect_left(stops, start), bisect_right(starts, stop)  # those that touch it
         if first < last:
@@ -107,11 +108,11 @@ class Overlay:
 
     def clear(self) -> None:
         """Forget everything."""
-        self.values, self.ranges, self._sorted = {}, ([], []), None
+        self.values, self.ranges, self.ordered = {}, ([], []), None
 
     def keys_changed(self) -> None:
         """Take notice that `values` was changed from outside."""
-        self._sorted = None
+        self.ordered = None
 
     def apply(self, ops: Iterable[Op]) -> None:
         """Apply the operations of a log record."""
@@ -125,7 +126,7 @@ class Overlay:
 
     def keys_in(self, start: bytes, stop: bytes) -> list[bytes]:
         """Keys put or deleted one by one within a range, ascending."""
-        if self._sorted is None:
-            self._sorted = sorted(self.values)
-        keys = self._sorted
+        if self.ordered is None:
+            self.ordered = sorted(self.values)
+        keys = self.ordered
         return keys[bisect_left(keys, start) : bisect_left(keys, stop)]

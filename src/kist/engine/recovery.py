@@ -18,6 +18,9 @@ from kist.format.log import Record, unpack_record_at
 from kist.format.superblock import Slot, Super
 from kist.storage.base import StorageBackend
 
+SLOT_BYTES = layout.SLOT_OFFSETS[0], layout.BLOCK + layout.SLOT.size
+"""Where both slots stand, and in how many bytes."""
+
 _RETRIES = 100
 _PARENT_AT = layout.RECORD.offset("parent")
 
@@ -58,31 +61,25 @@ class Chain:
     seen: list[Record] = field(default_factory=list)
     damage: str = ""
 
-    def follow(self, record: Record, *, shared: bool, overlay: Overlay | None = None) -> None:
-        """Take one more record.
-
-        Parameters
-        ----------
-        shared : bool
-            Somebody else may hold the present overlay.
-        overlay : Overlay, optional
-            The overlay with the record applied, where it is known.
-        """
-        state = self.state
-        root = record.root
+    def follow(self, record: Record, *, shared: bool) -> None:
+        """Take one more record; `shared` where somebody else may hold the present overlay."""
         if record.kind == layout.COMMIT_ROOT:
             overlay = Overlay()
         else:
-            root = state.root
-            if overlay is None:
-                overlay = state.overlay.copy() if shared else state.overlay
-                overlay.apply(record.ops)
-        shown = state.shown if record.flags & layout.FLAG_MAINTENANCE else record.commit
-        state = State(
-            record.commit, record.time_ns, root, overlay, record.end, record.next_node, shown
-        )
-        horizon = max(self.horizon, record.horizon)
-        # All or nothing of what follows: without a call there is no place for Ctrl-C.
+            overlay = self.state.overlay.copy() if shared else self.state.overlay
+            overlay.apply(record.ops)
+        self.take(record, self.state_after(record, overlay))
+
+    def state_after(self, record: Record, overlay: Overlay) -> State:
+        """The state that a record leads to; `overlay` has what it changes."""
+        state, commit = self.state, record.commit
+        root = record.root if record.kind == layout.COMMIT_ROOT else state.root
+        shown = state.shown if record.flags & layout.FLAG_MAINTENANCE else commit
+        return State(commit, record.time_ns, root, overlay, record.end, record.next_node, shown)
+
+    def take(self, record: Record, state: State) -> None:
+        """Take one more record, and the state that it leads to."""
+        # All or nothing: without a call there is no place for Ctrl-C.
         if record.kind == layout.COMMIT_ROOT:
             self.records = []
             self.spare = record.spare
@@ -93,7 +90,8 @@ class Chain:
         self.state = state
         self.position = record.position + record.size
         self.last = record.sum
-        self.horizon = horizon
+        if record.horizon > self.horizon:
+            self.horizon = record.horizon
         self.seen += [record]
 
 
@@ -128,7 +126,8 @@ class Ring:
 
     def half_end(self, position: int) -> int:
         """End of the half that a position lies in."""
-        return self.start + self.half * ((position - self.start) // self.half + 1)
+        start, half = self.start, self.half
+        return start + half * ((position - start) // half + 1)
 
     def half_start(self, position: int) -> int:
         """Start of the half that a position lies in."""
@@ -325,7 +324,7 @@ def oldest_commit(slots: list[Slot | None]) -> int:
 
 def slot_bytes(backend: StorageBackend) -> bytes:
     """Both slots as they stand, to see whether they have changed."""
-    return backend.read(layout.SLOT_OFFSETS[0], layout.BLOCK + layout.SLOT.size)
+    return backend.read(*SLOT_BYTES)
 
 
 def read_slots(backend: StorageBackend, uuid: bytes) -> list[Slot | None]:

@@ -144,20 +144,22 @@ class Transaction(View):
         old : bytes or None, optional
             What `get` gives for the key: for callers that have asked.
         """
-        if not 9 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
-            _check_lengths(len(key), len(key), len(value))
+        n_key, n_value = len(key), len(value)
+        if not 9 <= n_key <= MAX_KEY or n_value > MAX_VALUE:
+            _check_lengths(n_key, n_key, n_value)
         if isinstance(old, _Absent):
             old = self.get(key)
-        new = pointer_bytes(value) if value[:1] != b"\0" else ()
-        if new or (old is not None and old[:1] != b"\0"):
+        if value[:1] != b"\0" or (old is not None and old[:1] != b"\0"):
+            new = pointer_bytes(value)
             with hold_interrupts():
                 self._put(key, value, old, new)
             return
         # Most puts: no extent comes or goes.
-        journal, undo, size = self.journal, self._undo, _OP_BYTES + len(key) + len(value)
+        journal, undo, overlay = self.journal, self._undo, self._overlay
+        size = _OP_BYTES + n_key + n_value
         more = size - journal.get(key, 0)  # a key that was noted keeps its place, as in put_many
         noted = self.journal_bytes + more <= MAX_RECORD
-        values = self._overlay.values_for(key)
+        values = overlay.values if overlay.ordered is None else overlay.values_for(key)
         if undo is not None:  # what is remembered and does not happen does no harm
             undo.append((values, key, values.get(key, _ABSENT)))
             note = key if noted else _BULK
@@ -464,6 +466,11 @@ class Transaction(View):
     def ops(self) -> list[Op]:
         """All changes of the map, in an order that gives it; of a journal that fits a record."""
         values, ranges = self._overlay.values, self._ranges
+        if not ranges:  # as in most
+            return [
+                (OP_DELETE, key, b"") if (value := values[key]) is None else (OP_PUT, key, value)
+                for key in self.journal
+            ]
         return [
             ranges[key]
             if key in ranges

@@ -131,6 +131,21 @@ class Writer:
         if engine.ring.room(chain.position) < BLOCK and self._root_place() is None:
             self._finish_switch()
 
+    def goes_on(self) -> bool:
+        """Whether the newest commit known is this writer's, with nothing to do before the next.
+
+        Then `take_over` would find nothing, and no checkpoint is due.
+        """
+        engine, space = self._engine, self._space
+        chain = engine.chain
+        return (
+            space is not None
+            and self.own_commit == chain.state.commit
+            and space.fresh_bytes < WAITING_LIMIT
+            and engine.ring.room(chain.position) >= RESERVE + BLOCK
+            and not (chain.damage or engine.retain or space.lowest)
+        )
+
     def _root_place(self) -> int | None:
         """Where a root record would go, if there is room."""
         position = self._engine.chain.position
@@ -240,15 +255,15 @@ class Writer:
 
         If it frees so much that the next one would begin with a checkpoint, it is one.
         """
-        freed = txn.freed(self._engine.chain.state.commit + 1)
+        engine, space = self._engine, self.space
+        freed = txn.freed(engine.chain.state.commit + 1)
         size = txn.journal_bytes + 32 * (len(freed) + len(txn.used) + len(txn.verify)) + 4096
-        small = not self._engine.retain and size <= layout.MAX_RECORD
-        space = self.space
         waiting = space.fresh_bytes
         if freed:
             waiting += sum([f.length for f in freed])
+        small = size <= layout.MAX_RECORD and not engine.retain
         switch = small and waiting >= WAITING_LIMIT and self._without_folding < FOLD_EVERY
-        if small and not switch and self._commit_small(txn, message, freed):
+        if small and not switch and self._commit_small(txn, message, freed, space):
             return
         # The tree takes what the log knew of changed nodes with it.
         self._unfolded |= nodes_of(txn.overlay)
@@ -264,18 +279,25 @@ class Writer:
             state.commit, state.time_ns, state.root, txn.overlay, self.space.end, txn.next_node
         )
 
-    def _commit_small(self, txn: Transaction, message: str, freed: list[Freed]) -> bool:
-        chain, space, state = self._engine.chain, self.space, self._engine.chain.state
-        limit = layout.UNSYNCED_FULL if self._full else layout.UNSYNCED_RELAXED
+    def _commit_small(
+        self, txn: Transaction, message: str, freed: list[Freed], space: Space
+    ) -> bool:
+        engine, full = self._engine, self._full
+        chain = engine.chain
+        commit = chain.state.commit + 1
         verify = txn.verify
-        if txn.unsynced + self._unsynced_bytes > limit:
+        unsynced = txn.unsynced + self._unsynced_bytes
+        if unsynced > (layout.UNSYNCED_FULL if full else layout.UNSYNCED_RELAXED):
             self.sync("the data of a commit")
             verify = []
-            chain.horizon = state.commit  # it covers all before, too
-        position = self._next_place(chain.position)
+            chain.horizon = commit - 1  # it covers all before, too
+        # In full every record has blocks of its own: no block with an acknowledged commit in it is
+        # ever written again.
+        step = BLOCK if full else 64
+        position = -(-chain.position // step) * step
         record = Record(
             layout.COMMIT_CHANGES,
-            state.commit + 1,
+            commit,
             position,
             time.time_ns(),
             chain.horizon,
@@ -288,26 +310,27 @@ class Writer:
             freed=freed,
             ops=txn.ops(),
         )
-        data = record.pack(self._engine.uuid)
-        if position + len(data) > self._engine.ring.half_end(chain.position) - BLOCK:
+        data = record.pack(engine.uuid)
+        if position + record.size > engine.ring.half_end(chain.position) - BLOCK:
             return False
-        full = self._full
+        # Made now: after the sync nothing should need memory, and the processor has forgotten us.
+        state = chain.state_after(record, txn.overlay)
         self._write_record(record, data, whole_blocks=full)
         try:
             if full:
                 self._sync_record(record)
-                chain.horizon = record.commit
+                chain.horizon = commit
             else:
                 self._unsynced_bytes += sum(v.length for v in verify)
             if freed:
                 space.wait(freed)
-            with self._engine.publishing:
-                chain.follow(record, shared=False, overlay=txn.overlay)
-            self._made(record.commit)
-            relaxed = not full and self._engine.durability == "relaxed"
+            with engine.publishing:
+                chain.take(record, state)
+            self._made(commit)
+            relaxed = not full and engine.durability == "relaxed"
             if relaxed and time.monotonic() - self._synced_at > RELAXED_SYNC_S:
                 self._sync_record(record)
-                chain.horizon = record.commit
+                chain.horizon = commit
         except (MemoryError, RecursionError) as error:
             raise self._cut_off(record, error) from error
         return True
@@ -318,18 +341,12 @@ class Writer:
         if keyring is not None:
             keyring.committed(commit)
 
-    def _next_place(self, position: int) -> int:
-        # In full every record has blocks of its own: no block with an acknowledged commit in
-        # it is ever written again.
-        step = BLOCK if self._full else 64
-        return -(-position // step) * step
-
     def _write_record(self, record: Record, data: bytes, *, whole_blocks: bool) -> None:
         backend = self._engine.backend
         if whole_blocks:
-            data = data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
+            data = data.ljust(-(-record.size // BLOCK) * BLOCK, b"\0")
         try:
-            backend.write(record.position, [data])
+            backend.write(record.position, (data,))
         except (OSError, MemoryError) as error:
             try:  # nobody may take what was half written for a commit
                 backend.write(record.position, [bytes(layout.RECORD.size)])

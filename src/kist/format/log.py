@@ -13,15 +13,16 @@ from kist.format.checksum import sum128, sum128_of
 from kist.format.layout import RECORD
 from kist.format.values import NO_POINTER, Pointer
 
-_HEADER = RECORD.struct
 _SUM_AT = RECORD.offset("sum")
+_BEFORE_SUM = struct.Struct("<" + "".join(code for name, code, _ in RECORD.fields if name != "sum"))
+assert _BEFORE_SUM.size == _SUM_AT, "the sum ends the header"
 _COUNT = struct.Struct("<I")
 _VERIFY = struct.Struct("<QQ16s")
 _USED = struct.Struct("<QQ")
 _FREED = struct.Struct("<QQQQ")
 _OP = struct.Struct("<BHI")
 _SPARE = struct.Struct("<QQ")
-_FOUR_ZEROS = bytes(4 * _COUNT.size)
+_ONLY_OPS = struct.Struct("<5I")  # no message, nothing to verify, used or freed
 
 Op = tuple[int, bytes, bytes]  # operation, key (or start of a range), value (or stop)
 
@@ -69,7 +70,7 @@ class Record:
     def pack(self, uuid: bytes) -> bytes:
         """Bytes of the record; sets `sum` and `size`."""
         payload = self._payload()
-        header = _HEADER.pack(
+        header = _BEFORE_SUM.pack(
             layout.COMMIT_MAGIC,
             self.kind,
             self.flags,
@@ -82,22 +83,22 @@ class Record:
             self.next_node,
             len(payload),
             self.parent,
-            bytes(16),
-        )[:_SUM_AT]
+        )
         self.sum = sum128(header + payload)
-        data = header + self.sum + payload
+        data = b"".join((header, self.sum, payload))
         self.size = len(data)
         return data
 
     def _payload(self) -> bytes:
-        message = self.message.encode()
         if self.kind == layout.COMMIT_CHANGES and not (
-            message or self.verify or self.used or self.freed
+            self.message or self.verify or self.used or self.freed
         ):
-            parts = [_FOUR_ZEROS, _COUNT.pack(len(self.ops))]  # most commits
-            for op, key, value in self.ops:
+            ops = self.ops
+            parts = [_ONLY_OPS.pack(0, 0, 0, 0, len(ops))]  # most commits
+            for op, key, value in ops:
                 parts += (_OP.pack(op, len(key), len(value)), key, value)
             return b"".join(parts)
+        message = self.message.encode()
         parts = [_COUNT.pack(len(message)), message]
         if self.kind == layout.COMMIT_ROOT:
             parts += [self.root.pack() if self.root else NO_POINTER, _SPARE.pack(*self.spare)]

@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kist.errors import (
     MountWarning,
@@ -190,9 +190,9 @@ class FileBackend(StorageBackend):
             n = max(0, min(n, self.size() - offset))
         try:
             data = os.pread(self._fd, n, offset)
-            if 0 < len(data) < n:
+            got = len(data)
+            if 0 < got < n:
                 pieces = [data]
-                got = len(data)
                 while got < n and (data := os.pread(self._fd, n - got, offset + got)):
                     pieces.append(data)
                     got += len(data)
@@ -200,8 +200,9 @@ class FileBackend(StorageBackend):
         except OSError as error:
             self._again_or_raise(f"read {n} bytes at {offset}", error)
             return self.read(offset, n)
-        self.stats.reads += 1
-        self.stats.read_bytes += len(data)
+        stats = self.stats
+        stats.reads += 1
+        stats.read_bytes += len(data)
         return data
 
     def read_into(self, offset: int, buffer: Writable) -> int:
@@ -274,22 +275,25 @@ class FileBackend(StorageBackend):
     def write(self, offset: int, buffers: Sequence[Readable]) -> None:
         if self._closed or not self.writable:
             self._check_writable()
-        _check_offset(offset)
-        at = offset
-        try:
+        if offset < 0:
+            _check_offset(offset)
+        if len(buffers) > IOV_MAX:
             for first in range(0, len(buffers), IOV_MAX):
-                part: Any = buffers[first : first + IOV_MAX]
-                n = _bytes_in(part)
-                done = os.pwritev(self._fd, part, at)
-                if done != n:
-                    self._write_rest(at, part, done)
-                at += n
+                part = buffers[first : first + IOV_MAX]
+                self.write(offset, part)
+                offset += _bytes_in(part)
+            return
+        n = _bytes_in(buffers)
+        stats = self.stats
+        stats.writes += 1
+        try:
+            done = os.pwritev(self._fd, buffers, offset)  # type: ignore[arg-type]
+            if done != n:
+                self._write_rest(offset, buffers, done)
         except OSError as error:
             raise self._failed(f"write at {offset}", error) from None
-        finally:
-            self.stats.writes += 1
-        self.stats.write_bytes += at - offset
-        self._unstarted += at - offset
+        stats.write_bytes += n
+        self._unstarted += n
         if self._unstarted >= EARLY_BYTES and self.eager:
             self._unstarted = 0
             system.start_writing(self._fd)

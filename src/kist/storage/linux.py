@@ -54,9 +54,30 @@ def link_of(fd: int) -> str:
     that question notes a time of its own, and its sync takes longer: together 15 us of a commit.
     """
     try:
-        return os.readlink(f"/proc/self/fd/{fd}")
+        return os.readlink(f"{_descriptors}{fd}")
     except OSError:  # no /proc
         return ""
+
+
+def _descriptors_of_this_process() -> str:
+    """Return the folder of its open files, by its number: by way of ``self`` takes 5 us more."""
+    try:
+        own = os.readlink("/proc/self")
+    except OSError:
+        own = ""
+    # A /proc of other processes, as a container may have, counts them otherwise.
+    return f"/proc/{own if own == str(os.getpid()) else 'self'}/fd/"
+
+
+_descriptors = _descriptors_of_this_process()
+
+
+def _after_fork_in_child() -> None:
+    global _descriptors
+    _descriptors = _descriptors_of_this_process()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def pack_lock(kind: int, start: int, length: int) -> bytes:

@@ -211,12 +211,13 @@ class FileLocks(CountedPins):
         return StoreLockedError(f"{self.path!r} is being written to {by} (waited {waited:.3g} s)")
 
     def _try(self, request: bytes) -> bool:
+        assert _SETLK is not None
         try:
-            self._set(request)
-        except StorageError as error:
+            fcntl.fcntl(self._fd, _SETLK, request)
+        except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False
-            raise
+            raise self._failed(error) from None
         return True
 
     def _set(self, request: bytes) -> None:
@@ -245,11 +246,15 @@ class FileLocks(CountedPins):
     def _free(self, request: bytes) -> None:
         # Never a reason to raise: what was done under the lock is done, and whoever called
         # would take its commit for failed.
+        assert _SETLK is not None
+        why: Exception
         for _ in range(20):
             try:
-                self._set(request)
+                fcntl.fcntl(self._fd, _SETLK, request)
                 return
-            except (StorageError, MemoryError) as error:
+            except OSError as error:
+                why = self._failed(error)
+            except MemoryError as error:
                 why = error
         message = f"{why}; others wait until this handle writes again, or is closed"
         warnings.warn(message, KistWarning, stacklevel=2)
