@@ -14,9 +14,7 @@ from kist.model.session import Held
 from kist.model.transactions import Write
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from kist.engine import Transaction, View
+    from kist.engine import View
     from kist.model.attributes import Attributes
     from kist.model.group import Group
     from kist.model.info import Info
@@ -44,7 +42,8 @@ class Node:
         self._created_ns = created_ns
         self._path = path  # when last seen
         self._seen = -1  # commit in which the node was last seen
-        self._written = -1  # commit that this handle made last
+        # The commit that this handle made last, and what it knows of its node as that has left it.
+        self._left: tuple[int, Any] = (-1, None)
 
     # For the classes of this package
 
@@ -85,16 +84,13 @@ class Node:
 
         The step joins an open transaction of the caller, with a savepoint, or commits at its end.
         """
-        return _NodeWrite(self, message)
+        return Write(self._store._session, message, self)
 
     def _check(self, view: View, *, writing: bool = False) -> None:
         if self._id == keys.ROOT:
             return
         # The content of a commit never changes; that of a transaction does.
-        if view.is_transaction:
-            if writing and view.commit_id == self._written and not view.changed:
-                return  # it shows what this handle has left
-        elif view.commit_id == self._seen:
+        if not view.is_transaction and view.commit_id == self._seen:
             return
         found = directory.record(view, self._id)
         if found is None or found.created_ns != self._created_ns:
@@ -207,32 +203,3 @@ class Node:
     def __repr__(self) -> str:
         head = f"kist.{type(self).__name__} {self._path!r}"
         return model.text.guarded(head, lambda: f"<{head}, {self._summary(self._view())}>")
-
-
-class _NodeWrite(Write):
-    """A step that begins by looking whether its node is still there."""
-
-    __slots__ = ("_node",)
-
-    def __init__(self, node: Node, message: str) -> None:
-        super().__init__(node._store._session, message)
-        self._node = node
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        if kind is None and self._writer is not None and self._writer.commit is not None:
-            self._node._written = self._writer.commit
-
-    def __enter__(self) -> Transaction:
-        txn = super().__enter__()
-        try:
-            self._node._check(txn, writing=True)
-            return txn
-        except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
-            raise

@@ -316,10 +316,16 @@ class Session:
         The caller has asked `check_writable`; it drops the writer when this raises, and at its
         end.
         """
-        began = time.monotonic()
-        self.take_turn(writer)
-        left = self.timeout - (time.monotonic() - began)
-        txn = writer.txn = self.engine.begin(max(0.0, left))
+        timeout = self.timeout
+        with self._lock:
+            free = self._writer is None
+            if free:
+                self._writer = writer
+        if not free:
+            began = time.monotonic()
+            self.take_turn(writer)
+            timeout = max(0.0, timeout - (time.monotonic() - began))
+        txn = writer.txn = self.engine.begin(timeout)
         return txn
 
     def take_turn(self, writer: Writer) -> None:
@@ -396,9 +402,9 @@ class Session:
     def finish(self, writer: Writer, message: str) -> int:
         """Commit what the writer has done, and drop it."""
         try:
-            writer.commit = writer.use().commit(message)
+            commit = writer.commit = writer.use().commit(message)
             self._blank = None
-            return writer.commit
+            return commit
         finally:
             self.drop(writer)
 

@@ -233,6 +233,7 @@ class Store(Transactional, Group):
         self._created_ns = 0
         self._path = "/"
         self._seen = -1
+        self._left = (-1, None)
         self.mode = mode
         self.durability: Durability = durability
         self.retain = retain

@@ -7,13 +7,14 @@ arrives between the two parts of a generator would leave the transaction open.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kist.errors import TransactionClosedError, TransactionError
 from kist.model.session import Session, Writer, current_owner
 
 if TYPE_CHECKING:
     from kist.engine import Transaction as EngineTransaction
+    from kist.model.node import Node
 
 __all__ = ["Reading", "Transaction", "Transactional", "Turn", "Write"]
 
@@ -22,16 +23,32 @@ class Write:
     """One step of a write: joins the caller's transaction, or is a commit of its own.
 
     Inside a transaction the step gets a savepoint, so that a failing step leaves no half of
-    itself while the transaction goes on.
+    itself while the transaction goes on. It begins by looking whether the node is still there.
+
+    Parameters
+    ----------
+    node : Node, optional
+        Whose handle writes.
+
+    Attributes
+    ----------
+    left : object
+        What the handle has left with the commit on which this step builds; None when somebody
+        else made that commit, or has changed anything since.
+    leaves : object
+        What it leaves with this one: set within the block, by who knows the node as it is then.
     """
 
-    __slots__ = ("_message", "_point", "_session", "_writer")
+    __slots__ = ("_message", "_node", "_point", "_session", "_writer", "leaves", "left")
 
-    def __init__(self, session: Session, message: str = "") -> None:
+    def __init__(self, session: Session, message: str = "", node: Node | None = None) -> None:
         self._session = session
         self._message = message
+        self._node = node
         self._writer: Writer | None = None
         self._point: object = None
+        self.left: Any = None
+        self.leaves: Any = None
 
     def __enter__(self) -> EngineTransaction:
         session = self._session
@@ -41,13 +58,25 @@ class Write:
             txn = writer.use()
             self._point = txn.savepoint()
             self._writer = writer
-            return txn
-        writer = self._writer = Writer(current_owner())
-        try:
-            return session.begin(writer)
-        except BaseException:
-            session.drop(writer)
-            raise
+        else:
+            writer = self._writer = Writer(current_owner())
+            try:
+                txn = session.begin(writer)
+            except BaseException:
+                session.drop(writer)
+                raise
+        node = self._node
+        if node is not None:
+            commit, left = node._left
+            if commit == txn.state.commit and not txn.changed:
+                self.left = left  # and the node is there: the transaction shows what it has left
+                return txn
+            try:
+                node._check(txn, writing=True)
+            except BaseException as error:
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
+        return txn
 
     def __exit__(
         self,
@@ -63,7 +92,10 @@ class Write:
         elif kind is not None:
             session.drop(writer)
         else:
-            session.finish(writer, self._message)
+            commit = session.finish(writer, self._message)
+            if self._node is not None:
+                self._node._left = commit, self.leaves  # one step: threads share handles
+            self._writer = None  # nothing is left to be done for it
             session.count_commit()
 
     def __del__(self) -> None:

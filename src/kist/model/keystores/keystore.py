@@ -125,8 +125,9 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
         """
         change = Change(self)
         change.add(key, value)
-        with self._write() as txn:
-            change.write(txn)
+        step = self._write()
+        with step as txn:
+            step.leaves = change.write_one(txn, step.left)
 
     def __delitem__(self, key: Key) -> None:
         with self._write() as txn:

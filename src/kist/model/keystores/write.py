@@ -85,11 +85,10 @@ class Change:
         NodeExistsError
             A key is the same text as another one, in another Unicode form.
         """
-        waiting, self._waiting, self._size = self._waiting, {}, 0
-        if len(waiting) <= 1:
-            for key, value in waiting.items():
-                self._write_one(txn, key, value)
+        if len(self._waiting) <= 1:
+            self.write_one(txn, None)
             return
+        waiting, self._waiting, self._size = self._waiting, {}, 0
         n_keys, nbytes, stored, codec = self._store._counts(txn)
         large = {key: value for key, value in waiting.items() if isinstance(value, Split)}
         if large:
@@ -121,20 +120,36 @@ class Change:
             txn.put(key, record)
         txn.put(keys.bounds(self._id), Counts(n_keys, nbytes, stored, codec).pack())
 
-    def _write_one(self, txn: Transaction, key: bytes, value: bytes | Split) -> None:
-        """The same for a single entry, for which somebody waits."""
-        place = keys.bounds(self._id)
-        counted = txn.get(place)
-        n_keys, nbytes, stored, codec = self._store._unpack_counts(counted)
+    def write_one(self, txn: Transaction, counted: Counts | None) -> Counts | None:
+        """The same for at most one entry, for which somebody waits.
+
+        Parameters
+        ----------
+        counted : Counts or None
+            The counts so far, where the caller knows them.
+
+        Returns
+        -------
+        Counts or None
+            Those that were put.
+        """
+        if not self._waiting:
+            return None
+        key, value = self._waiting.popitem()
+        self._size = 0
+        if counted is None:
+            counted = self._store._counts(txn)
+        n_keys, nbytes, stored, codec = counted
         if isinstance(value, Split):
             (record,) = self._bundles(txn, [value], codec)
         else:
             record = value
         old = txn.get(key)
-        others: dict[bytes, bytes] = {}
+        others: dict[bytes, bytes] | None = None
         if old is None:
             n_keys += 1
             if not key.isascii():
+                others = {}
                 self._check_form(txn, {key: record}, others, key)
         else:
             before = sizes_of(key, old)
@@ -142,10 +157,12 @@ class Change:
             stored -= before[1]
         size, packed = sizes_of(key, record)
         txn.put(key, record, old=old)
-        for other, note in others.items():
-            txn.put(other, note)
+        if others:
+            for other, note in others.items():
+                txn.put(other, note)
         counts = Counts(n_keys, nbytes + size, stored + packed, codec)
-        txn.put(place, counts.pack(), old=counted)
+        txn.put(keys.bounds(self._id), counts.pack(), old=None)  # they own no extents
+        return counts
 
     def _bundles(self, txn: Transaction, values: list[Split], codec: str) -> list[bytes]:
         recipes = Recipes(self._store.store.uuid, self._id, codec)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kist.model.frames.incoming import Target
     from kist.model.info import Info
     from kist.model.tables.appender import Appender
+    from kist.model.tables.changes.few import End
     from kist.model.tables.input.encrypt import Encrypt
     from kist.model.tables.query.steps import Step
     from kist.model.tables.row import Row
@@ -241,7 +242,15 @@ class Table(Altering, Indexed, Queries, Changing, Secrets, Node):
         DTypeError
             A field is missing or unknown, or a value would lose something; nothing is added.
         """
-        with self._write() as txn:
+        step = self._write()
+        with step as txn:
+            end: End | None = step.left
+            if end is None:
+                state = self._state(txn)
+                end = tables.changes.few.end_of(state)
+            if end is not None and end.takes(txn, data):
+                step.leaves = end.append(txn, data)
+                return len(data)
             state = self._state(txn)
             what = f"append to {self._path!r}"
             tables.input.values.refuse_in_clear(data, state.schema, what)

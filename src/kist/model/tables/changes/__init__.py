@@ -1,7 +1,7 @@
 """Rows written, changed and deleted, and columns that come and go.
 
-- `write` appends, by `pages` (whole row groups) or as pieces; `fold` makes larger ones of small
-  ones, and of groups that are `sparse`.
+- `write` appends, by `pages` (whole row groups) or as pieces, `few` rows at once; `fold` makes
+  larger ones of small ones, and of groups that are `sparse`.
 - `change` patches rows and deletes them; `update` and `upsert` stand on it.
 - `manifests` vouches for what was changed of a table with sealed fields; `secrets` gives those
   fields other secrets and keys.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         change,
         column_checks,
         columns,
+        few,
         insert,
         manifests,
         secrets,

@@ -54,6 +54,7 @@ __all__ = [
     "put_schema",
     "put_table_of",
     "put_tail",
+    "room_of_piece",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -142,6 +143,12 @@ def put_tail(
     from kist.model.tables.indexes.keep import carry
 
     return carry(txn, node, before, tail)
+
+
+def room_of_piece(txn: Transaction) -> int:
+    """Return how many bytes of rows cost nothing, because the block of their commit has room."""
+    room = txn.room_in_block() - _TAIL_BYTES
+    return (MAX_INLINE if room > MAX_INLINE else room) - GROUP_RECORD_BYTES
 
 
 def put_piece(
@@ -258,7 +265,7 @@ class _Appending:
             dtype = self.facts.rows.dtype
             flat = records.flatten(rows, schema.packed, dtype, schema.kept.byte_index)
         n = len(rows)
-        room = min(self.txn.room_in_block() - _TAIL_BYTES, MAX_INLINE) - GROUP_RECORD_BYTES
+        room = room_of_piece(self.txn)
         group = put_piece(self.txn, self.node, self.next_row, schema, flat, 0, n, room, is_new=True)
         self.groups.append(group)
         self.n_loose += 1

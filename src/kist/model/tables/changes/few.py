@@ -1,0 +1,99 @@
+"""A few rows appended at once, for which somebody waits.
+
+Such an append is two records of the map: the rows as they are, in the room that the block of
+their commit has left, and the tail. What it takes to write them, where the table ends and how
+its rows look, is in an `End`: made from the records of the table once, and by each append for the
+next one. The handle keeps it with the commit it has made (`Write.left`), so that nothing is read
+while nobody else writes.
+
+Whatever takes more goes through `kist.model.tables.changes.write`, which stores such rows in the
+same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kist.codecs.rawrows import are_kept, pack_rows
+from kist.format import keys
+from kist.format.values import pack_record
+from kist.model.casts import same_dtype
+from kist.model.tables.changes.write import MAX_LOOSE, room_of_piece
+from kist.model.tables.stored.layout import Group, known, remember
+from kist.model.tables.stored.records import INLINE, TAIL_ROW, GroupRecord, Tail, new_stamp
+from kist.model.tables.stored.schema import PIECE_BYTES, PIECE_ROWS
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction
+    from kist.model.tables.stored.state import TableState
+
+__all__ = ["End", "end_of"]
+
+
+class End:
+    """Where a table ends, and how a few rows are put there."""
+
+    __slots__ = ("_dtype", "_layout", "_most", "_node", "_tail", "_tail_key", "_version")
+
+    def __init__(self, state: TableState) -> None:
+        schema, facts = state.schema, state.facts
+        self._node = state.node
+        self._version = schema.version
+        self._dtype = schema.given.dtype
+        # What `SchemaFacts.are_piece` says, once for all appends.
+        self._most = min(facts.group_rows, PIECE_ROWS - 1, (PIECE_BYTES - 1) // facts.row_nbytes)
+        self._tail = state.tail
+        self._tail_key = keys.group(state.node, TAIL_ROW)
+        self._layout = known(state.node, state.tail)
+
+    def takes(self, txn: Transaction, data: Any) -> bool:
+        """Tell whether these are rows of the table's dtype, and few enough."""
+        return (
+            type(data) is np.ndarray
+            and data.ndim == 1
+            and same_dtype(data.dtype, self._dtype)
+            and 0 < len(data) <= self._most
+            and are_kept(data.nbytes, room_of_piece(txn))
+            and self._tail.n_loose < MAX_LOOSE
+        )
+
+    def append(self, txn: Transaction, rows: np.ndarray[Any, Any]) -> End:
+        """Put rows that `takes` has agreed to, and return the end behind them."""
+        n, node = len(rows), self._node
+        first, n_live, n_loose, _ = before = self._tail
+        data = pack_rows(n, rows.tobytes())
+        record = GroupRecord(INLINE, 0, self._version, n, n, data)
+        tail = Tail(first + n, n_live + n, n_loose + 1, new_stamp())
+        txn.put(keys.group(node, first), pack_record(record.pack()), old=None)
+        txn.put(self._tail_key, pack_record(tail.pack()), old=None)  # a tail owns no extents
+        layout = self._layout or known(node, before)
+        if layout is not None:
+            layout = layout.appended(tail, Group.of(first, record))
+            remember(node, layout)
+        end: End = End.__new__(End)
+        end._node, end._version, end._dtype = node, self._version, self._dtype
+        end._tail, end._tail_key, end._layout = tail, self._tail_key, layout
+        end._most = self._most
+        return end
+
+
+def end_of(state: TableState) -> End | None:
+    """Return the end of a table as a transaction shows it.
+
+    None where it takes more to append a row than to put it: for columns that are computed, sealed,
+    or of categories, strings or cells; for rows that stand otherwise in memory; for indexes.
+    """
+    schema, facts = state.schema, state.facts
+    if (
+        schema.given is not schema.kept
+        or not schema.kept.is_flat
+        or facts.sealed
+        or facts.loose
+        or facts.categorical
+        or not facts.row_nbytes
+        or state.view.get(keys.index_state(state.node)) is not None
+    ):
+        return None
+    return End(state)
