@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
@@ -44,6 +45,7 @@ _BEGIN = OVERHEAD + 4  # behind the header stands where each block begins: the s
 _FIRST = _BEGIN.to_bytes(4, "little")
 _MAX_CHUNK = (1 << 31) - 33  # BLOSC2_MAX_BUFFERSIZE
 _HEAD_BYTES = np.arange(_BEGIN)
+_LENGTH_WORD = 3  # of the header, in words of four bytes: how long the chunk is
 NO_META = bytes(6)
 FILTER_BYTES = {code: bytes((0, 0, 0, 0, 0, code)) for code in FILTER_NAMES}
 
@@ -141,7 +143,7 @@ def joined(blocks: Sequence[Block], size: int, params: BloscParams) -> Block | N
     heads = [bytes(block[:_BEGIN]) for block in blocks]
     # What is the same in all of them is checked once: all but the length, and where zeros stand.
     first = max(heads, key=len)
-    if not _is_usual(blocks[heads.index(first)], size, params):
+    if not _is_usual(first[:12] + first[16:], size, params):
         return None
     begin, end = first[:12], first[16:]
     zeros = set()
@@ -169,33 +171,37 @@ def joined(blocks: Sequence[Block], size: int, params: BloscParams) -> Block | N
 
 
 def _joined_in_place(blocks: StoredBlocks, size: int, params: BloscParams) -> Block | None:
-    """Join many blocks of one buffer: the same checks, without work in Python for each block."""
+    """Join many blocks of one buffer: the same checks, without work in Python for each block.
+
+    They may stand in any order, for a chunk names where each of its blocks begins.
+    """
     starts, n = blocks.starts, len(blocks)
     lengths = blocks.stops - starts
     top = _top(n, params)
-    room, total = int(starts[0]) - top, int(blocks.stops[-1]) - int(starts[0]) + top
+    begin, end = blocks.bounds or (int(starts[0]), int(blocks.stops[-1]))
+    room, total = begin - top, end - begin + top
     if room < 0 or max(total, n * size) > _MAX_CHUNK:
         return None
-    if lengths.min() < OVERHEAD or lengths.max() >= size:
+    longest = lengths.argmax()
+    if lengths[longest] >= size or lengths.min() < OVERHEAD:
         return None
     # Zeros may end before `_BEGIN` bytes do; what stands behind them is not looked at.
-    heads = blocks.buffer.take(starts[:, None] + _HEAD_BYTES, mode="clip")
-    longest = int(lengths.argmax())
-    if not _is_usual(blocks[longest], size, params):
+    heads = blocks.buffer.take(starts[:, None] + _HEAD_BYTES, mode="clip").view("<i4")
+    usual = heads[longest].tobytes()
+    if not _is_usual(usual[:12] + usual[16:], size, params):
         return None
     different = heads != heads[longest]
-    different[:, 12:16] = lengths.astype("<i4")[:, None].view(np.uint8) != heads[:, 12:16]
+    different[:, _LENGTH_WORD] = heads[:, _LENGTH_WORD] != lengths
     places = starts - (room - _BEGIN)
     for at in np.flatnonzero(different.any(axis=1)).tolist() if different.any() else ():
-        head = heads[at, :OVERHEAD].tobytes()
+        head = heads[at].tobytes()[:OVERHEAD]
         if lengths[at] != OVERHEAD or not _stands_for_zeros(head, size, params):
             return None
         places[at] = OVERHEAD + 4 * n
-    chunk = blocks.buffer[room : room + total]
-    chunk[:OVERHEAD] = np.frombuffer(_header(heads[longest].tobytes(), n, total, size), np.uint8)
-    chunk[OVERHEAD:top] = 0
-    chunk[OVERHEAD : OVERHEAD + 4 * n] = places.astype("<i4").view(np.uint8)
-    return chunk.data
+    header = _header(usual, n, total, size) + places.astype("<i4").tobytes()
+    chunk = blocks.buffer[room : room + total].data
+    chunk[:top] = header + bytes(top - len(header))
+    return chunk
 
 
 def _top(n_blocks: int, params: BloscParams) -> int:
@@ -211,13 +217,20 @@ def _header(usual: bytes, n_blocks: int, total: int, size: int) -> bytes:
     return usual[:4] + struct.pack("<iii", n_blocks * size, size, total) + usual[16:OVERHEAD]
 
 
-def _is_usual(chunk: Block, size: int, params: BloscParams) -> bool:
-    """Whether a chunk is one block, with its streams right behind the header."""
+@lru_cache(maxsize=64)
+def _is_usual(head: bytes, size: int, params: BloscParams) -> bool:
+    """Whether a chunk is one block, with its streams right behind the header.
+
+    Parameters
+    ----------
+    head : bytes
+        The first `_BEGIN` bytes of it, without its length: the same for nearly all blocks.
+    """
     try:
-        check_chunk(chunk, size, params)
+        check_chunk(head[:12] + _FIRST + head[12:], size, params)
     except CodecError:
         return False
-    return bytes(chunk[8:12]) == bytes(chunk[4:8]) and bytes(chunk[OVERHEAD:_BEGIN]) == _FIRST
+    return head[8:12] == head[4:8] and head[28:] == _FIRST
 
 
 def _stands_for_zeros(chunk: bytes, size: int, params: BloscParams) -> bool:

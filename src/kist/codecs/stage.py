@@ -39,7 +39,9 @@ class StoredBlocks(Sequence[Block]):
     buffer : ndarray of uint8
         Holds all of them, behind `room_for` bytes of anything.
     starts, stops : ndarray of int64
-        Where each block begins and ends in `buffer`, ascending.
+        Where each block begins and ends in `buffer`.
+    bounds : (int, int), optional
+        Where all of them do; needed unless they ascend.
 
     Notes
     -----
@@ -48,11 +50,16 @@ class StoredBlocks(Sequence[Block]):
     """
 
     def __init__(
-        self, buffer: NDArray[np.uint8], starts: NDArray[np.int64], stops: NDArray[np.int64]
+        self,
+        buffer: NDArray[np.uint8],
+        starts: NDArray[np.int64],
+        stops: NDArray[np.int64],
+        bounds: tuple[int, int] | None = None,
     ) -> None:
         self.buffer = buffer
         self.starts = starts
         self.stops = stops
+        self.bounds = bounds
 
     def __len__(self) -> int:
         return len(self.starts)

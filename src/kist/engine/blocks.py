@@ -7,14 +7,18 @@ each sector once, for its sum; all else is NumPy's work on all of them.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from itertools import chain
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from kist._kernels.scratch import scratch
 from kist.codecs.pipeline import decode
+from kist.codecs.registry import BLOSC2
 from kist.codecs.stage import StoredBlocks
+from kist.codecs.values import is_stored_order
 from kist.engine.pages import (
     READ_RUN,
     check_size,
@@ -30,7 +34,7 @@ from kist.format.checksum import sum64
 from kist.format.page import PageHead
 from kist.format.values import Pointer
 
-__all__ = ["read_blocks", "runs_of"]
+__all__ = ["decode_together", "read_blocks", "read_together", "runs_of"]
 
 _FEW: Final = 3
 """Fewer blocks take less time one by one."""
@@ -102,36 +106,145 @@ def runs_of(numbers: Ints, block_values: int, n_values: int) -> list[tuple[int, 
     return list(zip(firsts.tolist(), np.minimum(stops, n_values).tolist(), strict=True))
 
 
+def decode_together(view: View, pointer: Pointer, dtype: np.dtype[np.generic]) -> bool:
+    """Whether blocks of this page, and of others that are encoded alike, decode by one call.
+
+    Encodings have parameters of their own for each page, and running sums.
+    """
+    stages = load_head(view, pointer)[1]
+    return len(stages) == 1 and stages[0].id == BLOSC2 and is_stored_order(dtype)
+
+
+def read_together(
+    view: View,
+    pages: Sequence[tuple[Pointer, Sequence[int]]],
+    places: Sequence[int],
+    dtype: np.dtype[np.generic],
+    n_values: int,
+    block_values: int,
+) -> Array | None:
+    """Return the values of whole blocks of several pages, decoded by one call.
+
+    Parameters
+    ----------
+    pages : sequence of (Pointer, sequence of int)
+        With the numbers of blocks, ascending.
+    places : sequence of int
+        Where each of these blocks stands in the result.
+    n_values, block_values : int
+        What each page must hold, a multiple of a block of it.
+
+    Returns
+    -------
+    ndarray, 1-d, of `dtype`, or None
+        Memory of this thread, valid until its next call. None where not all pages are encoded like
+        the first one, for which `decode_together` holds, or that takes many bytes.
+
+    Raises
+    ------
+    CorruptDataError
+        A checksum fails, a page holds something else, or does not decode.
+    """
+    first = load_head(view, pages[0][0])[1]
+    heads = []
+    for pointer, _ in pages:
+        head, stages = load_head(view, pointer)
+        check_size(pointer, head, n_values)
+        if stages != first or head.block_values != block_values:
+            return None
+        heads.append(head)
+    n = len(places)
+    begin = end = StoredBlocks.room_for(n)
+    plans: list[_Reading] = []
+    for head, (_, numbers) in zip(heads, pages, strict=True):
+        plans.append(_planned(head, numbers, _gap_of(view), end))
+        end = plans[-1].stop
+    if end > READ_RUN:
+        return None
+    buffer = scratch("stored", end, _BYTES)
+    for (pointer, _), head, plan in zip(pages, heads, plans, strict=True):
+        _read(view, pointer, head, plan, buffer.data)
+    starts, stops = [0] * n, [0] * n
+    found = chain.from_iterable(zip(plan.starts, plan.stops, strict=True) for plan in plans)
+    for place, (start, stop) in zip(places, found, strict=True):
+        starts[place], stops[place] = start, stop
+    blocks = StoredBlocks(buffer, np.array(starts), np.array(stops), (begin, end))
+    out = scratch("runs", n * block_values, dtype)
+    try:
+        # A codec alone knows nothing of the page around its blocks.
+        decode(first, dtype, n * block_values, block_values, 0, blocks, out)
+    except CodecError as error:
+        raise undecoded(pages[0][0], error) from error
+    return out
+
+
+class _Reading(NamedTuple):
+    """What is read of a page, and where it goes in a buffer.
+
+    Attributes
+    ----------
+    spans : list of (int, int)
+        Bytes behind the head: each is read by one call, one behind the other.
+    sectors : list of (int, int, int)
+        Number, begin and end in the buffer.
+    starts, stops : list of int
+        Of the blocks, in the buffer.
+    begin, stop : int
+        Of all of it, in the buffer.
+    """
+
+    spans: list[tuple[int, int]]
+    sectors: list[tuple[int, int, int]]
+    starts: list[int]
+    stops: list[int]
+    begin: int
+    stop: int
+
+
+def _planned(head: PageHead, numbers: Sequence[int], gap: int, begin: int) -> _Reading:
+    """Return how the sectors that hold some blocks are read into a buffer from `begin` on."""
+    ends, per, n_blocks = head.ends, head.sector_blocks, len(head.ends)
+    spans: list[tuple[int, int]] = []
+    sectors: list[tuple[int, int, int]] = []
+    starts, stops = [], []
+    at, known, read, shift = begin, -1, 0, 0
+    for number in numbers:
+        sector = number // per
+        if sector != known:
+            known, first = sector, sector * per
+            a, b = ends[first - 1] if first else 0, ends[min(first + per, n_blocks) - 1]
+            if spans and a - read <= gap:
+                spans[-1] = spans[-1][0], b
+                at += b - read
+            else:
+                spans.append((a, b))
+                shift = at - a
+                at += b - a
+            read = b
+            sectors.append((sector, a + shift, b + shift))
+        starts.append((ends[number - 1] if number else 0) + shift)
+        stops.append(ends[number] + shift)
+    return _Reading(spans, sectors, starts, stops, begin, at)
+
+
+def _read(view: View, pointer: Pointer, head: PageHead, plan: _Reading, buffer: memoryview) -> None:
+    """Read sectors into a buffer and verify them."""
+    view.reader.read_spans(pointer, head.size, plan.spans, buffer[plan.begin : plan.stop])
+    sums = head.sums
+    for sector, a, b in plan.sectors:
+        if sum64(buffer[a:b]) != sums[sector]:
+            raise damaged(pointer, head, sector)
+
+
 def _stored(view: View, pointer: Pointer, head: PageHead, numbers: Ints) -> StoredBlocks | None:
     """Read the sectors that hold some blocks and verify them; None if that takes many bytes."""
-    edges, per = head.edges, head.sector_blocks
-    sectors, own = numbers, np.arange(len(numbers))
-    if per > 1:
-        sectors = numbers // per
-        fresh = np.concatenate(([True], sectors[1:] != sectors[:-1]))
-        sectors, own = sectors[fresh], np.cumsum(fresh) - 1
-    begins = edges[sectors * per]
-    ends = edges[np.minimum(sectors * per + per, len(edges) - 1)]
-    # Spans of sectors that are read with one call each, one behind the other into a buffer.
-    gap = 0 if view.reader.backend.remote else _GAP
-    jumps = begins[1:] - ends[:-1] > gap
-    starts = begins[np.concatenate(([True], jumps))]
-    stops = ends[np.concatenate((jumps, [True]))]
-    sizes = stops - starts
-    total = int(sizes.sum())
-    if total > READ_RUN:
+    plan = _planned(head, numbers.tolist(), _gap_of(view), StoredBlocks.room_for(len(numbers)))
+    if plan.stop > READ_RUN:
         return None
-    room = StoredBlocks.room_for(len(numbers))
-    buffer = scratch("stored", room + total, _BYTES)
-    data = buffer.data
-    spans = list(zip(starts.tolist(), stops.tolist(), strict=True))
-    view.reader.read_spans(pointer, head.size, spans, data[room:])
-    # By how much each sector has moved.
-    moved = (np.cumsum(sizes) - sizes - starts)[np.concatenate(([0], np.cumsum(jumps)))] + room
-    places = zip(sectors.tolist(), (begins + moved).tolist(), (ends + moved).tolist(), strict=True)
-    sums = head.sums
-    for sector, a, b in places:
-        if sum64(data[a:b]) != sums[sector]:
-            raise damaged(pointer, head, sector)
-    shift = moved[own]
-    return StoredBlocks(buffer, edges[numbers] + shift, edges[numbers + 1] + shift)
+    buffer = scratch("stored", plan.stop, _BYTES)
+    _read(view, pointer, head, plan, buffer.data)
+    return StoredBlocks(buffer, np.array(plan.starts), np.array(plan.stops))
+
+
+def _gap_of(view: View) -> int:
+    return 0 if view.reader.backend.remote else _GAP

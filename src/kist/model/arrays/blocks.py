@@ -6,7 +6,7 @@ A plane through an array selects the same part of most chunks that it meets: pla
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Any, Final, NamedTuple
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from kist._kernels.scratch import KEPT_BYTES, scratch
 from kist.model.arrays.grid import BlockGrid
 
-__all__ = ["BlockPlan", "copy_values", "plan_blocks"]
+__all__ = ["BlockPlan", "copy_tall", "copy_values", "plan_blocks"]
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -165,6 +165,34 @@ def _plan(grid: BlockGrid, start: Ints, count: Ints, step: Ints, counts: Shape) 
     return BlockPlan(numbers, (*counts, *block), along, pieces, inside, picks)
 
 
+def copy_tall(
+    raw: Array, counts: Sequence[int], block: Shape, offset: Sequence[int], out: Array
+) -> None:
+    """Copy a box out of blocks that are neighbours in memory along the first axis.
+
+    Blocks on top of each other are then one tall block, and no piece ends where one of them does.
+
+    Parameters
+    ----------
+    raw : ndarray, 1-d
+        The blocks, those along the first axis innermost.
+    counts, block : sequence of int
+        Blocks along each axis, and the shape of one.
+    offset : sequence of int
+        The first element within the first block.
+    """
+    ndim = len(counts)
+    blocks = raw.reshape(*counts[1:], counts[0] * block[0], *block[1:])
+    order = [ndim - 1, *[part for axis in range(ndim - 1) for part in (axis, ndim + axis)]]
+    cells = blocks.transpose(order)[offset[0] : offset[0] + len(out)]
+    along = map(_axis_pieces, offset[1:], out.shape[1:], block[1:])
+    every = slice(None)
+    for parts in product(*along):
+        source = cells[(every, *[cut for part in parts for cut in part[:2]])]
+        target = out[(every, *[part[2] for part in parts])]
+        copy_values(source, target.reshape(source.shape))
+
+
 def _pieces(along: list[list[_AxisPiece]]) -> Iterator[_Piece]:
     for parts in product(*along):
         source = (*(p[0] for p in parts), *(p[1] for p in parts))
@@ -172,6 +200,7 @@ def _pieces(along: list[list[_AxisPiece]]) -> Iterator[_Piece]:
         yield _Piece(source, tuple(p[2] for p in parts), split)
 
 
+@lru_cache(maxsize=_KEPT)
 def _axis_pieces(offset: int, n: int, b: int) -> list[_AxisPiece]:
     """Cut `n` elements along one axis, the first at `offset` of its block, where blocks end."""
     out = []

@@ -208,6 +208,10 @@ class ArrayState:
         -----
         The map is read range by range, or once from first to last where that costs less.
         """
+        if low == high:
+            values = zip(*self.view.entries(*keys.segments(self.node, low)), strict=True)
+            found = [self.segment_of(key, value)[1] for key, value in values]
+            return {low: found} if found else {}
         out: Chunks = {}
         for start, stop in self._ranges(low, high):
             values = zip(*self.view.entries(start, stop), strict=True)
