@@ -59,6 +59,7 @@ def read_small(
         or dtype.kind == "T"
         or len(box.count) > MOST_AXES
         or state.view.reader.backend.remote
+        or state.schema.sealed
         or any(d != 1 and n != 1 for d, n in zip(box.step, box.count, strict=True))
     ):
         return None
