@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from kist_pages import Page
@@ -43,7 +43,7 @@ class Index:
 
 
 def read_indexes(
-    store: Store, entries: Mapping[bytes, Entry], schema: Schema, stamp: bytes
+    store: Store, entries: Mapping[bytes, Entry], schema: Schema, stamp: bytes, fields: Any = None
 ) -> list[Index]:
     """The indexes in the I records of a table whose tail has a stamp."""
     state = entries.get(b"\0\0\0\0")
@@ -52,6 +52,11 @@ def read_indexes(
     cursor = Cursor(state.payload, "index state")
     counts = cursor.all("8sI")[0] == stamp
     cursor.end()
+    sealed = _sealed(entries, schema)
+    for field in set(sealed.values()):
+        own = {number for number, of in sealed.items() if of == field}
+        if fields is None or not fields.holds(field, entries, own, stamp):
+            sealed = {number: 0 if of == field else of for number, of in sealed.items()}
     result = []
     for rest, entry in sorted(entries.items()):
         if len(rest) != 4 or rest == b"\0\0\0\0":
@@ -76,8 +81,14 @@ def read_indexes(
         if not known:
             continue
         for key, run in sorted(entries.items()):
-            if counts and len(key) == 12 and key[:4] == rest:
-                index.runs.append(read_run(store, run, struct.unpack(">Q", key[4:])[0], words))
+            if not counts or len(key) != 12 or key[:4] != rest or not sealed.get(rest, 1):
+                continue  # of sealed columns also those for which nothing vouches
+            if rest in sealed:
+                pages, payload = fields.record(run, fields.keys[sealed[rest]])
+            else:
+                pages = [(store.body(pointer), pointer.head) for pointer in run.pointers]
+                payload = run.payload
+            index.runs.append(read_run(pages, payload, struct.unpack(">Q", key[4:])[0], words))
         for one, other in zip(index.runs, index.runs[1:], strict=False):
             if one.stop > other.first:
                 raise Damage("index: runs overlap")
@@ -85,9 +96,25 @@ def read_indexes(
     return result
 
 
-def read_run(store: Store, entry: Entry, first: int, words: int) -> Run:
+def _sealed(entries: Mapping[bytes, Entry], schema: Schema) -> dict[bytes, int]:
+    """The field of each index that has a leaf of one."""
+    found = {}
+    for rest, entry in entries.items():
+        if len(rest) == 4 and rest != b"\0\0\0\0":
+            cursor = Cursor(entry.payload, "index")
+            n_columns = cursor.all("BBHB")[3]
+            cursor.text()
+            for _ in range(n_columns):
+                leaf = cursor.all("IH")[0]
+                cursor.blob()
+                if schema.fields.get(leaf):
+                    found[rest] = schema.fields[leaf]
+    return found
+
+
+def read_run(stored: list[tuple[bytes, int]], payload: bytes, first: int, words: int) -> Run:
     """One run, with all that it says of itself checked."""
-    cursor = Cursor(entry.payload, "run")
+    cursor = Cursor(payload, "run")
     version, stop, n = cursor.all("BQQ")
     if version != 1:
         raise Unknown(f"run of version {version}")
@@ -96,11 +123,11 @@ def read_run(store: Store, entry: Entry, first: int, words: int) -> Run:
         raise Damage("run: rows")
     if dirty and len(dirty) != -(-n_rows // (8 * DIRTY_ROWS)):
         raise Damage("run: dirty rows")
-    if len(entry.pointers) != (words + 2 if n else 0):
+    if len(stored) != (words + 2 if n else 0):
         raise Damage("run: pages")
     if not n:
         return Run(first, stop, np.zeros((words, 0), np.uint64), np.zeros(0, np.uint64), dirty)
-    pages = [Page(store.body(pointer), pointer.head) for pointer in entry.pointers]
+    pages = [Page(body, head) for body, head in stored]
     fences = pages[0].decode(np.dtype("<u8"))
     offsets = pages[1].decode(np.dtype("<u4"))
     keys = np.array([page.decode(np.dtype("<u8")) for page in pages[2:]])

@@ -405,7 +405,9 @@ class View:
         node = self.nodes[path].id
         _, tail = self._groups(node)
         stamp = b"" if tail is None else Cursor(tail.payload, "tail").all("BQQI8s")[4]
-        return read_indexes(self.store, self._of(node, "I"), self.schema(path), stamp)
+        schema = self.schema(path)
+        fields = self._fields(node, schema)
+        return read_indexes(self.store, self._of(node, "I"), schema, stamp, fields)
 
     def keystore(self, path: str) -> Iterator[tuple[Key, Any]]:
         """The keys and values of a key store, in order."""
@@ -529,7 +531,7 @@ class View:
         }
         for kind, pointer in self.pointers():
             expected = (types[kind],) if kind in types else ()
-            self.store.check_frame(pointer, (*expected, b"SEAL") if kind in "PC" else expected)
+            self.store.check_frame(pointer, (*expected, b"SEAL") if kind in "PCI" else expected)
         for path, node in self.nodes.items():
             columns = {numbers("I", rest[:4])[0] for rest in self._of(node.id, "A")}
             for column in columns:

@@ -35,7 +35,10 @@ class Fields:
         """Open what the secrets open; `records` gives those of a kind by the rest of their keys."""
         self.store = store
         self.schema = schema
+        self.node = node
         self.keys: dict[int, dict[bytes, bytes]] = {}
+        self._field_keys: dict[int, bytes] = {}
+        self._index_manifests: dict[int, bytes] = {}
         found = records("E")
         wanted = set(schema.fields.values())
         if {int.from_bytes(rest[:4], "big") for rest in found} != wanted:
@@ -52,7 +55,12 @@ class Fields:
                 except WrongSecret:
                     continue
                 key = open_field(packed, secret)
-                self._verify(node, field, key, manifest.payload, self._items(field, records))
+                items = self._items(field, records)
+                if self._verify(field, key, manifest.payload, items):
+                    raise Damage("manifest: another size")
+                self._field_keys[field] = key
+                if (of_indexes := found.get(place + b"I")) is not None:
+                    self._index_manifests[field] = of_indexes.payload
                 break
 
     def _items(self, field: int, records: Records) -> Iterator[bytes]:
@@ -67,19 +75,40 @@ class Fields:
                 yield kind.encode() + rest + digest.digest()
 
     def _verify(
-        self, node: int, field: int, key: bytes, manifest: bytes, items: Iterable[bytes]
-    ) -> None:
-        plain = unseal(manifest, {bytes(16): expand(key, b"kist 1 manifest")})
-        if len(plain) != PLAIN.size:
+        self, field: int, key: bytes, manifest: bytes, items: Iterable[bytes], use: bytes = b""
+    ) -> bytes:
+        """Hold items against a manifest; returns what else is sealed with it."""
+        plain = unseal(manifest, {bytes(16): expand(key, b"kist 1 manifest" + use)})
+        if len(plain) < PLAIN.size:
             raise Damage("manifest: another size")
         digest, count = 0, 0
         for item in items:
-            one = hmac.digest(expand(key, b"kist 1 digest"), item, "sha256")
+            one = hmac.digest(expand(key, b"kist 1 digest" + use), item, "sha256")
             digest ^= int.from_bytes(one, "big")
             count += 1
-        found = (self.store.super.uuid, node, field, count, digest.to_bytes(32, "big"))
-        if PLAIN.unpack(plain) != found:
+        found = (self.store.super.uuid, self.node, field, count, digest.to_bytes(32, "big"))
+        if PLAIN.unpack_from(plain) != found:
             raise Tampered(f"field {field}: the records are not those that were sealed")
+        return plain[PLAIN.size :]
+
+    def holds(
+        self, field: int, entries: Mapping[bytes, Entry], own: set[bytes], stamp: bytes
+    ) -> bool:
+        """Whether the I records of a field's indexes, whose numbers are `own`, count."""
+        if field not in self._field_keys or field not in self._index_manifests:
+            return False
+        key, use = self._field_keys[field], b" of indexes"
+        manifest = self._index_manifests[field]
+        plain = unseal(manifest, {bytes(16): expand(key, b"kist 1 manifest" + use)})
+        if plain[PLAIN.size :] != stamp:
+            return False
+        items = (
+            b"I" + rest + hashlib.sha256(entry.payload).digest()
+            for rest, entry in entries.items()
+            if rest[:4] in own
+        )
+        self._verify(field, key, manifest, items, use)
+        return True
 
     def shows(self, leaf: Leaf) -> bool:
         """Whether a leaf is open, or was opened."""
@@ -93,19 +122,31 @@ class Fields:
 
     def page(self, entry: Entry, keys: dict[bytes, bytes]) -> tuple[bytes, int, bytes]:
         """Of a sealed P record: the body of the page, the bytes of its head, the payload."""
+        pages, payload = self.record(entry, keys)
+        if len(pages) != 1:
+            raise Tampered("a sealed page with another number of extents")
+        return *pages[0], payload
+
+    def record(
+        self, entry: Entry, keys: dict[bytes, bytes]
+    ) -> tuple[list[tuple[bytes, int]], bytes]:
+        """Of a sealed record: bodies of its extents, each with the bytes of its head; payload."""
         pointers: list[Pointer] = list(entry.pointers)
         if len(entry.payload) == 32:
             body = self._body(pointers.pop(), entry.payload)
             cursor = Cursor(unseal(body, keys), "sealed record")
         else:
             cursor = Cursor(unseal(entry.payload, keys), "sealed record")
-        if cursor.get("B") != 1 or len(pointers) != 1:
-            raise Tampered("a sealed page with another number of extents")
-        size, head, total, salt = cursor.all("QI16s32s")
-        page = unseal(self._body(pointers[0], salt), keys)
-        if len(page) != size or sum128(page[:head]) != total:
-            raise Tampered("another page than its record names")
-        return page, head, cursor.rest()
+        if cursor.get("B") != len(pointers):
+            raise Tampered("a sealed record with another number of extents")
+        found = []
+        for pointer in pointers:
+            size, head, total, salt = cursor.all("QI16s32s")
+            page = unseal(self._body(pointer, salt), keys)
+            if len(page) != size or sum128(page[:head]) != total:
+                raise Tampered("another page than its record names")
+            found.append((page, head))
+        return found, cursor.rest()
 
     def _body(self, pointer: Pointer, salt: bytes) -> bytes:
         body = self.store.body(pointer)

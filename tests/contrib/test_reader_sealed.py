@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import kist
 from kist.engine import Engine
 from kist.format import keys
 
@@ -82,6 +83,50 @@ def test_a_file_with_sealed_columns_shows_what_its_secrets_open() -> None:
             assert list(shown.dtype.names) == names
             for name in names:
                 np.testing.assert_array_equal(shown[name], rows[name])
+
+
+def indexed() -> Any:
+    """What is known of the file with indexes on sealed columns."""
+    path = HERE.parent / "golden" / "sealed" / "indexed.py"
+    spec = importlib.util.spec_from_file_location("golden_sealed_indexed", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_indexes_on_sealed_columns_say_what_is_sealed() -> None:
+    golden = indexed()
+    path = golden.FOLDER / "indexed.kist"
+    n, rows = golden.N, golden.rows()
+    for secrets, known in (((), []), ([golden.KEY], ["b", "b,c"]), ([golden.OTHER], [])):
+        with Reader(path, secrets) as reader:
+            reader.verify()
+            found = {index.name: index.runs for index in reader.indexes("/t")}
+        assert [name for name, runs in found.items() if runs] == ["id", *known]
+        for name in known:
+            (run,) = found[name]
+            assert (run.first, run.stop, run.dirty != b"") == (0, n, True)
+            order = np.lexsort((rows["c"], rows["b"]) if name == "b,c" else (rows["b"],))
+            np.testing.assert_array_equal(run.keys[0], rows["b"][order].astype("u8"))
+            np.testing.assert_array_equal(run.rows, order)
+    with kist.open(path, secrets=golden.KEY) as store:
+        assert [index.n_indexed for index in store["t"].indexes] == [n, 0, 0]  # all are soiled
+        np.testing.assert_array_equal(store["t"]["b"][:], golden.expected()["b"])
+
+
+def test_a_run_of_a_sealed_index_that_was_taken_away_is_noticed(tmp_path: Path) -> None:
+    golden = indexed()
+    path = tmp_path / "t.kist"
+    path.write_bytes((golden.FOLDER / "indexed.kist").read_bytes())
+    engine = Engine.open(path, "r+")
+    txn = engine.begin()
+    key, _ = next(txn.scan(*keys.index_runs(2, 2)))
+    txn.delete(key)
+    txn.commit()
+    engine.close()
+    with Reader(path, [golden.KEY]) as reader, pytest.raises(Tampered, match="not those"):
+        reader.indexes("/t")
 
 
 def test_a_file_that_was_changed_without_the_secret_is_refused(tmp_path: Path) -> None:

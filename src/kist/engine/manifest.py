@@ -95,12 +95,14 @@ def bound_items(view: View, ranges: Iterable[tuple[Range, bool]]) -> Iterator[by
             yield item_of(view, key, value, deep=deep)
 
 
-def new_digest(keys: FieldKeys) -> SetDigest:
-    """Return the digest of no records."""
-    return SetDigest(keys.key_of(_DIGEST))
+def new_digest(keys: FieldKeys, use: bytes = b"") -> SetDigest:
+    """Return the digest of no records; of a manifest for another `use` under another key."""
+    return SetDigest(keys.key_of(_DIGEST + use))
 
 
-def make_manifest(place: Place, keys: FieldKeys, digest: SetDigest, more: bytes = b"") -> bytes:
+def make_manifest(
+    place: Place, keys: FieldKeys, digest: SetDigest, more: bytes = b"", use: bytes = b""
+) -> bytes:
     """Return the payload of a manifest.
 
     Parameters
@@ -109,13 +111,17 @@ def make_manifest(place: Place, keys: FieldKeys, digest: SetDigest, more: bytes 
         From `new_digest`, of all records of the field.
     more : bytes
         What else shall be sealed with it.
+    use : bytes
+        Keeps manifests of one field apart: under another key.
     """
     plain = _PLAIN.pack(*place, digest.count, digest.hidden().reveal())
-    head, units = seal_body(DataKey(_NAME, keys.key_of(_MANIFEST)), [plain, more])
+    head, units = seal_body(DataKey(_NAME, keys.key_of(_MANIFEST + use)), [plain, more])
     return head + units
 
 
-def open_manifest(payload: bytes, place: Place, keys: FieldKeys) -> tuple[SetDigest, bytes]:
+def open_manifest(
+    payload: bytes, place: Place, keys: FieldKeys, use: bytes = b""
+) -> tuple[SetDigest, bytes]:
     """Return the digest that a manifest vouches for, to be changed or held against the records.
 
     Raises
@@ -125,7 +131,7 @@ def open_manifest(payload: bytes, place: Place, keys: FieldKeys) -> tuple[SetDig
     CorruptDataError
         It is damaged.
     """
-    plain = bytes(unseal_body(payload, {_NAME: keys.key_of(_MANIFEST)}))
+    plain = bytes(unseal_body(payload, {_NAME: keys.key_of(_MANIFEST + use)}))
     if len(plain) < _PLAIN.size:
         raise CorruptDataError(f"a manifest of {len(plain)} bytes is cut off")
     uuid, node, field, count, value = _PLAIN.unpack_from(plain)
@@ -134,7 +140,7 @@ def open_manifest(payload: bytes, place: Place, keys: FieldKeys) -> tuple[SetDig
             f"the manifest of a sealed field is that of field {field} of node {node}"
             f"{'' if uuid == place.uuid else ' of another store'}: do not trust the file"
         )
-    return SetDigest(keys.key_of(_DIGEST), value, count), plain[_PLAIN.size :]
+    return SetDigest(keys.key_of(_DIGEST + use), value, count), plain[_PLAIN.size :]
 
 
 def check_manifest(

@@ -177,6 +177,11 @@ def manifest(node: int, field: int) -> bytes:
     return _NODE_COLUMN.pack(node, b"E", field) + b"M"
 
 
+def index_manifest(node: int, field: int) -> bytes:
+    """What vouches for the indexes of a sealed field of a table."""
+    return _NODE_COLUMN.pack(node, b"E", field) + b"I"
+
+
 def sealed_field(node: int, field: int) -> Range:
     """Lock and manifest of a sealed field."""
     return prefix_range(_NODE_COLUMN.pack(node, b"E", field))

@@ -7,7 +7,7 @@ to search the fences, which are kept, and to decode one block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -175,6 +175,10 @@ class Run:
             packed |= np.frombuffer(self.dirty, np.uint8)
         return packed.tobytes()
 
+    def marked(self, rows: NDArray[np.int64]) -> bytes:
+        """Return the payload of the run once the keys of some of its rows have changed."""
+        return RunRecord(self.stop, self.n, self.soiled(rows)).pack()
+
 
 @lru_cache(maxsize=1_024)
 def run_of(first: int, value: bytes, n_words: int) -> Run:
@@ -191,6 +195,7 @@ def put_run(
     stop: int,
     words: Sequence[Words],
     rows: NDArray[np.int64],
+    put: Callable[[bytes, bytes, list[Frame]], None] | None = None,
 ) -> None:
     """Sort the keys of some rows, and write them as a run.
 
@@ -200,11 +205,18 @@ def put_run(
         The keys, the most significant word first.
     rows : ndarray of int64, shape (n,)
         Row ids, ascending, from `first` to `stop`.
+    put : callable, optional
+        Puts the record instead: called with key, payload and the frames of the pages.
     """
+    if put is None:
+
+        def put(key: bytes, payload: bytes, frames: list[Frame]) -> None:
+            txn.put(key, pack_record(payload, txn.write(frames) if frames else ()))
+
     key = keys.index_run(node, index, first)
     record = RunRecord(stop, len(rows)).pack()
     if not len(rows):
-        txn.put(key, pack_record(record))
+        put(key, record, [])
         return
     order = stable_order(words)
     values = [word[order] for word in words]
@@ -215,11 +227,11 @@ def put_run(
         return build_page(page, choose(page), block_values=BLOCK)
 
     pages = run([lambda page=page: encoded(page) for page in (fences, offsets, *values)])  # type: ignore[misc]
-    frames = [Frame(FRAME_PAGE, node, 0, first, head, parts) for head, parts in pages]
-    txn.put(key, pack_record(record, txn.write(frames)))
+    put(key, record, [Frame(FRAME_PAGE, node, 0, first, head, parts) for head, parts in pages])
 
 
 def put_soiled(txn: Transaction, node: int, index: int, found: Run, rows: Array) -> None:
     """Put a run whose keys of some rows have changed."""
-    record = RunRecord(found.stop, found.n, found.soiled(rows)).pack()
-    txn.put(keys.index_run(node, index, found.first), pack_record(record, found.pointers))
+    txn.put(
+        keys.index_run(node, index, found.first), pack_record(found.marked(rows), found.pointers)
+    )

@@ -88,13 +88,14 @@ def _copy_records(source: View, txn: Transaction, listed: _Listed, new: int, pat
     extents = Extents(txn)
     sealed = next(source.scan(*keys.sealed_fields(node)), None) is not None
     whole = None
+    stale: list[int] = []
     if sealed:
         # Before anything is written: without the secrets nobody can vouch for the copy.
         origin = directory.path_of(source, node) or f"node {node}"
         if kind == NodeKind.TABLE:
             from kist.model.tables.changes.secrets import hand_over
 
-            hand_over(source, node, txn, origin)
+            stale = hand_over(source, node, txn, origin)
         else:
             from kist.model.sealing.copies import copied_field
 
@@ -115,7 +116,7 @@ def _copy_records(source: View, txn: Transaction, listed: _Listed, new: int, pat
     elif sealed:
         from kist.model.tables.changes.secrets import vouch
 
-        vouch(txn, new, path)
+        vouch(txn, new, path, stale)
 
 
 def copied_frame(source: View, key: bytes, pointer: Pointer, new: int) -> Frame:

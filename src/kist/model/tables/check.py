@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kist.engine.sealedrecords import SealedPointer
-from kist.errors import FormatError, SecretError
+from kist.errors import FormatError, SecretError, TamperedDataError
 from kist.format import keys
 from kist.format.schema import Leaf
 from kist.format.values import unpack_record
@@ -132,7 +132,7 @@ def _check_indexes(state: TableState) -> Iterator[str]:
     """Yield what is wrong with the runs of the indexes; their pages are not read."""
     try:
         indexes = read_indexes(state)
-    except FormatError as error:
+    except (FormatError, TamperedDataError) as error:
         yield f"an index: {error}"
         return
     for index in indexes:

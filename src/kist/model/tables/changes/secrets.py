@@ -6,6 +6,7 @@ before it is handed to the transaction.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from kist.engine import Frame, fieldkeys
@@ -16,8 +17,10 @@ from kist.format import keys
 from kist.format.layout import FRAME_PAGE, FRAME_ROWS
 from kist.format.sealed import Lock
 from kist.format.values import pack_record, unpack_record
+from kist.model.tables import indexes
 from kist.model.tables.changes.manifests import put_manifests
 from kist.model.tables.changes.write import put_blob, put_tail
+from kist.model.tables.indexes.keep import rebuild
 from kist.model.tables.input.encrypt import labelled
 from kist.model.tables.stored.records import (
     OUTSIDE,
@@ -124,6 +127,8 @@ def rotate(table: Table, column: str | None, secrets: Any, now: bool) -> None:
         names = [column] if column is not None else [own[0].name for own in fields.values()]
         if not names:
             raise DTypeError(f"{table._path!r} has no sealed column whose keys could be rotated")
+        changed = {column.field for column in state.schema.columns if column.name in names}
+        indexes.sealed.forget_runs(txn, state.node, state.schema, changed)
         for name in names:
             field, lock, before = _opened(state, name, "rotate the keys of")
             lock, after = fieldkeys.rotate(lock, before, own, forget=now)
@@ -132,11 +137,14 @@ def rotate(table: Table, column: str | None, secrets: Any, now: bool) -> None:
                 _reseal(txn, state, field, before, after)
         # What was read under the old stamp was read with the old keys.
         tail = state.tail._replace(stamp=new_stamp())
-        put_tail(txn, state.node, state.schema, tail, state.tail)
+        if put_tail(txn, state.node, state.schema, tail, state.tail):
+            rebuild(txn, state.node, state.path)
 
 
-def hand_over(source: View, node: int, txn: Transaction, path: str) -> None:
+def hand_over(source: View, node: int, txn: Transaction, path: str) -> list[int]:
     """Give the keys of a table's sealed fields to whoever writes a copy of it.
+
+    Returns the fields whose indexes are not to be believed.
 
     Raises
     ------
@@ -150,12 +158,22 @@ def hand_over(source: View, node: int, txn: Transaction, path: str) -> None:
         packed = read_lock(source, node, field)
         assert packed is not None
         ring.remember(packed, state.sealing.keys(field))
+    return [field for field in state.schema.sealed if not indexes.sealed.usable_keys(state, field)]
 
 
-def vouch(txn: Transaction, node: int, path: str) -> None:
-    """Make the manifests of a table whose records were just copied from another one."""
+def vouch(txn: Transaction, node: int, path: str, stale: Iterable[int] = ()) -> None:
+    """Make the manifests of a table whose records were just copied from another one.
+
+    Parameters
+    ----------
+    stale : iterable of int
+        As `hand_over` returned it.
+    """
     schema = schema_from(read_schema(txn, node, path))
     put_manifests(txn, node, schema, afresh=True)
+    indexes.sealed.forget_runs(txn, node, schema, stale)
+    state = state_of(txn, node, path)
+    indexes.sealed.vouch(txn, node, schema, state.tail.stamp)
 
 
 def _opened(state: TableState, name: str, what: str) -> tuple[int, Lock, FieldKeys]:

@@ -142,7 +142,7 @@ def put_tail(
         return False
     from kist.model.tables.indexes.keep import carry
 
-    return carry(txn, node, before, tail)
+    return carry(txn, node, before, tail, schema)
 
 
 def room_of_piece(txn: Transaction) -> int:

@@ -7,7 +7,7 @@ state is that of the table's tail; what no run covers, or what has changed since
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class Index:
         In order of their rows.
     names : tuple of str
         Columns of these leaves, as users name them.
+    field : int
+        The sealed field that it is of, or 0.
     """
 
     number: int
@@ -52,6 +54,7 @@ class Index:
     leaves: tuple[Leaf, ...]
     runs: tuple[Run, ...]
     names: tuple[str, ...]
+    field: int = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -95,28 +98,48 @@ def read_indexes(state: TableState) -> list[Index]:
 
     An index on columns that are gone, or that have another dtype now, is left out.
     """
-    view, node = state.view, state.node
+    view, node, sealed = state.view, state.node, state.facts.sealed
     common = read_state(view, node)
     if common is None:
         return []
     believed = common.stamp == state.tail.stamp
     records: dict[int, IndexRecord] = {}
-    runs: dict[int, list[Run]] = {}
+    values: dict[int, list[tuple[int, bytes]]] = {}
     for key, value in view.scan(*keys.indexes(node)):
         number = keys.leaf_of(key)
         if len(key) == len(keys.index_state(node)):
             if number:
                 records[number] = IndexRecord.unpack(unpack_record(value)[1])
         elif number in records and believed:
-            run = run_of(keys.row_of(key), value, records[number].n_words)
-            runs.setdefault(number, []).append(run)
+            values.setdefault(number, []).append((keys.row_of(key), value))
     found = []
     for number, record in records.items():
         leaves = leaves_of(state, record)
         if leaves is not None:
             names = tuple(_name(state, leaf) for leaf in leaves)
-            found.append(Index(number, record, leaves, tuple(runs.get(number, ())), names))
+            stored = values.get(number, ())
+            # Of any sealed leaf: whoever writes the record may put an open one before it.
+            field = next((sealed[leaf.id] for leaf in leaves if leaf.id in sealed), 0)
+            if field:
+                found.append(
+                    _sealed(state, Index(number, record, leaves, (), names, field), stored)
+                )
+                continue
+            runs = tuple(run_of(first, value, record.n_words) for first, value in stored)
+            found.append(Index(number, record, leaves, runs, names))
     return found
+
+
+def _sealed(state: TableState, index: Index, stored: Sequence[tuple[int, bytes]]) -> Index:
+    """Return an index on sealed columns with its runs, where they open and may be believed."""
+    from kist.model.tables.indexes.sealed import opened_run, usable_keys
+
+    opened = usable_keys(state, index.field)
+    if opened is None:
+        return index
+    n_words = index.record.n_words
+    runs = [opened_run(state.view, first, value, n_words, opened) for first, value in stored]
+    return replace(index, runs=tuple(runs))
 
 
 def _name(state: TableState, leaf: Leaf) -> str:

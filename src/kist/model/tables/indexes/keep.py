@@ -10,16 +10,18 @@ them for a run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from kist.format import keys
 from kist.format.index import IndexState
-from kist.format.schema import Leaf
+from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record
 from kist.indexes.keys import words_of
 from kist.indexes.runs import Run, put_run, put_soiled
+from kist.model.tables import indexes as parts
 from kist.model.tables.indexes.index import Index, read_indexes, read_state
 from kist.model.tables.indexes.unique import check_rows
 from kist.model.tables.stored.layout import Group
@@ -29,7 +31,8 @@ from kist.model.tables.stored.schema import PIECE_ROWS
 from kist.model.tables.stored.state import TableState, state_of
 
 if TYPE_CHECKING:
-    from kist.engine import Transaction
+    from kist.engine import Frame, Transaction
+    from kist.engine.fieldkeys import FieldKeys
 
 __all__ = [
     "after_append",
@@ -61,7 +64,7 @@ def most_rows(index: Index) -> int:
     return max(GROUP_ROWS, RUN_WORDS // index.record.n_words)
 
 
-def carry(txn: Transaction, node: int, before: Tail, tail: Tail) -> bool:
+def carry(txn: Transaction, node: int, before: Tail, tail: Tail, schema: Schema) -> bool:
     """Give the indexes of a table the stamp of its next tail; return whether it has any.
 
     Runs that are not true for the tail before are dropped.
@@ -72,7 +75,20 @@ def carry(txn: Transaction, node: int, before: Tail, tail: Tail) -> bool:
     if common.stamp != before.stamp:
         drop_runs(txn, node)
     put_state(txn, node, common._replace(stamp=tail.stamp))
+    if schema.sealed:
+        parts.sealed.carry_on(txn, node, schema, before.stamp, tail.stamp)
     return True
+
+
+def _drop_doubtful(txn: Transaction, state: TableState) -> None:
+    if state.facts.sealed:
+        parts.sealed.drop_doubtful(txn, state)
+
+
+def vouch(txn: Transaction, state: TableState, index: Index) -> None:
+    """Vouch for an index on sealed columns that has changed."""
+    if index.field:
+        parts.sealed.vouch(txn, state.node, state.schema, state.tail.stamp)
 
 
 def put_state(txn: Transaction, node: int, common: IndexState) -> None:
@@ -131,8 +147,15 @@ def after_change(txn: Transaction, node: int, path: str, changed: Changed) -> No
         rows = rows_of([one for one in changed if own.intersection(one[2])])
         for run in index.runs:
             low, high = rows.searchsorted((run.first, run.stop))
-            if low < high:
+            if low == high:
+                continue
+            if index.field:
+                key = keys.index_run(state.node, index.number, run.first)
+                opened = state.sealing.keys(index.field)
+                parts.sealed.put_soiled_run(txn, key, run.marked(rows[low:high]), run, opened)
+            else:
                 put_soiled(txn, state.node, index.number, run, rows[low:high])
+        vouch(txn, state, index)
         (again,) = (one for one in read_indexes(state) if one.number == index.number)
         check_rows(state, [again], rows, f"update {path!r}")
 
@@ -146,9 +169,11 @@ def rows_of(changed: Changed) -> Array:
 def forget_leaves(txn: Transaction, state: TableState, leaves: Iterable[Leaf]) -> None:
     """Drop the runs of indexes on leaves that have got other values everywhere."""
     changed = {leaf.id for leaf in leaves}
+    _drop_doubtful(txn, state)
     for index in read_indexes(state):
         if changed.intersection(leaf.id for leaf in index.leaves):
             txn.delete_range(*keys.index_runs(state.node, index.number))
+            vouch(txn, state, index)
 
 
 # Making runs
@@ -163,12 +188,16 @@ def maintain_indexes(txn: Transaction, node: int, path: str) -> None:
     if common.stamp != state.tail.stamp:
         drop_runs(txn, node)
         put_state(txn, node, common._replace(stamp=state.tail.stamp))
+    _drop_doubtful(txn, state)
     usable = {index.number for index in read_indexes(state)}
     for key, _ in list(txn.scan(*keys.indexes(node))):
         number = keys.leaf_of(key)
         if number and number not in usable:
             txn.delete(key)  # its columns are gone
-    for number in sorted(usable):
+    # Who lacks a secret of the table cannot vouch for its indexes on sealed columns.
+    can_vouch = not state.facts.sealed or state.sealing.can_write()
+    kept = set() if can_vouch else {one.number for one in read_indexes(state) if one.field}
+    for number in sorted(usable - kept):
         _drop_empty(txn, state, number)
         if not grow(txn, state, number):
             _renew(txn, state, number)
@@ -204,6 +233,7 @@ def grow(txn: Transaction, state: TableState, number: int, *, whole: bool = Fals
 def rebuild(txn: Transaction, node: int, path: str) -> None:
     """Write the runs that are missing of all indexes of a table."""
     state = state_of(txn, node, path)
+    _drop_doubtful(txn, state)
     for index in read_indexes(state):
         while grow(txn, state, index.number, whole=True):
             pass
@@ -226,11 +256,13 @@ def _alike(index: Index) -> tuple[Run, ...] | None:
 def _drop_empty(txn: Transaction, state: TableState, number: int) -> None:
     """Delete the runs all of whose rows are deleted: the old end of a stream."""
     layout = state.layout
-    for run in _index(state, number).runs[:-1]:
+    index = _index(state, number)
+    for run in index.runs[:-1]:
         # The last one stays: where it ends the next begins.
         low = int(layout.ends.searchsorted(run.first, "right"))
         if low == int(layout.firsts.searchsorted(run.stop, "left")):
             txn.delete(keys.index_run(state.node, number, run.first))
+            vouch(txn, state, index)
 
 
 def _renew(txn: Transaction, state: TableState, number: int) -> None:
@@ -254,7 +286,17 @@ def build(txn: Transaction, state: TableState, index: Index, first: int, stop: i
             read_leaves(state, spans, [leaf], [values])
         words += words_of(values)
         del values
-    put_run(txn, state.node, index.number, first, stop, words, rows)
+    put = None
+    if index.field:
+        put = partial(_put_sealed, txn, state.sealing.keys(index.field))
+    put_run(txn, state.node, index.number, first, stop, words, rows, put)
+    vouch(txn, state, index)
+
+
+def _put_sealed(
+    txn: Transaction, opened: FieldKeys, key: bytes, payload: bytes, frames: list[Frame]
+) -> None:
+    parts.sealed.put_sealed_run(txn, key, payload, frames, opened)
 
 
 def _spans(state: TableState, first: int, stop: int) -> tuple[list[Span], int]:

@@ -12,8 +12,9 @@ from kist.format.nullable import dtype_text
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record
 from kist.indexes.keys import can_be_key, n_words
+from kist.model.tables import indexes
 from kist.model.tables.indexes.index import read_indexes, read_state
-from kist.model.tables.indexes.keep import drop_runs, grow, put_state
+from kist.model.tables.indexes.keep import drop_runs, grow, put_state, vouch
 from kist.model.tables.indexes.unique import check_all
 from kist.model.tables.query.operands import nearest
 from kist.model.tables.stored.fields import field_at, parse_path
@@ -70,13 +71,7 @@ def create_index(
     with table._write() as txn:
         state = table._state(txn)
         leaves = _leaves_of(state.schema, columns, what)
-        sealed = [leaf.path[0] for leaf in leaves if leaf.id in state.facts.sealed]
-        if sealed:
-            raise DTypeError(
-                f"{what}: column {sealed[0]!r} is sealed, and the keys of an index would stand in "
-                "the file in clear; conditions on it are answered without one",
-                column=sealed[0],
-            )
+        field = _field_of(state, leaves, what)
         name = ",".join(columns) if name is None else name
         if not isinstance(name, str) or not 1 <= len(name.encode()) <= 255:
             raise TypeError(f"{what}: a name is a str of 1 to 255 bytes, not {name!r}")
@@ -86,12 +81,16 @@ def create_index(
         number = common.next_id
         described = tuple((leaf.id, n_words(leaf.dtype), leaf.dtype) for leaf in leaves)
         record = IndexRecord(name, described, unique)
+        if field:
+            indexes.sealed.drop_doubtful(txn, state)
         txn.put(keys.index(table._id, number), pack_record(record.pack()))
         if common.stamp != state.tail.stamp:
             # A writer that knows no indexes came between; the next checkpoint makes the runs
             # of the others again.
             drop_runs(txn, table._id)
         put_state(txn, table._id, IndexState(state.tail.stamp, number + 1))
+        if field:
+            indexes.sealed.vouch(txn, table._id, state.schema, state.tail.stamp)
         while grow(txn, state, number, whole=True):
             pass
         (index,) = (index for index in read_indexes(state) if index.number == number)
@@ -105,7 +104,8 @@ def drop_index(table: Table, columns: tuple[Any, ...]) -> None:
     if len(columns) == 1 and isinstance(columns[0], list | tuple):
         columns = tuple(columns[0])
     with table._write() as txn:
-        known = read_indexes(table._state(txn))
+        state = table._state(txn)
+        known = read_indexes(state)
         found = [one for one in known if (one.record.name,) == columns]
         found = found or [one for one in known if one.columns == columns]
         if not found:
@@ -113,7 +113,11 @@ def drop_index(table: Table, columns: tuple[Any, ...]) -> None:
             hint = nearest(wanted, [one.record.name for one in known])
             raise NodeNotFoundError(f"{table._path!r} has no index {wanted!r}{hint}")
         for one in found:
+            if one.field:
+                state.check_writable()
+                indexes.sealed.drop_doubtful(txn, state)
             txn.delete_range(*keys.index_records(table._id, one.number))
+            vouch(txn, state, one)
 
 
 def list_indexes(table: Table) -> tuple[TableIndex, ...]:
@@ -132,6 +136,23 @@ def _described(index: Any) -> TableIndex:
         len(index.runs),
         index.nbytes_stored,
     )
+
+
+def _field_of(state: Any, leaves: list[Leaf], what: str) -> int:
+    """Return the sealed field of the columns of an index, 0 of open ones."""
+    sealed = state.facts.sealed
+    fields: set[int] = {sealed.get(leaf.id, 0) for leaf in leaves}
+    if len(fields) > 1:
+        name = next(leaf.path[0] for leaf in leaves if leaf.id in sealed)
+        raise DTypeError(
+            f"{what}: column {name!r} is sealed, and the others are open or have other secrets: an "
+            "index is of columns of one field, encrypt={('a', 'b'): secret}",
+            column=name,
+        )
+    (field,) = fields
+    if field:
+        state.check_writable()
+    return field
 
 
 def _leaves_of(schema: Schema, columns: tuple[Any, ...], what: str) -> list[Leaf]:

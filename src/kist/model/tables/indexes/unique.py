@@ -188,6 +188,8 @@ def _refuse(
         )
         places = [_position(state, int(row)) for row in ids[same[:5]]]
         shown = ", ".join(map(str, places[:-1])) + f" and {places[-1]}"
+        if index.field:
+            key = "the same, which is sealed"  # messages end in logs
         parts.append(f"rows {shown}{' and others' * (len(same) > 5)} have {key}")
     n_more = len(np.unique(codes[bad])) - len(parts)
     more = f", and {n_more:,} more keys" if n_more else ""
