@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kist import model
@@ -13,6 +14,7 @@ from kist.model.group_maker import Maker, other_kind
 from kist.model.node import Node
 
 if TYPE_CHECKING:
+    from kist.engine import Transaction
     from kist.model.links.link import Link
 
 __all__ = ["LinkMaker"]
@@ -70,11 +72,9 @@ class LinkMaker(Maker):
         """
         from kist.model.links.make import make_link
 
-        with self._write() as txn:
-            link: Any = self._new(txn, name, NodeKind.LINK, overwrite)
+        with self._making(name, overwrite, attrs, title) as (link, txn):
             make_link(link, txn, target, file, version)
-            model.attributes.copy_attributes(link, attrs, title)
-        return link  # type: ignore[no-any-return]
+        return link
 
     def create_union(
         self,
@@ -132,11 +132,9 @@ class LinkMaker(Maker):
         """
         from kist.model.links.make import make_union
 
-        with self._write() as txn:
-            link: Any = self._new(txn, name, NodeKind.LINK, overwrite)
+        with self._making(name, overwrite, attrs, title) as (link, txn):
             make_union(link, txn, paths, files, version, progress)
-            model.attributes.copy_attributes(link, attrs, title)
-        return link  # type: ignore[no-any-return]
+        return link
 
     def create_array_link(
         self,
@@ -202,12 +200,20 @@ class LinkMaker(Maker):
         """
         from kist.model.links.make import make_array_link
 
+        described = dtype, shape, offset, order
+        with self._making(name, overwrite, attrs, title) as (link, txn):
+            make_array_link(link, txn, file, dataset, described, sums, progress)
+        return link
+
+    @contextmanager
+    def _making(
+        self, name: str, overwrite: bool, attrs: Mapping[str, Any] | None, title: str | None
+    ) -> Iterator[tuple[Link, Transaction]]:
+        """Give a new link, of which the block says where it leads."""
         with self._write() as txn:
             link: Any = self._new(txn, name, NodeKind.LINK, overwrite)
-            described = dtype, shape, offset, order
-            make_array_link(link, txn, file, dataset, described, sums, progress)
+            yield link, txn
             model.attributes.copy_attributes(link, attrs, title)
-        return link  # type: ignore[no-any-return]
 
     def open_link(self, name: str) -> Link:
         """Return a link itself, which must exist, rather than what it leads to.
