@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from kist_pages import Page, form_of, from_little
@@ -22,9 +22,6 @@ from kist_types import (
     read_dtype,
     read_value,
 )
-
-if TYPE_CHECKING:
-    from kist_store import Entry, Store
 
 Key = str | bytes | int
 VALUE, ARRAY, BYTES, BYTEARRAY, STR = range(5)
@@ -47,8 +44,8 @@ def read_key(packed: bytes) -> Key:
     return number if packed[0] >= 0x20 else -number - 1
 
 
-def read_entry(store: Store, entry: Entry) -> Any:
-    """The value of a record K."""
+def read_entry(store: Any, entry: Any) -> Any:
+    """The value of a record K; *store* gives the body of the bundle."""
     form = entry.payload[:1]
     if form == b"\0" and not entry.pointers:
         return read_value(entry.payload[1:])

@@ -131,7 +131,7 @@ class View:
             raise Damage(f"node {ident} has no record")
         cursor = Cursor(entry.payload, "node record")
         mine, _, features, _, _, _, above = cursor.all("B7sQQQqQ")
-        if features:
+        if features & ~(kind == 4):  # 1: a key store that is sealed as a whole
             raise Unknown(f"features {features:#x} of node {ident}")
         if mine != kind or above != parent:
             raise Damage(f"records of node {ident} differ")
@@ -418,6 +418,14 @@ class View:
         entries = self._of(node.id, "K")
         if bounds is None or Cursor(bounds.payload, "counts").all("QQQ")[0] != len(entries):
             raise Damage(f"{path}: number of keys")
+        if self._is_sealed(node.id):
+            field, InMemory = self._field(node.id)
+            field.verify(lambda kind: self._of(node.id, kind), "B")
+            for packed, opened in field.entries(entries):
+                yield read_key(packed), read_entry(InMemory(), opened)
+            return
+        if self._of(node.id, "E"):
+            raise Damage(f"{path}: keys of a sealed key store that is not sealed")
         for packed, entry in sorted(entries.items()):
             yield read_key(packed), read_entry(self.store, entry)
 
@@ -486,6 +494,10 @@ class View:
         opened = {rest: field.open(entry) for rest, entry in segments.items()}
         return read_array(InMemory(), schema, bounds.payload, opened)
 
+    def _is_sealed(self, node: int) -> bool:
+        """Whether the record of a key store says that it is sealed as a whole."""
+        return bool(Cursor(self._of(node, "N")[b""].payload, "node record").all("B7sQ")[2])
+
     def _shut(self, node: int) -> bool:
         """Whether a dataset is sealed as a whole, and no secret opens it."""
         if not self._of(node, "E"):
@@ -531,7 +543,7 @@ class View:
         }
         for kind, pointer in self.pointers():
             expected = (types[kind],) if kind in types else ()
-            self.store.check_frame(pointer, (*expected, b"SEAL") if kind in "PCI" else expected)
+            self.store.check_frame(pointer, (*expected, b"SEAL") if kind in "PCKI" else expected)
         for path, node in self.nodes.items():
             columns = {numbers("I", rest[:4])[0] for rest in self._of(node.id, "A")}
             for column in columns:
@@ -543,7 +555,7 @@ class View:
                 self.link(path)
             if node.kind == "array" and not self._shut(node.id):
                 self.array(path)
-            if node.kind == "key store":
+            if node.kind == "key store" and not self._shut(node.id):
                 for _ in self.keystore(path):
                     pass
 

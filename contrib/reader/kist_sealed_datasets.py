@@ -1,4 +1,4 @@
-"""Arrays that are sealed as a whole: the chapter "Sealed arrays" of the format page.
+"""Datasets that are sealed as a whole: the chapters "Sealed arrays" and "Sealed key stores".
 
 `Field` opens one with a secret, holds its records against the manifest, and opens its records.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kist_sealed import Tampered, WrongSecret, expand, open_field, open_lock, unseal
@@ -121,3 +122,29 @@ class Field:
         if body[32:64] != salt:
             raise Tampered("another sealed body than its record names")
         return unseal(body, self.keys)
+
+    def entries(self, found: Mapping[bytes, Entry]) -> Iterator[tuple[bytes, OpenEntry]]:
+        """The packed keys of a key store in order, each with the record that it would have."""
+        cursor = Cursor(self.more, "manifest of a key store")
+        name, _, mask = cursor.all("32sQQ")
+        parts: dict[int, dict[bytes, Entry]] = {}
+        for rest, entry in found.items():
+            parts.setdefault(rest[0] >> 2, {})[rest] = entry
+        for number in range(64):
+            wanted = cursor.all("Q32s") if mask >> number & 1 else (0, bytes(32))
+            count, digest = self.digest_of("K", parts.get(number, {}))
+            if (count, digest.to_bytes(32, "big")) != wanted:
+                raise Tampered("the entries are not those that were sealed")
+        cursor.end()
+        opened = []
+        for rest, entry in found.items():
+            record = self.open(entry)
+            inner = Cursor(record.payload, "sealed entry")
+            packed = inner.take(inner.get("H"))
+            form = packed
+            if packed[:1] == b"\x50":
+                form = b"\x50" + unicodedata.normalize("NFC", packed[1:].decode()).encode()
+            if hmac.digest(name, form, "sha256")[:16] != rest:
+                raise Damage("an entry at the place of another one")
+            opened.append((packed, OpenEntry(record.pointers, inner.rest())))
+        yield from sorted(opened, key=lambda one: one[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import pickle
 import sys
 from base64 import b64decode
 from pathlib import Path
@@ -165,25 +166,34 @@ def test_a_file_with_sealed_arrays_shows_them_with_their_secret_only() -> None:
         reader.verify()
         for name, values in golden.values().items():
             np.testing.assert_array_equal(reader.array(f"/{name}"), values)
+        assert pickle.dumps(dict(reader.keystore("/runs"))) == pickle.dumps(golden.entries())
+        assert list(reader.keystore("/empty")) == []
     for secrets in ([], [golden.PHRASE]):
         with Reader(path, secrets) as reader:
             reader.verify()
-            with pytest.raises(WrongSecret):
-                reader.array("/few")
+            for read in (lambda: reader.array("/few"), lambda: list(reader.keystore("/runs"))):
+                with pytest.raises(WrongSecret):
+                    read()
 
 
-def test_a_sealed_array_that_was_changed_without_the_secret_is_refused(tmp_path: Path) -> None:
-    """A segment is taken away by an engine without keys."""
+def test_a_sealed_dataset_that_was_changed_without_the_secret_is_refused(tmp_path: Path) -> None:
+    """A segment and an entry are taken away by an engine without keys."""
     golden = datasets()
     path = tmp_path / "t.kist"
     path.write_bytes((golden.FOLDER / "datasets.kist").read_bytes())
+    with Reader(path) as reader:
+        scans, runs = (reader.nodes[name].id for name in ("/scans", "/runs"))
     engine = Engine.open(path, "r+")
     txn = engine.begin()
-    key, _ = next(txn.scan(*keys.segments(2)))
-    txn.delete(key)
+    txn.delete(next(txn.scan(*keys.segments(scans)))[0])
+    (one, _), (_, second), *_ = txn.scan(*keys.items(runs))
+    txn.put(one, bytes(1) + second[1 + 44 * second[0] :])
     txn.commit()
     engine.close()
     with Reader(path) as reader:
         reader.verify()
-    with Reader(path, [golden.KEY]) as reader, pytest.raises(Tampered, match="not those"):
-        reader.array("/scans")
+    with Reader(path, [golden.KEY]) as reader:
+        with pytest.raises(Tampered, match="not those"):
+            reader.array("/scans")
+        with pytest.raises(Tampered, match="not those"):
+            list(reader.keystore("/runs"))

@@ -27,6 +27,7 @@ __all__ = [
     "bound_items",
     "check_manifest",
     "item_of",
+    "kept_digest",
     "make_manifest",
     "new_digest",
     "open_manifest",
@@ -98,6 +99,11 @@ def bound_items(view: View, ranges: Iterable[tuple[Range, bool]]) -> Iterator[by
 def new_digest(keys: FieldKeys, use: bytes = b"") -> SetDigest:
     """Return the digest of no records; of a manifest for another `use` under another key."""
     return SetDigest(keys.key_of(_DIGEST + use))
+
+
+def kept_digest(keys: FieldKeys, value: bytes, count: int) -> SetDigest:
+    """Return a digest that was kept sealed."""
+    return SetDigest(keys.key_of(_DIGEST), value, count)
 
 
 def make_manifest(

@@ -35,7 +35,6 @@ __all__ = [
     "opened_pointer",
     "renew_record",
     "seal_record",
-    "stored_pointer",
 ]
 
 _EXTENT: Final = struct.Struct("<QI16s32s")  # length, head, sum of the plaintext; salt
@@ -211,11 +210,6 @@ def opened_pointer(view: View, pointer: Pointer) -> Pointer:
     opened = _Opened(*pointer)
     opened.plain = pointer.whole(view.reader)
     return opened
-
-
-def stored_pointer(pointer: Pointer) -> Pointer:
-    """Return the pointer to an extent as it stands in the file."""
-    return pointer.stored if isinstance(pointer, SealedPointer) else pointer
 
 
 class _Part(Pointer):

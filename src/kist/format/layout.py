@@ -49,9 +49,10 @@ MAX_OFFSET: Final = 1 << 62
 MAX_COMMIT: Final = (1 << 61) - 1
 MAX_NODE: Final = 1 << 56
 
-# Feature masks of the super, of node records and of frames. No bit is in use in version 1.
+# Feature masks of the super, of node records and of frames. One bit is in use in version 1.
 KNOWN_READ_FEATURES: Final = 0
 KNOWN_WRITE_FEATURES: Final = 0
+NODE_SEALED: Final = 1  # to be read, of a key store: it is sealed as a whole
 
 # Kinds of log record.
 COMMIT_CHANGES: Final = 1  # puts and deletes

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from kist.errors import CorruptDataError, ReadOnlyError, UnsupportedVersionError
-from kist.format.layout import KNOWN_READ_FEATURES, KNOWN_WRITE_FEATURES, FieldTable
+from kist.format.layout import KNOWN_WRITE_FEATURES, NODE_SEALED, FieldTable
 from kist.format.values import pack_record, unpack_record
 
 __all__ = ["CHILD", "MAX_NAME", "NODE", "Child", "NodeKind", "NodeRecord", "a_kind", "article"]
@@ -138,9 +138,20 @@ class NodeRecord(NamedTuple):
                 f"{path!r} needs features {unknown:#x} to be changed; use a newer kist"
             )
 
+    @property
+    def is_sealed(self) -> bool:
+        """Whether it is a key store that is sealed as a whole."""
+        return self.kind == NodeKind.KEYSTORE and bool(self.features_read & NODE_SEALED)
+
+    @property
+    def unknown_features(self) -> int:
+        """What a reader of the node must know, and this one does not."""
+        known = NODE_SEALED if self.kind == NodeKind.KEYSTORE else 0
+        return self.features_read & ~known
+
     def check_readable(self, path: str) -> None:
         """Raise `UnsupportedVersionError` when the node needs what this kist does not know."""
-        unknown = self.features_read & ~KNOWN_READ_FEATURES
+        unknown = self.unknown_features
         if unknown:
             raise UnsupportedVersionError(
                 f"{path!r} needs features {unknown:#x} to be read; use a newer kist"

@@ -24,6 +24,7 @@ __all__ = [
     "pack_waiting",
     "payload_of",
     "pointer_bytes",
+    "stored_pointer",
     "unpack_free",
     "unpack_record",
     "unpack_waiting",
@@ -64,6 +65,12 @@ class Pointer(NamedTuple):
     def within(self, at: int, length: int, head: int, checksum: bytes) -> Pointer:
         """Pointer to a part of the body, as if it had a frame of its own."""
         return Pointer(self.offset + at, length, head, self.birth, checksum)
+
+
+def stored_pointer(pointer: Pointer) -> Pointer:
+    """Return the pointer to an extent as it stands in the file, of one that opens itself too."""
+    stored: Pointer = getattr(pointer, "stored", pointer)
+    return stored
 
 
 NO_POINTER = bytes(POINTER.size)

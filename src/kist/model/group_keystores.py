@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from kist import model
 from kist.format.node import NodeKind
-from kist.model.group_maker import Maker
+from kist.model.group_maker import Maker, as_encryption, refuse_clear
+from kist.model.handles import handle_of
 
 if TYPE_CHECKING:
     from kist.model.keystores.keystore import KeyStore
@@ -26,6 +27,7 @@ class KeyStoreMaker(Maker):
         title: str | None = None,
         attrs: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        encrypt: Any = None,
     ) -> KeyStore:
         """Make an empty key store, and the groups on the way to it.
 
@@ -40,6 +42,9 @@ class KeyStoreMaker(Maker):
             Attributes of the key store.
         overwrite : bool
             Replace a key store of that name; handles to the old one become stale.
+        encrypt : secret, list of them, or dict of labels and secrets, optional
+            What opens the key store, which is sealed then, keys and values. A secret is a key of
+            32 bytes, a passphrase, or a callable that asks a key service: see docs/encryption.md.
 
         Raises
         ------
@@ -47,6 +52,9 @@ class KeyStoreMaker(Maker):
             Something stands there.
         CodecError
             There is no such codec.
+        SecretError
+            Something in `encrypt` is no secret; or a sealed key store would be replaced by one
+            that is not.
 
         Examples
         --------
@@ -60,10 +68,23 @@ class KeyStoreMaker(Maker):
         from kist.model.keystores.keystore import KeyStore
         from kist.model.keystores.write import create_keystore
 
+        try:
+            sealed = as_encryption(encrypt)
+        finally:
+            encrypt = None  # a traceback would show it
         with self._write() as txn:
+            if overwrite and sealed is None:
+                self._refuse_unsealing(txn, name)
             node = self._new(txn, name, NodeKind.KEYSTORE, overwrite)
             assert isinstance(node, KeyStore)
-            create_keystore(node, txn, codec)
+            create_keystore(node, txn, codec, sealed)
+            if sealed is not None:
+                # Of the class of those that are sealed.
+                made = handle_of(
+                    node._store, node._id, node._kind, node._created_ns, node._path, sealed=True
+                )
+                assert isinstance(made, KeyStore)
+                node = made
             model.attributes.copy_attributes(node, attrs, title)
         return node
 
@@ -93,7 +114,12 @@ class KeyStoreMaker(Maker):
         ------
         NodeExistsError
             Something else stands there.
+        SecretError
+            The key store that stands there is not sealed, and ``encrypt=`` was given.
         """
         from kist.model.keystores.keystore import KeyStore
 
-        return self._require_as(KeyStore, name, lambda: self.create_keystore(name, **options))
+        node = self._require_as(KeyStore, name, lambda: self.create_keystore(name, **options))
+        if options.pop("encrypt", None) is not None:
+            refuse_clear(node)
+        return node

@@ -65,11 +65,22 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
             f"{where!r} is a table, and a secret was given by name for an array or key store "
             "there: do not trust the file"
         )
-    return handle_of(store, node, found.kind, found.created_ns, where)
+    if found.kind == NodeKind.KEYSTORE and not found.is_sealed and ring is not None:
+        from kist.model.sealing.field import check_promises
+
+        check_promises(view, node, where, "key store")
+    return handle_of(store, node, found.kind, found.created_ns, where, sealed=found.is_sealed)
 
 
-def handle_of(store: Store, node: int, kind: int, created_ns: int, path: str) -> Node:
+def handle_of(
+    store: Store, node: int, kind: int, created_ns: int, path: str, *, sealed: bool = False
+) -> Node:
     """Return the handle of a node whose record is known.
+
+    Parameters
+    ----------
+    sealed : bool
+        Whether it is a key store that is sealed as a whole.
 
     Raises
     ------
@@ -88,6 +99,10 @@ def handle_of(store: Store, node: int, kind: int, created_ns: int, path: str) ->
         from kist.model.arrays.array import Array
 
         return Array(store, node, created_ns, path)
+    if sealed:
+        from kist.model.keystores.sealedstore import SealedKeyStore
+
+        return SealedKeyStore(store, node, created_ns, path)
     if kind == NodeKind.KEYSTORE:
         from kist.model.keystores.keystore import KeyStore
 

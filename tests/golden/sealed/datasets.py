@@ -1,6 +1,7 @@
-"""Make the file with sealed arrays anew: `python tests/golden/sealed/datasets.py`.
+"""Make the file with sealed arrays and key stores anew: `python tests/golden/sealed/datasets.py`.
 
-Clock and randomness are frozen, so it has the same bytes each time. `ARRAYS` is what it must show.
+Clock and randomness are frozen, so it has the same bytes each time. `values` and `entries` are what
+it must show.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import itertools
 import os
 import time
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -30,8 +32,21 @@ def values() -> dict[str, np.ndarray]:
     return {"scans": scans, "few": np.array([1.5, -2.5]), "words": words, "none": np.full(4, 2.5)}
 
 
+def entries() -> dict[Any, Any]:
+    """What the key store ``runs`` shows, in its order."""
+    return {
+        -7: None,
+        3: {"gain": 2.5},
+        b"raw": bytes(range(40)),
+        "e\u0301": "not in form NFC",
+        "long": "x" * 4_000,
+        "run": (np.arange(900, dtype="<i4"), "volts"),
+    }
+
+
 def make(path: Path) -> None:
-    """Write the file: pages in blocks, small values, segments, lowered shapes, fill values."""
+    """Write the file: pages in blocks, small values, segments, lowered shapes, fill values; then
+    entries in records and in bundles."""
     made = values()
     with kist.open(path, "w") as store:
         encrypt = {"key": KEY, "phrase": PHRASE}
@@ -47,6 +62,10 @@ def make(path: Path) -> None:
         store.create_array("few", made["few"], encrypt=KEY)
         store.create_array("words", made["words"], encrypt=KEY)
         store.create_array("none", shape=(4,), dtype="f8", fill_value=2.5, encrypt=KEY)
+        runs = store.create_keystore("runs", encrypt=KEY)
+        runs.update({**dict(reversed(entries().items())), "gone": 1})
+        del runs["gone"]
+        store.create_keystore("empty", encrypt=KEY)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from kist.engine.pages import read_runs
 from kist.errors import CodecError, CorruptDataError, TooLargeError
 from kist.format.array import ArraySchema
 from kist.format.dtypes import is_string_dtype
-from kist.format.values import Pointer
+from kist.format.values import Pointer, stored_pointer
 from kist.model.arrays.blocks import block_counts, copy_values, halve, plan_blocks
 from kist.model.arrays.grid import BlockGrid, block_grid, c_strides
 from kist.model.arrays.state import Segment
@@ -200,8 +200,6 @@ def wanted_of(
     if segment.pointer is None:
         return None
     if schema.sealed:
-        from kist.engine.sealedrecords import stored_pointer
-
         return stored_pointer(segment.pointer), None
     grid = block_grid(segment.record.stored, schema.blocks)
     if math.prod(count) == grid.n_values:

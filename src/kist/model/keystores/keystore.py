@@ -13,11 +13,11 @@ from kist.format.node import NodeKind
 from kist.model.completing import completions
 from kist.model.keystores.check import check_keystore
 from kist.model.keystores.open import open_value
-from kist.model.keystores.read import unpack, unpack_many
+from kist.model.keystores.read import Found, unpack, unpack_many
 from kist.model.keystores.repr import keystore_html, keystore_repr
 from kist.model.keystores.scan import Items, Keys, Values, scan
 from kist.model.keystores.write import Change
-from kist.model.node import Node
+from kist.model.sealing.dataset import SealedDataset
 
 if TYPE_CHECKING:
     from kist.engine import View
@@ -27,7 +27,7 @@ __all__ = ["KeyStore"]
 _MISSING: Any = object()
 
 
-class KeyStore(Node, MutableMappingBase[Any, Any]):
+class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
     """A mapping of str, bytes and int keys to values, in one file and ordered by key.
 
     Values are NumPy arrays and scalars, plain Python values, and tuples, lists, dicts and sets of
@@ -54,14 +54,36 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
 
     # One key
 
-    def _found(self, view: View, key: object) -> bytes | None:
+    def _is_sealed(self, view: View) -> bool:
+        return False  # a handle of one that is has another class
+
+    def _change(self) -> Change:
+        """Return what takes entries on their way to the file."""
+        return Change(self)
+
+    def _scan(
+        self,
+        view: View,
+        what: str,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        *,
+        reverse: bool = False,
+    ) -> Iterator[tuple[bytes, Found]]:
+        """Return keys of the map and what stands under them, in order; `what` is asked for."""
+        first, last = keys.items(self._id)
+        return view.scan(
+            first if start is None else start, last if stop is None else stop, reverse=reverse
+        )
+
+    def _found(self, view: View, key: object) -> Found | None:
         """Record of a key, None when there is none."""
         try:
             return view.get(keys.item(self._id, pack_key(key)))
         except NodeNameError:
             return None  # what cannot be a key is not there
 
-    def _value(self, view: View, key: object, value: bytes) -> Any:
+    def _value(self, view: View, key: object, value: Found) -> Any:
         try:
             return unpack(view, value)
         except CorruptDataError as error:
@@ -123,7 +145,7 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
         NodeExistsError
             There is a key which is the same text in another Unicode form.
         """
-        change = Change(self)
+        change = self._change()
         change.add(key, value)
         step = self._write()
         with step as txn:
@@ -131,7 +153,7 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
 
     def __delitem__(self, key: Key) -> None:
         with self._write() as txn:
-            if not Change(self).remove(txn, key):
+            if not self._change().remove(txn, key):
                 raise self._no_key(txn, key)
 
     def open(self, key: Key) -> Any:
@@ -228,7 +250,7 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
         else:
             pairs = source
         with self._write() as txn:
-            change = Change(self)
+            change = self._change()
             for items in (pairs, more.items()):
                 for key, value in items:
                     if change.add(key, value):
@@ -246,7 +268,7 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
                     raise self._no_key(txn, key)
                 return default
             value = self._value(txn, key, found)
-            Change(self).remove(txn, key)
+            self._change().remove(txn, key)
         return value
 
     def popitem(self) -> tuple[Any, Any]:
@@ -258,12 +280,12 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
             There are no keys.
         """
         with self._write() as txn:
-            last = next(txn.scan(*keys.items(self._id), reverse=True), None)
+            last = next(self._scan(txn, "items", reverse=True), None)
             if last is None:
                 raise KeyNotFoundError(f"{self._path!r} holds no keys")
             key = unpack_key(last[0][9:])
             value = self._value(txn, key, last[1])
-            Change(self).remove(txn, key)
+            self._change().remove(txn, key)
         return key, value
 
     def setdefault(self, key: Key, default: Any = None) -> Any:
@@ -370,9 +392,16 @@ class KeyStore(Node, MutableMappingBase[Any, Any]):
 
     def _ends(self, view: View) -> list[Any]:
         """First and last key."""
-        start, stop = keys.items(self._id)
-        found = [next(view.scan(start, stop, reverse=back), None) for back in (False, True)]
+        found = [next(self._scan(view, "keys", reverse=back), None) for back in (False, True)]
         return [unpack_key(entry[0][9:]) for entry in found if entry is not None]
+
+    def _shows(self, view: View) -> bool:
+        """Tell whether some keys are shown where nobody asked for them."""
+        return True
+
+    def _notes(self, view: View) -> list[str]:
+        """Return what a repr says beside the number of keys."""
+        return []
 
     def _facts(self, view: View) -> dict[str, Any]:
         """Facts for `info`."""

@@ -14,7 +14,7 @@ from kist.format.bundle import Part, PartKind
 from kist.format.plain import unpack_value
 from kist.format.values import Pointer
 from kist.model.indexing import Box, Points, Selection, parse
-from kist.model.keystores.read import assemble, empty, load_part, open_bundle, pointer_of
+from kist.model.keystores.read import Found, assemble, empty, load_part, open_bundle, pointer_of
 
 if TYPE_CHECKING:
     from kist.model.session import Held
@@ -198,20 +198,20 @@ def _pick(array: Array, where: Box | Points) -> Array:
     return moved[tuple(where.coords)][(slice(None), *(slices[axis] for axis in others))]
 
 
-def open_value(held: Held, value: bytes, where: str) -> Any:
+def open_value(held: Held, value: Found, where: str) -> Any:
     """Value of an entry with its arrays left in the file.
 
     Parameters
     ----------
     held : Held
         The state that the arrays shall show; theirs from now on.
-    value : bytes
-        Record of the entry.
+    value : bytes or Pointer
+        Record of the entry, or the pointer to its bundle.
     where : str
         Names the value in messages.
     """
     view = held.view
-    if value[:2] == b"\0\0":
+    if not isinstance(value, Pointer) and value[:2] == b"\0\0":
         return _with_handles(unpack_value(value[2:]), where)
     pointer = pointer_of(value)
     bundle = open_bundle(view, pointer)

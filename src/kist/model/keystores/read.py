@@ -17,12 +17,13 @@ from kist.format.bundle import Bundle, Part, PartKind, unpack_bundle_head
 from kist.format.keystore import FORM_PLAIN
 from kist.format.page import MAX_HEAD
 from kist.format.plain import unpack_value
-from kist.format.values import Pointer, unpack_record
+from kist.format.values import Pointer, stored_pointer, unpack_record
 
 if TYPE_CHECKING:
     from kist.engine import View
 
 __all__ = [
+    "Found",
     "assemble",
     "empty",
     "finished",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
+Found = bytes | Pointer
+"""The record of an entry; of one that was sealed the pointer to its bundle, or its plain record."""
 
 READ_WHOLE: Final = 32 << 20
 """Larger bundles are read page by page, so that their stored bytes are not in memory at once."""
@@ -44,7 +47,7 @@ THREAD_BYTES: Final = 4 << 20
 in Python, takes longer than decoding a megabyte (1.6 MB: 0.75 ms on two threads, 0.65 on one)."""
 
 
-def unpack(view: View, value: bytes) -> Any:
+def unpack(view: View, value: Found) -> Any:
     """Value of an entry.
 
     Raises
@@ -52,28 +55,30 @@ def unpack(view: View, value: bytes) -> Any:
     CorruptDataError
         A checksum fails, or the bytes are no value.
     """
-    if value[:2] == b"\0\0":  # no pointers, form 0
+    if not isinstance(value, Pointer) and value[:2] == b"\0\0":  # no pointers, form 0
         return unpack_value(value[2:])
     return load(view, pointer_of(value))
 
 
-def pointer_of(value: bytes) -> Pointer:
+def pointer_of(value: Found) -> Pointer:
     """Pointer to the bundle of an entry."""
+    if isinstance(value, Pointer):
+        return value
     pointers, payload = unpack_record(value)
     if len(pointers) != 1 or payload[:1] in (b"", bytes((FORM_PLAIN,))):
         raise CorruptDataError(f"an entry of a key store begins with {value[:4].hex()}")
     return pointers[0]
 
 
-def unpack_many(view: View, values: Sequence[bytes]) -> list[Any]:
+def unpack_many(view: View, values: Sequence[Found]) -> list[Any]:
     """Values of some entries; bundles are read and decoded on threads."""
     large = [at for at, value in enumerate(values) if value[:2] != b"\0\0"]
     if len(large) < 2:
         return [unpack(view, value) for value in values]
     if view.reader.backend.remote:
-        bring_bodies(view, [pointer_of(values[at]) for at in large])
+        bring_bodies(view, [stored_pointer(pointer_of(values[at])) for at in large])
     loaded = iter(run([partial(unpack, view, values[at]) for at in large]))
-    return [unpack_value(value[2:]) if value[:2] == b"\0\0" else next(loaded) for value in values]
+    return [next(loaded) if value[:2] != b"\0\0" else unpack(view, value) for value in values]
 
 
 def open_bundle(view: View, pointer: Pointer, data: memoryview | None = None) -> Bundle:

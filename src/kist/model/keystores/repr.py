@@ -13,7 +13,7 @@ from kist.format.bundle import PartKind
 from kist.format.keystore import unpack_key
 from kist.format.values import Pointer, unpack_record
 from kist.model import html
-from kist.model.keystores.read import assemble, load_part, open_bundle, unpack
+from kist.model.keystores.read import Found, assemble, load_part, open_bundle, unpack
 from kist.model.text import cell, format_bytes, guarded, newer, ratio, said
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class _Unread:
         return cls(f"array of {' x '.join(f'{n:,}' for n in shape) or 'one'} {dtype}")
 
 
-def _value(view: View, value: bytes) -> str:
-    pointers, _ = unpack_record(value)
+def _value(view: View, value: Found) -> str:
+    pointers = (value,) if isinstance(value, Pointer) else unpack_record(value)[0]
     try:
         return _glance(_opened(view, pointers[0]) if pointers else unpack(view, value))
     except KistError as error:
@@ -89,14 +89,15 @@ def _glance(value: Any) -> str:
 
 def _lines(store: KeyStore, view: View, n: int) -> tuple[list[Line], list[Line]]:
     """Return (key, value) of the first and of the last keys."""
-    start, stop = keys.items(store._id)
-    first = list(islice(view.scan(start, stop), min(n, 2 * _SHOWN)))
+    if not store._shows(view):
+        return [], []
+    first = list(islice(store._scan(view, "items"), min(n, 2 * _SHOWN)))
     last = []
     if n > 2 * _SHOWN:
-        last = list(islice(view.scan(start, stop, reverse=True), _SHOWN))[::-1]
+        last = list(islice(store._scan(view, "items", reverse=True), _SHOWN))[::-1]
         first = first[:_SHOWN]
 
-    def line(packed: bytes, value: bytes) -> Line:
+    def line(packed: bytes, value: Found) -> Line:
         return cell(repr(unpack_key(packed[_KEY:])), 40), _value(view, value)
 
     return [line(*entry) for entry in first], [line(*entry) for entry in last]
@@ -107,7 +108,8 @@ def _notes(store: KeyStore, view: View) -> tuple[int, list[str | None]]:
     n = counts.n_keys
     times = ratio(counts.nbytes, counts.stored)
     size = f"{format_bytes(counts.nbytes)} in {format_bytes(counts.stored)} ({times})"
-    return n, [f"{n:,} key{'' if n == 1 else 's'}", size if n else None, newer(store._store, view)]
+    said_ = [f"{n:,} key{'' if n == 1 else 's'}", *store._notes(view)]
+    return n, [*said_, size if n and counts.nbytes else None, newer(store._store, view)]
 
 
 def keystore_repr(store: KeyStore) -> str:

@@ -6,11 +6,11 @@ from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from typing import TYPE_CHECKING, Any
 
 from kist.engine import Transaction, View
-from kist.format import keys
 from kist.format.keystore import unpack_key
 
 if TYPE_CHECKING:
     from kist.model.keystores.keystore import KeyStore
+    from kist.model.keystores.read import Found
 
 __all__ = ["Items", "Keys", "Values", "scan"]
 
@@ -23,10 +23,10 @@ class _Frozen(View):
     def __init__(self, txn: Transaction) -> None:
         super().__init__(txn.reader, txn.state)
         self._overlay = txn.overlay.copy()
-        self._txn = txn
+        self.frozen_from = txn
 
     def _check_open(self) -> None:
-        self._txn._check_open()
+        self.frozen_from._check_open()
 
 
 def scan(
@@ -44,16 +44,17 @@ def scan(
     Holds one page of the tree and one value at a time.
     """
     held = store._hold()  # now, not when the first item is asked for
-    first, last = keys.items(store._id)
     view = _Frozen(held.view) if isinstance(held.view, Transaction) else held.view
-    entries = view.scan(
-        first if start is None else start, last if stop is None else stop, reverse=reverse
-    )
+    try:
+        entries = store._scan(view, what, start, stop, reverse=reverse)
+    except BaseException:
+        held.release()
+        raise
     return _run(store, held, view, entries, what)
 
 
 def _run(
-    store: KeyStore, held: Any, view: View, entries: Iterator[tuple[bytes, bytes]], what: str
+    store: KeyStore, held: Any, view: View, entries: Iterator[tuple[bytes, Found]], what: str
 ) -> Iterator[Any]:
     with held:
         for packed, value in entries:

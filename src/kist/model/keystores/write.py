@@ -14,13 +14,16 @@ from kist.format.keystore import (
     pack_key,
     sizes_of,
 )
+from kist.format.layout import NODE_SEALED
 from kist.format.plain import pack_value
 from kist.format.values import pack_record, unpack_record
+from kist.model import directory
 from kist.model.keystores.values import Recipes, Split, split, write_bundles
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
     from kist.model.keystores.keystore import KeyStore
+    from kist.model.sealing.secrets import Encryption
 
 __all__ = ["Change", "create_keystore"]
 
@@ -230,8 +233,15 @@ class Change:
             others[noted] = pack_record(text.encode())
 
 
-def create_keystore(node: KeyStore, txn: Transaction, codec: str) -> None:
+def create_keystore(
+    node: KeyStore, txn: Transaction, codec: str, encrypt: Encryption | None = None
+) -> None:
     """Put the first records of a new key store; the caller holds the transaction.
+
+    Parameters
+    ----------
+    encrypt : Encryption, optional
+        What opens it, if it is to be sealed.
 
     Raises
     ------
@@ -239,4 +249,17 @@ def create_keystore(node: KeyStore, txn: Transaction, codec: str) -> None:
         There is no such codec.
     """
     name = AUTO if codec == "auto" else parse_codec(codec)
-    txn.put(keys.bounds(node._id), Counts(0, 0, 0, name).pack())
+    counts = Counts(0, 0, 0, name).pack()
+    if encrypt is None:
+        txn.put(keys.bounds(node._id), counts)
+        return
+    from kist.model.keystores.sealed import SealedKeys
+    from kist.model.sealing.secrets import new_lock
+
+    record = directory.record(txn, node._id)
+    assert record is not None
+    txn.put(keys.node(node._id), record._replace(features_read=NODE_SEALED).pack())
+    opened = new_lock(txn, node._id, encrypt)
+    field = SealedKeys.begin(txn, node._id, node._path, opened, SealedKeys.new_more())
+    field.put(txn, keys.bounds(node._id), counts)
+    field.vouch(txn)

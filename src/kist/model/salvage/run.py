@@ -15,7 +15,6 @@ from kist.errors import (
     TransactionError,
 )
 from kist.format import keys
-from kist.format.layout import KNOWN_READ_FEATURES
 from kist.format.node import NodeKind, a_kind
 from kist.model import directory
 from kist.model.paths import join
@@ -206,7 +205,7 @@ def _is_sealed(rescue: Rescue, place: Place) -> bool:
 def _is_newer(place: Place) -> bool:
     """Whether only a newer kist can read a node: its records are then copied as they are."""
     record = place.record
-    return record is not None and bool(record.features_read & ~KNOWN_READ_FEATURES)
+    return record is not None and bool(record.unknown_features)
 
 
 def _keep_features(txn: Transaction, new: int, place: Place) -> None:

@@ -18,7 +18,9 @@ __all__ = ["copied_field", "refuse_parts", "vouch_for_copy"]
 
 def _class_of(kind: int) -> type[SealedField]:
     if kind == NodeKind.KEYSTORE:
-        raise TypeError("not yet")
+        from kist.model.keystores.sealed import SealedKeys
+
+        return SealedKeys
     from kist.model.arrays.sealed import SealedArray
 
     return SealedArray
@@ -42,7 +44,7 @@ def vouch_for_copy(field: SealedField, txn: Transaction, node: int, path: str) -
     packed = read_lock(txn, node)
     assert packed is not None
     keyring_of(txn.reader).remember(packed, field.keys)
-    copy = type(field).begin(txn, node, path, field.keys, field.more.reveal())
+    copy = type(field).begin(txn, node, path, field.keys, field.fresh_more())
     copy.bind_all(txn)
     copy.vouch(txn)
 

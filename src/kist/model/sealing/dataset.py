@@ -153,6 +153,7 @@ class SealedDataset(Node):
         try:
             with self._write() as txn:
                 before = self._sealed_field(txn, "rotate the keys of")
+                before.verify_all()
                 after = rotated(txn, before, secrets, forget=now)
                 field = before.under(txn, after, renewed=now)
                 if now:

@@ -9,7 +9,7 @@ at again (docs/design/0018-sealed-datasets.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from kist.engine.keyring import keyring_of
 from kist.engine.manifest import (
@@ -60,7 +60,7 @@ class SealedField:
 
     kind: ClassVar[str] = "dataset"
 
-    __slots__ = ("_changed", "_digest", "keys", "more", "node", "path", "view")
+    __slots__ = ("_changed", "_digest", "keys", "more", "node", "path", "token", "view")
 
     def __init__(
         self,
@@ -78,6 +78,7 @@ class SealedField:
         self.more = more
         self._digest = digest
         self._changed = False
+        self.token = b""
 
     def __repr__(self) -> str:
         return f"<sealed field of {self.path!r}>"
@@ -88,7 +89,7 @@ class SealedField:
         raise TypeError("of arrays and key stores alone")
 
     @classmethod
-    def find(cls, view: View, node: int, path: str) -> SealedField:
+    def find(cls, view: View, node: int, path: str) -> Self:
         """Return the field of a sealed dataset whose records are those that its manifest names.
 
         Raises
@@ -111,17 +112,22 @@ class SealedField:
                 digest, more = open_manifest(payload, place, opened)
                 found = digest, _hidden(more)
                 ring.keep_content(token, found)
-            return cls(view, node, path, opened, *found)
+            return cls(view, node, path, opened, *found).known_as(token)
         try:
             digest, more = check_manifest(view, payload, place, opened, cls.ranges(node))
         except TamperedDataError as error:
             raise TamperedDataError(f"{path!r}: {error}") from None
         ring.verify(token, view.commit_id)
         ring.keep_content(token, (digest, _hidden(more)))
-        return cls(view, node, path, opened, digest, _hidden(more))
+        return cls(view, node, path, opened, digest, _hidden(more)).known_as(token)
+
+    def known_as(self, token: bytes) -> Self:
+        """Note what its manifest is known as; return the field."""
+        self.token = token
+        return self
 
     @classmethod
-    def try_find(cls, view: View, node: int, path: str) -> SealedField | SecretError:
+    def try_find(cls, view: View, node: int, path: str) -> Self | SecretError:
         """Return what `find` does, or the error where the right secret was not given.
 
         Raises
@@ -137,13 +143,11 @@ class SealedField:
             return error.with_traceback(None)
 
     @classmethod
-    def begin(
-        cls, txn: Transaction, node: int, path: str, opened: FieldKeys, more: bytes
-    ) -> SealedField:
+    def begin(cls, txn: Transaction, node: int, path: str, opened: FieldKeys, more: bytes) -> Self:
         """Return the field of a dataset that has no records yet."""
         return cls(txn, node, path, opened, new_digest(opened), _hidden(more))
 
-    def under(self, txn: Transaction, opened: FieldKeys, *, renewed: bool = False) -> SealedField:
+    def under(self, txn: Transaction, opened: FieldKeys, *, renewed: bool = False) -> Self:
         """Return the field under other keys, bound to nothing yet.
 
         Parameters
@@ -151,11 +155,17 @@ class SealedField:
         renewed : bool
             Whether all records will be put anew.
         """
-        more = self._renewed() if renewed else self._more()
+        more = self.fresh_more(renewed=renewed)
         return type(self).begin(txn, self.node, self.path, opened, more)
 
-    def _renewed(self) -> bytes:
-        """Return what the manifest shall hold beside the digest, its own keys drawn anew."""
+    def fresh_more(self, *, renewed: bool = False) -> bytes:
+        """Return what the manifest holds beside the digest before records are bound.
+
+        Parameters
+        ----------
+        renewed : bool
+            Draw anew what makes the places of records.
+        """
         return self._more()
 
     def verify_all(self) -> None:
@@ -200,6 +210,18 @@ class SealedField:
             self._turn(txn, key, txn.get(key), value)
         txn.put_all(pairs)
 
+    def put_known(
+        self, txn: Transaction, rows: Sequence[tuple[bytes, bytes, bytes | None]]
+    ) -> None:
+        """Put records with distinct keys: (key, value, what is there now)."""
+        for key, value, old in rows:
+            self._turn(txn, key, old, value)
+        if len(rows) == 1:
+            key, value, old = rows[0]
+            txn.put(key, value, old=old)
+        else:
+            txn.put_many([(key, value) for key, value, _ in rows])
+
     def delete(self, txn: Transaction, key: bytes) -> None:
         """Delete a record, if it is there."""
         self._turn(txn, key, txn.get(key), None)
@@ -241,6 +263,7 @@ class SealedField:
         ring, token = keyring_of(txn.reader), token_of(place, payload)
         ring.verify(token, txn.commit_id + 1)
         ring.keep_content(token, (self._digest.copy(), _hidden(more)))
+        self.token = token
 
 
 def _hidden(more: bytes) -> Hidden:
