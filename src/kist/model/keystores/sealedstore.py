@@ -202,6 +202,10 @@ class _SealedChange(Change):
         field.put_known(txn, [(key, value, olds[key]) for key, value in puts])
         self._put_counts(txn, field, Counts(n_keys, nbytes, stored, counts.codec))
 
+    def write_one(self, txn: Transaction, counted: Counts | None) -> None:
+        """Put the one entry: the manifest must be read and made anew, so there is no short way."""
+        self.write(txn)
+
     def remove(self, txn: Transaction, key: object) -> bool:
         """Delete one key; returns whether it was there."""
         field = self._store._field(txn)
