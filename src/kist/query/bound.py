@@ -332,6 +332,15 @@ class Bound:
         return bool(self._compute(nothing, 1, none, None)[0])
 
     @cached_property
+    def is_false_of_null(self) -> bool:
+        """Whether the condition, on one column and by row, holds for neither null nor zero."""
+        if self.null_truth:
+            return False
+        column = next(part for part in walk(self.node) if isinstance(part, Column))
+        zero = {column.name: np.zeros(1, column.dtype)}
+        return not self._compute(zero, 1, {}, None)[0]
+
+    @cached_property
     def _of_one(self) -> bool:
         """Whether it looks at each row of one column by itself."""
         return len(self.columns) == 1 and not any(

@@ -65,11 +65,15 @@ def _of_codes(part: Bound, page: Narrow) -> Array:
     """Return where a condition of codes holds, which is known of any code, stored or not."""
     every = np.arange(256).astype(page.numbers.dtype)  # by the byte of a number
     true = part.evaluate({part.columns[0]: page.values(every)}, len(every))
-    return true.take(page.numbers.view(np.uint8))
+    return _looked_up(true, page.numbers.view(np.uint8))
 
 
 def _by_items(part: Bound, items: Array, numbers: Array) -> Array:
-    true = part.evaluate({part.columns[0]: items}, len(items))
+    return _looked_up(part.evaluate({part.columns[0]: items}, len(items)), numbers)
+
+
+def _looked_up(true: Array, numbers: Array) -> Array:
+    """Return what a table says of each number."""
     wanted = np.flatnonzero(true)
     if len(wanted) > _FEW_ITEMS:
         return true.take(numbers)

@@ -49,7 +49,7 @@ from kist.model.tables.query.operands import (
 )
 from kist.model.tables.query.rowset import Ordered, RowSet, read_spans_of
 from kist.model.tables.stored.categories import read_categories
-from kist.model.tables.stored.read import Span
+from kist.model.tables.stored.read import Span, all_true
 from kist.model.tables.stored.state import TableState
 
 if TYPE_CHECKING:
@@ -412,6 +412,9 @@ class _Run:
             one = None if leaf is None else numbered(state, leaf, hit)
             if one is not None:
                 known[place] = one
+            said = key.leaves[0] if isinstance(key, IsNull) and key.column is not None else None
+            if said is not None and all_true(state, said, hit.group):
+                known[place] = Numbered(np.zeros(1, bool), np.zeros(len(hit.ordinals), np.uint8))
         rest = [key for place, key in enumerate(self._keys) if place not in known]
         leaves = all_leaves([*rest, *self._operands])
         n = len(hit.ordinals)
@@ -419,7 +422,8 @@ class _Run:
         some = {leaf.id: array for leaf, array in zip(leaves, arrays, strict=True)}
         for place in known:
             key = self._keys[place]
-            if isinstance(key, Filled):  # the key before it says where there are nulls
+            # The key before it says where there are nulls.
+            if isinstance(key, Filled) and place - 1 not in known:
                 known[place] = known[place].filled(some[self._keys[place - 1].leaves[0].id])
         return [self._grouped(some, n, known)]
 
@@ -440,7 +444,10 @@ class _Run:
             for place, key in enumerate(self._keys)
         ]
         only = keys[0] if len(keys) == 1 else None
-        if isinstance(only, Numbered):
+        if len(keys) == 2 and isinstance(self._keys[1], Filled) and isinstance(keys[1], Numbered):
+            local, values = groups_of(keys[1])
+            found = [keys[1].is_null[local.present], values]
+        elif isinstance(only, Numbered):
             local, values = groups_of(only)
             found = [values]
         else:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from kist.errors import DTypeError, QueryError
 from kist.format.schema import Leaf
 from kist.model.tables.indexes.order import first_of_order
 from kist.model.tables.query.accumulators import is_missing, sum_dtype
+from kist.model.tables.query.bounds import known_nulls
 from kist.model.tables.query.find import Found
 from kist.model.tables.query.operands import Key, Operand
 from kist.model.tables.query.rowset import Ordered, RowSet, read_at, read_spans_of
@@ -189,7 +190,14 @@ def count(values: Values) -> int:
 
     if not isinstance(rows, Ordered):
         return sum(rows.map([said], lambda columns, _: present(columns), ordered=False))
-    n_null = _known_nulls(rows.state, leaf, valid)
+    n_null = known_nulls(rows.state, leaf, valid)
+    layout = rows.state.layout
+    if (
+        rows.is_whole
+        and (n_null >= 0).all()
+        and layout.n_live == (layout.ends - layout.firsts).sum()
+    ):
+        return layout.n_live - int(n_null.sum())
 
     def one(hit: Found) -> int:
         n = len(hit.ordinals)
@@ -201,29 +209,18 @@ def count(values: Values) -> int:
     return sum(rows.map_found(one, [said]))
 
 
-def _known_nulls(state: TableState, leaf: Leaf, valid: Leaf | None) -> Array:
-    """Return how many nulls each group has as its statistics tell, -1 where they do not."""
-    groups = state.layout.groups
-    if leaf.is_virtual:
-        return np.full(len(groups), -1)
-    own = state.bounds_of_valid(leaf)
-    # A writer that knows no nullable columns counts none. And what stands under a null and is
-    # not zero is counted as a value; then neither bound is said to be one.
-    sure = own.known if valid is None else own.known & (own.n_null > 0)
-    if valid is not None:
-        sure &= own.empty | (own.lo_exact & own.hi_exact)
-    n_null = np.where(sure, own.n_null.astype(np.int64), -1)
-    if valid is not None:
-        there = state.bounds(valid)
-        n_null[there.known & there.lo.astype(bool)] = 0
-    n_null[[bool(group.patches) for group in groups]] = -1
-    return n_null
-
-
 def total(values: Values) -> Any:
     """Return the sum of all values; 0 of the right dtype when there is none."""
     result = sum_dtype(values.dtype, values.label, "sum")
-    return _cast(_added(values)[0], result)
+    return _cast(_added(_addends(values))[0], result)
+
+
+def _addends(values: Values) -> Values:
+    """Return the values with what stands under nulls, where that is zero and adds nothing."""
+    if values.valid is None:
+        return values
+    known = known_nulls(values.rows.state, values.leaf, values.valid)
+    return replace(values, valid=None) if (known >= 0).all() else values
 
 
 def _added(values: Values, dtype: np.dtype[Any] | None = None) -> tuple[Any, int]:

@@ -16,11 +16,12 @@ from kist.format.schema import Leaf
 from kist.indexes.statistics import Bounds
 from kist.model.tables.stored.computed import computed_of
 from kist.model.tables.stored.schema import SchemaFacts
+from kist.model.tables.stored.state import TableState
 from kist.query.intervals import interval_of
 from kist.query.nodes import BOOL
 from kist.query.prune import judge
 
-__all__ = ["HasBounds", "bounds_of"]
+__all__ = ["HasBounds", "bounds_of", "known_nulls"]
 
 Array = np.ndarray[Any, Any]
 
@@ -90,3 +91,30 @@ def _of_virtual(state: HasBounds, leaf: Leaf, unknown: Bounds) -> Bounds:
         lo_exact=no,
         hi_exact=no,
     )
+
+
+def known_nulls(state: TableState, leaf: Leaf, valid: Leaf | None) -> Array:
+    """Return how many nulls each group has as its statistics tell, -1 where they do not.
+
+    Where they do, zero stands under every null.
+    """
+    number = -1 if valid is None else valid.id
+    return state.once(f"nulls {leaf.id} {number}", lambda: _known_nulls(state, leaf, valid))
+
+
+def _known_nulls(state: TableState, leaf: Leaf, valid: Leaf | None) -> Array:
+    groups = state.layout.groups
+    if leaf.is_virtual:
+        return np.full(len(groups), -1)
+    own = state.bounds_of_valid(leaf)
+    # A writer that knows no nullable columns counts none. And what stands under a null and is
+    # not zero is counted as a value; then neither bound is said to be one.
+    sure = own.known if valid is None else own.known & (own.n_null > 0)
+    if valid is not None:
+        sure &= own.empty | (own.lo_exact & own.hi_exact)
+    n_null = np.where(sure, own.n_null.astype(np.int64), -1)
+    if valid is not None:
+        there = state.bounds(valid)
+        n_null[there.known & there.lo.astype(bool)] = 0
+    n_null[[bool(group.patches) for group in groups]] = -1
+    return n_null

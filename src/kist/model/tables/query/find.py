@@ -23,7 +23,7 @@ from kist.errors import QueryError
 from kist.format.schema import Leaf
 from kist.model.tables.indexes.find import Hits, find_hits
 from kist.model.tables.query.bounds import bounds_of
-from kist.model.tables.query.sieve import Candidates, masks_of, sieve
+from kist.model.tables.query.sieve import Candidates, masks_of, nulls_are_left_out, sieve
 from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import (
@@ -425,8 +425,13 @@ class NarrowPages:
         self._blocks: dict[int, list[StringBlock] | None] = {}
         self._known: dict[str, Array | None] = {}
 
-    def mask(self, part: Bound, names: Mapping[str, Leaf]) -> Array | None:
-        """Return where a condition holds among all rows, None where that takes the values."""
+    def mask(
+        self, part: Bound, names: Mapping[str, Leaf], together: Sequence[Bound] = ()
+    ) -> Array | None:
+        """Return where a condition holds among all rows, None where that takes the values.
+
+        With others `together` that must hold too, it may be true of nulls for which these are not.
+        """
         facts = self._state.facts
         if len(part.columns) != 1 or not may_be_narrow(part):
             return None
@@ -434,8 +439,12 @@ class NarrowPages:
         page = self._of(names[name])
         if page is None:
             return self._of_bytes(part, names)
-        valid = self._valid(facts.nullable[name], names) if name in facts.nullable else None
-        return holds(part, page, valid)
+        said = facts.nullable.get(name)
+        if said is None or nulls_are_left_out(
+            self._state, names[name], names[said], self._group, together or [part]
+        ):
+            return holds(part, page)
+        return holds(part, page, self._valid(said, names))
 
     def _of_bytes(self, part: Bound, names: Mapping[str, Leaf]) -> Array | None:
         """Return where a condition holds of strings without a dictionary, as they are stored."""
@@ -463,7 +472,7 @@ class NarrowPages:
         mask: Array | None = None
         if len({part.columns for part in parts}) == 1:
             for part in parts:
-                one = self.mask(part, names)
+                one = self.mask(part, names, parts)
                 if one is None:
                     return None
                 mask = one if mask is None else np.logical_and(mask, one, out=mask)

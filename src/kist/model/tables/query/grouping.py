@@ -8,6 +8,7 @@ equal to each other here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -66,8 +67,9 @@ class Local(NamedTuple):
         return _first_rows(self.codes, self.counts)[self.present]
 
 
-class Numbered(NamedTuple):
-    """Values of a key that stand in a dictionary.
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """Values of a key by their places among those that there are.
 
     Attributes
     ----------
@@ -75,20 +77,29 @@ class Numbered(NamedTuple):
         The distinct values.
     numbers : ndarray of unsigned int, shape (n,)
         Which of them each row has.
+    null : int
+        The one that stands for no value; -1 for none.
     """
 
     items: Array
     numbers: Array
+    null: int = -1
+
+    @property
+    def is_null(self) -> Array:
+        """Which of the items stands for a null."""
+        found: Array = np.arange(len(self.items)) == self.null
+        return found
 
     def filled(self, valid: Array) -> Numbered:
-        """Return the same with zero where there is no value."""
+        """Return the same with an item of its own, zero, where there is no value."""
         if valid.all():
             return self
         n = len(self.items)
         numbers = np.where(valid, self.numbers, np.min_scalar_type(n).type(n))
-        return Numbered(np.append(self.items, np.zeros(1, self.items.dtype)), numbers)
+        return Numbered(np.append(self.items, np.zeros(1, self.items.dtype)), numbers, n)
 
-    def __getitem__(self, rows: Array) -> Array:  # type: ignore[override]
+    def __getitem__(self, rows: Array) -> Array:
         """Return the values of some rows."""
         found: Array = self.items[self.numbers[rows]]
         return found
@@ -123,10 +134,10 @@ def numbered(state: TableState, leaf: Leaf, hit: Found) -> Numbered | None:
 
 
 def numbered_pages(state: TableState, leaf: Leaf, hits: Sequence[Found]) -> dict[int, Numbered]:
-    """Return the values of a column in rows of groups with dictionaries, without making them.
+    """Return the values of a column in rows of groups, without making them, by the group's place.
 
-    By the place of the group; what `numbered` does for one, for several at once. Not all that
-    it can: no text.
+    Of pages with dictionaries, as `numbered` does for one (not all that it can: no text), and of
+    pages of narrow integers, which number their values themselves.
     """
     # Equal floats may be several items: 0.0 and -0.0.
     if leaf.dtype.kind not in "biuSUmM" or not is_stored_order(leaf.dtype):
@@ -135,16 +146,28 @@ def numbered_pages(state: TableState, leaf: Leaf, hits: Sequence[Found]) -> dict
         return {}
     many = [hit for hit in hits if 4 * len(hit.ordinals) >= hit.group.n_rows]
     found: dict[int, Numbered] = {}
-    for number, page in narrow_pages(state, leaf, [hit.group for hit in many], items=True):
+    for number, page in narrow_pages(state, leaf, [hit.group for hit in many]):
         place, _, ordinals = many[number]
         items, numbers = page.items, page.numbers
-        if items is None or len(set(items.tolist())) < len(items):
+        low = 0
+        if items is None:
+            if numbers.itemsize > 2:
+                continue
+            low, high = int(numbers.min()), int(numbers.max())
+            items = page.values(np.arange(low, high + 1).astype(numbers.dtype))
+            if not (items[1:] > items[:-1]).all():
+                continue
+        elif len(set(items.tolist())) < len(items):
             continue
         if isinstance(ordinals, range):
-            numbers = numbers[ordinals.start : ordinals.stop].copy()
+            numbers = numbers[ordinals.start : ordinals.stop]
         else:
             numbers = numbers[ordinals]
-        found[place] = Numbered(items, numbers)
+        # A new array either way: pages are valid until the next one.
+        unsigned = np.dtype(f"u{numbers.itemsize}")
+        found[place] = Numbered(
+            items, np.subtract(numbers, low, dtype=numbers.dtype).view(unsigned)
+        )
     return found
 
 
@@ -283,11 +306,21 @@ class Groups:
         keys : sequence of ndarray, shape (n,)
             Keys of the groups, which all differ.
         """
-        words = [
-            word
-            for values, texts in zip(keys, self._texts, strict=True)
-            for word in (key_words(values) if values.dtype.kind != "T" else [_known(values, texts)])
-        ]
+        words: list[Array] = []
+        room = 0
+        for values, texts in zip(keys, self._texts, strict=True):
+            bits = 8 * values.itemsize
+            if values.dtype.kind in "biu" and bits < 64 and values.dtype.isnative:
+                word = values.view(f"u{values.itemsize}").astype(np.uint64)
+                if bits <= room:  # beside what stands in the last word
+                    words[-1] = (words[-1] << np.uint64(bits)) | word
+                    room -= bits
+                else:
+                    words.append(word)
+                    room = 64 - bits
+                continue
+            words += key_words(values) if values.dtype.kind != "T" else [_known(values, texts)]
+            room = 0
         if self._table is None:
             self._table = TupleNumbering(len(words))
         codes = self._table.number(words)

@@ -14,6 +14,7 @@ import numpy as np
 
 from kist._kernels.cells import empty_values
 from kist.format.schema import Leaf
+from kist.model.tables.query.bounds import known_nulls
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import (
     Span,
@@ -26,7 +27,7 @@ from kist.model.tables.stored.state import TableState
 from kist.query import Bound
 from kist.query.narrow import holds, may_be_narrow
 
-__all__ = ["Candidates", "masks_of", "sieve"]
+__all__ = ["Candidates", "masks_of", "nulls_are_left_out", "sieve"]
 
 Array = np.ndarray[Any, Any]
 
@@ -79,7 +80,8 @@ def masks_of(
             by_column.setdefault(parts[0].columns[0], []).append(index)
     for name, indexes in by_column.items():
         groups = [state.layout.group(index) for index in indexes]
-        valids = _valid(state, names, name, groups)
+        own = [[part for part in asked[index] if part.columns == (name,)] for index in indexes]
+        valids = _valid(state, names, name, groups, own)
         for number, page in narrow_pages(state, names[name], groups):
             index, valid = indexes[number], valids[number]
             mask: Array | None = None
@@ -96,18 +98,40 @@ def masks_of(
 
 
 def _valid(
-    state: TableState, names: Mapping[str, Leaf], name: str, groups: Sequence[Group]
+    state: TableState,
+    names: Mapping[str, Leaf],
+    name: str,
+    groups: Sequence[Group],
+    asked: Sequence[Sequence[Bound]],
 ) -> list[Array | None]:
-    """Return where a column has values in some groups, None for everywhere."""
+    """Return where a column has values in some groups, None where that does not matter."""
     said = state.facts.nullable.get(name)
     if said is None:
         return [None] * len(groups)
     # Before its pages are looked at: these stand in memory that reading takes.
-    found = []
-    for group in groups:
+    found: list[Array | None] = []
+    for group, parts in zip(groups, asked, strict=True):
+        if nulls_are_left_out(state, names[name], names[said], group, parts):
+            found.append(None)
+            continue
         span = Span(group, range(group.n_rows), 0)
-        found.append(_read(state, names, [said], [span], group.n_rows)[said])
-    return [None if valid.all() else valid for valid in found]
+        valid = _read(state, names, [said], [span], group.n_rows)[said]
+        found.append(None if valid.all() else valid)
+    return found
+
+
+def nulls_are_left_out(
+    state: TableState, leaf: Leaf, valid: Leaf, group: Group, parts: Sequence[Bound]
+) -> bool:
+    """Tell whether conditions on a nullable column cannot all hold where a group has a null.
+
+    So it is where zero stands under all of them and one of the conditions holds for neither; then
+    nobody needs to know where they are.
+    """
+    if not any(part.is_false_of_null for part in parts):
+        return False
+    place = int(state.layout.firsts.searchsorted(group.first))
+    return bool(known_nulls(state, leaf, valid)[place] >= 0)
 
 
 def sieve(

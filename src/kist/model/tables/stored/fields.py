@@ -230,7 +230,11 @@ def _no_field(dtype: np.dtype[Any], path: Path, depth: int) -> str:
         return f"no column {name!r}: {'.'.join(path[:depth])!r} has no fields"
     names = ", ".join(map(repr, dtype.names[:20])) + (", ..." if len(dtype.names) > 20 else "")
     where = f"{'.'.join(path[:depth])!r} has the fields" if depth else "the columns are"
-    return f"no column {name!r}; {where} {names}"
+    import difflib
+
+    near = difflib.get_close_matches(path[depth], dtype.names, 1)
+    hint = f"did you mean {'.'.join((*path[:depth], *near))!r}? " if near else ""
+    return f"no column {name!r}; {hint}{where} {names}"
 
 
 def parse_path(schema: Schema, name: str) -> Path:
