@@ -20,7 +20,7 @@ from kist.format.schema import Leaf, Schema
 from kist.indexes.statistics import Bounds
 from kist.model.links.gather import record_bytes
 from kist.model.parts.unequal import fit_of, table_difference
-from kist.model.tables.query.find import bounds_of
+from kist.model.tables.query.bounds import bounds_of
 from kist.model.tables.stored.schema import facts_of
 from kist.model.tables.stored.state import TableState, state_of
 from kist.model.unions.backend import MAX_FILES

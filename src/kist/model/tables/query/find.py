@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Found",
     "RowPlan",
-    "bounds_of",
     "by_codes",
     "check_sources",
     "count_rows",
