@@ -66,10 +66,10 @@ def test_cuts_that_cannot_be_are_refused(n: int, how: dict[str, object], said: s
 def test_as_many_files_as_are_allowed_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "MAX_PARTS", 4)
     for how in ({"at": [1, 2, 3]}, {"parts": 4}, {"rows": 3}):
-        assert len(positions("x", 12, None, **how)) == 4  # type: ignore[arg-type]
+        assert len(positions("x", 12, None, **how)) == 4
     for how in ({"at": [1, 2, 3, 4]}, {"parts": 5}, {"rows": 2}):
         with pytest.raises(TooLargeError, match="at most 4"):
-            positions("x", 12, None, **how)  # type: ignore[arg-type]
+            positions("x", 12, None, **how)
     assert positions("x", 0, None, parts=1) == [(0, 0)] == positions("x", 0, None, rows=7)
 
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_made_is_refused_before_anything_is(
         monkeypatch.setattr(NewFiles, "create", lambda *a: pytest.fail("a file was made"))
         for how in ({"parts": 2}, {"by": "f0"}):
             with pytest.raises(StoreExistsError):
-                kist.split(store, "t", out=tmp_path / "p-{}.kist", **how)  # type: ignore[arg-type]
+                kist.split(store, "t", out=tmp_path / "p-{}.kist", **how)
 
 
 def test_a_store_in_memory_has_no_place_beside_it() -> None:
@@ -91,3 +91,16 @@ def test_a_store_in_memory_has_no_place_beside_it() -> None:
         store["t"] = np.zeros(4, "i4,f8")
         with pytest.raises(NodeError, match="say out="):
             kist.split(store, "t", parts=2)
+
+
+def test_row_ids_begin_at_zero_in_each_new_table(tmp_path: Path) -> None:
+    rows = np.zeros(10_000, "i4,f8")
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        store["t"] = rows
+        store["t"].delete(slice(0, 7_000))
+        store["t"].append(rows)
+        names = kist.split(store, "t", rows=9_000, out=tmp_path / "p-{}.kist")
+    kist.merge(names, tmp_path / "whole.kist")
+    for name in (*names, tmp_path / "whole.kist"):
+        with kist.open(name) as store:
+            assert store["t"]._state().layout.group(0).first == 0
