@@ -291,7 +291,7 @@ def test_an_edit_without_the_secret_is_seen(file: Path, edit: Callable[..., None
         with pytest.raises(TamperedDataError):
             store["t"].append(rows_of(70, 5))
             right(store["t"])
-        assert not store.check().ok or edit is pages_exchanged
+        assert not store.check().ok
 
 
 @pytest.mark.parametrize("with_manifest", [False, True])

@@ -129,7 +129,7 @@ def _check_categories(state: TableState) -> Iterator[str]:
 
 
 def _check_indexes(state: TableState) -> Iterator[str]:
-    """Yield what is wrong with the runs of the indexes; their pages are not read."""
+    """Yield what is wrong with the runs of the indexes; only pages of sealed ones are read."""
     try:
         indexes = read_indexes(state)
     except (FormatError, TamperedDataError) as error:
@@ -141,3 +141,8 @@ def _check_indexes(state: TableState) -> Iterator[str]:
             if run.first < end or run.stop > state.tail.next_row:
                 yield f"index {index.record.name!r}: a run of row ids {run.first} to {run.stop}"
             end = run.stop
+            for pointer in run.pointers if index.field else ():
+                try:
+                    state.view.reader.read_part(pointer, 0, pointer.length)  # its tags
+                except (FormatError, TamperedDataError) as error:
+                    yield f"index {index.record.name!r}, run of row id {run.first}: {error}"
