@@ -342,6 +342,8 @@ def test_without_what_vouches_for_them_runs_are_not_believed_nor_vouched_for(fil
         t = store["t"]
         right(t)
         assert not uses_index(t)
+        store.copy("t", "copy")
+        right(store["copy"])
         t.append(rows_of(90, 7))
         right(t)
         t.create_index("city")
