@@ -375,3 +375,28 @@ def test_changing_a_linked_table_says_where_it_is_changed(table: kist.LinkedTabl
     ):
         with pytest.raises(kist.ReadOnlyError, match=r"'/all' cannot be changed: .* renew\(\)"):
             change()
+
+
+def test_a_version_is_shown_whatever_its_files_show_now(folder: Path) -> None:
+    for part in (folder / "parts").iterdir():
+        with kist.open(part, "r+") as store:
+            store.tag("first")
+    with kist.open(folder / "all.kist", "r+") as store:
+        link = store.create_union("then", "g/trades", files="parts/*.kist", version="first")
+        assert link.version == "first" and link.leads_to == "g/trades of 6 files at 'first'"
+    for n in range(3):
+        with kist.open(folder / "parts" / "3.kist", "r+") as store:
+            store["g/trades"].update({"x": float(n)})
+            store["g/trades"].append(rows_of(3))
+            store.compact()
+    with kist.open(folder / "all.kist", "r+") as store:
+        expected = rows_of(3)["x"][50]
+        for _ in range(2):
+            assert store["then"].where("t == 300050")["x"][:].tolist() == [expected]
+            store.open_link("then").renew()
+        with kist.open(folder / "parts" / "3.kist", "r+") as part:
+            part.untag("first")
+    with kist.open(folder / "all.kist") as store:
+        with pytest.raises(kist.LinkError, match="first"):
+            store["then"].where("t == 300050").count()
+        assert store["then"].where("t == 400050").count() == 1
