@@ -579,7 +579,7 @@ class Reader(View):
 
     def __init__(self, path: str | os.PathLike[str], secrets: Sequence[bytes | str] = ()) -> None:
         """Open a file; raises `KistError` for what cannot be read."""
-        store = Store(path)
+        store = Store(path, secrets)
         try:
             super().__init__(store, store.entries, secrets)
             self.versions = {item.commit: item for item in self._versions()}

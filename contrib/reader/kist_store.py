@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import xxhash
 from kist_pages import Page
@@ -38,27 +39,48 @@ class Super:
     ring_offset: int
     ring_half: int
     data_offset: int
+    sealed: bool
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """Names a frame and the sum of its head."""
+    """Names a frame and the sum of its head.
+
+    A marked one is of a sealed store: `sum` is random, `mark` 1, or 3 for pages of the tree.
+    """
 
     offset: int
     length: int
     head: int
     birth: int
     sum: bytes
+    mark: int = 0
 
     @classmethod
     def read(cls, data: bytes) -> Pointer:
         """From its 44 bytes."""
-        return cls(*struct.unpack("<QQIQ16s", data))
+        offset, *rest = struct.unpack("<QQIQ16s", data)
+        mark = offset & 63
+        return cls(offset - mark, *rest, mark) if mark in (1, 3) else cls(offset, *rest)
+
+    @property
+    def references(self) -> int:
+        """Bytes of the pointers in clear before a sealed page."""
+        return 44 * self.head if self.mark == 3 else 0
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the body in the file."""
+        if not self.mark:
+            return self.length
+        from kist_sealed_store import stored  # needs a further package
+
+        return self.references + stored(self.length)
 
     @property
     def extent(self) -> RANGE:
         """The bytes of the file that the frame takes."""
-        return self.offset, self.offset + up(128 + self.length, 64)
+        return self.offset, self.offset + up(128 + self.stored, 64)
 
 
 @dataclass(frozen=True)
@@ -91,6 +113,7 @@ class Record:
     parent: bytes
     sum: bytes
     payload: bytes
+    header: bytes
 
     @property
     def behind(self) -> int:
@@ -123,12 +146,12 @@ def read_super(block: bytes) -> Super | None:
     uuid, created, read, _, _, ring, half, data = struct.unpack_from("<16sqQQQQQQ", block, 16)
     if version > 1:
         raise Unknown(f"format version {version}")
-    if read:
+    if read & ~1:
         raise Unknown(f"features {read:#x} of the store")
     whole = ring == 0x4000 and data == ring + 2 * half
     if version < 1 or not whole or half % BLOCK or not 1 << 14 <= half <= 1 << 24:
         raise Damage("super: version or layout")
-    return Super(uuid, created, ring, half, data)
+    return Super(uuid, created, ring, half, data, bool(read))
 
 
 def read_slot(block: bytes, uuid: bytes) -> Slot | None:
@@ -155,6 +178,20 @@ class Changes:
     operations: list[tuple[int, bytes, bytes]] = field(default_factory=list)
 
 
+def clear_part(kind: int, payload: bytes) -> int:
+    """Where the sealed body of a record begins in its payload."""
+    cursor = Cursor(payload, "record of the log")
+    if cursor.get("I"):
+        raise Damage("a sealed record with a message in clear")
+    if kind == ROOT:
+        return 4 + 44 + 16
+    for form in ("QQ16s", "QQ", "QQQQ"):
+        for _ in range(cursor.get("I")):
+            cursor.all(form)
+    cursor.take(44 * cursor.get("I"))
+    return len(payload) - cursor.left
+
+
 def read_changes(payload: bytes) -> Changes:
     """The payload of a record of kind 1."""
     cursor = Cursor(payload, "record of the log")
@@ -176,8 +213,10 @@ def read_changes(payload: bytes) -> Changes:
 class Store:
     """The newest commit of a file, and its kept versions."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], secrets: Sequence[bytes | str] = ()) -> None:
         """Open the file and read its newest commit; raises `KistError` for what it cannot read."""
+        self.secrets = secrets
+        self.sealing: Any = None
         self.notes: list[str] = []
         self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
@@ -220,6 +259,7 @@ class Store:
             self.size = os.fstat(self.fd).st_size
             self.slot, self.ring = self._whole(slots)[-1], ring
             self.damaged_slot = len(self._whole(slots)) < 2
+            self._unlock(slots)
             try:
                 self._find_newest()
             except KistError:
@@ -235,6 +275,35 @@ class Store:
             self.notes.append("a slot is damaged, the other counts")
         if self.lost:
             self.notes.append(f"commits up to {self.highest} were durable, and are lost to damage")
+
+    def _unlock(self, slots: tuple[bytes, bytes]) -> None:
+        """Open the lock of a sealed store."""
+        if not self.super.sealed:
+            if any(block[512:516] == b"LOCK" for block in slots):
+                raise Damage("the slots have locks, and the store is not marked as sealed")
+            return
+        from kist_sealed_store import Sealing
+
+        self.sealing = Sealing(slots[self.slot.checkpoint % 2], self.secrets)
+
+    def _opened(self, record: Record) -> bytes:
+        """The payload of a record as a store in clear would have it."""
+        if not self.sealing:
+            return record.payload
+        clear = clear_part(record.kind, record.payload)
+        plain: bytes = self.sealing.record(record.header, record.payload, clear, record.commit)
+        cursor = Cursor(plain, "record of the log")
+        size = cursor.get("I")
+        message = plain[: 4 + size]
+        if record.kind == ROOT:
+            return message + record.payload[4:clear]
+        lists = record.payload[4:clear]
+        # Behind the lists stand the pointers that the puts own.
+        cursor = Cursor(lists, "record of the log")
+        for form in ("QQ16s", "QQ", "QQQQ"):
+            for _ in range(cursor.get("I")):
+                cursor.all(form)
+        return message + lists[: len(lists) - cursor.left] + plain[4 + size :]
 
     def _pin(self, commit: int) -> None:
         """Say that this commit is being read, where the platform has locks for that."""
@@ -278,11 +347,11 @@ class Store:
         payload = self.ring[at + 128 : at + 128 + length]
         if len(payload) < length or sum128(header[:112] + payload) != header[112:]:
             return None
-        if kind not in (CHANGES, ROOT, MARK) or flags & ~1:
+        if kind not in (CHANGES, ROOT, MARK) or flags & ~3:
             raise Unknown(f"record of kind {kind} with flags {flags}")
         parent = header[80:96]
         numbers = (kind, flags, commit, place, time, horizon, end, node)
-        return Record(*numbers, parent, header[112:], payload)
+        return Record(*numbers, parent, header[112:], payload, header)
 
     def _places(self, place: int) -> list[int]:
         """Where the record behind *place* may stand."""
@@ -327,7 +396,7 @@ class Store:
         changes: list[Changes] = []
         for record in records:
             if record.kind == ROOT:
-                cursor = Cursor(record.payload, "record of the log")
+                cursor = Cursor(self._opened(record), "record of the log")
                 self.message = decode_text(cursor.take(cursor.get("I")), "message")
                 self.root = cursor.take(44)
                 offset, length = cursor.all("QQ")
@@ -335,7 +404,7 @@ class Store:
                 self.spare, self.root_end = (offset, offset + length), record.end
                 changes = []
             else:
-                change = read_changes(record.payload)
+                change = read_changes(self._opened(record))
                 if record.commit > highest and not self._durable(change):
                     place = record.position
                     break
@@ -412,7 +481,7 @@ class Store:
     def _walk(
         self, pointer: Pointer, level: int | None, pages: list[Pointer] | None
     ) -> Iterator[tuple[bytes, bytes]]:
-        if pointer.length > 1 << 20 or pointer.head != pointer.length:
+        if pointer.length > 1 << 20 or (pointer.head != pointer.length and pointer.mark != 3):
             raise Damage("tree page: length or head")
         cursor = Cursor(self.body(pointer), "tree page")
         if pages is not None:
@@ -456,6 +525,15 @@ class Store:
             raise Damage(f"pointer to {pointer.offset}")
         if pointer.head > pointer.length:
             raise Damage("pointer: head longer than the body")
+        if bool(pointer.mark) != bool(self.sealing):
+            raise Damage("a pointer of another sort of store")
+        if pointer.mark:
+            start = pointer.offset + 128 + pointer.references
+            data = self.read(start, pointer.stored - pointer.references)
+            plain: bytes = self.sealing.body(
+                data, pointer.birth, pointer.length, pointer.head, pointer.sum
+            )
+            return plain
         body = self.read(pointer.offset + 128, pointer.length)
         if sum128(body[: pointer.head]) != pointer.sum:
             raise Damage(f"sum of the frame at {pointer.offset}")
@@ -486,6 +564,9 @@ class Store:
         )
         if version != 1 or flags:
             raise Unknown(f"{where}: version {version}, flags {flags}")
+        if pointer.mark:
+            self._check_sealed(pointer, (type_, offset, uuid, head, birth, length, total))
+            return
         expected = (pointer.offset, self.super.uuid, pointer.head, pointer.birth, pointer.length)
         if (offset, uuid, head, birth, length) != expected or total != pointer.sum:
             raise Damage(f"{where}: header and pointer differ")
@@ -496,6 +577,15 @@ class Store:
             Page(body, pointer.head).verify()
         if type_ == b"SEAL":
             check_units(body)
+
+    def _check_sealed(self, pointer: Pointer, header: tuple[Any, ...]) -> None:
+        type_, offset, uuid, head, birth, length, total = header
+        expected = (b"SEAL", pointer.offset, self.super.uuid, pointer.birth, pointer.stored)
+        body = self.read(pointer.offset + 128, pointer.stored)
+        if (type_, offset, uuid, birth, length) != expected or sum128(body[:head]) != total:
+            raise Damage(f"frame at {pointer.offset}: header, pointer and body differ")
+        check_units(body[pointer.references :])
+        self.body(pointer)
 
     def check_space(self) -> None:
         """Live, free and waiting space must cover the data area without overlap."""

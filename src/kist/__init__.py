@@ -70,6 +70,7 @@ __all__ = [
     "WrongSecretError",
     "__version__",
     "categorical",
+    "check",
     "convert",
     "enum",
     "evaluate",
@@ -118,6 +119,7 @@ _HOMES = {
     "Table": "kist.model.tables.table",
     "Union": "kist.model.unions.table",
     "categorical": "kist.format.categorical",
+    "check": "kist.model.sealedfile",
     "convert": "kist.bridges.convert",
     "enum": "kist.format.categorical",
     "evaluate": "kist.model.evaluation.run",
@@ -210,6 +212,7 @@ if TYPE_CHECKING:
     from kist.model.ragged import Ragged
     from kist.model.salvage.report import SalvageReport
     from kist.model.salvage.run import salvage
+    from kist.model.sealedfile import check
     from kist.model.shelf import Shelf, shelf
     from kist.model.store import Store, open
     from kist.model.tables.column import Column

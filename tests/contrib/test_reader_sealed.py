@@ -26,7 +26,7 @@ sys.path.insert(0, str(HERE.parents[1] / "contrib" / "reader"))
 
 from kist_reader import Reader  # noqa: E402
 from kist_sealed import Tampered, WrongSecret, open_lock, unseal  # noqa: E402
-from kist_types import Damage, Unknown  # noqa: E402
+from kist_types import Damage, KistError, Unknown  # noqa: E402
 
 FAILURES = {
     "damage": Damage,
@@ -128,6 +128,37 @@ def test_a_run_of_a_sealed_index_that_was_taken_away_is_noticed(tmp_path: Path) 
     engine.close()
     with Reader(path, [golden.KEY]) as reader, pytest.raises(Tampered, match="not those"):
         reader.indexes("/t")
+
+
+def test_a_sealed_store_shows_all_or_nothing(tmp_path: Path) -> None:
+    path = HERE.parent / "golden" / "sealed" / "store.py"
+    spec = importlib.util.spec_from_file_location("golden_sealed_store", path)
+    assert spec is not None and spec.loader is not None
+    golden = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(golden)
+    path = golden.FOLDER / "store.kist"
+    for secrets in ([golden.KEY], [bytes(32), golden.PHRASE]):
+        with Reader(path, secrets) as reader:
+            reader.verify()
+            np.testing.assert_array_equal(reader.table("/group/t"), golden.rows())
+            np.testing.assert_array_equal(reader.array("/images"), golden.values())
+            assert reader.attributes("/") == {"unit": "m"}
+            root = reader.store.root
+        with kist.open(path, secrets=secrets) as store:  # and kist agrees
+            np.testing.assert_array_equal(store["group/t"][:], golden.rows())
+            np.testing.assert_array_equal(store["images"][...], golden.values())
+            assert golden.shown(store) == {"attrs": {"unit": "m"}, "n": {"n": 5}}
+            assert store.check().ok
+    with pytest.raises(WrongSecret):
+        Reader(path, [bytes(32)])
+    with pytest.raises(KistError, match="give a secret"):
+        Reader(path)
+    data = bytearray(path.read_bytes())
+    place = int.from_bytes(root[:8], "little") & ~63
+    data[place + 128 + 600] ^= 1
+    (tmp_path / "t.kist").write_bytes(data)
+    with pytest.raises(Tampered):
+        Reader(tmp_path / "t.kist", [golden.KEY])
 
 
 def test_a_file_that_was_changed_without_the_secret_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kist.format import array, keystore, layout, link, node, sealed
+from kist.format import array, keystore, layout, link, node, sealed, sealedstore
 from kist.format.layout import FieldTable
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
@@ -29,6 +29,7 @@ TABLES = [
     link.LINK,
     sealed.SEALED_HEAD,
     sealed.SLOT_HEAD,
+    sealedstore.SLOT_SEAL,
 ]
 
 

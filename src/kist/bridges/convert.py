@@ -238,6 +238,12 @@ def _check_sealed(node: Any, in_clear: str | None) -> None:
     With None they may; and one whose secret was not given is refused before anything is written:
     out of a stream of Arrow its error would come as one of pyarrow's.
     """
+    store = getattr(node, "store", None)
+    if in_clear is not None and store is not None and store.sealed:
+        raise SecretError(
+            f"{store.path!r} is sealed as a whole, and {in_clear} would hold its values in"
+            " clear: decrypt=True (--decrypt) allows that"
+        )
     if node.kind in ("store", "group"):
         for child in node.values():
             _check_sealed(child, in_clear)

@@ -6,11 +6,11 @@ import sys
 
 import click
 
+from kist.cli import secrets
 from kist.cli.common import (
     examples,
     file_argument,
     json_option,
-    open_at,
     painted,
     print_json,
     progress_shown,
@@ -25,16 +25,18 @@ __all__ = ["check"]
 def check(file: str, as_json: bool) -> None:
     """Verify every byte that the newest commit of FILE uses.
 
-    Lists all damage. Ends with exit code 0 when there is none, 1 when there is any, 2 when FILE is
-    no store, 3 when it cannot be read.
+    Lists all damage. Of a sealed store checksums are verified without a secret too. Ends with exit
+    code 0 when there is none, 1 when there is any, 2 when FILE is no store, 3 when it cannot be
+    read.
     """
-    with open_at(file) as store:
-        with progress_shown("check") as progress:
-            report = store.check(progress)
-        if as_json:
-            print_json(report.to_dict())
-        else:
-            first, *others = repr(report).split("\n")
-            click.echo("\n".join([painted(first, fg="green" if report.ok else "red"), *others]))
+    import kist
+
+    with progress_shown("check") as progress:
+        report = kist.check(file, secrets=secrets.given(), progress=progress)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        first, *others = repr(report).split("\n")
+        click.echo("\n".join([painted(first, fg="green" if report.ok else "red"), *others]))
     if not report.ok:
         sys.exit(1)

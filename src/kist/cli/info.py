@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
+from kist.cli import secrets
 from kist.cli.common import (
     at_option,
     examples,
@@ -36,6 +39,16 @@ def info(file: tuple[str, str], node: str | None, as_json: bool, at: str | None)
     from kist.model.attributes import glance
     from kist.model.text import visible
 
+    if not secrets.given() and node is None and not file[1]:
+        from kist.model.sealedfile import sealed_info
+
+        said = sealed_info(file[0]) if os.path.isfile(file[0]) else None
+        if said is not None:
+            if as_json:
+                print_json(said.to_dict())
+            else:
+                write([repr(said), "\n"])
+            return
     with open_at(file[0], at) as store:
         found = store[joined(file, node)]
         facts = found.info

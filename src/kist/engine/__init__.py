@@ -14,6 +14,8 @@ Low to high:
   is left of a tree; `scan`: frames without pointers.
 - `sealed`: bodies under a key; `sealedrecords`: records of them; `sealedpages`: many pages at once;
   `fieldkeys`: who opens a field; `manifest`: what belongs to it.
+- `sealedstore`: all of a store under one lock; `relocking`: another lock; `locked`: what can be
+  said without it.
 - `pages`: column pages, encoded and decoded; `batches`: those of a column together; `mapped`: as
   they lie in the file; `ahead`: brought near over a network. `parallel`: threads.
 """

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from kist.engine.pages import Request, kept_head, load_head, read_page
 from kist.engine.parallel import run
 from kist.engine.view import View
-from kist.format.layout import FRAME
 from kist.format.page import PageHead
 from kist.format.values import Pointer
 
@@ -52,16 +51,15 @@ def bring_pages(view: View, wanted: Iterable[Wanted]) -> None:
     known: list[tuple[PageHead, Wanted]] = []
     for pointer, values in wanted:
         view.reader.check_range(pointer)
-        if pointer.__class__ is not Pointer:
+        if pointer.__class__ is not Pointer and not pointer.is_vouched:
             first.append(pointer.body)  # where its values stand is sealed
             continue
         head = kept_head(pointer)
         if head is not None:
             known.append((head, (pointer, values)))
             continue
-        begin = pointer.offset + FRAME.size
         whole = values is None or pointer.length <= SMALL_PAGE
-        first.append((begin, begin + (pointer.length if whole else pointer.head)))
+        first.append(pointer.span(0, pointer.length if whole else pointer.head))
         if not whole:
             unknown.append((pointer, values))
     # What is known already travels with the heads of the rest.
@@ -79,8 +77,7 @@ def bring_bodies(view: View, pointers: Sequence[Pointer]) -> None:
         room -= pointer.length
         if room < 0:
             break
-        begin = pointer.offset + FRAME.size
-        ranges.append((begin, begin + pointer.length))
+        ranges.append(pointer.span(0, pointer.length))
     view.reader.backend.prefetch(ranges)
 
 
@@ -131,5 +128,6 @@ def _spans(head: PageHead, pointer: Pointer, values: Values) -> list[tuple[int, 
         lows = sectors[np.concatenate(([0], cuts + 1))].tolist()
         highs = sectors[np.concatenate((cuts, [-1]))].tolist()
         runs = list(zip(lows, highs, strict=True))
-    begin = pointer.offset + FRAME.size + head.size
-    return [(begin + head.sector_span(a)[0], begin + head.sector_span(b)[1]) for a, b in runs]
+    size = head.size
+    spans = [(head.sector_span(a)[0], head.sector_span(b)[1]) for a, b in runs]
+    return [pointer.span(size + begin, size + end) for begin, end in spans]

@@ -223,9 +223,10 @@ def _lay_out_anew(
 def _moved(reader: Reader, pointer: Pointer, place: int) -> bytes:
     """An extent with its padding, as it has to stand at a place."""
     reader.check_range(pointer)
-    data = reader.backend.read(pointer.offset, FRAME.size + pointer.length)
+    size = FRAME.size + pointer.nbytes
+    data = reader.backend.read(pointer.offset, size)
     header = unpack_frame(data)
-    if header is None or len(data) != FRAME.size + pointer.length:
+    if header is None or len(data) != size:
         raise CorruptDataError(
             f"byte {pointer.offset}: this frame is damaged; 'kist check' lists all damage",
             offset=pointer.offset,
@@ -242,7 +243,9 @@ def _write_root(
 ) -> tuple[Slot, Slot]:
     """Fold what stood in the log into the tree, as a checkpoint does; returns the slots."""
     commit = state.commit + 1
-    root, spare = write_tree(Reader(copy), state, space, engine.uuid, commit)
+    reader = Reader(copy)
+    reader.sealing = engine.reader.sealing
+    root, spare = write_tree(reader, state, space, engine.uuid, commit)
     end = space.end
     if sum(spare) == end:
         end, spare = spare[0], (0, 0)
@@ -258,14 +261,17 @@ def _finish(engine: Engine, copy: StorageBackend, slots: tuple[Slot, Slot]) -> N
     """Write log, slots and supers."""
     super_ = engine.ring.super
     copy.write(super_.ring_offset, [bytes(2 * super_.ring_half)])
-    copy.write(layout.SLOT_OFFSETS[0], [slot.pack(engine.uuid) for slot in slots])
+    blocks, sealing = [slot.pack(engine.uuid) for slot in slots], engine.reader.sealing
+    copy.write(
+        layout.SLOT_OFFSETS[0], blocks if sealing is None else list(map(sealing.sign, blocks))
+    )
     copy.resize(max(slots[0].end, super_.data_offset))
     copy.write(layout.SUPER_OFFSET, [super_.pack()])
     copy.write(layout.SUPER_COPY_OFFSET, [super_.pack()])
 
 
 def _verify(engine: Engine, path: str) -> None:
-    copy = engine.open(path, "r")
+    copy = engine.open(path, "r", keyring=engine.reader.keyring)
     try:
         problems = copy.check()
     finally:

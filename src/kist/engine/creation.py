@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from kist.errors import KistError, StoreExistsError
 from kist.format import layout, superblock
@@ -11,16 +13,25 @@ from kist.format.superblock import Slot, Super
 from kist.storage import FileBackend
 from kist.storage.base import StorageBackend
 
+if TYPE_CHECKING:
+    from kist.crypto.secret import Secret
+
 MODES = ("r", "r+", "a", "w", "x")
 
 
-def create(backend: StorageBackend) -> None:
-    """Write an empty store, durable with its name when this returns.
+def create(backend: StorageBackend, encrypt: Mapping[str, Secret] | None = None) -> None:
+    """Write an empty store, durable with its name when this returns; sealed with `encrypt`.
 
     The headers come last: until one is there the file is "not a finished store", which a later
     writer may begin again, over whatever the first attempt left.
     """
     super_ = Super(os.urandom(16), time.time_ns())
+    sealing = None
+    if encrypt is not None:
+        from kist.engine.sealedstore import make_sealing
+
+        sealing = make_sealing(encrypt, backend.name)
+        super_ = super_._replace(features_read=layout.FEATURE_SEALED)
     slots = [
         Slot(number, 0, 0, position, layout.DATA_OFFSET, 2, None, bytes(16)).pack(super_.uuid)
         for number, position in (
@@ -28,6 +39,8 @@ def create(backend: StorageBackend) -> None:
             (1, layout.RING_OFFSET + layout.RING_HALF),
         )
     ]
+    if sealing is not None:
+        slots = list(map(sealing.sign, slots))
     ring = bytes(2 * layout.RING_HALF)
     backend.write(layout.SLOT_OFFSETS[0], slots)
     backend.write(layout.RING_OFFSET, [ring])
@@ -49,22 +62,31 @@ def is_unfinished(backend: StorageBackend) -> bool:
     for offset in layout.SLOT_OFFSETS:
         if data[offset : offset + 4] == layout.SLOT_MAGIC:
             data[offset : offset + layout.SLOT.size] = bytes(layout.SLOT.size)
+        seal = offset + layout.SLOT_SEAL_OFFSET
+        if data[seal : seal + 4] == layout.SLOT_SEAL_MAGIC:
+            data[seal : offset + layout.BLOCK] = bytes(layout.BLOCK - layout.SLOT_SEAL_OFFSET)
     return not data.strip(b"\0")
 
 
-def create_if_unfinished(backend: StorageBackend, timeout: float | None) -> None:
+def create_if_unfinished(
+    backend: StorageBackend, timeout: float | None, encrypt: Mapping[str, Secret] | None = None
+) -> None:
     """Write an empty store unless a finished one is there."""
     if is_unfinished(backend):
         backend.locks.acquire_writer(timeout)
         try:
             if is_unfinished(backend):  # nobody else did it while we waited
-                create(backend)
+                create(backend, encrypt)
         finally:
             backend.locks.release_writer()
 
 
 def open_path(
-    path: str | os.PathLike[str], mode: str, timeout: float | None, overwrite: bool
+    path: str | os.PathLike[str],
+    mode: str,
+    timeout: float | None,
+    overwrite: bool,
+    encrypt: Mapping[str, Secret] | None = None,
 ) -> tuple[StorageBackend, bool]:
     """Backend for a path and mode, and whether the first commit must empty the store.
 
@@ -81,7 +103,7 @@ def open_path(
         from kist.storage.memory import MemoryBackend
 
         memory = MemoryBackend()
-        create(memory)
+        create(memory, encrypt)
         return memory, False
     writable = mode != "r"
     backend = FileBackend(path, writable=writable, create=mode in ("a", "w"), exclusive=mode == "x")
@@ -94,28 +116,31 @@ def open_path(
             return backend, False
         empty_first = False
         if mode == "w" and not is_unfinished(backend):
-            empty_first = _is_store(backend, overwrite)
+            empty_first = _is_store(backend, overwrite, anew=encrypt is not None)
             if not empty_first:
-                _empty(backend, timeout)
-        create_if_unfinished(backend, timeout)
+                _empty(backend, timeout, anew=encrypt is not None)
+        create_if_unfinished(backend, timeout, encrypt)
         return backend, empty_first
     except BaseException:
         backend.close()
         raise
 
 
-def _empty(backend: StorageBackend, timeout: float | None) -> None:
-    """Cut a file that is no store to nothing, unless somebody has made a store of it."""
+def _empty(backend: StorageBackend, timeout: float | None, *, anew: bool = False) -> None:
+    """Cut a file to nothing; one that is no store only if nobody has made a store of it."""
     backend.locks.acquire_writer(timeout)
     try:
-        if not _is_store(backend, True):
+        if anew or not _is_store(backend, True):
             backend.resize(0)
     finally:
         backend.locks.release_writer()
 
 
-def _is_store(backend: StorageBackend, overwrite: bool) -> bool:
-    """Whether an existing file is a kist store; raises unless it may be overwritten."""
+def _is_store(backend: StorageBackend, overwrite: bool, *, anew: bool = False) -> bool:
+    """Whether an existing file is a kist store that stays; raises unless it may be overwritten.
+
+    With `anew` none stays: it shall be sealed, and what an emptied store held is still in its file.
+    """
     try:
         superblock.unpack_super(backend.read(0, layout.HEAD_BYTES), backend.name)
     except KistError as error:
@@ -125,4 +150,9 @@ def _is_store(backend: StorageBackend, overwrite: bool) -> bool:
         raise type(error)(
             f"{error}; mode 'w' replaces such a file only with overwrite=True"
         ) from error
-    return True
+    if anew and not overwrite:
+        raise StoreExistsError(
+            f"{backend.name}: there is a store. Mode 'w' empties one, and in the file would stay"
+            " what it held and who opens it: overwrite=True puts a new sealed store in its place"
+        )
+    return not anew

@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -32,7 +32,10 @@ from kist.format.values import KeptVersion
 from kist.storage.base import StorageBackend
 
 if TYPE_CHECKING:
+    from kist.crypto.secret import Secret
     from kist.engine.history import CommitInfo
+    from kist.engine.keyring import Keyring
+    from kist.engine.sealedstore import StoreSealing
     from kist.engine.space import Space
     from kist.engine.transaction import Maintain, Transaction
     from kist.engine.upkeep import Problem, Progress, Usage
@@ -69,6 +72,7 @@ class Engine(Following):
         timeout: float | None = 30.0,
         retain: int = 0,
         empty_first: bool = False,
+        keyring: Keyring | None = None,
     ) -> None:
         if durability not in DURABILITIES:
             raise ValueError(f"durability is one of {DURABILITIES}, not {durability!r}")
@@ -80,14 +84,14 @@ class Engine(Following):
         self.maintain: Maintain | None = None
         if durability == "none":
             backend.eager = False  # when anything is written is left to the system
-        self.reader = Reader(backend)
-        loaded = recovery.load(backend, backend.name)
-        super().__init__(backend, loaded)
+        reader = Reader(backend)
+        reader.keyring = keyring
+        super().__init__(backend, reader)
         self.reader.uuid = self.uuid
         if backend.remote and self.state.root is not None:
             self.reader.bring_tree_near(self.state.root)
         if writable:
-            unknown = loaded.super.features_write & ~layout.KNOWN_WRITE_FEATURES
+            unknown = self.features_write & ~layout.KNOWN_WRITE_FEATURES
             if unknown:
                 raise ReadOnlyError(
                     f"{self.path}: write features {unknown:#x} are not known here: open it with"
@@ -126,9 +130,14 @@ class Engine(Following):
         timeout: float | None = 30.0,
         retain: int = 0,
         overwrite: bool = False,
+        keyring: Keyring | None = None,
+        encrypt: Mapping[str, Secret] | None = None,
     ) -> Engine:
-        """Open or create a store; modes r, r+, a, w, x as `kist.open`."""
-        backend, empty_first = creation.open_path(path, mode, timeout, overwrite)
+        """Open or create a store; modes r, r+, a, w, x as `kist.open`.
+
+        With `encrypt` one that is made is sealed.
+        """
+        backend, empty_first = creation.open_path(path, mode, timeout, overwrite, encrypt)
         try:
             return Engine(
                 backend,
@@ -137,6 +146,7 @@ class Engine(Following):
                 timeout=timeout,
                 retain=retain,
                 empty_first=empty_first,
+                keyring=keyring,
             )
         except BaseException:
             backend.close()
@@ -150,16 +160,19 @@ class Engine(Following):
         durability: Durability = "full",
         timeout: float | None = 30.0,
         retain: int = 0,
+        keyring: Keyring | None = None,
+        encrypt: Mapping[str, Secret] | None = None,
     ) -> Engine:
         """Open the store on a backend; mode "a" creates it where none is finished."""
         if mode == "a":
-            creation.create_if_unfinished(backend, timeout)
+            creation.create_if_unfinished(backend, timeout, encrypt)
         return Engine(
             backend,
             writable=mode != "r",
             durability=durability,
             timeout=timeout,
             retain=retain,
+            keyring=keyring,
         )
 
     # The newest state
@@ -409,6 +422,27 @@ class Engine(Following):
         finally:
             with hold_interrupts():
                 self._end(transaction, keep_space=done)
+
+    def checkpoint_now(self) -> None:
+        """Write a checkpoint within a transaction of the upkeep, which holds the writer's lock."""
+        self._writer.checkpoint()
+        self._writer.take_over()
+
+    def end_upkeep(self, transaction: Transaction, *, keep_space: bool) -> None:
+        """End a transaction of the upkeep, and release the writer's lock."""
+        self._end(transaction, keep_space=keep_space)
+
+    def relock(self, make: Callable[[StoreSealing, int], StoreSealing]) -> None:
+        """Put another lock on a sealed store, see `kist.engine.relocking`."""
+        from kist.engine import relocking
+
+        relocking.relock(self, make)
+
+    def reseal(self) -> None:
+        """Seal again what is under older data keys, see `kist.engine.relocking`."""
+        from kist.engine import relocking
+
+        relocking.reseal(self)
 
     def sync(self) -> None:
         """Make all commits of this process durable now."""

@@ -59,20 +59,24 @@ class FieldKeys:
         return expand(self._field, label)
 
 
-def make_lock(secrets: Mapping[str, Secret]) -> tuple[Lock, FieldKeys]:
+def make_lock(
+    secrets: Mapping[str, Secret], first_commit: int | None = None
+) -> tuple[Lock, FieldKeys]:
     """Return the lock of a new field, and the field opened.
 
     Parameters
     ----------
     secrets : dict of str to Secret
         Label -> secret, at least one. Labels stand in clear.
+    first_commit : int, optional
+        Of a store: the first commit that is sealed under its data key.
 
     Raises
     ------
     SecretError
         No secret, too many, or a label that is too long.
     """
-    keys = FieldKeys(Hidden.random(), _new_key({}))
+    keys = FieldKeys(Hidden.random(), _new_key({}, first_commit))
     return _locked(keys, _slots(keys, secrets)), keys
 
 
@@ -144,6 +148,7 @@ def rotate(
     secrets: Mapping[str, Secret] | None = None,
     *,
     forget: bool = False,
+    first_commit: int | None = None,
 ) -> tuple[Lock, FieldKeys]:
     """Return a lock with a new data key for what is written from now on.
 
@@ -154,6 +159,8 @@ def rotate(
         had another secret cannot open what is sealed from now on. Else all secrets stay.
     forget : bool
         Leave out the data keys that were there: all is sealed anew.
+    first_commit : int, optional
+        Of a store: the first commit that is sealed under the new data key.
 
     Raises
     ------
@@ -164,14 +171,17 @@ def rotate(
     if len(before) >= MAX_KEYS:
         raise SecretError(f"the field has {MAX_KEYS:,} data keys: rewrite what is under old ones")
     if secrets is None:
-        after = FieldKeys(keys._field, _new_key(before))
+        after = FieldKeys(keys._field, _new_key(before, first_commit))
         return _locked(after, lock.slots), after
-    after = FieldKeys(Hidden.random(), _new_key(before))
+    after = FieldKeys(Hidden.random(), _new_key(before, first_commit))
     return _locked(after, _slots(after, secrets)), after
 
 
-def _new_key(data: Mapping[bytes, Hidden]) -> dict[bytes, Hidden]:
-    return {**data, os.urandom(NAME_BYTES): Hidden.random()}
+def _new_key(data: Mapping[bytes, Hidden], first_commit: int | None) -> dict[bytes, Hidden]:
+    name = os.urandom(NAME_BYTES)
+    if first_commit is not None:
+        name = name[:8] + first_commit.to_bytes(8, "little")
+    return {**data, name: Hidden.random()}
 
 
 def _locked(keys: FieldKeys, slots: Sequence[SlotRecord]) -> Lock:

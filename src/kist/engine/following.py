@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kist.engine import recovery
 from kist.engine.glance import Glance
-from kist.engine.recovery import Chain, Loaded, Ring, oldest_commit
-from kist.engine.view import Snapshot, State
+from kist.engine.recovery import Chain, Ring, oldest_commit
+from kist.engine.view import Reader, Snapshot, State
 from kist.errors import StaleHandleError
 from kist.format import layout, superblock
 from kist.format.superblock import Slot, Super
 from kist.storage.base import StorageBackend
+
+if TYPE_CHECKING:
+    from kist.engine.sealedstore import StoreSealing
+
+SLOT_SEALS = tuple(offset + layout.SLOT_SEAL_OFFSET for offset in layout.SLOT_OFFSETS)
 
 
 class Following:
@@ -23,17 +30,25 @@ class Following:
         The newest state known here and how it was reached. For the writer and the upkeep.
     """
 
-    def __init__(self, backend: StorageBackend, loaded: Loaded) -> None:
+    def __init__(self, backend: StorageBackend, reader: Reader) -> None:
         self.backend = backend
+        self.reader = reader
         self.path = backend.name
+        loaded = recovery.load(backend, backend.name, unlock=self.unlock)
+        reader.sealing = loaded.sealing
         self.uuid = loaded.super.uuid
-        self.ring = Ring(backend, loaded.super)
+        self.ring = Ring(backend, loaded.super, loaded.sealing)
+        self.features_write = loaded.super.features_write
         self.chain: Chain = loaded.chain
         self.slots: list[Slot | None] = loaded.slots
         self._slots_raw = loaded.slots_raw
         self._inherited = False  # a fork, or a lack of memory, has left this in any state
         self._newest: Snapshot | None = None
         self._glance: Glance | None = None  # how the file looks while nothing is newer
+
+    def adopt(self, sealing: StoreSealing | None) -> None:
+        """Read and write with this lock from now on."""
+        self.reader.sealing = self.ring.sealing = sealing
 
     @property
     def commit(self) -> int:
@@ -70,6 +85,9 @@ class Following:
             if glance.slots == self._slots_raw:
                 whole = all(self.slots) and glance.settled(self.ring, self.chain.last)
                 return glance if whole else None
+            if self.ring.sealing is not None:
+                self._reload()  # the lock may be another one
+                continue
             self.slots = recovery.slots_of(glance.slots, self.uuid)
             if any(self.slots):
                 self._follow_slots(recovery.newest_slot(self.slots, self.path))
@@ -101,6 +119,12 @@ class Following:
         chain.horizon = max(chain.horizon, mark)
         if record is None or not recovery.verified(self.backend, record):
             return False
+        sealing = self.ring.sealing
+        if sealing is not None:
+            if not sealing.knows(record):
+                self._reload()  # its writer has rotated
+                return True
+            sealing.open_record(record)
         chain.follow(record, shared=True)
         self._newest = None
         return True
@@ -114,8 +138,22 @@ class Following:
         if found.uuid != self.uuid:
             raise StaleHandleError(f"{self.path}: another store stands there now; open it again")
 
+    def unlock(self, super_: Super, head: bytes, slot: int) -> StoreSealing | None:
+        """Open a sealed store, with the secrets that were given for it; for `recovery.load`."""
+        keyring = self.reader.keyring
+        sealed = super_.is_sealed or head[SLOT_SEALS[0]] | head[SLOT_SEALS[1]]
+        if not sealed and (keyring is None or not keyring.promises_store):
+            return None
+        from kist.engine import sealedstore
+
+        if not super_.is_sealed:
+            sealedstore.refuse_clear(head, keyring, self.path)
+            return None
+        return sealedstore.unlock(head, layout.SLOT_OFFSETS[slot], keyring, self.path)
+
     def _reload(self) -> None:
-        loaded = recovery.load(self.backend, self.path)
+        loaded = recovery.load(self.backend, self.path, unlock=self.unlock)
         self._check_uuid(loaded.super)
+        self.adopt(loaded.sealing)
         self.slots, self.chain = loaded.slots, loaded.chain
         self._slots_raw = loaded.slots_raw

@@ -80,7 +80,7 @@ def state_of(engine: Engine, version: int | str) -> State:
         raise SnapshotExpiredError(
             f"{engine.path}: there is no commit {version}; the newest is {engine.state.shown}"
         )
-    return recovery.load(engine.backend, engine.path, upto=version).chain.state
+    return recovery.load(engine.backend, engine.path, version, engine.unlock).chain.state
 
 
 def _message_of(engine: Engine, commit: int) -> str:
@@ -236,5 +236,5 @@ def newer(chain: Chain, commit: int) -> int:
 
 def is_kept(engine: Engine, commit: int) -> bool:
     """Whether the file keeps a commit for a tag or by retention."""
-    fresh = recovery.load(engine.backend, engine.path).chain.state
+    fresh = recovery.load(engine.backend, engine.path, unlock=engine.unlock).chain.state
     return any(v.commit == commit for v in versions(View(engine.reader, fresh)))

@@ -14,7 +14,10 @@ from kist.engine.fieldkeys import FieldKeys, open_lock
 from kist.errors import SecretError
 from kist.format.sealed import Lock
 
-__all__ = ["Keyring", "as_secrets", "keyring_of"]
+__all__ = ["STORE", "Keyring", "as_secrets", "keyring_of"]
+
+STORE: Final = "/"
+"""Name of the secrets that are for the whole store."""
 
 _SINGLE: Final = (str, bytes, bytearray, memoryview)
 _KEPT: Final = 4_096
@@ -36,7 +39,7 @@ class Keyring:
     ----------
     named : dict of str to tuple of Secret
         Secrets that are for one column, under ``"table/column"`` or the name of the column, or for
-        a dataset that is sealed as a whole, under its path.
+        a dataset that is sealed as a whole, under its path, or for the whole store, under ``"/"``.
     """
 
     __slots__ = ("_any", "_contents", "_opened", "_own", "_verified", "named")
@@ -48,9 +51,12 @@ class Keyring:
         try:
             if isinstance(given, Mapping):
                 for name, one in given.items():
-                    if not isinstance(name, str) or not name.strip("/"):
-                        raise SecretError("secrets= names its columns: {'table/column': secret}")
-                    self.named[name.strip("/")] = as_secrets(one)
+                    if not isinstance(name, str) or not (name.strip("/") or name == STORE):
+                        raise SecretError(
+                            "secrets= names its columns: {'table/column': secret}, or the whole"
+                            " store: {'/': secret}"
+                        )
+                    self.named[name.strip("/") or STORE] = as_secrets(one)
             elif given is not None:
                 self._any = as_secrets(given)
         finally:
@@ -76,6 +82,15 @@ class Keyring:
         other = Keyring()
         other._any = self._any
         return other
+
+    def add_store_secrets(self, secrets: tuple[Secret, ...]) -> None:
+        """Take secrets of the whole store, which its maker gave or a rotation left."""
+        self.named[STORE] = (*self.named.get(STORE, ()), *secrets)
+
+    @property
+    def promises_store(self) -> bool:
+        """Whether a secret was given by name for the whole store."""
+        return STORE in self.named
 
     def promises(self, path: str) -> bool:
         """Tell whether secrets were given by name for columns of what stands at a path or below."""

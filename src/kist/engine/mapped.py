@@ -37,6 +37,8 @@ def map_page(view: View, pointer: Pointer) -> tuple[Readable, int]:
     head = page_head(view, pointer)
     if [number for number, _ in head.stages] != [PLAIN]:
         raise CodecError("the values are encoded")
+    if pointer.__class__ is not Pointer:
+        raise CodecError("the values are sealed")
     start = pointer.offset + FRAME.size + head.size
     view.reader.check_range(pointer)
     buffer, at = view.reader.backend.map(start, pointer.length - head.size, view.commit_id)

@@ -446,11 +446,12 @@ def read_pages(view: View, requests: Sequence[Request]) -> None:
 
         read_pages_afar(view, requests)
         return
-    if any(r[0].__class__ is not Pointer for r in requests):
+    records = [r for r in requests if r[0].__class__ is not Pointer and not r[0].is_vouched]
+    if records:
         from kist.engine.sealedpages import read_sealed_pages
 
-        read_sealed_pages(view, [r for r in requests if r[0].__class__ is not Pointer])
-        requests = [r for r in requests if r[0].__class__ is Pointer]
+        read_sealed_pages(view, records)
+        requests = [r for r in requests if r[0].__class__ is Pointer or r[0].is_vouched]
     if len(requests) == 1:
         read_page(view, *requests[0])
         return
@@ -490,17 +491,17 @@ def _read_run(view: View, requests: list[Request]) -> None:
         view.reader.check_range(pointer)
     begin = first.offset
     data = memoryview(
-        view.reader.backend.read(begin, last.offset + FRAME.size + last.length - begin)
+        view.reader.backend.read(begin, last.offset + FRAME.size + last.nbytes - begin)
     )
     for request in requests:
         pointer = request[0]
         at = pointer.offset + FRAME.size - begin
-        body = data[at : at + pointer.length]
-        if len(body) != pointer.length:
+        body = data[at : at + pointer.nbytes]
+        if len(body) != pointer.nbytes:
             raise CorruptDataError(
                 f"byte {pointer.offset}: the file ends within a page", offset=pointer.offset
             )
-        decode_request(view, request, body)
+        decode_request(view, request, view.reader.body(pointer, body))
 
 
 def decode_request(view: View, request: Request, body: memoryview) -> None:

@@ -6,17 +6,23 @@ Writes nothing. The rules are those of docs/format.md, "Recovery".
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from kist.engine.overlay import Overlay
 from kist.engine.view import State
-from kist.errors import CorruptDataError, SnapshotExpiredError
+from kist.errors import CorruptDataError, SnapshotExpiredError, TamperedDataError
 from kist.format import layout, superblock
 from kist.format.checksum import sum128
 from kist.format.log import Record, unpack_record_at
 from kist.format.superblock import Slot, Super
 from kist.storage.base import StorageBackend
+
+if TYPE_CHECKING:
+    from kist.engine.sealedstore import StoreSealing
+
+    Unlock = Callable[[Super, bytes, int], StoreSealing | None]
 
 SLOT_BYTES = layout.SLOT_OFFSETS[0], layout.BLOCK + layout.SLOT.size
 """Where both slots stand, and in how many bytes."""
@@ -62,7 +68,18 @@ class Chain:
     damage: str = ""
 
     def follow(self, record: Record, *, shared: bool) -> None:
-        """Take one more record; `shared` where somebody else may hold the present overlay."""
+        """Take one more record; `shared` where somebody else may hold the present overlay.
+
+        Raises
+        ------
+        TamperedDataError
+            What is sealed of it was not opened, because the store is said to be in clear.
+        """
+        if record.sealed:
+            raise TamperedDataError(
+                f"the record of commit {record.commit} in the log, at byte {record.position}, is"
+                " sealed, and the store is not: do not trust the file"
+            )
         if record.kind == layout.COMMIT_ROOT:
             overlay = Overlay()
         else:
@@ -96,10 +113,19 @@ class Chain:
 
 
 class Ring:
-    """The two halves of the ring; `cache` reads one of them at once."""
+    """The two halves of the ring; `cache` reads one of them at once.
 
-    def __init__(self, backend: StorageBackend, super_: Super) -> None:
+    Attributes
+    ----------
+    sealing : StoreSealing, optional
+        What opens the records of a sealed store.
+    """
+
+    def __init__(
+        self, backend: StorageBackend, super_: Super, sealing: StoreSealing | None = None
+    ) -> None:
         self.super = super_
+        self.sealing = sealing
         self.backend = backend
         self.uuid = super_.uuid
         self.start = super_.ring_offset
@@ -108,7 +134,7 @@ class Ring:
 
     def again(self) -> Ring:
         """The same ring with nothing cached."""
-        return Ring(self.backend, self.super)
+        return Ring(self.backend, self.super, self.sealing)
 
     def cache(self, position: int) -> None:
         """Read the half that a position lies in, for a walk through all of it."""
@@ -263,6 +289,8 @@ def walk(ring: Ring, slot: Slot, upto: int | None = None, durable: int = 0) -> C
         # Up to the horizon everything is known to be on the disk; above it, only what is seen.
         if record.commit > horizon and not verified(ring.backend, record):
             break
+        if ring.sealing is not None:
+            ring.sealing.open_record(record)
         chain.follow(record, shared=False)
     return chain
 
@@ -310,6 +338,7 @@ class Loaded:
     slots: list[Slot | None]
     chain: Chain
     slots_raw: bytes
+    sealing: StoreSealing | None = None
 
     @property
     def oldest(self) -> int:
@@ -348,13 +377,20 @@ def newest_slot(slots: list[Slot | None], path: str) -> Slot:
     return max(found, key=lambda s: s.checkpoint)
 
 
-def load(backend: StorageBackend, path: str, upto: int | None = None) -> Loaded:
+def load(
+    backend: StorageBackend,
+    path: str,
+    upto: int | None = None,
+    unlock: Unlock | None = None,
+) -> Loaded:
     """Read a store as it is now.
 
     Parameters
     ----------
     upto : int, optional
         Stop at this commit, which must not be older than the older slot.
+    unlock : callable, optional
+        Gives what opens a sealed store, as `kist.engine.sealedstore.unlock`.
 
     Raises
     ------
@@ -394,7 +430,8 @@ def load(backend: StorageBackend, path: str, upto: int | None = None) -> Loaded:
                     f"{path}: commit {upto} is no longer kept; 'tag' keeps a version"
                 )
             slot = older[0]
-        ring = Ring(backend, super_)
+        sealing = None if unlock is None else unlock(super_, head, slots.index(slot))
+        ring = Ring(backend, super_, sealing)
         note = head[layout.CLOSING_OFFSET : layout.CLOSING_OFFSET + layout.CLOSING.size]
         chain = walk(ring, slot, upto, superblock.unpack_closing(note, super_.uuid) or 0)
         if upto is None:
@@ -410,6 +447,6 @@ def load(backend: StorageBackend, path: str, upto: int | None = None) -> Loaded:
         if not chain.damage or suspicion == (chain.position, chain.damage):
             if chain.damage and upto is not None:
                 raise CorruptDataError(f"{path}: {chain.damage}", offset=chain.position)
-            return Loaded(super_, slots, chain, raw)
+            return Loaded(super_, slots, chain, raw, sealing)
         suspicion = (chain.position, chain.damage)
     raise CorruptDataError(f"{path}: the commit slots change faster than they can be read")

@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from kist.engine.drafts import DraftNode, apply, extent_bound, place
 from kist.engine.overlay import Overlay
@@ -24,7 +25,10 @@ from kist.format.checksum import Buffer
 from kist.format.frame import FrameHeader
 from kist.format.layout import FRAME, FRAME_TREE, MAX_KEY
 from kist.format.log import Freed
-from kist.format.values import Pointer, extent_length
+from kist.format.values import Pointer
+
+if TYPE_CHECKING:
+    from kist.engine.sealedstore import StoreSealing
 
 KEPT_NODES = 256  # of those that are written at once: a bulk commit must not empty the cache
 _MANY_RECORDS = 20_000
@@ -183,7 +187,8 @@ def _write_tree(
         replaced.update(new)
         space.wait(Freed(*Pointer.unpack(p).extent, Pointer.unpack(p).birth, commit) for p in new)
         nodes = draft.nodes()
-        need = extent_bound(nodes)
+        sealing = reader.sealing
+        need = extent_bound(nodes) if sealing is None else sealing.extent_bound(nodes)
         if run is None or need > run[1]:
             if run is not None:
                 space.give(*run)
@@ -192,7 +197,7 @@ def _write_tree(
             break
     else:
         raise RuntimeError("the free space of the store does not settle")
-    written = write_nodes(reader.backend.write, nodes, run[0], uuid, commit)
+    written = write_nodes(reader.backend.write, nodes, run[0], uuid, commit, sealing)
     kept = zip(written[-KEPT_NODES:], nodes[-KEPT_NODES:], strict=True)
     tree.keep((p.pack(), n.written()) for p, n in kept)
     if isinstance(draft.root, DraftNode):
@@ -210,26 +215,20 @@ def write_nodes(
     offset: int,
     uuid: bytes,
     birth: int,
+    sealing: StoreSealing | None = None,
 ) -> list[Pointer]:
     """Write tree pages one behind the other from `offset` on, some MB with each call."""
     buffers: list[Buffer] = []
     pointers = []
     size = 0
-    for pointer, node, body in place(nodes, offset, birth):
-        header = FrameHeader(
-            FRAME_TREE,
-            pointer.offset,
-            uuid,
-            0,
-            node.level,
-            0,
-            birth,
-            pointer.length,
-            pointer.head,
-            pointer.sum,
-        )
+    placed = place if sealing is None else sealing.place
+    for pointer, node, body in placed(nodes, offset, birth):
+        if sealing is None:
+            header = _header(pointer, node, uuid)
+        else:
+            header = sealing.page_header(pointer, uuid, body)
         buffers += [header.pack(), body]
-        padding = extent_length(len(body)) - FRAME.size - len(body)
+        padding = pointer.extent[1] - FRAME.size - len(body)
         if padding:
             buffers.append(bytes(padding))
         pointers.append(pointer)
@@ -240,6 +239,21 @@ def write_nodes(
     if buffers:
         write(offset, buffers)
     return pointers
+
+
+def _header(pointer: Pointer, node: DraftNode, uuid: bytes) -> FrameHeader:
+    return FrameHeader(
+        FRAME_TREE,
+        pointer.offset,
+        uuid,
+        0,
+        node.level,
+        0,
+        pointer.birth,
+        pointer.length,
+        pointer.head,
+        pointer.sum,
+    )
 
 
 def write_side_tree(
@@ -260,11 +274,13 @@ def write_side_tree(
     if not isinstance(draft.root, DraftNode):  # nothing new, or one old page remains
         return Pointer.unpack(draft.root) if draft.root else None, []
     nodes = draft.nodes()
-    offset = allocate(extent_bound(nodes))
-    written = write_nodes(write, nodes, offset, uuid, state.commit)
+    sealing = reader.sealing
+    bound = extent_bound(nodes) if sealing is None else sealing.extent_bound(nodes)
+    offset = allocate(bound)
+    written = write_nodes(write, nodes, offset, uuid, state.commit, sealing)
     rest = offset + sum(p.extent[1] for p in written)
     lives = [Freed(*p.extent, state.commit, state.commit + 1) for p in written]
-    unused = offset + extent_bound(nodes) - rest
+    unused = offset + bound - rest
     if unused:
         lives.append(Freed(rest, unused, state.commit, state.commit))
     return written[-1], lives

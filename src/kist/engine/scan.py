@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from kist.engine.view import Reader
-from kist.errors import CorruptDataError
+from kist.errors import CorruptDataError, TamperedDataError
 from kist.format.bundle import bundle_damage
 from kist.format.checksum import sum64
 from kist.format.frame import FrameHeader, unpack_frame
@@ -82,6 +82,8 @@ def extent_damage(reader: Reader, pointer: Pointer) -> str:
     """What is wrong with an extent, or nothing: header, head and sectors are read."""
     try:
         reader.check_range(pointer)
+        if reader.sealing is not None:
+            return _sealed_damage(reader, pointer)
         data = reader.backend.read(pointer.offset, FRAME.size + pointer.length)
         header, body = unpack_frame(data), memoryview(data)[FRAME.size :]
         if len(body) != pointer.length:
@@ -105,4 +107,21 @@ def extent_damage(reader: Reader, pointer: Pointer) -> str:
                     return f"sector {sector} of {len(head.sums)} fails its checksum"
     except CorruptDataError as error:
         return str(error)
+    return ""
+
+
+def _sealed_damage(reader: Reader, pointer: Pointer) -> str:
+    """What is wrong with an extent of a sealed store: sums first, then every tag."""
+    from kist.engine.sealedstore import verify_frame
+    from kist.format.sealedstore import SealedExtent
+
+    if not isinstance(pointer, SealedExtent):
+        return "it is not sealed, in a sealed store"
+    data = reader.backend.read(pointer.offset, FRAME.size + pointer.nbytes)
+    if len(data) == FRAME.size + pointer.nbytes:  # tags first: they tell damage from tampering
+        try:
+            reader.body(pointer, memoryview(data)[FRAME.size :])
+        except TamperedDataError as error:
+            return str(error)
+    verify_frame(data, pointer, reader.uuid)
     return ""

@@ -86,7 +86,7 @@ def _fill(view: View, requests: Sequence[Request]) -> None:
     for pointer in pointers:
         assert isinstance(pointer, SealedPointer)
         start, stop = pointer.body
-        stored = data[start - begin : stop - begin]
+        stored = view.reader.body(pointer.stored, data[start - begin : stop - begin])
         try:
             bodies.append((pointer.opened(view.reader, stored), stored))
         except TamperedDataError as error:

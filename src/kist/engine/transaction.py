@@ -363,6 +363,10 @@ class Transaction(View):
         self._check_open()
         if not frames:
             return []
+        if self.reader.sealing is not None:
+            from kist.engine.sealedstore import write_sealed
+
+            return write_sealed(self, self.reader.sealing, frames)
         birth = self.state.commit + 1
         lengths = [len(f.head) + sum(map(len, f.parts)) for f in frames]
         sums = [sum128(f.head) for f in frames]
@@ -394,6 +398,15 @@ class Transaction(View):
         self.write_run(start, buffers)
         return pointers
 
+    @property
+    def uuid(self) -> bytes:
+        """Identity of the store."""
+        return self._owner.uuid
+
+    def note_written(self, pointers: Sequence[Pointer]) -> None:
+        """Note extents that are written: those that no record names in the end are freed."""
+        self._written += pointers
+
     def move_down(self, old: Pointer) -> Pointer | None:
         """Copy an extent, byte for byte, to the lowest free place before it, if there is one.
 
@@ -402,6 +415,10 @@ class Transaction(View):
         CorruptDataError
             Its header or its head is damaged.
         """
+        if self.reader.sealing is not None:
+            from kist.engine.sealedstore import move_down
+
+            return move_down(self, self.reader.sealing, old)
         data = self.reader.backend.read(old.offset, FRAME.size + old.length)
         header = unpack_frame(data)
         body = memoryview(data)[FRAME.size :]
@@ -413,10 +430,9 @@ class Transaction(View):
             )
         birth = self.state.commit + 1
         with hold_interrupts():
-            place = self._owner.writer_space().allocate_below(old.extent[1], old.offset)
+            place = self.allocate_below(old)
             if place is None:
                 return None
-            self._note_used(place, old.extent[1])
             new = old._replace(offset=place, birth=birth)
             self._written.append(new)
         buffers: list[Buffer] = [header._replace(offset=place, birth=birth).pack(), body]
@@ -438,6 +454,13 @@ class Transaction(View):
             offset = self._owner.writer_space().allocate(length)
             self._note_used(offset, length)
         return offset
+
+    def allocate_below(self, old: Pointer) -> int | None:
+        """Lowest free place before an extent that is long enough for it."""
+        place = self._owner.writer_space().allocate_below(old.extent[1], old.offset)
+        if place is not None:
+            self._note_used(place, old.extent[1])
+        return place
 
     def _note_used(self, offset: int, length: int) -> None:
         if self.used and sum(self.used[-1]) == offset:

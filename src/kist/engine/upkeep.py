@@ -10,7 +10,7 @@ from kist.engine.recovery import Chain, read_slots, walk
 from kist.engine.scan import extent_damage
 from kist.engine.space import space_of
 from kist.engine.tree import Node
-from kist.errors import CorruptDataError, FormatError
+from kist.errors import CorruptDataError, FormatError, TamperedDataError
 from kist.format import keys, layout, superblock
 from kist.format.values import (
     KeptVersion,
@@ -159,6 +159,12 @@ def _check_head(engine: Engine, chain: Chain) -> Iterator[Problem]:
             yield Problem("slot", layout.SLOT_OFFSETS[number], "the commit slot is damaged", None)
         elif older is None or slot.checkpoint < older.checkpoint:
             older = slot
+        if slot is not None and engine.reader.sealing is not None:
+            at = layout.SLOT_OFFSETS[number]
+            try:
+                engine.reader.sealing.check_slot(head[at : at + layout.BLOCK], at)
+            except TamperedDataError as error:
+                yield Problem("slot", at, str(error), None)
     if chain.damage:
         yield Problem("log", chain.position, chain.damage, None)
     if older is None:
@@ -167,8 +173,8 @@ def _check_head(engine: Engine, chain: Chain) -> Iterator[Problem]:
         # How far it leads says nothing: a crash may have kept a slot and lost its root record,
         # and behind a slot that was lost stands one whose half was written over.
         walk(engine.ring.again(), older)
-    except CorruptDataError as error:
-        yield Problem("log", error.offset, str(error), None)
+    except (CorruptDataError, TamperedDataError) as error:
+        yield Problem("log", getattr(error, "offset", None), str(error), None)
 
 
 def _check_extents(
@@ -184,7 +190,7 @@ def _check_extents(
         message = extent_damage(engine.reader, pointer)
         if message:
             yield Problem("extent", pointer.offset, message, key)
-        done += pointer.length
+        done += pointer.nbytes
         if progress is not None:
             progress(done, end)
 
@@ -202,7 +208,9 @@ def _walk(
         try:
             engine.reader.read(pointer)  # from the file, whatever the cache holds
             node = engine.reader.tree.node(packed)
-        except FormatError as error:
+            if engine.reader.sealing is not None:
+                engine.reader.sealing.check_page(engine.reader, pointer, node)
+        except (FormatError, TamperedDataError) as error:
             yield pointer, None, Problem("tree", pointer.offset, str(error), None)
             continue
         yield pointer, node, None

@@ -17,6 +17,8 @@ from kist.storage.base import StorageBackend
 
 if TYPE_CHECKING:
     from kist.engine.keyring import Keyring
+    from kist.engine.sealedstore import StoreSealing
+    from kist.format.sealedstore import SealedExtent
 
 _AROUND = 48 * 1024  # three tree pages to either side
 
@@ -47,6 +49,7 @@ class Reader:
         self.backend = backend
         self.uuid = bytes(16)  # of the store, where it has one
         self.keyring: Keyring | None = None  # of the handle, where it was given secrets
+        self.sealing: StoreSealing | None = None  # of the store, where all of it is sealed
         self.tree = Tree(self.read, self.bring_near if backend.remote else None)
 
     def read(self, pointer: Pointer, end: int | None = None) -> bytes:
@@ -59,7 +62,7 @@ class Reader:
         CorruptDataError
             The pointer leads out of the file, or the sum does not match.
         """
-        if pointer.head != pointer.length:
+        if not pointer.is_whole:
             raise CorruptDataError("this frame is read in parts", offset=pointer.offset)
         data = self.read_part(pointer, 0, pointer.length)
         self.verify(pointer, data)
@@ -102,6 +105,18 @@ class Reader:
                 raise _cut_off(pointer)
             at += b - a
 
+    def unsealed(self, pointer: SealedExtent, start: int, length: int) -> bytes:
+        """Bytes of the plaintext of an extent of a sealed store."""
+        if self.sealing is None:
+            raise CorruptDataError(f"impossible pointer {pointer}", offset=pointer.offset)
+        return self.sealing.read(self, pointer, start, length)
+
+    def body(self, pointer: Pointer, raw: memoryview) -> memoryview:
+        """Body of a frame as readers want it, given its bytes in the file: opened if sealed."""
+        if pointer.__class__ is Pointer or self.sealing is None:
+            return raw
+        return self.sealing.whole(self, pointer, raw)  # type: ignore[arg-type]
+
     def bring_near(self, pointers: Sequence[Pointer]) -> None:
         """Bring whole bodies near with one round trip, where the backend is remote.
 
@@ -112,7 +127,7 @@ class Reader:
         for pointer in pointers:
             self.check_range(pointer)
             begin = pointer.offset + FRAME.size
-            ranges.append((begin, begin + pointer.length))
+            ranges.append((begin, begin + pointer.nbytes))
         if len(ranges) == 1 and not self.backend.is_near(*ranges[0]):
             begin, end = ranges[0]
             ranges = [(max(DATA_OFFSET, begin - _AROUND), end + _AROUND)]
@@ -121,13 +136,13 @@ class Reader:
     def bring_tree_near(self, root: Pointer) -> None:
         """Bring what stands before a root page near: in a copy laid out anew, its tree."""
         self.check_range(root)
-        end = root.offset + FRAME.size + root.length
+        end = root.offset + FRAME.size + root.nbytes
         self.backend.prefetch([(max(DATA_OFFSET, end - _TREE), end)])
 
     def check_range(self, pointer: Pointer) -> None:
         """Refuse a pointer that cannot lead to a frame."""
         if pointer.__class__ is not Pointer:
-            pointer = pointer.stored  # type: ignore[attr-defined]
+            pointer = getattr(pointer, "stored", pointer)  # of a sealed record
         if (
             not DATA_OFFSET <= pointer.offset <= MAX_OFFSET
             or pointer.offset % 64
@@ -137,7 +152,12 @@ class Reader:
             raise CorruptDataError(f"impossible pointer {pointer}", offset=pointer.offset)
 
     def verify(self, pointer: Pointer, head: bytes | memoryview) -> None:
-        """Compare the verified head of a frame with its pointer."""
+        """Compare the verified head of a frame with its pointer.
+
+        What was opened for a pointer of a sealed store is vouched for by its tags.
+        """
+        if pointer.__class__ is not Pointer and pointer.is_vouched:
+            return
         found = sum128(head)
         if found != pointer.sum:
             self.backend.distrust()

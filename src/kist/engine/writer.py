@@ -177,8 +177,12 @@ class Writer:
         )
         slots[number % 2] = slot
         place = layout.SLOT_OFFSETS[number % 2]
-        self._engine.backend.write(place, [slot.pack(self._engine.uuid)])
+        self._engine.backend.write(place, [self._block_of(slot)])
         return slots
+
+    def _block_of(self, slot: Slot) -> bytes:
+        block, sealing = slot.pack(self._engine.uuid), self._engine.reader.sealing
+        return block if sealing is None else sealing.sign(block)
 
     def _switched(self, slots: list[Slot | None]) -> None:
         """Go on in the other half: a slot that names it is durable."""
@@ -203,7 +207,7 @@ class Writer:
         # The newer slot may be such a write too, and the next checkpoint replaces the older one.
         newest = max((s for s in slots if s), key=lambda s: s.checkpoint)
         place = layout.SLOT_OFFSETS[slots.index(newest)]
-        backend.write(place, [newest.pack(self._engine.uuid)])
+        backend.write(place, [self._block_of(newest)])
 
     def _remove_rivals(self, ring: Ring, chain: Chain) -> None:
         # A record that recovery cut off, because its extents are not whole, still fits behind
@@ -310,7 +314,7 @@ class Writer:
             freed=freed,
             ops=txn.ops(),
         )
-        data = record.pack(engine.uuid)
+        data = self._packed(record)
         if position + record.size > engine.ring.half_end(chain.position) - BLOCK:
             return False
         # Made now: after the sync nothing should need memory, and the processor has forgotten us.
@@ -334,6 +338,10 @@ class Writer:
         except (MemoryError, RecursionError) as error:
             raise self._cut_off(record, error) from error
         return True
+
+    def _packed(self, record: Record) -> bytes:
+        sealing = self._engine.reader.sealing
+        return record.pack(self._engine.uuid, None if sealing is None else sealing.seal_record)
 
     def _made(self, commit: int) -> None:
         self.own_commit = commit
@@ -456,7 +464,7 @@ class Writer:
                 root=root,
                 spare=spare,
             )
-            self._write_record(record, record.pack(engine.uuid), whole_blocks=True)
+            self._write_record(record, self._packed(record), whole_blocks=True)
         except BaseException:
             self._space = None
             raise

@@ -18,6 +18,7 @@ ALIGNMENT: Final = 64
 
 SUPER_MAGIC: Final = b"\x89KIST\r\n\x1a"  # as PNG: shows 7-bit and line-end damage at once
 CLOSING_MAGIC: Final = b"DONE"
+SLOT_SEAL_MAGIC: Final = b"LOCK"
 SLOT_MAGIC: Final = b"SLOT"
 COMMIT_MAGIC: Final = b"CMIT"
 PAGE_MAGIC: Final = b"KP"
@@ -28,6 +29,7 @@ SUPER_OFFSET: Final = 0x0000
 SLOT_OFFSETS: Final = (0x1000, 0x2000)
 SUPER_COPY_OFFSET: Final = 0x3000
 CLOSING_OFFSET: Final = 0x3800  # in the block of the copy, and a sector of its own
+SLOT_SEAL_OFFSET: Final = 512  # in the block of a slot, where the store is sealed
 HEAD_BYTES: Final = 0x4000
 RING_OFFSET: Final = 0x4000
 RING_HALF: Final = 128 * 1024
@@ -49,7 +51,9 @@ MAX_OFFSET: Final = 1 << 62
 MAX_COMMIT: Final = (1 << 61) - 1
 MAX_NODE: Final = 1 << 56
 
-# Feature masks of the super, of node records and of frames. One bit is in use in version 1.
+# Feature masks of the super, of node records and of frames.
+FEATURE_SEALED: Final = 1  # of the super, to read: the whole store is sealed
+KNOWN_STORE_FEATURES: Final = FEATURE_SEALED
 KNOWN_READ_FEATURES: Final = 0
 KNOWN_WRITE_FEATURES: Final = 0
 NODE_SEALED: Final = 1  # to be read, of a key store: it is sealed as a whole
@@ -60,6 +64,7 @@ COMMIT_ROOT: Final = 2  # a new tree root holds everything
 COMMIT_MARK: Final = 3  # no commit: vouches for the one before it
 # Flags of a commit.
 FLAG_MAINTENANCE: Final = 1  # nothing of the user changed: not shown in the history
+FLAG_SEALED: Final = 2  # message and operations are sealed
 
 # Operations in the payload of a COMMIT_CHANGES record.
 OP_PUT: Final = 0
@@ -183,7 +188,7 @@ RECORD: Final = FieldTable(
     (
         ("magic", "4s", "CMIT"),
         ("kind", "H", "1 changes, 2 root, 3 mark"),
-        ("flags", "H", "1: maintenance, not part of the history"),
+        ("flags", "H", "1: maintenance, not part of the history; 2: sealed"),
         ("uuid", "16s", "as in the super"),
         ("commit", "Q", "id; one more than that of the record before. A mark repeats it"),
         ("position", "Q", "file offset of this record"),

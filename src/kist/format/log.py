@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from kist.errors import CorruptDataError
 from kist.format import layout
 from kist.format.checksum import sum128, sum128_of
 from kist.format.layout import RECORD
-from kist.format.values import NO_POINTER, Pointer
+from kist.format.values import NO_POINTER, Pointer, pointer_bytes
 
 _SUM_AT = RECORD.offset("sum")
 _BEFORE_SUM = struct.Struct("<" + "".join(code for name, code, _ in RECORD.fields if name != "sum"))
@@ -23,8 +23,11 @@ _FREED = struct.Struct("<QQQQ")
 _OP = struct.Struct("<BHI")
 _SPARE = struct.Struct("<QQ")
 _ONLY_OPS = struct.Struct("<5I")  # no message, nothing to verify, used or freed
+_POINTER = struct.Struct("<44s")
 
 Op = tuple[int, bytes, bytes]  # operation, key (or start of a range), value (or stop)
+Seal = Callable[[int, bytes, bytes], bytes]  # commit, plaintext, what it is bound to
+_UNIT = 15
 
 
 class Verify(NamedTuple):
@@ -46,7 +49,11 @@ class Freed(NamedTuple):
 
 @dataclass(slots=True)
 class Record:
-    """One record of the ring."""
+    """One record of the ring.
+
+    Of a sealed store message and operations are in `sealed` until somebody opens it, bound to
+    `bound`; what its operations own is in `references`.
+    """
 
     kind: int
     commit: int
@@ -66,11 +73,29 @@ class Record:
     spare: tuple[int, int] = (0, 0)
     sum: bytes = b""
     size: int = field(default=0)
+    references: Sequence[bytes] = ()
+    sealed: bytes = b""
+    bound: bytes = b""
 
-    def pack(self, uuid: bytes) -> bytes:
-        """Bytes of the record; sets `sum` and `size`."""
-        payload = self._payload()
-        header = _BEFORE_SUM.pack(
+    def pack(self, uuid: bytes, seal: Seal | None = None) -> bytes:
+        """Bytes of the record; sets `sum` and `size`. With `seal` as sealed stores have it."""
+        if seal is None or self.kind == layout.COMMIT_MARK:
+            payload = self._payload()
+            header = self._header(uuid, len(payload))
+        else:
+            from kist.format.sealed import SealedHead  # most stores are not sealed
+
+            self.flags |= layout.FLAG_SEALED
+            clear, plain = self._clear(), self._hidden()
+            header = self._header(uuid, len(clear) + SealedHead(_UNIT, len(plain), b"", b"").total)
+            payload = clear + seal(self.commit, plain, header + clear)
+        self.sum = sum128(header + payload)
+        data = b"".join((header, self.sum, payload))
+        self.size = len(data)
+        return data
+
+    def _header(self, uuid: bytes, length: int) -> bytes:
+        return _BEFORE_SUM.pack(
             layout.COMMIT_MAGIC,
             self.kind,
             self.flags,
@@ -81,13 +106,45 @@ class Record:
             self.horizon,
             self.end,
             self.next_node,
-            len(payload),
+            length,
             self.parent,
         )
-        self.sum = sum128(header + payload)
-        data = b"".join((header, self.sum, payload))
-        self.size = len(data)
-        return data
+
+    def _clear(self) -> bytes:
+        """What recovery and a check without secrets need of the payload of a sealed record."""
+        parts = [_COUNT.pack(0)]
+        if self.kind == layout.COMMIT_ROOT:
+            parts += [self.root.pack() if self.root else NO_POINTER, _SPARE.pack(*self.spare)]
+            return b"".join(parts)
+        for form, rows in ((_VERIFY, self.verify), (_USED, self.used), (_FREED, self.freed)):
+            parts.append(_COUNT.pack(len(rows)))
+            parts += [form.pack(*row) for row in rows]
+        puts = [value for op, _, value in self.ops if op == layout.OP_PUT and value[:1] != b"\0"]
+        owned = [pointer for value in puts for pointer in pointer_bytes(value)]
+        return b"".join([*parts, _COUNT.pack(len(owned)), *owned])
+
+    def _hidden(self) -> bytes:
+        """What is sealed: the message, and the operations."""
+        message = self.message.encode()
+        parts = [_COUNT.pack(len(message)), message, _COUNT.pack(len(self.ops))]
+        for op, key, value in self.ops:
+            parts += [_OP.pack(op, len(key), len(value)), key, value]
+        return b"".join(parts)
+
+    def opened(self, plain: bytes) -> None:
+        """Take message and operations from what was sealed.
+
+        Raises
+        ------
+        CorruptDataError
+            They are not what a writer makes.
+        """
+        try:
+            self.message, at = _message_of(plain)
+            self.ops = _ops_of(plain, at)
+        except (struct.error, UnicodeDecodeError, ValueError) as error:
+            raise _broken(self.position, error) from error
+        self.sealed = self.bound = b""
 
     def _payload(self) -> bytes:
         if self.kind == layout.COMMIT_CHANGES and not (
@@ -159,13 +216,20 @@ def unpack_record_at(data: bytes, at: int, position: int, uuid: bytes) -> Record
     )
     try:
         _check_bounds(record)
-        _unpack_payload(record, bytes(payload))
+        end = _unpack_payload(record, bytes(payload))
     except (struct.error, UnicodeDecodeError, ValueError) as error:
-        raise CorruptDataError(
-            f"log record at byte {position} is whole, but breaks the format: {error}",
-            offset=position,
-        ) from error
+        raise _broken(position, error) from error
+    if record.flags & layout.FLAG_SEALED:
+        record.bound = bytes(view[at : at + _SUM_AT]) + bytes(payload[:end])
+        record.sealed = bytes(payload[end:])
     return record
+
+
+def _broken(position: int, error: Exception) -> CorruptDataError:
+    return CorruptDataError(
+        f"log record at byte {position} is whole, but breaks the format: {error}",
+        offset=position,
+    )
 
 
 def _check_bounds(record: Record) -> None:
@@ -187,20 +251,24 @@ def _check_extents(record: Record) -> None:
         raise ValueError("it lists more to verify than shares a sync")
 
 
-def _unpack_payload(record: Record, data: bytes) -> None:
-    at = _COUNT.size
+def _message_of(data: bytes) -> tuple[str, int]:
     (n,) = _COUNT.unpack_from(data)
-    record.message = data[at : at + n].decode()
-    at += n
+    at = _COUNT.size + n
+    return data[_COUNT.size : at].decode(), at
+
+
+def _unpack_payload(record: Record, data: bytes) -> int:
+    """Take what stands in clear; returns where it ends."""
+    record.message, at = _message_of(data)
     if record.kind == layout.COMMIT_ROOT:
         root = data[at : at + layout.POINTER.size]
         record.root = None if root == NO_POINTER else Pointer.unpack(root)
         offset, length = _SPARE.unpack_from(data, at + layout.POINTER.size)
         record.spare = (offset, length)
         _check_extents(record)
-        return
+        return at + layout.POINTER.size + _SPARE.size
     if record.kind == layout.COMMIT_MARK:
-        return
+        return at
     if record.kind != layout.COMMIT_CHANGES:
         raise ValueError(f"kind {record.kind} is not known")
 
@@ -218,6 +286,14 @@ def _unpack_payload(record: Record, data: bytes) -> None:
     record.used = [(row[0], row[1]) for row in table(_USED)]
     record.freed = [Freed(*row) for row in table(_FREED)]
     _check_extents(record)
+    if record.flags & layout.FLAG_SEALED:
+        record.references = [row[0] for row in table(_POINTER)]  # type: ignore[misc]
+        return at
+    record.ops = _ops_of(data, at)
+    return len(data)
+
+
+def _ops_of(data: bytes, at: int) -> list[Op]:
     (count,) = _COUNT.unpack_from(data, at)
     at += _COUNT.size
     ops: list[Op] = []
@@ -230,4 +306,4 @@ def _unpack_payload(record: Record, data: bytes) -> None:
             raise ValueError("an operation does not fit or is not known")
         ops.append((op, data[at:middle], data[middle:stop]))
         at = stop
-    record.ops = ops
+    return ops

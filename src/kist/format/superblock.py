@@ -23,6 +23,11 @@ class Super(NamedTuple):
     ring_half: int = layout.RING_HALF
     data_offset: int = layout.DATA_OFFSET
 
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the whole store is sealed."""
+        return bool(self.features_read & layout.FEATURE_SEALED)
+
     def pack(self) -> bytes:
         """One block of 4 KiB."""
         data = SUPER.pack(
@@ -143,7 +148,7 @@ def unpack_super(head: bytes, path: str) -> Super:
         what = describe_foreign(head)
         hint = f"this is {what}: see 'kist convert'" if what else "it has another signature"
         raise NotAStoreError(f"{path}: not a kist store; {hint}")
-    unknown = found.features_read & ~layout.KNOWN_READ_FEATURES
+    unknown = found.features_read & ~layout.KNOWN_STORE_FEATURES
     if unknown:
         raise UnsupportedVersionError(
             f"{path}: read features {unknown:#x} are not known here: install a newer kist"

@@ -24,6 +24,7 @@ __all__ = [
     "pack_waiting",
     "payload_of",
     "pointer_bytes",
+    "sealed_pointer",
     "stored_pointer",
     "unpack_free",
     "unpack_record",
@@ -49,7 +50,23 @@ class Pointer(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes | memoryview, at: int = 0) -> Pointer:
         """Pointer from its 44 bytes at `at`."""
-        return cls(*_POINTER.unpack_from(data, at))
+        pointer = cls(*_POINTER.unpack_from(data, at))
+        return sealed_pointer(pointer) if pointer.offset & 63 else pointer
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the verified head is all of the body."""
+        return self.head == self.length
+
+    @property
+    def is_vouched(self) -> bool:
+        """Whether what is read through it was opened by its tags, and has no sum."""
+        return False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the body as it stands in the file."""
+        return self.length
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -62,9 +79,21 @@ class Pointer(NamedTuple):
         begin = self.offset + FRAME.size
         return begin, begin + self.length
 
+    def span(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the range of the file that is read for bytes ``start .. stop`` of the body."""
+        begin = self.offset + FRAME.size
+        return begin + start, begin + stop
+
     def within(self, at: int, length: int, head: int, checksum: bytes) -> Pointer:
-        """Pointer to a part of the body, as if it had a frame of its own."""
+        """Return a pointer to a part of the body that is read as a body of its own."""
         return Pointer(self.offset + at, length, head, self.birth, checksum)
+
+
+def sealed_pointer(pointer: Pointer) -> Pointer:
+    """Return the pointer of a sealed store whose offset is marked as one."""
+    from kist.format.sealedstore import marked  # most stores have none
+
+    return marked(pointer)
 
 
 def stored_pointer(pointer: Pointer) -> Pointer:
@@ -108,10 +137,10 @@ def unpack_record(value: bytes) -> tuple[tuple[Pointer, ...], bytes]:
         raise CorruptDataError(
             f"a record of {len(value)} bytes claims {count} pointers of {POINTER.size} bytes"
         )
-    return (
-        tuple(Pointer(*_POINTER.unpack_from(value, at)) for at in range(1, end, POINTER.size)),
-        value[end:],
-    )
+    found = tuple(Pointer(*_POINTER.unpack_from(value, at)) for at in range(1, end, POINTER.size))
+    if found[0].offset & 63:
+        found = tuple(map(sealed_pointer, found))
+    return found, value[end:]
 
 
 def payload_of(value: bytes) -> bytes:

@@ -17,9 +17,11 @@ Beside them, in the order in which one meets them:
 - `comparing`: what differs between two nodes. `repacking`: a store written anew. `summary`:
   numbers about values read in blocks. `packing`: one object as bytes.
 - What things say about themselves: `info`, `tree`, `preview`, `text`, `html`, `completing`.
-- `sealing` (a package): datasets that are sealed as a whole, and their secrets.
+- `sealing` (a package): datasets that are sealed as a whole, and their secrets. `storesecrets`:
+  those of a sealed store; `sealedfile`: what can be said of one without them.
 - `parts` (a package): datasets split into files and merged again. `unions` (a package): many
   tables read as one.
+- `backups`: a copy in a file of its own.
 - Damage: `check` finds it, `damage` is what reading around it shares, `salvage` (a package) saves
   what is whole into a new file.
 """
@@ -31,6 +33,17 @@ from typing import TYPE_CHECKING
 from kist.lazy import lazily
 
 if TYPE_CHECKING:
-    from kist.model import attributes, completing, frames, given, history, info, text, tree
+    from kist.model import (
+        attributes,
+        backups,
+        completing,
+        frames,
+        given,
+        history,
+        info,
+        storesecrets,
+        text,
+        tree,
+    )
 else:
     __getattr__ = lazily(__name__)

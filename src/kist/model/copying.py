@@ -10,7 +10,7 @@ from kist.format import keys
 from kist.format.node import NodeKind, NodeRecord
 from kist.format.values import Pointer, unpack_record
 from kist.model import directory
-from kist.model.extents import Extents, frame_of
+from kist.model.extents import Extents, frame_of, refuse_clear
 from kist.model.paths import join
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ def copy_node(source: View, txn: Transaction, node: int, target: int, name: str,
         The name is taken.
     CorruptDataError
         A copied extent does not match its sum.
+    SecretError
+        The source is sealed as a whole, and the target is not.
     """
+    refuse_clear(source.reader, txn.reader)
     # Listed before anything is written: the target may lie inside what is copied.
     return _copy_listed(source, txn, _list(source, node), target, name, base)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kist._kernels.scratch import scratch
 from kist.engine import Frame
-from kist.errors import CorruptDataError
+from kist.errors import CorruptDataError, SecretError
 from kist.format import keys
 from kist.format.bundle import bundle_damage
 from kist.format.checksum import sum64
@@ -20,8 +20,9 @@ from kist.format.values import Pointer, pack_record
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
+    from kist.engine.view import Reader
 
-__all__ = ["Extents", "frame_of"]
+__all__ = ["Extents", "frame_of", "refuse_clear"]
 
 _FRAME_TYPES: Final = {
     b"K": FRAME_BUNDLE,
@@ -124,6 +125,22 @@ class Extents:
             self._told(size)
 
 
+def refuse_clear(source: Reader, target: Reader) -> None:
+    """Refuse to write in clear what stands in a store that is sealed as a whole.
+
+    Raises
+    ------
+    SecretError
+        The target is not sealed.
+    """
+    if source.sealing is not None and target.sealing is None:
+        raise SecretError(
+            f"{source.backend.name} is sealed as a whole, and in {target.backend.name} a copy"
+            " would stand in clear: copy into a store that is"
+            " made with kist.open(path, 'x', encrypt=), or read the values and write them yourself"
+        )
+
+
 def _runs(view: View, waiting: list[_Waiting]) -> list[list[Pointer]]:
     """Return the extents of a view that wait, neighbours together."""
     pointers = [p for entry in waiting if entry.view is view for p in entry.pointers]
@@ -131,7 +148,7 @@ def _runs(view: View, waiting: list[_Waiting]) -> list[list[Pointer]]:
     end = 0
     for pointer in sorted(pointers, key=lambda p: p.offset):
         view.reader.check_range(pointer)
-        stop = pointer.offset + FRAME.size + pointer.length
+        stop = pointer.offset + FRAME.size + pointer.nbytes
         near = runs and pointer.offset - end <= _READ_GAP
         if near and stop - runs[-1][0].offset <= _READ_RUN:
             runs[-1].append(pointer)
@@ -142,7 +159,7 @@ def _runs(view: View, waiting: list[_Waiting]) -> list[list[Pointer]]:
 
 
 def _length(run: list[Pointer]) -> int:
-    return run[-1].offset + FRAME.size + run[-1].length - run[0].offset
+    return run[-1].offset + FRAME.size + run[-1].nbytes - run[0].offset
 
 
 def _read(view: View, run: list[Pointer], room: memoryview) -> dict[tuple[int, int], memoryview]:
@@ -152,13 +169,14 @@ def _read(view: View, run: list[Pointer], room: memoryview) -> dict[tuple[int, i
     bodies = {}
     for pointer in run:
         at = pointer.offset + FRAME.size - begin
-        if at + pointer.length > n:
+        if at + pointer.nbytes > n:
             raise CorruptDataError(
                 f"byte {pointer.offset}: the file ends within a frame of {pointer.length} "
                 "bytes; 'kist check' lists all damage",
                 offset=pointer.offset,
             )
-        bodies[id(view), pointer.offset] = room[at : at + pointer.length]
+        body = room[at : at + pointer.nbytes]
+        bodies[id(view), pointer.offset] = view.reader.body(pointer, body)
     return bodies
 
 

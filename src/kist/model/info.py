@@ -174,6 +174,7 @@ def store_info(store: Store) -> Info:
         "commit": store.commit_id,
         "newer_commits": session.engine.newer(view.state.shown) if store.mode == "r" else 0,
         "title": store.title,
+        "sealed": list(store.sealed),
         "nodes": kinds,
         "n_attributes": len(store.attrs),
         "total_bytes": usage.total,

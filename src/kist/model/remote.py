@@ -14,6 +14,7 @@ from kist.storage.objectstore import ObjectStoreTransport, is_url
 
 if TYPE_CHECKING:
     from kist.engine import Engine
+    from kist.engine.keyring import Keyring
     from kist.storage.transport import Transport
 
 __all__ = ["Source", "local_path", "source_of"]
@@ -43,7 +44,7 @@ class Source:
     timeout: float
     cache: str | None
 
-    def open(self) -> Engine:
+    def open(self, keyring: Keyring | None = None) -> Engine:
         """Open the store for reading."""
         from kist.engine import Engine
         from kist.storage.remote import RemoteBackend
@@ -62,7 +63,7 @@ class Source:
             cache_key=f"{endpoint} {self.place if isinstance(self.place, str) else transport.name}",
         )
         try:
-            return Engine.open_backend(backend, "r")
+            return Engine.open_backend(backend, "r", keyring=keyring)
         except BaseException:
             backend.close()
             raise

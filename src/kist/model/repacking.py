@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kist.codecs.choose import parse_codec
 from kist.model.comparing import boxes
+from kist.model.extents import refuse_clear
 
 if TYPE_CHECKING:
     from kist.model.group import Group
@@ -35,6 +36,8 @@ def repack(
     ------
     CodecError
         There is no such codec.
+    SecretError
+        The source is sealed as a whole, and the target is not.
 
     Examples
     --------
@@ -48,6 +51,7 @@ def repack(
     """
     if codec is not None:
         parse_codec(codec)
+    refuse_clear(source._session.engine.reader, target._session.engine.reader)
     with source.read(), target.transaction("repack"):
         target.attrs.update(source.attrs)
         _group(source, target, codec, progress or (lambda: None))

@@ -14,7 +14,6 @@ from kist.errors import (
     NodeNameError,
     SnapshotError,
     TamperedDataError,
-    TransactionError,
 )
 from kist.format import keys
 from kist.format.layout import FORMAT_VERSION
@@ -57,6 +56,7 @@ def open(
     overwrite: bool = False,
     allow_pickle: bool = False,
     secrets: object = None,
+    encrypt: object = None,
     expect_commit: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
     cache: str | os.PathLike[str] | None = None,
@@ -91,7 +91,11 @@ def open(
         Reserved: files of this version hold no pickled objects, whatever is said here.
     secrets : secret, list of secrets, or dict of str to them, optional
         What opens sealed fields: a key of 32 bytes, a passphrase, or a callable that asks a key
-        service. In a dict each is for a column, ``{"trades/name": secret}``, which must be sealed.
+        service. In a dict each is for a column, ``{"trades/name": secret}``, or for the whole
+        store, ``{"/": secret}``, which must be sealed.
+    encrypt : secret, list of secrets, or dict of labels to secrets, optional
+        Seal all of a store that is made here (``x``, ``a``, ``w``): values, names, attributes,
+        schemas, messages. Each of the secrets opens it. A store that is there must be sealed.
     expect_commit : int, optional
         Raise when the file shows an earlier commit than this: somebody put an old copy back.
     storage_options : mapping, optional
@@ -121,9 +125,12 @@ def open(
     CorruptDataError
         It is damaged in a way that forbids writing; ``r`` still reads it.
     SecretError
-        Something in `secrets` is none.
+        The whole file is sealed and no secret was given; or something in `secrets` is none.
+    WrongSecretError
+        The whole file is sealed under another secret.
     TamperedDataError
-        It shows an earlier commit than expected.
+        It shows an earlier commit than expected; or somebody without the secret has changed a
+        sealed store, or put one in clear in its place.
 
     Examples
     --------
@@ -142,6 +149,14 @@ def open(
             keyring = secrets if isinstance(secrets, Keyring) else Keyring(secrets)
         finally:
             secrets = None  # a traceback would show it
+    new_secrets = None
+    if encrypt is not None:
+        from kist.model.storesecrets import for_new_store
+
+        try:
+            new_secrets, keyring = for_new_store(encrypt, keyring)
+        finally:
+            encrypt = None
     if storage_options is not None or cache is not None or not is_plain(path):
         from kist.model.remote import Source, local_path, source_of
 
@@ -159,15 +174,16 @@ def open(
         raise ValueError(f"durability is 'full', 'relaxed' or 'none', not {durability!r}")
     if version is not None and mode != "r":
         raise ValueError(f"version= opens for reading only: leave mode {mode!r} out")
-    if name == ":memory:":
-        if mode is _READ and version is None:
-            mode = "a"
-    elif source is None:
+    if name == ":memory:" and mode is _READ and version is None:
+        mode = "a"
+    if new_secrets is not None and mode in ("r", "r+"):
+        raise ValueError(f"encrypt= seals a store that is made, and mode {str(mode)!r} makes none")
+    if source is None and name != ":memory:":
         name = os.path.abspath(name)  # the handle outlives a change of the directory
 
     def opened(engine_mode: str) -> Engine:
         if source is not None:
-            return source.open()
+            return source.open(keyring)
         return Engine.open(
             name,
             engine_mode,
@@ -175,17 +191,17 @@ def open(
             timeout=timeout,
             retain=retain,
             overwrite=overwrite,
+            keyring=keyring,
+            encrypt=new_secrets,
         )
 
     def reopened() -> Engine:
         fresh = opened("r+")
         fresh.maintain = maintain
-        fresh.reader.keyring = engine.reader.keyring
         return fresh
 
     engine = opened(mode)
     engine.maintain = maintain
-    engine.reader.keyring = keyring
     if source is not None:
         name = engine.path
     try:
@@ -434,6 +450,59 @@ class Store(Transactional, Group):
                 raise KeyNotFoundError(f"there is no tag {name!r}")
             self._session.engine.untag(name)
 
+    # Secrets of a store that is sealed as a whole
+
+    @property
+    def sealed(self) -> tuple[str, ...]:
+        """Labels of the secrets that open the store; empty where it is not sealed as a whole."""
+        sealing = self._session.engine.reader.sealing
+        return () if sealing is None else tuple(slot.label for slot in sealing.lock.slots)
+
+    def add_secret(self, secret: Any, *, label: str | None = None) -> str:
+        """Let one more secret open a sealed store, and return its label; no data are written.
+
+        Parameters
+        ----------
+        secret : bytes, str or callable
+            As for `open`.
+        label : str, optional
+            By which it is removed again; the next free number by default. It stands in clear.
+
+        Raises
+        ------
+        SecretError
+            The store is not sealed, has 16 secrets or one of that label, or no room for more.
+        """
+        return model.storesecrets.add_secret(self._session, secret, label)
+
+    def remove_secret(self, label: str) -> None:
+        """Let a secret no longer open the store; `rotate` locks out who had it.
+
+        Raises
+        ------
+        SecretError
+            The store is not sealed, has no secret of that label, or no other one.
+        """
+        model.storesecrets.remove_secret(self._session, label)
+
+    def rotate(self, secrets: Any = None, *, now: bool = False) -> None:
+        """Seal what is written from now on under a new key.
+
+        Parameters
+        ----------
+        secrets : secret, list, or dict of labels and secrets, optional
+            All secrets that shall open the store from now on. Whoever had another one is locked
+            out of what is written later. By default those that are there stay.
+        now : bool, default False
+            Seal again what is there too. Older versions and tags keep what they have.
+
+        Raises
+        ------
+        SecretError
+            The store is not sealed, or has no room for further keys.
+        """
+        model.storesecrets.rotate(self._session, secrets, now)
+
     # Upkeep
 
     def compact(self, progress: Progress | None = None) -> int:
@@ -495,25 +564,7 @@ class Store(Transactional, Group):
         ...     copy["a"][:]
         array([1, 2, 3])
         """
-        session = self._session
-        session.check_open()
-        if session.own_writer() is not None:
-            raise TransactionError(
-                "a backup holds commits, and a transaction is open here: end it first"
-            )
-        name = os.fspath(target)
-        if not isinstance(name, str):
-            raise TypeError(f"the target is a str or a path object, not {type(target).__name__}")
-        if durability not in ("full", "relaxed", "none"):
-            raise ValueError(f"durability is 'full', 'relaxed' or 'none', not {durability!r}")
-        return session.engine.backup(
-            name,
-            snapshot=None if session.version is None else self._view(),
-            compact=compact,
-            overwrite=overwrite,
-            sync=durability == "full",
-            progress=progress,
-        )
+        return model.backups.backup(self, target, compact, overwrite, durability, progress)
 
     def check(self, progress: Progress | None = None) -> CheckReport:
         """Verify every byte that the newest commit uses; returns a report, never raises for damage.
@@ -540,4 +591,6 @@ class Store(Transactional, Group):
         if self.closed:
             return [*notes, "closed"]
         of = f" (version {session.version!r})" if session.version is not None else ""
+        if self.sealed:
+            notes.append("sealed")
         return [*notes, f"commit {self._view().state.shown}{of}"]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.engine.view import Reader
 from kist.errors import ReadOnlyError
 from kist.format.values import pack_record
 from kist.indexes.statistics import Bounds
@@ -18,7 +17,7 @@ from kist.model.tables.stored.layout import Group, Layout
 from kist.model.tables.stored.records import Tail, new_stamp
 from kist.model.tables.stored.state import Known
 from kist.model.text import guarded
-from kist.model.unions.backend import FilesBackend
+from kist.model.unions.backend import FilesBackend, FilesReader
 from kist.model.unions.state import Joined, JoinedGroup, JoinedState
 from kist.model.unions.table import JoinedTable
 
@@ -158,6 +157,16 @@ class _Backends:
         return iter([state.view.reader.backend for state in self._parts.states if state])
 
 
+class _Readers:
+    """The readers of parts, by the number of their file."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def __getitem__(self, place: int) -> Any:
+        return self._parts.state(place).view.reader
+
+
 class LinkedTable(Linked, JoinedTable):
     """Tables of many files as one: read, queried and converted like a table, not changed.
 
@@ -192,7 +201,8 @@ class LinkedTable(Linked, JoinedTable):
 
     def _joined(self, view: View) -> JoinedView:
         linked = self._linked
-        joined = JoinedView([view], Reader(_PartsBackend(linked.parts)))
+        reader = FilesReader(_PartsBackend(linked.parts), _Readers(linked.parts))
+        joined = JoinedView([view], reader)
         joined.table = _LinkedState(joined, self._path, linked)
         return joined
 

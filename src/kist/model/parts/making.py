@@ -11,7 +11,7 @@ from kist.format.keystore import Counts
 from kist.format.node import NodeKind
 from kist.format.values import unpack_record
 from kist.model import directory
-from kist.model.extents import Extents
+from kist.model.extents import Extents, refuse_clear
 from kist.model.parts.origin import NOTE, Origin
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Making:
         self._indexes = of.indexes if like._kind == NodeKind.TABLE else ()
         store.begin()
         txn = self._txn()
+        refuse_clear(view.reader, txn.reader)
         group, base, name = store._place(txn, path)
         self._node = directory.add(txn, group, name, like._kind, base)
         old, new = directory.record(view, like._id), directory.record(txn, self._node)

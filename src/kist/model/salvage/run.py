@@ -10,12 +10,15 @@ from kist.engine.salvage import find_remains
 from kist.errors import (
     KistError,
     NodeExistsError,
+    SecretError,
     SnapshotError,
     StorageError,
     TransactionError,
 )
 from kist.format import keys
+from kist.format.layout import BLOCK, HEAD_BYTES, SLOT_OFFSETS
 from kist.format.node import NodeKind, a_kind
+from kist.format.sealedstore import unpack_slot_seal
 from kist.model import directory
 from kist.model.paths import join
 from kist.model.salvage.arrays import rescue_array
@@ -99,6 +102,7 @@ def salvage(
     report = SalvageReport(source, target)
     backend = FileBackend(source)
     try:
+        _refuse_sealed(backend)
         with new_file(target) as work:
             remains = find_remains(backend, source, progress)
             report.commit, report.confirmed = remains.commit, remains.confirmed
@@ -114,6 +118,23 @@ def salvage(
     finally:
         backend.close()
     return report
+
+
+def _refuse_sealed(backend: FileBackend) -> None:
+    """Raise for a store that is sealed as a whole: what no commit vouches for is not shown.
+
+    Raises
+    ------
+    SecretError
+        It is.
+    """
+    head = backend.read(0, HEAD_BYTES)
+    if any(unpack_slot_seal(head[at : at + BLOCK]) is not None for at in SLOT_OFFSETS):
+        raise SecretError(
+            f"{backend.name}: the whole file is sealed, and salvage has no place for pieces that"
+            " no commit vouches for. kist.open(path, secrets=) in mode 'r' shows the newest whole"
+            " commit, and everything in it that is not damaged can be read and copied"
+        )
 
 
 def _save_nodes(rescue: Rescue) -> dict[int, str]:

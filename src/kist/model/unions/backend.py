@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from kist.engine.view import Reader
 from kist.errors import ReadOnlyError
 from kist.storage.base import StorageBackend
 
 if TYPE_CHECKING:
+    from kist.format.sealedstore import SealedExtent
+    from kist.format.values import Pointer
     from kist.storage.base import Readable, Writable
 
-__all__ = ["FILE_BITS", "MAX_FILES", "FilesBackend"]
+__all__ = ["FILE_BITS", "MAX_FILES", "FilesBackend", "FilesReader"]
 
 FILE_BITS: Final = 46
 """Bits of an offset in a file: 64 TiB. Offsets have 62."""
@@ -89,3 +92,38 @@ class FilesBackend(StorageBackend):
 
     def close(self) -> None:
         """The files are closed with their stores."""
+
+
+class FilesReader(Reader):
+    """Reads the files of a union; what is sealed as a whole is opened by the reader of its file.
+
+    Parameters
+    ----------
+    backend : FilesBackend
+        The files.
+    readers : sequence of Reader
+        Of the files, by their number.
+    """
+
+    def __init__(self, backend: FilesBackend, readers: Any) -> None:
+        super().__init__(backend)
+        self._readers = readers
+
+    def unsealed(self, pointer: SealedExtent, start: int, length: int) -> bytes:
+        """Bytes of the plaintext of an extent of a sealed store."""
+        number, own = _member(pointer)
+        found: bytes = self._readers[number].unsealed(own, start, length)
+        return found
+
+    def body(self, pointer: Pointer, raw: memoryview) -> memoryview:
+        """Body of a frame as readers want it, given its bytes in the file."""
+        if not pointer.is_vouched:
+            return raw
+        number, own = _member(pointer)
+        found: memoryview = self._readers[number].body(own, raw)
+        return found
+
+
+def _member(pointer: Pointer) -> tuple[int, Any]:
+    """Return the number of a file, and a pointer as it stands there."""
+    return pointer.offset >> FILE_BITS, pointer._replace(offset=pointer.offset & _OFFSET)

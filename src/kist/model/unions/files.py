@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
 from kist.engine import Transaction
-from kist.engine.view import Reader
 from kist.errors import (
     NodeError,
     SelectionError,
@@ -26,16 +25,16 @@ from kist.model.tables.stored.joined import JoinedView
 from kist.model.tables.stored.state import state_of
 from kist.model.tables.table import Table
 from kist.model.unions.arrays import ArrayUnion, GivenArrays
-from kist.model.unions.backend import MAX_FILES, FilesBackend
+from kist.model.unions.backend import MAX_FILES, FilesBackend, FilesReader
 from kist.model.unions.members import has_pattern
 from kist.model.unions.state import Joined, JoinedState
 from kist.model.unions.table import JoinedTable, join_tables
 
 if TYPE_CHECKING:
     from kist.engine import View
+    from kist.engine.view import Reader
     from kist.model.group import Group
     from kist.model.store import Store
-    from kist.storage.base import StorageBackend
 
 __all__ = ["FileUnion", "union"]
 
@@ -186,10 +185,12 @@ class FileUnion(JoinedTable):
                 state = state_of(view, table._id, table._path)
                 states.append((name, state, self._tags[id(table._store)]))
             known = self._known = commits, join_tables(states)
-        files: dict[int, StorageBackend] = {}
+        files: dict[int, Reader] = {}
         for table, view in zip(self._tables, views, strict=True):
-            files.setdefault(id(table._store), view.reader.backend)
-        joined = JoinedView(views, Reader(FilesBackend(list(files.values()))))
+            files.setdefault(id(table._store), view.reader)
+        readers = list(files.values())
+        backend = FilesBackend([reader.backend for reader in readers])
+        joined = JoinedView(views, FilesReader(backend, readers))
         joined.table = JoinedState(joined, self._path, known[1])
         return joined
 
