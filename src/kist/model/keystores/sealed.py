@@ -126,6 +126,12 @@ class SealedKeys(SealedField):
 
     def _more(self) -> bytes:
         mask, packed = 0, []
+        if all(own.count and self._mask >> number & 1 for number, own in self._parts.items()):
+            # Other digests in the same places, as when one key of many is put.
+            data = bytearray(self._data.reveal())
+            for number, own in self._parts.items():
+                _PART.pack_into(data, self._place_of(number), own.count, own.hidden().reveal())
+            return _HEAD.pack(self._name.reveal(), self.nbytes, self._mask) + data
         for number in range(N_PARTS):
             own = self._parts.get(number)
             if own is None and self._mask >> number & 1:
@@ -277,7 +283,8 @@ class SealedKeys(SealedField):
     def clear(self, txn: Transaction) -> None:
         """Delete all entries."""
         txn.delete_range(*keys.items(self.node))
-        self._mask, self._parts, self.nbytes = 0, {}, 0
+        self._data, self._mask, self._parts, self.nbytes = Hidden(b""), 0, {}, 0
+        self._touched.clear()
 
 
 def _part_of(key: bytes) -> int:
