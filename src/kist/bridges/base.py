@@ -20,6 +20,7 @@ from kist.bridges.parts import (
     BLOCK_ROWS,
     PART_BYTES,
     chunks_like,
+    chunks_of,
     item_bytes,
     parts_of,
     read_ahead,
@@ -231,6 +232,7 @@ class Job:
         fill_value: Any = 0,
         attrs: Mapping[str, Any] | None = None,
         empty: bool = False,
+        width: int = 0,
     ) -> Any:
         """Make an array and fill it part by part.
 
@@ -249,6 +251,8 @@ class Job:
             Of the array.
         empty : bool
             Whether the source holds nothing but the fill value.
+        width : int, optional
+            Bytes of an item, of long text.
         """
         there = self.steps.begin(path)
         array = (
@@ -256,7 +260,9 @@ class Job:
                 path,
                 shape=shape,
                 dtype=dtype,
-                chunks=chunks_like(cut, shape, np.dtype(dtype).itemsize),
+                chunks=chunks_like(cut, shape, width or np.dtype(dtype).itemsize)
+                if not width or cut
+                else chunks_of(shape, width),
                 fill_value=fill_value,
                 codec=self.codec,
                 attrs=attrs,
@@ -269,7 +275,7 @@ class Job:
         if there == -1:
             self.advance(array.nbytes)
             return array
-        width = item_bytes(array.dtype)
+        width = width or item_bytes(array.dtype)
         wheres = () if empty else parts_of(shape, array.chunks, width)
         left = iter(wheres)
         for where in itertools.islice(left, there or 0):

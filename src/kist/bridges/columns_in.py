@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 import kist
-from kist.bridges.base import BLOCK_ROWS, Job
+from kist.bridges.base import BLOCK_ROWS, PART_BYTES, Job
 from kist.bridges.categories import enum_dtype
 from kist.bridges.columns import NOTE, Columns, Widen
 from kist.bridges.plain import from_json
 from kist.errors import KistError
 from kist.extras import need
 
-__all__ = ["read_table"]
+__all__ = ["read_table", "whole_groups"]
+
+_GROUPS_BYTES = 2 * PART_BYTES
 
 
 def read_table(
@@ -93,7 +95,7 @@ def _fill(
         raise kist.ColumnNotFoundError(f"{place}: there is no column {min(unknown)!r}")
     if dtypes:
         columns.drop_zones()
-    blocks = (columns.convert(batch) for batch in _cut(batches))
+    blocks = (columns.convert(batch) for batch in whole_groups(pa, batches))
     first = next(blocks, None)
     like = _empty(pa, columns, first, alone)
     table = job.table(
@@ -124,11 +126,32 @@ def _with_nulls(pa: Any, batch: Any) -> list[str]:
     ]
 
 
-def _cut(batches: Iterable[Any]) -> Iterator[Any]:
-    """Yield batches of whole row groups at most."""
+def whole_groups(pa: Any, batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield batches of whole row groups, fewer rows where those have many bytes."""
+    waiting: list[Any] = []
+    n_rows = n_bytes = 0
     for batch in batches:
-        for start in range(0, batch.num_rows, 2 * BLOCK_ROWS):
-            yield batch.slice(start, 2 * BLOCK_ROWS)
+        start = 0
+        while start < batch.num_rows:
+            room = max(1, (_GROUPS_BYTES - n_bytes) * batch.num_rows // max(1, batch.nbytes))
+            part = batch.slice(start, min(2 * BLOCK_ROWS - n_rows, room))
+            start += part.num_rows
+            waiting.append(part)
+            n_rows, n_bytes = n_rows + part.num_rows, n_bytes + part.nbytes
+            # Dictionaries may differ from batch to batch: these are not joined.
+            if n_rows >= 2 * BLOCK_ROWS or n_bytes >= _GROUPS_BYTES or _has_dictionary(pa, part):
+                yield _joined(pa, waiting)
+                waiting, n_rows, n_bytes = [], 0, 0
+    if waiting:
+        yield _joined(pa, waiting)
+
+
+def _joined(pa: Any, batches: list[Any]) -> Any:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def _has_dictionary(pa: Any, batch: Any) -> bool:
+    return any("dictionary<" in str(kind) for kind in batch.schema.types)
 
 
 def _empty(pa: Any, columns: Columns, first: Any, alone: Any) -> Any:

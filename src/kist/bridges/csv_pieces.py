@@ -41,6 +41,8 @@ def batches_of(
     found = pieces(stream, size)
 
     def read(piece: bytes, options: Any) -> Any:
+        # Without quotes every line end ends a row, and the parser need not look for others.
+        parse.newlines_in_values = b'"' in piece
         return csv.read_csv(pa.BufferReader(piece), options, parse, convert)
 
     first = read(

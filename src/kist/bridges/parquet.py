@@ -30,7 +30,10 @@ class Parquet(Bridge):
         pa = need("pyarrow", "arrow", f"convert {source}")
         parquet: Any = need("pyarrow.parquet", "arrow", f"convert {source}")
         columns = job.option("columns")
-        with job.reading(source), parquet.ParquetFile(source, memory_map=True) as file:
+        with (
+            job.reading(source),
+            parquet.ParquetFile(source, memory_map=True) as file,
+        ):
             schema = file.schema_arrow
             if columns is not None:
                 schema = pa.schema([schema.field(name) for name in columns], schema.metadata)

@@ -9,8 +9,8 @@ from itertools import product
 from typing import Any, Final, TypeVar
 
 __all__ = [
-    "BLOCK_ROWS", "PART_BYTES", "chunks_like", "item_bytes", "parts_of", "read_ahead", "rows_after",
-    "rows_for",
+    "BLOCK_ROWS", "PART_BYTES", "chunks_like", "chunks_of", "item_bytes", "parts_of", "read_ahead",
+    "rows_after", "rows_for",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -48,6 +48,12 @@ def chunks_like(cut: Shape | None, shape: Shape, width: int) -> Any:
         # Not cut off at the end of the axis: chunks stay multiples of those of the source.
         chunks[axis] *= 2
     return tuple(chunks)
+
+
+def chunks_of(shape: Shape, width: int) -> Any:
+    """Return chunks of about 1 MiB of items of so many bytes."""
+    first = next(parts_of(shape, (1,) * len(shape), width, 1 << 20), None)
+    return "auto" if not first else tuple(where.stop for where in first)
 
 
 def parts_of(

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 import kist
-from kist.bridges.base import BLOCK_ROWS, TEXT, Bridge, Job, as_dtype
+from kist.bridges.base import BLOCK_ROWS, PART_BYTES, TEXT, Bridge, Job, as_dtype
 from kist.bridges.categories import sort_of
 from kist.bridges.nulls import is_nullable, value_of
 from kist.bridges.plain import from_json, to_json
@@ -130,9 +130,10 @@ def _read_table(
     names = [column[0] for column in cursor.description]
     if len(set(names)) < len(names):
         raise ConversionError(f"{place}: two columns have one name")
-    dtypes = {}
+    dtypes, widest = {}, 0
     for column in names:
-        dtypes[column] = _dtype(job, database, name, column, f"{place}.{column}")
+        dtypes[column], width = _dtype(job, database, name, column, f"{place}.{column}")
+        widest += width
     facts: dict[str, Any] = {"sql": sql}
     if indexes:
         facts["indexes"] = indexes
@@ -141,24 +142,48 @@ def _read_table(
 
     def blocks() -> Iterator[dict[str, Array]]:
         rows = database.execute(f"SELECT * FROM {_quoted(name)}")
-        while batch := rows.fetchmany(_BATCH):
+        for batch in _batches(rows, widest):
             columns = zip(names, zip(*batch, strict=True), strict=True)
             yield {column: _array(values, dtypes[column]) for column, values in columns}
 
     job.table(job.path(name), dtypes, blocks(), attrs={"SQLITE": facts})
 
 
+def _batches(rows: sqlite3.Cursor, widest: int) -> Iterator[list[Any]]:
+    """Yield rows of so many bytes at most, where they may have `widest` each."""
+    few = max(1, min(_BATCH, PART_BYTES // max(1, widest)))
+    waiting: list[Any] = []
+    n_bytes = 0
+    while some := rows.fetchmany(few):
+        waiting += some
+        if few < _BATCH:
+            n_bytes += sum(len(v) for row in some for v in row if isinstance(v, str | bytes))
+        if len(waiting) >= _BATCH or n_bytes >= PART_BYTES:
+            yield waiting
+            waiting, n_bytes = [], 0
+    if waiting:
+        yield waiting
+
+
 def _dtype(
     job: Job, database: sqlite3.Connection, table: str, column: str, place: str
-) -> np.dtype[Any]:
-    """Return the dtype that holds all values of a column, and note what changes."""
+) -> tuple[np.dtype[Any], int]:
+    """Return the dtype that holds all values of a column, and how long one may be; note changes."""
     c = _quoted(column)
     found = database.execute(
-        f"SELECT typeof({c}), max(length({c})), min({c}), max({c}), "
-        f"max(typeof({c}) = 'blob' AND substr({c}, -1) = x'00') "
-        f"FROM {_quoted(table)} GROUP BY typeof({c})"
+        "SELECT kind, max(n), min(number), max(number), max(zero) FROM ("
+        f"SELECT typeof({c}) AS kind, length({c}) AS n, "
+        f"CASE WHEN typeof({c}) = 'integer' THEN {c} END AS number, "
+        f"typeof({c}) = 'blob' AND substr({c}, -1) = x'00' AS zero "
+        # With a limit it is not merged with what is around it, which would sort long values.
+        f"FROM {_quoted(table)} LIMIT -1) GROUP BY kind"
     )
     kinds = {kind: rest for kind, *rest in found}
+    width = max((rest[0] or 0 for rest in kinds.values()), default=0)
+    return _dtype_of(job, kinds, place), width
+
+
+def _dtype_of(job: Job, kinds: dict[str, list[Any]], place: str) -> np.dtype[Any]:
     missing = kinds.pop("null", None) is not None
     _, least, most, _ = kinds.get("integer", (0, 0, 0, 0))
     large = max(-least, most)

@@ -266,7 +266,7 @@ def _objects(pa: Any, file: str, source: str) -> Iterator[list[dict[str, Any]]]:
     stream = pa.input_stream(file, compression=_compression(source))
     done = 0
     with _text_lines(stream) as lines:
-        while some := list(itertools.islice(lines, _LINES)):
+        while some := _some_lines(lines):
             full = [line for line in some if not line.isspace()]
             try:
                 rows = json.loads("[" + ",".join(full) + "]")
@@ -285,6 +285,17 @@ def _text_lines(stream: Any) -> Iterator[Iterator[str]]:
 
     with io.TextIOWrapper(io.BufferedReader(stream, 1 << 20), encoding="utf-8") as text:
         yield iter(text)
+
+
+def _some_lines(lines: Iterator[str]) -> list[str]:
+    """Return the next lines: so many, or so many bytes."""
+    found, size = [], 0
+    for line in itertools.islice(lines, _LINES):
+        found.append(line)
+        size += len(line)
+        if size >= _BLOCK:
+            break
+    return found
 
 
 def _is_json(line: str) -> bool:

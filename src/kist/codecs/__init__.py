@@ -11,7 +11,8 @@ Low level, one file per way of storing:
 - `dictionary`, `decimals`, `delta`, `zigzag`, `reference`: arrays into narrower arrays;
 - `plain`, `blosc`, `pco`: arrays into bytes; `bloscchunk` checks the headers of Blosc2's
   chunks, `libblosc` calls its C library;
-- `strings`: blocks of strings of any length; `ragged`: cells of any number of items;
+- `strings`: blocks of strings of any length, `utf8`: strings as Arrow has them;
+  `ragged`: cells of any number of items;
 - `registry`: which id means which of these.
 
 Medium level:

@@ -31,6 +31,7 @@ from kist.codecs.strings import (
     open_block,
     pack_block,
 )
+from kist.codecs.utf8 import Utf8
 from kist.errors import CodecError, UnknownCodecError
 
 __all__ = [
@@ -101,12 +102,12 @@ def _one_by_one(tasks: Sequence[Callable[[], bytes]]) -> list[bytes]:
 Known = tuple[Ints, NDArray[np.bool_] | None]  # what `sizes` says
 
 
-def choose_strings(values: Array, preset: str = "auto") -> Recipe:
+def choose_strings(values: Array | Utf8, preset: str = "auto") -> Recipe:
     """Return the recipe for strings like these.
 
     Parameters
     ----------
-    values : ndarray of StringDType, shape (n,)
+    values : ndarray of StringDType, or Utf8, shape (n,)
         A page of the column.
     preset : str
         See `kist.codecs.choose.parse_codec`.
@@ -120,7 +121,7 @@ def choose_strings(values: Array, preset: str = "auto") -> Recipe:
     plain = Recipe(name, ((STRINGS, *_LEVELS.get(name.partition("+")[0], _OTHERS)),))
     if name not in _DICTIONARY_PRESETS or not _is_repetitive(values):
         return plain
-    known = sizes(values)
+    known = _sizes(values)
     found = _dictionary(values, known)
     if found is None:
         return plain
@@ -133,13 +134,20 @@ def choose_strings(values: Array, preset: str = "auto") -> Recipe:
     return recipe if len(params) + with_items.nbytes < direct.nbytes else plain
 
 
-def _is_repetitive(values: Array) -> bool:
-    few = values[:: max(1, len(values) // _SAMPLE)].tolist()
+def _sizes(values: Array | Utf8) -> Known:
+    return (values.lengths, values.missing) if isinstance(values, Utf8) else sizes(values)
+
+
+def _is_repetitive(values: Array | Utf8) -> bool:
+    if isinstance(values, Utf8):
+        few = values.sample(_SAMPLE)
+    else:
+        few = values[:: max(1, len(values) // _SAMPLE)].tolist()
     return 2 * len(set(few)) <= len(few)
 
 
 def encode_strings(
-    values: Array, recipe: Recipe, *, block_values: int, run: Run = _one_by_one
+    values: Array | Utf8, recipe: Recipe, *, block_values: int, run: Run = _one_by_one
 ) -> Encoded:
     """Encode one page of strings; blocks of long strings hold fewer than `block_values`.
 
@@ -156,7 +164,7 @@ def encode_strings(
     """
     if block_values < 1:
         raise CodecError(f"a block of {block_values} values holds nothing")
-    known = sizes(values)
+    known = _sizes(values)
     block_values = fitting(known[0], block_values)
     first, *rest = recipe.steps
     if first[0] == STRING_DICTIONARY:
@@ -174,8 +182,11 @@ def encode_strings(
 
     def packed(start: int) -> bytes:
         stop = min(start + block_values, len(values))
-        missing = None if known[1] is None else known[1][start:stop]
-        content = content_of(values[start:stop], (known[0][start:stop], missing))
+        if isinstance(values, Utf8):
+            content = values.content(start, stop)
+        else:
+            missing = None if known[1] is None else known[1][start:stop]
+            content = content_of(values[start:stop], (known[0][start:stop], missing))
         return pack_block(content, compressor, level)
 
     tasks = [partial(packed, start) for start in range(0, len(values), block_values)]
@@ -204,7 +215,7 @@ def fitting(lengths: Ints, block_values: int) -> int:
     return block_values
 
 
-def _dictionary(values: Array, known: Known) -> tuple[bytes, Array] | None:
+def _dictionary(values: Array | Utf8, known: Known) -> tuple[bytes, Array] | None:
     """Return the parameters of stage 20 and the numbers of the items, None where it does not suit.
 
     Notes
@@ -217,7 +228,8 @@ def _dictionary(values: Array, known: Known) -> tuple[bytes, Array] | None:
     if missing is None:
         found = _numbered(values, lengths)
     else:
-        found = _numbered(values[~missing], lengths[~missing])
+        present = values.present() if isinstance(values, Utf8) else values[~missing]
+        found = _numbered(present, lengths[~missing])
     if found is None:
         return None
     items, numbers = found
@@ -238,9 +250,9 @@ def _number_dtype(n_items: int) -> np.dtype[Any]:
     return np.dtype("<u1" if n_items < 256 else "<u2")
 
 
-def _numbered(values: Array, lengths: Ints) -> tuple[Array, Array] | None:
+def _numbered(values: Array | Utf8, lengths: Ints) -> tuple[Array, Array] | None:
     """Return the distinct strings, and the number of each value among them."""
-    matrix = matrix_of(values, lengths)
+    matrix = values.matrix() if isinstance(values, Utf8) else matrix_of(values, lengths)
     if matrix is not None and np.count_nonzero(matrix) == int(lengths.sum()):
         width = matrix.shape[1]
         found = find_items(matrix.view(f"V{width}")[:, 0], _FAST_ITEMS)

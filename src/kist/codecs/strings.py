@@ -45,10 +45,13 @@ __all__ = [
     "Content",
     "StringBlock",
     "block_of",
+    "check_text",
     "content_of",
     "fill",
     "open_block",
     "pack_block",
+    "rows_from",
+    "windows",
 ]
 
 Array = NDArray[Any]
@@ -115,11 +118,11 @@ def content_of(values: Array, known: tuple[Ints, Bools | None] | None = None) ->
         raise CodecError(f"{len(values)} strings have {len(text)} bytes, not {total}")
     if not text.isascii():
         # Arrays of strings that are none can be made: NumPy 2.4 casts b"\xff" to one.
-        _check_text(np.frombuffer(text, np.uint8), text, np.cumsum(lengths) - lengths, lengths)
+        check_text(np.frombuffer(text, np.uint8), text, np.cumsum(lengths) - lengths, lengths)
     return Content(lengths, missing, text)
 
 
-def _check_text(raw: NDArray[np.uint8], text: bytes, starts: Ints, lengths: Ints) -> Bools:
+def check_text(raw: NDArray[np.uint8], text: bytes, starts: Ints, lengths: Ints) -> Bools:
     """Refuse strings that are no UTF-8 each; return which bytes go on with a character."""
     try:
         text.decode()
@@ -301,14 +304,15 @@ def _fill_text(text: NDArray[np.uint8], starts: Ints, lengths: Ints, out: Array)
         out[...] = ""
         return
     raw = text.tobytes()
-    continues = None if raw.isascii() else _check_text(text, raw, starts, lengths)
+    continues = None if raw.isascii() else check_text(text, raw, starts, lengths)
     if width <= SHORT:
-        words = short_words(_rows(text, starts, SHORT + 1), lengths)
+        words = short_words(windows(text, starts, SHORT + 1), lengths)
         if words is not None and put_words(words, out):
             return
     if is_compact(n, width, total) and b"\0" not in raw:
         # NumPy reads S as UTF-8 here, which was checked above.
-        out[...] = _windows(text, starts, lengths, width)
+        rows = rows_from(text, starts, lengths, width)
+        out[...] = rows.view(f"S{width}")[:, 0]
         return
     joined = raw.decode()
     if continues is not None:
@@ -318,18 +322,20 @@ def _fill_text(text: NDArray[np.uint8], starts: Ints, lengths: Ints, out: Array)
     out[...] = [joined[a:b] for a, b in pairs]
 
 
-def _windows(text: NDArray[np.uint8], starts: Ints, lengths: Ints, width: int) -> Array:
-    """Return strings as an array of `S`: the bytes from each start on, cut to its length."""
-    matrix = _rows(text, starts, width)
+def rows_from(
+    text: NDArray[np.uint8], starts: Ints, lengths: Ints, width: int
+) -> NDArray[np.uint8]:
+    """Return strings in rows of a width, padded with zeros, and cut to it where they are longer."""
+    matrix = windows(text, starts, width)
     matrix *= within(lengths, width)
-    found: Array = matrix.view(f"S{width}")[:, 0]
-    return found
+    return matrix
 
 
-def _rows(text: NDArray[np.uint8], starts: Ints, width: int) -> NDArray[np.uint8]:
+def windows(text: NDArray[np.uint8], starts: Ints, width: int) -> NDArray[np.uint8]:
     """Return the bytes from each start on, in new rows of a width."""
-    padded = np.append(text, np.zeros(width, np.uint8))
-    window = np.ndarray((len(text) + 1,), f"V{width}", padded, strides=(1,))
+    if len(text) < width or int(starts.max(initial=0)) > len(text) - width:
+        text = np.append(text, np.zeros(width, np.uint8))
+    window = np.ndarray((len(text) - width + 1,), f"V{width}", text, strides=(1,))
     return window[starts].view(np.uint8).reshape(len(starts), width)
 
 

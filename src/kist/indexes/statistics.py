@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from kist.codecs.utf8 import Utf8
 from kist.errors import CorruptDataError, ShapeError
 from kist.indexes.text import TEXT_BOUND, round_up, text_ends
 
@@ -267,13 +268,13 @@ def _native(stored: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[An
 
 
 def compute(
-    values: np.ndarray[Any, Any], *, nulls: np.ndarray[Any, Any] | None = None
+    values: np.ndarray[Any, Any] | Utf8, *, nulls: np.ndarray[Any, Any] | None = None
 ) -> Statistics | None:
     """Return the statistics of the values of one page.
 
     Parameters
     ----------
-    values : ndarray, shape (n,)
+    values : ndarray, or Utf8, shape (n,)
         Values of a leaf column, in any byte order.
     nulls : ndarray of bool, shape (n,), optional
         Which values are null, for columns that keep nulls apart.
@@ -287,6 +288,14 @@ def compute(
     -----
     Two passes over the page where there is no NaN: 30 us for 65,536 float64.
     """
+    return (
+        _utf8_statistics(values) if isinstance(values, Utf8) else _array_statistics(values, nulls)
+    )
+
+
+def _array_statistics(
+    values: np.ndarray[Any, Any], nulls: np.ndarray[Any, Any] | None
+) -> Statistics | None:
     dtype = values.dtype
     if values.ndim != 1 or dtype.kind not in "biufcmMSUVT" or dtype.names is not None:
         return None
@@ -421,7 +430,17 @@ def _outwards(
     return Statistics(dtype, native(low), native(high), n_nan, n_null, lo_exact, hi_exact, constant)
 
 
-def _text_statistics(values: np.ndarray[Any, Any], dtype: np.dtype[Any], n_null: int) -> Statistics:
+def _utf8_statistics(values: Utf8) -> Statistics:
+    present = values.present()
+    n_null = len(values) - len(present)
+    if not len(present):
+        return Statistics(values.dtype, n_null=n_null, empty=True)
+    return _text_statistics(present, values.dtype, n_null)
+
+
+def _text_statistics(
+    values: np.ndarray[Any, Any] | Utf8, dtype: np.dtype[Any], n_null: int
+) -> Statistics:
     ends = text_ends(values)
     if ends is None:
         return Statistics(dtype, n_null=n_null)

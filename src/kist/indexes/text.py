@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kist.codecs.utf8 import Utf8
+
 __all__ = ["TEXT_BOUND", "End", "round_up", "text_ends"]
 
 #: Bytes of text that a bound keeps.
@@ -35,12 +37,12 @@ def round_up(text: bytes) -> bytes | None:
     return head[:-1] + bytes([head[-1] + 1]) if head else None
 
 
-def text_ends(values: np.ndarray[Any, Any]) -> tuple[End, End] | None:
+def text_ends(values: np.ndarray[Any, Any] | Utf8) -> tuple[End, End] | None:
     """Return the first bytes of the smallest and of the largest text of a page.
 
     Parameters
     ----------
-    values : ndarray of kind S, V, U or T, shape (n,), n > 0
+    values : ndarray of kind S, V, U or T, or Utf8, shape (n,), n > 0
         In native byte order, without nulls.
 
     Returns
@@ -48,6 +50,11 @@ def text_ends(values: np.ndarray[Any, Any]) -> tuple[End, End] | None:
     tuple of two End, or None
         None when there are characters beyond U+10FFFF, which are no text.
     """
+    if isinstance(values, Utf8):
+        found = _utf8_ends(values)
+        if found is not None:
+            return found
+        values = values.array()
     kind = values.dtype.kind
     if kind in "SV":
         lo, hi = (End(head.rstrip(b"\0"), exact) for head, exact in _bytes_ends(values, 0))
@@ -71,6 +78,25 @@ def text_ends(values: np.ndarray[Any, Any]) -> tuple[End, End] | None:
         heads = [text[:TEXT_BOUND] for text in texts]
     lo, hi = (End(head, head == text) for head, text in zip(heads, texts, strict=True))
     return lo._replace(head=lo.head.rstrip(b"\0")), hi
+
+
+def _utf8_ends(values: Utf8) -> tuple[End, End] | None:
+    """Return the ends of strings without a look at each; None where one holds a NUL."""
+    text = values.joined
+    if len(text) and not int(text.min()):
+        return None
+    first = values.words(slice(None), 0)
+    found = []
+    for pick in (np.min, np.max):
+        rows, words = np.flatnonzero(first == pick(first)), [pick(first)]
+        for offset in range(8, TEXT_BOUND, 8):
+            next_words = values.words(rows, offset)
+            words.append(pick(next_words))
+            rows = rows[next_words == words[-1]]
+        # Of those that begin alike the shortest is the smallest.
+        exact = bool(pick(values.lengths[rows]) <= TEXT_BOUND)
+        found.append(End(np.array(words, ">u8").tobytes().rstrip(b"\0"), exact))
+    return found[0], found[1]
 
 
 def _bytes_ends(values: np.ndarray[Any, Any], offset: int) -> tuple[End, End]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from kist._kernels.cells import Cells
-from kist._kernels.strings import missing_of
+from kist._kernels.strings import is_text_missing, missing_of
+from kist.codecs.utf8 import Utf8
 from kist.errors import DTypeError, KistError, ShapeError
 from kist.format.nullable import is_nullable, parts
 from kist.format.ragged import is_bytes, is_ragged
@@ -66,6 +67,10 @@ def cast_values(
         return as_cells(values, dtype, column=column, first_row=first_row, what=what)
     if isinstance(values, Cells):
         values = cast.of_cells(values)
+    if isinstance(values, Utf8):
+        if dtype.kind == "T" and (values.missing is None or _has_missing(dtype)):
+            return values  # type: ignore[return-value]  # Batch takes it for an array
+        values = values.array()
     if dtype.names is not None and is_nullable(dtype):
         return cast_nullable(values, dtype, column=column, first_row=first_row, what=what)
     if dtype.names is not None:
@@ -73,6 +78,10 @@ def cast_values(
     if dtype.subdtype is not None:
         return cast.subarray(values)
     return cast.flat(cast.as_array(values))
+
+
+def _has_missing(dtype: DType) -> bool:
+    return hasattr(dtype, "na_object") and not is_text_missing(dtype)
 
 
 class Cast:

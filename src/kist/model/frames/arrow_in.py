@@ -17,7 +17,7 @@ from kist.extras import need
 from kist.format.categorical import categorical, enum, is_categorical, sort_of
 from kist.format.dtypes import is_string_dtype
 from kist.format.nullable import nullable, pairs
-from kist.model.frames.arrow_text import STRINGS, text_values
+from kist.model.frames.arrow_text import STRINGS, text_values, utf8_of
 from kist.model.frames.incoming import Incoming, Target, comes_from
 from kist.model.frames.notes import ZONES
 
@@ -116,12 +116,16 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
             for start in range(0, batch.num_rows, n_rows):
                 part = batch.slice(start, n_rows)
                 yield {
-                    name: column_values(part.column(at), name, what, done)
+                    name: _block_values(part.column(at), name, what, done)
                     for at, name in enumerate(names)
                 }
                 done += part.num_rows
 
     return Incoming(fields, blocks, {ZONES: zones} if target is None else {})
+
+
+def _block_values(array: Any, name: str, what: str, first_row: int) -> Any:
+    return utf8_of(array) if _is_text(array.type) else column_values(array, name, what, first_row)
 
 
 def _with_nulls(data: Any, first: Any) -> set[str]:

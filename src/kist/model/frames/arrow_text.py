@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from kist.codecs.strings import StringBlock, fill
+from kist.codecs.utf8 import STRINGS, Utf8
 from kist.errors import CodecError, DTypeError
 
-__all__ = ["STRINGS", "text_values"]
+__all__ = ["STRINGS", "text_values", "utf8_of"]
 
 Array = np.ndarray[Any, Any]
-
-STRINGS: np.dtype[Any] = np.dtypes.StringDType(na_object=None)
-"""Text of any length, in which None is missing."""
-
-_BLOCK: Final = 8192
-"""Values made at once: their bytes, padded to one width, stay in the cache."""
 
 
 def text_values(array: Any) -> Array:
@@ -32,6 +26,18 @@ def text_values(array: Any) -> Array:
     DTypeError
         Arrow takes bytes for text without a look at them, and these are none.
     """
+    found = utf8_of(array)
+    return found.array() if isinstance(found, Utf8) else found
+
+
+def utf8_of(array: Any) -> Utf8 | Array:
+    """Return the same without making strings, where they stand one behind the other.
+
+    Raises
+    ------
+    DTypeError
+        As `text_values`.
+    """
     import pyarrow as pa
 
     if str(array.type) == "string_view":
@@ -41,29 +47,11 @@ def text_values(array: Any) -> Array:
         return _by_objects(array)
     width = 8 if str(array.type) == "large_string" else 4
     ends = np.frombuffer(offsets, f"<i{width}", len(array) + 1, array.offset * width)
-    raw = np.frombuffer(data, np.uint8)
-    if ends[0] < 0 or ends[-1] > len(raw) or (ends[1:] < ends[:-1]).any():
-        return _by_objects(array)
     null = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
-    out = np.empty(len(array), STRINGS)
     try:
-        for start in range(0, len(out), _BLOCK):
-            some = slice(start, start + _BLOCK)
-            _fill(ends[start : start + _BLOCK + 1], raw, null, some, out[some])
-    except CodecError:
+        return Utf8.of(ends, null, np.frombuffer(data, np.uint8))
+    except CodecError:  # perhaps nothing but bytes below nulls
         return _by_objects(array)
-    return out
-
-
-def _fill(ends: Array, raw: Array, null: Array | None, some: slice, out: Array) -> None:
-    """Make the values between these ends."""
-    first, last = int(ends[0]), int(ends[-1])
-    starts = ends[:-1].astype(np.int64) - first
-    lengths = np.diff(ends).astype(np.int64)
-    missing = None if null is None else null[some]
-    if missing is not None:
-        lengths[missing] = 0
-    fill(StringBlock(starts, lengths, missing, raw[first:last]), out)
 
 
 def _by_objects(array: Any) -> Array:

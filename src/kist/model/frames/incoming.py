@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist._kernels.cells import empty_values
+from kist.codecs.utf8 import Utf8
 from kist.errors import DTypeError
 from kist.extras import need
 from kist.format.nullable import nullable, pairs
@@ -40,8 +41,8 @@ class Incoming:
     fields : list of (str, dtype)
         Columns as kist stores them. `StringDType` and ragged ones among them.
     blocks : callable
-        Number of rows -> iterator of dicts of column -> array, each of about so many rows. May be
-        called once.
+        Number of rows -> iterator of dicts of column -> array, or `Utf8` for text, each of about
+        so many rows. May be called once.
     notes : dict
         What to keep beside the table, by name of the note.
     """
@@ -136,8 +137,9 @@ def frame_columns(data: Any, names: tuple[str, ...], what: str) -> tuple[dict[st
     return columns, len(next(iter(columns.values())))
 
 
-def _together(parts: list[Array]) -> Array:
+def _together(parts: list[Any]) -> Array:
     """Join arrays, some of which may be of a nullable dtype because they have nulls."""
+    parts = [part.array() if isinstance(part, Utf8) else part for part in parts]
     if len({part.dtype.names for part in parts}) > 1:
         parts = [
             part if part.dtype.names else pairs(part, np.True_, nullable(part.dtype))

@@ -278,7 +278,7 @@ class _Appending:
         # Encoded blocks may be views of these columns; they are written before the next group.
         matrices = None
         if isinstance(rows, Batch):
-            columns = rows.columns(leaves)
+            columns = rows.columns(leaves, utf8=True)
         else:
             if self._columns is None or self._columns.room < n:
                 self._columns = Columns(schema.kept, n)

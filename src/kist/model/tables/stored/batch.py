@@ -15,6 +15,7 @@ import numpy as np
 from kist._kernels import records
 from kist._kernels.cells import Cells, empty_values
 from kist._kernels.strings import sizes
+from kist.codecs.utf8 import Utf8
 from kist.format.leaves import Leaf
 
 __all__ = [
@@ -38,14 +39,15 @@ class Batch:
     ----------
     fixed : structured ndarray, shape (n,)
         Perhaps without any field.
-    loose : dict of str to ndarray of StringDType, or Cells, shape (n,)
+    loose : dict of str to ndarray of StringDType, Cells or Utf8, shape (n,)
+        Who takes a field gets an array; `Utf8` passes as it is from Arrow into pages alone.
     """
 
     __slots__ = ("_sizes", "fixed", "loose")
 
     def __init__(self, fixed: Array, loose: Mapping[str, Array]) -> None:
         self.fixed = fixed
-        self.loose = dict(loose)
+        self.loose: dict[str, Any] = dict(loose)
         self._sizes: Array | None = None
 
     def __len__(self) -> int:
@@ -55,6 +57,8 @@ class Batch:
         """Return a field by name, or a batch of some of the rows."""
         if isinstance(index, str):
             found = self.loose.get(index)
+            if isinstance(found, Utf8):
+                found = self.loose[index] = found.array()
             return self.fixed[index] if found is None else found
         part = Batch(self.fixed[index], {n: values[index] for n, values in self.loose.items()})
         if self._sizes is not None:
@@ -65,10 +69,10 @@ class Batch:
         """Give a field new values, one for each row or one for all."""
         if name not in self.loose:
             self.fixed[name] = values
-        elif isinstance(values, np.ndarray):
+        elif isinstance(values, np.ndarray | Utf8):
             self.loose[name] = values
         else:
-            self.loose[name][...] = values
+            self[name][...] = values
         self._sizes = None
 
     @property
@@ -81,12 +85,19 @@ class Batch:
             )
         return self._sizes
 
-    def columns(self, leaves: Sequence[Leaf]) -> list[Array]:
-        """Return one flat array per leaf; those without a fixed width are the batch's own."""
+    def columns(self, leaves: Sequence[Leaf], *, utf8: bool = False) -> list[Any]:
+        """Return one flat array per leaf; those without a fixed width are the batch's own.
+
+        Parameters
+        ----------
+        utf8 : bool
+            Give text that came so as `Utf8`, without making strings.
+        """
         fixed = [leaf for leaf in leaves if not leaf.is_loose]
         split = iter(records.split(self.fixed, fixed))
+        source: Any = self.loose if utf8 else self
         return [
-            contiguous(self.loose[leaf.path[0]]) if leaf.is_loose else next(split).reshape(-1)
+            contiguous(source[leaf.path[0]]) if leaf.is_loose else next(split).reshape(-1)
             for leaf in leaves
         ]
 
@@ -99,7 +110,7 @@ class Batch:
         """Return a batch with its own memory."""
         loose = {
             name: values.owned() if isinstance(values, Cells) else values.copy()
-            for name, values in self.loose.items()
+            for name, values in self._arrays()
         }
         return Batch(self.fixed.copy(), loose)
 
@@ -107,8 +118,11 @@ class Batch:
         """Return the only row as `n` rows."""
         return Batch(
             np.broadcast_to(self.fixed, (n,)),
-            {name: np.broadcast_to(values, (n,)) for name, values in self.loose.items()},
+            {name: np.broadcast_to(values, (n,)) for name, values in self._arrays()},
         )
+
+    def _arrays(self) -> list[tuple[str, Array]]:
+        return [(name, self[name]) for name in self.loose]
 
     def cuts(self, n_rows: int, n_bytes: int) -> Iterator[tuple[int, int, bool]]:
         """Cut the rows into parts; yield (start, stop, whether the bytes have decided).
@@ -142,14 +156,16 @@ def values_of(rows: Rows, leaves: Sequence[Leaf]) -> list[Array]:
     ]
 
 
-def bytes_of(values: Array) -> Array:
+def bytes_of(values: Any) -> Array:
     """Return the bytes of each of some strings or cells, int64."""
+    if isinstance(values, Utf8):
+        return values.lengths
     return values.sizes if isinstance(values, Cells) else sizes(values)[0]
 
 
-def contiguous(values: Array) -> Array:
+def contiguous(values: Any) -> Any:
     """Return an array in the order of memory; cells need not stand in it."""
-    return values if isinstance(values, Cells) else np.ascontiguousarray(values)
+    return values if isinstance(values, Cells | Utf8) else np.ascontiguousarray(values)
 
 
 def joined(parts: Sequence[Any]) -> Any:
@@ -160,7 +176,7 @@ def joined(parts: Sequence[Any]) -> Any:
     if isinstance(first, Batch):
         fixed = joined([part.fixed for part in parts])
         names = first.loose
-        loose = {name: np.concatenate([part.loose[name] for part in parts]) for name in names}
+        loose = {name: _concatenated([part.loose[name] for part in parts]) for name in names}
         batch = Batch(fixed, loose)
         if all(part._sizes is not None for part in parts):
             batch._sizes = np.concatenate([part.sizes for part in parts])
@@ -174,10 +190,16 @@ def joined(parts: Sequence[Any]) -> Any:
     return out
 
 
+def _concatenated(parts: list[Any]) -> Any:
+    if all(isinstance(part, Utf8) for part in parts):
+        return Utf8.join(parts)
+    return np.concatenate([part.array() if isinstance(part, Utf8) else part for part in parts])
+
+
 def freeze(rows: Any) -> Any:
     """Return rows, no longer writable."""
     if isinstance(rows, Batch):
-        for values in (rows.fixed, *rows.loose.values()):
+        for values in (rows.fixed, *(rows[name] for name in rows.loose)):
             values.flags.writeable = False
     else:
         rows.flags.writeable = False

@@ -296,7 +296,8 @@ def completed(facts: SchemaFacts, rows: Rows, vocabularies: Vocabularies, first_
             out[column.name] = rows[column.name]
 
     def read(leaf: Leaf) -> Array:
-        return contiguous(field_view(rows[leaf.path[0]], leaf.path[1:]))
+        found: Array = contiguous(field_view(rows[leaf.path[0]], leaf.path[1:]))
+        return found
 
     values = Values(facts, n, read)
     for leaf in levels(facts):

@@ -63,7 +63,7 @@ class PackedRows:
         fixed = self._encode(rows.fixed)
         parts = [_LENGTH.pack(len(fixed)), fixed]
         for leaf in self.loose:
-            values = rows.loose[f"f{leaf.id}"]
+            values = rows[f"f{leaf.id}"]
             if isinstance(values, Cells):
                 from kist.codecs.raggedpages import pack_cells
 
