@@ -250,3 +250,17 @@ def test_a_hostile_length_takes_no_memory(tmp_path: Path) -> None:
             np.asarray(store["link"])
         with pytest.raises(kist.LinkError, match="is not there"):
             store["link"][1 << 60]
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0)])
+def test_arrays_without_elements_are_linked(tmp_path: Path, shape: tuple[int, int]) -> None:
+    for name in ("a", "b"):
+        with kist.open(tmp_path / f"{name}.kist", "w") as store:
+            store["x"] = np.zeros(shape, "i2")
+    with kist.open(tmp_path / "all.kist", "w") as store:
+        store.create_union("x", "x", files=["a.kist", "b.kist"])
+        whole = np.zeros((2 * shape[0], shape[1]), "i2")
+        found = store["x"][...]
+        assert found.shape == whole.shape and found.dtype == whole.dtype
+        assert store["x"][[]].shape == whole[[]].shape
+        assert store.check().ok
