@@ -18,7 +18,6 @@ from kist.engine.ahead import BATCH_BYTES, Wanted, bring_pages
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError
 from kist.model.arrays.segment import empty_array, gather, read_segment, wanted_of
-from kist.model.arrays.small import read_small
 from kist.model.arrays.state import SCAN_COST, ArrayState, Chunks, Segment, located
 from kist.model.indexing import Box, Points
 
@@ -113,8 +112,11 @@ def _read_box(state: ArrayState, box: Box, out: Array | None) -> Array:
     lengths = state.schema.chunks
     low, high = box_chunks(box, lengths)
     chunks = state.chunks_within(low, high)
-    if (found := read_small(state, box, low, high, chunks, out)) is not None:
-        return found
+    if len(lengths) > 1:
+        from kist.model.arrays.small import read_small  # what has one axis does not need it
+
+        if (found := read_small(state, box, low, high, chunks, out)) is not None:
+            return found
     # What lies in a chunk along an axis is the same for all chunks with that index along it.
     along = [
         {k: axis_part(k, c, a, n, d) for k in {index[axis] for index in chunks}}
