@@ -154,10 +154,13 @@ def _exceptions(
 
 def _fill(integers: NDArray[Any], wrong: NDArray[np.bool_]) -> None:
     """Put the last good integer (else the first) where there is none: a delta of zero."""
-    good = np.flatnonzero(~wrong)
-    if not good.size:
+    bad = np.flatnonzero(wrong)
+    if bad.size == wrong.size:
         integers[...] = 0
         return
-    bad = np.flatnonzero(wrong)
-    before = np.searchsorted(good, bad) - 1
-    integers[bad] = integers[good[np.maximum(before, 0)]]
+    # Of the few bad ones only: listing all that are good takes as long as scaling them.
+    begins = np.concatenate(([True], bad[1:] != bad[:-1] + 1))
+    before = bad[begins] - 1
+    if before[0] < 0:
+        before[0] = wrong.argmin()
+    integers[bad] = integers[before[np.cumsum(begins) - 1]]

@@ -8,6 +8,7 @@ docs/format.md, "Key stores".
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
     "pack_bundle_payload",
     "pack_key",
     "pack_limit",
+    "pack_texts",
     "sizes_of",
     "unpack_key",
 ]
@@ -123,6 +125,19 @@ def pack_key(key: object) -> bytes:
             f"a key of {len(raw):,} bytes ({_short(key)}); keys have 1 to {MAX_KEY_BYTES:,}"
         )
     return kind + raw
+
+
+def pack_texts(texts: Sequence[str], before: bytes) -> list[bytes]:
+    """Bytes of keys that are str, each behind the bytes `before`; raises as `pack_key` does."""
+    try:
+        raws = list(map(str.encode, texts))
+    except UnicodeEncodeError:
+        raws = [b""]
+    lengths = set(map(len, raws))
+    if not lengths or (min(lengths) > 0 and max(lengths) <= MAX_KEY_BYTES):
+        before += b"\x50"
+        return [before + raw for raw in raws]
+    return [before + pack_key(text) for text in texts]
 
 
 def _hint(key: object) -> str:

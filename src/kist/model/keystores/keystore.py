@@ -252,10 +252,7 @@ class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
         with self._write() as txn:
             change = self._change()
             for items in (pairs, more.items()):
-                for key, value in items:
-                    if change.add(key, value):
-                        change.write(txn)
-            change.write(txn)
+                change.add_many(txn, items)
 
     def pop(self, key: Key, default: Any = _MISSING) -> Any:
         """Remove a key and return its value; `default` when there is none, if given."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from kist.codecs.choose import parse_codec
@@ -12,10 +14,11 @@ from kist.format.keystore import (
     MAX_KEY_BYTES,
     Counts,
     pack_key,
+    pack_texts,
     sizes_of,
 )
 from kist.format.layout import NODE_SEALED
-from kist.format.plain import pack_value
+from kist.format.plain import pack_scalars, pack_value
 from kist.format.values import pack_record, unpack_record
 from kist.model import directory
 from kist.model.keystores.values import Recipes, Split, split, write_bundles
@@ -39,6 +42,8 @@ _TEXT: Final = frozenset({str, bytes})
 _SHORT: Final = 1000  # characters or bytes of what surely stands in its record
 
 _BATCH_KEYS: Final = 65_536
+_RUN: Final = 4096
+_DICT_ITEMS: Final[type] = type({}.items())
 _BATCH_BYTES: Final = 16 << 20
 """Of values: large enough that one write and all threads are worth it, small in memory."""
 
@@ -59,6 +64,52 @@ class Change:
         # The record of a key, or the value whose bundle is to be written.
         self._waiting: dict[bytes, bytes | Split] = {}
         self._size = 0
+        self._has_bundles = False
+
+    def add_many(self, txn: Transaction, pairs: Iterable[tuple[object, Any]]) -> None:
+        """Take entries, and write whenever it is time to; raises as `add` and `write` do.
+
+        Of a million numbers by name nearly all the time is Python's: runs of them are packed
+        together.
+        """
+        if isinstance(pairs, _DICT_ITEMS):  # in memory already, so that any number may be taken
+            items = iter(pairs)
+            while run := list(islice(items, _RUN)):
+                texts, scalars = map(list, zip(*run, strict=True))
+                if set(map(type, texts)) != {str} or not _SCALARS.issuperset(map(type, scalars)):
+                    self._add_each(txn, run)
+                elif self._add_scalars(texts, scalars):
+                    self.write(txn)
+        else:
+            self._add_each(txn, pairs)
+        self.write(txn)
+
+    def _add_each(self, txn: Transaction, pairs: Iterable[tuple[object, Any]]) -> None:
+        """Take entries, of which each may be large: none is kept that could be written."""
+        texts: list[str] = []
+        scalars: list[Any] = []
+        for key, value in pairs:
+            if type(key) is str and type(value) in _SCALARS:
+                texts.append(key)
+                scalars.append(value)
+                if len(texts) < _RUN:
+                    continue
+                full = self._add_scalars(texts, scalars)
+            else:
+                self._add_scalars(texts, scalars)  # before it: of equal keys the last one counts
+                full = self.add(key, value)
+            if full:
+                self.write(txn)
+        self._add_scalars(texts, scalars)
+
+    def _add_scalars(self, texts: list[str], scalars: list[Any]) -> bool:
+        """Take entries out of the two lists; returns whether it is time to write."""
+        if texts:
+            records = pack_scalars(scalars, b"\0\0")
+            self._waiting.update(zip(pack_texts(texts, self._prefix), records, strict=True))
+            texts.clear()
+            scalars.clear()
+        return len(self._waiting) >= _BATCH_KEYS
 
     def add(self, key: object, value: Any) -> bool:
         """Take one entry; returns whether it is time to write.
@@ -78,6 +129,7 @@ class Change:
             entry = found if found.parts else b"\0\0" + found.plain
             self._waiting[self._prefix + pack_key(key)] = entry
             self._size += found.nbytes
+            self._has_bundles |= bool(found.parts)
         return len(self._waiting) >= _BATCH_KEYS or self._size >= _BATCH_BYTES
 
     def write(self, txn: Transaction) -> None:
@@ -93,7 +145,10 @@ class Change:
             return
         waiting, self._waiting, self._size = self._waiting, {}, 0
         n_keys, nbytes, stored, codec = self._store._counts(txn)
-        large = {key: value for key, value in waiting.items() if isinstance(value, Split)}
+        large: dict[bytes, Split] = {}
+        if self._has_bundles:
+            large = {key: value for key, value in waiting.items() if isinstance(value, Split)}
+            self._has_bundles = False
         if large:
             written = self._bundles(txn, list(large.values()), codec)
             records: dict[bytes, bytes] = {**waiting, **dict(zip(large, written, strict=True))}  # type: ignore[dict-item]
@@ -101,14 +156,17 @@ class Change:
             records = waiting  # type: ignore[assignment]
         ordered = sorted(records)
         others: dict[bytes, bytes] = {}
-        for key, old in zip(ordered, self._olds(txn, ordered), strict=True):
-            if old is not None:
+        fresh = ordered
+        if olds := self._olds(txn, ordered):
+            there = {key: old for key, old in zip(ordered, olds, strict=True) if old is not None}
+            fresh = [key for key in ordered if key not in there]
+            for key, old in there.items():
                 before = sizes_of(key, old)
                 nbytes -= before[0]
                 stored -= before[1]
-                continue
-            n_keys += 1
-            if not key.isascii():
+        n_keys += len(fresh)
+        if not b"".join(fresh).isascii():
+            for key in [key for key in fresh if not key.isascii()]:
                 self._check_form(txn, records, others, key)
         if large:
             sizes = [sizes_of(key, records[key]) for key in ordered]
@@ -118,7 +176,7 @@ class Change:
             size = sum(map(len, records.values()))
             nbytes += size - 2 * len(records)
             stored += size + sum(map(len, records))
-        txn.put_many([(key, records[key]) for key in ordered])
+        txn.put_many(zip(ordered, map(records.__getitem__, ordered), strict=True))
         for key, record in others.items():
             txn.put(key, record)
         txn.put(keys.bounds(self._id), Counts(n_keys, nbytes, stored, codec).pack())
@@ -172,9 +230,9 @@ class Change:
         return write_bundles(txn, self._id, values, recipes)
 
     def _olds(self, txn: Transaction, ordered: list[bytes]) -> list[bytes | None]:
-        """What stands under some keys; one look where there is nothing between them."""
+        """What stands under some keys; an empty list where there is nothing between them."""
         if next(txn.scan(ordered[0], ordered[-1] + b"\0"), None) is None:
-            return [None] * len(ordered)
+            return []
         return txn.get_many(ordered)
 
     def remove(self, txn: Transaction, key: object) -> bool:
