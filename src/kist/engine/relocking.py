@@ -56,7 +56,7 @@ def reseal(engine: Engine) -> None:
     """Seal again every extent of the newest commit that is under an older data key."""
     sealing = engine.reader.sealing
     assert sealing is not None
-    start = keys.whole_node(0)[0]
+    start: bytes | None = keys.whole_node(0)[0]
     while start is not None:
         txn = engine.begin()
         try:

@@ -226,7 +226,7 @@ def write_nodes(
         if sealing is None:
             header = _header(pointer, node, uuid)
         else:
-            header = sealing.page_header(pointer, uuid, body)
+            header = sealing.page_header(pointer, uuid, body)  # type: ignore[arg-type]
         buffers += [header.pack(), body]
         padding = pointer.extent[1] - FRAME.size - len(body)
         if padding:

@@ -12,7 +12,7 @@ import hmac
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from kist.crypto.aead import TAG_BYTES, Units
 from kist.crypto.derive import SALT_BYTES, expand
@@ -83,6 +83,8 @@ class StoreSealing:
     """
 
     __slots__ = ("_first", "_signing", "keys", "lock", "packed", "path")
+
+    POINTER: ClassVar = SealedExtent
 
     def __init__(self, lock: Lock, keys: FieldKeys, path: str) -> None:
         self.lock = lock
@@ -275,7 +277,8 @@ class StoreSealing:
         for node in nodes:
             count = len(node.children)
             if node.level == 0:
-                count = sum(child[0] for child in node.children if child)  # type: ignore[misc]
+                values: list[bytes] = node.children  # type: ignore[assignment]
+                count = sum(value[0] for value in values if value)
             page = SealedPage(0, node.size, count, 0, b"")
             total += extent_length(page.nbytes)
         return total

@@ -208,8 +208,9 @@ def _walk(
         try:
             engine.reader.read(pointer)  # from the file, whatever the cache holds
             node = engine.reader.tree.node(packed)
-            if engine.reader.sealing is not None:
-                engine.reader.sealing.check_page(engine.reader, pointer, node)
+            sealing = engine.reader.sealing
+            if sealing is not None and isinstance(pointer, sealing.POINTER):
+                sealing.check_page(engine.reader, pointer, node)
         except (FormatError, TamperedDataError) as error:
             yield pointer, None, Problem("tree", pointer.offset, str(error), None)
             continue
