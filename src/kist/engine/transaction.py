@@ -273,11 +273,13 @@ class Transaction(View):
     def changed_keys(self, within: Range) -> list[bytes] | None:
         """Keys of a range that may have another value than in the commit it began with.
 
-        None where they were not noted one by one: there were too many, or whole ranges went.
+        None where a whole range went.
         """
-        if _BULK in self.journal or self._ranges.keys() & self.journal.keys():
-            return None
         start, stop = within
+        if _BULK in self.journal:  # too many to be noted: all since the root
+            return None if self._ranges else self._overlay.keys_in(start, stop)
+        if self._ranges.keys() & self.journal.keys():
+            return None
         return [key for key in self.journal if start <= key < stop]
 
     def delete_range(self, start: bytes, stop: bytes) -> None:
@@ -489,11 +491,6 @@ class Transaction(View):
     def ops(self) -> list[Op]:
         """All changes of the map, in an order that gives it; of a journal that fits a record."""
         values, ranges = self._overlay.values, self._ranges
-        if not ranges:  # as in most
-            return [
-                (OP_DELETE, key, b"") if (value := values[key]) is None else (OP_PUT, key, value)
-                for key in self.journal
-            ]
         return [
             ranges[key]
             if key in ranges

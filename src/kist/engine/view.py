@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -186,7 +186,8 @@ class View:
     is_transaction : bool
         Whether what it shows may change, under one commit id.
     by_node : dict
-        What the layer above keeps of nodes that it has read here; goes with the view.
+        What the layer above keeps of nodes that it has read here, by node id, or by node id and
+        field; goes with the view.
     """
 
     is_transaction: ClassVar[bool] = False
@@ -201,7 +202,7 @@ class View:
         self.state = state
         self._overlay = state.overlay
         self._root = state.root_bytes()
-        self.by_node: dict[int, Any] = {}
+        self.by_node: dict[Hashable, Any] = {}
 
     @property
     def commit_id(self) -> int:

@@ -83,9 +83,13 @@ def _digest(
         verify(base, node, f"table {node}", was, field, opened_then)
         changed = txn.changed_keys(keys.whole_node(node))
         if same_key and changed is not None and leaves_of(was, field) == leaves_of(schema, field):
-            payload = unpack_record(before)[1]
-            digest, _ = open_manifest(payload, place_of(node, field, txn), opened)
-            _turn(digest, base, txn, _bound(changed, leaves_of(schema, field)))
+            # Taken away meanwhile: what is interrupted half way is not gone on with.
+            turned: _Turned | None = txn.by_node.pop((node, field), None)
+            if turned is None:
+                payload = unpack_record(before)[1]
+                turned = _Turned(open_manifest(payload, place_of(node, field, txn), opened)[0])
+            digest = turned.by(base, txn, _bound(changed, leaves_of(schema, field)))
+            txn.by_node[node, field] = turned
             return digest
     digest = new_digest(opened)
     digest.add(bound_items(txn, bound_ranges(node, schema, field)))
@@ -102,16 +106,43 @@ def _bound(changed: Sequence[bytes], leaves: Sequence[int]) -> list[bytes]:
     ]
 
 
-def _turn(digest: SetDigest, base: View, txn: Transaction, changed: Sequence[bytes]) -> None:
-    for key in changed:
-        old, new = base.get(key), txn.get(key)
-        if old == new:
-            continue
-        deep = key[8:9] in b"XS"
-        if old is not None:
-            digest.remove([item_of(base, key, old, deep=deep)])
-        if new is not None:
-            digest.add([item_of(txn, key, new, deep=deep)])
+class _Turned:
+    """The digest of a field while a transaction changes its records.
+
+    It knows how it counts each of them, so that a step pays for what it changes itself: another
+    value, or after a rollback the former one.
+    """
+
+    def __init__(self, digest: SetDigest) -> None:
+        self._digest = digest  # what the manifest vouches for of the commit that it began with
+        self._counted: dict[bytes, tuple[bytes | None, bytes]] = {}  # key -> value, its item
+
+    def by(self, base: View, txn: Transaction, changed: Sequence[bytes]) -> SetDigest:
+        """Return the digest of the records as they are now.
+
+        Parameters
+        ----------
+        base : View
+            The commit that the transaction began with.
+        changed : sequence of bytes
+            Keys of all records that may be others than there.
+        """
+        digest, counted = self._digest, self._counted
+        for key in dict.fromkeys((*counted, *changed)):
+            new = txn.get(key)
+            known = counted.get(key)
+            old = base.get(key) if known is None else known[0]
+            if old == new:
+                continue
+            deep = key[8:9] in b"XS"
+            if old is not None:
+                item = item_of(base, key, old, deep=deep) if known is None else known[1]
+                digest.remove([item])
+            item = b"" if new is None else item_of(txn, key, new, deep=deep)
+            if item:
+                digest.add([item])
+            counted[key] = new, item
+        return digest.copy()
 
 
 def sealed_piece(txn: Transaction, node: int, schema: Schema, rows: Rows) -> bytes:
