@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from kist.engine import Frame, Transaction, View
 from kist.engine.parallel import run
@@ -19,9 +19,6 @@ from kist.model.keystores.read import Found, unpack
 from kist.model.keystores.sealed import ENTRY_HEAD, SealedKeys, seal_anew, stored_size
 from kist.model.keystores.values import Recipes, Split, bundle_of, encode_pages
 from kist.model.keystores.write import Change
-
-if TYPE_CHECKING:
-    from kist.model.sealing.field import SealedField
 
 __all__ = ["SealedKeyStore"]
 
@@ -43,8 +40,7 @@ class SealedKeyStore(KeyStore):
     def _field(self, view: View) -> SealedKeys:
         return SealedKeys.find(view, self._id, self._path)
 
-    def _reseal(self, txn: Transaction, before: SealedField, after: SealedField) -> None:
-        assert isinstance(before, SealedKeys) and isinstance(after, SealedKeys)
+    def _reseal(self, txn: Transaction, before: Any, after: Any) -> None:
         seal_anew(txn, before, after)
 
     def _found(self, view: View, key: object) -> Found | None:
