@@ -126,11 +126,11 @@ class SealedKeys(SealedField):
 
     def _more(self) -> bytes:
         mask, packed = 0, []
-        if all(own.count and self._mask >> number & 1 for number, own in self._parts.items()):
+        if all(part.count and self._mask >> number & 1 for number, part in self._parts.items()):
             # Other digests in the same places, as when one key of many is put.
             data = bytearray(self._data.reveal())
-            for number, own in self._parts.items():
-                _PART.pack_into(data, self._place_of(number), own.count, own.hidden().reveal())
+            for number, part in self._parts.items():
+                _PART.pack_into(data, self._place_of(number), part.count, part.hidden().reveal())
             return _HEAD.pack(self._name.reveal(), self.nbytes, self._mask) + data
         for number in range(N_PARTS):
             own = self._parts.get(number)

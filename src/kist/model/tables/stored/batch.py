@@ -7,16 +7,19 @@ splitting rows into columns asks for.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from kist._kernels import records
 from kist._kernels.cells import Cells, empty_values
 from kist._kernels.strings import sizes
-from kist.codecs.utf8 import Utf8
 from kist.format.leaves import Leaf
+
+if TYPE_CHECKING:
+    from kist.codecs.utf8 import Utf8
 
 __all__ = [
     "Batch",
@@ -57,7 +60,7 @@ class Batch:
         """Return a field by name, or a batch of some of the rows."""
         if isinstance(index, str):
             found = self.loose.get(index)
-            if isinstance(found, Utf8):
+            if _is_utf8(found):
                 found = self.loose[index] = found.array()
             return self.fixed[index] if found is None else found
         part = Batch(self.fixed[index], {n: values[index] for n, values in self.loose.items()})
@@ -69,7 +72,7 @@ class Batch:
         """Give a field new values, one for each row or one for all."""
         if name not in self.loose:
             self.fixed[name] = values
-        elif isinstance(values, np.ndarray | Utf8):
+        elif isinstance(values, np.ndarray) or _is_utf8(values):
             self.loose[name] = values
         else:
             self[name][...] = values
@@ -158,14 +161,16 @@ def values_of(rows: Rows, leaves: Sequence[Leaf]) -> list[Array]:
 
 def bytes_of(values: Any) -> Array:
     """Return the bytes of each of some strings or cells, int64."""
-    if isinstance(values, Utf8):
+    if _is_utf8(values):
         return values.lengths
     return values.sizes if isinstance(values, Cells) else sizes(values)[0]
 
 
 def contiguous(values: Any) -> Any:
     """Return an array in the order of memory; cells need not stand in it."""
-    return values if isinstance(values, Cells | Utf8) else np.ascontiguousarray(values)
+    if isinstance(values, Cells) or _is_utf8(values):
+        return values
+    return np.ascontiguousarray(values)
 
 
 def joined(parts: Sequence[Any]) -> Any:
@@ -191,9 +196,20 @@ def joined(parts: Sequence[Any]) -> Any:
 
 
 def _concatenated(parts: list[Any]) -> Any:
-    if all(isinstance(part, Utf8) for part in parts):
+    if all(map(_is_utf8, parts)):
+        from kist.codecs.utf8 import Utf8
+
         return Utf8.join(parts)
-    return np.concatenate([part.array() if isinstance(part, Utf8) else part for part in parts])
+    return np.concatenate([part.array() if _is_utf8(part) else part for part in parts])
+
+
+def _is_utf8(values: Any) -> TypeGuard[Utf8]:
+    """Tell whether values are text as it came from Arrow.
+
+    Reading a row must not load the codecs of strings for it: while they are not, there is none.
+    """
+    module: Any = sys.modules.get("kist.codecs.utf8")
+    return module is not None and isinstance(values, module.Utf8)
 
 
 def freeze(rows: Any) -> Any:
