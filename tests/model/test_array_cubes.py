@@ -73,6 +73,7 @@ def test_boxes_are_what_numpy_says(arrays: Any, name: str, codec: str, data: st.
 
 def _count(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
+
     def counted(*arguments: Any) -> None:
         calls.append(1)
         decode(*arguments)
