@@ -151,16 +151,18 @@ def test_pages_of_sealed_columns_come_together_as_well(tmp_path: Path) -> None:
             table.append(values[at : at + 10_000])
         store.backup(tmp_path / "b.kist", compact=True)
     data = (tmp_path / "b.kist").read_bytes()
-    with RangeServer({"/b.kist": data}) as server:
-        with kist.open(server.url("/b.kist"), secrets=key) as store:
-            table = store["t"]
-            spent(store)
-            assert (table["f1"][:] == values["f1"]).all()
-            rounds, requests, n_bytes = spent(store)
-            assert (rounds, requests) == (1, 1)
-            assert n_bytes < 1.2 * N * 8
-            assert (table["f0"][20_000:28_000] == values["f0"][20_000:28_000]).all()
-            assert spent(store)[0] <= 2
+    with (
+        RangeServer({"/b.kist": data}) as server,
+        kist.open(server.url("/b.kist"), secrets=key) as store,
+    ):
+        table = store["t"]
+        spent(store)
+        assert (table["f1"][:] == values["f1"]).all()
+        rounds, requests, n_bytes = spent(store)
+        assert (rounds, requests) == (1, 1)
+        assert n_bytes < 1.2 * N * 8
+        assert (table["f0"][20_000:28_000] == values["f0"][20_000:28_000]).all()
+        assert spent(store)[0] <= 2
 
 
 def test_every_kind_of_dataset_reads_as_from_the_disk(
