@@ -433,6 +433,36 @@ def test_an_old_value_put_back_is_seen_also_by_an_open_handle(file: Path) -> Non
             runs[3] = 4
 
 
+def test_what_a_rollback_took_back_proves_nothing_of_the_next_commit(file: Path) -> None:
+    """The transaction makes an old state again; the commit that has its number then claims it."""
+    with kist.open(file, secrets=KEY) as store:
+        field = store["runs"]._field(store["runs"]._view())
+        places = [field.place(kist.format.keystore.pack_key(at)) for at in range(2_000)]
+    engine = Engine.open(file)
+    prefix = keys.node(2)[:8]
+    before = {key: v for key, v in engine.newest().scan(prefix, prefix + b"\xff") if v[:1] == b"\0"}
+    engine.close()
+    other = next(at for at in range(40, 2_000) if places[at][9] >> 2 == places[5][9] >> 2)
+    with kist.open(file, "r+", secrets=KEY) as store:
+        runs = store["runs"]
+        runs[other] = 1
+        with pytest.raises(ZeroDivisionError), store.transaction():
+            del runs[other]
+            raise ZeroDivisionError
+
+        def without_a_key(txn: Any, node: int) -> None:
+            txn.delete(places[other])
+            for key, value in before.items():
+                txn.put(key, value)
+            txn.delete(places[5])
+
+        attack(file, without_a_key)
+        with pytest.raises(TamperedDataError):
+            runs.get(5)
+        with pytest.raises(TamperedDataError):
+            runs[5] = 4
+
+
 @pytest.mark.parametrize("stand_in", ["keystore", "array", "link"])
 def test_what_stands_in_its_place_is_seen_by_who_names_it(file: Path, stand_in: str) -> None:
     with kist.open(file, "r+") as store:

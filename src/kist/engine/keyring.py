@@ -42,7 +42,7 @@ class Keyring:
         a dataset that is sealed as a whole, under its path, or for the whole store, under ``"/"``.
     """
 
-    __slots__ = ("_any", "_contents", "_opened", "_own", "_verified", "named")
+    __slots__ = ("_any", "_contents", "_opened", "_own", "_verified", "_vouched", "named")
 
     def __init__(self, given: Any = None) -> None:
         self._any: tuple[Secret, ...] = ()
@@ -63,6 +63,7 @@ class Keyring:
             given = one = None  # a traceback would show it
         self._opened: dict[bytes, FieldKeys] = {}
         self._verified: dict[bytes, int] = {}
+        self._vouched: dict[bytes, int] = {}  # in transactions, which may yet be rolled back
         self._contents: dict[bytes, Any] = {}
         self._own = (0, 0)
 
@@ -155,18 +156,37 @@ class Keyring:
         self._verified[manifest] = commit
         _forget_oldest(self._verified)
 
-    def is_verified(self, manifest: bytes, commit: int) -> bool:
+    def vouch(self, manifest: bytes, commit: int) -> None:
+        """Keep that a manifest holds in a transaction, and in the commit that it will be.
+
+        If it is rolled back, somebody else's commit may have that number.
+        """
+        self._vouched[manifest] = commit
+        _forget_oldest(self._vouched)
+
+    def is_verified(self, manifest: bytes, commit: int, *, changing: bool = False) -> bool:
         """Tell whether a manifest holds in a commit, as far as is known without looking.
 
         That is in the commit in which it was held against the records, and in those behind it
         that this handle has made itself, without one of somebody else between them.
+
+        Parameters
+        ----------
+        changing : bool
+            Ask for a transaction on top of the commit.
         """
+        if changing and self._vouched.get(manifest) == commit + 1:
+            return True
         known = self._verified.get(manifest)
         start, stop = self._own
         return known is not None and (known == commit or start <= known <= commit <= stop)
 
     def committed(self, commit: int) -> None:
         """Take note of a commit that this handle has made."""
+        vouched, self._vouched = self._vouched, {}
+        for manifest, own in vouched.items():
+            if own == commit:
+                self.verify(manifest, commit)
         start, stop = self._own
         self._own = (start, commit) if commit == stop + 1 else (commit - 1, commit)
 

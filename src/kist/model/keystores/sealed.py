@@ -223,7 +223,7 @@ class SealedKeys(SealedField):
         """Put the manifest of what is there now: the end of each change."""
         super().vouch(txn)
         for number in self._touched:  # they were verified before they were changed
-            keyring_of(txn.reader).verify(self._token(number), txn.commit_id + 1)
+            keyring_of(txn.reader).vouch(self._token(number), txn.commit_id + 1)
 
     # Entries
 

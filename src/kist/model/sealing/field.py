@@ -261,7 +261,7 @@ class SealedField:
         payload = make_manifest(place, self.keys, self._digest, more)
         txn.put(keys.manifest(self.node, FIELD), pack_record(payload))
         ring, token = keyring_of(txn.reader), token_of(place, payload)
-        ring.verify(token, txn.commit_id + 1)
+        ring.vouch(token, txn.commit_id + 1)
         ring.keep_content(token, (self._digest.copy(), _hidden(more)))
         self.token = token
 
@@ -275,9 +275,7 @@ def _hidden(more: bytes) -> Hidden:
 def is_verified(view: View, token: bytes) -> bool:
     """Tell whether what a token stands for is known to hold in a view."""
     ring = keyring_of(view.reader)
-    # What a transaction has changed it has vouched for, under the commit that it will be.
-    commits = (view.commit_id, view.commit_id + 1)[: 1 + view.is_transaction]
-    return any(ring.is_verified(token, commit) for commit in commits)
+    return ring.is_verified(token, view.commit_id, changing=view.is_transaction)
 
 
 def place_of(view: View, node: int) -> Place:

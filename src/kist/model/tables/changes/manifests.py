@@ -65,7 +65,7 @@ def put_manifests(txn: Transaction, node: int, schema: Schema, *, afresh: bool =
         place = place_of(node, field, txn)
         payload = make_manifest(place, opened, digest)
         txn.put(keys.manifest(node, field), pack_record(payload))
-        keyring_of(txn.reader).verify(token_of(place, payload), txn.commit_id + 1)
+        keyring_of(txn.reader).vouch(token_of(place, payload), txn.commit_id + 1)
 
 
 def _digest(

@@ -173,10 +173,8 @@ def verify(view: View, node: int, path: str, schema: Schema, field: int, opened:
     payload = None if value is None else unpack_record(value)[1]
     ring = keyring_of(view.reader)
     if payload is not None:
-        # What a transaction has changed it has vouched for, under the commit that it will be.
-        commits = (view.commit_id, view.commit_id + 1)[: 1 + view.is_transaction]
         token = token_of(place_of(node, field, view), payload)
-        if any(ring.is_verified(token, commit) for commit in commits):
+        if ring.is_verified(token, view.commit_id, changing=view.is_transaction):
             return
     try:
         ranges = bound_ranges(node, schema, field)
