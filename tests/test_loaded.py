@@ -33,12 +33,21 @@ try:
 except SystemExit as done:
     assert not done.code, done.code
 """
+VERSION = """
+import sys
+
+sys.argv = ["kist", "--version"]
+from kist.__main__ import main
+
+main()
+"""
 # Task: (code, what runs in an open store, modules of kist at most, of others beside NumPy's).
 TASKS = {
     "import": ("import kist", "", 1, 4),
     "open": (OPENED, "store.path", 48, 22),
     "one value of an array": (OPENED, "assert store['group/a'][2] == 2.0", 83, 24),
     "one row of a table": (OPENED, "assert store['t'][1]['n'] == 2", 100, 22),
+    "kist --version": (VERSION, "", 2, 4),
     "kist ls": (LISTED, "", 60, 45),
 }
 # Nothing of this belongs to reading a little: what each would cost is in the comment.

@@ -147,7 +147,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; the entry point of ``kist``."""
+    """Run the command line."""
     # `kist cat ... | head` ends as other commands do: without a word, by the signal of the pipe.
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
