@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kist.codecs.blosc import LZ4
 from kist.codecs.choose import PRESETS, choose, parse_codec
 from kist.codecs.pipeline import decode, encode
 from kist.codecs.recipe import Recipe
@@ -142,3 +143,12 @@ def test_decimals_among_many_odd_values_still_get_a_recipe(
     out = np.empty_like(values)
     decode(encoded.stages, values.dtype, len(values), 8192, 0, encoded.blocks, out)
     assert out.tobytes() == values.tobytes()
+
+
+def test_what_is_read_often_gets_a_codec_that_reads_fast_and_stays_small() -> None:
+    times = np.arange(N) * 0.001 + 17
+    sines = np.round(np.sin(times * 7) + RNG.normal(0, 0.05, N), 3)
+    for values, most in ((times, 1.0), (sines, 1.6)):
+        usual, often = choose(values), choose(values, block=8192, often=True)
+        assert often.steps != usual.steps and often.steps[-1][:2] == (BLOSC2, LZ4)
+        assert encode(values, often, block_values=8192).nbytes < most * N

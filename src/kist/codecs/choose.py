@@ -9,7 +9,7 @@ recipe.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -131,7 +131,13 @@ def fallback_of(preset: str) -> tuple[int, ...]:
     return (BLOSC2, compressor, _FALLBACK_LEVEL, NO_FILTER, SHUFFLE)
 
 
-def choose(sample: NDArray[Any], preset: str = DEFAULT, *, block: int | None = None) -> Recipe:
+def choose(
+    sample: NDArray[Any],
+    preset: str = DEFAULT,
+    *,
+    block: int | None = None,
+    often: bool = False,
+) -> Recipe:
     """The recipe for values like these.
 
     Parameters
@@ -145,6 +151,9 @@ def choose(sample: NDArray[Any], preset: str = DEFAULT, *, block: int | None = N
         Values of a block of an n-d array. It repeats itself from plane to plane only, so that
         whole blocks are looked at; and single blocks are what is read most, so that LZ4 is tried
         beside Zstd.
+    often : bool
+        The values are read often and written one by one, as those of key stores: time counts
+        twice as much beside bytes.
 
     Raises
     ------
@@ -160,6 +169,8 @@ def choose(sample: NDArray[Any], preset: str = DEFAULT, *, block: int | None = N
     if name not in _PRESETS:
         return Recipe(name, (_explicit(name),))
     settings = _PRESETS[name]
+    if often:
+        settings = replace(settings, byte_ns=settings.byte_ns / 2)
     if not form.size or not form.itemsize or constant(form, block_values):
         return Recipe(name, (fallback_of(name),))
     best: tuple[float, Steps] | None = None

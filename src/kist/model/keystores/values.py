@@ -185,7 +185,7 @@ class Recipes:
             if start or not (drifted or _unsuited(page, last.recipe)):
                 self.keep(number, dtype, last._replace(uses=last.uses + 1))
                 return page
-        recipe = self._choose(values)
+        recipe = self._choose(values, block_values)
         if last is None or recipe != last.recipe:
             again = build_page(values, recipe, block_values=block_values)
             if last is None or _bits(again, n) < bits:
@@ -200,10 +200,10 @@ class Recipes:
         self.keep(number, dtype, _Chosen(recipe, bits, 0, retry))
         return page
 
-    def _choose(self, values: Array) -> Recipe:
+    def _choose(self, values: Array, block_values: int) -> Recipe:
         if is_string_dtype(values.dtype):
             return choose_strings(values, self.codec)
-        return choose(values, self.codec)
+        return choose(values, self.codec, block=block_values, often=True)
 
 
 Page = tuple[bytes, "list[Buffer]"]
