@@ -1,7 +1,8 @@
 """Durable small commits beside their physical limit and SQLite; what checksums and check cost.
 
 The limit of a commit is an overwriting ``pwrite`` and ``fdatasync`` of the bytes that it writes.
-All three take turns, call by call, so that they meet the same disk.
+All three take turns, so that they meet the same disk: of some calls in a row, as a program makes
+them, and call by call, where each finds the caches as the others left them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from bench.measure import drop_from_page_cache
 from bench.workloads import Records, iter_blocks, table
 
 N_CALLS = 400
+IN_A_ROW = 25
 VALUE_BYTES = 400
 N_FIELDS = (3, 10, 50)
 READ_ROUNDS = 7
@@ -63,25 +65,34 @@ class _Sqlite:
         self._db.close()
 
 
-def _times(calls: dict[str, Callable[[int], object]]) -> dict[str, float]:
-    """Median of each in us, call by call in turn."""
+Calls = dict[str, Callable[[int], object]]
+
+
+def _times(calls: Calls, first: int, in_a_row: int) -> dict[str, list[float]]:
+    """Median of each turn in us; turns of so many calls, `N_CALLS` of each from a number on."""
     found: dict[str, list[float]] = {name: [] for name in calls}
-    for i in range(N_CALLS):
+    for start in range(first, first + N_CALLS, in_a_row):
         for name, call in calls.items():
-            start = time.perf_counter()
-            call(i)
-            found[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) * 1e6 for name, times in found.items()}
+            times = []
+            for i in range(start, start + in_a_row):
+                begin = time.perf_counter()
+                call(i)
+                times.append(time.perf_counter() - begin)
+            found[name].append(statistics.median(times) * 1e6)
+    return found
 
 
-def _figures(calls: dict[str, Callable[[int], object]]) -> dict[str, float]:
-    us = _times(calls)
+def _figures(calls: Calls, first: int, in_a_row: int) -> dict[str, float]:
+    """Medians over turns, of times and of ratios within a turn."""
+    times = _times(calls, first, in_a_row)
+    paired = list(zip(times["kist"], times["limit"], times["sqlite"], strict=True))
+    end = "" if in_a_row > 1 else "_alternating"
     return {
-        **{f"{name}_us": value for name, value in us.items()},
-        "over_limit": us["kist"] / (us["limit"] + 150),
-        "over_sqlite": us["kist"] / us["sqlite"],
+        **{f"{name}_us{end}": statistics.median(us) for name, us in times.items()},
+        f"over_limit{end}": statistics.median(k / (limit + 150) for k, limit, _ in paired),
+        f"over_sqlite{end}": statistics.median(k / other for k, _, other in paired),
         # How fast the machine is at this moment: SQLite is C from end to end.
-        "sqlite_over_limit": us["sqlite"] / (us["limit"] + 150),
+        f"sqlite_over_limit{end}": statistics.median(o / (limit + 150) for _, limit, o in paired),
     }
 
 
@@ -97,9 +108,10 @@ def _of_fields(rows: Records, n_fields: int) -> Records:
 def durable(folder: Path, n_rows: int, n_datasets: int) -> dict[str, Any]:
     """One key put, and ten rows of 3, 10 and 50 fields appended: durable when the call returns."""
     kist: Any = load("kist")
-    values = [os.urandom(VALUE_BYTES) for _ in range(N_CALLS)]
-    all_rows = next(iter_blocks(10 * N_CALLS, seed=1))
-    tables = {f"append{n}": _of_fields(all_rows, n) for n in N_FIELDS}
+    n = 2 * N_CALLS
+    values = [os.urandom(VALUE_BYTES) for _ in range(n)]
+    all_rows = next(iter_blocks(10 * n, seed=1))
+    tables = {f"append{width}": _of_fields(all_rows, width) for width in N_FIELDS}
     found: dict[str, Any] = {}
     with kist.open(folder / "durable.kist", "w") as store:
         runs = store.create_keystore("runs")
@@ -112,27 +124,26 @@ def durable(folder: Path, n_rows: int, n_datasets: int) -> dict[str, Any]:
                 rows = tables[kind]
                 grown = store.create_table(kind, rows[:0])
                 call = lambda i, grown=grown, rows=rows: grown.append(rows[10 * i : 10 * i + 10])  # type: ignore[misc] # noqa: E731
-                data = [rows[10 * i : 10 * i + 10].tobytes() for i in range(N_CALLS)]
+                data = [rows[10 * i : 10 * i + 10].tobytes() for i in range(n)]
             before = iocount.kernel_written()  # no call is wrapped: that would be timed, too
             call(0)
             written = iocount.kernel_written() - before
             limit = _Limit(folder / f"{kind}.limit", written)
             other = _Sqlite(folder / f"{kind}.sqlite")
-            figures = _figures(
-                {
-                    "kist": call,
-                    "limit": limit.call,
-                    "sqlite": lambda i, other=other, data=data: other.put(f"k{i}", data[i]),  # type: ignore[misc]
-                }
-            )
-            if other.count() != N_CALLS:
+            calls = {
+                "kist": call,
+                "limit": limit.call,
+                "sqlite": lambda i, other=other, data=data: other.put(f"k{i}", data[i]),  # type: ignore[misc]
+            }
+            figures = _figures(calls, 0, IN_A_ROW) | _figures(calls, N_CALLS, 1)
+            if other.count() != n:
                 raise AssertionError(f"SQLite holds {other.count()} values")
             found |= {f"{kind}.{name}": value for name, value in figures.items()}
             found[f"{kind}.bytes"] = written
             limit.close()
             other.close()
     with kist.open(folder / "durable.kist") as store:
-        if [bytes(store["runs"][f"k{i}"]) for i in range(N_CALLS)] != values:
+        if [bytes(store["runs"][f"k{i}"]) for i in range(n)] != values:
             raise AssertionError("a value is not what was put")
         for kind, rows in tables.items():
             again = np.concatenate([rows[:10], rows])
