@@ -64,7 +64,14 @@ class Sealing:
         _, _, unit, length, name, salt = HEAD.unpack_from(body)
         if not 12 <= unit <= 20 or name != self.key(commit)[0]:
             raise Tampered("a record under another key")
-        bound = HEAD.pack(b"KS", 1, unit, length, name, salt) + header[:112] + payload[:clear]
+        fixed = HEAD.pack(b"KS", 1, unit, length, name, salt)
+        n, step = max(1, -(-length >> unit)), (1 << unit) + TAG
+        units = body[HEAD.size + 8 * n :]
+        parts = [units[at : at + step] for at in range(0, len(units), step)]
+        sums = b"".join(xxhash.xxh3_64_intdigest(part).to_bytes(8, "little") for part in parts)
+        if body[: HEAD.size + 8 * n] != fixed + sums:
+            raise Tampered("bytes of a record that no tag is of")
+        bound = fixed + header[:112] + payload[:clear]
         return self._open(self.key(commit)[1], salt, unit, length, bound, body)
 
     def body(self, data: bytes, birth: int, length: int, head: int, random: bytes) -> bytes:

@@ -323,6 +323,20 @@ def test_a_record_that_was_changed_is_refused(made: Versions, file: Path, field:
     assert isinstance(caught.value, TamperedDataError) or field == "flags"
 
 
+@pytest.mark.parametrize("which", ["reserved bytes", "sum of a unit"])
+def test_no_byte_of_a_record_can_be_chosen_without_the_secret(
+    made: Versions, file: Path, which: str
+) -> None:
+    # Else its sum could be made the parent of a record of a fork.
+    at = records_of(made.second)[-1]
+    end = at + RECORD.size + RECORD.unpack(made.second, at)["length"]
+    head = made.second.rindex(b"KS\x01\x0f", at, end)
+    data = bytearray(made.second)
+    data[head + (4 if which == "reserved bytes" else 64)] ^= 1
+    resummed_record(data, at)
+    refused(file, data)
+
+
 def test_a_record_in_clear_is_refused(made: Versions, file: Path) -> None:
     """A forged commit that deletes a table, in the place behind the newest one."""
     from kist.format import keys
@@ -377,6 +391,19 @@ def test_a_store_in_clear_in_the_place_of_a_sealed_one_is_noticed(file: Path) ->
     for how in ({"secrets": {"/": KEY}}, {"encrypt": KEY, "mode": "a"}):
         with pytest.raises(TamperedDataError):
             kist.open(file, **how)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["a", "w", "x"])
+def test_no_store_in_clear_is_made_where_a_sealed_one_is_expected(file: Path, mode: Any) -> None:
+    # Somebody took the file away; the caller would go on in clear.
+    with pytest.raises(SecretError, match="encrypt= makes one"):
+        kist.open(file, mode, secrets={"/": KEY})
+    assert not file.exists()
+    if mode != "x":
+        file.write_bytes(bytes(4096))  # one that was never finished
+        with pytest.raises(SecretError, match="encrypt= makes one"):
+            kist.open(file, mode, secrets={"/": KEY})
+        assert file.read_bytes() == bytes(4096)
 
 
 def test_a_marked_pointer_in_a_store_in_clear_is_damage(made: Versions, file: Path) -> None:

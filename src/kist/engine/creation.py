@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from kist.errors import KistError, StoreExistsError
+from kist.errors import KistError, NotAStoreError, SecretError, StoreExistsError
 from kist.format import layout, superblock
 from kist.format.superblock import Slot, Super
 from kist.storage import FileBackend
@@ -124,6 +124,32 @@ def open_path(
     except BaseException:
         backend.close()
         raise
+
+
+def refuse_to_make(path: str | os.PathLike[str], mode: str) -> None:
+    """Refuse to make a store in clear, of which the caller says that it is sealed.
+
+    Raises
+    ------
+    SecretError
+        Mode `mode` would make one.
+    """
+    if mode in ("r", "r+"):
+        return
+    there = os.fspath(path) != ":memory:" and os.path.exists(path)
+    if there:
+        backend = FileBackend(path)
+        try:
+            superblock.unpack_super(backend.read(0, layout.HEAD_BYTES), backend.name)
+        except NotAStoreError:
+            there = False
+        finally:
+            backend.close()
+    if not there:
+        raise SecretError(
+            f"{os.fspath(path)}: there is no store, and a secret was given for '/', which says that"
+            " a sealed one is: encrypt= makes one"
+        )
 
 
 def _empty(backend: StorageBackend, timeout: float | None, *, anew: bool = False) -> None:

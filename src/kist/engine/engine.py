@@ -137,6 +137,8 @@ class Engine(Following):
 
         With `encrypt` one that is made is sealed.
         """
+        if encrypt is None and keyring is not None and keyring.promises_store:
+            creation.refuse_to_make(path, mode)
         backend, empty_first = creation.open_path(path, mode, timeout, overwrite, encrypt)
         try:
             return Engine(

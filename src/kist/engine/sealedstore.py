@@ -170,9 +170,12 @@ class StoreSealing:
             raise why
         out = memoryview(bytearray(head.length))
         body = memoryview(record.sealed)[head.size :]
-        units = Units(
-            expand(self.keys.data[head.key], _BODY, head.salt), head.pack() + record.bound
-        )
+        # No tag is of the sums, but the parent of the next record is of all bytes: if some could
+        # be chosen, a record of a fork could be made to stand before one of another.
+        fixed = head.pack()
+        if record.sealed[: head.size] != fixed + _sums_of(head, body):
+            raise why
+        units = Units(expand(self.keys.data[head.key], _BODY, head.salt), fixed + record.bound)
         if units.unseal(1 << head.unit, 0, body, out) is not None:
             raise why
         record.opened(bytes(out))
@@ -338,8 +341,12 @@ def _sealed(
     out = bytearray(head.total - head.size)
     view = memoryview(out)
     Units(expand(key, _BODY, head.salt), fixed + bound).seal(1 << head.unit, plain, view)
+    return fixed + _sums_of(head, view), out
+
+
+def _sums_of(head: SealedHead, units: memoryview) -> bytes:
     step = (1 << head.unit) + TAG_BYTES
-    return fixed + pack_sums([view[at : at + step] for at in range(0, len(view), step)]), out
+    return pack_sums([units[at : at + step] for at in range(0, len(units), step)])
 
 
 def write_sealed(txn: Transaction, sealing: StoreSealing, frames: Sequence[Frame]) -> list[Pointer]:
