@@ -140,9 +140,9 @@ def without_sync_of_the_folder(patch: pytest.MonkeyPatch) -> None:
 def header_before_the_rest(patch: pytest.MonkeyPatch) -> None:
     """Creation in one step."""
 
-    def create(backend: Any) -> None:
+    def create(backend: Any, encrypt: Any = None) -> None:
         held = MemoryBackend()
-        real(held)
+        real(held, encrypt)
         backend.write(0, [held.read(0, held.size())])
         backend.sync()
         backend.sync_directory()

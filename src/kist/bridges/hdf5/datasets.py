@@ -251,7 +251,9 @@ def _width(source: Source, dataset: Any) -> int:
     if not dataset.size or source.file.id.get_filesize() // dataset.size <= _SHORT:
         return 0
     few = dataset[tuple(slice(None, None, -(-n // 4)) for n in dataset.shape)]
-    longest = max(map(len, np.asarray(few, object).reshape(-1).tolist()))
+    cells = np.asarray(few, object).reshape(-1).tolist()
+    # References come as text as well, and have no length.
+    longest = max((len(cell) for cell in cells if isinstance(cell, str | bytes)), default=0)
     return longest if longest > _SHORT else 0
 
 
