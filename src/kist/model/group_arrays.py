@@ -105,6 +105,7 @@ class ArrayMaker(Maker):
                 self._refuse_unsealing(txn, name)
             array = self._new(txn, name, NodeKind.ARRAY, overwrite)
             assert isinstance(array, Array)
+            self._keep_promises(txn, array, sealed)
             create(
                 txn,
                 array._id,

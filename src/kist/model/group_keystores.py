@@ -77,6 +77,7 @@ class KeyStoreMaker(Maker):
                 self._refuse_unsealing(txn, name)
             node = self._new(txn, name, NodeKind.KEYSTORE, overwrite)
             assert isinstance(node, KeyStore)
+            self._keep_promises(txn, node, sealed)
             create_keystore(node, txn, codec, sealed)
             if sealed is not None:
                 # Of the class of those that are sealed.

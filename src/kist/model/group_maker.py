@@ -60,6 +60,30 @@ class Maker(Node):
                 f"{old.kind} first"
             )
 
+    def _keep_promises(self, txn: Transaction, made: Node, sealed: object) -> None:
+        """Raise where a secret was given by name and what is made in its place is in clear.
+
+        What stood there may have been deleted by somebody who would like to read what comes.
+        """
+        ring = txn.reader.keyring
+        if ring is None or not ring.named:
+            return
+        names = made._path.strip("/").split("/")
+        above = ["/".join(names[:n]) for n in range(1, len(names))]
+        promised = next((path for path in above if ring.promises_dataset(path)), None)
+        if promised is None and sealed is None:
+            path = "/".join(names)
+            # A single name may be that of a column anywhere.
+            is_dataset = made.kind != "table" or above
+            if ring.promises(path) or (is_dataset and ring.promises_dataset(path)):
+                promised = path
+        if promised is not None:
+            raise SecretError(
+                f"create {made._path!r}: a secret was given by name for {promised!r}, which is not "
+                "there any more, and what is made now would be in clear: give encrypt=, or open "
+                "the store without that name"
+            )
+
 
 def as_encryption(encrypt: Any) -> Encryption | None:
     """Return what was given as ``encrypt=`` for a whole dataset, None where nothing was."""

@@ -87,6 +87,7 @@ class TableMaker(Maker):
                 self._refuse_unsealing(txn, name)
             table = self._new(txn, name, NodeKind.TABLE, overwrite)
             assert isinstance(table, Table)
+            self._keep_promises(txn, table, sealed)
             create_table(
                 table, txn, data, dtype=dtype, fill_value=fill_value, codec=codec, encrypt=sealed
             )

@@ -19,6 +19,7 @@ from kist.model import directory
 
 if TYPE_CHECKING:
     from kist.engine import View
+    from kist.format.node import NodeRecord
     from kist.model.node import Node
     from kist.model.remote import Source
     from kist.model.store import Store
@@ -58,18 +59,31 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
             f"{where!r} is {a_kind(found.kind)}, and a secret was given by name for a column of "
             "it: who writes now writes in clear; do not trust the file"
         )
-    # A single name may be that of a column anywhere.
-    deep = found.kind == NodeKind.TABLE and "/" in where.strip("/")
-    if deep and ring is not None and ring.promises_dataset(where):
+    if ring is not None and ring.promises_dataset(where) and _is_other(view, node, found, where):
         raise TamperedDataError(
-            f"{where!r} is a table, and a secret was given by name for an array or key store "
-            "there: do not trust the file"
+            f"{where!r} is {a_kind(found.kind)}, and a secret was given by name for an array or key"
+            " store there: do not trust the file"
         )
     if found.kind == NodeKind.KEYSTORE and not found.is_sealed and ring is not None:
         from kist.model.sealing.field import check_promises
 
         check_promises(view, node, where, "key store")
     return handle_of(store, node, found.kind, found.created_ns, where, sealed=found.is_sealed)
+
+
+def _is_other(view: View, node: int, found: NodeRecord, where: str) -> bool:
+    """Tell whether a node is none of which a secret by its name can be."""
+    if found.kind == NodeKind.GROUP:
+        return True
+    if found.kind != NodeKind.TABLE:
+        return False  # arrays and key stores say for themselves whether they are sealed
+    if "/" in where.strip("/"):
+        return True
+    # A single name may be that of a column anywhere, also in a table of that name.
+    from kist.model.tables.stored.state import state_of
+
+    columns = state_of(view, node, where).schema.columns
+    return not any(column.field and column.name == where.strip("/") for column in columns)
 
 
 def handle_of(

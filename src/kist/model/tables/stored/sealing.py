@@ -227,6 +227,13 @@ def check_promises(view: View, node: int, path: str, schema: Schema) -> None:
                 f"{path!r} column {column.name!r} is not sealed, and a secret was given for it by"
                 " name: who writes now writes in clear; do not trust the file"
             )
+    # One that was renamed is sealed still.
+    n_sealed = sum(1 for column in schema.columns if column.field)
+    if ring.named and sum(1 for name in ring.named if name.startswith(where + "/")) > n_sealed:
+        raise TamperedDataError(
+            f"{path!r} has {n_sealed} sealed columns, and secrets were given by name for more: who "
+            "writes now may write in clear; do not trust the file"
+        )
     for key, _ in view.scan(*keys.sealed_fields(node)):
         if keys.leaf_of(key) not in schema.sealed:
             raise TamperedDataError(
