@@ -273,6 +273,32 @@ def test_a_slot_with_another_root_or_number_is_refused(
     assert kist.check(file).path  # sums hold: no more can be said without the secret
 
 
+def test_a_rotation_that_a_crash_cut_off_is_no_tampering(made: Versions, file: Path) -> None:
+    file.write_bytes(made.first)
+    blocks: list[bytes] = []
+    with kist.open(file, "r+", secrets=KEY) as store:
+        engine = store._session.engine
+        checkpoint = engine.checkpoint_now
+
+        def noted() -> None:
+            checkpoint()
+            blocks.append(file.read_bytes())
+
+        engine.checkpoint_now = noted  # type: ignore[method-assign]
+        store.rotate({"new": OTHER})
+    assert len(blocks) == 2
+    file.write_bytes(blocks[0])  # the older slot has the lock of before
+    for secrets in (OTHER, [KEY, OTHER]):
+        assert kist.check(file, secrets=secrets).problems == []
+    at = min(SLOT_OFFSETS, key=lambda at: SLOT.unpack(blocks[0], at)["checkpoint"])
+    data = bytearray(blocks[0])
+    data[at + SLOT.offset("next_node")] ^= 1
+    data[at : at + 4096] = resummed_slot(bytes(data[at : at + 4096]))
+    file.write_bytes(data)
+    problems = kist.check(file, secrets=[KEY, OTHER]).problems
+    assert ["not written by a holder" in one.message for one in problems] == [True]
+
+
 def test_a_lock_of_another_store_is_refused(made: Versions, file: Path) -> None:
     at = find(file, made.first).newest
     mine = unpack_slot_seal(made.first[at : at + 4096])
