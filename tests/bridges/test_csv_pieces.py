@@ -57,6 +57,21 @@ def test_cells_with_line_ends_come_in_from_many_pieces(tmp_path: Path) -> None:
         kist.convert(tmp_path / "empty.csv", tmp_path / "b.kist")
 
 
+@pytest.mark.parametrize("end", ['3,"un', '3,"', '"', '3,"a\n4,b\n'])
+def test_a_file_that_ends_within_quotes_was_cut(tmp_path: Path, end: str) -> None:
+    (tmp_path / "t.csv").write_text('n,s\n1,"x"\n' + end)
+    with pytest.raises(CorruptDataError, match="ends within quotes"):
+        kist.convert(tmp_path / "t.csv", tmp_path / "a.kist")
+    assert not (tmp_path / "a.kist").exists()
+
+
+def test_quotes_within_a_value_are_text(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('n,s\n1,"x"\n2,5" pipe\n')
+    kist.convert(tmp_path / "t.csv", tmp_path / "a.kist")
+    with kist.open(tmp_path / "a.kist") as store:
+        assert store["t"]["s"][:].tolist() == ["x", '5" pipe']
+
+
 def test_old_encodings_and_blank_ends_come_in(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     (tmp_path / "l.csv").write_bytes("s,n\né,1\nü,2\n".encode("latin1"))

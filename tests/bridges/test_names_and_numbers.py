@@ -125,3 +125,21 @@ def test_a_full_disk_leaves_no_half_file(
     here = repr(str(tmp_path) + "/")
     limited(StorageError, f"kist.convert({here} + 'a.kist', {here} + {file!r})")
     assert [path.name for path in tmp_path.iterdir()] == ["a.kist"]
+
+
+@pytest.mark.parametrize("name", ["x.db", "x.sqlite", "x.csv", "x.jsonl", "x.npy", "x.npz"])
+def test_an_empty_file_was_cut(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(CorruptDataError, match="is empty"):
+        kist.convert(tmp_path / name, tmp_path / "a.kist")
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_what_has_no_name_is_refused_with_the_file(tmp_path: Path) -> None:
+    write_npz(tmp_path / "x.npz", "")
+    with sqlite3.connect(tmp_path / "x.db") as database:
+        database.execute('CREATE TABLE "" (x)')
+    database.close()
+    for source in ("x.npz", "x.db"):
+        with pytest.raises(ConversionError, match=f"{source}: .*without a name"):
+            kist.convert(tmp_path / source, tmp_path / "a.kist")

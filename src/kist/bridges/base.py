@@ -211,6 +211,8 @@ class Job:
 
     def path(self, *names: str) -> str:
         """Return the path of a node below `base`."""
+        if "" in names:
+            raise ConversionError(f"{self.report.source}: holds something without a name")
         return "/".join([self.base.rstrip("/"), *names]) or "/"
 
     def group(self, path: str, attrs: Mapping[str, Any] | None = None) -> Any:

@@ -21,6 +21,7 @@ from kist.bridges.report import Report
 from kist.bridges.resume import NOTE, AtOnce, InSteps
 from kist.errors import (
     ConversionError,
+    CorruptDataError,
     NodeNotFoundError,
     NotAStoreError,
     SecretError,
@@ -155,6 +156,9 @@ def convert(
         raise ConversionError(f"{source}: only stores have versions")
     if from_file != "-" and not os.path.exists(from_file):
         raise StoreNotFoundError(f"{from_file}: there is no such file")
+    if os.path.isfile(from_file) and os.path.getsize(from_file) == 0:
+        # SQLite would take it for a database without tables: what was cut off would go unseen.
+        raise CorruptDataError(f"{from_file}: is empty (0 bytes)")
     name, bridge = _bridge(from_file, format, existing=True)
     base = "/" + to_node.strip("/")
     if base == "/" and not bridge.is_tree:

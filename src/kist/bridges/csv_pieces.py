@@ -41,6 +41,7 @@ def batches_of(
     found = pieces(stream, size)
 
     def read(piece: bytes, options: Any) -> Any:
+        _check_closed(piece, parse.delimiter.encode())
         # Without quotes every line end ends a row, and the parser need not look for others.
         parse.newlines_in_values = b'"' in piece
         return csv.read_csv(pa.BufferReader(piece), options, parse, convert)
@@ -83,6 +84,15 @@ def pieces(stream: Any, size: int) -> Iterator[bytes]:
             )
     if left:
         yield left
+
+
+def _check_closed(piece: bytes, delimiter: bytes) -> None:
+    """Raise ValueError where the text ends within quotes; pyarrow takes that for the last value."""
+    if piece.count(b'"') % 2:
+        # A quote within a value, as in inches, opens nothing.
+        at = piece.rfind(b'"')
+        if at == 0 or piece[at - 1 : at] in (delimiter, b"\n", b"\r"):
+            raise ValueError(f"the text ends within quotes: {piece[at : at + 40]!r}")
 
 
 def _last_end(text: bytes) -> int:

@@ -225,7 +225,7 @@ def _restore_attributes(job: Job, database: sqlite3.Connection) -> None:
     """Give nodes back the attributes that kist wrote beside them."""
     rows = database.execute(f"SELECT node, column, name, value FROM {_ATTRIBUTES}").fetchall()
     for node, column, name, value in rows:
-        path = job.path(*str(node).split("/"))
+        path = job.path(*filter(None, str(node).split("/")))
         if path in job.store:
             found = job.store[path]
             if column and column not in getattr(found, "columns", ()):
