@@ -258,6 +258,8 @@ def test_what_was_written_before_a_rotation_is_sealed_again_when_asked(file: Pat
                 births += [
                     Pointer.unpack(one).birth for v in node.values for one in pointer_bytes(v)
                 ]
+        births += [slot.root.birth for slot in engine.slots if slot and slot.root]
+        assert len(engine.slots) == 2
         assert all(sealing.key_of(birth)[0] != first[0] for birth in births)
         assert contents(store)[:7] == before[:7]
         assert store.check().ok
