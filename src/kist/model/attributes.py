@@ -58,6 +58,10 @@ class Attributes(MutableMapping[str, Any]):
         object.__setattr__(self, "_node", node)
         object.__setattr__(self, "_column", column)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without it pickle would set the slots, which `__setattr__` takes for attributes.
+        return type(self), (self._node, self._column)
+
     # The mapping
 
     def __getitem__(self, name: str) -> Any:
