@@ -258,9 +258,8 @@ def _write_root(
 
 
 def _finish(engine: Engine, copy: StorageBackend, slots: tuple[Slot, Slot]) -> None:
-    """Write log, slots and supers."""
+    """Write slots and supers. The log is empty: a hole, which takes no room and reads as zeros."""
     super_ = engine.ring.super
-    copy.write(super_.ring_offset, [bytes(2 * super_.ring_half)])
     blocks, sealing = [slot.pack(engine.uuid) for slot in slots], engine.reader.sealing
     copy.write(
         layout.SLOT_OFFSETS[0], blocks if sealing is None else list(map(sealing.sign, blocks))

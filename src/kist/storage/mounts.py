@@ -10,7 +10,9 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from kist.errors import MountWarning, StorageError
@@ -197,7 +199,8 @@ _ON_DEVICE: Final = next(rule for rule in TABLE if not rule.types)
 UNKNOWN: Final = TABLE[-1]
 
 
-def parse_mounts(text: str) -> list[Mount]:
+@lru_cache(maxsize=2)  # each file that is opened to write asks, and seldom has anything changed
+def parse_mounts(text: str) -> tuple[Mount, ...]:
     """Return the mounts that a ``mountinfo`` lists, in its order.
 
     Examples
@@ -215,7 +218,7 @@ def parse_mounts(text: str) -> list[Mount]:
             continue  # not a line of this format
         options = [*words[5].split(","), *(more[2].split(",") if len(more) > 2 else ())]
         found.append(Mount(_plain(words[4]), more[0], _plain(more[1]), frozenset(options)))
-    return found
+    return tuple(found)
 
 
 def _plain(text: str) -> str:
@@ -223,7 +226,7 @@ def _plain(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
-def mount_of(path: str, mounts: list[Mount]) -> Mount | None:
+def mount_of(path: str, mounts: Sequence[Mount]) -> Mount | None:
     """Return the mount that an absolute path without links lies on.
 
     Of several at one point the last hides the others.
