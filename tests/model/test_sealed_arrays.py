@@ -265,12 +265,7 @@ def test_a_forked_child_reads_and_both_write_with_salts_of_their_own(file: Path)
     store.close()
 
 
-def test_split_merge_and_other_formats_are_refused_unless_asked(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(SecretError, match="not split or merged"):
-        kist.split(file, "raw/images", parts=2, out=tmp_path / "p{}.kist")
-    with pytest.raises(SecretError, match="not split or merged"):
-        kist.merge([file, file], tmp_path / "m.kist")
-    assert list(tmp_path.glob("[mp]*.kist")) == []
+def test_other_formats_are_refused_unless_asked(file: Path, tmp_path: Path) -> None:
     target = tmp_path / "o.npy"
     for options in ({}, {"secrets": KEY}, {"decrypt": True}):
         with pytest.raises(SecretError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from kist.errors import DTypeError, ShapeError, StaleHandleError
 from kist.format import keys
 from kist.format.array import ArraySchema, item_bytes
+from kist.format.node import NodeKind
 from kist.format.values import unpack_record
 from kist.model.arrays.read import read
 from kist.model.arrays.state import ArrayState, array_state, new_array, put_bounds
@@ -24,6 +25,8 @@ from kist.model.indexing import Box
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
+    from kist.model.parts.sealedwhole import Moving
+    from kist.model.sealing.field import SealedField
 
 __all__ = ["ArraySink"]
 
@@ -35,7 +38,10 @@ _RECORDS: Final = 20_000
 
 
 class ArraySink:
-    """A new array on its way; parameters as of `TableSink`, and the shape of the first part."""
+    """A new array on its way; parameters as of `TableSink`, and the shape of the first part.
+
+    One that is sealed has an open field, and takes sealed arrays only.
+    """
 
     def __init__(
         self,
@@ -45,17 +51,20 @@ class ArraySink:
         shape: tuple[int, ...],
         step: Callable[[], Transaction],
         told: Callable[[int], None] | None = None,
+        field: SealedField | None = None,
     ) -> None:
         self._step = step
         self._told = told
         self._node = node
+        self._field = field
+        self._moving: Moving | None = None  # what brings the records of a sealed part
         self._schema = schema
         self._rest = shape[1:]
         self._n = 0
         if not shape:
             raise ShapeError("an array without axes has no first axis to cut or to join along")
         self._go_on(txn)
-        new_array(txn, node, "the new array", schema, (0, *self._rest))
+        new_array(txn, node, "the new array", schema, (0, *self._rest), field)
 
     def _go_on(self, txn: Transaction) -> None:
         self._txn = txn
@@ -80,8 +89,11 @@ class ArraySink:
                 f"{path!r} has shape {state.shape}, and the first part (n, "
                 f"{', '.join(map(str, self._rest))}): only the first axes may differ"
             )
+        if self._field is not None:
+            from kist.model.parts.sealedwhole import Moving
+
+            self._moving = Moving(view, node, NodeKind.ARRAY, path, self._told)
         same = state.schema._replace(codec="") == self._schema._replace(codec="")
-        rows = self._schema.chunks[0]
         at = start
         while at < stop:
             # Rows of one chunk of the old array.
@@ -93,10 +105,8 @@ class ArraySink:
             if self._n_records > _RECORDS:
                 self.finish()
                 self._go_on(self._step())
-        self._bound(rows)
-
-    def _bound(self, rows: int) -> None:
-        put_bounds(self._txn, self._node, (self._n, *self._rest))
+                if self._field is not None:
+                    self._field = type(self._field).find(self._txn, self._node, path)
 
     def _copied(self, state: ArrayState, start: int, stop: int) -> bool:
         """Copy what is stored of some rows of one chunk, if all of it fits as it is."""
@@ -118,6 +128,9 @@ class ArraySink:
                 return False
             found.append((keys.segment(self._node, (place, *index[1:]), inside), value))
         for key, value in found:
+            if self._moving is not None and self._field is not None:
+                self._moving.add(self._txn, self._field, self._extents, key, value)
+                continue
             pointers, payload = unpack_record(value)
             self._extents.add(state.view, key, payload, pointers)
         self._n_records += len(found)
@@ -126,8 +139,8 @@ class ArraySink:
 
     def _decode(self, state: ArrayState, start: int, stop: int) -> None:
         shape = (self._n + stop - start, *self._rest)
-        put_bounds(self._txn, self._node, shape)
-        made = ArrayState(self._txn, self._node, state.path, self._schema, shape)
+        put_bounds(self._txn, self._node, shape, self._field)
+        made = ArrayState(self._txn, self._node, state.path, self._schema, shape, self._field)
         for corner, size in _boxes((stop - start, *self._rest), self._schema):
             steps = (1,) * len(size)
             values = read(state, Box((start + corner[0], *corner[1:]), size, steps))
@@ -136,9 +149,11 @@ class ArraySink:
         self._n += stop - start
 
     def finish(self) -> None:
-        """Write all that waits, and the shape."""
+        """Write all that waits, the shape, and the manifest of a sealed array."""
         self._extents.flush()
-        put_bounds(self._txn, self._node, (self._n, *self._rest))
+        put_bounds(self._txn, self._node, (self._n, *self._rest), self._field)
+        if self._field is not None:
+            self._field.vouch(self._txn)
 
     def resume(self) -> None:
         """Nobody else adds rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +16,7 @@ from kist.model.extents import Extents
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
 
-__all__ = ["KeySink", "key_places", "keys_at"]
+__all__ = ["KeySink", "key_places", "keys_at", "packed_keys"]
 
 _KEY: Final = 9  # where the packed key begins in a key of the map
 _STR: Final = 0x50
@@ -128,8 +128,17 @@ def keys_at(view: View, node: int, places: Sequence[int]) -> list[bytes]:
     return found + [high] * (len(places) - len(found))
 
 
-def key_places(view: View, node: int, path: str, cuts: Sequence[Any]) -> list[int]:
+def key_places(packed: Iterable[bytes], path: str, cuts: Sequence[Any]) -> list[int]:
     """Return how many keys stand before each of some keys, which ascend.
+
+    Parameters
+    ----------
+    packed : iterable of bytes
+        All keys, in their order.
+    path : str
+        Of the key store, for messages.
+    cuts : sequence
+        The keys.
 
     Raises
     ------
@@ -139,18 +148,22 @@ def key_places(view: View, node: int, path: str, cuts: Sequence[Any]) -> list[in
     limits = [pack_limit(cut) for cut in cuts]
     if limits != sorted(set(limits)):
         raise SelectionError(f"{path!r}: the keys to cut at ascend, each once")
-    low, high = keys.items(node)
-    ends = [low + limit for limit in limits]
     places: list[int] = []
     n = 0
-    for key, _ in view.scan(low, high):
-        while len(places) < len(ends) and key >= ends[len(places)]:
+    for key in packed:
+        while len(places) < len(limits) and key >= limits[len(places)]:
             places.append(n)
         n += 1
-    places += [n] * (len(ends) - len(places))
+    places += [n] * (len(limits) - len(places))
     for cut, before, place in zip(cuts, [0, *places], places, strict=False):
         if place in (before, n):
             raise SelectionError(
                 f"{path!r}: a cut at the key {cut!r} leaves nothing on one side of it"
             )
     return places
+
+
+def packed_keys(view: View, node: int) -> Iterator[bytes]:
+    """Yield all keys of a key store, in their order."""
+    for key, _ in view.scan(*keys.items(node)):
+        yield key[_KEY:]

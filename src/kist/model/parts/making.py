@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kist.errors import ShapeError
+from kist.errors import DTypeError, ShapeError
 from kist.format import keys
 from kist.format.keystore import Counts
 from kist.format.node import NodeKind
@@ -77,6 +77,7 @@ class Making:
         new = new._replace(**{mask: getattr(old, mask) for mask in masks})
         txn.put(keys.node(self._node), new.pack())
         copy_beside(view, like._id, txn, self._node)
+        self._sealed = _is_sealed(like, view)
         self.sink = self._sink(txn, view, told)
 
     def _txn(self) -> Transaction:
@@ -90,20 +91,27 @@ class Making:
 
     def _sink(self, txn: Transaction, view: View, told: Callable[[int], None] | None) -> Sink:
         like, node = self._like, self._node
-        if like._kind != NodeKind.TABLE:
-            from kist.model.sealing.copies import refuse_parts
+        field = None
+        if _is_sealed(like, view):
+            from kist.model.parts.sealedwhole import begin_field
 
-            refuse_parts(view, like._id, like._path)
+            field = begin_field(view, like._id, like._kind, like._path, txn, node)
         if like._kind == NodeKind.ARRAY:
             from kist.model.arrays.state import array_state
             from kist.model.parts.arraysink import ArraySink
 
             state = array_state(view, like._id, like._path)
-            return ArraySink(txn, node, state.schema, state.shape, self._step, told)
+            return ArraySink(txn, node, state.schema, state.shape, self._step, told, field)
         if like._kind == NodeKind.KEYSTORE:
             from kist.model.parts.keysink import KeySink
 
             codec = Counts.unpack(view.get(keys.bounds(like._id))).codec
+            if field is not None:
+                from kist.model.keystores.sealed import SealedKeys
+                from kist.model.parts.sealedwhole import SealedKeySink
+
+                assert isinstance(field, SealedKeys)
+                return SealedKeySink(txn, field, codec, self._step, told)
             return KeySink(txn, node, codec, self._step, told)
         from kist.model.parts.tablesink import TableSink
         from kist.model.tables.stored.state import state_of
@@ -117,10 +125,13 @@ class Making:
 
     def add(self, node: Node, view: View, start: int, stop: int) -> None:
         """Take a part of a dataset as a view shows it."""
-        if node._kind != NodeKind.TABLE:
-            from kist.model.sealing.copies import refuse_parts
-
-            refuse_parts(view, node._id, node._path)
+        sealed = _is_sealed(node, view)
+        if sealed != self._sealed:
+            raise DTypeError(
+                f"{node._path!r} is {'' if sealed else 'not '}sealed, and the first part is "
+                f"{'not' if sealed else 'sealed'}: read its values, and write them where that is "
+                "meant"
+            )
         self.sink.add_part(view, node._id, node._path, start, stop)
 
     def add_whole(self, node: Node, view: View) -> None:
@@ -160,6 +171,12 @@ class Making:
         made: Any = self._store[self._path]
         for index in self._indexes:
             made.create_index(*index.columns, name=index.name, unique=index.unique)
+
+
+def _is_sealed(node: Node, view: View) -> bool:
+    """Tell whether an array or a key store is sealed; tables have sealed columns instead."""
+    whole: Any = node
+    return node._kind != NodeKind.TABLE and bool(whole._is_sealed(view))
 
 
 def length_of(node: Node, view: View) -> int:

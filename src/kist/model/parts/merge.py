@@ -52,7 +52,7 @@ def merge(
 
     Tables and arrays follow each other along their first axis, in the order of the sources; key
     stores are joined, and no key may come twice. Of stores and groups everything in them is merged
-    by its path. Attributes, indexes and the secrets of sealed columns are those of the first source
+    by its path. Attributes, indexes and the secrets of what is sealed are those of the first source
     that has the dataset.
 
     Parameters
@@ -71,8 +71,8 @@ def merge(
     progress : callable, optional
         Called with bytes done and bytes in all.
     secrets : as `kist.open` takes them, optional
-        What opens the sealed columns of the files that are given by their paths: all of them are
-        needed, also those of tables that were sealed apart.
+        What opens what is sealed in the files that are given by their paths: all of them are
+        needed, also those of datasets that were sealed apart.
 
     Raises
     ------

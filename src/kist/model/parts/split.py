@@ -70,7 +70,7 @@ def split(
     progress : callable, optional
         Called with bytes done and bytes in all.
     secrets : as `kist.open` takes them, optional
-        What opens the sealed columns of a file that is given by its path: all of them are needed.
+        What opens what is sealed in a file that is given by its path: all of them are needed.
         The parts open with the same secrets.
 
     Raises
@@ -129,7 +129,8 @@ def _filler(
     node: Node, view: View, cuts: list[tuple[int, int]]
 ) -> Callable[[Making, int, int], None]:
     """Return what puts a part of a dataset into a new one."""
-    if node._kind != NodeKind.KEYSTORE:
+    store: Any = node
+    if node._kind != NodeKind.KEYSTORE or store._is_sealed(view):
         return lambda making, start, stop: making.add(node, view, start, stop)
     from kist.model.parts.keysink import KeySink, keys_at
 
@@ -231,9 +232,7 @@ def _cuts(node: Node, view: View, rows: Any, parts: Any, at: Any) -> list[tuple[
     edges: Sequence[int] | None = None
     if node._kind == NodeKind.KEYSTORE:
         if at is not None:
-            from kist.model.parts.keysink import key_places
-
-            at = key_places(view, node._id, node._path, list(at))
+            at = _key_places(node, view, list(at))
     elif node._kind == NodeKind.ARRAY:
         from kist.model.arrays.state import array_state
 
@@ -243,6 +242,18 @@ def _cuts(node: Node, view: View, rows: Any, parts: Any, at: Any) -> list[tuple[
 
         edges = state_of(view, node._id, node._path).layout.starts.tolist()
     return positions(repr(node._path), n, edges, rows=rows, parts=parts, at=at)
+
+
+def _key_places(node: Node, view: View, cuts: list[Any]) -> list[int]:
+    from kist.model.parts import keysink
+
+    store: Any = node
+    if not store._is_sealed(view):
+        return keysink.key_places(keysink.packed_keys(view, node._id), node._path, cuts)
+    from kist.model.parts import sealedwhole
+
+    found = sealedwhole.packed_keys(view, node._id, node._path)
+    return keysink.key_places(found, node._path, cuts)
 
 
 def _by_column(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kist.engine import Frame
 from kist.engine.keyring import keyring_of
-from kist.errors import SecretError
 from kist.format import keys
+from kist.format.layout import FRAME_BUNDLE, FRAME_PAGE
 from kist.format.node import NodeKind
+from kist.format.values import pack_record
 from kist.model.sealing.field import SealedField, read_lock
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
 
-__all__ = ["copied_field", "refuse_parts", "vouch_for_copy"]
+__all__ = ["copied_field", "put_anew", "vouch_for_copy"]
 
 
 def _class_of(kind: int) -> type[SealedField]:
@@ -49,10 +51,19 @@ def vouch_for_copy(field: SealedField, txn: Transaction, node: int, path: str) -
     copy.vouch(txn)
 
 
-def refuse_parts(view: View, node: int, path: str) -> None:
-    """Raise for a dataset that is sealed as a whole, whose manifest would have to be made anew."""
-    if next(view.scan(*keys.sealed_fields(node)), None) is not None:
-        raise SecretError(
-            f"{path!r} is sealed, and sealed datasets are not split or merged; copy() takes the "
-            "whole of it"
-        )
+def put_anew(
+    txn: Transaction, before: SealedField, after: SealedField, key: bytes, value: bytes
+) -> bytes:
+    """Put a record of one dataset under the keys of another one, not decoded; return it."""
+    place = keys.chunk_place(key) if keys.kind_of(key) == b"C" else "an entry"
+    opened, payload = before.open(value, f"{before.path!r} {place}")
+    kind = FRAME_BUNDLE if keys.kind_of(key) == b"K" else FRAME_PAGE
+    frames = []
+    for pointer in opened:
+        plain = pointer.whole(before.view.reader)
+        head, rest = bytes(plain[: pointer.head]), plain[pointer.head :]
+        frames.append(Frame(kind, after.node, 0, 0, head, (rest,)))
+    sealed, written = after.seal(payload, frames)
+    new = pack_record(sealed, txn.write(written))
+    after.put(txn, key, new)
+    return new

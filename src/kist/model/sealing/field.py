@@ -222,6 +222,10 @@ class SealedField:
         else:
             txn.put_many([(key, value) for key, value, _ in rows])
 
+    def bind(self, txn: Transaction, key: bytes, value: bytes) -> None:
+        """Bind the field to a new record, which the caller puts with extents of its own."""
+        self._turn(txn, key, None, value)
+
     def delete(self, txn: Transaction, key: bytes) -> None:
         """Delete a record, if it is there."""
         self._turn(txn, key, txn.get(key), None)
