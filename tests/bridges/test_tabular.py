@@ -293,3 +293,35 @@ def test_nulls_of_nullable_columns_are_nulls_elsewhere(tmp_path: Path, suffix: s
     with kist.open(tmp_path / "b.kist") as store:
         (name,) = list(store)
         assert store[name]["x"][:].tolist() == [10, None, 0]
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow", "t.csv", "t.jsonl"])
+def test_damage_in_the_store_is_told_as_damage(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.kist"
+    rows = np.zeros(50_000, [("x", "f8")])
+    rows["x"] = np.random.default_rng(0).random(50_000)
+    with kist.open(path, "w") as store:
+        store["t"] = rows
+    data = bytearray(path.read_bytes())
+    for place in range(300_000, len(data) - 4096, 20_000):  # among the values
+        data[place] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(CorruptDataError, match="'/t' column 'x'"):
+        kist.convert(f"{path}:t", tmp_path / name)
+    assert [found.name for found in tmp_path.iterdir()] == ["a.kist"]
+
+
+def test_an_interrupt_within_a_stream_is_one() -> None:
+    from kist.bridges.columns_out import _read
+
+    def stopped() -> Any:
+        yield pa.record_batch({"x": [1]})
+        raise KeyboardInterrupt
+
+    class Source:
+        def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+            schema = pa.schema([("x", pa.int64())])
+            return pa.RecordBatchReader.from_batches(schema, stopped()).__arrow_c_stream__()
+
+    with pytest.raises(KeyboardInterrupt):
+        list(_read(pa, pa.RecordBatchReader.from_stream(Source())))

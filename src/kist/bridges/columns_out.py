@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from kist import errors
 from kist.bridges.arrow_kinds import is_bytes, is_list
 from kist.bridges.base import Job
 from kist.bridges.categories import sort_of
@@ -79,7 +80,7 @@ def outgoing(job: Job, pa: Any, table: Any) -> tuple[Any, Iterator[Any]]:
     schema = pa.schema(fields, {"kist": to_json(own)} if own else None)
 
     def batches() -> Iterator[Any]:
-        for batch in reader:
+        for batch in _read(pa, reader):
             for part in _parts(batch):
                 arrays = [_restored(pa, part, field, before) for field in fields]
                 yield pa.record_batch(arrays, schema=schema)
@@ -88,6 +89,21 @@ def outgoing(job: Job, pa: Any, table: Any) -> tuple[Any, Iterator[Any]]:
         job.report.n_tables += 1
 
     return schema, batches()
+
+
+def _read(pa: Any, reader: Any) -> Iterator[Any]:
+    """Yield the batches of a stream; what kist raised within it is raised again."""
+    try:
+        yield from reader
+    except pa.ArrowException as error:
+        # A stream hands over words alone: those of a traceback, which end with the error.
+        kind, _, text = str(error).strip().rpartition("\n")[2].partition(": ")
+        if kind == "KeyboardInterrupt":
+            raise KeyboardInterrupt from None
+        found = getattr(errors, kind.removeprefix("kist.errors."), None)
+        if not kind.startswith("kist.errors.") or found is None:
+            raise
+        raise found(text) from None
 
 
 def _categories(table: Any, names: list[str]) -> dict[str, Any]:
