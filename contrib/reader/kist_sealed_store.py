@@ -16,17 +16,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from kist_sealed import HEAD, TAG, Tampered, WrongSecret, expand, open_field, open_lock
 from kist_types import Damage, KistError
 
-SEAL = struct.Struct("<4sI32s16s")
+SEAL = struct.Struct("<4sIQ32s16s")
 UNIT = 15
 
 
 def seal_of(block: bytes) -> tuple[bytes, bytes] | None:
-    """Tag and lock in the block of a slot; None where there is no whole seal."""
-    magic, length, tag, total = SEAL.unpack_from(block, 512)
+    """Tag and lock in the block of a slot; None where there is no whole seal of this slot."""
+    magic, length, checkpoint, tag, total = SEAL.unpack_from(block, 512)
     lock = block[512 + SEAL.size : 512 + SEAL.size + length]
     if magic != b"LOCK" or len(lock) != length:
         return None
-    return (tag, lock) if xxhash.xxh3_128_digest(block[512:552] + lock)[::-1] == total else None
+    if checkpoint != int.from_bytes(block[24:32], "little"):
+        return None
+    return (tag, lock) if xxhash.xxh3_128_digest(block[512:560] + lock)[::-1] == total else None
 
 
 class Sealing:

@@ -317,12 +317,18 @@ class Store:
             self.notes.append("this platform or file system has no locks to pin a commit")
 
     def _whole(self, slots: tuple[bytes, bytes]) -> list[Slot]:
-        """The whole slots, older first."""
-        whole = [
-            slot
-            for number, slot in enumerate(read_slot(block, self.super.uuid) for block in slots)
-            if slot is not None and slot.checkpoint % 2 == number
-        ]
+        """The whole slots, older first; those of a sealed store with their seals."""
+        whole = []
+        for number, block in enumerate(slots):
+            slot = read_slot(block, self.super.uuid)
+            if slot is None or slot.checkpoint % 2 != number:
+                continue
+            if self.super.sealed:
+                from kist_sealed_store import seal_of
+
+                if seal_of(block) is None:
+                    continue
+            whole.append(slot)
         if not whole:
             raise Damage("no slot is whole")
         return sorted(whole, key=lambda slot: slot.checkpoint)

@@ -29,7 +29,7 @@ from kist.format import layout
 from kist.format.checksum import sum64, sum128
 from kist.format.frame import unpack_frame
 from kist.format.layout import FRAME, RECORD, SLOT, SLOT_OFFSETS, SUPER
-from kist.format.sealedstore import SealedExtent, SlotSeal, unpack_slot_seal
+from kist.format.sealedstore import SLOT_SEAL, SealedExtent, SlotSeal, unpack_slot_seal
 from kist.format.superblock import unpack_slot, unpack_super
 from kist.format.values import Pointer, unpack_record
 
@@ -138,7 +138,14 @@ def refused(path: Path, data: bytes, kind: type[KistError] = TamperedDataError) 
 
 
 def resummed_slot(block: bytes) -> bytes:
-    return block[: SLOT.size - 16] + sum128(block[: SLOT.size - 16]) + block[SLOT.size :]
+    """Sums and numbers made anew, of the slot and of its seal."""
+    seal = SLOT_SEAL.unpack(block, 512)
+    slot = block[: SLOT.size - 16] + sum128(block[: SLOT.size - 16])
+    if seal["magic"] != b"LOCK":
+        return slot + block[SLOT.size :]
+    lock = block[512 + SLOT_SEAL.size :][: seal["length"]]
+    packed = SlotSeal(seal["tag"], lock, SLOT.unpack(block)["checkpoint"]).pack()
+    return (slot.ljust(512, b"\0") + packed).ljust(len(block), b"\0")
 
 
 # Extents
@@ -305,9 +312,9 @@ def test_a_lock_of_another_store_is_refused(made: Versions, file: Path) -> None:
     theirs = unpack_slot_seal(made.other[at : at + 4096])
     assert mine is not None
     assert theirs is not None
-    for seal in (theirs, SlotSeal(mine.tag, theirs.lock), SlotSeal(theirs.tag, mine.lock)):
+    for seal in (theirs, mine._replace(lock=theirs.lock), mine._replace(tag=theirs.tag)):
         data = bytearray(made.first)
-        packed = seal.pack()
+        packed = seal._replace(checkpoint=mine.checkpoint).pack()
         data[at + 512 : at + 512 + len(packed)] = packed
         refused(file, data)
 

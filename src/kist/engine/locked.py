@@ -113,9 +113,10 @@ def _problems(
             yield Problem("super", offset, "this copy of the header is damaged", None)
     if superblock.unpack_closing(head[layout.CLOSING_OFFSET :], uuid) is None:
         yield Problem("super", layout.CLOSING_OFFSET, "the closing note is damaged", None)
-    for number, at in enumerate(layout.SLOT_OFFSETS):
-        whole = unpack_slot_seal(head[at : at + layout.BLOCK]) is not None
-        if loaded.slots[number] is None or not whole:
+    for at in layout.SLOT_OFFSETS:
+        block = head[at : at + layout.BLOCK]
+        slot, seal = superblock.unpack_slot(block, uuid), unpack_slot_seal(block)
+        if slot is None or seal is None:  # a torn one is written anew by the next checkpoint
             yield Problem("slot", at, "the commit slot is damaged", None)
     if chain.damage:
         yield Problem("log", chain.position, chain.damage, None)

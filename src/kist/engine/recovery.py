@@ -366,6 +366,17 @@ def slots_of(data: bytes, uuid: bytes) -> list[Slot | None]:
     return [superblock.unpack_slot(data[at:], uuid) for at in (0, layout.BLOCK)]
 
 
+def _whole_slot(block: bytes, super_: Super) -> Slot | None:
+    """A slot from its block; of a sealed store none is whole without its seal."""
+    slot = superblock.unpack_slot(block, super_.uuid)
+    if slot is not None and super_.is_sealed:
+        from kist.format.sealedstore import is_torn, unpack_slot_seal
+
+        seal = unpack_slot_seal(block)
+        return None if seal is None or is_torn(slot, seal) else slot
+    return slot
+
+
 def newest_slot(slots: list[Slot | None], path: str) -> Slot:
     """The slot to begin with."""
     found = [s for s in slots if s is not None]
@@ -418,10 +429,7 @@ def load(
                 f" {super_.data_offset:,}: restore it from a backup",
                 offset=size,
             )
-        slots = [
-            superblock.unpack_slot(head[at : at + layout.BLOCK], super_.uuid)
-            for at in layout.SLOT_OFFSETS
-        ]
+        slots = [_whole_slot(head[at : at + layout.BLOCK], super_) for at in layout.SLOT_OFFSETS]
         slot = newest_slot(slots, path)
         if upto is not None and upto < slot.commit:
             older = [s for s in slots if s is not None and s.commit <= upto]

@@ -112,7 +112,8 @@ class StoreSealing:
 
     def sign(self, block: bytes) -> bytes:
         """Return the block of a slot with lock and tag."""
-        seal = SlotSeal(self._tag(block, self.packed), self.packed)
+        checkpoint = layout.SLOT.unpack(block)["checkpoint"]
+        seal = SlotSeal(self._tag(block, self.packed), self.packed, checkpoint)
         return (block[: layout.SLOT_SEAL_OFFSET] + seal.pack()).ljust(layout.BLOCK, b"\0")
 
     def _tag(self, block: bytes, lock: bytes) -> bytes:

@@ -12,6 +12,7 @@ from kist.engine.space import space_of
 from kist.engine.tree import Node
 from kist.errors import CorruptDataError, FormatError, TamperedDataError, WrongSecretError
 from kist.format import keys, layout, superblock
+from kist.format.sealedstore import is_torn, unpack_slot_seal
 from kist.format.values import (
     KeptVersion,
     Pointer,
@@ -155,12 +156,16 @@ def _check_head(engine: Engine, chain: Chain) -> Iterator[Problem]:
         yield Problem("super", layout.CLOSING_OFFSET, "the closing note is damaged", None)
     slots = read_slots(backend, engine.uuid)
     for number, slot in enumerate(slots):
+        at = layout.SLOT_OFFSETS[number]
+        if slot is not None and engine.reader.sealing is not None:
+            seal = unpack_slot_seal(head[at : at + layout.BLOCK])
+            if seal is not None and is_torn(slot, seal):
+                continue  # by a crash: the next checkpoint writes it anew
         if slot is None:
-            yield Problem("slot", layout.SLOT_OFFSETS[number], "the commit slot is damaged", None)
+            yield Problem("slot", at, "the commit slot is damaged", None)
         elif older is None or slot.checkpoint < older.checkpoint:
             older = slot
         if slot is not None and engine.reader.sealing is not None:
-            at = layout.SLOT_OFFSETS[number]
             try:
                 _check_seal(engine, head, at)
             except (CorruptDataError, TamperedDataError) as error:

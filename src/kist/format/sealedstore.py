@@ -22,6 +22,7 @@ from kist.format.layout import (
     FieldTable,
 )
 from kist.format.sealed import MAX_BODY, SealedHead
+from kist.format.superblock import Slot
 from kist.format.values import Pointer, extent_length
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "SealedExtent",
     "SealedPage",
     "SlotSeal",
+    "is_torn",
     "marked",
     "pack_references",
     "unpack_references",
@@ -46,6 +48,7 @@ SLOT_SEAL: Final = FieldTable(
     (
         ("magic", "4s", "LOCK"),
         ("length", "I", "bytes of the lock, which follows"),
+        ("checkpoint", "Q", "as in the slot"),
         ("tag", "32s", "HMAC-SHA256 of the first 148 bytes of the slot, then the lock"),
         ("sum", "16s", "XXH3-128 of the fields before, then the lock"),
     ),
@@ -224,15 +227,22 @@ class SlotSeal(NamedTuple):
         By which holders know that one of them wrote slot and lock.
     lock : bytes
         What opens the store.
+    checkpoint : int
+        Of the slot: a write that was torn between them is told from a change by somebody.
     """
 
     tag: bytes
     lock: bytes
+    checkpoint: int
 
     def pack(self) -> bytes:
         """Return the bytes that stand at 512 in the block of the slot."""
         fixed = SLOT_SEAL.pack(
-            magic=SLOT_SEAL_MAGIC, length=len(self.lock), tag=self.tag, sum=bytes(16)
+            magic=SLOT_SEAL_MAGIC,
+            length=len(self.lock),
+            checkpoint=self.checkpoint,
+            tag=self.tag,
+            sum=bytes(16),
         )[:-16]
         return fixed + sum128(fixed + self.lock) + self.lock
 
@@ -253,4 +263,9 @@ def unpack_slot_seal(block: bytes) -> SlotSeal | None:
     lock = data[SLOT_SEAL.size : SLOT_SEAL.size + fields["length"]]
     if fields["sum"] != sum128(data[: SLOT_SEAL.size - 16] + lock):
         return None
-    return SlotSeal(fields["tag"], lock)
+    return SlotSeal(fields["tag"], lock, fields["checkpoint"])
+
+
+def is_torn(slot: Slot, seal: SlotSeal) -> bool:
+    """Tell whether a crash cut the write of a slot off before its seal: the other one counts."""
+    return slot.checkpoint != seal.checkpoint
