@@ -125,7 +125,7 @@ class Group(ArrayMaker, KeyStoreMaker, LinkMaker, TableMaker):
 
     def keys(self) -> KeysView[str]:
         """Names of the children."""
-        return KeysView(self)
+        return _Keys(self)
 
     def values(self) -> ValuesView[Any]:
         """Handles of the children, those of links not followed: no walk runs in a circle."""
@@ -340,7 +340,26 @@ class Group(ArrayMaker, KeyStoreMaker, LinkMaker, TableMaker):
         return model.tree.group_html(self)
 
 
-class _Values(ValuesView[Any]):
+class _Shown:
+    """What the views of a group share: they show the names, not all of the group."""
+
+    _mapping: Group
+
+    def __repr__(self) -> str:
+        from kist.model.text import view_repr
+
+        group = self._mapping
+        what = type(self).__name__.removeprefix("_").lower()
+        return view_repr(what, group._path, lambda: group, lambda: len(group))
+
+
+class _Keys(_Shown, KeysView[str]):
+    """Names of the children of a group."""
+
+    _mapping: Group
+
+
+class _Values(_Shown, ValuesView[Any]):
     """Handles of the children of a group, all of one view."""
 
     _mapping: Group
@@ -349,7 +368,7 @@ class _Values(ValuesView[Any]):
         return iter([node for _, node in self._mapping._handles()])
 
 
-class _Items(ItemsView[str, Any]):
+class _Items(_Shown, ItemsView[str, Any]):
     """Names and handles of the children of a group, all of one view."""
 
     _mapping: Group

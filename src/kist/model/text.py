@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from kist.model.store import Store
 
 __all__ = [
+    "CELL",
     "brief",
     "cell",
     "format_bytes",
@@ -21,13 +23,17 @@ __all__ = [
     "said",
     "shorten",
     "shown",
+    "view_repr",
     "visible",
     "width",
+    "wrapped",
 ]
 
 _SHORTER: Final = {"reference": "ref", "dictionary": "dict"}
 CELL: Final = 24
 """Characters of one value in a repr."""
+_NAMES: Final = 10
+"""Names in the repr of a view of keys, values or items."""
 
 
 def guarded(head: str, draw: Callable[[], str]) -> str:
@@ -41,6 +47,25 @@ def guarded(head: str, draw: Callable[[], str]) -> str:
     except Exception as error:
         why = visible(str(error)) or type(error).__name__
         return f"<{head}: {why}>"
+
+
+def view_repr(
+    what: str, path: str, names: Callable[[], Iterable[Any]], n: Callable[[], int]
+) -> str:
+    """Return what a view of a group or key store shows: the first names, and how many there are.
+
+    >>> view_repr("keys", "/", lambda: "ab", lambda: 2)
+    "<keys of '/': 'a', 'b'>"
+    """
+    head = f"{what} of {path!r}"
+
+    def draw() -> str:
+        some = [cell(repr(name), 40) for name in islice(names(), _NAMES)]
+        count = n()
+        more = f", ... ({count:,} in all)" if count > len(some) else ""
+        return f"<{head}: {', '.join(some) or 'none'}{more}>"
+
+    return guarded(head, draw)
 
 
 def visible(text: str) -> str:
@@ -93,6 +118,22 @@ def pad(text: str, columns: int, left: bool = False) -> str:
     """Return the text filled with blanks to so many columns, before it unless it stands left."""
     blanks = " " * (columns - width(text))
     return text + blanks if left else blanks + text
+
+
+def wrapped(values: Iterable[str], most: int = 80) -> str:
+    """Return values in brackets, with ends of lines where a terminal would else break within one.
+
+    >>> print(wrapped(["first", "second", "third"], 16))
+    [first, second,
+     third]
+    """
+    lines, line = [], "["
+    for value in values:
+        if width(line) + width(value) >= most and len(line) > 1:
+            lines.append(line.rstrip())
+            line = " "
+        line += f"{value}, "
+    return "\n".join([*lines, line.removesuffix(", ") + "]"])
 
 
 def said(value: Any, write: Callable[[Any], str] = repr) -> str:

@@ -168,7 +168,11 @@ class Binder:
         if name in FUNCTIONS or name in ("isin", "between", *REDUCTIONS):
             self.fail(f"{name} is a function; write {name}(...)", at)
         known = [*self.columns, *self.params]
-        self.fail(f"unknown column {name!r}{did_you_mean(name, known)}", at)
+        hint = did_you_mean(name, known)
+        if "did you mean" not in hint:
+            # PyTables and pandas look into the variables of the caller; SQL is less strict on text.
+            hint += f"; text stands in quotes, variables are given by name: {name}={name}"
+        self.fail(f"unknown column {name!r}{hint}", at)
 
     # Operators.
 

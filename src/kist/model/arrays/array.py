@@ -339,7 +339,7 @@ class Array(ArrayOperators, SealedDataset):
                     state = arrays.grow.append(txn, state, part, axis)
                 return int(shape[axis])
             new = arrays.input.cast_array(values, state.dtype, self._path, "append")
-            if new.ndim == len(state.shape) - 1:
+            if new.shape == state.shape[:axis] + state.shape[axis + 1 :]:
                 new = np.expand_dims(new, axis)
             arrays.grow.check_append(state, new.shape, axis)
             arrays.grow.append(txn, state, new, axis)

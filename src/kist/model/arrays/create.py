@@ -180,9 +180,9 @@ def _of_objects(values: Array, what: str) -> Array:
         elif not isinstance(item, str):
             index = tuple(int(k) for k in np.unravel_index(place, values.shape))
             raise DTypeError(
-                f"{what}: dtype object, and value {index} is a {type(item).__name__}: convert "
-                "numbers with x.astype(float); arrays of different shapes have their place in a "
-                "key store"
+                f"{what}: dtype object, and value {index} is of type {type(item).__name__}: "
+                "convert numbers with x.astype(float); arrays of different shapes have their place "
+                "in a key store"
             )
     dtype: Any = np.dtypes.StringDType(na_object=None) if missing else np.dtypes.StringDType()
     out = np.empty(values.shape, dtype)

@@ -117,8 +117,10 @@ class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
         elif isinstance(key, bytes):
             other = key.decode(errors="replace")
         there = self._found(view, other) is not None
+        from kist.model.text import cell, said
+
         hint = f"; it has {other!r}, which is another type" if there else ""
-        return KeyNotFoundError(f"{self._path!r} has no key {key!r}{hint}")
+        return KeyNotFoundError(f"{self._path!r} has no key {cell(said(key), 200)}{hint}")
 
     def get(self, key: Key, default: Any = None) -> Any:
         """Return the value of a key, or `default` when there is none."""

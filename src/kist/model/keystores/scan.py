@@ -68,7 +68,21 @@ def _run(
             view._check_open()  # the caller may have closed the store, or ended the transaction
 
 
-class Keys(KeysView[Any]):
+class _Shown:
+    """What the views show: the first keys, not the values."""
+
+    _mapping: KeyStore
+
+    def __repr__(self) -> str:
+        from kist.model.text import view_repr
+
+        store = self._mapping
+        return view_repr(
+            type(self).__name__.lower(), store._path, lambda: store, lambda: len(store)
+        )
+
+
+class Keys(_Shown, KeysView[Any]):
     """Keys of a key store."""
 
     _mapping: KeyStore
@@ -77,7 +91,7 @@ class Keys(KeysView[Any]):
         return scan(self._mapping, "keys", reverse=True)
 
 
-class Values(ValuesView[Any]):
+class Values(_Shown, ValuesView[Any]):
     """Values of a key store."""
 
     _mapping: KeyStore
@@ -89,7 +103,7 @@ class Values(ValuesView[Any]):
         return scan(self._mapping, "values", reverse=True)
 
 
-class Items(ItemsView[Any, Any]):
+class Items(_Shown, ItemsView[Any, Any]):
     """Keys and values of a key store."""
 
     _mapping: KeyStore

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.errors import SelectionError
+from kist.errors import ColumnNotFoundError, SelectionError
 from kist.model import frames
 from kist.model.positions import as_positions
 from kist.model.tables import changes, query
@@ -242,11 +242,9 @@ class Changing(RowSource):
             The number of rows does not fit.
         """
         table = self._of()
-        if isinstance(index, str) and changes.update.is_expression(values):
-            self.update({index: values})
-        elif isinstance(index, str) or (
-            isinstance(index, list) and index and isinstance(index[0], str)
-        ):
+        if isinstance(index, str):
+            self._assign_column(index, values)
+        elif isinstance(index, list) and index and isinstance(index[0], str):
             table[index][:] = values
         elif isinstance(index, Operators):
             with table._write():
@@ -255,6 +253,18 @@ class Changing(RowSource):
                 self._assign(rows, values)
         else:
             self._assign(index, values)
+
+    def _assign_column(self, name: str, values: Any) -> None:
+        try:
+            if changes.update.is_expression(values):
+                self.update({name: values})
+            else:
+                self._of()[name][:] = values
+        except ColumnNotFoundError as error:
+            # pandas makes a column of this; here only `add_column` changes the schema.
+            raise ColumnNotFoundError(
+                f"{error}; add_column({name!r}, values) makes a new column"
+            ) from None
 
 
 def _position(position: Any, n: int, what: str) -> int:

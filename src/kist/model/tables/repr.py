@@ -20,7 +20,18 @@ from kist.model.tables.query.rowset import Ordered, RowSet, joined
 from kist.model.tables.show import IN_PIECES, Sizes, recipes
 from kist.model.tables.stored.fields import Fields, field_at, parse_path, read_fields
 from kist.model.tables.stored.state import TableState
-from kist.model.text import brief, cell, format_bytes, guarded, newer, ratio, shorten, visible
+from kist.model.text import (
+    CELL,
+    brief,
+    cell,
+    format_bytes,
+    guarded,
+    newer,
+    ratio,
+    shorten,
+    visible,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from kist.model.tables.column import Column, Columns
@@ -42,6 +53,8 @@ Array = np.ndarray[Any, Any]
 Head = tuple[str, str, list[str]]
 Path = tuple[str, ...]
 
+_TIME: Final = 29
+"""Characters of a time to the nanosecond: cut ones look the same, row after row."""
 _SEARCHED_ROWS: Final = 1 << 20
 """A selection of a table of so many rows is counted for its repr; in a longer one only the first
 groups are searched."""
@@ -56,13 +69,17 @@ def _rows(n: int, what: str = "row") -> str:
 
 def _dtype(fields: Fields) -> str:
     text = dtype_text(fields.dtype, fields.sort)
+    if fields.dtype.kind == "T" and fields.sort is None:
+        text = "StringDType"  # what stands for missing text has its place in `info`
     return f"{text} {fields.item_shape}" if fields.item_shape else text
 
 
 def _cells(fields: Fields, values: Sequence[Any] | Array) -> list[str]:
+    dtype = fields.dtype["value"] if fields.is_nullable else fields.dtype
+    most = _TIME if dtype.kind == "M" else CELL
     if fields.is_nullable:
-        return [cell(pair["value"]) if pair["valid"] else "null" for pair in values]
-    return [cell(value) for value in values]
+        return [cell(pair["value"], most) if pair["valid"] else "null" for pair in values]
+    return [cell(value, most) for value in values]
 
 
 def _brief(encoding: str) -> str:
@@ -235,7 +252,7 @@ def column_repr(column: Column) -> str:
         title = column.attrs._title_in(state.view) or column.title
         named = f"<kist.Column {column.name!r} of {column.table._path!r}"
         head = ", ".join([named + (f" ({cell(title, 80)})" if title else ""), *notes]) + ">"
-        return f"{head}\n[{', '.join(values)}]"
+        return f"{head}\n{wrapped(values)}"
 
     return guarded(f"kist.Column {column.name!r} of {column.table._path!r}", draw)
 
