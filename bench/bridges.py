@@ -221,7 +221,8 @@ class H5py(BridgeEngine):
             h5py.File(self.folder / "a.h5", "w") as target,
         ):
             values = source["g/a"]
-            made = target.create_dataset("g/a", values.shape, values.dtype, chunks=(1 << 17,),
+            chunks = (min(1 << 17, len(values)),)
+            made = target.create_dataset("g/a", values.shape, values.dtype, chunks=chunks,
                                          **codec)  # fmt: skip
             for start in range(0, len(values), 1 << 20):
                 made[start : start + (1 << 20)] = values[start : start + (1 << 20)]

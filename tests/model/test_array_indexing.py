@@ -67,7 +67,16 @@ def small_pages() -> Iterator[None]:
         patch.setattr(array_write, "SLAB_BYTES", 600)
         patch.setattr(array_write, "BATCH_BYTES", 2000)
         patch.setattr(array_segment, "_WIDE", 3)
+        _forget_grids()
         yield
+    _forget_grids()
+
+
+def _forget_grids() -> None:
+    """Shapes of chunks and blocks are kept, whatever the limits were."""
+    grid = array_grid
+    for kept in (grid.choose_chunks, grid.choose_blocks, grid.choose_runs, grid.block_grid):
+        kept.cache_clear()
 
 
 class Twin:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -258,17 +258,24 @@ def write_bundles(
 
 def encode_pages(values: Sequence[Split], recipes: Recipes) -> Iterator[Page]:
     """Encode the pages of all parts of some values, in order, on threads if it is worth it."""
-    tasks = []
-    most = 0
+    firsts: list[tuple[int, Callable[[], Page]]] = []
+    others: list[tuple[int, Callable[[], Page]]] = []
+    most = n_pages = 0
     for value in values:
         for number, (_, flat) in enumerate(value.parts):
             step = _page_values(flat.dtype)
             most = max(most, min(step, flat.size))
-            tasks += [
-                partial(recipes.encode, number, flat, at, min(at + step, flat.size))
-                for at in range(0, flat.size, step)
-            ]
-    return iter(run(tasks) if most >= THREAD_VALUES else [task() for task in tasks])
+            for at in range(0, flat.size, step):
+                page = partial(recipes.encode, number, flat, at, min(at + step, flat.size))
+                (others if at else firsts).append((n_pages, page))
+                n_pages += 1
+    pages: dict[int, Page] = {}
+    # The first page of a part says how the others are packed: not whichever thread is faster.
+    for some in (firsts, others):
+        tasks = [page for _, page in some]
+        made = run(tasks) if most >= THREAD_VALUES else [task() for task in tasks]
+        pages |= zip([number for number, _ in some], made, strict=True)
+    return iter([pages[number] for number in range(n_pages)])
 
 
 def bundle_of(value: Split, pages: Iterator[Page]) -> tuple[bytes, list[Buffer]]:
