@@ -183,7 +183,7 @@ def test_only_ways_in_that_are_read_in_order_are_resumed(tmp_path: Path) -> None
         kist.convert(tmp_path / "a.kist", tmp_path / "x.npz", resume=True)
     with pytest.raises(ConversionError, match="pipe"):
         kist.convert("-", f"{tmp_path / 'a.kist'}:t", format="csv", resume=True)
-    (tmp_path / "a.pickle").write_bytes(b"")
+    (tmp_path / "a.pickle").write_bytes(b"N.")
     with pytest.raises(ConversionError, match="at once"):
         kist.convert(tmp_path / "a.pickle", tmp_path / "b.kist", resume=True, allow_pickle=True)
     assert not (tmp_path / "b.kist").exists()
