@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -74,8 +75,10 @@ class Process:
         self.process.join()
 
     def stop(self) -> None:
-        if self.process.is_alive():
-            self.send("stop")
+        # A process that was just killed may still count as alive, and be gone before it reads.
+        with contextlib.suppress(BrokenPipeError):
+            if self.process.is_alive():
+                self.send("stop")
         self.process.join()
         self.pipe.close()
         self.process.close()
