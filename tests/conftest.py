@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import hypothesis
 import pytest
@@ -47,6 +50,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared/data beside the project")
     return folder
+
+
+@pytest.fixture
+def sealed_golden() -> Callable[[str], Any]:
+    """What is known of a file in `golden/sealed`: the names of the module that makes it."""
+    folder = ROOT / "tests" / "golden" / "sealed"
+    return lambda name: SimpleNamespace(**runpy.run_path(str(folder / f"{name}.py")))
 
 
 def open_files_below(folder: Path) -> dict[str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import pickle
 import sys
 from base64 import b64decode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +60,10 @@ def test_a_vector_opens_or_fails_as_it_says(path: Path) -> None:
         assert opened == keys and isinstance(opened, dict) and list(opened) == list(keys)
 
 
-def table() -> Any:
-    """What is known of the file with sealed columns."""
-    path = HERE.parent / "golden" / "sealed" / "table.py"
-    spec = importlib.util.spec_from_file_location("golden_sealed_table", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_file_with_sealed_columns_shows_what_its_secrets_open() -> None:
-    golden = table()
+def test_a_file_with_sealed_columns_shows_what_its_secrets_open(
+    sealed_golden: Callable[[str], Any],
+) -> None:
+    golden = sealed_golden("table")
     path, rows = golden.FOLDER / "table.kist", golden.expected()
     for secrets, names in (
         ((), ["id"]),
@@ -86,18 +78,8 @@ def test_a_file_with_sealed_columns_shows_what_its_secrets_open() -> None:
                 np.testing.assert_array_equal(shown[name], rows[name])
 
 
-def indexed() -> Any:
-    """What is known of the file with indexes on sealed columns."""
-    path = HERE.parent / "golden" / "sealed" / "indexed.py"
-    spec = importlib.util.spec_from_file_location("golden_sealed_indexed", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_indexes_on_sealed_columns_say_what_is_sealed() -> None:
-    golden = indexed()
+def test_indexes_on_sealed_columns_say_what_is_sealed(sealed_golden: Callable[[str], Any]) -> None:
+    golden = sealed_golden("indexed")
     path = golden.FOLDER / "indexed.kist"
     n, rows = golden.N, golden.rows()
     for secrets, known in (((), []), ([golden.KEY], ["b", "b,c"]), ([golden.OTHER], [])):
@@ -116,8 +98,10 @@ def test_indexes_on_sealed_columns_say_what_is_sealed() -> None:
         np.testing.assert_array_equal(store["t"]["b"][:], golden.expected()["b"])
 
 
-def test_a_run_of_a_sealed_index_that_was_taken_away_is_noticed(tmp_path: Path) -> None:
-    golden = indexed()
+def test_a_run_of_a_sealed_index_that_was_taken_away_is_noticed(
+    tmp_path: Path, sealed_golden: Callable[[str], Any]
+) -> None:
+    golden = sealed_golden("indexed")
     path = tmp_path / "t.kist"
     path.write_bytes((golden.FOLDER / "indexed.kist").read_bytes())
     engine = Engine.open(path, "r+")
@@ -130,12 +114,10 @@ def test_a_run_of_a_sealed_index_that_was_taken_away_is_noticed(tmp_path: Path) 
         reader.indexes("/t")
 
 
-def test_a_sealed_store_shows_all_or_nothing(tmp_path: Path) -> None:
-    path = HERE.parent / "golden" / "sealed" / "store.py"
-    spec = importlib.util.spec_from_file_location("golden_sealed_store", path)
-    assert spec is not None and spec.loader is not None
-    golden = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(golden)
+def test_a_sealed_store_shows_all_or_nothing(
+    tmp_path: Path, sealed_golden: Callable[[str], Any]
+) -> None:
+    golden = sealed_golden("store")
     path = golden.FOLDER / "store.kist"
     for secrets in ([golden.KEY], [bytes(32), golden.PHRASE]):
         with Reader(path, secrets) as reader:
@@ -161,9 +143,11 @@ def test_a_sealed_store_shows_all_or_nothing(tmp_path: Path) -> None:
         Reader(tmp_path / "t.kist", [golden.KEY])
 
 
-def test_a_file_that_was_changed_without_the_secret_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_was_changed_without_the_secret_is_refused(
+    tmp_path: Path, sealed_golden: Callable[[str], Any]
+) -> None:
     """A patch is taken away by an engine without keys, every sum made anew."""
-    golden = table()
+    golden = sealed_golden("table")
     path = tmp_path / "t.kist"
     path.write_bytes((golden.FOLDER / "table.kist").read_bytes())
     engine = Engine.open(path, "r+")
@@ -180,18 +164,10 @@ def test_a_file_that_was_changed_without_the_secret_is_refused(tmp_path: Path) -
         reader.table("/t")
 
 
-def datasets() -> Any:
-    """What is known of the file with datasets that are sealed as a whole."""
-    path = HERE.parent / "golden" / "sealed" / "datasets.py"
-    spec = importlib.util.spec_from_file_location("golden_sealed_datasets", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_file_with_sealed_arrays_shows_them_with_their_secret_only() -> None:
-    golden = datasets()
+def test_a_file_with_sealed_arrays_shows_them_with_their_secret_only(
+    sealed_golden: Callable[[str], Any],
+) -> None:
+    golden = sealed_golden("datasets")
     path = golden.FOLDER / "datasets.kist"
     with Reader(path, [golden.KEY]) as reader:
         reader.verify()
@@ -207,9 +183,11 @@ def test_a_file_with_sealed_arrays_shows_them_with_their_secret_only() -> None:
                     read()
 
 
-def test_a_sealed_dataset_that_was_changed_without_the_secret_is_refused(tmp_path: Path) -> None:
+def test_a_sealed_dataset_that_was_changed_without_the_secret_is_refused(
+    tmp_path: Path, sealed_golden: Callable[[str], Any]
+) -> None:
     """A segment and an entry are taken away by an engine without keys."""
-    golden = datasets()
+    golden = sealed_golden("datasets")
     path = tmp_path / "t.kist"
     path.write_bytes((golden.FOLDER / "datasets.kist").read_bytes())
     with Reader(path) as reader:

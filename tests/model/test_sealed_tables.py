@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import pickle
@@ -512,12 +511,8 @@ def test_sealed_tables_do_what_arrays_do(tmp_path: Path, data: st.DataObject) ->
     path.unlink()
 
 
-def test_the_golden_file_still_opens() -> None:
-    path = Path(__file__).resolve().parents[1] / "golden" / "sealed" / "table.py"
-    spec = importlib.util.spec_from_file_location("golden_sealed_table", path)
-    assert spec is not None and spec.loader is not None
-    golden = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(golden)
+def test_the_golden_file_still_opens(sealed_golden: Callable[[str], Any]) -> None:
+    golden = sealed_golden("table")
     with kist.open(golden.FOLDER / "table.kist", secrets=[golden.PHRASE, golden.KEY]) as store:
         np.testing.assert_array_equal(store["t"][:], golden.expected())
         assert store["t"].sealed == {"name": ("phrase",), "x": ("key",), "y": ("key",)}

@@ -1,18 +1,12 @@
-"""Make the file with sealed arrays and key stores anew: `python tests/golden/sealed/datasets.py`.
+"""The file with sealed arrays and key stores (made by `program.py`).
 
-Clock and randomness are frozen, so it has the same bytes each time. `values` and `entries` are what
-it must show.
+`values` and `entries` are what it must show.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import os
-import time
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -66,28 +60,3 @@ def make(path: Path) -> None:
         runs.update({**dict(reversed(entries().items())), "gone": 1})
         del runs["gone"]
         store.create_keystore("empty", encrypt=KEY)
-
-
-def main() -> None:
-    """Write `datasets.kist`."""
-    ticks = itertools.count(1_700_000_000_000_000_000, 1_000_000)
-    draws = itertools.count()
-
-    def urandom(n: int) -> bytes:
-        return hashlib.shake_128(f"datasets {next(draws)}".encode()).digest(n)
-
-    path = FOLDER / "datasets.kist"
-    path.unlink(missing_ok=True)
-    with (
-        mock.patch.object(time, "time_ns", lambda: next(ticks)),
-        mock.patch.object(os, "urandom", urandom),
-    ):
-        kist.options.n_threads = 1  # the order of writes follows from the program
-        try:
-            make(path)
-        finally:
-            kist.options.reset()
-
-
-if __name__ == "__main__":
-    main()

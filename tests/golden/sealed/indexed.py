@@ -1,16 +1,8 @@
-"""Make the file with indexes on sealed columns anew: `python tests/golden/sealed/indexed.py`.
-
-Clock and randomness are frozen, so it has the same bytes each time.
-"""
+"""The file with indexes on sealed columns (made by `program.py`)."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import os
-import time
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 
@@ -46,28 +38,3 @@ def make(path: Path) -> None:
         t.create_index("b")
         t.create_index("b", "c")
         t["b"][5] = 9
-
-
-def main() -> None:
-    """Write `indexed.kist`."""
-    ticks = itertools.count(1_700_000_000_000_000_000, 1_000_000)
-    draws = itertools.count()
-
-    def urandom(n: int) -> bytes:
-        return hashlib.shake_128(f"indexed {next(draws)}".encode()).digest(n)
-
-    path = FOLDER / "indexed.kist"
-    path.unlink(missing_ok=True)
-    with (
-        mock.patch.object(time, "time_ns", lambda: next(ticks)),
-        mock.patch.object(os, "urandom", urandom),
-    ):
-        kist.options.n_threads = 1  # the order of writes follows from the program
-        try:
-            make(path)
-        finally:
-            kist.options.reset()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,17 +1,9 @@
-"""Make the sealed store anew: `python tests/golden/sealed/store.py`.
-
-Clock and randomness are frozen, so it has the same bytes each time. `shown` is what it must show.
-"""
+"""The store that is sealed as a whole (made by `program.py`); `shown` is what it must show."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import os
-import time
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -47,31 +39,6 @@ def make(path: Path) -> None:
         store["group"].attrs["n"] = 5
 
 
-def main() -> None:
-    """Write `store.kist`."""
-    ticks = itertools.count(1_700_000_000_000_000_000, 1_000_000)
-    draws = itertools.count()
-
-    def urandom(n: int) -> bytes:
-        return hashlib.shake_128(f"store {next(draws)}".encode()).digest(n)
-
-    path = FOLDER / "store.kist"
-    path.unlink(missing_ok=True)
-    with (
-        mock.patch.object(time, "time_ns", lambda: next(ticks)),
-        mock.patch.object(os, "urandom", urandom),
-    ):
-        kist.options.n_threads = 1  # the order of writes follows from the program
-        try:
-            make(path)
-        finally:
-            kist.options.reset()
-
-
 def shown(store: Any) -> dict[str, Any]:
     """What must be seen, with a store or a reader."""
     return {"attrs": dict(store.attrs), "n": dict(store["group"].attrs)}
-
-
-if __name__ == "__main__":
-    main()

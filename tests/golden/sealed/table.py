@@ -1,16 +1,8 @@
-"""Make the file with sealed columns anew: `python tests/golden/sealed/table.py`.
-
-Clock and randomness are frozen, so it has the same bytes each time. `ROWS` is what it must show.
-"""
+"""The file with sealed columns (made by `program.py`); `expected` is what it must show."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import os
-import time
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 
@@ -49,28 +41,3 @@ def make(path: Path) -> None:
         t["x"][7:9] = -1.0
         t["y"][3] = 5
         t.delete(slice(20, 30))
-
-
-def main() -> None:
-    """Write `table.kist`."""
-    ticks = itertools.count(1_700_000_000_000_000_000, 1_000_000)
-    draws = itertools.count()
-
-    def urandom(n: int) -> bytes:
-        return hashlib.shake_128(f"table {next(draws)}".encode()).digest(n)
-
-    path = FOLDER / "table.kist"
-    path.unlink(missing_ok=True)
-    with (
-        mock.patch.object(time, "time_ns", lambda: next(ticks)),
-        mock.patch.object(os, "urandom", urandom),
-    ):
-        kist.options.n_threads = 1  # the order of writes follows from the program
-        try:
-            make(path)
-        finally:
-            kist.options.reset()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,48 @@
+"""Write files of this folder anew: `python tests/golden/sealed/program.py table store`.
+
+Each is made by the `make(path)` of the module of its name. Clock and randomness are frozen, so it
+has the same bytes each time. Without a name, all are written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import runpy
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+import kist
+
+FOLDER = Path(__file__).resolve().parent
+NAMES = ("table", "indexed", "datasets", "store")
+
+
+def write(name: str) -> None:
+    """Write `name`.kist."""
+    make = runpy.run_path(str(FOLDER / f"{name}.py"))["make"]
+    ticks = itertools.count(1_700_000_000_000_000_000, 1_000_000)
+    draws = itertools.count()
+
+    def urandom(n: int) -> bytes:
+        return hashlib.shake_128(f"{name} {next(draws)}".encode()).digest(n)
+
+    path = FOLDER / f"{name}.kist"
+    path.unlink(missing_ok=True)
+    with (
+        mock.patch.object(time, "time_ns", lambda: next(ticks)),
+        mock.patch.object(os, "urandom", urandom),
+    ):
+        kist.options.n_threads = 1  # the order of writes follows from the program
+        try:
+            make(path)
+        finally:
+            kist.options.reset()
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or NAMES:
+        write(name)
