@@ -152,3 +152,12 @@ def test_what_is_read_often_gets_a_codec_that_reads_fast_and_stays_small() -> No
         usual, often = choose(values), choose(values, block=8192, often=True)
         assert often.steps != usual.steps and often.steps[-1][:2] == (BLOSC2, LZ4)
         assert encode(values, often, block_values=8192).nbytes < most * N
+
+
+def test_what_wanders_gets_no_dictionary_where_decimals_do() -> None:
+    """Nearby it has few values; a page of it has many, each of which would be searched for."""
+    cents = 10_000 + np.cumsum(np.rint(np.random.default_rng(1).normal(0, 2, 1 << 17)))
+    values = cents / 100
+    assert choose(values).steps[0][0] == DECIMAL
+    # The third powers are no decimals of two digits: many items are better than none.
+    assert choose(np.cbrt(cents)).steps[0][0] == DICTIONARY

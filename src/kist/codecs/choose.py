@@ -175,7 +175,7 @@ def choose(
         return Recipe(name, (fallback_of(name),))
     best: tuple[float, Steps] | None = None
     trials = []
-    for steps, rest, base_ns in _encodings(form, settings, block_values):
+    for steps, rest, base_ns in _encodings(form, sample, settings, block_values):
         if steps and constant(rest, block_values):
             return Recipe(name, (*steps, fallback_of(name)))
         price, codec_step = _price(rest, _main_codec(rest, settings), settings, block_values)
@@ -220,7 +220,7 @@ def _explicit(name: str) -> tuple[int, ...]:
 
 
 def _encodings(
-    form: NDArray[Any], settings: _Preset, block_values: int
+    form: NDArray[Any], sample: NDArray[Any], settings: _Preset, block_values: int
 ) -> Iterator[tuple[Steps, NDArray[Any], float]]:
     """Ways to narrow the values: steps, what they leave, and the price of their work."""
     decimal = _decimal_step(form) if form.dtype.kind == "f" and form.itemsize >= 4 else None
@@ -230,11 +230,13 @@ def _encodings(
         yield (), form, 0.0  # else it is among those below, or no match for them
     if _is_repetitive(form) and (numbers := _trial(form, ((DICTIONARY,),), block_values)):
         rest = numbers[1]
+        n_items = max(int(rest.max()) + 1, _n_items(sample))
+        many = n_items > 256
         # As many items as a good part of the sample promises ever more in the page.
-        few = int(rest.max()) < form.size // 8
-        if few:
-            extra = _MANY_ITEMS_NS / 2 if rest.itemsize > 1 else 0.0
-            yield numbers[0], rest, numbers[2] + extra
+        few = int(rest.max()) < form.size // 8 and n_items <= form.size // 2
+        if few and form.itemsize > 1 + many:
+            rest = rest.astype("<u2") if many else rest
+            yield numbers[0], rest, numbers[2] + (_MANY_ITEMS_NS / 2 if many else 0.0)
     if scaled is not None:
         yield from _integers(scaled[1], scaled[0], (0, 1, 2), block_values)
     elif form.dtype.kind == "f":
@@ -252,6 +254,12 @@ def _is_repetitive(form: NDArray[Any]) -> bool:
         return False
     few = np.ascontiguousarray(form[:: max(1, form.size // 512)])
     return np.unique(keys_of(few)).size <= max(few.size // 2, 1)
+
+
+def _n_items(sample: NDArray[Any]) -> int:
+    """Distinct items far and wide: what wanders has few nearby, and many in a page."""
+    spread = sample[:: max(1, sample.size // (2 * _WINDOW))]
+    return int(np.unique(keys_of(to_form(np.ascontiguousarray(spread)))).size)
 
 
 def _integers(
