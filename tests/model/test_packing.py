@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import kist
+from kist.engine.parallel import run
 from kist.errors import (
     CodecError,
     ConversionError,
@@ -290,3 +293,56 @@ def test_few_bytes_cannot_claim_more_memory_than_allowed() -> None:
 def test_data_of_version_1_are_read_for_ever() -> None:
     assert kist.unpack(OLD_VALUE) == {"n": 7, "unit": "mm"}
     assert unpacked(OLD_STREAM) == b"packed" * 4
+
+
+# Threads
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = kist.options.n_threads
+    kist.options.n_threads = 2
+    yield
+    kist.options.n_threads = before
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_file_is_packed_as_its_bytes_in_memory_are(tmp_path: Path) -> None:
+    """Files are read into memory that is used again; some blocks show it until they are written."""
+    rng = np.random.default_rng(3)
+    data = npy(rng.integers(0, 1 << 63, 3_700_001)) + b"rest"
+    (tmp_path / "x.npy").write_bytes(data)
+    for codec in ("none", "lz4"):
+        with open(tmp_path / "x.npy", "rb", buffering=0) as source:
+            target = io.BytesIO()
+            told: list[int] = []
+            report = pack_stream(source, target, codec, progress=told.append)
+        assert unpacked(target.getvalue()) == data and report.nbytes == len(data)
+        assert target.getvalue() == packed(data, codec=codec)
+        assert told == sorted(told) and told[-1] == len(data)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_target_that_refuses_ends_the_work() -> None:
+    class Full(io.RawIOBase):
+        room = 9 << 20
+
+        def write(self, data: Any) -> int:
+            self.room -= len(data)
+            if self.room < 0:
+                raise OSError(28, "No space left on device")
+            return len(data)
+
+    class Endless(io.RawIOBase):
+        given = 0
+
+        def read(self, n: int = -1) -> bytes:
+            self.given += n
+            return rng.bytes(n)
+
+    rng = np.random.default_rng(1)
+    source = Endless()
+    with pytest.raises(OSError, match="No space"):
+        pack_stream(source, Full(), "none")
+    assert source.given < 60 << 20
+    assert run([lambda: 1, lambda: 2]) == [1, 2]  # the threads are free again

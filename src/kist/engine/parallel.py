@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from kist import options
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -52,6 +54,40 @@ def run(tasks: Sequence[Callable[[], T]]) -> list[T]:
     if errors:
         raise errors[0]
     return results  # type: ignore[return-value]
+
+
+def run_ahead(tasks: Iterable[Callable[[], T]], ahead: int) -> Iterator[T]:
+    """Give the results of the tasks, in order; up to `ahead` later ones run meanwhile.
+
+    Tasks are taken from `tasks` by the caller's thread, which works on none of them: it may read
+    what they need and write what they gave. With a single thread each runs when it is asked for.
+    Who stops early waits for those that run.
+    """
+    if options.n_threads < 2 or getattr(_inside, "task", False):
+        for task in tasks:
+            yield task()
+        return
+    some = iter(tasks)
+    waiting: deque[Future[T]] = deque()
+    try:
+        while True:
+            for task in islice(some, ahead + 1 - len(waiting)):
+                waiting.append(_executor(options.n_threads).submit(_alone, task))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            if not future.cancel():
+                future.exception()
+
+
+def _alone(task: Callable[[], T]) -> T:
+    _inside.task = True
+    try:
+        return task()
+    finally:
+        _inside.task = False
 
 
 def _after_fork_in_child() -> None:

@@ -167,11 +167,15 @@ class Recipes:
             while len(_kept) > _KEPT:
                 _kept.popitem(last=False)
 
+    def block_values(self, dtype: np.dtype[Any]) -> int:
+        """Return how many values of a page decode alone."""
+        return max(1, min(BLOCK_VALUES, BLOCK_BYTES // dtype.itemsize))
+
     def encode(self, number: int, values: Array, start: int, stop: int) -> Page:
         """Encode the values of one page of a part."""
         values = values[start:stop]
         dtype, n = values.dtype, stop - start
-        block_values = max(1, min(BLOCK_VALUES, BLOCK_BYTES // dtype.itemsize))
+        block_values = self.block_values(dtype)
         if 2 * n < 3 * block_values:
             block_values = n  # half a block is not worth a call of its own
         last = self.last(number, dtype)
@@ -203,6 +207,8 @@ class Recipes:
     def _choose(self, values: Array, block_values: int) -> Recipe:
         if is_string_dtype(values.dtype):
             return choose_strings(values, self.codec)
+        # Long blocks are not worth looking at whole.
+        block_values = min(block_values, BLOCK_VALUES)
         return choose(values, self.codec, block=block_values, often=True)
 
 
