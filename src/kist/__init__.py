@@ -125,7 +125,7 @@ _HOMES = {
     "evaluate": "kist.model.evaluation.run",
     "expr": "kist.query",
     "from_dask": "kist.integrations.dask",
-    "load": "kist.bridges.savez",
+    "load": "kist.model.saving",
     "load_ipython_extension": "kist.integrations.ipython",
     "merge": "kist.model.parts.merge",
     "nullable": "kist.format.nullable",
@@ -134,8 +134,8 @@ _HOMES = {
     "plot": "kist.integrations.plot",
     "ragged": "kist.format.ragged",
     "salvage": "kist.model.salvage.run",
-    "save": "kist.bridges.savez",
-    "savez": "kist.bridges.savez",
+    "save": "kist.model.saving",
+    "savez": "kist.model.saving",
     "shelf": "kist.model.shelf",
     "split": "kist.model.parts.split",
     "union": "kist.model.unions.files",
@@ -146,7 +146,6 @@ _HOMES = {
 if TYPE_CHECKING:
     from kist import options
     from kist.bridges.convert import convert
-    from kist.bridges.savez import load, save, savez
     from kist.errors import (
         CodecError,
         ColumnNotFoundError,
@@ -212,6 +211,7 @@ if TYPE_CHECKING:
     from kist.model.ragged import Ragged
     from kist.model.salvage.report import SalvageReport
     from kist.model.salvage.run import salvage
+    from kist.model.saving import load, save, savez
     from kist.model.sealedfile import check
     from kist.model.shelf import Shelf, shelf
     from kist.model.store import Store, open

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from crash_stores import OpenStore, probe, read_state, rows_of
 
 import kist
 from kist.engine import backup, creation
+from kist.errors import StorageError
 from kist.storage import MemoryBackend
 from kist.testing.crash import Acknowledged, Possible, Report, judge_log
 from kist.testing.recording import Recorder, recording_files
@@ -147,3 +149,56 @@ def test_a_backup_that_leaves_out_a_sync_is_noticed(
     monkeypatch.setattr(files, call, lambda self: None)
     backed_up(path, tmp_path / "copy.kist", recorder, False)
     assert judged(recorder, deep=0, most_failures=1).failures
+
+
+# kist.save, which writes small files whole
+
+
+def saved_twice(target: Path, recorder: Recorder, n: int) -> None:
+    kist.save(target, [1, 2])
+    recorder.log.clear()
+    recorder.note(Acknowledged(state_of(target)))
+    kist.save(target, np.random.default_rng(n).random(n))
+    recorder.note(Acknowledged(state_of(target)))
+
+
+@pytest.mark.parametrize("n", [10, 40_000, 300_000])
+def test_a_saved_array_is_the_old_one_or_the_new_one(
+    tmp_path: Path, recorder: Recorder, n: int
+) -> None:
+    saved_twice(tmp_path / "x.kist", recorder, n)
+    report = judged(recorder)
+    assert report.failures == [], str(report)
+    kinds = [event.kind for event in recorder.log if event.kind not in ("note", "write", "resize")]
+    assert kinds == ["sync", "rename", "directory sync"]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.kist"]
+
+
+@pytest.mark.parametrize("call", ["sync", "sync_directory"])
+def test_a_saved_array_without_a_sync_is_noticed(
+    tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(backup.FileBackend, call, lambda self: None)
+    saved_twice(tmp_path / "x.kist", recorder, 40_000)
+    assert judged(recorder, deep=0, most_failures=1).failures
+
+
+@pytest.mark.parametrize("n", [10, 2_000_000])
+def test_a_save_that_fails_leaves_the_old_array_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    kist.save(tmp_path / "x", [1, 2])
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        with pytest.raises(StorageError, match="No space"):
+            kist.save(tmp_path / "x", np.random.default_rng(0).random(n))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwritev", full)
+        with pytest.raises(StorageError, match="No space"):
+            kist.save(tmp_path / "x", np.random.default_rng(0).random(n))
+    assert kist.load(tmp_path / "x.kist").tolist() == [1, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.kist"]

@@ -8,7 +8,6 @@
   share. `columns`: Arrow's types as those of tables, by `columns_in` and `columns_out`;
   `arrow_kinds`: what Arrow's types are. `categories`, `nulls`: of columns. `plain`: Python's values
   as JSON.
-- `savez`: ``kist.save``, ``savez`` and ``load``, in the place of NumPy's.
 
 Bridges see what users see of kist, and import the libraries that they need when they run.
 """

@@ -3,7 +3,8 @@
 There are two ways. *In place*: everything but free space is copied to where it stood, and the
 log is folded into the tree: the fastest, with all kept versions in it. *Laid out anew*: the
 extents of one commit are copied one behind the other in the order of the map, which is the order
-of reading, and a new tree is written behind them: the smallest, without older versions.
+of reading, and a new tree is written behind them: the smallest, without older versions. A store in
+memory that one transaction made needs neither: it is written as it stands.
 
 The copy has the uuid of the store. It stands under another name until it is complete, synced
 and verified.
@@ -46,6 +47,7 @@ Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 _PIECE = 4 << 20  # read and written at once
 _ATTEMPTS = 100
+_PAGE = bytes(4096)
 
 
 def backup(
@@ -113,6 +115,57 @@ def backup(
             os.unlink(part)
         raise
     return size
+
+
+def write_whole(engine: Engine, target: str, *, sync: bool) -> None:
+    """Write a store in memory, as it stands, to a file of its own, in place of what is there.
+
+    Nothing is laid out anew nor read back: what stands in memory is a store after every commit,
+    and the file gets its name when all of it is written. So of what was there and this, one is
+    there after a crash; with `sync` it is this one.
+
+    Raises
+    ------
+    StorageError
+        The target cannot be written, and is as it was.
+    """
+    target = os.path.abspath(target)
+    _check_target(engine, target, True)
+    part = f"{target}.{secrets.token_hex(4)}.part"
+    # Nobody else knows the file, so where it lies only the rename counts.
+    copy = FileBackend(part, writable=True, exclusive=True, shared=False)
+    try:
+        try:
+            size = engine.backend.size()
+            # The log is zeros but for its first record: a hole, which takes no room.
+            for start, data in _filled(engine.backend.read(0, DATA_OFFSET)):
+                copy.write(start, [data])
+            if size > DATA_OFFSET:
+                copy.write(DATA_OFFSET, [engine.backend.read(DATA_OFFSET, size - DATA_OFFSET)])
+            copy.resize(size)
+            if sync:
+                copy.sync()
+            _move(part, target, True)
+            if sync:
+                copy.sync_directory()
+        finally:
+            copy.close()
+    except BaseException:
+        with suppress(FileNotFoundError):  # it has its name, or never had one
+            os.unlink(part)
+        raise
+
+
+def _filled(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give (start, bytes) of the runs of pages that are not all zeros."""
+    size, start = len(_PAGE), None
+    for at in range(0, len(data) + 1, size):
+        page = data[at : at + size]
+        if page and page != _PAGE:
+            start = at if start is None else start
+        elif start is not None:
+            yield start, data[start:at]
+            start = None
 
 
 def _check_target(engine: Engine, target: str, overwrite: bool) -> None:

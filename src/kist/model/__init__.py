@@ -21,7 +21,8 @@ Beside them, in the order in which one meets them:
   those of a sealed store; `sealedfile`: what can be said of one without them.
 - `parts` (a package): datasets split into files and merged again. `unions` (a package): many
   tables read as one.
-- `backups`: a copy in a file of its own.
+- `backups`: a copy in a file of its own. `saving`: ``kist.save``, ``savez`` and ``load``, in the
+  place of NumPy's.
 - Damage: `check` finds it, `damage` is what reading around it shares, `salvage` (a package) saves
   what is whole into a new file.
 """

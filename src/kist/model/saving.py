@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from secrets import token_hex
 from typing import Any, Final, Literal
 
 import numpy as np
 
-import kist
-from kist.bridges.convert import beside
+from kist.engine.backup import write_whole
 from kist.errors import DTypeError, NodeNotFoundError, StoreNotFoundError
+from kist.model.store import open as open_store
+from kist.storage.names import give_name, refused, sync_folder
 
 __all__ = ["SavedArrays", "load", "save", "savez"]
 
@@ -18,7 +21,7 @@ Durability = Literal["full", "none"]
 
 _MARK: Final = "SAVED"
 _SMALL: Final = 8 << 20
-"""Up to so many bytes a file is made in memory and written in one go: two syncs, not eight."""
+"""Up to so many bytes a file is made in memory and written in one go."""
 
 
 class SavedArrays(Mapping[str, Any]):
@@ -74,7 +77,7 @@ def save(
     """Save one array, as `numpy.save` does; the file gets ``.kist`` unless its name has it.
 
     It is on disk when this returns, whole, or the file that was there is untouched; `numpy.save`
-    leaves both to chance.
+    leaves both to chance. That takes two syncs, of the file and of its name.
 
     Parameters
     ----------
@@ -167,7 +170,7 @@ def load(file: str | os.PathLike[str], mmap_mode: str | None = None) -> Any:
     if head == b"\x93NUMPY" or head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         mode: Any = mmap_mode
         return np.load(path, mmap_mode=mode, allow_pickle=False)
-    store = kist.open(path)
+    store = open_store(path)
     try:
         if store.attrs.get(_MARK) == "save":
             node = store["arr_0"]
@@ -195,17 +198,36 @@ def _save(
                 "x.astype(np.dtypes.StringDType())"
             )
     arrays = {name: np.asanyarray(value) for name, value in named.items()}
+    sync = durability == "full"
     if sum(array.nbytes for array in arrays.values()) <= _SMALL:
-        with kist.open(":memory:") as store:
+        with open_store(":memory:") as store:
             _put(store, arrays, how, codec)
-            store.backup(path, compact=True, overwrite=True, durability=durability)
-        return
-    # Synced once, when it is whole; until then nobody knows its name.
-    with (
-        beside(path, overwrite=True, sync=durability == "full") as part,
-        kist.open(part, "x", durability="none") as store,
-    ):
-        _put(store, arrays, how, codec)
+            write_whole(store._session.engine, path, sync=sync)
+    else:
+        _write_beside(os.path.abspath(path), arrays, how, codec, sync)
+
+
+def _write_beside(
+    path: str, arrays: Mapping[str, np.ndarray[Any, Any]], how: str, codec: str, sync: bool
+) -> None:
+    """Write under another name, synced once, when it is whole: until then nobody knows it."""
+    part = f"{path}.{token_hex(4)}.part"
+    try:
+        with open_store(part, "x", durability="none") as store:
+            _put(store, arrays, how, codec)
+        try:
+            if sync:  # after the last write: that of closing
+                with open(part, "rb") as file:
+                    os.fsync(file.fileno())
+            give_name(part, path, overwrite=True)
+            if sync:
+                sync_folder(os.path.dirname(path))
+        except OSError as error:
+            raise refused(path, "the file cannot be written or given its name", error) from error
+    except BaseException:
+        with suppress(FileNotFoundError):  # it has its name, or never had one
+            os.unlink(part)
+        raise
 
 
 def _put(store: Any, arrays: Mapping[str, np.ndarray[Any, Any]], how: str, codec: str) -> None:

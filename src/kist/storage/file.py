@@ -62,6 +62,8 @@ class FileBackend(StorageBackend):
         Make the file when there is none; `created` tells whether that happened.
     exclusive : bool
         Make the file, and raise when there is one.
+    shared : bool
+        Whether others may open it: if not, it does not matter what its mount is for several.
 
     Raises
     ------
@@ -90,6 +92,7 @@ class FileBackend(StorageBackend):
         writable: bool = False,
         create: bool = False,
         exclusive: bool = False,
+        shared: bool = True,
     ) -> None:
         self._fd = -1  # first of all: __del__ looks at it
         self._closed = False
@@ -99,7 +102,7 @@ class FileBackend(StorageBackend):
                 f"{self.path!r}: writing needs open file description locks (Linux 3.15 or "
                 "later, 64 bits), which this system does not have; reading works"
             )
-        rule = mounts.allow_writing(self.path) if writable else None
+        rule = mounts.allow_writing(self.path) if writable and shared else None
         if writable and not system.TESTED:
             warnings.warn(
                 f"{self.path!r}: kist has never been tested on {sys.platform}: keep backups",
