@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kist.codecs.stage import Block, StoredBlocks
 from kist.errors import CodecError
@@ -44,7 +45,7 @@ OVERHEAD = 32
 _BEGIN = OVERHEAD + 4  # behind the header stands where each block begins: the streams of the first
 _FIRST = _BEGIN.to_bytes(4, "little")
 _MAX_CHUNK = (1 << 31) - 33  # BLOSC2_MAX_BUFFERSIZE
-_HEAD_BYTES = np.arange(_BEGIN)
+_HEAD = np.dtype(f"V{_BEGIN}")
 _LENGTH_WORD = 3  # of the header, in words of four bytes: how long the chunk is
 NO_META = bytes(6)
 FILTER_BYTES = {code: bytes((0, 0, 0, 0, 0, code)) for code in FILTER_NAMES}
@@ -183,25 +184,39 @@ def _joined_in_place(blocks: StoredBlocks, size: int, params: BloscParams) -> Bl
     if room < 0 or max(total, n * size) > _MAX_CHUNK:
         return None
     longest = lengths.argmax()
-    if lengths[longest] >= size or lengths.min() < OVERHEAD:
+    if lengths[longest] >= size or np.minimum.reduce(lengths) < OVERHEAD:
         return None
-    # Zeros may end before `_BEGIN` bytes do; what stands behind them is not looked at.
-    heads = blocks.buffer.take(starts[:, None] + _HEAD_BYTES, mode="clip").view("<i4")
-    usual = heads[longest].tobytes()
-    if not _is_usual(usual[:12] + usual[16:], size, params):
+    heads = _heads_at(blocks.buffer, starts, end - OVERHEAD)
+    # The length is the one word that may differ: without it all heads are the same bytes.
+    heads[:, _LENGTH_WORD] -= lengths
+    first = heads[longest].tobytes()
+    if not _is_usual(first[:12] + first[16:], size, params):
         return None
-    different = heads != heads[longest]
-    different[:, _LENGTH_WORD] = heads[:, _LENGTH_WORD] != lengths
     places = starts - (room - _BEGIN)
-    for at in np.flatnonzero(different.any(axis=1)).tolist() if different.any() else ():
-        head = heads[at].tobytes()[:OVERHEAD]
-        if lengths[at] != OVERHEAD or not _stands_for_zeros(head, size, params):
-            return None
-        places[at] = OVERHEAD + 4 * n
-    header = _header(usual, n, total, size) + places.astype("<i4").tobytes()
+    if heads.tobytes() != first * n:
+        for at in np.flatnonzero((heads != heads[longest]).any(axis=1)).tolist():
+            head = bytes(blocks.buffer[starts[at] : starts[at] + OVERHEAD])
+            if lengths[at] != OVERHEAD or not _stands_for_zeros(head, size, params):
+                return None
+            places[at] = OVERHEAD + 4 * n
+    header = _header(first, n, total, size) + places.astype("<i4").tobytes()
     chunk = blocks.buffer[room : room + total].data
     chunk[:top] = header + bytes(top - len(header))
     return chunk
+
+
+def _heads_at(
+    buffer: NDArray[np.uint8], starts: NDArray[np.int64], highest: int
+) -> NDArray[np.int32]:
+    """Return the first `_BEGIN` bytes of each chunk, as words; none begins behind `highest`.
+
+    Zeros may end before that, at the end of the buffer; what stands behind them is not looked at.
+    """
+    if highest + _BEGIN <= buffer.size:
+        # One item for each chunk is copied, in half the time of as many bytes.
+        windows = np.ndarray((highest + 1,), _HEAD, buffer, 0, (1,))
+        return windows[starts].view("<i4").reshape(-1, _BEGIN // 4)
+    return buffer.take(starts[:, None] + np.arange(_BEGIN), mode="clip").view("<i4")
 
 
 def _top(n_blocks: int, params: BloscParams) -> int:

@@ -41,6 +41,7 @@ __all__ = [
     "Encoded",
     "Stage",
     "decode",
+    "decode_alone",
     "encode",
     "load",
     "span_of",
@@ -48,6 +49,8 @@ __all__ = [
 
 BLOCK_VALUES = 8192
 """Values of a block unless told otherwise."""
+
+_NO_BOOL = "a page of bool holds other bytes than 0 and 1"
 
 _LOADED_PAGES = 512
 
@@ -175,9 +178,33 @@ def decode(
     for place in reversed(range(len(loaded))):
         loaded[place].decode(buffers[place + 1], buffers[place], span)
     if dtype.kind == "b" and result.max() > 1:
-        raise CodecError("a page of bool holds other bytes than 0 and 1")
+        raise CodecError(_NO_BOOL)
     if target is None:
         store(result, out)
+
+
+def decode_alone(
+    stages: Sequence[Stage],
+    dtype: np.dtype[Any],
+    block_values: int,
+    blocks: Sequence[Block],
+    out: NDArray[Any],
+) -> None:
+    """Decode whole blocks of pages without encodings into contiguous `out` of `dtype`.
+
+    What `decode` does, for values that stand in memory as they were stored, with less around it.
+
+    Raises
+    ------
+    CodecError
+        The stage or the blocks are not what `encode` makes of such pages.
+    """
+    n_values = len(blocks) * block_values
+    form = form_of(dtype)
+    _, last = load(tuple(stages), form, Shape(block_values, block_values))
+    last.decode(blocks, out, Span(0, len(blocks), 0, n_values))
+    if dtype.kind == "b" and out.view(np.uint8).max() > 1:
+        raise CodecError(_NO_BOOL)
 
 
 def span_of(shape: Shape, first_block: int, n_blocks: int) -> Span:

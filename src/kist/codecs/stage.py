@@ -37,7 +37,7 @@ class StoredBlocks(Sequence[Block]):
     Parameters
     ----------
     buffer : ndarray of uint8
-        Holds all of them, behind `room_for` bytes of anything.
+        Holds all of them, behind `room_for` bytes of anything; best with `BEHIND` more at its end.
     starts, stops : ndarray of int64
         Where each block begins and ends in `buffer`.
     bounds : (int, int), optional
@@ -48,6 +48,9 @@ class StoredBlocks(Sequence[Block]):
     A codec that takes them one by one pays for a view of each; one that takes them together looks
     at the arrays.
     """
+
+    BEHIND: Final = 4
+    """Bytes of anything behind the last block: a header is looked at with what follows it."""
 
     def __init__(
         self,

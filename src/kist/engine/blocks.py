@@ -8,14 +8,13 @@ each sector once, for its sum; all else is NumPy's work on all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from kist._kernels.scratch import scratch
-from kist.codecs.pipeline import decode
+from kist.codecs.pipeline import decode, decode_alone
 from kist.codecs.registry import BLOSC2
 from kist.codecs.stage import StoredBlocks
 from kist.codecs.values import is_stored_order
@@ -161,18 +160,17 @@ def read_together(
         end = plans[-1].stop
     if end > READ_RUN:
         return None
-    buffer = scratch("stored", end, _BYTES)
+    buffer = scratch("stored", end + StoredBlocks.BEHIND, _BYTES)
     for (pointer, _), head, plan in zip(pages, heads, plans, strict=True):
         _read(view, pointer, head, plan, buffer.data)
-    starts, stops = [0] * n, [0] * n
-    found = chain.from_iterable(zip(plan.starts, plan.stops, strict=True) for plan in plans)
-    for place, (start, stop) in zip(places, found, strict=True):
-        starts[place], stops[place] = start, stop
-    blocks = StoredBlocks(buffer, np.array(starts), np.array(stops), (begin, end))
+    starts, stops = np.empty(n, np.int64), np.empty(n, np.int64)
+    starts[places] = [start for plan in plans for start in plan.starts]
+    stops[places] = [stop for plan in plans for stop in plan.stops]
+    blocks = StoredBlocks(buffer, starts, stops, (begin, end))
     out = scratch("runs", n * block_values, dtype)
     try:
         # A codec alone knows nothing of the page around its blocks.
-        decode(first, dtype, n * block_values, block_values, 0, blocks, out)
+        decode_alone(first, dtype, block_values, blocks, out)
     except CodecError as error:
         raise undecoded(pages[0][0], error) from error
     return out
@@ -241,7 +239,7 @@ def _stored(view: View, pointer: Pointer, head: PageHead, numbers: Ints) -> Stor
     plan = _planned(head, numbers.tolist(), _gap_of(view), StoredBlocks.room_for(len(numbers)))
     if plan.stop > READ_RUN:
         return None
-    buffer = scratch("stored", plan.stop, _BYTES)
+    buffer = scratch("stored", plan.stop + StoredBlocks.BEHIND, _BYTES)
     _read(view, pointer, head, plan, buffer.data)
     return StoredBlocks(buffer, np.array(plan.starts), np.array(plan.stops))
 

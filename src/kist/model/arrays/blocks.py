@@ -94,7 +94,7 @@ def copy_values(source: Array, target: Array) -> None:
     n, size = source.shape[-1], source.itemsize
     if n > 1 and source.strides[-1] == target.strides[-1] == size and not source.dtype.hasobject:
         # NumPy takes twice as long for 16 numbers in its inner loop as for their 64 bytes.
-        wide = np.dtype(f"V{n * size}")
+        wide = _opaque(n * size)
         source, target = source.view(wide), target.view(wide)
     target[...] = source
 
@@ -185,12 +185,22 @@ def copy_tall(
     blocks = raw.reshape(*counts[1:], counts[0] * block[0], *block[1:])
     order = [ndim - 1, *[part for axis in range(ndim - 1) for part in (axis, ndim + axis)]]
     cells = blocks.transpose(order)[offset[0] : offset[0] + len(out)]
-    along = map(_axis_pieces, offset[1:], out.shape[1:], block[1:])
+    *others, last = list(map(_axis_pieces, offset[1:], out.shape[1:], block[1:]))
     every = slice(None)
-    for parts in product(*along):
-        source = cells[(every, *[cut for part in parts for cut in part[:2]])]
-        target = out[(every, *[part[2] for part in parts])]
-        copy_values(source, target.reshape(source.shape))
+    for column, inside, place, _, n in last:
+        # What is the same for all pieces with this part of the last axis is done once.
+        source, target = cells[..., column, inside], out[..., place]
+        if n > 1 and not out.dtype.hasobject and out.strides[-1] == out.itemsize:
+            wide = _opaque(n * out.itemsize)
+            source, target = source.view(wide), target.view(wide)
+        for parts in product(*others):
+            piece = source[(every, *[cut for part in parts for cut in part[:2]])]
+            target[(every, *[part[2] for part in parts])].reshape(piece.shape)[...] = piece
+
+
+@lru_cache(maxsize=_KEPT)
+def _opaque(size: int) -> np.dtype[Any]:
+    return np.dtype(f"V{size}")
 
 
 def _pieces(along: list[list[_AxisPiece]]) -> Iterator[_Piece]:

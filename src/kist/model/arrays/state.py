@@ -28,6 +28,10 @@ Shape = tuple[int, ...]
 _KEPT_SEGMENTS: Final = 4096
 """Records of segments that are kept unpacked: up to about 2 KiB each."""
 
+_KEPT_BOXES: Final = 256
+_FEW_SEGMENTS: Final = 16
+"""Snapshots keep the chunks of so many boxes, of so many segments each: cubes cut out anywhere."""
+
 SCAN_COST: Final = 30
 """Looking for the first record of a range costs about as much as reading 30 that follow it."""
 
@@ -68,6 +72,23 @@ class Segment(NamedTuple):
 
 
 Chunks = dict[Shape, list[Segment]]
+Found = dict[tuple[Shape, Shape], Chunks]
+
+
+class Known(NamedTuple):
+    """What a snapshot keeps of an array that is not sealed.
+
+    Attributes
+    ----------
+    schema : ArraySchema
+    shape : tuple of int
+    found : dict
+        Chunks of boxes that were read, by lowest and highest chunk index.
+    """
+
+    schema: ArraySchema
+    shape: Shape
+    found: Found
 
 
 class ArrayState:
@@ -87,7 +108,7 @@ class ArrayState:
         The bounds.
     """
 
-    __slots__ = ("_field", "node", "path", "schema", "shape", "view")
+    __slots__ = ("_field", "_found", "node", "path", "schema", "shape", "view")
 
     def __init__(
         self,
@@ -97,6 +118,7 @@ class ArrayState:
         schema: ArraySchema,
         shape: Shape,
         field: SealedField | SecretError | None = None,
+        found: Found | None = None,
     ) -> None:
         self.view = view
         self.node = node
@@ -104,6 +126,7 @@ class ArrayState:
         self.schema = schema
         self.shape = shape
         self._field = field  # or why it does not open
+        self._found = found
 
     def grown(self, view: View, shape: Shape) -> ArrayState:
         """Return the array with other bounds."""
@@ -206,8 +229,22 @@ class ArrayState:
 
         Notes
         -----
-        The map is read range by range, or once from first to last where that costs less.
+        The map is read range by range, or once from first to last where that costs less, and for
+        a box of the same chunks in the same snapshot not again: nobody may change what comes back.
         """
+        found = self._found
+        if found is None:
+            return self._chunks_within(low, high)
+        chunks = found.get((low, high))
+        if chunks is None:
+            chunks = self._chunks_within(low, high)
+            if sum(map(len, chunks.values())) <= _FEW_SEGMENTS:
+                if len(found) >= _KEPT_BOXES:
+                    found.clear()
+                found[low, high] = chunks
+        return chunks
+
+    def _chunks_within(self, low: Shape, high: Shape) -> Chunks:
         if low == high:
             values = zip(*self.view.entries(*keys.segments(self.node, low)), strict=True)
             found = [self.segment_of(key, value)[1] for key, value in values]
@@ -274,7 +311,13 @@ def _segment(
 
 
 def array_state(view: View, node: int, path: str) -> ArrayState:
-    """Return an array as a view shows it. Two look-ups in the map."""
+    """Return an array as a view shows it.
+
+    Two look-ups in the map; none the second time with the same snapshot, unless it is sealed.
+    """
+    known: Known | None = view.by_node.get(node)
+    if known is not None and not view.is_transaction and view.reader.keyring is None:
+        return ArrayState(view, node, path, known.schema, known.shape, None, known.found)
     value = view.get(keys.schema(node))
     bounds = view.get(keys.bounds(node))
     if value is None or bounds is None:
@@ -287,7 +330,10 @@ def array_state(view: View, node: int, path: str) -> ArrayState:
     schema = ArraySchema.unpack(payload)
     shape = unpack_bounds(unpack_record(bounds)[1], schema.ndim)
     if not schema.sealed and view.reader.keyring is None:
-        return ArrayState(view, node, path, schema, shape)
+        if view.is_transaction:
+            return ArrayState(view, node, path, schema, shape)
+        known = view.by_node[node] = Known(schema, shape, {})
+        return ArrayState(view, node, path, schema, shape, None, known.found)
     from kist.model.arrays.sealed import find_field
 
     field = find_field(view, node, path, schema.sealed)
