@@ -45,6 +45,12 @@ def test_string_dtypes_keep_their_missing_value(dtype):
     assert unpack_dtype(pack_dtype(dtype)) == dtype
 
 
+@pytest.mark.parametrize("char", ["g", "G"])
+def test_long_doubles_of_this_machine_are_shown_as_numpy_does(char):
+    back = unpack_dtype(pack_dtype(np.dtype(char)))
+    assert (repr(back), back.byteorder) == (repr(np.dtype(char)), "=")
+
+
 def test_the_bytes_of_a_small_description_are_as_documented():
     dtype = np.dtype([("a", "<i4"), (("T", "b"), ">M8[25s]", (2,))])
     assert pack_dtype(dtype).hex(" ") == (

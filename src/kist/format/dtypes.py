@@ -306,7 +306,8 @@ def _unpack_long_double(cursor: Cursor, kind: int, itemsize: int, big: bool) -> 
             f"{cursor.what}: long double kind {kind} of {itemsize} bytes does not exist on this "
             f"machine (its own has {dtype.itemsize}); convert the column to f8 where it was written"
         )
-    return dtype.newbyteorder(">" if big else "<")
+    ordered = dtype.newbyteorder(">" if big else "<")
+    return dtype if ordered.isnative else ordered  # NumPy would show the order of the machine's own
 
 
 def _unpack_string(cursor: Cursor, flags: int) -> np.dtype[Any]:
