@@ -205,7 +205,7 @@ class Library:
 
     def decompress(self, chunk: Block, out: NDArray[np.uint8]) -> None:
         source: Any = chunk if isinstance(chunk, bytes) else _address(np.frombuffer(chunk, "u1"))
-        target = ctypes.addressof(ctypes.c_char.from_buffer(out))
+        target = ctypes.addressof(ctypes.c_char.from_buffer(out.data))
         got = self._decompress(self._context(), source, len(chunk), target, out.size)
         if got != out.size:
             raise CodecError(f"Blosc2 could not decode a chunk of {len(chunk)} bytes (code {got})")
