@@ -23,11 +23,11 @@ from kist.errors import (
     StorageError,
     StoreNotFoundError,
 )
-from kist.storage import blockcache, remote
+from kist.storage import attempts, blockcache, remote
 from kist.storage.blockcache import BLOCK_BYTES, BlockCache
 from kist.storage.pieces import Pieces
 from kist.storage.remote import FIRST_BYTES, RemoteBackend, merged
-from kist.storage.transport import Version
+from kist.storage.transport import Transient, Version
 from kist.testing.range_server import Fault, RangeServer
 
 pytest.importorskip("obstore")
@@ -62,7 +62,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(attempts, "FIRST_PAUSE_S", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -261,30 +261,209 @@ def test_open_files_of_fsspec_are_read_by_ranges(stored: bytes) -> None:
         kist.open(fsspec.open("memory:///lab.kist"))
 
 
+class Flaky:
+    """A file system of fsspec that raises what it is told to, once for each."""
+
+    protocol = "lab"
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.of_facts: list[Exception] = []
+        self.of_ranges: list[Exception] = []
+        self.asked = 0
+
+    def invalidate_cache(self) -> None:
+        pass
+
+    def info(self, path: str) -> dict[str, Any]:
+        self._raise(self.of_facts)
+        return {"size": len(self.data), "ETag": "e"}
+
+    def cat_file(self, path: str, start: int, end: int) -> bytes:
+        self._raise(self.of_ranges)
+        return self.data[start:end]
+
+    def _raise(self, errors: list[Exception]) -> None:
+        self.asked += 1
+        if errors:
+            raise errors.pop()
+
+
+class FlakyFile:
+    path = "lab.kist"
+
+    def __init__(self, data: bytes) -> None:
+        self.fs = Flaky(data)
+
+
+class AnswerError(Exception):
+    def __init__(self, status: int) -> None:
+        super().__init__(f"answer {status}")
+        self.status = status
+
+
+class NoCredentialsError(Exception):
+    """As that of botocore is called."""
+
+
+def test_what_fails_within_fsspec_is_tried_again_also_when_facts_are_asked_for(
+    stored: bytes,
+) -> None:
+    file = FlakyFile(stored)
+    file.fs.of_facts = [OSError("cut"), AnswerError(503)]
+    file.fs.of_ranges = [OSError("cut")]
+    with kist.open(file) as store:  # type: ignore[arg-type]
+        file.fs.of_facts = [OSError("cut"), AnswerError(503)]
+        file.fs.of_ranges = [AnswerError(500)]
+        assert store["trades"]["f4"][:].sum() == rows()["f4"].sum()
+        file.fs.of_facts = [OSError("cut")]
+        store.refresh()
+        assert not file.fs.of_facts and not file.fs.of_ranges
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (AnswerError(403), "access was refused.*given to fsspec"),
+        (NoCredentialsError("none"), "access was refused.*NoCredentialsError"),
+        (PermissionError("no"), "access was refused"),
+        (AnswerError(400), "refused the request"),
+    ],
+)
+def test_what_fsspec_is_refused_is_not_tried_again(
+    stored: bytes, error: Exception, message: str
+) -> None:
+    file = FlakyFile(stored)
+    file.fs.of_facts = [error]
+    with pytest.raises(StorageError, match=message):
+        kist.open(file)  # type: ignore[arg-type]
+    assert file.fs.asked == 1
+
+
 # Faults
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 408])
 def test_what_passes_is_tried_again(server: RangeServer, status: int) -> None:
-    server.faults.append(Fault("status", status=status, times=remote.ATTEMPTS - 1))
+    server.faults.append(Fault("status", status=status, times=attempts.ATTEMPTS - 1))
     with kist.open(server.url("/lab.kist")) as store:
         server.faults.append(Fault("cut", times=2))
         server.faults.append(Fault("short"))
         assert (store["images"][:].ravel() == np.arange(40 * 64 * 64)).all()
 
 
-@pytest.mark.parametrize("kind", ["status", "cut", "short"])
+@pytest.mark.parametrize("kind", ["status", "short"])
 def test_what_does_not_pass_ends_with_its_reason(server: RangeServer, kind: Any) -> None:
     server.faults.append(Fault(kind, times=1000))
     with pytest.raises(StorageError, match=r"6 attempts, timeout 30 s.*try again later"):
         kist.open(server.url("/lab.kist"))
-    assert len(server.requests) == remote.ATTEMPTS
+    assert len(server.requests) == attempts.ATTEMPTS
 
 
 def test_a_server_that_does_not_answer_is_given_up(server: RangeServer) -> None:
     server.faults.append(Fault("stall", times=1000))
     with pytest.raises(StorageError, match="longer timeout="):
         kist.open(server.url("/lab.kist"), timeout=0.2)
+
+
+def test_what_came_before_a_connection_broke_is_not_asked_for_again(server: RangeServer) -> None:
+    with kist.open(server.url("/lab.kist")) as store:
+        server.forget()
+        # More often than a request is made in vain.
+        server.faults.append(Fault("cut", times=attempts.ATTEMPTS + 2))
+        assert (store["trades"]["f3"][:] == rows()["f3"]).all()
+        asked = [(request.start, request.stop) for request in server.requests]
+        assert len(asked) == attempts.ATTEMPTS + 3
+        assert asked == sorted(asked) and len({stop for _, stop in asked}) == 1
+        assert asked[-1][1] - asked[-1][0] < (asked[0][1] - asked[0][0]) / 16
+
+
+def test_a_server_that_falls_silent_within_an_answer_is_asked_for_the_rest(
+    server: RangeServer,
+) -> None:
+    with kist.open(server.url("/lab.kist"), timeout=3) as store:
+        server.forget()
+        server.faults.append(Fault("hang"))
+        assert (store["trades"]["f3"][:] == rows()["f3"]).all()
+        first, rest = server.requests[-2:]
+        assert first.start < rest.start and first.stop == rest.stop
+
+
+class Clock:
+    """Time that passes only in sleep."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(attempts, "time", clock)
+    monkeypatch.setattr(attempts, "FIRST_PAUSE_S", 0.1)
+    return clock
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_asks_for_patience_gets_all_of_the_time(
+    server: RangeServer, clock: Clock, status: int
+) -> None:
+    busy = {"status": status, "headers": {"Retry-After": "8"}}
+    server.faults.append(Fault("status", times=attempts.ATTEMPTS + 2, **busy))  # type: ignore[arg-type]
+    with kist.open(server.url("/lab.kist")):
+        assert 8 < clock.now < 30
+    server.forget()
+    server.faults.append(Fault("status", times=1000, **busy))  # type: ignore[arg-type]
+    clock.now = 0.0
+    with pytest.raises(StorageError, match=rf"{status}.*attempts, timeout 30 s"):
+        kist.open(server.url("/lab.kist"))
+    assert 20 < clock.now <= 30
+    assert len(server.requests) < 20
+
+
+def test_a_second_more_is_given_for_what_came_and_no_longer(clock: Clock) -> None:
+    data = bytes(range(256)) * 4096
+    step = 0
+
+    def once(start: int, stop: int) -> bytes:
+        clock.now += 1.5
+        if start + step >= stop:
+            return data[start:stop]
+        raise Transient("slow", data=data[start : start + step])
+
+    step = 2 * attempts.SLOWEST
+    found = attempts.persist(once, (100, len(data)), name="x", timeout_s=1)
+    assert found == data[100:] and clock.now > 30
+    step = attempts.SLOWEST // 2
+    with pytest.raises(StorageError, match="slow"):
+        attempts.persist(once, (0, len(data)), name="x", timeout_s=3)
+
+
+def test_one_failure_after_a_long_halt_is_not_the_end(clock: Clock) -> None:
+    def once(start: int, stop: int) -> bytes:
+        if clock.now:
+            return b"x"
+        clock.now += 3600
+        raise Transient("the machine was asleep")
+
+    assert attempts.persist(once, (0, 1), name="x", timeout_s=30) == b"x"
+
+
+def test_redirects_are_followed_and_circles_named(stored: bytes) -> None:
+    ways = {"/old": "/lab.kist", "/a": "/b", "/b": "/a"}
+    with RangeServer({"/lab.kist": stored}, redirects=ways) as server:
+        with kist.open(server.url("/old")) as store:
+            assert store["images"][1, 0, 0] == 4096
+        server.forget()
+        with pytest.raises(StorageError, match="in a circle"):
+            kist.open(server.url("/a"))
+        assert len(server.requests) < 15, "tried again"
 
 
 def test_a_server_that_is_not_there_is_an_error_of_ours() -> None:

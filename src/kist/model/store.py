@@ -77,8 +77,8 @@ def open(
     version : int or str, optional
         A commit number or a tag to read instead of the newest commit.
     timeout : float
-        Longest wait for other writers, or for one answer of a server with all attempts, in
-        seconds.
+        Longest wait for other writers, in seconds; for a range of a file behind a server, in all
+        attempts together, and a second more for each 16 KiB that came.
     durability : {"full", "relaxed", "none"}
         ``full``: what has returned survives the loss of power. ``relaxed``: it survives the death
         of the process; the last seconds before a loss of power may go, in order. ``none``: the

@@ -13,6 +13,7 @@ Bottom up:
 - `names`   names given to files that are whole, and made durable
 - `memory`  `MemoryBackend`: bytes of this process, also shared between engines
 - `transport`   one request for a range of a file far away; `objectstore` by obstore, `fsspecfile`
+- `attempts`   a range is asked for again, while that may help
 - `pieces`, `blockcache`   what came, in memory and in a folder
 - `remote`  `RemoteBackend`: a file behind a transport, for reading
 

@@ -6,7 +6,16 @@ import errno
 from typing import Any
 
 from kist.errors import StorageError
-from kist.storage.transport import Changed, Missing, Transient, Transport, Version
+from kist.storage.transport import (
+    BUSY,
+    REFUSED,
+    Changed,
+    Missing,
+    Transient,
+    Transport,
+    Version,
+    passes,
+)
 
 __all__ = ["FsspecTransport", "is_fsspec"]
 
@@ -68,9 +77,26 @@ class FsspecTransport(Transport):
         except FileNotFoundError:
             raise Missing from None
         except PermissionError as error:
-            found = StorageError(f"{self.name!r}: access was refused ({error})")
-            found.errno, found.filename = errno.EACCES, self.name
-            raise found from None
+            raise self._refused(error) from None
         except Exception as error:
-            # Each file system of fsspec has errors of its own, of any class.
-            raise Transient(f"{type(error).__name__}: {error}") from error
+            # Each file system of fsspec has errors of its own, of any class; those of the web
+            # have a status, and those for want of credentials say so in their name.
+            reason = f"{type(error).__name__}: {error}"
+            status = getattr(error, "status", None)
+            status = status if isinstance(status, int) else 0
+            if status in REFUSED or "Credential" in type(error).__name__:
+                raise self._refused(error) from None
+            if not passes(status):
+                raise StorageError(
+                    f"{self.name!r}: the server refused the request ({reason}); is the address "
+                    "right?"
+                ) from None
+            raise Transient(reason, is_busy=status in BUSY) from error
+
+    def _refused(self, error: Exception) -> StorageError:
+        found = StorageError(
+            f"{self.name!r}: access was refused ({type(error).__name__}: {error}); credentials "
+            "are given to fsspec, where the file is opened"
+        )
+        found.errno, found.filename = errno.EACCES, self.name
+        return found

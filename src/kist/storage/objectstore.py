@@ -11,14 +11,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from kist.errors import StorageError
 from kist.extras import need
-from kist.storage.transport import Changed, Missing, Transient, Transport, Version
+from kist.storage.transport import BUSY, Changed, Missing, Transient, Transport, Version, passes
 
 __all__ = ["ObjectStoreTransport", "is_url"]
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 _STATUS = re.compile(r"status code: (\d{3})")
-# Too early, too many: these pass. Other 4xx will be the same the next time.
-_PASSING = {408, 425, 429}
 
 
 def is_url(path: str) -> bool:
@@ -65,7 +63,8 @@ class ObjectStoreTransport(Transport):
             raise StorageError(
                 f"{self.name!r} cannot be opened: {_reason(error)}; addresses are https:, "
                 "s3://example/key, gs://bucket/key, az://account/container/key, and "
-                "storage_options are those of obstore"
+                "storage_options are those of obstore; what else fsspec knows is opened by "
+                "kist.open(fsspec.open(...))"
             ) from None
         self._errors = need("obstore.exceptions", "remote", "errors of obstore")
 
@@ -76,7 +75,6 @@ class ObjectStoreTransport(Transport):
             options["if_match"] = version.etag
         try:
             answer = self._obstore.get(self._store, "", options=options)
-            data = bytes(answer.bytes())
         except FileNotFoundError:
             raise Missing from None
         except self._errors.PreconditionError:
@@ -96,7 +94,13 @@ class ObjectStoreTransport(Transport):
         )
         if version is not None and (difference := version.difference(found)):
             raise Changed(difference)
-        return data, found
+        chunks: list[Any] = []
+        try:
+            chunks.extend(answer.stream(min_chunk_size=1))  # as it comes: none is lost
+        except (self._errors.BaseError, OSError) as error:
+            data = b"".join(chunks)
+            raise Transient(_reason(error), data=data, version=found) from None
+        return b"".join(chunks), found
 
     def _no_ranges(self) -> StorageError:
         return StorageError(
@@ -125,12 +129,17 @@ class ObjectStoreTransport(Transport):
         code = int(status[1]) if status else 0
         if code == 416:
             return b""
-        if 400 <= code < 500 and code not in _PASSING:
+        if not passes(code):
             raise StorageError(
                 f"{self.name!r}: the server refused the request ({_reason(error)}); is the "
                 "address right, and the region in storage_options?"
             ) from None
-        raise Transient(_reason(error)) from None
+        reason = _reason(error)
+        if reason.endswith("following redirect"):
+            raise StorageError(
+                f"{self.name!r}: the server redirects in a circle, or to an address without https"
+            ) from None
+        raise Transient(reason, is_busy=code in BUSY) from None
 
 
 def _reason(error: Exception) -> str:

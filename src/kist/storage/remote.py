@@ -8,9 +8,7 @@ memory, bounded, and on request in a folder (`kist.storage.blockcache`).
 from __future__ import annotations
 
 import os
-import random
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -23,6 +21,7 @@ from kist.errors import (
     StoreClosedError,
     StoreNotFoundError,
 )
+from kist.storage.attempts import persist
 from kist.storage.base import StorageBackend
 from kist.storage.blockcache import BlockCache
 from kist.storage.locks import CountedPins, joined
@@ -48,10 +47,6 @@ KEPT_BYTES: Final = 64 << 20
 
 SMALL_GAP: Final = 4096
 """Ranges this near each other are one request; so are those whose gap is an eighth of both."""
-
-ATTEMPTS: Final = 6
-FIRST_PAUSE_S = 0.1
-"""Before the second attempt; doubled each time, and shortened at random by up to a half."""
 
 
 class RemoteLocks(CountedPins):
@@ -94,7 +89,7 @@ class RemoteBackend(StorageBackend):
     transport : Transport
         Leads to the file.
     timeout_s : float
-        Longest wait for a range, all attempts together.
+        Longest wait for a range, all attempts together (`kist.storage.attempts`).
     cache : path, optional
         Folder for blocks that outlive the process; `options.cache_bytes` bounds it.
     cache_key : str, optional
@@ -192,7 +187,7 @@ class RemoteBackend(StorageBackend):
         try:
             self._check_open()
             self._attempts((0, 1))
-            self._transport.confirm(self.version)
+            self._confirm()
         except (Changed, Missing, StaleHandleError):
             return False
         return True
@@ -248,12 +243,17 @@ class RemoteBackend(StorageBackend):
         else:
             found = list(_executor().map(self._request, ranges))
         try:
-            self._transport.confirm(self.version)
+            self._confirm()
         except (Changed, Missing) as error:
             raise self._stale(str(error)) from None
-        except Transient as error:
-            raise StorageError(f"{self.name!r}: {error}; try again later") from error
         return found
+
+    def _confirm(self) -> None:
+        def once(start: int, stop: int) -> bytes:
+            self._transport.confirm(self.version)
+            return b""
+
+        persist(once, (0, 0), name=self.name, timeout_s=self._timeout_s)
 
     def _request(self, wanted: Range) -> bytes:
         if self.forked:
@@ -273,26 +273,18 @@ class RemoteBackend(StorageBackend):
             raise self._stale("it is not there any more") from None
 
     def _attempts(self, wanted: Range) -> bytes:
-        deadline = time.monotonic() + self._timeout_s
-        attempt = 1
-        while True:
-            try:
-                return self._once(*wanted)
-            except Transient as error:
-                pause = FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1)
-                if attempt == ATTEMPTS or time.monotonic() + pause > deadline:
-                    raise StorageError(
-                        f"{self.name!r}, bytes {wanted[0]:,} to {wanted[1]:,}: {error} "
-                        f"({attempt} attempts, timeout {self._timeout_s:g} s); try again later, "
-                        "or open it with a longer timeout="
-                    ) from error
-                time.sleep(pause)
-                attempt += 1
+        return persist(self._once, wanted, name=self.name, timeout_s=self._timeout_s)
 
     def _once(self, start: int, stop: int) -> bytes:
         with self._counting:
             self.requests += 1
-        data, version = self._transport.get(start, stop, self._version)
+        try:
+            data, version = self._transport.get(start, stop, self._version)
+        except Transient as error:
+            with self._counting:
+                self.request_bytes += len(error.data)
+            self._version = self._version or error.version
+            raise
         with self._counting:
             self.request_bytes += len(data)
         expected = max(0, min(stop, version.size) - start)
@@ -301,10 +293,13 @@ class RemoteBackend(StorageBackend):
                 f"{self.name!r}: the server sends the whole file where a range is asked for: "
                 "download it and open the copy"
             )
-        if len(data) != expected:
-            raise Transient(f"{len(data):,} bytes came where {expected:,} were asked for")
         if self._version is None:
             self._version = version
+        if len(data) != expected:
+            came = data if len(data) < expected else b""
+            raise Transient(
+                f"{len(data):,} bytes came where {expected:,} were asked for", data=came
+            )
         return data
 
     def _stale(self, what: str) -> StaleHandleError:

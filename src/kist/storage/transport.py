@@ -9,11 +9,43 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-__all__ = ["Changed", "Missing", "Transient", "Transport", "Version"]
+__all__ = ["BUSY", "REFUSED", "Changed", "Missing", "Transient", "Transport", "Version", "passes"]
+
+BUSY = frozenset({429, 503})
+"""Statuses of a server that answers later."""
+
+REFUSED = frozenset({401, 403})
+"""Of one that wants other credentials."""
+
+
+def passes(status: int) -> bool:
+    """Tell whether the same request may succeed later: too early, too many, a fault of theirs."""
+    return status in {408, 425, 429} or not 400 <= status < 500
 
 
 class Transient(Exception):
-    """A request that may succeed when it is made again; the message is the reason."""
+    """A request that may succeed when it is made again; the message is the reason.
+
+    Attributes
+    ----------
+    data : bytes
+        What came before it failed: the first bytes of the range.
+    version : Version or None
+        Of the file that they come from; None where there are none.
+    is_busy : bool
+        Whether the server asks for patience.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        data: bytes = b"",
+        version: Version | None = None,
+        is_busy: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.data, self.version, self.is_busy = data, version, is_busy
 
 
 class Missing(Exception):

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
@@ -59,16 +59,20 @@ class Fault:
         ``status``: this status instead of an answer. ``cut``: the connection ends in the middle
         of the body. ``short``: fewer bytes than asked for, and said so. ``shifted``: bytes of
         another place under the range asked for. ``flip``: one bit in the middle of the body.
-        ``stall``: no answer until the server is closed.
+        ``stall``: no answer until the server is closed. ``hang``: half of the body, and nothing
+        more until then.
     status : int
         For ``status``.
+    headers : mapping of str to str
+        For ``status``, such as ``Retry-After``.
     times : int
         How many requests meet it.
     """
 
-    kind: Literal["status", "cut", "short", "shifted", "flip", "stall"]
+    kind: Literal["status", "cut", "short", "shifted", "flip", "stall", "hang"]
     status: int = 500
     times: int = 1
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class RangeServer:
@@ -84,6 +88,8 @@ class RangeServer:
         What tells versions apart beside the length.
     latency_s : float
         Slept before each answer.
+    redirects : mapping of str to str
+        Paths that are answered with another path or address.
 
     Attributes
     ----------
@@ -100,8 +106,10 @@ class RangeServer:
         ranges: bool = True,
         etags: Literal["strong", "weak", "none"] = "strong",
         latency_s: float = 0.0,
+        redirects: Mapping[str, str] | None = None,
     ) -> None:
         self.files = dict(files)
+        self.redirects = dict(redirects or {})
         self.ranges = ranges
         self.etags = etags
         self.latency_s = latency_s
@@ -212,7 +220,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if fault is not None and fault.kind == "status":
-            self._refuse(fault.status)
+            self._refuse(fault.status, fault.headers)
+            return
+        if (target := server.redirects.get(self.path.split("?")[0])) is not None:
+            self._refuse(302, {"Location": target})
             return
         if data is None:
             self._refuse(404)
@@ -254,13 +265,18 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.of.etags != "none":
             self.send_header("ETag", self.server.of.tag_of(data))
         self.end_headers()
-        if kind == "cut":
+        if kind in ("cut", "hang"):
             part = part[: len(part) // 2]
             self.close_connection = True
         if body:
             self.wfile.write(part)
+        if kind == "hang":
+            self.wfile.flush()
+            self.server.of.stall()
 
-    def _refuse(self, status: int) -> None:
+    def _refuse(self, status: int, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Length", "0")
         self.end_headers()
