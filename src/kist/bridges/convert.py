@@ -24,6 +24,7 @@ from kist.errors import (
     CorruptDataError,
     NodeNotFoundError,
     NotAStoreError,
+    ReadOnlyError,
     SecretError,
     StorageError,
     StoreExistsError,
@@ -88,6 +89,8 @@ def convert(
 
     Raises
     ------
+    ReadOnlyError
+        The target is an address.
     ConversionError
         Neither side is a store, the format is unknown, `strict` refuses a loss, or `resume`
         finds that the source or the options are others than those it began with.
@@ -120,6 +123,11 @@ def convert(
     source, target = os.fspath(source), os.fspath(target)
     from_file, from_node = split_place(source)
     to_file, to_node = split_place(target)
+    if "://" in to_file:
+        raise ReadOnlyError(
+            f"{to_file}: what is reached by an address is only read; write a local file, and copy "
+            "it there"
+        )
     common: dict[str, Any] = {
         "strict": strict,
         "overwrite": overwrite,
@@ -199,6 +207,8 @@ def _bridge(file: str, format: str | None, *, existing: bool) -> tuple[str, Brid
 
 def _is_store(file: str, *, new: bool = False) -> bool:
     """Tell whether a path is a store, or, if `new`, would be one."""
+    if "://" in file:
+        return True  # what is read over a network is a store, or the error says what it is
     if file == "-" or os.path.isdir(file) or format_by_content(file) is not None:
         return False
     if file.endswith(".kist"):

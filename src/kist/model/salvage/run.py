@@ -20,7 +20,7 @@ from kist.format.layout import BLOCK, HEAD_BYTES, SLOT_OFFSETS
 from kist.format.node import NodeKind, a_kind
 from kist.format.sealedstore import unpack_slot_seal
 from kist.model import directory
-from kist.model.paths import join
+from kist.model.paths import is_plain, join
 from kist.model.salvage.arrays import rescue_array
 from kist.model.salvage.keystores import rescue_keystore
 from kist.model.salvage.nodes import Place, places
@@ -31,6 +31,7 @@ from kist.model.salvage.tables import rescue_table
 from kist.model.salvage.target import new_file
 from kist.model.store import open as open_store
 from kist.storage import FileBackend
+from kist.storage.objectstore import shown
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
@@ -71,6 +72,8 @@ def salvage(
     ------
     StoreNotFoundError, StoreExistsError
         There is no broken file, or `out` is there.
+    StorageError
+        One of them is an address, not a file of this machine.
     NotAStoreError
         Nothing in the file is part of a store.
     UnsupportedVersionError
@@ -98,6 +101,11 @@ def salvage(
     ...     report.ok, store["a"][:]
     (True, array([1, 2, 3]))
     """
+    if not (is_plain(broken) and is_plain(out)):
+        raise StorageError(
+            f"salvage reads every byte of a file of this machine, and writes one: download "
+            f"{shown(str(broken))!r}, and salvage the copy"
+        )
     source, target = os.path.abspath(os.fspath(broken)), os.path.abspath(os.fspath(out))
     report = SalvageReport(source, target)
     backend = FileBackend(source)
