@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
+import operator
+import os
 import pickle
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,14 @@ import numpy as np
 import pytest
 
 import kist
-from kist.errors import DTypeError, SelectionError, StoreExistsError, TransactionError
+from kist.errors import (
+    DTypeError,
+    SelectionError,
+    StaleHandleError,
+    StorageError,
+    StoreExistsError,
+    TransactionError,
+)
 from kist.integrations import parts
 
 pytest.importorskip("dask.dataframe")
@@ -230,6 +241,63 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path, monkeypatch: pytest.Monk
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.kist", "code", "died"]
 
 
+def dies(n: int) -> Any:
+    if n == 2:
+        raise BrokenProcessPool("a process in the pool was terminated abruptly")
+    return np.full(n, n)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_workers_that_die_for_good_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    items, out = [1, 2, 3], tmp_path / "a.kist"
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(StorageError, match=r"died after 1 of 3 parts.*without executor="),
+    ):
+        kist.write_parts(dies, items, out, "x", executor=pool, linked=linked)
+    monkeypatch.setattr(parts, "ProcessPoolExecutor", lambda *given: ThreadPoolExecutor(1))
+    with pytest.raises(StorageError, match=r"died 3 times, with \d of 3 parts left"):
+        kist.write_parts(dies, items, out, "x", linked=linked)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pool_of_processes_that_is_given_reads_and_writes_parts(path: Path) -> None:
+    out = path.with_name("out.kist")
+    with (
+        kist.open(path) as store,
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
+    ):
+        # What each gets is a handle of its rows; what it returns, those rows.
+        pieces = store["t"].where("kind == 5").partitions(rows=100_000)
+        assert len(pieces) > 1
+        kist.write_parts(operator.itemgetter(slice(None)), pieces, out, "t", executor=pool)
+    with kist.open(out) as made:
+        assert (made["t"]["id"][:] == np.flatnonzero(np.arange(N) % 7 == 5)).all()
+
+
+def test_what_stands_behind_a_server_is_read_by_workers(path: Path) -> None:
+    pytest.importorskip("obstore")
+    from kist.testing.range_server import RangeServer
+
+    with (
+        RangeServer({"/lab.kist": path.read_bytes()}) as server,
+        kist.open(server.url("/lab.kist")) as store,
+    ):
+        late = store["t"].where("id >= limit", limit=N - 10).to_dask()
+        assert late.npartitions == 1
+        server.forget()
+        frame = store["t"].to_dask(rows=10_000)
+        assert frame.npartitions >= 20
+        assert server.requests == [], "each part was opened for its name"
+        assert late.id.sum().compute(scheduler="threads") == sum(range(N - 10, N))
+        assert store["x"].to_dask(chunks=(40, -1)).sum().compute(scheduler="sync") == 4498500
+        server.files.clear()
+        with pytest.raises(StaleHandleError, match="open it again"):
+            frame.price.sum().compute(scheduler="sync")
+
+
 def test_parts_are_linked_instead_of_merged(path: Path) -> None:
     out, arrays = path.with_name("out.kist"), path.with_name("arrays.kist")
     with kist.open(path) as store:
@@ -297,8 +365,25 @@ def test_processes_of_distributed_read_and_write(path: Path) -> None:
     ):
         frame = store["t"].to_dask(rows=100_000)
         kist.from_dask(frame[frame.kind == 3], out, "t")
+        note, again = path.with_name("died"), path.with_name("again.kist")
+
+        def once_dead(block: Any) -> Any:
+            if block[0] == 2:
+                try:
+                    os.close(os.open(note, os.O_CREAT | os.O_EXCL))
+                except FileExistsError:
+                    return block * 2
+                os._exit(9)  # as the kernel ends whoever takes too much memory
+            return block * 2
+
+        kist.from_dask(da.arange(8, chunks=2).map_blocks(once_dead, dtype=int), again, "x")
+        assert note.exists()
     with kist.open(out) as made:
         assert (made["t"]["id"][:] == np.flatnonzero(np.arange(N) % 7 == 3)).all()
+    with kist.open(again) as made:
+        assert made["x"][:].tolist() == list(range(0, 16, 2))
+    names = ["again.kist", "died", "lab.kist", "out.kist"]
+    assert sorted(p.name for p in path.parent.iterdir()) == names
 
 
 def test_frames_of_pandas_come_back(tmp_path: Path) -> None:

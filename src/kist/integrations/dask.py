@@ -41,6 +41,8 @@ def table_to_dask(source: Any, columns: Sequence[str] | None, rows: int | None) 
     parts = parts or [fixed.limit(0)]
     meta = fixed.limit(0).to_pandas(columns)
     names = list(meta.columns) if hasattr(meta, "columns") else None
+    token = _token(fixed)
+    parts = [_Part(part, (token, rows, number)) for number, part in enumerate(parts)]
     reader = _Frames(fixed, names is None)
     _bind(reader, kept)
     arguments: dict[str, Any] = {"meta": meta, "label": "kist"}
@@ -55,6 +57,21 @@ def table_to_dask(source: Any, columns: Sequence[str] | None, rows: int | None) 
         return frames.from_map(reader, parts, **arguments)
 
 
+class _Part:
+    """The rows of a partition, named by what made them.
+
+    Else Dask would pickle and unpickle each of them to find a name: that opens its store again,
+    over a network too.
+    """
+
+    def __init__(self, rows: Any, token: Any) -> None:
+        self.rows = rows
+        self._token = token
+
+    def __dask_tokenize__(self) -> Any:
+        return self._token
+
+
 class _Frames:
     """Reads one part as a DataFrame; Dask asks for fewer `columns` where it needs no others."""
 
@@ -63,7 +80,7 @@ class _Frames:
         self._is_column = is_column
 
     def __call__(self, part: Any, columns: Sequence[str] | None = None) -> Any:
-        return part.to_pandas(None if self._is_column else columns)
+        return part.rows.to_pandas(None if self._is_column else columns)
 
     def __dask_tokenize__(self) -> Any:
         return _token(self._source)
