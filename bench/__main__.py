@@ -34,7 +34,7 @@ def _parser(engines: Sequence[str]) -> argparse.ArgumentParser:
         help="workloads and engines; all workloads, and all engines but variants, by default",
     )
     parser.add_argument(
-        "--rows", type=int, default=1_000_000, help="rows of the archive and of queries"
+        "--rows", type=int, default=1_000_000, help="rows of the archive, of queries and of remote"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="size of the other workloads")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over the engines")
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser(engines)
     args = parser.parse_args(argv)
     if args.names == ["remote"]:
-        return remote.main(int(5_000_000 * args.scale), args.folder)
+        return remote.main(args.rows, args.folder)
     unknown = set(args.names) - set(engines) - {*WORKLOADS, "small"}
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -256,3 +257,23 @@ def test_command_refuses_unknown_names(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         bench("__main__").main(["archve"])
     assert "unknown: archve" in capsys.readouterr().err
+
+
+def test_a_slice_over_a_network_is_held_against_the_bytes_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("obstore")
+    remote = bench("remote")
+    monkeypatch.setattr(remote, "N_COLUMNS", 43)
+    path, (one,) = remote.prepare(tmp_path, 70_000)
+    assert one.stop - one.start == 700
+    # The first 700 rows of blocks of 8,192 rows.
+    assert one.of_rows == pytest.approx(one.of_blocks * 700 / 8192)
+    assert 0 < one.of_blocks < path.stat().st_size / 10
+    # Made elsewhere, as `measure` does: the heads of these pages are known here.
+    monkeypatch.setattr(remote, "LATENCY_S", 0.0)
+    monkeypatch.setattr(remote, "prepare", lambda *given: (path, [one]))
+    monkeypatch.setattr(remote, "ProcessPoolExecutor", lambda *given: ThreadPoolExecutor(1))
+    lines = remote.measure(tmp_path, 70_000)
+    assert [line.split()[0] for line in lines[2:6]] == ["open", "slice,", "one", "a"]
+    assert "times those of its rows" in lines[6] and "of its blocks: 1.0" in lines[7]
