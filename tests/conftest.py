@@ -16,11 +16,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# deadline=None: a slow machine is not a failure.
-hypothesis.settings.register_profile("default", max_examples=50, deadline=None)
+# A slow machine is not a failure, neither in a test nor in drawing its examples.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile(
+    "default", max_examples=50, deadline=None, suppress_health_check=SLOW
+)
 # The same examples in every run, so that a red run can be repeated.
 hypothesis.settings.register_profile(
-    "ci", max_examples=50, deadline=None, derandomize=True, database=None
+    "ci",
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=SLOW,
 )
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
