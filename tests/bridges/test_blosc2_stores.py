@@ -9,6 +9,7 @@ from typing import Any
 
 import blosc2
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import kist
@@ -79,3 +80,70 @@ def test_archives_that_unpack_are_refused_and_cut_ones_raise(tmp_path: Path) -> 
     with pytest.raises(KistError):
         kist.convert(tmp_path / "s.b2z", tmp_path / "a.kist", format="b2z")
     assert not (tmp_path / "a.kist").exists()
+
+
+def test_a_table_alone_comes_in_as_a_table(tmp_path: Path) -> None:
+    """Not as the arrays and indexes of which Blosc2 makes it."""
+    rows = pa.table({"a": [1, 2, 3], "s": ["x", None, "ä" * 300], "n": pa.array([1, None, 2])})
+    blosc2.CTable.from_arrow(rows.schema, rows.to_batches()).to_b2z(str(tmp_path / "one.b2z"))
+    made = blosc2.CTable.from_arrow(
+        rows.schema, rows.to_batches(), urlpath=str(tmp_path / "two.b2d")
+    )
+    made.vlmeta["unit"] = "K"
+    made.close()
+    for name in ("one.b2z", "two.b2d"):
+        kist.convert(tmp_path / name, tmp_path / "a.kist")
+    with kist.open(tmp_path / "a.kist") as found:
+        assert sorted(found) == ["one", "two"] and dict(found["two"].attrs) == {"unit": "K"}
+        for name in found:
+            assert pa.table(found[name]).to_pydict() == rows.to_pydict()
+
+
+def test_embedded_stores_come_in(tmp_path: Path) -> None:
+    with blosc2.EmbedStore(str(tmp_path / "s.b2e"), mode="w") as store:
+        store["/x"] = np.arange(5)
+        store["/g/y"] = np.array(["q", "ww"])
+    assert kist.convert(tmp_path / "s.b2e", tmp_path / "a.kist").n_arrays == 2
+    with kist.open(tmp_path / "a.kist") as found:
+        assert found["x"][:].tolist() == [0, 1, 2, 3, 4] and found["g/y"][1] == "ww"
+    with pytest.raises(ConversionError, match=r"\.b2z"):
+        kist.convert(tmp_path / "a.kist", tmp_path / "b.b2e")
+
+
+def test_text_nulls_categories_and_lists_go_out_and_come_back(tmp_path: Path) -> None:
+    rows = pa.table(
+        {
+            "i": [3, 1, 2],
+            "text": ["x", "ä" * 200, None],
+            "null": pa.array([1, None, 2]),
+            "list": pa.array([[1, 2], [], [3]]),
+            "kind": pa.array(["u", "v", "u"]).dictionary_encode(),
+            "time": pa.array([1, 2, 3], pa.timestamp("us")),
+        }
+    )
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        store["g/t"] = rows
+        store["g/t"].attrs.update({"unit": "K", "list": [1, (2,)]})
+        store["g/t"]["i"].attrs["note"] = "n"
+        store["g/plain"] = np.ones(2, "i4,f8")
+    report = kist.convert(tmp_path / "a.kist", tmp_path / "a.b2z")
+    assert [n.code for n in report.notes] == ["blosc2.columns"] and report.n_tables == 2
+    kist.convert(tmp_path / "a.b2z", tmp_path / "b.kist")
+    with kist.open(tmp_path / "b.kist") as found, kist.open(tmp_path / "a.kist") as was:
+        assert dict(found["g/t"].attrs) == dict(was["g/t"].attrs)
+        assert pa.table(found["g/t"]).to_pydict() == pa.table(was["g/t"]).to_pydict()
+        assert found["g/plain"][:].tolist() == was["g/plain"][:].tolist()
+
+
+def test_each_table_of_a_store_is_counted_and_widened_for_itself(tmp_path: Path) -> None:
+    with blosc2.TreeStore(str(tmp_path / "s.b2z"), mode="w") as store:
+        for name, values in (("a", ["x"]), ("b", [None, 1] * 40_000), ("c", [True])):
+            rows = pa.table({"v": pa.array(values)})
+            folder = str(tmp_path / f"{name}.b2d")
+            hint = {"urlpath": folder, "capacity_hint": len(rows)}
+            blosc2.CTable.from_arrow(rows.schema, rows.to_batches(), **hint).close()
+            store[f"/{name}"] = blosc2.CTable.open(folder, mode="r")
+    report = kist.convert(tmp_path / "s.b2z", tmp_path / "a.kist")
+    assert (report.n_tables, report.n_rows) == (3, 80_002)
+    with kist.open(tmp_path / "a.kist") as found:
+        assert found["a"][0]["v"] == "x" and found["b"]["v"][1] == 1 and found["c"][0]["v"]

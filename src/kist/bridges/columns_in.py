@@ -55,7 +55,9 @@ def read_table(
         Is given an error of the library; true when it made ready for another try.
     """
     pa = need("pyarrow", "arrow", f"convert {place}")
-    known: dict[str, str] = job.steps.memory.setdefault("how", dict(how or {}))
+    # Of this table: a source may have several, with columns of the same names.
+    known: dict[str, str] = job.steps.memory.setdefault(f"how {path}", dict(how or {}))
+    before = job.report.n_tables, job.report.n_rows, job.report.nbytes
     while True:
         try:
             with job.steps.attempt(path):
@@ -70,7 +72,7 @@ def read_table(
         except pa.ArrowInvalid as error:
             if widen is None or not widen(error):
                 raise
-        job.report.n_tables, job.report.n_rows, job.report.nbytes = 0, 0, 0
+        job.report.n_tables, job.report.n_rows, job.report.nbytes = before
 
 
 def _fill(

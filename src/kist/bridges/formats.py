@@ -25,7 +25,7 @@ FORMATS: Final = {
     "netcdf": Format("netcdf.bridge", "NetCdf", (".nc", ".nc4", ".cdf")),
     "zarr": Format("zarr.bridge", "Zarr", (".zarr", ".zarr.zip")),
     "blosc2": Format("b2", "Blosc2", (".b2nd", ".b2frame")),
-    "b2z": Format("b2z", "Blosc2Store", (".b2z", ".b2d")),
+    "b2z": Format("b2z", "Blosc2Store", (".b2z", ".b2d", ".b2e")),
     "pickle": Format("pickles", "Pickle", (".pkl", ".pickle")),
     "joblib": Format("pickles", "Joblib", (".joblib",)),
     "shelve": Format("pickles", "Shelve", (".shelf", ".shelve", ".shelf.dir", ".shelf.db")),
@@ -51,6 +51,7 @@ _MAGIC: Final = (
     (b"FEA1", "arrow"),
     (b"SQLite format 3\0", "sqlite"),
 )
+_WITHIN: Final = {"hdf5": ("netcdf",), "blosc2": ("b2z",)}
 _COMPRESSED: Final = (".gz", ".bz2", ".zst", ".xz")
 _USER_BLOCKS: Final = (512, 1024, 2048, 4096, 8192)
 
@@ -82,8 +83,9 @@ def format_by_content(file: str) -> str | None:
         head = data.read(16)
         for magic, name in _MAGIC:
             if head.startswith(magic):
-                # NetCDF 4 is HDF5, and its dimensions mean more to the bridge of its own.
-                return "netcdf" if name == "hdf5" and format_by_name(file) == "netcdf" else name
+                # NetCDF 4 is HDF5, and its dimensions mean more to the bridge of its own; a store
+                # of Blosc2 may be one of its frames.
+                return next((n for n in _WITHIN.get(name, ()) if format_by_name(file) == n), name)
         # HDF5 allows others their bytes before it.
         for at in _USER_BLOCKS:
             data.seek(at)
