@@ -2,8 +2,10 @@
 
 Every engine has its own way for a step, or none: "HDF5 in" is `kist.convert` for kist, `ptrepack`
 and h5py for those who repack with the same codec (Blosc's LZ4 with shuffle); "Parquet in" and
-"CSV in" are into a store for kist, into memory for pyarrow and pandas; "columns in memory" is what
-kist takes to store the values of the Parquet file once they are NumPy arrays: the limit of writing.
+"CSV in" are into a store for kist, into memory for pyarrow and pandas; "text CSV in" and "text
+Parquet in" have three columns of text beside three of numbers. "columns in memory" is what
+kist takes to store the values of the Parquet file once they are NumPy arrays: the limit of writing;
+"text columns in memory" the same of text.
 "NPY pack" is `kist pack` beside Blosc2 over the raw buffer, both into a file. Memory is measured
 apart: "npy, peak bytes" is what a process that does nothing but convert holds above what it held
 when its libraries were imported. From scale 1 on the values are about 300 MB, which is what a
@@ -28,6 +30,7 @@ from bench.worker import Job
 
 TITLE = "Bridges: other formats into a store"
 N_ROWS, N_LINES, N_VALUES, N_TINY = 8_000_000, 2_000_000, 40_000_000, 10_000
+N_TEXT = 1_000_000
 MEMORY = {"npy": "a.npy", "hdf5": "a.h5", "parquet": "t.parquet", "csv": "long.csv"}
 """Sources whose conversion is measured for memory, by format."""
 STEPS = (
@@ -35,6 +38,9 @@ STEPS = (
     "Parquet in",
     "columns in memory",
     "CSV in",
+    "text Parquet in",
+    "text columns in memory",
+    "text CSV in",
     "NPY in",
     "NPY pack",
     "tiny HDF5 in",
@@ -57,6 +63,22 @@ def _columns(n: int) -> dict[str, Any]:
     }
 
 
+def _texts(n: int) -> dict[str, Any]:
+    """Orders: few distinct texts, thousands of them, and one that is another in each row."""
+    rng = np.random.default_rng(3)
+    letters = rng.integers(ord("A"), ord("Z") + 1, (3000, 4)).astype("u1")
+    words = ["alpha", "beta", "gamma", "delta", "order", "client", "desk", "late", "für", "x"]
+    notes = rng.integers(0, len(words), (n, 3)).tolist()
+    return {
+        "side": np.array(["buy", "sell", "hold", "cancel", "replace"])[rng.integers(0, 5, n)],
+        "symbol": letters.view("S4")[:, 0].astype("U4")[rng.integers(0, 3000, n)],
+        "note": [f"{words[a]} {words[b]} {words[c]} {k}" for k, (a, b, c) in enumerate(notes)],
+        "id": np.arange(n),
+        "price": _values(n),
+        "size": rng.integers(1, 1000, n, "i4"),
+    }
+
+
 def prepare(folder: Path, job: Job) -> None:
     """Make the sources."""
     pa, h5py = load("pyarrow"), load("h5py")
@@ -73,6 +95,9 @@ def prepare(folder: Path, job: Job) -> None:
     lines = table.slice(0, max(10_000, int(N_LINES * job.scale)))
     load("pyarrow.csv").write_csv(lines, folder / "t.csv")
     load("pyarrow.csv").write_csv(table, folder / MEMORY["csv"])
+    texts = pa.table(_texts(max(10_000, int(N_TEXT * job.scale))))
+    load("pyarrow.parquet").write_table(texts, folder / "s.parquet", compression="zstd")
+    load("pyarrow.csv").write_csv(texts, folder / "s.csv")
 
 
 _CHILD = """
@@ -118,6 +143,7 @@ class Kist(BridgeEngine):
     modules = ("kist", "h5py", "pyarrow")
     codec: ClassVar[str] = "lz4+shuffle"
     columns: dict[str, Any]
+    texts: dict[str, Any]
 
     @classmethod
     def missing(cls) -> str | None:
@@ -129,12 +155,16 @@ class Kist(BridgeEngine):
         warm_kist()
 
     def load_columns(self) -> None:
-        """Take the columns of the Parquet file into memory."""
+        """Take the columns of the Parquet files into memory."""
+        self.columns, self.texts = self._columns("t.parquet"), self._columns("s.parquet")
+
+    def _columns(self, source: str) -> dict[str, Any]:
         kist, path = load("kist"), self.folder / "c.kist"
-        kist.convert(self.shared / "t.parquet", f"{path}:t")
+        kist.convert(self.shared / source, f"{path}:t")
         with kist.open(path) as store:
-            self.columns = {name: store["t"][name][:] for name in store["t"].columns}
+            found = {name: store["t"][name][:] for name in store["t"].columns}
         path.unlink()
+        return found
 
     def _convert(self, source: str, codec: str = "auto") -> None:
         target = self.folder / "a.kist"
@@ -142,7 +172,7 @@ class Kist(BridgeEngine):
         load("kist").convert(self.shared / source, target, codec=codec)
 
     def is_right(self, name: str) -> bool:
-        if name in ("columns in memory", "NPY pack"):
+        if name in ("columns in memory", "text columns in memory", "NPY pack"):
             return True
         with load("kist").open(self.folder / "a.kist") as store:
             if name in ("HDF5 in", "NPY in"):
@@ -151,6 +181,10 @@ class Kist(BridgeEngine):
                 return bool(found.dtype == wanted.dtype and np.array_equal(found[:], wanted))
             if name == "tiny HDF5 in":
                 return bool(store["g0/d7"][:].tolist() == list(range(5)))
+            if name.startswith("text"):
+                wanted = load("pyarrow.parquet").read_table(self.shared / "s.parquet")
+                found = store["s"]
+                return all(found[c][:].tolist() == wanted[c].to_pylist() for c in found.columns)
             price = self.columns["price"][: len(store["t"])]
             return bool(np.array_equal(store["t"]["price"][:], price))
 
@@ -166,12 +200,24 @@ class Kist(BridgeEngine):
     def csv_in(self) -> None:
         self._convert("t.csv")
 
+    def text_parquet_in(self) -> None:
+        self._convert("s.parquet")
+
+    def text_csv_in(self) -> None:
+        self._convert("s.csv")
+
     def npy_in(self) -> None:
         self._convert("a.npy")
 
     def columns_in_memory(self) -> None:
+        self._create(self.columns)
+
+    def text_columns_in_memory(self) -> None:
+        self._create(self.texts)
+
+    def _create(self, columns: dict[str, Any]) -> None:
         with load("kist").open(self.folder / "b.kist", "w", overwrite=True) as store:
-            store.create_table("t", self.columns)
+            store.create_table("t", columns)
 
     def npy_pack(self) -> None:
         packing = load("kist.model.packing")
@@ -241,6 +287,12 @@ class PyArrow(BridgeEngine):
     def csv_in(self) -> Any:
         return load("pyarrow.csv").read_csv(self.shared / "t.csv")
 
+    def text_parquet_in(self) -> Any:
+        return load("pyarrow.parquet").read_table(self.shared / "s.parquet")
+
+    def text_csv_in(self) -> Any:
+        return load("pyarrow.csv").read_csv(self.shared / "s.csv")
+
 
 class Pandas(BridgeEngine):
     """Into memory, with the engine of pyarrow."""
@@ -250,6 +302,9 @@ class Pandas(BridgeEngine):
 
     def csv_in(self) -> Any:
         return load("pandas").read_csv(self.shared / "t.csv", engine="pyarrow")
+
+    def text_csv_in(self) -> Any:
+        return load("pandas").read_csv(self.shared / "s.csv", engine="pyarrow")
 
 
 class Blosc2(BridgeEngine):

@@ -28,7 +28,7 @@ def test_pieces_hold_whole_rows_and_all_of_them(end: str, size: int) -> None:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator=end).writerows(wanted)
     data = text.getvalue().encode()
-    found = list(pieces(io.BytesIO(data), size))
+    found = [bytes(piece) for piece in pieces(io.BytesIO(data), size)]
     assert b"".join(found) == data and len(found) > 1
     parsed = [csv.reader(io.StringIO(piece.decode(), newline="")) for piece in found]
     assert [row for part in parsed for row in part] == wanted

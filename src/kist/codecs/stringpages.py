@@ -140,6 +140,9 @@ def _sizes(values: Array | Utf8) -> Known:
 
 def _is_repetitive(values: Array | Utf8) -> bool:
     if isinstance(values, Utf8):
+        found = values.looks_repetitive(_SAMPLE)
+        if found is not None:
+            return found
         few = values.sample(_SAMPLE)
     else:
         few = values[:: max(1, len(values) // _SAMPLE)].tolist()
@@ -224,25 +227,35 @@ def _dictionary(values: Array | Utf8, known: Known) -> tuple[bytes, Array] | Non
     """
     if not _is_repetitive(values):
         return None
-    lengths, missing = known
-    if missing is None:
-        found = _numbered(values, lengths)
-    else:
-        present = values.present() if isinstance(values, Utf8) else values[~missing]
-        found = _numbered(present, lengths[~missing])
+    found: tuple[Array | Utf8, Array] | None
+    found = values.numbered() if isinstance(values, Utf8) else None
+    if found is None:
+        found = _found(values, known)
     if found is None:
         return None
     items, numbers = found
-    content = content_of(items)
     n_items = len(items)
-    if 2 * n_items > len(values) or n_items > MAX_ITEMS or len(content.text) > MAX_ITEM_BYTES:
+    n_bytes = int(_sizes(items)[0].sum())
+    if 2 * n_items > len(values) or n_items > MAX_ITEMS or n_bytes > MAX_ITEM_BYTES:
         return None
-    if missing is not None:
-        every = np.full(len(values), n_items, np.uint32)
-        every[~missing] = numbers
-        numbers = every
+    content = items.content(0, n_items) if isinstance(items, Utf8) else content_of(items)
     params = _COUNT.pack(n_items) + pack_block(content)
     return params, numbers.astype(_number_dtype(n_items))
+
+
+def _found(values: Array | Utf8, known: Known) -> tuple[Array, Array] | None:
+    """Return the distinct strings and the number of each value, which is theirs when missing."""
+    lengths, missing = known
+    if missing is None:
+        return _numbered(values, lengths)
+    present = values.present() if isinstance(values, Utf8) else values[~missing]
+    found = _numbered(present, lengths[~missing])
+    if found is None:
+        return None
+    items, numbers = found
+    every = np.full(len(values), len(items), np.uint32)
+    every[~missing] = numbers
+    return items, every
 
 
 def _number_dtype(n_items: int) -> np.dtype[Any]:

@@ -431,8 +431,10 @@ def _outwards(
 
 
 def _utf8_statistics(values: Utf8) -> Statistics:
-    present = values.present()
-    n_null = len(values) - len(present)
+    n_null = 0 if values.missing is None else int(np.count_nonzero(values.missing))
+    present = values.distinct
+    if present is None:
+        present = values.present()
     if not len(present):
         return Statistics(values.dtype, n_null=n_null, empty=True)
     return _text_statistics(present, values.dtype, n_null)

@@ -85,11 +85,13 @@ def _utf8_ends(values: Utf8) -> tuple[End, End] | None:
     text = values.joined
     if len(text) and not int(text.min()):
         return None
-    first = values.words(slice(None), 0)
+    # One byte of each leaves few whose eight are compared, and takes a tenth of the time of eight.
+    heads = values.heads()
     found = []
     for pick in (np.min, np.max):
-        rows, words = np.flatnonzero(first == pick(first)), [pick(first)]
-        for offset in range(8, TEXT_BOUND, 8):
+        rows = np.flatnonzero(heads == pick(heads))
+        words: list[Any] = []
+        for offset in range(0, TEXT_BOUND, 8):
             next_words = values.words(rows, offset)
             words.append(pick(next_words))
             rows = rows[next_words == words[-1]]

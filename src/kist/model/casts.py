@@ -82,7 +82,7 @@ def to_records(
         hint = f"; did you mean {near[0]!r}?" if near else f"; it has {_listed(names)}"
         raise DTypeError(f"{what}: the table has no field {extra[0]!r}{hint}", column=str(extra[0]))
     # Zeros, not empty: padding of an aligned dtype would carry stray memory into the file.
-    out: Any = np.zeros(n_rows, dtype) if not loose else empty_batch(dtype, loose, n_rows)
+    out: Any = empty_batch(dtype, loose, n_rows, columns) if loose else np.zeros(n_rows, dtype)
     for name in names:
         field = loose[name] if name in loose else dtype[name]
         if name in columns:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 
+from kist.engine.parallel import run
 from kist.errors import DTypeError
 from kist.extras import need
 from kist.format.categorical import categorical, enum, is_categorical, sort_of
@@ -34,6 +36,9 @@ _NUMBERS = {
     "double": "f8", "date32[day]": "M8[D]", "date64[ms]": "M8[ms]",
 }  # fmt: skip
 """Arrow's names of types, and the dtypes of their columns."""
+
+_THREAD_ROWS: Final = 32_768
+"""Shorter blocks are converted in the calling thread."""
 
 _REFUSED = (
     ("is_map", "nested columns are not there yet; store the parts in a table of their own"),
@@ -115,10 +120,14 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
         for batch in batches:
             for start in range(0, batch.num_rows, n_rows):
                 part = batch.slice(start, n_rows)
-                yield {
-                    name: _block_values(part.column(at), name, what, done)
+                tasks = [
+                    partial(_block_values, part.column(at), name, what, done)
                     for at, name in enumerate(names)
-                }
+                ]
+                # Arrow looks at text without the interpreter: two columns at a time.
+                threads = part.num_rows >= _THREAD_ROWS
+                values = run(tasks) if threads else [task() for task in tasks]
+                yield dict(zip(names, values, strict=True))
                 done += part.num_rows
 
     return Incoming(fields, blocks, {ZONES: zones} if target is None else {})

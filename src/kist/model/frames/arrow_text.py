@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from kist.codecs.utf8 import STRINGS, Utf8
+from kist.codecs.utf8 import STRINGS, Numbered, Utf8
 from kist.errors import CodecError, DTypeError
 
 __all__ = ["STRINGS", "text_values", "utf8_of"]
@@ -43,15 +44,31 @@ def utf8_of(array: Any) -> Utf8 | Array:
     if str(array.type) == "string_view":
         array = array.cast(pa.large_string())
     _, offsets, data = array.buffers()
-    if not len(array) or offsets is None or data is None:
+    if not len(array) or offsets is None:
         return _by_objects(array)
     width = 8 if str(array.type) == "large_string" else 4
     ends = np.frombuffer(offsets, f"<i{width}", len(array) + 1, array.offset * width)
     null = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
+    text = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
     try:
-        return Utf8.of(ends, null, np.frombuffer(data, np.uint8))
-    except CodecError:  # perhaps nothing but bytes below nulls
+        # Arrow looks at text in a tenth of our time, and lets other threads run meanwhile.
+        array.validate(full=True)
+        return Utf8.of(ends, null, text, checked=True, number=partial(_numbered, array))
+    except (CodecError, pa.ArrowInvalid):  # perhaps nothing but bytes below nulls
         return _by_objects(array)
+
+
+def _numbered(array: Any) -> Numbered:
+    """Return the distinct strings of an Arrow array, found by Arrow while other threads run."""
+    found = array.dictionary_encode()
+    items = utf8_of(found.dictionary)
+    if not isinstance(items, Utf8):  # there are none
+        none = np.zeros(0, np.int64)
+        items = Utf8(none, none, None, np.empty(0, np.uint8))
+    numbers = found.indices
+    if numbers.null_count:
+        numbers = numbers.fill_null(len(items))
+    return Numbered(items, np.asarray(numbers))
 
 
 def _by_objects(array: Any) -> Array:

@@ -8,7 +8,7 @@ splitting rows into columns asks for.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -70,7 +70,7 @@ class Batch:
 
     def __setitem__(self, name: str, values: Any) -> None:
         """Give a field new values, one for each row or one for all."""
-        if name not in self.loose:
+        if name in (self.fixed.dtype.names or ()):
             self.fixed[name] = values
         elif isinstance(values, np.ndarray) or _is_utf8(values):
             self.loose[name] = values
@@ -222,8 +222,20 @@ def freeze(rows: Any) -> Any:
     return rows
 
 
-def empty_batch(dtype: np.dtype[Any], loose: Mapping[str, np.dtype[Any]], n_rows: int) -> Batch:
-    """Return rows of zeros, empty strings and empty cells, to be filled."""
+def empty_batch(
+    dtype: np.dtype[Any],
+    loose: Mapping[str, np.dtype[Any]],
+    n_rows: int,
+    given: Container[str] = (),
+) -> Batch:
+    """Return rows of zeros, empty strings and empty cells, to be filled.
+
+    Parameters
+    ----------
+    given : container of str
+        Loose columns that the caller puts in place of these, which are not made then.
+    """
     names = [name for name in dtype.names or () if name not in loose]
     fixed = np.zeros(n_rows, np.dtype([(name, dtype[name]) for name in names]))
-    return Batch(fixed, {name: empty_values(n_rows, loose[name]) for name in loose})
+    made = {name: empty_values(n_rows, loose[name]) for name in loose if name not in given}
+    return Batch(fixed, made)
