@@ -124,13 +124,18 @@ def _problems(
     if chain.state.root is not None:
         waiting.append(chain.state.root.pack())
     seen: set[bytes] = set()
-    done = 0
+    done = named = 0
     while waiting:
         packed = waiting.pop()
         if packed in seen:
             continue
         seen.add(packed)
         pointer = Pointer.unpack(packed)
+        named += FRAME.size + pointer.nbytes if isinstance(pointer, SealedExtent) else 0
+        if named > backend.size():
+            # Extents of a store stand apart; overlapping ones could be read without an end.
+            yield Problem("space", pointer.offset, "more space is named than the file has", None)
+            return
         try:
             below = _references(backend, pointer, uuid)
         except CorruptDataError as error:

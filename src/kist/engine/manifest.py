@@ -72,13 +72,25 @@ def item_of(view: View, key: bytes, value: bytes, *, deep: bool = False) -> byte
     deep : bool
         Whether the extents count too: of records that are not sealed, nothing else binds them.
 
+    Raises
+    ------
+    TamperedDataError
+        Of `deep`: it stands in several pieces, as nobody writes it.
+
     Notes
     -----
     Pointers are left out: compaction changes them. A sealed payload holds the salts of its extents.
     """
     digest = hashlib.sha256(payload_of(value))
     if deep:
-        for pointer in unpack_record(value)[0]:
+        pointers, payload = unpack_record(value)
+        if pointers and (payload or len(pointers) > 1):
+            # Where one piece ends is in no item, and readers look at one of them alone.
+            raise TamperedDataError(
+                "what is bound to a sealed field in clear stands in several pieces: do not trust"
+                " the file"
+            )
+        for pointer in pointers:
             digest.update(view.reader.read(pointer))  # small: schemas, sets of deleted rows
     return key[8:] + digest.digest()
 

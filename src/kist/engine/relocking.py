@@ -96,8 +96,8 @@ def _again(txn: Transaction, pointers: tuple[Pointer, ...]) -> list[Pointer]:
 
 def _turn_pages(txn: Transaction, sealing: StoreSealing, newest: bytes) -> None:
     """Put one record of each old leaf again: the commit writes its page anew, and those above."""
-    pages = list(txn.reader.tree.pages(txn.state.root_bytes()))
-    for packed, node in pages:
+    # Those of the commit before: what is put here changes none of them.
+    for packed, node in txn.reader.tree.pages(txn.state.root_bytes()):
         if node.level == 0 and sealing.key_of(Pointer.unpack(packed).birth)[0] != newest:
             for key in node.keys:
                 value = txn.get(key)
