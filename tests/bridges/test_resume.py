@@ -176,6 +176,42 @@ def test_a_conversion_that_fails_in_its_first_step_leaves_nothing(tmp_path: Path
     assert [p.name for p in tmp_path.iterdir()] == ["a.npy"]
 
 
+def test_two_unfinished_conversions_into_one_store_do_not_forget_each_other(
+    tmp_path: Path, small_steps: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = npy(tmp_path), tmp_path / "out.kist"
+    real = resume.InSteps._commit
+
+    def stopped(self: Any) -> None:
+        real(self)
+        raise KeyboardInterrupt
+
+    for base in ("a", "b"):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(resume.InSteps, "_commit", stopped)
+            kist.convert(source, f"{target}:{base}", resume=True)
+    with kist.open(target) as store:
+        assert set(store.attrs[resume.NOTE]) == {"/a", "/b"}
+    kist.convert(source, f"{target}:b", resume=True)
+    kist.convert(source, f"{target}:a", resume=True)
+    with kist.open(target) as store:
+        assert np.array_equal(store["a"][:], np.load(source))
+        assert np.array_equal(store["b"][:], np.load(source))
+        assert resume.NOTE not in store.attrs
+
+
+def test_a_conversion_goes_on_whose_store_was_not_even_finished(tmp_path: Path) -> None:
+    source, target = rows_npy(tmp_path), tmp_path / "out.kist"
+    with kist.open(target, "x"):
+        pass
+    whole = target.read_bytes()
+    for left in (b"", whole[:4096], bytes(4096) + whole[4096:]):
+        target.write_bytes(left)
+        kist.convert(source, f"{target}:r", resume=True)
+        with kist.open(target) as store:
+            assert store["r"][:].tobytes() == np.load(source).tobytes()
+
+
 def test_only_ways_in_that_are_read_in_order_are_resumed(tmp_path: Path) -> None:
     with kist.open(tmp_path / "a.kist", "w") as store:
         store["x"] = np.arange(3)

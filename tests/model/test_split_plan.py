@@ -10,9 +10,16 @@ import pytest
 from hypothesis import strategies as st
 
 import kist
-from kist.errors import NodeError, SelectionError, StoreExistsError, TooLargeError
+from kist.errors import (
+    ConstraintError,
+    NodeError,
+    SelectionError,
+    StoreExistsError,
+    TooLargeError,
+)
 from kist.model.parts import plan
 from kist.model.parts.files import NewFiles
+from kist.model.parts.origin import Origin, check_overlap
 from kist.model.parts.plan import positions
 
 
@@ -104,3 +111,18 @@ def test_row_ids_begin_at_zero_in_each_new_table(tmp_path: Path) -> None:
     for name in (*names, tmp_path / "whole.kist"):
         with kist.open(name) as store:
             assert store["t"]._state().layout.group(0).first == 0
+
+
+@pytest.mark.parametrize(("start", "wrong"), [(8, True), (9, True), (10, False), (11, False)])
+def test_parts_overlap_from_one_position_on(start: int, wrong: bool) -> None:
+    parts = [
+        ("b", Origin(b"store", 7, 2, start, 20)),
+        ("a", Origin(b"store", 7, 2, 0, 10)),
+        ("of another node", Origin(b"store", 7, 3, 0, 20)),
+        ("of another commit", Origin(b"store", 8, 2, 0, 20)),
+    ]
+    if wrong:
+        with pytest.raises(ConstraintError, match=f"a holds 0 to 10 and b {start} to 20"):
+            check_overlap("/t", parts)
+    else:
+        check_overlap("/t", parts)

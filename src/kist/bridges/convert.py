@@ -313,9 +313,10 @@ def _facts(
 @contextlib.contextmanager
 def _store_in_steps(file: str) -> Iterator[Any]:
     """Open a store for writing under its own name; a new one goes unless a step is in it."""
-    is_new = not os.path.exists(file)
+    is_new, is_begun = not os.path.exists(file), True
     try:
-        with kist.open(file, "x" if is_new else "r+") as store:
+        # Mode "a" also makes one whose creation was cut off when an earlier run was killed.
+        with kist.open(file, "a") as store:
             is_begun = False
             try:
                 yield store

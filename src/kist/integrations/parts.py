@@ -173,9 +173,7 @@ def new_parts(out: str | os.PathLike[str], overwrite: bool, *, keep: bool) -> It
     try:
         os.mkdir(folder)
     except OSError as error:
-        found = StorageError(f"{folder!r} cannot be made: {error.strerror}")
-        found.errno, found.filename = error.errno, folder
-        raise found from error
+        raise _refused(folder, "the folder cannot be made", error) from error
     try:
         yield folder
     except BaseException:
@@ -208,26 +206,44 @@ def finish_parts(
         os.rename(file, name)
     for left in set(os.listdir(folder)) - set(map(os.path.basename, names)):
         os.unlink(os.path.join(folder, left))  # of workers that died
-    _sync(folder)
-    made = f"{folder}.kist"
+    made, old = f"{folder}.kist", f"{folder}.old"
     try:
+        _sync(folder)
         with kist.open(made, "x") as store:
             store.create_union(path, path, files=names)
-        if os.path.lexists(target) and not overwrite:
-            raise StoreExistsError(f"{target!r} exists already; overwrite=True replaces it")
+        # The folder needs its name for sure before the store that leads to it gets one.
+        _sync(os.path.dirname(target))
+        if os.path.lexists(target):
+            if not overwrite:
+                raise StoreExistsError(f"{target!r} exists already; overwrite=True replaces it")
+            with suppress(OSError):  # where a file system has no second names
+                os.link(target, old)
         os.replace(made, target)
         made = target  # without its parts it would be of no use
         _sync(os.path.dirname(target))
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(made)
+        if os.path.lexists(old):
+            os.replace(old, target)
         raise
+    with suppress(FileNotFoundError):
+        os.unlink(old)
 
 
 def _sync(folder: str) -> None:
     """Make the names in a folder last."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _refused(folder, "the folder cannot be synced", error) from error
+
+
+def _refused(path: str, what: str, error: OSError) -> StorageError:
+    found = StorageError(f"{path!r}: {what}: {error.strerror}")
+    found.errno, found.filename = error.errno, path
+    return found

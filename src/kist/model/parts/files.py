@@ -89,7 +89,8 @@ class NewFiles:
                     except OSError as failed:
                         raise refused(target, "it cannot be given this name", failed) from failed
                     named.append(target)
-                for folder in {os.path.dirname(target) for target in named}:
+                # New folders have names of their own, in those above.
+                for folder in {os.path.dirname(one) for one in (*self._folders, *named)}:
                     try:
                         sync_folder(folder)
                     except OSError as failed:
