@@ -44,8 +44,27 @@ def rows_of(n: int, seed: int) -> np.ndarray[Any, Any]:
 class OpenStore:
     """A store on a backend, with the methods that the checker asks of an engine."""
 
-    def __init__(self, backend: Any, mode: str, durability: Any = "full", retain: int = 0) -> None:
-        self.engine = Engine.open_backend(backend, mode, durability=durability, retain=retain)
+    NAME = "recorded"
+    """Path that the store takes to be its own: links to files are relative to its folder."""
+
+    def __init__(
+        self,
+        backend: Any,
+        mode: str,
+        durability: Any = "full",
+        retain: int = 0,
+        *,
+        keyring: Any = None,
+        encrypt: Any = None,
+    ) -> None:
+        self.engine = Engine.open_backend(
+            backend,
+            mode,
+            durability=durability,
+            retain=retain,
+            keyring=keyring,
+            encrypt=encrypt,
+        )
         self.engine.maintain = maintain
         self.store = self._store("r" if mode == "r" else "r+", None, durability)
 
@@ -57,7 +76,7 @@ class OpenStore:
             version=version,
             timeout=1.0,
             full=False,  # no warning about many small commits
-            name="recorded",
+            name=self.NAME,
         )
         store = Store(session, mode, durability, 0, False)
         # Nothing must happen when it is collected: that is for the checker to say.

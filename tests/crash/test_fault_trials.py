@@ -24,6 +24,14 @@ RARE = {"sync": 11, "write": 31, "resize": 2, "directory sync": 11, "map": 1, "u
 RARE |= {"open": 31, "lock": 23, "close": 31, "pin": 47, "stat": 47}
 
 
+SEALED = {
+    "disk full within a write": 29,
+    "device fails at a sync": 17,
+    "device fails at a read": 211,
+    "Ctrl-C after a sync": 23,
+}
+
+
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with Stage(tmp_path_factory.mktemp("trials")) as ready:
@@ -52,6 +60,17 @@ def test_faults_in_the_other_modes(tmp_path: Path, durability: str) -> None:
         for name in ("disk full within a write", "device fails at a sync", "Ctrl-C after a sync"):
             report.add(ready.run(FAULTS[name], 29))
     assert report.trials > 6
+    assert report.failures == [], str(report)
+
+
+@pytest.mark.parametrize("work", ["sealed", "sealed-store"])
+def test_faults_in_sealed_objects_and_stores(tmp_path: Path, work: str) -> None:
+    pytest.importorskip("cryptography")
+    report = Report()
+    with Stage(tmp_path, work=work) as ready:
+        for name, every in SEALED.items():
+            report.add(ready.run(FAULTS[name], every, seed=len(name)))
+    assert report.trials > 15
     assert report.failures == [], str(report)
 
 

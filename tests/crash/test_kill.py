@@ -84,6 +84,33 @@ def test_programs_over_all_objects_survive_kills(
     assert (report.kills, report.acknowledged > 0) == (kills, True)
 
 
+@pytest.mark.parametrize(
+    ("program", "form", "durability", "kills"),
+    [
+        ("sealed", "alone", "full", 8),
+        ("sealed", "among", "relaxed", 6),
+        ("sealed-store", "alone", "none", 6),
+        ("sealed-store", "among", "full", 8),
+    ],
+)
+def test_sealed_objects_and_stores_survive_kills(
+    tmp_path: Path, nursery: Nursery, program: str, form: str, durability: str, kills: int
+) -> None:
+    pytest.importorskip("cryptography")
+    report = run_kills(
+        tmp_path,
+        kills,
+        seed=4,
+        form=form,
+        durability=durability,
+        program=program,
+        most_answers=10,
+        nursery=nursery,
+    )
+    assert report.failures == [], str(report)
+    assert (report.kills, report.acknowledged > 0) == (kills, True)
+
+
 # The judge
 
 

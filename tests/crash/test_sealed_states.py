@@ -1,8 +1,10 @@
-"""Sealed stores, crashed at every write and sync: whole states, and nothing of them in clear."""
+"""Sealed objects and stores, crashed at every write and sync: whole states, nothing in clear.
+
+sealed_workloads.py holds what is done to them; link_workloads.py links, unions and indexes.
+"""
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import api_workloads
@@ -11,53 +13,18 @@ import pytest
 
 pytest.importorskip("cryptography")
 
-from crash_stores import OpenStore, check
+import link_workloads
+import sealed_workloads
+from crash_stores import check
+from sealed_workloads import OpenSealed, empty_sealed, sealed
 
-from kist.crypto.secret import Secret
-from kist.engine import Engine, creation
-from kist.engine.keyring import Keyring
 from kist.errors import CommitUnknownError, StorageError
-from kist.model.directory import maintain
+from kist.model.sealing.field import SealedField
 from kist.storage import MemoryBackend
 from kist.testing.crash import Case
 from kist.testing.faults import Fault, FaultyBackend
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-KEY = bytes(range(32))
-# Shorter ones come by chance in so many images.
-TELLTALE = (b"trades", b"price", b"table", b"probe", b"symbol")
-
-
-class OpenSealed(OpenStore):
-    """A sealed store on a backend; looks first whether anything of it stands in clear."""
-
-    def __init__(self, backend: Any, mode: str, durability: Any = "full", retain: int = 0) -> None:
-        data = backend.read(0, backend.size())
-        assert not [word for word in TELLTALE if word in data]
-        self.engine = Engine.open_backend(
-            backend,
-            mode,
-            durability=durability,
-            retain=retain,
-            keyring=Keyring(KEY),
-            encrypt={"1": Secret(KEY)},
-        )
-        self.engine.maintain = maintain
-        self.store = self._store("r" if mode == "r" else "r+", None, durability)
-
-
-@functools.cache
-def empty_sealed() -> bytes:
-    backend = MemoryBackend()
-    creation.create(backend, {"1": Secret(KEY)})
-    return backend.read(0, backend.size())
-
-
-def sealed(case: Case) -> Case:
-    opener = functools.partial(OpenSealed, **case.open_engine.keywords)  # type: ignore[attr-defined]
-    return case._replace(open_engine=opener)
-
 
 NAMES = (
     "create, full",
@@ -65,7 +32,31 @@ NAMES = (
     "small appends, relaxed",
     "tags, full",
     "compact, full",
+    "delete, none",
+    "overwrite, full",
+    "change of retention, full",
 )
+
+OBJECTS = {
+    name: {**sealed_workloads.OBJECTS, **link_workloads.CASES}[name]
+    for name in (
+        "sealed columns",
+        "relaxed, sealed arrays",
+        "sealed key stores",
+        "links",
+        "none, indexed rows",
+        "sealed indexed rows",
+    )
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_a_crash_leaves_sealed_objects_links_and_indexes_as_they_were_at_some_commit(
+    name: str,
+) -> None:
+    report = check(OBJECTS[name], limit=8)
+    assert report.failures == [], str(report)
+    assert report.states >= 8
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,6 +66,16 @@ def test_a_crash_of_a_sealed_store_leaves_a_state_that_there_was(name: str) -> N
     report = check(sealed(api_workloads.CASES[name]), created=created, limit=14, **more)
     assert report.failures == [], str(report)
     assert report.states >= 14
+
+
+@pytest.mark.parametrize("durability", ["full", "relaxed"])
+def test_a_crash_while_a_store_is_sealed_again_leaves_a_state_that_there_was(
+    durability: str,
+) -> None:
+    case = sealed_workloads.WHOLE[f"sealed store, secrets, {durability}"]
+    report = check(case, limit=10, initial=empty_sealed())
+    assert report.failures == [], str(report)
+    assert report.states >= 10
 
 
 def test_a_crash_of_the_main_job_of_a_sealed_store() -> None:
@@ -106,3 +107,19 @@ def test_a_fault_in_any_call_leaves_the_last_commit_or_the_next(kind: str) -> No
             assert fresh.store["x"][0] == n
         assert fresh.check() == []
         opened = OpenSealed(backend, "r+")
+
+
+# The check must be able to fail
+
+
+def test_a_manifest_in_a_commit_of_its_own_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = SealedField.vouch
+
+    def late(self: Any, txn: Any) -> None:
+        if txn.commit_id % 3:
+            real(self, txn)
+
+    monkeypatch.setattr(SealedField, "vouch", late)
+    case: Case = sealed_workloads.OBJECTS["sealed arrays"]
+    with pytest.raises(Exception, match="sealed"):
+        check(case, limit=8)

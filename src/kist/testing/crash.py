@@ -181,7 +181,14 @@ def check_crashes(
     )
 
 
-CASES = ("workloads", "main_job", "objects", "api_workloads")
+CASES = (
+    "workloads",
+    "main_job",
+    "objects",
+    "api_workloads",
+    "sealed_workloads",
+    "link_workloads",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -195,6 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Try faults at the calls of a workload in a temporary directory; gives 1 when one failed."""
     # Not above: those modules take their Fault from this one.
     from kist.testing import memory
+    from kist.testing.sealed_work import WORKS
     from kist.testing.trials import FAULTS, Report, Stage
 
     parser = argparse.ArgumentParser(prog="python -m kist.testing.faults", description=main.__doc__)
@@ -203,6 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fault", action="append", help="only those whose name contains this")
     parser.add_argument("--step", default="", help="only steps whose name contains this")
     parser.add_argument("--durability", choices=("full", "relaxed", "none"), default="full")
+    parser.add_argument("--work", choices=tuple(WORKS), default="everything", help="what is done")
     parser.add_argument("--allocations", type=int, default=0, help="trials with failing ones")
     parser.add_argument("--limits", type=int, default=0, help="trials with a limit of memory")
     parser.add_argument("--folder", help="where to make the stores")
@@ -211,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     total, started = Report(), time.monotonic()
     with (
         tempfile.TemporaryDirectory(dir=options.folder) as folder,
-        Stage(folder, options.durability) as stage,
+        Stage(folder, options.durability, options.work) as stage,
     ):
         runs: dict[str, Callable[[], Report]] = {
             name: partial(stage.run, FAULTS[name], options.every, options.seed, options.step)

@@ -16,13 +16,14 @@ demands after each kill:
    its snapshot changed; and no step is done twice.
 
 This holds in every durability: the death of a process loses nothing that was written. The long
-run, over both forms, all durabilities and both programs, in a temporary directory::
+run, over both forms, all durabilities and all programs, in a temporary directory::
 
     python -m kist.testing.kill --kills 5000
 
 The program ``rows`` appends, assigns and deletes rows. ``objects`` takes the steps of
 `kist.testing.programs`: arrays, tables, key stores and attributes, made, changed, moved and
-deleted.
+deleted. ``sealed`` does the former to sealed columns, beside a sealed array and key store, and
+rotates their keys; ``sealed-store`` to a store that is sealed as a whole.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ FRESH_EVERY = {"alone": 8, "among": 12}
 
 FORMS = tuple(FRESH_EVERY)
 DURABILITIES = ("full", "relaxed", "none")
-SHARES = {"rows": 9, "objects": 1}
+SHARES = {"rows": 9, "objects": 1, "sealed": 2, "sealed-store": 2}
 """Of kills in the long run: to compare all objects takes ten times as long."""
 
 
@@ -78,7 +79,7 @@ def run_kills(
         One writer at a time, or writers, readers and compactors at once.
     durability : {"full", "relaxed", "none"}
         Of those who write.
-    program : {"rows", "objects"}
+    program : {"rows", "objects", "sealed", "sealed-store"}
         What they do.
     most_answers : int
         The next one is killed after at most so many answers.
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--form", choices=FORMS, help="one only, of two")
     parser.add_argument("--durability", choices=DURABILITIES, help="one only, of three")
-    parser.add_argument("--program", choices=tuple(PROGRAMS), help="one only, of two")
+    parser.add_argument("--program", choices=tuple(PROGRAMS), help="one only, of four")
     parser.add_argument("--folder", help="where to make the stores")
     options = parser.parse_args(arguments)
     started = time.monotonic()

@@ -122,13 +122,14 @@ class Judge:
     def _open(self) -> kist.Store | None:
         """Open a store of which it is not sure that it was finished."""
         try:
-            return kist.open(self.path)
+            return kist.open(self.path, **self.program.options)
         except (kist.StoreNotFoundError, kist.NotAStoreError):
             return None
 
     def _take(self, take: Callable[[kist.Store], object]) -> kist.Store:
         """Take a step at once, without waiting for a lock; returns the store."""
-        store = kist.open(self.path, "r+", timeout=0, durability=self.durability)  # type: ignore[arg-type]
+        options: dict[str, Any] = {**self.program.options, "durability": self.durability}
+        store = kist.open(self.path, "r+", timeout=0, **options)
         try:
             take(store)
         except kist.StoreLockedError as error:

@@ -10,6 +10,7 @@ after step 7. ``shows``: a fingerprint of what a keeper sees, which looks when i
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import random
 import select
@@ -165,8 +166,12 @@ def _say(word: str, number: int | str = "", pid: int = 0) -> None:
 
 
 def _nurse(orders: IO[bytes]) -> None:
+    sealing = importlib.util.find_spec("cryptography") is not None
     for program in PROGRAMS.values():
-        with kist.open(":memory:") as store:  # loads all modules
+        if program.options and not sealing:
+            continue  # nobody can be asked to play it
+        # Loads all modules.
+        with kist.open(":memory:", "a", **program.options, **program.making) as store:
             program.prepare(store)
             program.take(store, program.first())
             store.check()
@@ -205,13 +210,18 @@ def _live(role: str, number: str, durability: str, program: str, path: str) -> N
     os._exit(1)
 
 
+def _open_or_make(path: str, durability: str, program: Program) -> kist.Store:
+    options: dict[str, Any] = {**program.options, **program.making, "durability": durability}
+    return kist.open(path, "a", timeout=PATIENCE_S, **options)
+
+
 def write_alone(path: str, step: int, durability: str, program: Program) -> None:
     """Take steps, each of which is one call or one transaction; nobody else writes."""
     model = program.first()
     while model.step < step:
         model = model.next()
     _say("did", STARTED)
-    store = kist.open(path, "a", durability=durability)  # type: ignore[arg-type]
+    store = _open_or_make(path, durability, program)
     program.prepare(store)
     while True:
         _say("did", model.step)
@@ -221,7 +231,7 @@ def write_alone(path: str, step: int, durability: str, program: Program) -> None
 
 def write_among_others(path: str, seed: int, durability: str, program: Program) -> None:
     """Take steps, each of which is a transaction that counts it; others do the same."""
-    store = kist.open(path, "a", durability=durability, timeout=PATIENCE_S)  # type: ignore[arg-type]
+    store = _open_or_make(path, durability, program)
     model = program.first()
     while True:
         with store.transaction():
@@ -244,11 +254,11 @@ def take_counted(store: kist.Store, program: Program, model: Any) -> None:
 
 def read_among_others(path: str, seed: int, durability: str, program: Program) -> None:
     """Look at one snapshot after the other, each twice; none may be older than the one before."""
-    rng, model, store = random.Random(seed), program.first(), _open_when_there(path)
+    rng, model, store = random.Random(seed), program.first(), _open_when_there(path, program)
     while True:
         if rng.random() < 0.1:
             store.close()
-            store = _open_when_there(path)
+            store = _open_when_there(path, program)
         store.refresh()
         model = advanced(store, program, model)
         time.sleep(rng.choice((0, 0, 0.001, 0.01)))
@@ -256,10 +266,10 @@ def read_among_others(path: str, seed: int, durability: str, program: Program) -
         _say("saw", model.step)
 
 
-def _open_when_there(path: str) -> kist.Store:
+def _open_when_there(path: str, program: Program) -> kist.Store:
     while True:
         try:
-            return kist.open(path)
+            return kist.open(path, **program.options)
         except (kist.StoreNotFoundError, kist.NotAStoreError):
             time.sleep(0.001)
 
@@ -286,8 +296,9 @@ def shows(store: kist.Store, program: Program, model: Any) -> bool:
 def compact_among_others(path: str, seed: int, durability: str, program: Program) -> None:
     """Make the file small again and again, with pauses."""
     rng = random.Random(seed)
-    _open_when_there(path).close()
-    store = kist.open(path, "r+", durability=durability, timeout=PATIENCE_S)  # type: ignore[arg-type]
+    _open_when_there(path, program).close()
+    options: dict[str, Any] = {**program.options, "durability": durability}
+    store = kist.open(path, "r+", timeout=PATIENCE_S, **options)
     while True:
         store.compact()
         _say("compacted")
@@ -296,7 +307,10 @@ def compact_among_others(path: str, seed: int, durability: str, program: Program
 
 def keep_a_snapshot(path: str, seed: int, durability: str, program: Program) -> None:
     """Look at one snapshot again and again, when asked to."""
-    with kist.open(path) as store, open(0, "rb", buffering=0) as questions:
+    with (
+        kist.open(path, **program.options) as store,
+        open(0, "rb", buffering=0) as questions,
+    ):
         for question in questions:
             if question == b"refresh\n":
                 store.refresh()

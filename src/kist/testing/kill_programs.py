@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +90,52 @@ def take_step(store: kist.Store, step: int) -> None:
         table.append(_rows(step, 600 if kind == 7 else 10))
 
 
+KEY = bytes(range(32))
+OTHER = bytes(range(32, 64))
+
+
+class SealedModel(Model):
+    """The model of `take_sealed_step`: what `Model` has, and an array and a key store."""
+
+    def next(self) -> SealedModel:
+        """Return the model after one more step; this one stays."""
+        new = SealedModel()
+        before = super().next()
+        new.step, new.rows, new.noted = before.step, before.rows, before.noted
+        return new
+
+    def is_shown_by(self, store: kist.Store) -> bool:
+        """Tell whether the store holds exactly this."""
+        steps = range(1, self.step + 1)
+        with store.read():
+            return bool(
+                super().is_shown_by(store)
+                and store["line"][:].tolist() == [step for step in steps if step % 3 == 0]
+                and dict(store["runs"]) == {str(step % 7): step for step in steps}
+            )
+
+
+def make_sealed(store: kist.Store) -> None:
+    """Make a table of which columns are sealed, an array and a key store, in one commit."""
+    if "rows" not in store:
+        with store.transaction():
+            store.create_table("rows", dtype=DTYPE, encrypt={("value", "n"): KEY, "text": OTHER})
+            store.create_array("line", shape=(0,), dtype="i8", chunks=(50,), encrypt=KEY)
+            store.create_keystore("runs", encrypt=[KEY, OTHER])
+
+
+def take_sealed_step(store: kist.Store, step: int) -> None:
+    """Do a step to what `make_sealed` has made, in one commit; at times its keys change too."""
+    with store.transaction():
+        take_step(store, step)
+        store["runs"][str(step % 7)] = step
+        if step % 3 == 0:
+            store["line"].append([step])
+        if step % 8 == 5:
+            name = ("rows", "line", "runs")[step % 3]
+            store[name].rotate(now=step % 16 == 5)
+
+
 class Program(NamedTuple):
     """What writers do. A model has ``step``, ``next()`` and ``is_shown_by(store)``."""
 
@@ -101,6 +147,10 @@ class Program(NamedTuple):
     """Whether that was done."""
     take: Callable[[kist.Store, Any], None]
     """Does to a store what ``next()`` does to the model."""
+    options: Mapping[str, Any] = {}
+    """Of `kist.open`, for whoever opens the store."""
+    making: Mapping[str, Any] = {}
+    """More of them, for who may have to make it."""
 
 
 PROGRAMS = {
@@ -112,5 +162,20 @@ PROGRAMS = {
     ),
     "objects": Program(
         lambda: programs.World(0), lambda store: None, lambda store: True, programs.take_step
+    ),
+    "sealed": Program(
+        SealedModel,
+        make_sealed,
+        lambda store: "rows" in store,
+        lambda store, model: take_sealed_step(store, model.step + 1),
+        {"secrets": [KEY, OTHER]},
+    ),
+    "sealed-store": Program(
+        Model,
+        lambda store: store.require_table("rows", dtype=DTYPE),
+        lambda store: "rows" in store,
+        lambda store, model: take_step(store, model.step + 1),
+        {"secrets": {"/": KEY}},
+        {"encrypt": KEY},
     ),
 }

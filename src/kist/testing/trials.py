@@ -37,6 +37,7 @@ import kist
 from kist.storage import FileBackend
 from kist.testing import workload
 from kist.testing.faults import Fault
+from kist.testing.sealed_work import WORKS
 from kist.testing.system import FaultySystem
 
 __all__ = ["FAULTS", "Report", "Stage", "Step", "Trial"]
@@ -153,12 +154,20 @@ class Stage:
         Where files are made.
     durability : {"full", "relaxed", "none"}
         Of the handles that meet the faults.
+    work : {"everything", "sealed", "sealed-store"}
+        What is done: of `kist.testing.sealed_work`.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], durability: str = "full") -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        durability: str = "full",
+        work: str = "everything",
+    ) -> None:
         self.folder = Path(folder)
         self.path = self.folder / "trial.kist"
         self.durability = durability
+        self.work = WORKS[work]
         self.steps: list[Step] = []
 
     def __enter__(self) -> Stage:
@@ -176,12 +185,17 @@ class Stage:
         self.steps = []
 
     def _open(self, mode: str = "r+") -> kist.Store:
-        return kist.open(self.path, mode, durability=self.durability, timeout=0.0)  # type: ignore[arg-type]
+        options: dict[str, Any] = {**self.work.options, "durability": self.durability}
+        return kist.open(self.path, mode, timeout=0.0, **options)
+
+    def look(self) -> kist.Store:
+        """Open the store for reading."""
+        return kist.open(self.path, **self.work.options)
 
     def _rehearse(self) -> None:
         with FaultySystem() as system:
-            kist.open(self.path, "w").close()
-            for number, (name, take) in enumerate(workload.STEPS.items()):
+            kist.open(self.path, "w", **self.work.options, **self.work.making).close()
+            for number, (name, take) in enumerate(self.work.steps.items()):
                 image = self.folder / f"{number}.image"
                 with self._open() as store:
                     store.attrs["step"] = number
@@ -343,7 +357,7 @@ class Trial:
             _demand(workload.shown(store) == known, "the handle shows another state than before")
         # A lock that the system does not free stays until the next write, or until the end.
         if sum(f.kind == "unlock" for f in self.system.fired) < 2:
-            with kist.open(self.stage.path) as other:
+            with self.stage.look() as other:
                 _demand(workload.shown(other) == known, "another handle shows another state")
             self._judge_the_lock()
         if isinstance(self.raised, kist.CommitUnknownError) or (dead and self.raised):
@@ -393,7 +407,7 @@ class Trial:
     def reopen(self) -> None:
         """Open the file again, and judge it."""
         step = self.step
-        with kist.open(self.stage.path) as store:
+        with self.stage.look() as store:
             found = workload.shown(store)
         fine = found in self._possible() or (self.store is not None and found == step.after)
         if self.lost and self.stage.durability != "full":

@@ -13,25 +13,27 @@ import numpy as np
 
 import kist
 
-__all__ = ["STEPS", "shown"]
+__all__ = ["STEPS", "UndoneError", "noise", "rows", "shown"]
 
 ROW = np.dtype([("id", "<i8"), ("value", "<f8"), ("name", "S6")])
 
 
-def _rows(n: int, seed: int) -> np.ndarray[Any, Any]:
+def rows(n: int, seed: int) -> np.ndarray[Any, Any]:
+    """Return rows of a table, others for each seed."""
     rng = np.random.default_rng(seed)
-    rows = np.zeros(n, ROW)
-    rows["id"] = np.arange(n) + 1000 * seed
-    rows["value"] = np.round(rng.normal(size=n), 3)
-    rows["name"] = rng.integers(0, 40, n).astype("S6")
-    return rows
+    made = np.zeros(n, ROW)
+    made["id"] = np.arange(n) + 1000 * seed
+    made["value"] = np.round(rng.normal(size=n), 3)
+    made["name"] = rng.integers(0, 40, n).astype("S6")
+    return made
 
 
-def _noise(n: int, seed: int) -> np.ndarray[Any, Any]:
+def noise(n: int, seed: int) -> np.ndarray[Any, Any]:
+    """Return bytes that no codec makes smaller."""
     return np.random.default_rng(seed).integers(0, 255, n, "u1")
 
 
-class _UndoneError(Exception):
+class UndoneError(Exception):
     """Ends a block that is to leave nothing."""
 
 
@@ -41,30 +43,30 @@ def _datasets(store: kist.Store) -> None:
         store["images"] = np.arange(6000, dtype="<i4").reshape(6, 20, 50)
         store.create_keystore("runs").update((f"k{n}", n) for n in range(20))
         store["texts"] = np.array(["a", "bc" * 200, "é"], np.dtypes.StringDType())
-        store["old/rows"] = _rows(50, 1)
-        store.create_array("plain", data=_noise(5000, 2), codec="none")
+        store["old/rows"] = rows(50, 1)
+        store.create_array("plain", data=noise(5000, 2), codec="none")
 
 
 def _with_savepoints(store: kist.Store) -> None:
     with store.transaction("several"):
-        store["rows"].append(_rows(10, 5))
+        store["rows"].append(rows(10, 5))
         try:
             with store.transaction():
                 store["images"][0] = -1
                 store["runs"].clear()
                 store["rows"].delete(slice(0, 5))
-                raise _UndoneError
-        except _UndoneError:
+                raise UndoneError
+        except UndoneError:
             store.attrs["undone"] = True
         with store.transaction():
-            store["runs"]["in"] = _noise(9000, 6)
+            store["runs"]["in"] = noise(9000, 6)
             store["images"][2, 3:7] = 5
 
 
 def _by_hand(store: kist.Store) -> None:
     store.begin()
     try:
-        store["rows"].append(_rows(3, 7))
+        store["rows"].append(rows(3, 7))
         store.attrs["by hand"] = [1, 2.5, "three"]
     except BaseException:
         store.rollback()
@@ -74,7 +76,7 @@ def _by_hand(store: kist.Store) -> None:
 
 def _appender(store: kist.Store) -> None:
     with store.transaction(), store["rows"].appender(rows=40, timer=False) as add:
-        for row in _rows(100, 8):
+        for row in rows(100, 8):
             add(row)
 
 
@@ -102,10 +104,10 @@ def _deletions(store: kist.Store) -> None:
 
 STEPS: dict[str, Callable[[kist.Store], object]] = {
     "datasets are made": _datasets,
-    "ten rows are appended": lambda store: store["rows"].append(_rows(10, 2)),
-    "rows are appended": lambda store: store["rows"].append(_rows(4000, 3)),
+    "ten rows are appended": lambda store: store["rows"].append(rows(10, 2)),
+    "rows are appended": lambda store: store["rows"].append(rows(4000, 3)),
     "an attribute is set": lambda store: store["rows"].attrs.update(note="x" * 300, n=7),
-    "a key is put": lambda store: store["runs"].update(k3=(_noise(300, 1), "text")),
+    "a key is put": lambda store: store["runs"].update(k3=(noise(300, 1), "text")),
     "rows are updated": lambda store: store["rows"].where("value > 1.5").update({"name": "big"}),
     "rows are deleted": lambda store: store["rows"].delete([0, 17, 2000]),
     "a row is assigned": lambda store: store["rows"].__setitem__(5, (-1, 0.5, b"five")),
@@ -113,9 +115,9 @@ STEPS: dict[str, Callable[[kist.Store], object]] = {
     "an array grows": lambda store: store["images"].append(np.ones((3, 20, 50), "<i4")),
     "an array shrinks": lambda store: store["images"].resize((4, 21, 30)),
     "a tag is set": lambda store: store.tag("kept"),
-    "a large array is made": lambda store: store.create_array("big", data=_noise(1_300_000, 4)),
+    "a large array is made": lambda store: store.create_array("big", data=noise(1_300_000, 4)),
     "a large array is overwritten": lambda store: store["big"].__setitem__(
-        slice(0, 700_000), _noise(700_000, 9)
+        slice(0, 700_000), noise(700_000, 9)
     ),
     "a transaction with savepoints": _with_savepoints,
     "a transaction by hand": _by_hand,
