@@ -141,7 +141,7 @@ def test_files_are_whole_when_they_have_their_names(
     assert n == STATES
 
 
-STATES = 24
+STATES = 14
 
 
 def judged(folder: Path, tmp_path: Path, run: Run, seed: int = 0) -> tuple[int, list[str]]:
@@ -218,9 +218,9 @@ def test_a_conversion_that_a_crash_ended_goes_on_where_it_was(tmp_path: Path) ->
                 kist.convert(source, left / "out.kist", resume=True)
         whole(left)
 
-    n, wrong = recorder.each(judge, tmp_path / "left", limit=30)
+    n, wrong = recorder.each(judge, tmp_path / "left", limit=16)
     assert wrong == []
-    assert n == 30
+    assert n == 16
 
 
 # Faults
@@ -244,7 +244,7 @@ def everything_below(folder: Path) -> dict[str, bytes]:
     }
 
 
-PLACES = 3
+PLACES = 2
 
 
 @pytest.mark.parametrize("fault", FAULTS)
