@@ -179,3 +179,12 @@ def test_the_demo_names_five_things_that_work(
         )
         assert done.returncode == 0, (command, done.stderr)
         assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("verb", [["diff", "gone.kist", "b.kist"], ["ls", "gone.kist"]])
+def test_a_missing_file_is_no_matter_of_modes(verb: list[str], tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        found = click.testing.CliRunner().invoke(main.cli, verb)
+    assert found.exit_code == 3
+    assert "'gone.kist': no such file" in found.output and "mode" not in found.output

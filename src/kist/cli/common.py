@@ -83,9 +83,7 @@ def examples(*lines: str) -> str:
 
 def open_at(file: str, at: str | None = None) -> kist.Store:
     """Open a store for reading, at a tag or commit if one is given."""
-    import kist
-
-    return kist.open(file, version=version_of(at), secrets=secrets.given())
+    return _opened(file, version=version_of(at))
 
 
 def version_of(at: str | None) -> int | str | None:
@@ -95,9 +93,22 @@ def version_of(at: str | None) -> int | str | None:
 
 def open_to_write(file: str) -> kist.Store:
     """Open a store that exists, to change it."""
+    return _opened(file, mode="r+")
+
+
+def _opened(file: str, **how: Any) -> kist.Store:
+    """Open a store that exists."""
     import kist
 
-    return kist.open(file, "r+", secrets=secrets.given())
+    try:
+        return kist.open(file, **how, secrets=secrets.given())
+    except kist.StoreNotFoundError as error:
+        if error.filename is None:  # not on this machine: who serves it has said what is wrong
+            raise
+        # What `kist.open` says names a mode that would make the file; verbs have no modes.
+        found = kist.StoreNotFoundError(f"{file!r}: no such file")
+        found.errno, found.filename = error.errno, error.filename
+        raise found from None
 
 
 def style_options(function: Callable[..., Any]) -> Callable[..., Any]:
