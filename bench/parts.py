@@ -2,9 +2,9 @@
 
 A table of 20 columns is cut into four files and put together again, between runs of ``cp`` of the
 same file, with and without the sync that kist ends with; then many small files are opened as one
-table and asked for rows that lie in one of them. What comes out is compared with the source before
-a time counts. Half of the speed of ``cp`` and 100 MB of memory are the goals, and half a second
-for a thousand files.
+table, by `kist.union` and by a link that knows them, and asked for rows that lie in one of them.
+What comes out is compared with the source before a time counts. Half of the speed of ``cp`` and 100
+MB of memory are the goals, and half a second for a thousand files.
 
     python -m bench.parts                          # 300 MB and 1,000 files, half a minute
     python -m bench.parts --rows 20_000_000        # 2 GB
@@ -134,7 +134,11 @@ def unions(folder: Path, n_files: int, rounds: int) -> list[str]:
         rows["x"] = rows["id"] % 97
         with kist.open(path, "w", durability="none") as store:
             store["t"] = rows
-    times: dict[str, list[float]] = {"open": [], "rows of one file": [], "again": [], "sum": []}
+    linked = folder / "linked.kist"
+    with kist.open(linked, "w") as store:
+        store.create_union("t", "t", files=paths)
+    names = ("open", "rows of one file", "again", "sum", "linked: open", "linked: rows of one file")
+    times: dict[str, list[float]] = {name: [] for name in names}
 
     def timed(name: str, call: Callable[[], Any]) -> Any:
         start = time.perf_counter()
@@ -154,6 +158,14 @@ def unions(folder: Path, n_files: int, rounds: int) -> list[str]:
                     raise AssertionError("not the rows that were asked for")
             if timed("sum", union["id"].sum) != n_rows * (n_rows - 1) // 2:
                 raise AssertionError("not the sum of all files")
+        with timed("linked: open", lambda: kist.open(linked)) as store:
+            start = time.perf_counter()
+            table = store["t"]
+            times["linked: open"][-1] += time.perf_counter() - start
+            hits = table.where("(id >= low) & (id < low + 20)", low=low)
+            found = timed("linked: rows of one file", partial(getitem, hits["id"], slice(None)))
+            if found.tolist() != list(range(low, low + 20)) or table.n_open != 1:
+                raise AssertionError("not the rows that were asked for, or of more files than one")
     rows_ = [(name, f"{statistics.median(found) * 1000:,.1f} ms") for name, found in times.items()]
     return markdown_table([f"{n_files:,} files of {ROWS_OF_A_FILE:,} rows", "median"], rows_)
 
