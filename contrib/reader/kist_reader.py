@@ -450,7 +450,8 @@ class View:
             or said["shape"][:1] != [sum(lengths)]
         ):
             raise Damage(f"{path}: lengths of the lists of linked arrays")
-        return {"form": form, **{name: said[name] for name in LINKS[form]}}
+        known = [*LINKS[form], *(("categories",) if form == 4 and "categories" in said else ())]
+        return {"form": form, **{name: said[name] for name in known}}
 
     def _check_parts(self, path: str, said: dict[str, Any]) -> None:
         """The lists of a linked table belong together."""
@@ -464,6 +465,9 @@ class View:
         if any(leaf not in schema.leaves or len(said["statistics"][leaf]) % n
                for leaf in said["statistics"]):  # fmt: skip
             raise Damage(f"{path}: statistics of a linked table")
+        lists = said.get("categories", {})
+        if not isinstance(lists, dict) or any(leaf not in schema.leaves for leaf in lists):
+            raise Damage(f"{path}: categories of a linked table")
 
     def array_schema(self, path: str) -> ArraySchema:
         """The schema of an array."""

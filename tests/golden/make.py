@@ -949,6 +949,29 @@ def linked_parts(folder: Path) -> dict[str, Any]:
     return said | {"rows": said["live"], "added": [], "statistics": {0: b"".join(bounds)}}
 
 
+def linked_codes(folder: Path) -> dict[str, Any]:
+    """Make two files with a table of categories each, and return what a link to them says."""
+    said: dict[str, Any] = {"form": 4, "path": "t", "names": ["coded-*.kist"]}
+    said["files"], said["stores"], said["stamps"] = ["coded-1.kist", "coded-2.kist"], [], []
+    stored = []
+    for file, values in zip(said["files"], (["crow", "gull"], ["owl", "crow", None]), strict=True):
+        with kist.open(folder / file, "x") as part:
+            part.create_table("t", dtype={"c": kist.categorical("str")}).append({"c": values})
+            said["stores"].append(part.uuid)
+            said["stamps"].append(part["t"]._state().tail.stamp)
+            if not stored:
+                said["schema"] = part["t"]._state().schema.pack()
+                leaf = part["t"]._state().schema.columns[0].first_leaf
+            commit = part.commit_id
+            stored.append(part["t"].nbytes_stored)
+    said |= {"commits": np.array([commit, commit], "<u8"), "stored": np.array(stored, "<u8")}
+    said |= {name: np.array(n, "<u4") for name, n in (("groups", [1, 1]), ("live", [2, 3]))}
+    # In the list of the whole, owl is the third; crow, owl and no value lie between 0 and 3.
+    bounds = [struct.pack("<BIIII", 1, 0, 0, *pair) for pair in ((1, 2), (0, 3))]
+    said |= {"rows": said["live"], "added": [], "statistics": {leaf: b"".join(bounds)}}
+    return said | {"categories": {leaf: ["crow", "gull", "owl"]}}
+
+
 def linked_arrays(folder: Path) -> dict[str, Any]:
     """Make two files with an array each, and return what a link to them says."""
     said: dict[str, Any] = {"form": 6, "path": "x", "version": "june", "names": ["array-*.kist"]}
@@ -975,6 +998,7 @@ def links(path: Path) -> Group:
         store.create_link("fifth", "/", file="cal.kist", version=5)
         store.create_union("all", "runs/1*", "/more/**")
         parts, arrays = linked_parts(path.parent), linked_arrays(path.parent)
+        codes = linked_codes(path.parent)
         shape, order = (3, 2), "F"
         (path.parent / "raw.bin").write_bytes(b"head" + ramp(6).astype(">i2").tobytes())
         os.utime(path.parent / "raw.bin", ns=(EPOCH_NS, EPOCH_NS))
@@ -982,6 +1006,7 @@ def links(path: Path) -> Group:
         store.create_array_link("raw", "raw.bin", **raw)
         store.create_array_link("unverified", "raw.bin", **raw, sums=False)
         store.create_union("parts", "t", files="part-*.kist")
+        store.create_union("codes", "t", files="coded-*.kist")
         store.create_union("arrays", "x", files="array-*.kist", version="june")
     sums = np.array([xxhash.xxh3_64_intdigest(ramp(6).astype(">i2").tobytes())], "<u8")
     raw |= {"form": 5, "file": "raw.bin", "shape": [3, 2], "size": 16, "mtime_ns": EPOCH_NS}
@@ -998,6 +1023,7 @@ def links(path: Path) -> Group:
             "june": Link({**file, "file": "cal/2024.kist", "version": "june"}),
             "fifth": Link({**file, "path": "/", "version": 5}),
             "parts": Link(parts),
+            "codes": Link(codes),
             "arrays": Link(arrays),
             "raw": Link({**raw, "block": 1 << 20, "sums": sums}),
             "unverified": Link({**raw, "block": 0, "sums": sums[:0]}),

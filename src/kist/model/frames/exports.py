@@ -55,9 +55,7 @@ class Outgoing(NamedTuple):
 
 def by_codes(out: Outgoing) -> Outgoing:
     """Return the same with codes to be read of categorical columns, and what these stand for."""
-    from kist.model.tables.stored.categories import read_categories
-
-    schema, view, node = out.state.schema, out.state.view, out.state.node
+    schema = out.state.schema
     codes = {leaf.id: leaf for leaf in schema.stored}
     known: dict[str, Categories] = {}
     leaves, stored = [], []
@@ -67,7 +65,7 @@ def by_codes(out: Outgoing) -> Outgoing:
             stored.append(kept)
         elif kept.path[0] not in known:
             column = schema.columns[kept.column]
-            known[column.name] = read_categories(view, node, column)
+            known[column.name] = out.state.categories(column)
             # What says which values are there is left out: the codes do.
             inner = len(kept.path) - 1
             path = leaf.path[: len(leaf.path) - inner]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -15,8 +15,10 @@ from kist.indexes.statistics import Bounds, Statistics, bound_dtype, compute
 from kist.model.arrays.array import Array as StoredArray
 from kist.model.parts.unequal import fit_of, table_difference, unequal
 from kist.model.tables.stored.read import group_spans, read_leaves
+from kist.model.tables.stored.statistics import recoded
 from kist.model.tables.table import Table
 from kist.model.unions.backend import MAX_FILES
+from kist.model.unions.categories import MergedLists, pack_list
 
 if TYPE_CHECKING:
     from kist.model.store import Store
@@ -141,21 +143,20 @@ class _Tables:
         state = table._state()
         if not self._parts:
             self._schema = state.schema
+            self._lists = MergedLists(self._schema)
         schema = self._schema
-        if any(column.is_categorical for column in schema.columns):
-            raise SelectionError(
-                f"{self._path!r} of {name!r} has categorical columns, and each table has codes of "
-                "its own: kist.merge makes one table"
-            )
         if lines := table_difference(schema, state.schema):
             hint = "cast_column() gives columns other dtypes, add_column() adds some"
             raise unequal(f"table {self._path!r} of {name!r}", lines, self._parts[0].file, hint)
-        self._parts.append(_Part.of(name, store, table, state, schema))
+        codes = self._lists.add(f"{self._path!r} of {name!r}", state)
+        self._parts.append(_Part.of(name, store, table, state, schema, codes))
 
     def said(self) -> dict[str, Any]:
         """Return the fields of the record."""
         found, groups = self._parts, [part.groups for part in self._parts]
+        lists = {leaf: pack_list(known) for leaf, known in self._lists.lists().items()}
         return {
+            **({"categories": lists} if lists else {}),
             "schema": self._schema.pack(),
             "stores": [part.store for part in found],
             "commits": np.array([part.commit for part in found], "<u8"),
@@ -186,7 +187,15 @@ class _Part(NamedTuple):
     statistics: dict[int, bytes]
 
     @classmethod
-    def of(cls, name: str, store: Store, table: Table, state: TableState, schema: Schema) -> _Part:
+    def of(
+        cls,
+        name: str,
+        store: Store,
+        table: Table,
+        state: TableState,
+        schema: Schema,
+        codes: Mapping[int, Array],
+    ) -> _Part:
         fit = fit_of(state.schema, schema)
         sizes = [(group.n_rows, group.n_live) for group in state.layout.groups]
         return cls(
@@ -200,7 +209,7 @@ class _Part(NamedTuple):
             {
                 new: packed
                 for new, old in fit.leaves.items()
-                if (packed := _summed_up(state, old)) is not None
+                if (packed := _summed_up(state, old, codes.get(new))) is not None
             },
         )
 
@@ -220,8 +229,11 @@ def record_bytes(leaf: Leaf) -> int:
     return len(Statistics(leaf.dtype).pack())
 
 
-def _summed_up(state: TableState, leaf: Leaf) -> bytes | None:
-    """Return statistics of all values of a leaf; None where nothing is known of some of them."""
+def _summed_up(state: TableState, leaf: Leaf, codes: Array | None) -> bytes | None:
+    """Return statistics of all values of a leaf; None where nothing is known of some of them.
+
+    Of codes as they are in the list of the whole, which `codes` has by those of the table.
+    """
     if leaf.id in state.facts.sealed:
         return None  # they would stand in the link in clear
     if leaf.is_virtual or leaf.n_values != 1 or bound_dtype(leaf.dtype) is None:
@@ -244,6 +256,10 @@ def _summed_up(state: TableState, leaf: Leaf) -> bytes | None:
     if records:
         several.append(Bounds.from_packed(records, leaf.dtype))
     every = Bounds.joined(several, leaf.dtype)
+    if codes is not None:
+        every = recoded(every, codes)
+        if not every.known.all():
+            return None  # a code beyond the list: damage, which reading names
     n_nan = min(int(every.n_nan.sum(dtype="u8")), _MOST_COUNTED)
     n_null = min(int(every.n_null.sum(dtype="u8")), _MOST_COUNTED)
     full = every.known & ~every.empty

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.errors import CorruptDataError, KistError, LinkError
+from kist.format.categorical import sort_of
 from kist.format.link import LinkForm, LinkRecord
 from kist.format.node import NodeKind
 from kist.format.schema import Leaf, Schema
@@ -24,11 +25,13 @@ from kist.model.tables.query.bounds import bounds_of
 from kist.model.tables.stored.schema import facts_of
 from kist.model.tables.stored.state import TableState, state_of
 from kist.model.unions.backend import MAX_FILES
+from kist.model.unions.categories import recoding_of, unpack_list
 from kist.model.unions.state import Member
 
 if TYPE_CHECKING:
     from kist.model.session import Held
     from kist.model.store import Store
+    from kist.model.tables.stored.categories import Categories
     from kist.model.tables.table import Table
     from kist.query import Bound
 
@@ -65,10 +68,12 @@ class Parts:
         self._store = store
         self._lock = threading.RLock()
         self._check()
+        self.lists = self._lists()
         n = len(self.files)
         self.starts = np.concatenate(([0], np.cumsum(self.n_groups)))
         self.members: list[Member | None] = [None] * n
         self.states: list[TableState | None] = [None] * n
+        self.recodings: list[Mapping[int, Array]] = [{}] * n
         self.tables: dict[int, Table] = {}
         self._held: list[Held] = []
         self._bounds: dict[int, Bounds] = {}
@@ -103,6 +108,28 @@ class Parts:
                 or len(records) != n * record_bytes(leaves[number])
             ):
                 raise self._corrupt("statistics")
+
+    def _lists(self) -> dict[int, Categories]:
+        """Return the categories of all parts, by the leaf of codes."""
+        packed, found = self._said.get("categories", {}), {}
+        for column in facts_of(self.schema).categorical:
+            if type(packed) is not dict or column.first_leaf not in packed:
+                raise self._corrupt("categories")
+            where = f"link {self.path!r}: column {column.name!r}"
+            sort = sort_of(column.dtype)
+            assert sort is not None
+            found[column.first_leaf] = unpack_list(packed[column.first_leaf], sort, where)
+        return found
+
+    def _recoding(self, state: TableState) -> dict[int, Array]:
+        """Return what the codes of a part are in the whole; raises KeyError where one is none."""
+        found = {}
+        for column in facts_of(self.schema).categorical if self.lists else ():
+            theirs = state.categories(state.schema.columns[state.schema.index(column.name)])
+            codes = recoding_of(theirs, self.lists[column.first_leaf])
+            if codes is not None:
+                found[column.first_leaf] = codes
+        return found
 
     def _corrupt(self, what: str) -> CorruptDataError:
         return CorruptDataError(f"link {self.path!r}: its {what} do not fit its files")
@@ -193,6 +220,11 @@ class Parts:
         if state.schema != self.schema and table_difference(self.schema, state.schema):
             held.release()
             raise self._changed(file)
+        try:
+            self.recodings[place] = self._recoding(state)
+        except KeyError:  # what a damaged link says, or an edited one
+            held.release()
+            raise self._corrupt("categories") from None
         # What asks for the state may run on another thread: the member comes first.
         self.members[place] = Member(
             state.node, state.path, fit_of(state.schema, self.schema), place

@@ -88,6 +88,7 @@ class _Linked(Joined):
         ]
         tail = Tail(firsts[-1], int(parts.live.sum(dtype=np.int64)), 0, new_stamp())
         self.members = []
+        self.lists, self.recodings = parts.lists, []
         self.added = parts.added
         self.known = Known(pack_record(parts.schema.pack()), tail)
         self.layout = Layout(tail, groups)
@@ -111,6 +112,10 @@ class _LinkedState(JoinedState):
         assert member is not None
         return member.fit, member.tag
 
+    def _recodings(self, place: int) -> Mapping[int, Array]:
+        self._parts.state(place)
+        return self._parts.recodings[place]
+
     def may_match(self, parts: Sequence[Bound], names: Mapping[str, Leaf]) -> Array:
         """Return which groups may hold rows of some conditions; opens their parts."""
         may = self._parts.may_match(parts, names)
@@ -124,9 +129,8 @@ class _LinkedState(JoinedState):
         several, end = [], 0
         for place, state in enumerate(self._parts.states):
             if state is not None:
-                own = self._fit(place)[0].leaves[leaf.id]
                 several.append(_unknown(starts[place] - end, leaf))
-                several.append(state._bounds(own, with_nulls=with_nulls))
+                several.append(self._bounds_of(place, leaf, with_nulls))
                 end = starts[place + 1]
         return Bounds.joined([*several, _unknown(starts[-1] - end, leaf)], leaf.dtype)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from kist._kernels.cells import empty_values
-from kist.errors import CorruptDataError, DTypeError, UnsupportedVersionError
+from kist.errors import DTypeError, UnsupportedVersionError
 from kist.format import keys
 from kist.format.schema import Leaf, Schema
 from kist.format.values import pack_record, unpack_record
@@ -22,7 +22,12 @@ from kist.model.parts.unequal import Fit, fit_of
 from kist.model.tables.changes.pages import Recipes, write_pages
 from kist.model.tables.changes.write import put_new_table, put_pages_group, put_piece
 from kist.model.tables.stored.batch import Batch, bytes_of
-from kist.model.tables.stored.categories import Categories, put_categories, read_categories
+from kist.model.tables.stored.categories import (
+    Categories,
+    put_categories,
+    read_categories,
+    recode,
+)
 from kist.model.tables.stored.layout import Group, read_tail
 from kist.model.tables.stored.read import Span, group_spans, plan, read_leaves
 from kist.model.tables.stored.records import PAGES, TAIL_ROW, GroupRecord, Tail, new_stamp
@@ -150,15 +155,8 @@ class TableSink:
         columns = read_columns(state, fit, spans, leaves)
         for at, leaf in enumerate(leaves):
             codes = self._recoded.get(leaf.id)
-            if codes is None:
-                continue
-            if int(columns[at].max(initial=0)) >= len(codes):
-                raise CorruptDataError(
-                    f"{state.path!r}: code {int(columns[at].max())} of column {leaf.path[0]!r}, "
-                    f"and there are {len(codes) - 1} categories; 'kist check' lists all damage",
-                    node=state.path,
-                )
-            columns[at] = codes[columns[at]].astype(leaf.dtype, copy=False)
+            if codes is not None:
+                columns[at] = recode(columns[at], codes, state.path, leaf)
         return columns
 
     def _add_rows(self, state: TableState, fit: Fit, start: int, stop: int) -> None:

@@ -83,8 +83,10 @@ def array_difference(a: ArraySchema, b: ArraySchema) -> list[str]:
     return lines
 
 
-def unequal(where: str, lines: list[str], first: str, hint: str) -> DTypeError:
+def unequal(
+    where: str, lines: list[str], first: str, hint: str, what: str = "the schema"
+) -> DTypeError:
     """Return the error for parts that cannot be one as they are."""
     shown = "".join(f"\n  {line}" for line in lines[:40])
     more = f"\n  and {len(lines) - 40} more" if len(lines) > 40 else ""
-    return DTypeError(f"{where} does not have the schema of {first}:{shown}{more}\n{hint}")
+    return DTypeError(f"{where} does not have {what} of {first}:{shown}{more}\n{hint}")

@@ -49,7 +49,7 @@ def spec_of(column: Column, state: TableState) -> ColumnSpec:
 def categories_of(column: Column) -> Categories:
     """Return the categories of a column; raises as `spec_of`."""
     state = column._state()
-    return read_categories(state.view, state.node, spec_of(column, state))
+    return state.categories(spec_of(column, state))
 
 
 def add_categories(column: Column, categories: Iterable[Any]) -> None:

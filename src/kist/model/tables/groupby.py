@@ -48,7 +48,6 @@ from kist.model.tables.query.operands import (
     nearest,
 )
 from kist.model.tables.query.rowset import Ordered, RowSet, read_spans_of
-from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.read import Span, all_true
 from kist.model.tables.stored.state import TableState
 
@@ -234,7 +233,7 @@ class _CodedKey(Operand):
 
 def _decoded(state: TableState, leaf: Leaf, codes: Array) -> Array:
     column = state.schema.columns[leaf.column]
-    known = read_categories(state.view, state.node, column)
+    known = state.categories(column)
     known.check(codes)
     return known.decoded(codes)
 

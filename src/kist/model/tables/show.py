@@ -14,7 +14,6 @@ from kist.format.nullable import dtype_text
 from kist.format.schema import Leaf
 from kist.format.values import unpack_record
 from kist.model.info import Info, node_info
-from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.records import GROUP_RECORD_BYTES, INLINE, PageRecord
 from kist.model.tables.stored.state import TableState
@@ -187,7 +186,7 @@ def table_info(table: Table) -> Info:
             "ratio": nbytes / max(1, stored),
         }
         if column.is_categorical:
-            known = read_categories(state.view, state.node, column)
+            known = state.categories(column)
             columns[column.name]["n_categories"] = len(known)
         if column.field:
             columns[column.name]["sealed"] = list(sealed[column.name])

@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from kist.format.columns import ColumnSpec
 from kist.format.schema import Leaf, Schema
 from kist.format.values import Pointer, pack_record
 from kist.indexes.statistics import Bounds
 from kist.model.parts.unequal import Fit
+from kist.model.tables.stored.categories import Categories, recode
 from kist.model.tables.stored.joined import JoinedView
 from kist.model.tables.stored.layout import Group, Layout
 from kist.model.tables.stored.records import Tail, new_stamp
 from kist.model.tables.stored.state import Known, TableState, state_of
+from kist.model.tables.stored.statistics import recoded
 from kist.model.unions.backend import FILE_BITS
+from kist.model.unions.categories import MergedLists
 
 if TYPE_CHECKING:
     from kist.model.tables.stored.state import Page
@@ -72,11 +76,18 @@ class Joined:
         Of the whole.
     members : sequence of (Member, TableState)
         In order.
+    lists : MergedLists
+        Of the categories of all members.
     """
 
-    __slots__ = ("added", "known", "layout", "members")
+    __slots__ = ("added", "known", "layout", "lists", "members", "recodings")
 
-    def __init__(self, schema: Schema, members: Sequence[tuple[Member, TableState]]) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        members: Sequence[tuple[Member, TableState]],
+        lists: MergedLists,
+    ) -> None:
         groups: list[Group] = []
         next_row = 0
         for place, (_, state) in enumerate(members):
@@ -86,6 +97,7 @@ class Joined:
         n_live = sum(state.n_rows for _, state in members)
         tail = Tail(next_row, n_live, 0, new_stamp())
         self.members = [member for member, _ in members]
+        self.lists, self.recodings = lists.lists(), lists.recodings()
         self.added = frozenset(
             new
             for member, state in members
@@ -109,12 +121,13 @@ class JoinedState(TableState):
         What is known of it.
     """
 
-    __slots__ = ("_added", "_members", "_states")
+    __slots__ = ("_added", "_joined", "_members", "_states")
 
     view: JoinedView
 
     def __init__(self, view: JoinedView, path: str, joined: Joined) -> None:
         super().__init__(view, 0, path, joined.known)
+        self._joined = joined
         self._members = joined.members
         self._states: list[TableState | None] = [None] * len(joined.members)
         self._layout = joined.layout
@@ -143,6 +156,24 @@ class JoinedState(TableState):
         member = self._members[place]
         return member.fit, member.tag
 
+    def categories(self, column: ColumnSpec) -> Categories:
+        """Return what the codes of a column of the whole stand for."""
+        return self._joined.lists[column.first_leaf]
+
+    def _recodings(self, place: int) -> Mapping[int, Array]:
+        """Return what codes of a member are in the whole, by the leaf of codes."""
+        return self._joined.recodings[place]
+
+    def recoding(self, leaf: Leaf, group: Group) -> Array | None:
+        """Return the code of each code that stands in a group; None where it is the same."""
+        if leaf.id not in self._joined.lists or not isinstance(group, JoinedGroup):
+            return None
+        return self._recodings(group.place).get(leaf.id)
+
+    def rewrites(self, leaf: Leaf, group: Group) -> bool:
+        """Tell whether values of a leaf are others than those that its page holds."""
+        return self.recoding(leaf, group) is not None or super().rewrites(leaf, group)
+
     # Each question about a group is one to its member
 
     def find_page(self, leaf: Leaf, group: Group) -> Page | None:
@@ -167,24 +198,34 @@ class JoinedState(TableState):
     def constant(self, leaf: Leaf, group: Group) -> Array | None:
         """Return the values of every row of a group that has no page of a leaf, and needs none."""
         state, own, fit = self._of(group)
-        return state.constant(fit.leaves[leaf.id], own)
+        values = state.constant(fit.leaves[leaf.id], own)
+        codes = self.recoding(leaf, group)
+        return values if codes is None or values is None else recode(values, codes, self.path, leaf)
 
     def _bounds(self, leaf: Leaf, *, with_nulls: bool) -> Bounds:
         known = self._known
         found = known.bounds.get((leaf.id, with_nulls))
         if found is None:
             parts = [
-                self._member(place)._bounds(member.fit.leaves[leaf.id], with_nulls=with_nulls)
-                for place, member in enumerate(self._members)
+                self._bounds_of(place, leaf, with_nulls) for place in range(len(self._members))
             ]
             found = known.bounds[leaf.id, with_nulls] = Bounds.joined(parts, leaf.dtype)
         return found
+
+    def _bounds_of(self, place: int, leaf: Leaf, with_nulls: bool) -> Bounds:
+        """Return the statistics of the groups of one member."""
+        own = self._fit(place)[0].leaves[leaf.id]
+        found = self._member(place)._bounds(own, with_nulls=with_nulls)
+        codes = self._recodings(place).get(leaf.id)
+        return found if codes is None else recoded(found, codes)
 
     def piece(self, group: Group, leaf: Leaf | None = None) -> Any:
         """Return all rows of a piece, deleted ones too, patches not applied."""
         state, own, fit = self._of(group)
         rows = state.piece(own, None if leaf is None else fit.leaves[leaf.id])
-        return rows if fit.is_same else _Renamed(rows, fit)
+        place = group.place if isinstance(group, JoinedGroup) else 0
+        codes = self._recodings(place)
+        return rows if fit.is_same and not codes else _Translated(rows, fit, codes, self.path)
 
     def dead(self, group: Group) -> Array | None:
         """Return which rows of a group are deleted, None for no row."""
@@ -194,7 +235,11 @@ class JoinedState(TableState):
     def patches(self, group: Group, leaf: Leaf) -> list[tuple[Array, Array]]:
         """Return (ordinals, values) of all patches of a leaf, later ones last."""
         state, own, fit = self._of(group)
-        return state.patches(own, fit.leaves[leaf.id])
+        found = state.patches(own, fit.leaves[leaf.id])
+        codes = self.recoding(leaf, group)
+        if codes is None:
+            return found
+        return [(rows, recode(values, codes, self.path, leaf)) for rows, values in found]
 
     def patched_leaves(self, group: Group) -> set[int]:
         """Return the leaf ids that the patches of a group change."""
@@ -215,17 +260,20 @@ def _tagged(pointer: Pointer, bits: int) -> Pointer:
     return moved
 
 
-class _Renamed:
-    """Rows of a piece under the leaf ids of the whole."""
+class _Translated:
+    """Rows of a piece under the leaf ids of the whole, with its codes."""
 
-    __slots__ = ("_names", "_rows")
+    __slots__ = ("_codes", "_leaves", "_path", "_rows")
 
-    def __init__(self, rows: Any, fit: Fit) -> None:
-        self._rows = rows
-        self._names = {f"f{new}": f"f{old.id}" for new, old in fit.leaves.items()}
+    def __init__(self, rows: Any, fit: Fit, codes: Mapping[int, Array], path: str) -> None:
+        self._rows, self._codes, self._path = rows, codes, path
+        self._leaves = {f"f{new}": (new, old) for new, old in fit.leaves.items()}
 
     def __getitem__(self, name: str) -> Any:
-        return self._rows[self._names[name]]
+        new, old = self._leaves[name]
+        values = self._rows[f"f{old.id}"]
+        codes = self._codes.get(new)
+        return values if codes is None else recode(values, codes, self._path, old)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from kist.engine import Transaction
-from kist.errors import DTypeError, ReadOnlyError, SelectionError
+from kist.errors import ReadOnlyError, SelectionError
 from kist.format import keys
 from kist.format.node import NodeKind, a_kind
 from kist.format.nullable import dtype_text
@@ -30,6 +30,7 @@ from kist.model.tables.selection import Selection
 from kist.model.tables.stored.fields import Fields, all_fields, field_at, named_fields, parse_path
 from kist.model.tables.stored.joined import JoinedView
 from kist.model.tables.stored.state import TableState, state_of
+from kist.model.unions.categories import MergedLists
 from kist.model.unions.members import find_members
 from kist.model.unions.state import Joined, JoinedState, Member
 from kist.query import Operators
@@ -289,18 +290,12 @@ def join_tables(states: Sequence[tuple[str, TableState, int]]) -> Joined:
     Raises
     ------
     DTypeError
-        The columns of one are not those of the first.
+        The columns of one are not those of the first, or categories do not fit.
     """
     first, state, _ = states[0]
     schema = state.schema
-    for column in schema.columns:
-        if column.is_categorical and len(states) > 1:
-            raise DTypeError(
-                f"table {first}: column {column.name!r} is categorical, and each table has codes "
-                "of its own; merge() makes one table, cast_column() makes text of a column",
-                column=column.name,
-            )
     members = []
+    lists = MergedLists(schema)
     fits = {id(schema): fit_of(schema, schema)}  # most have one schema
     for name, state, tag in states:
         if id(state.schema) not in fits and (lines := table_difference(schema, state.schema)):
@@ -309,4 +304,5 @@ def join_tables(states: Sequence[tuple[str, TableState, int]]) -> Joined:
         fit = fits.get(id(state.schema)) or fit_of(state.schema, schema)
         fits[id(state.schema)] = fit
         members.append((Member(state.node, state.path, fit, tag), state))
-    return Joined(schema, members)
+        lists.add(name, state)
+    return Joined(schema, members, lists)

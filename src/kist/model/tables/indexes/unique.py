@@ -19,7 +19,6 @@ from kist.indexes.keys import joined, words_of
 from kist.indexes.runs import Run
 from kist.model.tables.indexes.index import Index, covered_groups, read_indexes
 from kist.model.tables.query.find import Found, positions_of
-from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.read import Span, as_ordinals, as_run, group_spans, read_leaves
 from kist.model.tables.stored.state import TableState
 
@@ -207,7 +206,7 @@ def _is_code(state: TableState, leaf: Leaf) -> bool:
 def _shown(state: TableState, leaf: Leaf, value: Array) -> str:
     """Return one value as a message shows it."""
     if _is_code(state, leaf):
-        known = read_categories(state.view, state.node, state.schema.columns[leaf.column])
+        known = state.categories(state.schema.columns[leaf.column])
         known.check(value)
         value = known.table()[value]
     return repr(value.tolist()[0])

@@ -16,7 +16,6 @@ from kist.model.cast_nullable import is_null
 from kist.model.cast_ragged import as_cells, common_dtype, have_width
 from kist.model.cast_values import Array, cast_values
 from kist.model.tables.input.dtype import RowDtype
-from kist.model.tables.stored.categories import read_categories
 
 __all__ = ["as_column", "as_ragged", "dtype_of"]
 
@@ -74,7 +73,7 @@ def _of_source(data: Any) -> tuple[RowDtype, Any]:
     for name in data.dtype.names:
         dtype = loose.get(name, data.dtype[name])
         if name in dtypes:
-            known = read_categories(state.view, state.node, dtypes[name])
+            known = state.categories(dtypes[name])
             dtype = dtype_with(known.sort, known.values, known.numbers)
         fields.append((name, dtype))
     return fields, data

@@ -31,7 +31,7 @@ from kist.model.tables.query.bounds import known_nulls
 from kist.model.tables.query.find import Found
 from kist.model.tables.query.operands import Key, Operand
 from kist.model.tables.query.rowset import Ordered, RowSet, read_at, read_spans_of
-from kist.model.tables.stored.categories import Categories, read_categories
+from kist.model.tables.stored.categories import Categories
 from kist.model.tables.stored.fields import Fields
 from kist.model.tables.stored.read import Span
 from kist.model.tables.stored.state import TableState
@@ -151,7 +151,7 @@ def values_of(
     if by_place and fields.sort is not None and fields.sort.ordered:
         assert leaf.codes is not None
         column = state.schema.columns[leaf.column]
-        known = read_categories(state.view, state.node, column)
+        known = state.categories(column)
         return Places(rows, state.facts.by_id[leaf.codes], label, known=known)
     return Values(rows, leaf, label, skipna, fields.validity)
 

@@ -24,7 +24,7 @@ from kist.format.schema import Leaf
 from kist.model.tables.indexes.find import Hits, find_hits
 from kist.model.tables.query.bounds import bounds_of
 from kist.model.tables.query.sieve import Candidates, masks_of, nulls_are_left_out, sieve
-from kist.model.tables.stored.categories import read_categories
+from kist.model.tables.stored.encoded import narrow_page, string_blocks
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import (
     Span,
@@ -33,9 +33,7 @@ from kist.model.tables.stored.read import (
     as_run,
     bring_near,
     group_spans,
-    narrow_page,
     read_leaves,
-    string_blocks,
 )
 from kist.model.tables.stored.state import TableState
 from kist.query import Bound
@@ -144,7 +142,7 @@ def by_codes(state: TableState, bound: Bound, *, truth: bool = False) -> Bound:
         return bound
     coded = {}
     for column in mine:
-        known = read_categories(state.view, state.node, column)
+        known = state.categories(column)
         codes = state.facts.by_id[column.first_leaf]
         coded[column.name] = Coded(".".join(codes.path), codes.dtype, known.table())
     return bound.by_codes(coded, truth=truth)

@@ -24,7 +24,7 @@ from kist.errors import CorruptDataError, TooLargeError
 from kist.format.schema import Leaf
 from kist.model.tables.query.accumulators import grown
 from kist.model.tables.query.find import Found
-from kist.model.tables.stored.read import narrow_pages
+from kist.model.tables.stored.encoded import narrow_pages
 from kist.model.tables.stored.state import TableState, located
 
 __all__ = [
@@ -108,7 +108,7 @@ class Numbered:
 def numbered(state: TableState, leaf: Leaf, hit: Found) -> Numbered | None:
     """Return the values of a column in some rows of a page with a dictionary, without making them.
 
-    None where the page has none, where patches change it, or where few of its rows are wanted.
+    None where the page has none or the values are others, and where few of its rows are wanted.
     """
     group, ordinals = hit.group, hit.ordinals
     # Equal floats may be several items: 0.0 and -0.0.
@@ -117,7 +117,7 @@ def numbered(state: TableState, leaf: Leaf, hit: Found) -> Numbered | None:
     if not group.is_pages or not leaf.dtype.itemsize or 4 * len(ordinals) < group.n_rows:
         return None
     page = state.list_pages(leaf).get((leaf.id, group.first))
-    if page is None or (group.patches and leaf.id in state.patched_leaves(group)):
+    if page is None or state.rewrites(leaf, group):
         return None
     try:
         read = read_texts if leaf.is_loose else read_numbered

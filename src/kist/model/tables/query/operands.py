@@ -14,7 +14,6 @@ from kist.format.nullable import nullable, pairs
 from kist.format.ragged import item_text
 from kist.format.schema import Leaf, Schema
 from kist.model.tables.query.find import check_sources
-from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.fields import field_at, parse_path
 from kist.model.tables.stored.schema import facts_of
 from kist.query import Bound, Expr, as_expr, column, parse
@@ -181,7 +180,7 @@ def ranked(state: TableState, keys: Sequence[Key]) -> list[Key]:
         codes = None if isinstance(key.operand, Coded) else coded(state.schema, key.operand)
         if codes is not None:
             column = state.schema.columns[codes.leaves[0].column]
-            known = read_categories(state.view, state.node, column)
+            known = state.categories(column)
             key = Key(Ranked.of_codes(codes, known.ranks), key.descending)
         found.append(key)
     return found

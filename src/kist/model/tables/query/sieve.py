@@ -15,12 +15,12 @@ import numpy as np
 from kist._kernels.cells import empty_values
 from kist.format.schema import Leaf
 from kist.model.tables.query.bounds import known_nulls
+from kist.model.tables.stored.encoded import narrow_pages
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import (
     Span,
     as_ordinals,
     as_run,
-    narrow_pages,
     read_leaves,
 )
 from kist.model.tables.stored.state import TableState

@@ -41,9 +41,11 @@ __all__ = [
     "Categories",
     "Growing",
     "Vocabularies",
+    "hashable",
     "put_categories",
     "put_new_categories",
     "read_categories",
+    "recode",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -84,9 +86,9 @@ class Categories:
 
     @property
     def index(self) -> Mapping[Any, int]:
-        """Codes by what `_hashable` makes of the values."""
+        """Codes by what `hashable` makes of the values."""
         if self._index is None:
-            found = {key: code for code, key in enumerate(_hashable(self.values), 1)}
+            found = {key: code for code, key in enumerate(hashable(self.values), 1)}
             if self.sort.base.kind == "T":
                 found[None] = 0
             self._index = found
@@ -162,7 +164,7 @@ class Categories:
             They are too many.
         """
         known = self.index
-        keys = _hashable(other.values)
+        keys = hashable(other.values)
         new = np.array([key not in known for key in keys], bool)
         values = np.concatenate([self.values, other.values[new]])
         if len(values) > MAX_CATEGORIES:
@@ -182,7 +184,7 @@ def _is_valid(leaf: Leaf) -> bool:
     return bool(leaf.id & 1)
 
 
-def _hashable(values: Array) -> list[Any]:
+def hashable(values: Array) -> list[Any]:
     """Return values as Python compares them: floats and times by their bits."""
     kind = values.dtype.kind
     if kind == "f":
@@ -190,6 +192,28 @@ def _hashable(values: Array) -> list[Any]:
     elif kind in "mM":
         values = values.view("i8") if values.dtype.isnative else values.astype("i8")
     return values.tolist()  # type: ignore[no-any-return]
+
+
+def recode(values: Array, codes: Array, path: str, leaf: Leaf) -> Array:
+    """Return codes of another list of categories in place of those of a column.
+
+    Parameters
+    ----------
+    codes : ndarray of int
+        The new code of each code.
+
+    Raises
+    ------
+    CorruptDataError
+        A code stands for nothing.
+    """
+    if int(values.max(initial=0)) >= len(codes):
+        raise CorruptDataError(
+            f"{path!r} column {leaf.path[0]!r}: code {int(values.max())}, and there are "
+            f"{len(codes) - 1} categories; 'kist check' lists all damage",
+            node=path,
+        )
+    return codes[values].astype(leaf.dtype, copy=False)
 
 
 def read_categories(view: View, node: int, column: ColumnSpec) -> Categories:
@@ -236,7 +260,7 @@ def _read(view: View, sort: Sort, entries: Sequence[tuple[bytes, bytes]], name: 
         runs.append(run)
         n += len(run)
     values = np.concatenate(runs) if len(runs) > 1 else runs[0] if runs else np.empty(0, sort.base)
-    if len(set(_hashable(values))) < len(values):
+    if len(set(hashable(values))) < len(values):
         raise CorruptDataError(f"categories of column {name!r}: one occurs twice")
     if numbers is not None and not all(type(number) is int for number in numbers.values()):
         raise CorruptDataError(f"categories of column {name!r}: numbers that are no integers")
@@ -349,7 +373,7 @@ class Growing:
         return codes
 
     def _of(self, values: Array, first_row: int | None) -> Array:
-        items = _hashable(values)
+        items = hashable(values)
         dtype = self._column.dtype["code"]
         get = self._index.get
         try:

@@ -201,15 +201,13 @@ def fill_virtual(
     state: TableState, spans: Sequence[Span], leaves: Sequence[Leaf], outs: Sequence[Array]
 ) -> None:
     """Fill the arrays of the virtual ones among some leaves; arguments as of `read_leaves`."""
-    from kist.model.tables.stored.categories import read_categories
-
     facts = state.facts
     mine = [(leaf, out) for leaf, out in zip(leaves, outs, strict=True) if leaf.is_virtual]
     sources = sources_of(facts, [leaf for leaf, _ in mine])
 
     used = {leaf.codes for leaf in _decoded(facts, [leaf for leaf, _ in mine])}
     known = {
-        column.first_leaf: read_categories(state.view, state.node, column)
+        column.first_leaf: state.categories(column)
         for column in facts.categorical
         if column.first_leaf in used
     }

@@ -28,9 +28,6 @@ from kist.model.tables.stored.schema import block_rows_of
 from kist.model.tables.stored.state import TableState, located
 
 if TYPE_CHECKING:
-    from kist.codecs.narrow import Narrow
-    from kist.codecs.stringpages import Texts
-    from kist.codecs.strings import StringBlock
     from kist.engine.ahead import Wanted
 
 __all__ = [
@@ -40,12 +37,10 @@ __all__ = [
     "as_run",
     "bring_near",
     "group_spans",
-    "narrow_page",
-    "narrow_pages",
+    "naming_page",
     "plan",
     "read_leaves",
     "read_records",
-    "string_blocks",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -195,6 +190,7 @@ def read_leaves(
     parts: list[Request] = []
     named: dict[int, tuple[Leaf, Group]] = {}
     picks: list[tuple[Span, Leaf, Array]] = []
+    turned: list[tuple[Leaf, Array, Array]] = []
     added, sealed = state.added, state.facts.sealed
     for span in spans:
         group, ordinals, at = span
@@ -205,9 +201,11 @@ def read_leaves(
                 continue  # nothing is stored of values without width, nor of virtual columns
             width = leaf.n_values
             target = out[at * width : (at + n) * width]
+            codes = state.recoding(leaf, group) if rows is None else None
             constant = state.constant(leaf, group) if leaf.id in added else None
             if constant is not None:
                 target.reshape(n, width)[...] = constant
+                codes = None
             elif rows is not None:
                 where = _as_slice(ordinals)
                 part = state.piece(group, leaf) if leaf.id in sealed else rows
@@ -224,6 +222,8 @@ def read_leaves(
                 named[pointer.offset] = leaf, group
             else:
                 picks.append((span, leaf, target))
+            if codes is not None:
+                turned.append((leaf, target, codes))
     backend = state.view.reader.backend
     if backend.remote:
         bring_near(state, spans, leaves)
@@ -238,9 +238,13 @@ def read_leaves(
             run([partial(_read_part, state, part) for part in parts])
     except CorruptDataError as error:
         backend.distrust()
-        raise _which(state, error, named) from error
+        raise naming_page(state, error, named) from error
     if picks:
         _pick_all(state, picks)
+    if turned:
+        from kist.model.tables.stored.categories import recode
+    for leaf, target, codes in turned:
+        target[...] = recode(target, codes, state.path, leaf)
     for span in spans:
         if span.group.patches:
             _apply_patches(state, span, leaves, outs)
@@ -258,8 +262,7 @@ def all_true(state: TableState, leaf: Leaf, group: Group) -> bool:
     """Tell whether statistics say of a leaf of bools that all rows of a group are True."""
     if not group.is_pages or state.find_page(leaf, group) is None:
         return False
-    patched = bool(group.patches) and leaf.id in state.patched_leaves(group)
-    return not patched and _all_true(state, leaf, group)
+    return not state.rewrites(leaf, group) and _all_true(state, leaf, group)
 
 
 def _all_true(state: TableState, leaf: Leaf, group: Group) -> bool:
@@ -291,81 +294,11 @@ def _validity(state: TableState, leaf: Leaf, group: Group) -> Array:
     return np.unpackbits(bits, count=group.n_rows).view(bool)
 
 
-def narrow_page(state: TableState, leaf: Leaf, group: Group) -> Narrow | Texts | None:
-    """Return all values of a leaf in a group as narrow integers, where its page holds such.
-
-    None also where patches change them. Text is narrow where it has a dictionary.
-    """
-    if not group.is_pages or leaf.n_values != 1 or not leaf.is_stored or leaf.is_ragged:
-        return None
-    page = state.find_page(leaf, group)
-    if page is None or (group.patches and leaf.id in state.patched_leaves(group)):
-        return None
-    try:
-        if leaf.is_loose:
-            return engine.textpages.read_texts(state.view, page[0], leaf.dtype, group.n_rows)
-        found = engine.pages.read_narrow(state.view, page[0], leaf.dtype, group.n_rows)
-    except CorruptDataError as error:
-        state.view.reader.backend.distrust()
-        raise located(error, state.path, ".".join(leaf.path), group.first) from error
-    return found and found[0]
-
-
-def string_blocks(state: TableState, leaf: Leaf, group: Group) -> list[StringBlock] | None:
-    """Return all strings of a leaf in a group as bytes; None as for `narrow_page`."""
-    page = state.find_page(leaf, group) if group.is_pages and leaf.is_string else None
-    if page is None or (group.patches and leaf.id in state.patched_leaves(group)):
-        return None
-    try:
-        return engine.textpages.read_string_blocks(state.view, page[0], group.n_rows)
-    except CorruptDataError as error:
-        state.view.reader.backend.distrust()
-        raise located(error, state.path, ".".join(leaf.path), group.first) from error
-
-
-def narrow_pages(
-    state: TableState, leaf: Leaf, groups: Sequence[Group], *, items: bool = False
-) -> Iterator[tuple[int, Narrow]]:
-    """Yield all values of a leaf in some groups as narrow integers, where pages hold such.
-
-    Not those that patches change; with `items` only those with a dictionary.
-
-    Yields
-    ------
-    number : int
-        Which of the groups.
-    page : Narrow
-        Valid until the next one is asked for. Until the last one was given, this thread must not
-        read anything else.
-    """
-    if leaf.n_values != 1 or not leaf.is_stored or leaf.is_loose:
-        return
-    numbers, pages = [], []
-    named: dict[int, tuple[Leaf, Group]] = {}
-    for number, group in enumerate(groups):
-        if not group.is_pages or (group.patches and leaf.id in state.patched_leaves(group)):
-            continue
-        page = state.find_page(leaf, group)
-        if page is not None:
-            numbers.append(number)
-            pages.append((page[0], group.n_rows))
-            named[page[0].offset] = leaf, group
-    try:
-        for number, found in engine.batches.read_narrow_pages(
-            state.view, pages, leaf.dtype, items=items
-        ):
-            if found is not None:
-                yield numbers[number], found
-    except CorruptDataError as error:
-        state.view.reader.backend.distrust()
-        raise _which(state, error, named) from error
-
-
 def _as_slice(ordinals: range | Array) -> slice | Array:
     return slice(ordinals.start, ordinals.stop) if isinstance(ordinals, range) else ordinals
 
 
-def _which(
+def naming_page(
     state: TableState,
     error: CorruptDataError,
     named: Mapping[int, tuple[Leaf, Group]],
@@ -403,7 +336,7 @@ def _pick_all(state: TableState, picks: Sequence[tuple[Span, Leaf, Array]]) -> N
             left = engine.batches.take_pages(state.view, leaf.dtype, wanted)
         except CorruptDataError as error:
             state.view.reader.backend.distrust()
-            raise _which(state, error, named) from error
+            raise naming_page(state, error, named) from error
         others += [(requests[id(pick.out)][0], leaf, pick.out) for pick in left]
     run([partial(_pick, state, *other) for other in others])
 

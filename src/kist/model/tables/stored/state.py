@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -37,7 +36,9 @@ from kist.model.tables.stored.schema import SchemaFacts, facts_of, schema_from
 if TYPE_CHECKING:
     from kist.engine import View
     from kist.engine.fieldkeys import FieldKeys
-    from kist.indexes.statistics import Bounds, Statistics
+    from kist.format.columns import ColumnSpec
+    from kist.indexes.statistics import Bounds
+    from kist.model.tables.stored.categories import Categories
     from kist.model.tables.stored.sealing import Sealing
     from kist.query import Bound
 
@@ -347,41 +348,11 @@ class TableState:
         known = self._known
         found = known.bounds.get((leaf.id, with_nulls))
         if found is None:
-            from kist.indexes.statistics import Bounds
-            from kist.model.tables.stored.statistics import widened, with_zero
+            from kist.model.tables.stored.statistics import bounds_of_groups
 
-            valid = self.facts.valid_of.get(leaf.id)
-            pages = {} if leaf.is_virtual else self.list_pages(leaf)
-            constant = self._statistics_of_constant(leaf)
-            packed: list[bytes | None] = []
-            for group in self.layout.groups:
-                page = pages.get((leaf.id, group.first)) if group.is_pages else None
-                known_of = page[1].statistics if page is not None else b""
-                if constant and page is None and self.constant(leaf, group) is not None:
-                    n_rows = group.n_rows
-                    known_of = replace(
-                        constant, n_nan=constant.n_nan * n_rows, n_null=constant.n_null * n_rows
-                    ).pack()
-                # Most patches are of other leaves.
-                patches = self.patches(group, leaf) if known_of and group.patches else []
-                # A patch may say that a value is there which was none when it was stored.
-                stale = known_of and group.patches and valid and self.patches(group, valid)
-                if known_of and valid is not None and (with_nulls or stale):
-                    known_of = with_zero(known_of, leaf.dtype) or b""
-                if patches and known_of:
-                    changes = [values[:, 0] for _, values in patches]
-                    packed.append(widened(known_of, changes, leaf.dtype))
-                else:
-                    packed.append(known_of or None)
-            found = known.bounds[leaf.id, with_nulls] = Bounds.from_packed(packed, leaf.dtype)
+            found = bounds_of_groups(self, leaf, with_nulls=with_nulls)
+            known.bounds[leaf.id, with_nulls] = found
         return found
-
-    def _statistics_of_constant(self, leaf: Leaf) -> Statistics | None:
-        """Return the statistics of one initial value."""
-        from kist.indexes.statistics import compute
-
-        values = self.facts.initial(leaf, 0) if leaf.n_values == 1 else None
-        return None if values is None else compute(np.array(values))
 
     def piece(self, group: Group, leaf: Leaf | None = None) -> Any:
         """Return all rows of a piece, deleted ones too, patches not applied.
@@ -484,6 +455,23 @@ class TableState:
         for patch in group.patches:
             found += self._patch(group, patch, field).get(leaf.id, ())
         return found
+
+    def categories(self, column: ColumnSpec) -> Categories:
+        """Return what the codes of a column of the table stand for."""
+        from kist.model.tables.stored.categories import read_categories
+
+        return read_categories(self.view, self.node, column)
+
+    def recoding(self, leaf: Leaf, group: Group) -> Array | None:
+        """Return the code of each code that stands in a group; None where it is the same.
+
+        Here always None: a table has one list of categories, and a table made of others several.
+        """
+        return None
+
+    def rewrites(self, leaf: Leaf, group: Group) -> bool:
+        """Tell whether values of a leaf are others than those that its page holds."""
+        return bool(group.patches) and leaf.id in self.patched_leaves(group)
 
     def patched_leaves(self, group: Group) -> set[int]:
         """Return the leaf ids that the patches of a group change."""

@@ -1,18 +1,78 @@
-"""Statistics of groups as conditions need them: those of the page, widened by its patches."""
+"""Statistics of groups as conditions need them: those of the page, widened by its patches.
+
+`recoded` makes those of codes of one list of categories into those of another.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.indexes.statistics import Statistics, compute
+from kist.indexes.statistics import Bounds, Statistics, compute
 
-__all__ = ["of_nullable", "widened", "with_zero"]
+if TYPE_CHECKING:
+    from kist.format.schema import Leaf
+    from kist.model.tables.stored.state import TableState
+
+__all__ = ["bounds_of_groups", "of_nullable", "recoded", "widened", "with_zero"]
 
 Array = np.ndarray[Any, Any]
+
+
+def bounds_of_groups(state: TableState, leaf: Leaf, *, with_nulls: bool) -> Bounds:
+    """Return the statistics of a leaf, one entry per group of the layout."""
+    valid = state.facts.valid_of.get(leaf.id)
+    pages = {} if leaf.is_virtual else state.list_pages(leaf)
+    constant = _statistics_of_constant(state, leaf)
+    packed: list[bytes | None] = []
+    for group in state.layout.groups:
+        page = pages.get((leaf.id, group.first)) if group.is_pages else None
+        known_of = page[1].statistics if page is not None else b""
+        if constant and page is None and state.constant(leaf, group) is not None:
+            n_rows = group.n_rows
+            known_of = replace(
+                constant, n_nan=constant.n_nan * n_rows, n_null=constant.n_null * n_rows
+            ).pack()
+        # Most patches are of other leaves.
+        patches = state.patches(group, leaf) if known_of and group.patches else []
+        # A patch may say that a value is there which was none when it was stored.
+        stale = known_of and group.patches and valid and state.patches(group, valid)
+        if known_of and valid is not None and (with_nulls or stale):
+            known_of = with_zero(known_of, leaf.dtype) or b""
+        if patches and known_of:
+            changes = [values[:, 0] for _, values in patches]
+            packed.append(widened(known_of, changes, leaf.dtype))
+        else:
+            packed.append(known_of or None)
+    return Bounds.from_packed(packed, leaf.dtype)
+
+
+def _statistics_of_constant(state: TableState, leaf: Leaf) -> Statistics | None:
+    """Return the statistics of one initial value."""
+    values = state.facts.initial(leaf, 0) if leaf.n_values == 1 else None
+    return None if values is None else compute(np.array(values))
+
+
+def recoded(bounds: Bounds, codes: Array) -> Bounds:
+    """Return statistics of codes as they are in another list; nothing of codes beyond theirs.
+
+    Parameters
+    ----------
+    codes : ndarray of int
+        The new code of each code.
+    """
+    lo, hi = bounds.lo.copy(), bounds.hi.copy()
+    known = bounds.known & (bounds.empty | (hi < len(codes)))
+    for low, high in {*zip(lo[known].tolist(), hi[known].tolist(), strict=True)}:
+        same = known & (bounds.lo == low) & (bounds.hi == high)
+        new = codes[low : high + 1]
+        lo[same], hi[same] = new.min(), new.max()
+    # The code that a bound has now may be that of a value which is not there.
+    exact = bounds.lo_exact & known & (bounds.lo == bounds.hi)
+    return replace(bounds, lo=lo, hi=hi, known=known, lo_exact=exact, hi_exact=exact)
 
 
 def widened(packed: bytes, changes: Iterable[Array], dtype: np.dtype[Any]) -> bytes | None:
