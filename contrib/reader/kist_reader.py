@@ -96,9 +96,19 @@ class View:
         self.store = store
         self.secrets = secrets
         self.records: dict[tuple[int, str], dict[bytes, Entry]] = {}
+        sealed: dict[int, dict[bytes, Entry]] = {}
         for key, entry in entries.items():
-            place = int.from_bytes(key[:8], "big"), chr(key[8])
-            self.records.setdefault(place, {})[key[9:]] = entry
+            node, kind = int.from_bytes(key[:8], "big"), chr(key[8])
+            if kind == "E" and key[9:13] == bytes(4):
+                sealed.setdefault(node, {})[key[13:]] = entry
+            else:
+                self.records.setdefault((node, kind), {})[key[9:]] = entry
+        self.sealed_places = sealed
+        self.places: Any = None
+        if sealed:
+            from kist_sealed_groups import Places  # needs a further package
+
+            self.places = Places(store, self.records, sealed, secrets)
         self.nodes: dict[str, Node] = {"/": Node(ROOT, "group", "/")}
         seen = {ROOT}
         self._children(self.nodes["/"], seen)
@@ -131,19 +141,36 @@ class View:
             raise Damage(f"node {ident} has no record")
         cursor = Cursor(entry.payload, "node record")
         mine, _, features, _, _, _, above = cursor.all("B7sQQQqQ")
-        if features & ~(kind == 4):  # 1: a key store that is sealed as a whole
+        # 1: a key store that is sealed as a whole, or a sealed group
+        if features & ~(kind in (1, 4)):
             raise Unknown(f"features {features:#x} of node {ident}")
         if mine != kind or above != parent:
             raise Damage(f"records of node {ident} differ")
 
     def attributes(self, path: str = "/", column: int = 0) -> dict[str, Any]:
         """The attributes of a node (column 0), or of its column with the id *column* - 1."""
-        result = {}
-        for rest, entry in self._of(self.nodes[path].id, "A").items():
-            if numbers("I", rest[:4])[0] == column:
-                name = decode_text(rest[4:], "name")
-                result[name] = read_value(self.store.payload(entry, "attribute"))
+        result: dict[str, Any] = {}
+        node = self.nodes[path].id
+        found = {
+            rest: entry
+            for rest, entry in self._of(node, "A").items()
+            if numbers("I", rest[:4])[0] == column
+        }
+        if self.places is not None:
+            opened: dict[str, Any] | None = self.places.attributes(node, found)
+            if opened is not None:
+                return opened
+        for rest, entry in found.items():
+            name = decode_text(rest[4:], "name")
+            result[name] = read_value(self.store.payload(entry, "attribute"))
         return result
+
+    def _secrets_of(self, node: int) -> Sequence[bytes | str]:
+        """What opens the sealed fields of a dataset."""
+        if self.places is None:
+            return self.secrets
+        found: Sequence[bytes | str] = self.places.secrets_of(node, self.secrets)
+        return found
 
     def column_attributes(self, path: str) -> dict[str, dict[str, Any]]:
         """The attributes of the columns of a table, of those that have some."""
@@ -212,7 +239,8 @@ class View:
             return None
         from kist_sealed_tables import Fields  # needs a further package
 
-        return Fields(self.store, node, schema, lambda kind: self._of(node, kind), self.secrets)
+        secrets = self._secrets_of(node)
+        return Fields(self.store, node, schema, lambda kind: self._of(node, kind), secrets)
 
     def _shown(self, schema: Schema, fields: Any) -> np.dtype[Any]:
         """The dtype of the columns that are open, or were opened."""
@@ -506,7 +534,7 @@ class View:
         """Whether a dataset is sealed as a whole, and no secret opens it."""
         if not self._of(node, "E"):
             return False
-        if not self.secrets:
+        if not self._secrets_of(node):
             return True
         from kist_sealed import WrongSecret
 
@@ -520,11 +548,24 @@ class View:
         """The field of a dataset that is sealed as a whole, and what gives its bodies."""
         from kist_sealed_datasets import Field, InMemory  # needs a further package
 
-        field = Field(self.store, node, lambda kind: self._of(node, kind), self.secrets)
+        secrets = self._secrets_of(node)
+        field = Field(self.store, node, lambda kind: self._of(node, kind), secrets)
         return field, InMemory
+
+    def _hides(self, node: int) -> bool:
+        """Whether a node stands in a sealed group that no secret opens."""
+        return (
+            self.places is not None
+            and self.places.group_of(node) is not None
+            and not self._secrets_of(node)
+        )
 
     def pointers(self) -> Iterator[tuple[str, Pointer]]:
         """All extents that the records of the map own, with the kinds of the records."""
+        for found in self.sealed_places.values():
+            for entry in found.values():
+                for pointer in entry.pointers:
+                    yield "E", pointer
         for (_, kind), entries in self.records.items():
             for entry in entries.values():
                 for pointer in entry.pointers:
@@ -547,10 +588,10 @@ class View:
         }
         for kind, pointer in self.pointers():
             expected = (types[kind],) if kind in types else ()
-            self.store.check_frame(pointer, (*expected, b"SEAL") if kind in "PCKI" else expected)
+            self.store.check_frame(pointer, (*expected, b"SEAL") if kind in "APCKI" else expected)
         for path, node in self.nodes.items():
             columns = {numbers("I", rest[:4])[0] for rest in self._of(node.id, "A")}
-            for column in columns:
+            for column in () if self._hides(node.id) else columns:
                 self.attributes(path, column)
             if node.kind == "table":
                 self._check_codes(path, self.table(path))

@@ -206,3 +206,63 @@ def test_a_sealed_dataset_that_was_changed_without_the_secret_is_refused(
             reader.array("/scans")
         with pytest.raises(Tampered, match="not those"):
             list(reader.keystore("/runs"))
+
+
+def shown_of(reader: Any, path: str) -> Any:
+    return reader.table(path) if path == "/ward/rows" else reader.array(path)
+
+
+def test_a_file_with_sealed_groups_shows_them_with_their_secrets_only(
+    sealed_golden: Callable[[str], Any],
+) -> None:
+    golden = sealed_golden("groups")
+    path = golden.FOLDER / "groups.kist"
+    for secrets, names in (
+        ([], ()),
+        ([golden.KEY], ("/ward",)),
+        ([golden.KEY, golden.OTHER], ("/ward", "/second")),
+    ):
+        with Reader(path, secrets) as reader:
+            reader.verify()
+            for name, attrs in golden.attributes().items():
+                if name == "/" or name.startswith(names or ("none",)):
+                    assert pickle.dumps(reader.attributes(name)) == pickle.dumps(attrs)
+                else:
+                    with pytest.raises(WrongSecret):
+                        reader.attributes(name)
+            for name, values in golden.expected().items():
+                if name.startswith(names or ("none",)):
+                    np.testing.assert_array_equal(shown_of(reader, name), values)
+            if names:
+                assert reader.column_attributes("/ward/rows") == {"f1": {"of": "people"}}
+                assert dict(reader.keystore("/ward/runs"))["a"] == 1
+    with kist.open(path, secrets=[golden.KEY, golden.OTHER]) as store:
+        for name, values in golden.expected().items():
+            np.testing.assert_array_equal(store[name][:], values)
+        for name, attrs in golden.attributes().items():
+            assert pickle.dumps(dict(store[name].attrs)) == pickle.dumps(attrs)
+        assert store.check().ok
+
+
+def test_a_sealed_group_that_was_changed_without_the_secret_is_refused(
+    tmp_path: Path, sealed_golden: Callable[[str], Any]
+) -> None:
+    golden = sealed_golden("groups")
+    whole = (golden.FOLDER / "groups.kist").read_bytes()
+    path = tmp_path / "t.kist"
+    path.write_bytes(whole)
+    with Reader(path) as reader:
+        ward, few = reader.nodes["/ward"].id, reader.nodes["/ward/sub/few"].id
+    for edit in (
+        lambda txn: txn.delete(next(txn.scan(*keys.all_attributes(ward)))[0]),
+        lambda txn: txn.delete(keys.manifest(few, keys.PLACE)),
+        lambda txn: txn.delete(keys.lock(ward, keys.PLACE)),
+    ):
+        path.write_bytes(whole)
+        engine = Engine.open(path, "r+")
+        txn = engine.begin()
+        edit(txn)
+        txn.commit()
+        engine.close()
+        with pytest.raises(Tampered):
+            Reader(path, [golden.KEY]).close()

@@ -259,6 +259,13 @@ def _check_sealed(node: Any, in_clear: str | None) -> None:
             " clear: decrypt=True (--decrypt) allows that"
         )
     if node.kind in ("store", "group"):
+        if node.kind == "group" and node.sealed:
+            if in_clear is not None:
+                raise SecretError(
+                    f"the group {node.name!r} is sealed, and {in_clear} would hold what is in it "
+                    "in clear: decrypt=True (--decrypt) allows that"
+                )
+            len(node.attrs)  # whether its secret was given
         for child in node.values():
             _check_sealed(child, in_clear)
     elif node.kind == "table" and node.sealed:

@@ -15,6 +15,9 @@ STORE = 0  # the store's own records
 ROOT = 1  # the root group
 FIRST_NODE = 2
 
+PLACE = 0
+"""Number of the field by which a node stands in a sealed group: its attributes and its place."""
+
 Range = tuple[bytes, bytes]
 
 _Q = struct.Struct(">Q")
@@ -79,6 +82,11 @@ def link(node: int) -> bytes:
 def attributes(node: int, column: int) -> Range:
     """All attributes of a node (column 0) or of one of its columns."""
     return prefix_range(_NODE_COLUMN.pack(node, b"A", column))
+
+
+def all_attributes(node: int) -> Range:
+    """All attributes of a node and of its columns."""
+    return _kind(node, b"A")
 
 
 def schema(node: int) -> bytes:
@@ -188,8 +196,8 @@ def sealed_field(node: int, field: int) -> Range:
 
 
 def sealed_fields(node: int) -> Range:
-    """Locks and manifests of all sealed fields of a table."""
-    return _kind(node, b"E")
+    """Locks and manifests of all sealed fields of a dataset, but not those of `PLACE`."""
+    return _NODE_COLUMN.pack(node, b"E", PLACE + 1), after_prefix(_NODE.pack(node, b"E"))
 
 
 def bounds(node: int) -> bytes:

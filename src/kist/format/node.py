@@ -143,10 +143,14 @@ class NodeRecord(NamedTuple):
         """Whether it is a key store that is sealed as a whole."""
         return self.kind == NodeKind.KEYSTORE and bool(self.features_read & NODE_SEALED)
 
+    def sealed(self) -> NodeRecord:
+        """Return the record of the node, sealed."""
+        return self._replace(features_read=self.features_read | NODE_SEALED)
+
     @property
     def unknown_features(self) -> int:
         """What a reader of the node must know, and this one does not."""
-        known = NODE_SEALED if self.kind == NodeKind.KEYSTORE else 0
+        known = NODE_SEALED if self.kind in (NodeKind.KEYSTORE, NodeKind.GROUP) else 0
         return self.features_read & ~known
 
     def check_readable(self, path: str) -> None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from kist.errors import KeyNotFoundError, KistError
+from kist.errors import KeyNotFoundError, KistError, SecretError, TamperedDataError
 from kist.format import keys
 from kist.format.layout import FRAME_BLOB
 from kist.format.plain import pack_value, unpack_value
 from kist.format.values import MAX_INLINE, pack_record, unpack_record
-from kist.model import html
+from kist.model import directory, html
 from kist.model.completing import completions
 from kist.model.paths import check_name
+from kist.model.sealing import attributes as sealed
 from kist.model.text import cell, format_bytes, guarded, said, visible
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
     from kist.model.node import Node
+    from kist.model.sealing.groups import SealedPlace
 
 __all__ = ["Attributes", "copy_attributes", "glance"]
 
@@ -66,32 +69,41 @@ class Attributes(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         view = self._node._view()
-        value = self._value(view, name)
-        if value is None:
+        packed = self._packed(view, name)
+        if packed is None:
             raise KeyNotFoundError(f"{self._node._path!r} has no attribute {name!r}")
-        return self._unpack(view, value)
+        return unpack_value(packed)
 
     def __setitem__(self, name: str, value: Any) -> None:
         check_name(name, "attribute")
         with self._node._write() as txn:
-            self._put(txn, name, value)
+            self._put_all(txn, {name: value})
 
     def __delitem__(self, name: str) -> None:
         with self._node._write() as txn:
             if name not in self:
                 raise KeyNotFoundError(f"{self._node._path!r} has no attribute {name!r}")
-            txn.delete(self._key(name))
+            place = self._place(txn)
+            if place is None:
+                txn.delete(self._key(name))
+            else:
+                sealed.delete(txn, place, self._column, name)
+                place.vouch(txn)
 
     def __iter__(self) -> Iterator[str]:
         # A list: what changes during the iteration does not disturb it.
-        entries = self._node._view().scan(*keys.attributes(self._node._id, self._column))
+        view = self._node._view()
+        place = self._place(view)
+        if place is not None:
+            return iter([one.name for one in sealed.entries(view, place, self._column)])
+        entries = view.scan(*keys.attributes(self._node._id, self._column))
         return iter([keys.name_of(key) for key, _ in entries])
 
     def __len__(self) -> int:
         return sum(1 for _ in iter(self))
 
     def __contains__(self, name: object) -> bool:
-        return self._value(self._node._view(), name) is not None
+        return self._packed(self._node._view(), name) is not None
 
     # Steps that the mixins would take one commit each for
 
@@ -102,8 +114,7 @@ class Attributes(MutableMapping[str, Any]):
             check_name(name, "attribute")
         if new:
             with self._node._write() as txn:
-                for name, value in new.items():
-                    self._put(txn, name, value)
+                self._put_all(txn, new)
 
     def pop(self, name: str, default: Any = _MISSING) -> Any:
         """Remove an attribute and return its value."""
@@ -124,7 +135,12 @@ class Attributes(MutableMapping[str, Any]):
     def clear(self) -> None:
         """Remove all attributes in one commit."""
         with self._node._write() as txn:
-            txn.delete_range(*keys.attributes(self._node._id, self._column))
+            place = self._place(txn)
+            if place is None:
+                txn.delete_range(*keys.attributes(self._node._id, self._column))
+            else:
+                sealed.clear(txn, place, self._column)
+                place.vouch(txn)
 
     # As Python attributes
 
@@ -199,27 +215,41 @@ class Attributes(MutableMapping[str, Any]):
         """
         shown: dict[str, str] = {}
         left = 0
-        for key, value in view.scan(*keys.attributes(self._node._id, self._column)):
+        for name, size, read in self._entries(view):
             if len(shown) >= most:
                 left += 1
                 continue
-            size = _size(value)
             if size > _LARGEST_SHOWN:
-                shown[keys.name_of(key)] = f"({format_bytes(size)}, not shown)"
+                shown[name] = f"({format_bytes(size)}, not shown)"
                 continue
             try:
-                shown[keys.name_of(key)] = _short(self._unpack(view, value))
+                shown[name] = _short(unpack_value(read()))
             except KistError as error:
-                shown[keys.name_of(key)] = f"(cannot be read: {error})"
+                shown[name] = f"(cannot be read: {error})"
         return shown, left
+
+    def _entries(self, view: View) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+        """Yield name, size and what reads the packed value of each; none that cannot be opened."""
+        try:
+            place = self._place(view)
+        except TamperedDataError:
+            raise
+        except SecretError:
+            return  # a listing goes on without them
+        if place is not None:
+            for one in sealed.entries(view, place, self._column):
+                yield one.name, one.size, partial(one.read, view)
+            return
+        for key, value in view.scan(*keys.attributes(self._node._id, self._column)):
+            yield keys.name_of(key), _size(value), partial(_packed_in, view, value)
 
     def _title_in(self, view: View) -> str | None:
         """Return what reprs and listings show of the title, None when there is none."""
-        value = self._value(view, "TITLE")
-        if value is None or _size(value) > _LARGEST_SHOWN:
-            return None
         try:
-            return cell(self._unpack(view, value), 80)
+            found = self._found(view, "TITLE")
+            if found is None or found[0] > _LARGEST_SHOWN:
+                return None
+            return cell(unpack_value(found[1]()), 80)
         except KistError:
             return None  # whoever asks for the attribute is told; a listing goes on
 
@@ -228,26 +258,62 @@ class Attributes(MutableMapping[str, Any]):
     def _key(self, name: str) -> bytes:
         return keys.attribute(self._node._id, self._column, name)
 
-    def _value(self, view: View, name: object) -> bytes | None:
+    def _place(self, view: View) -> SealedPlace | None:
+        """Return the place of the node in a sealed group, None where there is none.
+
+        Raises
+        ------
+        SecretError, TamperedDataError
+            As `SealedPlace.find`.
+        """
+        node = self._node._id
+        # Without secrets no more is promised than what the node says by itself.
+        alone = view.reader.keyring is None and not view.is_transaction
+        if not (directory.is_marked if alone else directory.is_inside)(view, node):
+            return None
+        from kist.model.sealing.groups import place_for
+
+        return place_for(view, node)
+
+    def _found(self, view: View, name: object) -> tuple[int, Callable[[], bytes]] | None:
+        """Return the size of a packed value, and what reads it; None where there is none."""
+        if not isinstance(name, str):
+            return None
         try:
-            return view.get(self._key(name)) if isinstance(name, str) else None
+            place = self._place(view)
+            if place is not None:
+                one = sealed.find(view, place, self._column, name)
+                return None if one is None else (one.size, partial(one.read, view))
+            value = view.get(self._key(name))
         except UnicodeEncodeError:
             return None  # lone surrogates cannot have been stored
+        return None if value is None else (_size(value), partial(_packed_in, view, value))
 
-    def _put(self, txn: Transaction, name: str, value: Any) -> None:
-        payload = pack_value(value)
-        txn.put(self._key(name), _record(txn, payload, self._node._id, self._column))
+    def _packed(self, view: View, name: object) -> bytes | None:
+        found = self._found(view, name)
+        return None if found is None else found[1]()
+
+    def _put_all(self, txn: Transaction, new: Mapping[str, Any]) -> None:
+        place = self._place(txn)
+        for name, value in new.items():
+            payload = pack_value(value)
+            if place is not None:
+                sealed.put(txn, place, self._column, name, payload)
+            else:
+                txn.put(self._key(name), _record(txn, payload, self._node._id, self._column))
+        if place is not None:
+            place.vouch(txn)
 
     def _get_in(self, view: View, name: str) -> Any:
         """Return an attribute as a certain view has it, or None."""
-        value = self._value(view, name)
-        return None if value is None else self._unpack(view, value)
+        packed = self._packed(view, name)
+        return None if packed is None else unpack_value(packed)
 
-    def _unpack(self, view: View, value: bytes) -> Any:
-        pointers, payload = unpack_record(value)
-        if pointers:
-            payload = bytes(view.read(pointers[0]))
-        return unpack_value(payload)
+
+def _packed_in(view: View, value: bytes) -> bytes:
+    """Return the packed value of an attribute in clear."""
+    pointers, payload = unpack_record(value)
+    return bytes(view.read(pointers[0])) if pointers else payload
 
 
 def _record(txn: Transaction, payload: bytes, node: int, column: int) -> bytes:

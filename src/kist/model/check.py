@@ -185,6 +185,21 @@ def _check_nodes(view: View) -> Iterator[Problem]:
             return  # a hostile file may name the last one that there can be
 
 
+def _check_sealed_groups(view: View, notes: list[str]) -> Iterator[Problem]:
+    marked = any(
+        directory.is_marked(view, entry.node) for _, entry in directory.walk(view, keys.ROOT, "/")
+    )
+    if not marked:
+        return  # and nothing of encryption is loaded
+    from kist.model.sealing.borders import check_places
+
+    for path, message, unseen in check_places(view):
+        if unseen:
+            notes.append(f"{path!r}: {message}")
+        else:
+            yield Problem("node", message, path)
+
+
 def _check_datasets(store: Store, view: View, notes: list[str]) -> Iterator[Problem]:
     from kist.model.arrays.array import Array
     from kist.model.handles import make_handle
@@ -192,6 +207,7 @@ def _check_datasets(store: Store, view: View, notes: list[str]) -> Iterator[Prob
     from kist.model.links.link import Link
     from kist.model.tables.table import Table
 
+    yield from _check_sealed_groups(view, notes)
     for path, entry in directory.walk(view, keys.ROOT, "/"):
         if entry.kind not in (NodeKind.TABLE, NodeKind.ARRAY, NodeKind.KEYSTORE, NodeKind.LINK):
             continue

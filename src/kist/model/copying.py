@@ -45,6 +45,10 @@ def copy_node(source: View, txn: Transaction, node: int, target: int, name: str,
         The source is sealed as a whole, and the target is not.
     """
     refuse_clear(source.reader, txn.reader)
+    if directory.is_marked(source, node) or directory.is_marked(txn, target):
+        from kist.model.sealing.borders import check_copy
+
+        check_copy(source, txn, node, target)
     # Listed before anything is written: the target may lie inside what is copied.
     return _copy_listed(source, txn, _list(source, node), target, name, base)
 
@@ -103,8 +107,9 @@ def _copy_records(source: View, txn: Transaction, listed: _Listed, new: int, pat
             from kist.model.sealing.copies import copied_field
 
             whole = copied_field(source, node, kind, origin)
+    place = keys.manifest(node, keys.PLACE)
     for key, value in source.scan(*keys.whole_node(node)):
-        if keys.kind_of(key) in (b"N", b"D"):
+        if keys.kind_of(key) in (b"N", b"D") or key == place:
             continue  # its place, and its children, which have ids of their own
         pointers, payload = unpack_record(value)
         if pointers:
@@ -112,6 +117,10 @@ def _copy_records(source: View, txn: Transaction, listed: _Listed, new: int, pat
         else:
             txn.put(prefix + key[8:], value)
     extents.flush()
+    if directory.is_marked(source, node):
+        from kist.model.sealing.borders import vouch_for_copy as vouch_for_place
+
+        vouch_for_place(source, node, txn, new, path)
     if whole is not None:
         from kist.model.sealing.copies import vouch_for_copy
 

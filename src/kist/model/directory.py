@@ -40,6 +40,10 @@ __all__ = [
     "find",
     "first_children",
     "has_rows",
+    "in_clear",
+    "is_inside",
+    "is_marked",
+    "leads_inside",
     "maintain",
     "move",
     "n_children",
@@ -72,6 +76,53 @@ def has_rows(view: View, node: int) -> bool:
     """Tell whether there is a node that is a table, from the records that only tables have."""
     # Arrays have a schema too, and bounds.
     return view.get(keys.schema(node)) is not None and view.get(keys.bounds(node)) is None
+
+
+def is_marked(view: View, node: int) -> bool:
+    """Tell whether a node says that it is, or stands in, a sealed group.
+
+    Needs no secret. `kist.model.sealing.groups` says what is to be believed.
+    """
+    return (
+        view.get(keys.manifest(node, keys.PLACE)) is not None
+        or view.get(keys.lock(node, keys.PLACE)) is not None
+    )
+
+
+def is_inside(view: View, node: int) -> bool:
+    """Tell whether a node, or a group above it by its records, says that of itself."""
+    for _ in range(MAX_DEPTH + 2):
+        if is_marked(view, node):
+            return True
+        found = None if node == keys.ROOT else record(view, node)
+        if found is None:
+            break
+        node = found.parent
+    return False
+
+
+def leads_inside(view: View, path: str) -> bool:
+    """Tell whether a path leads through, or to, what says that of itself: by the lists of groups.
+
+    Whoever pastes a group into a sealed one can have its own record say that it stands elsewhere.
+    """
+    at = keys.ROOT
+    for name in path.strip("/").split("/"):
+        entry = child(view, at, name) if name else None
+        if entry is None:
+            break
+        if is_marked(view, entry.node):
+            return True
+        at = entry.node
+    return False
+
+
+def in_clear(kind: str, path: str) -> TamperedDataError:
+    """Return the error of a dataset in clear where all is sealed."""
+    return TamperedDataError(
+        f"the {kind} {path!r} stands in a sealed group and is not sealed: no holder of the secret"
+        " has put it there; do not trust the file"
+    )
 
 
 def child(view: View, group: int, name: str) -> Child | None:
@@ -315,6 +366,10 @@ def add(
     # The number was never used, and the name is free.
     txn.put(keys.node(node), record.pack(), old=None)
     txn.put(keys.child(group, key_name), Child(name, kind, node).pack(key_name), old=None)
+    if group != keys.ROOT and (is_marked(txn, group) or leads_inside(txn, base)):
+        from kist.model.sealing.groups import begin_below
+
+        begin_below(txn, group, node)
     return node
 
 
@@ -395,8 +450,15 @@ def move(txn: Transaction, source: int, entry: Child, target: int, name: str, ba
         raise CorruptDataError(f"{entry.name!r} is listed, but has no record of its own")
     txn.delete(keys.child(source, nfc(entry.name)))
     check_free(txn, target, name, base)
+    moving = None
+    if is_marked(txn, entry.node) or is_marked(txn, target):
+        from kist.model.sealing.borders import begin_move
+
+        moving = begin_move(txn, entry.node, target)
     txn.put(keys.child(target, nfc(name)), Child(name, entry.kind, entry.node).pack(nfc(name)))
     txn.put(keys.node(entry.node), own.moved(target, name).pack())
+    if moving is not None:
+        moving.stands_here(txn)
 
 
 def maintain(txn: Transaction, nodes: frozenset[int]) -> None:

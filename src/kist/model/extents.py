@@ -203,7 +203,10 @@ def frame_of(view: View, key: bytes, pointer: Pointer, body: memoryview) -> Fram
     frame_type = _FRAME_TYPES.get(kind, FRAME_BLOB)
     head, rest = body[: pointer.head], body[pointer.head :]
     view.reader.verify(pointer, head)
-    if kind in (b"P", b"I", b"C", b"K") and bytes(head[:2]) == SEALED_MAGIC:
+    # An attribute in clear is all head, and may begin with anything.
+    if (kind in (b"P", b"I", b"C", b"K") or (kind == b"A" and rest)) and (
+        bytes(head[:2]) == SEALED_MAGIC
+    ):
         from kist.engine.sealed import verify_body
 
         verify_body(body)

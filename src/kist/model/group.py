@@ -18,6 +18,8 @@ from kist.model import directory
 from kist.model.group_arrays import ArrayMaker
 from kist.model.group_keystores import KeyStoreMaker
 from kist.model.group_links import LinkMaker
+from kist.model.group_maker import as_encryption
+from kist.model.group_secrets import GroupSecrets
 from kist.model.group_tables import TableMaker
 from kist.model.handles import handle_of, make_handle
 from kist.model.node import Node
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Group"]
 
 
-class Group(ArrayMaker, KeyStoreMaker, LinkMaker, TableMaker):
+class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
     """A node that holds nodes: a mapping of paths to handles.
 
     Paths are relative to the group, or start with ``/`` at the root. Names are sorted by code
@@ -171,9 +173,25 @@ class Group(ArrayMaker, KeyStoreMaker, LinkMaker, TableMaker):
         return handle_of(self._store, node, kind, created_ns, join(base, name))
 
     def create_group(
-        self, name: str, *, title: str | None = None, attrs: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        *,
+        title: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        encrypt: Any = None,
     ) -> Group:
         """Make a group, and the groups on the way to it.
+
+        Parameters
+        ----------
+        name : str
+            Path of the group.
+        title, attrs : optional
+            Attributes of the group.
+        encrypt : secret, list of them, or dict of labels and secrets, optional
+            What opens the group, which is sealed then with all that is made in it: every dataset
+            as a whole, and all attributes. A secret is a key of 32 bytes, a passphrase, or a
+            callable that asks a key service: see docs/encryption.md.
 
         Raises
         ------
@@ -181,9 +199,29 @@ class Group(ArrayMaker, KeyStoreMaker, LinkMaker, TableMaker):
             Something stands there.
         NodeNameError
             The name cannot be one.
+        SecretError
+            Something in `encrypt` is no secret, or the group would stand in a sealed one.
+
+        Examples
+        --------
+        >>> import kist, os
+        >>> with kist.open(":memory:") as store:
+        ...     ward = store.create_group("ward", encrypt=os.urandom(32), title="Ward 3")
+        ...     ward["weights"] = [71.5, 80.0]
+        ...     ward.sealed, ward["weights"].sealed
+        (('1',), ('group',))
         """
+        try:
+            sealed = as_encryption(encrypt)
+        finally:
+            encrypt = None  # a traceback would show it
         with self._write() as txn:
             group = self._new(txn, name, NodeKind.GROUP, False)
+            self._keep_promises(txn, group, sealed)
+            if sealed is not None:
+                from kist.model.sealing.groups import seal_group
+
+                seal_group(txn, group._id, group._path, sealed)
             model.attributes.copy_attributes(group, attrs, title)
         assert isinstance(group, Group)
         return group
@@ -331,7 +369,9 @@ class Group(ArrayMaker, KeyStoreMaker, LinkMaker, TableMaker):
 
     def _headline(self) -> list[str]:
         """Return what a repr says about the group beside its name and title."""
-        return [self._summary(self._view())]
+        view = self._view()
+        sealed = ["sealed"] if directory.is_marked(view, self._id) else []
+        return [self._summary(view), *sealed]
 
     def __repr__(self) -> str:
         return model.tree.group_repr(self)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kist import model
 from kist.errors import DTypeError, ShapeError
 from kist.format.node import NodeKind
-from kist.model.group_maker import Maker, as_encryption, refuse_clear
+from kist.model.group_maker import Maker, as_encryption, inherited, refuse_clear
 
 if TYPE_CHECKING:
     from kist.model.arrays.array import Array
@@ -106,6 +106,8 @@ class ArrayMaker(Maker):
             array = self._new(txn, name, NodeKind.ARRAY, overwrite)
             assert isinstance(array, Array)
             self._keep_promises(txn, array, sealed)
+            above = self._secret_above(txn, array, sealed)
+            sealed = sealed if above is None else inherited(above)
             create(
                 txn,
                 array._id,

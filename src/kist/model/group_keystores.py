@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kist import model
 from kist.format.node import NodeKind
-from kist.model.group_maker import Maker, as_encryption, refuse_clear
+from kist.model.group_maker import Maker, as_encryption, inherited, refuse_clear
 from kist.model.handles import handle_of
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class KeyStoreMaker(Maker):
             node = self._new(txn, name, NodeKind.KEYSTORE, overwrite)
             assert isinstance(node, KeyStore)
             self._keep_promises(txn, node, sealed)
+            above = self._secret_above(txn, node, sealed)
+            sealed = sealed if above is None else inherited(above)
             create_keystore(node, txn, codec, sealed)
             if sealed is not None:
                 # Of the class of those that are sealed.

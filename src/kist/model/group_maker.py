@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kist.errors import NodeExistsError, NodeNotFoundError, SecretError
+from kist.model import directory
 from kist.model.node import Node
 
 if TYPE_CHECKING:
+    from kist.crypto.secret import Secret
     from kist.engine import Transaction
     from kist.format.node import NodeKind
     from kist.model.sealing.secrets import Encryption
 
-__all__ = ["Maker", "as_encryption", "other_kind", "refuse_clear"]
+__all__ = ["Maker", "as_encryption", "inherited", "other_kind", "refuse_clear"]
 
 N = TypeVar("N", bound=Node)
 
@@ -51,7 +53,7 @@ class Maker(Node):
     def _refuse_unsealing(self, txn: Transaction, path: str) -> None:
         """Raise where a sealed dataset would go for one in clear: rarely what was meant."""
         old = self.get(path)
-        if getattr(old, "sealed", None):
+        if getattr(old, "sealed", None) and not directory.is_marked(txn, old._id):
             is_table = old.kind == "table"
             raise SecretError(
                 f"{old._path!r} {'has sealed columns' if is_table else 'is sealed'}, and what would"
@@ -60,13 +62,32 @@ class Maker(Node):
                 f"{old.kind} first"
             )
 
+    def _secret_above(self, txn: Transaction, made: Node, given: object) -> Secret | None:
+        """Return what opens something new in a sealed group; None of one that is in none.
+
+        Raises
+        ------
+        SecretError
+            The secret of the group is missing, or there is one for what is new as well.
+        """
+        if not directory.is_marked(txn, made._id):
+            return None
+        if given is not None:
+            raise SecretError(
+                f"create {made._path!r}: it stands in a sealed group, whose secrets open all that "
+                "is in it: leave out encrypt="
+            )
+        from kist.model.sealing.groups import secret_below
+
+        return secret_below(txn, made._id)
+
     def _keep_promises(self, txn: Transaction, made: Node, sealed: object) -> None:
         """Raise where a secret was given by name and what is made in its place is in clear.
 
         What stood there may have been deleted by somebody who would like to read what comes.
         """
         ring = txn.reader.keyring
-        if ring is None or not ring.named:
+        if ring is None or not ring.named or directory.is_marked(txn, made._id):
             return
         names = made._path.strip("/").split("/")
         above = ["/".join(names[:n]) for n in range(1, len(names))]
@@ -75,7 +96,8 @@ class Maker(Node):
             path = "/".join(names)
             # A single name may be that of a column anywhere.
             is_dataset = made.kind != "table" or above
-            if ring.promises(path) or (is_dataset and ring.promises_dataset(path)):
+            holds = made.kind != "group" and ring.promises(path)  # a group holds what is named
+            if holds or (is_dataset and ring.promises_dataset(path)):
                 promised = path
         if promised is not None:
             raise SecretError(
@@ -83,6 +105,14 @@ class Maker(Node):
                 "there any more, and what is made now would be in clear: give encrypt=, or open "
                 "the store without that name"
             )
+
+
+def inherited(secret: Secret) -> Encryption:
+    """Return what seals a whole dataset below a sealed group."""
+    from kist.model.sealing.groups import INHERITED
+    from kist.model.sealing.secrets import Encryption
+
+    return Encryption({INHERITED: secret})
 
 
 def as_encryption(encrypt: Any) -> Encryption | None:

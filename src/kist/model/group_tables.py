@@ -88,6 +88,12 @@ class TableMaker(Maker):
             table = self._new(txn, name, NodeKind.TABLE, overwrite)
             assert isinstance(table, Table)
             self._keep_promises(txn, table, sealed)
+            above = self._secret_above(txn, table, sealed)
+            if above is not None:
+                from kist.model.sealing.groups import INHERITED
+                from kist.model.tables.input.encrypt import Encrypt
+
+                sealed = Encrypt.of_all({INHERITED: above})
             create_table(
                 table, txn, data, dtype=dtype, fill_value=fill_value, codec=codec, encrypt=sealed
             )

@@ -59,7 +59,13 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
             f"{where!r} is {a_kind(found.kind)}, and a secret was given by name for a column of "
             "it: who writes now writes in clear; do not trust the file"
         )
-    if ring is not None and ring.promises_dataset(where) and _is_other(view, node, found, where):
+    sealed_here = ring is not None and _stands_in_seal(view, node, found, where)
+    if (
+        ring is not None
+        and not sealed_here
+        and ring.promises_dataset(where)
+        and _is_other(view, node, found, where)
+    ):
         raise TamperedDataError(
             f"{where!r} is {a_kind(found.kind)}, and a secret was given by name for an array or key"
             " store there: do not trust the file"
@@ -69,6 +75,31 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
 
         check_promises(view, node, where, "key store")
     return handle_of(store, node, found.kind, found.created_ns, where, sealed=found.is_sealed)
+
+
+def _stands_in_seal(view: View, node: int, found: NodeRecord, where: str) -> bool:
+    """Tell whether a node stands in a sealed group, or is one.
+
+    Raises
+    ------
+    TamperedDataError
+        Somebody without the secret has put it there; or a secret was given by name for a group
+        above it, which is not sealed.
+    """
+    if directory.is_inside(view, node) or directory.leads_inside(view, where):
+        from kist.model.sealing.groups import check_stands
+
+        return check_stands(view, node, where)
+    ring = view.reader.keyring
+    names = where.strip("/").split("/")
+    above = ["/".join(names[:n]) for n in range(1, len(names))]
+    for path in above if ring is not None and ring.named else ():
+        if ring is not None and ring.promises_dataset(path):
+            raise TamperedDataError(
+                f"{where!r} stands in {path!r}, for which a secret was given by name, and that is "
+                "no sealed group: who writes now writes in clear; do not trust the file"
+            )
+    return False
 
 
 def _is_other(view: View, node: int, found: NodeRecord, where: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kist.errors import SecretError, TamperedDataError
 from kist.format.node import NodeKind, kind_label
 from kist.model import directory, html
 from kist.model.history import utc
@@ -147,12 +148,21 @@ def node_info(node: Node) -> Info:
     """Return what every node can say; groups say how much stands below them."""
     view = node._view()
     found = directory.record(view, node._id)
-    facts: dict[str, Any] = {"name": node.name, "kind": node.kind, "title": node.title}
+    facts: dict[str, Any] = {"name": node.name, "kind": node.kind, "title": None}
+    try:
+        facts["title"], n_attributes = node.title, len(node.attrs)
+    except TamperedDataError:
+        raise
+    except SecretError:
+        n_attributes = None  # in a sealed group
     if found is not None and found.kind == NodeKind.GROUP:
         facts["n_children"] = len(directory.children(view, node._id))
     if found is not None and found.created_ns:
         facts["created"] = utc(found.created_ns)
-    facts["n_attributes"] = len(node.attrs)
+    if n_attributes is not None:
+        facts["n_attributes"] = n_attributes
+    if found is not None and found.kind == NodeKind.GROUP and directory.is_marked(view, node._id):
+        facts["sealed"] = list(node.sealed)  # type: ignore[attr-defined]
     facts |= node._facts(view)
     return Info(f"{node.kind.capitalize()} {facts['name']!r}", facts)
 

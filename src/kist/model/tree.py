@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from kist.errors import CorruptDataError, FormatError
+from kist.errors import CorruptDataError, FormatError, TamperedDataError
 from kist.format.node import NodeKind, kind_label
 from kist.model import directory, html
 from kist.model.handles import make_handle
@@ -118,8 +118,8 @@ class Tree:
             if entry.kind == NodeKind.GROUP:
                 return _Drawn(entry.name, kind, handle._summary(view), title, facts)
             return _Drawn(entry.name, kind, handle._words(facts), title, facts)
-        except FormatError as error:
-            # A damaged node, or one of a newer kist, must not hide the others.
+        except (FormatError, TamperedDataError) as error:
+            # A damaged node, one of a newer kist, one that was put there, must not hide the others.
             why = {"error": str(error)}
             return _Drawn(entry.name, kind, f"({kind} that cannot be read)", None, why)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kist.errors import DTypeError, ShapeError
+from kist.errors import DTypeError, SecretError, ShapeError
 from kist.format import keys
 from kist.format.keystore import Counts
 from kist.format.node import NodeKind
@@ -70,6 +70,12 @@ class Making:
         txn = self._txn()
         refuse_clear(view.reader, txn.reader)
         group, base, name = store._place(txn, path)
+        if directory.is_marked(view, like._id) or directory.is_marked(txn, group):
+            raise SecretError(
+                f"{like._path!r}: what stands in a sealed group is not split or merged: parts would"
+                " be under the key of the group; copy the whole group, or read the values and write"
+                " them into new datasets with encrypt="
+            )
         self._node = directory.add(txn, group, name, like._kind, base)
         old, new = directory.record(view, like._id), directory.record(txn, self._node)
         assert old is not None and new is not None

@@ -194,20 +194,25 @@ def _save_node(rescue: Rescue, place: Place, parent: int, base: str) -> tuple[in
             name = f"{name[:60]}-node-{place.node}"
             path = join(base, name)
             new = directory.add(txn, parent, name, place.kind, base)
-        _keep_features(txn, new, place)
+        inside = _in_sealed_group(rescue, place.node)
+        if not inside:
+            _keep_features(txn, new, place)
         before = len(rescue.report.losses)
         writer = Writer(rescue, txn, new)
         save = _SAVED_BY.get(NodeKind(place.kind)) if place.kind in set(NodeKind) else None
         if place.kind == NodeKind.GROUP:
             _look_for_gaps(rescue, place.node, path)
-        elif _is_sealed(rescue, place):
+        elif _is_sealed(rescue, place) or (inside and place.kind != NodeKind.GROUP):
             why = f"the {NodeKind(place.kind).label} is sealed, and such datasets are not saved"
         elif save is None or _is_newer(place):
             _copy_all(rescue, writer, place.node, path)
         elif not save(rescue, writer, place.node, path):
             why = f"the {a_kind(place.kind).split(' ', 1)[1]} cannot be read: its schema is lost"
         if not why:
-            writer.copy_small(path, place.node)
+            if inside:
+                rescue.lose(path, "it was in a sealed group: its attributes are not saved")
+            else:
+                writer.copy_small(path, place.node)
             writer.flush()
             losses = rescue.report.losses[before:]
             if losses:
@@ -229,6 +234,13 @@ def _is_sealed(rescue: Rescue, place: Place) -> bool:
     if place.kind not in (NodeKind.ARRAY, NodeKind.KEYSTORE):
         return False
     return next(rescue.scan(keys.sealed_fields(place.node)), None) is not None
+
+
+def _in_sealed_group(rescue: Rescue, node: int) -> bool:
+    return any(
+        rescue.payload(key) is not None
+        for key in (keys.manifest(node, keys.PLACE), keys.lock(node, keys.PLACE))
+    )
 
 
 def _is_newer(place: Place) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kist.model import directory
 from kist.model.node import Node
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class SealedDataset(Node):
             from kist.model.sealing.secrets import not_sealed
 
             raise not_sealed(self.kind, self._path, what)
+        if directory.is_marked(view, self._id):
+            from kist.model.sealing.secrets import of_its_group
+
+            raise of_its_group(self.kind, self._path, what)
         return self._field(view)
 
     def _check_notes(self, view: View) -> Any:
@@ -148,17 +153,24 @@ class SealedDataset(Node):
         DTypeError
             It is not sealed.
         """
-        from kist.model.sealing.secrets import rotated
-
         try:
             with self._write() as txn:
-                before = self._sealed_field(txn, "rotate the keys of")
-                before.verify_all()
-                after = rotated(txn, before, secrets, forget=now)
-                field = before.under(txn, after, renewed=now)
-                if now:
-                    self._reseal(txn, before, field)
-                field.bind_all(txn)
-                field.vouch(txn)
+                self._sealed_field(txn, "rotate the keys of")
+                self._rotate(txn, secrets, now)
         finally:
             del secrets  # a traceback would show it
+
+    def _rotate(self, txn: Transaction, secrets: Any, now: bool) -> None:
+        from kist.model.sealing.secrets import rotated
+
+        before = self._field(txn)
+        before.verify_all()
+        try:
+            after = rotated(txn, before, secrets, forget=now)
+        finally:
+            del secrets  # a traceback would show it
+        field = before.under(txn, after, renewed=now)
+        if now:
+            self._reseal(txn, before, field)
+        field.bind_all(txn)
+        field.vouch(txn)

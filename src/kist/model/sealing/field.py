@@ -27,6 +27,7 @@ from kist.errors import SecretError, TamperedDataError, WrongSecretError
 from kist.format import keys
 from kist.format.layout import FRAME_BLOB, MAX_INLINE
 from kist.format.values import pack_record, unpack_record
+from kist.model import directory
 
 if TYPE_CHECKING:
     from kist.crypto.digest import SetDigest
@@ -59,6 +60,7 @@ class SealedField:
     """
 
     kind: ClassVar[str] = "dataset"
+    number: ClassVar[int] = FIELD
 
     __slots__ = ("_changed", "_digest", "keys", "more", "node", "path", "token", "view")
 
@@ -101,10 +103,10 @@ class SealedField:
         TamperedDataError
             The records are not those that were written.
         """
-        opened = field_keys(view, node, path)
-        value = view.get(keys.manifest(node, FIELD))
+        opened = cls._keys_of(view, node, path)
+        value = view.get(keys.manifest(node, cls.number))
         payload = None if value is None else unpack_record(value)[1]
-        ring, place = keyring_of(view.reader), place_of(view, node)
+        ring, place = keyring_of(view.reader), place_of(view, node, cls.number)
         token = b"" if payload is None else token_of(place, payload)
         if payload is not None and is_verified(view, token):
             found = ring.content(token)
@@ -120,6 +122,11 @@ class SealedField:
         ring.verify(token, view.commit_id)
         ring.keep_content(token, (digest, _hidden(more)))
         return cls(view, node, path, opened, digest, _hidden(more)).known_as(token)
+
+    @classmethod
+    def _keys_of(cls, view: View, node: int, path: str) -> FieldKeys:
+        """Return the keys under which a manifest is looked for."""
+        return field_keys(view, node, path)
 
     def known_as(self, token: bytes) -> Self:
         """Note what its manifest is known as; return the field."""
@@ -261,9 +268,9 @@ class SealedField:
 
     def vouch(self, txn: Transaction) -> None:
         """Put the manifest of what is there now: the end of each change."""
-        place, more = place_of(txn, self.node), self._more()
+        place, more = place_of(txn, self.node, self.number), self._more()
         payload = make_manifest(place, self.keys, self._digest, more)
-        txn.put(keys.manifest(self.node, FIELD), pack_record(payload))
+        txn.put(keys.manifest(self.node, self.number), pack_record(payload))
         ring, token = keyring_of(txn.reader), token_of(place, payload)
         ring.vouch(token, txn.commit_id + 1)
         ring.keep_content(token, (self._digest.copy(), _hidden(more)))
@@ -282,9 +289,9 @@ def is_verified(view: View, token: bytes) -> bool:
     return ring.is_verified(token, view.commit_id, changing=view.is_transaction)
 
 
-def place_of(view: View, node: int) -> Place:
+def place_of(view: View, node: int, number: int = FIELD) -> Place:
     """Return what the manifest of a dataset names."""
-    return Place(view.reader.uuid, node, FIELD)
+    return Place(view.reader.uuid, node, number)
 
 
 def field_keys(view: View, node: int, path: str) -> FieldKeys:
@@ -300,7 +307,11 @@ def field_keys(view: View, node: int, path: str) -> FieldKeys:
         raise TamperedDataError(f"{path!r} is sealed, and its keys are gone")
     ring = view.reader.keyring
     try:
-        found = None if ring is None else ring.open(packed, (path.strip("/"),))
+        found = None if ring is None else ring.opened(packed)
+        if found is None and directory.is_marked(view, node):
+            return open_inherited(view, node, path, packed)
+        if found is None and ring is not None:
+            found = ring.open(packed, (path.strip("/"),))
     except WrongSecretError as error:
         raise WrongSecretError(f"{path!r}: {error}") from None
     if found is None:
@@ -310,24 +321,31 @@ def field_keys(view: View, node: int, path: str) -> FieldKeys:
     return found
 
 
-def read_lock(view: View, node: int) -> bytes | None:
+def open_inherited(view: View, node: int, path: str, packed: bytes) -> FieldKeys:
+    """Return the keys of a lock that the group opens in which a dataset stands."""
+    from kist.model.sealing.groups import keys_below
+
+    return keys_below(view, node, path, packed)
+
+
+def read_lock(view: View, node: int, number: int = FIELD) -> bytes | None:
     """Return the lock of a dataset as bytes, None where there is none."""
-    value = view.get(keys.lock(node, FIELD))
+    value = view.get(keys.lock(node, number))
     if value is None:
         return None
     pointers, payload = unpack_record(value)
     return bytes(view.read(pointers[0])) if pointers else payload
 
 
-def put_lock(txn: Transaction, node: int, packed: bytes) -> None:
+def put_lock(txn: Transaction, node: int, packed: bytes, number: int = FIELD) -> None:
     """Put the lock of a dataset; one of many slots stands in an extent."""
     if len(packed) <= MAX_INLINE:
-        txn.put(keys.lock(node, FIELD), pack_record(packed))
+        txn.put(keys.lock(node, number), pack_record(packed))
         return
     from kist.engine import Frame
 
     (pointer,) = txn.write([Frame(FRAME_BLOB, node, 0, 0, packed)])
-    txn.put(keys.lock(node, FIELD), pack_record(b"", (pointer,)))
+    txn.put(keys.lock(node, number), pack_record(b"", (pointer,)))
 
 
 def check_promises(view: View, node: int, path: str, kind: str) -> None:
@@ -341,6 +359,8 @@ def check_promises(view: View, node: int, path: str, kind: str) -> None:
     ring = view.reader.keyring
     if ring is None:
         return
+    if directory.is_marked(view, node):
+        raise directory.in_clear(kind, path)
     if ring.named and ring.promises_dataset(path):
         raise TamperedDataError(
             f"the {kind} {path!r} is not sealed, and a secret was given for it by name: who writes "

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from kist.engine.fieldkeys import FieldKeys
     from kist.model.sealing.field import SealedField
 
-__all__ = ["Encryption", "add_secret", "labels", "new_lock", "remove_secret", "rotated"]
+__all__ = [
+    "Encryption",
+    "add_secret",
+    "labels",
+    "new_lock",
+    "of_its_group",
+    "remove_secret",
+    "rotated",
+]
 
 
 class Encryption:
@@ -107,6 +115,13 @@ def not_sealed(kind: str, path: str, what: str) -> DTypeError:
     return DTypeError(
         f"{what} {path!r}: the {kind} is not sealed. What is in clear stays in older versions and "
         f"backups: make a new one with encrypt= and copy the values"
+    )
+
+
+def of_its_group(kind: str, path: str, what: str) -> SecretError:
+    """Return the error of a dataset whose secrets are those of the group that it stands in."""
+    return SecretError(
+        f"{what} {path!r}: the {kind} stands in a sealed group, whose secrets open it: change those"
     )
 
 

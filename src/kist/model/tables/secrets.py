@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kist.model import directory
 from kist.model.tables import changes
 from kist.model.tables.base import RowSource
 
@@ -27,6 +28,15 @@ class Secrets(RowSource):
         """
         state = self._state()
         return changes.secrets.labels(state) if state.schema.sealed else {}
+
+    def _own(self, what: str) -> Any:
+        """Return the table, unless its secrets are those of a group."""
+        table = self._of()
+        if directory.is_marked(table._view(), table._id):
+            from kist.model.sealing.secrets import of_its_group
+
+            raise of_its_group(table.kind, table._path, what)
+        return table
 
     def add_secret(self, column: str, secret: Any, *, label: str | None = None) -> str:
         """Let one more secret open a sealed column, and return its label.
@@ -62,7 +72,7 @@ class Secrets(RowSource):
         {'f1': ('1', 'backup')}
         """
         try:
-            return changes.secrets.add_secret(self._of(), column, secret, label)
+            return changes.secrets.add_secret(self._own("add a secret for"), column, secret, label)
         finally:
             del secret  # a traceback would show it
 
@@ -84,7 +94,7 @@ class Secrets(RowSource):
         SecretError
             There is none of that label, it is the last one, or the field is not open here.
         """
-        changes.secrets.remove_secret(self._of(), column, label)
+        changes.secrets.remove_secret(self._own("remove a secret of"), column, label)
 
     def rotate(self, column: str | None = None, secrets: Any = None, *, now: bool = False) -> None:
         """Seal what is written from now on under a new key.
@@ -106,6 +116,6 @@ class Secrets(RowSource):
             A field of the table is not open here.
         """
         try:
-            changes.secrets.rotate(self._of(), column, secrets, now)
+            changes.secrets.rotate(self._own("rotate the keys of"), column, secrets, now)
         finally:
             del secrets  # a traceback would show it

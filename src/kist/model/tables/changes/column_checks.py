@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kist.errors import DTypeError, NodeNameError, QueryError
 from kist.format.columns import ColumnSpec
 from kist.format.schema import Schema
+from kist.model import directory
 from kist.model.tables.stored.computed import computed_of, holds_all, levels
 from kist.model.tables.stored.schema import facts_of
 from kist.model.tables.stored.state import TableState
 from kist.query import parse
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction
+    from kist.model.tables.table import Table
 
 __all__ = [
     "check_computed",
@@ -21,6 +26,7 @@ __all__ = [
     "place_of",
     "refuse_computed_from_sealed",
     "refuse_dependents",
+    "refuse_in_clear",
     "refuse_sealed",
 ]
 
@@ -106,6 +112,15 @@ def refuse_sealed(column: ColumnSpec, what: str) -> None:
             f"{what}: the column is sealed, and such columns are only renamed and reordered; make "
             "a new table with create_table(..., encrypt=) and append the rows",
             column=column.name,
+        )
+
+
+def refuse_in_clear(table: Table, txn: Transaction, what: str) -> None:
+    """Raise for a column in clear where all is sealed."""
+    if directory.is_marked(txn, table._id):
+        raise DTypeError(
+            f"{what}: the table stands in a sealed group, and a column that is added later would "
+            "be in clear; make a new table there and append the rows"
         )
 
 

@@ -24,6 +24,7 @@ from kist.model.tables.changes.column_checks import (
     place_of,
     refuse_computed_from_sealed,
     refuse_dependents,
+    refuse_in_clear,
     refuse_sealed,
 )
 from kist.model.tables.changes.column_values import (
@@ -90,6 +91,7 @@ def add_column(
         state = _writable(table, txn)
         old = state.schema
         check_new_name(old, name, what)
+        refuse_in_clear(table, txn, what)
         check_codec(codec, (name,), what)
         new = new_column(
             table, state.facts, state.n_rows, name, data, dtype, virtual, fill_value, what

@@ -51,6 +51,13 @@ class Encrypt:
         finally:
             given = secrets = None
 
+    @classmethod
+    def of_all(cls, secrets: Mapping[str, Secret]) -> Encrypt:
+        """Return what seals all columns, with secrets by their labels."""
+        found = cls.__new__(cls)
+        found._fields = {_EVERY: dict(secrets)}
+        return found
+
     def __repr__(self) -> str:
         return f"<encrypt {list(self._fields)}>"
 
@@ -108,7 +115,7 @@ def labelled(given: Any, taken: Container[str] = ()) -> dict[str, Secret]:
                     raise SecretError(f"the label of a secret is a str, not {type(label).__name__}")
                 if not label or not label.isprintable():
                     raise SecretError(f"the label of a secret is text that can be shown: {label!r}")
-                found[label] = Secret(one)
+                found[label] = one if isinstance(one, Secret) else Secret(one)
             if not found:
                 raise SecretError("an empty dict of secrets opens nothing")
             return found

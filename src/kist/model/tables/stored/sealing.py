@@ -22,6 +22,7 @@ from kist.engine.sealed import UNIT, seal_body, unseal_body
 from kist.errors import CorruptDataError, SecretError, TamperedDataError, WrongSecretError
 from kist.format import keys
 from kist.format.values import unpack_record
+from kist.model import directory
 
 if TYPE_CHECKING:
     from kist.engine import View
@@ -141,7 +142,13 @@ def field_keys(view: View, node: int, path: str, schema: Schema, field: int) -> 
     # What was opened under the path of the table is kept: some know no more than its number.
     if (ring := view.reader.keyring) is None:
         found = None
-    elif (found := ring.opened(packed)) is None:
+    else:
+        found = ring.opened(packed)
+    if found is None and directory.is_marked(view, node):
+        from kist.model.sealing.field import open_inherited
+
+        return open_inherited(view, node, path, packed)
+    if found is None and ring is not None:
         where = path.strip("/")
         named = [name for column in names for name in (f"{where}/{column}", column)]
         try:
@@ -220,6 +227,8 @@ def check_promises(view: View, node: int, path: str, schema: Schema) -> None:
     ring = view.reader.keyring
     if ring is None:
         return
+    if directory.is_marked(view, node) and not all(column.field for column in schema.columns):
+        raise directory.in_clear("table", path)
     where = path.strip("/")
     for column in schema.columns:
         if not column.field and ring.named and f"{where}/{column.name}" in ring.named:
