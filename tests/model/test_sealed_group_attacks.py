@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("cryptography")
@@ -342,6 +343,45 @@ def test_a_secret_by_name_says_that_the_group_is_sealed(file: Path) -> None:
         ):
             with pytest.raises(KistError):
                 make()
+
+
+def test_what_was_pasted_in_is_not_taken_along_by_a_copy_or_a_rotation(file: Path) -> None:
+    attack(file, clear_group_pasted_in)
+    with kist.open(file, "r+", secrets=KEY) as store:
+        for change in (
+            lambda: store.copy("ward", "copy"),
+            lambda: store["ward"].rotate(),
+            lambda: store.move("ward/sub", "ward/other"),
+        ):
+            with pytest.raises(TamperedDataError):
+                change()
+
+
+def test_a_table_in_clear_that_was_pasted_in_is_in_no_union(path: Path) -> None:
+    with kist.open(path, "w") as store:
+        group = store.create_group("ward", encrypt=KEY)
+        group["one"] = group["two"] = np.zeros(2, "i4,f8")
+        store["clear"] = np.ones(1, "i4,f8")
+        ward, clear = group._id, store["clear"]._id
+    engine = Engine.open(path, "r+")
+    txn = engine.begin()
+    for name in ("one", "two"):  # the record still says that it stands in the root group
+        txn.put(keys.child(ward, name), Child(name, NodeKind.TABLE, clear).pack(name))
+    txn.commit()
+    engine.close()
+    with kist.open(path, secrets=KEY) as store:
+        with pytest.raises(KistError):
+            store.union("ward/*")[:]
+        with pytest.raises(TamperedDataError):
+            store.union("ward/one")[:]
+
+
+def test_names_that_were_exchanged_are_seen_by_unions(file: Path) -> None:
+    attack(file, names_exchanged)
+    with kist.open(file, secrets=KEY) as store:
+        for pattern in ("ward/*", "ward/a"):
+            with pytest.raises(TamperedDataError):
+                store.union(pattern)[:]
 
 
 def test_an_older_attribute_put_back_is_seen(file: Path) -> None:

@@ -117,7 +117,8 @@ def _copy_records(source: View, txn: Transaction, listed: _Listed, new: int, pat
         else:
             txn.put(prefix + key[8:], value)
     extents.flush()
-    if directory.is_marked(source, node):
+    # One of them alone: it was pasted into a sealed group, which is said here.
+    if directory.is_marked(source, node) or directory.is_marked(txn, new):
         from kist.model.sealing.borders import vouch_for_copy as vouch_for_place
 
         vouch_for_place(source, node, txn, new, path)

@@ -32,6 +32,7 @@ __all__ = [
     "add",
     "check_free",
     "check_listed",
+    "check_place",
     "child",
     "child_names",
     "children",
@@ -115,6 +116,21 @@ def leads_inside(view: View, path: str) -> bool:
             return True
         at = entry.node
     return False
+
+
+def check_place(view: View, node: int, path: str) -> bool:
+    """Tell whether a node that was found under a path stands in a sealed group, or is one.
+
+    Raises
+    ------
+    TamperedDataError
+        Somebody without the secret has put it there.
+    """
+    if not is_inside(view, node) and not leads_inside(view, path):
+        return False
+    from kist.model.sealing.groups import check_stands
+
+    return check_stands(view, node, path)
 
 
 def in_clear(kind: str, path: str) -> TamperedDataError:

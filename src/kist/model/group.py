@@ -288,6 +288,8 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
             Something stands at the target.
         NodeError
             The target lies inside the source.
+        SecretError
+            It would come into a sealed group or out of one, or the secret of that is missing.
         """
         with self._write() as txn:
             group, entry, _ = self._find_with_group(txn, source)
@@ -308,6 +310,8 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
         ------
         NodeExistsError
             Something stands at the target.
+        SecretError
+            It would come into a sealed group or out of one, or a secret is missing.
         """
         from kist.model.copying import copy_node
 

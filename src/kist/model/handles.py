@@ -86,10 +86,8 @@ def _stands_in_seal(view: View, node: int, found: NodeRecord, where: str) -> boo
         Somebody without the secret has put it there; or a secret was given by name for a group
         above it, which is not sealed.
     """
-    if directory.is_inside(view, node) or directory.leads_inside(view, where):
-        from kist.model.sealing.groups import check_stands
-
-        return check_stands(view, node, where)
+    if directory.check_place(view, node, where):
+        return True
     ring = view.reader.keyring
     names = where.strip("/").split("/")
     above = ["/".join(names[:n]) for n in range(1, len(names))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kist.engine.keyring import keyring_of
-from kist.errors import SecretError, TamperedDataError
+from kist.errors import FormatError, SecretError, TamperedDataError
 from kist.format import keys
 from kist.format.node import a_kind
 from kist.model import directory
@@ -98,7 +98,7 @@ def check_places(view: View) -> Iterator[tuple[str, str, bool]]:
             if not check_stands(view, entry.node, path):
                 continue
             place = place_for(view, entry.node)
-        except TamperedDataError as error:
+        except (FormatError, TamperedDataError) as error:
             yield path, str(error), False
             continue
         except SecretError:

@@ -359,7 +359,7 @@ def check_promises(view: View, node: int, path: str, kind: str) -> None:
     ring = view.reader.keyring
     if ring is None:
         return
-    if directory.is_marked(view, node):
+    if directory.is_inside(view, node) or directory.leads_inside(view, path):
         raise directory.in_clear(kind, path)
     if ring.named and ring.promises_dataset(path):
         raise TamperedDataError(

@@ -45,6 +45,8 @@ def find_members(view: View, group: int, base: str, patterns: Sequence[str]) -> 
         There is none; a path must be there, a pattern may match nothing if another does.
     SelectionError
         Tables and arrays together, or what is neither.
+    TamperedDataError
+        One stands in a sealed group, where somebody without the secret has put it.
     """
     found: dict[int, Found] = {}
     for pattern in patterns:
@@ -69,6 +71,8 @@ def find_members(view: View, group: int, base: str, patterns: Sequence[str]) -> 
                 f"a union is of tables or of arrays: {first.path!r} is {a_kind(first.kind)}, "
                 f"{one.path!r} is {a_kind(one.kind)}"
             )
+        if view.reader.keyring is not None:  # no handles are made of them
+            directory.check_place(view, one.node, one.path)
     return members
 
 

@@ -227,7 +227,9 @@ def check_promises(view: View, node: int, path: str, schema: Schema) -> None:
     ring = view.reader.keyring
     if ring is None:
         return
-    if directory.is_marked(view, node) and not all(column.field for column in schema.columns):
+    if not all(column.field for column in schema.columns) and (
+        directory.is_inside(view, node) or directory.leads_inside(view, path)
+    ):
         raise directory.in_clear("table", path)
     where = path.strip("/")
     for column in schema.columns:
