@@ -45,8 +45,8 @@ main()
 TASKS = {
     "import": ("import kist", "", 1, 4),
     "open": (OPENED, "store.path", 48, 22),
-    "one value of an array": (OPENED, "assert store['group/a'][2] == 2.0", 83, 24),
-    "one row of a table": (OPENED, "assert store['t'][1]['n'] == 2", 100, 22),
+    "one value of an array": (OPENED, "assert store['group/a'][2] == 2.0", 84, 24),
+    "one row of a table": (OPENED, "assert store['t'][1]['n'] == 2", 101, 22),
     "kist --version": (VERSION, "", 2, 4),
     "kist ls": (LISTED, "", 60, 45),
 }
