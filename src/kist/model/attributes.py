@@ -267,9 +267,7 @@ class Attributes(MutableMapping[str, Any]):
             As `SealedPlace.find`.
         """
         node = self._node._id
-        # Without secrets no more is promised than what the node says by itself.
-        alone = view.reader.keyring is None and not view.is_transaction
-        if not (directory.is_marked if alone else directory.is_inside)(view, node):
+        if not (directory.is_marked if _is_alone(view) else directory.is_inside)(view, node):
             return None
         from kist.model.sealing.groups import place_for
 
@@ -280,14 +278,17 @@ class Attributes(MutableMapping[str, Any]):
         if not isinstance(name, str):
             return None
         try:
-            place = self._place(view)
-            if place is not None:
-                one = sealed.find(view, place, self._column, name)
-                return None if one is None else (one.size, partial(one.read, view))
-            value = view.get(self._key(name))
+            alone = _is_alone(view)
+            place = None if alone else self._place(view)
+            if place is None:
+                value = view.get(self._key(name))
+                if value is not None:
+                    return _size(value), partial(_packed_in, view, value)
+                place = self._place(view) if alone else None
+            one = None if place is None else sealed.find(view, place, self._column, name)
         except UnicodeEncodeError:
             return None  # lone surrogates cannot have been stored
-        return None if value is None else (_size(value), partial(_packed_in, view, value))
+        return None if one is None else (one.size, partial(one.read, view))
 
     def _packed(self, view: View, name: object) -> bytes | None:
         found = self._found(view, name)
@@ -308,6 +309,11 @@ class Attributes(MutableMapping[str, Any]):
         """Return an attribute as a certain view has it, or None."""
         packed = self._packed(view, name)
         return None if packed is None else unpack_value(packed)
+
+
+def _is_alone(view: View) -> bool:
+    """Tell whether no secrets were given: no more is promised then than a node says by itself."""
+    return view.reader.keyring is None and not view.is_transaction
 
 
 def _packed_in(view: View, value: bytes) -> bytes:
