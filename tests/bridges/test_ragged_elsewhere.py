@@ -13,7 +13,7 @@ import kist
 from kist.errors import ConversionError
 
 
-@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.b2nd", "a.b2z", "a.zarr", "a.nc"])
+@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.b2nd", "a.zarr", "a.nc"])
 def test_formats_without_such_columns_say_so(name: str, tmp_path: Path) -> None:
     if name.endswith("zarr"):
         pytest.importorskip("zarr")

@@ -58,7 +58,7 @@ def test_verbs_that_write_or_need_the_file_itself_say_so(server: RangeServer) ->
     assert "only read" in run("rm", f"{url}:raw/t", code=3)
     assert "only read" in run("convert", "lab.kist:raw/t", f"{url}:t", code=3)
     assert "download" in run("salvage", url, "out.kist", code=3)
-    assert "no file at" in run("ls", server.url("/none.kist"), code=3)
+    assert "no such file" in run("ls", server.url("/none.kist"), code=3)
     assert "not a kist store" in run("ls", server.url("/other"), code=2)
     assert "not a kist store" in run("convert", server.url("/other"), "x.npz", code=2)
     server.faults.append(Fault("status", status=403))

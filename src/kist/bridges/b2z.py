@@ -36,6 +36,9 @@ LOSSES: Final = {
     "blosc2.columns": Loss(
         "not kept", "attributes of a column of a table with text, nulls or lists", "nothing"
     ),
+    "blosc2.categories": Loss(
+        "changed", "categories of a column that are not text", "their values"
+    ),
     "blosc2.link": Loss("not kept", "link", "nothing"),
     "blosc2.keystore": Loss(
         "changed", "key store", "group with an array for each array, and attributes for the rest"
@@ -186,7 +189,7 @@ class _Writer:
     def table(self, node: Any, path: str) -> None:
         """Write a table with text, nulls, categories or lists as Blosc2's own kind of table."""
         pa = need("pyarrow", "arrow", f"convert {node.name}")
-        schema, batches = outgoing(self.job, pa, node)
+        schema, batches = _with_values(self.job, pa, node, *outgoing(self.job, pa, node))
         for name in node.columns:
             if node[name].attrs:
                 self.job.note("blosc2.columns", f"{node.name}.{name}")
@@ -207,6 +210,24 @@ class _Writer:
         if attrs:
             group = self.store.get_subtree(path) if path else self.store
             _put_attributes(group.vlmeta, attrs)
+
+
+def _with_values(
+    job: Job, pa: Any, table: Any, schema: Any, batches: Iterable[Any]
+) -> tuple[Any, Iterable[Any]]:
+    """Return the batches with values for categories that Blosc2 has no column for."""
+    plain = {
+        name: field.type.value_type
+        for name, field in zip(schema.names, schema, strict=True)
+        if pa.types.is_dictionary(field.type) and not pa.types.is_string(field.type.value_type)
+    }
+    if not plain:
+        return schema, batches
+    for name in plain:
+        job.note("blosc2.categories", f"{table.name}.{name}")
+    fields = [f.with_type(plain.get(f.name, f.type)) for f in schema]
+    values = pa.schema(fields, metadata=schema.metadata)
+    return values, (batch.cast(values) for batch in batches)
 
 
 def _is_plain(table: Any) -> bool:
