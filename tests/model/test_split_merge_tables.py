@@ -143,6 +143,14 @@ def same_tables(a: Any, b: Any) -> None:
     assert a.schema == b.schema if hasattr(a, "schema") else True
 
 
+def test_the_history_of_a_part_names_the_source_and_not_where_it_lies(tmp_path: Path) -> None:
+    source = make(tmp_path / "a.kist", rows(100))
+    (part,) = kist.split(source, "t", parts=1, out=tmp_path / "p.kist")
+    with kist.open(part) as store:
+        assert next(iter(store.history())).message == "split from a.kist"
+    assert str(tmp_path).encode() not in Path(part).read_bytes()
+
+
 @pytest.mark.parametrize("how", [{"rows": 100}, {"parts": 3}, {"at": [1, 64, 129]}, {"parts": 1}])
 def test_attributes_columns_and_indexes_of_every_sort_go_along(
     path: Path, tmp_path: Path, how: dict[str, Any], groups: None

@@ -121,7 +121,7 @@ def split(
             with files.create(name) as store:
                 making = Making(store, node._path, node, view, told)
                 fill(making, start, stop)
-                making.finish(f"split from {node._store.path}", _origin(node, view, start, stop))
+                making.finish(_message(node), _origin(node, view, start, stop))
         return names
 
 
@@ -221,6 +221,11 @@ def _told(node: Node, view: View, progress: Progress | None) -> Callable[[int], 
     return told
 
 
+def _message(node: Node) -> str:
+    """Return what the history of a part says: the name of the source, not where it lies."""
+    return f"split from {os.path.basename(node._store.path)}"
+
+
 def _origin(
     node: Node, view: View, start: int, stop: int, value: tuple[str, object] | None = None
 ) -> Origin:
@@ -286,7 +291,7 @@ def _by_column(
             for place, making in enumerate(makings, first):
                 of = (by, values.shown[place])
                 origin = _origin(node, view, 0, values.counts[place], of)
-                making.finish(f"split from {node._store.path}", origin)
+                making.finish(_message(node), origin)
     return names
 
 
