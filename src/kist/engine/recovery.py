@@ -302,11 +302,14 @@ def _later_records(ring: Ring, start: int, chain: Chain) -> Iterator[Record]:
     # Records begin at multiples of 64, as `start` does. To look at one byte of each place takes a
     # twentieth of looking for the magic in all bytes.
     firsts, wanted = data[::64], layout.COMMIT_MAGIC[:1]
-    at = firsts.find(wanted)
+    at, commit = firsts.find(wanted), chain.state.commit
     while at >= 0:
-        record = _read_record(ring, start + 64 * at, chain.state.commit)
-        if record and record.sum != chain.last:
-            yield record
+        head = data[64 * at : 64 * at + _PEEK.size]
+        # In a log that has come round most are records of before: their commits tell.
+        if len(head) == _PEEK.size and _PEEK.unpack(head)[3] >= commit:
+            record = _read_record(ring, start + 64 * at, commit)
+            if record and record.sum != chain.last:
+                yield record
         at = firsts.find(wanted, at + 1)
 
 
