@@ -280,3 +280,44 @@ def test_a_group_in_the_place_of_a_named_one_is_not_made_in_clear(path: Path) ->
                 make()
         store.create_group("ward", encrypt=KEY)["x"] = [1]
         assert store["ward/x"].sealed
+
+
+def test_what_has_other_keys_is_no_copy_within_a_group(tmp_path: Path) -> None:
+    """Of the group before its keys were changed, and of another one in a fork of the file."""
+    path, fork = tmp_path / "a.kist", tmp_path / "b.kist"
+    key, other = bytes(32), bytes(range(32))
+    with kist.open(path, "w") as store:
+        store["x"] = [1]
+    fork.write_bytes(path.read_bytes())
+    with kist.open(path, "r+", secrets=[key]) as store:
+        group = store.create_group("g", encrypt=key)
+        group["t"] = np.arange(5)
+        store.tag("old")
+        store.copy("g/t", "g/same")
+        group.rotate({"new": other}, now=True)
+        with pytest.raises(SecretError, match="border"):
+            store.copy(store.at("old")["g/t"], "g/back")
+    with kist.open(fork, "r+", secrets=[other]) as store:
+        store.create_group("h", encrypt=other)["u"] = np.arange(9)
+    with (
+        kist.open(path, "r+", secrets=[key, other]) as store,
+        kist.open(fork, secrets=[other]) as second,
+    ):
+        assert second["h"]._id == store["g"]._id
+        with pytest.raises(SecretError, match="border"):
+            store.copy(second["h/u"], "g/u")
+        assert list(store["g"]) == ["same", "t"]
+        assert store["g/same"][:].tolist() == list(range(5))
+
+
+@pytest.mark.parametrize("how", ["move", "copy"])
+@pytest.mark.parametrize("target", ["g", "g/h"])
+def test_nothing_in_clear_takes_the_place_of_a_group_that_was_named(
+    tmp_path: Path, how: str, target: str
+) -> None:
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        store["y/t"] = np.arange(3)
+    with kist.open(tmp_path / "a.kist", "r+", secrets={"g": bytes(32)}) as store:
+        with pytest.raises(SecretError):
+            getattr(store, how)("y", target)
+        assert list(store) == ["y"]

@@ -313,7 +313,7 @@ class Attributes(MutableMapping[str, Any]):
 
 def _is_alone(view: View) -> bool:
     """Tell whether no secrets were given: no more is promised then than a node says by itself."""
-    return view.reader.keyring is None and not view.is_transaction
+    return view.reader.keyring is None
 
 
 def _packed_in(view: View, value: bytes) -> bytes:

@@ -295,6 +295,7 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
             group, entry, _ = self._find_with_group(txn, source)
             new_group, base, name = self._place(txn, target)
             directory.move(txn, group, entry, new_group, name, base)
+            self._keep_named(txn, entry.node, base, name)
 
     def copy(self, source: str | Node, target: str) -> None:
         """Copy a node, with its attributes and everything below it, without decoding it.
@@ -319,7 +320,8 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
             if isinstance(source, Node) and source._store is not self._store:
                 with source._hold() as view:
                     group, base, name = self._place(txn, target)
-                    copy_node(view, txn, source._id, group, name, base)
+                    new = copy_node(view, txn, source._id, group, name, base)
+                self._keep_named(txn, new, base, name)
                 return
             if isinstance(source, Node):
                 source._check(txn)
@@ -327,7 +329,14 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
             else:
                 node = self._find(txn, source, last=False)[0].node
             group, base, name = self._place(txn, target)
-            copy_node(txn, txn, node, group, name, base)
+            new = copy_node(txn, txn, node, group, name, base)
+            self._keep_named(txn, new, base, name)
+
+    def _keep_named(self, txn: Transaction, node: int, base: str, name: str) -> None:
+        """Raise where a secret was given by name, and what was put there is in clear."""
+        ring = txn.reader.keyring
+        if ring is not None and ring.named:
+            make_handle(self._store, txn, node, f"{base.rstrip('/')}/{name}")
 
     # Walking
 

@@ -14,9 +14,11 @@ from kist.model.sealing.field import read_lock
 from kist.model.sealing.groups import (
     SealedPlace,
     check_stands,
+    group_keys,
     group_of,
     path_of,
     place_for,
+    same_keys,
     stands,
 )
 
@@ -51,10 +53,15 @@ def check_copy(source: View, txn: Transaction, node: int, target: int) -> None:
     """
     own, there = group_of(source, node), group_of(txn, target)
     other = source.reader.uuid != txn.reader.uuid
-    if there is not None and other:
-        there = -1  # a node id of another store
+    if there is not None and (other or _other_keys(source, own, txn, there)):
+        there = -1  # of another store, of a fork of this one, or from before keys were changed
     _check_border(source, node, own, target, there, "copy")
     place_for(source, node)
+
+
+def _other_keys(source: View, own: int | None, txn: Transaction, there: int) -> bool:
+    """Tell whether a group has other keys in the source than where the copy goes."""
+    return own == there and not same_keys(group_keys(source, there), group_keys(txn, there))
 
 
 def _check_border(

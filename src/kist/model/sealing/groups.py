@@ -43,6 +43,7 @@ __all__ = [
     "path_of",
     "place_for",
     "put_group_lock",
+    "same_keys",
     "seal_group",
     "secret_below",
     "secret_of",
@@ -263,6 +264,11 @@ def secret_below(view: View, node: int) -> Secret | None:
 def secret_of(opened: FieldKeys) -> Secret:
     """Return what opens the datasets below a group whose keys these are."""
     return Secret(opened.key_of(_BELOW).reveal())
+
+
+def same_keys(one: FieldKeys, other: FieldKeys) -> bool:
+    """Tell whether what stands below two groups opens with the same key."""
+    return one.key_of(_BELOW).mac(b"") == other.key_of(_BELOW).mac(b"")
 
 
 def keys_below(view: View, node: int, path: str, packed: bytes) -> FieldKeys:
