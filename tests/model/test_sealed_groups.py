@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("cryptography")
 
 import kist
+from kist.engine.view import View
 from kist.errors import DTypeError, SecretError, TamperedDataError, WrongSecretError
 
 KEY, OTHER = bytes(range(32)), bytes(range(32, 64))
@@ -321,3 +322,31 @@ def test_nothing_in_clear_takes_the_place_of_a_group_that_was_named(
         with pytest.raises(SecretError):
             getattr(store, how)("y", target)
         assert list(store) == ["y"]
+
+
+def looks_to_open(path: Path, depth: int) -> tuple[int, int, int]:
+    """Records that are looked at for a first handle, for one beside it, and for its attribute."""
+    key, folder = bytes(32), "/".join(["d"] * depth)
+    with kist.open(path, "w") as store:
+        group = store.create_group("g", encrypt=key)
+        for place in (group, store):
+            for name in "ab":
+                place[f"{folder}/{name}"] = [1]
+                place[f"{folder}/{name}"].attrs["unit"] = "m"
+    looks: list[bytes] = []
+    real = View.get
+    counts = []
+    with kist.open(path, secrets=[key]) as store, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(View, "get", lambda self, key: looks.append(key) or real(self, key))
+        for name in (f"g/{folder}/a", f"{folder}/a", f"{folder}/b"):
+            looks.clear()
+            assert store[name].attrs["unit"] == "m"
+            counts.append(len(looks))
+    return counts[0], counts[1], counts[2]
+
+
+def test_depth_costs_no_more_than_it_is_deep(tmp_path: Path) -> None:
+    few, many = (looks_to_open(tmp_path / f"{n}.kist", n) for n in (20, 80))
+    assert many[0] < 5 * few[0]  # sealed
+    assert many[1] < 5 * few[1]  # in clear
+    assert many[2] - few[2] < 2 * 60  # of groups known already, but for the way down

@@ -59,6 +59,7 @@ __all__ = [
 
 _NAME = len(keys.children(0)[0])  # where the name begins in the key of a child
 _FEW = 64
+_NOWHERE = -1  # no node has this number
 COUNTED = 100_000
 """Entries of a group that are counted for people; beyond, "more than" does."""
 MAX_DEPTH = 200
@@ -91,31 +92,61 @@ def is_marked(view: View, node: int) -> bool:
 
 
 def is_inside(view: View, node: int) -> bool:
-    """Tell whether a node, or a group above it by its records, says that of itself."""
+    """Tell whether a node, or a group above it by its records, says that of itself.
+
+    A snapshot keeps it of groups: of what stands beside each other one look up to the root is
+    enough.
+    """
+    above: list[int] = []
+    inside = False
     for _ in range(MAX_DEPTH + 2):
+        known: bool | None = view.by_node.get(("inside", node))
+        if known is not None:
+            inside = known
+            break
         if is_marked(view, node):
-            return True
+            inside = True
+            break
         found = None if node == keys.ROOT else record(view, node)
         if found is None:
             break
         node = found.parent
-    return False
+        above.append(node)
+    if not view.is_transaction:
+        view.by_node.update((("inside", group), inside) for group in above)
+    return inside
 
 
 def leads_inside(view: View, path: str) -> bool:
     """Tell whether a path leads through, or to, what says that of itself: by the lists of groups.
 
     Whoever pastes a group into a sealed one can have its own record say that it stands elsewhere.
+    A snapshot keeps it of groups, as `is_inside` does.
     """
+    *above, name = path.strip("/").split("/")
+    known: tuple[int, bool] | None = view.by_node.get(("leads", *above))
+    if known is None:
+        known = _led_to(view, above)
+        if not view.is_transaction:
+            view.by_node["leads", *above] = known
+    at, inside = known
+    if inside or at == _NOWHERE or not name:
+        return inside
+    entry = child(view, at, name)
+    return entry is not None and is_marked(view, entry.node)
+
+
+def _led_to(view: View, names: list[str]) -> tuple[int, bool]:
+    """Return where names lead, and whether something there or on the way is marked."""
     at = keys.ROOT
-    for name in path.strip("/").split("/"):
-        entry = child(view, at, name) if name else None
+    for name in names:
+        entry = child(view, at, name)
         if entry is None:
-            break
+            return _NOWHERE, False
         if is_marked(view, entry.node):
-            return True
+            return _NOWHERE, True
         at = entry.node
-    return False
+    return at, False
 
 
 def check_place(view: View, node: int, path: str) -> bool:

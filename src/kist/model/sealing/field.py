@@ -91,8 +91,15 @@ class SealedField:
         raise TypeError("of arrays and key stores alone")
 
     @classmethod
-    def find(cls, view: View, node: int, path: str) -> Self:
+    def find(cls, view: View, node: int, path: str, opened: FieldKeys | None = None) -> Self:
         """Return the field of a sealed dataset whose records are those that its manifest names.
+
+        Parameters
+        ----------
+        view, node, path : View, int, str
+            The dataset.
+        opened : FieldKeys, optional
+            Its keys, where the caller has them.
 
         Raises
         ------
@@ -103,7 +110,7 @@ class SealedField:
         TamperedDataError
             The records are not those that were written.
         """
-        opened = cls._keys_of(view, node, path)
+        opened = opened or cls._keys_of(view, node, path)
         value = view.get(keys.manifest(node, cls.number))
         payload = None if value is None else unpack_record(value)[1]
         ring, place = keyring_of(view.reader), place_of(view, node, cls.number)

@@ -80,7 +80,7 @@ class SealedPlace(SealedField):
         return group_keys(view, group)
 
     @classmethod
-    def find(cls, view: View, node: int, path: str) -> Self:
+    def find(cls, view: View, node: int, path: str, opened: FieldKeys | None = None) -> Self:
         """Return the place of a node, which its records agree with.
 
         Raises
@@ -90,7 +90,7 @@ class SealedPlace(SealedField):
         TamperedDataError
             The node was put there, renamed or changed by somebody without it.
         """
-        found = super().find(view, node, path)
+        found = super().find(view, node, path, opened)
         record = directory.record(view, node)
         if record is None or found.more.reveal() != stands(record):
             raise TamperedDataError(
@@ -195,10 +195,13 @@ def place_for(view: View, node: int) -> SealedPlace | None:
     group = group_of(view, node)
     if group is None:
         return None
+    # Both once for all of the chain: each takes a look up to the root.
+    opened, path = group_keys(view, group), path_of(view, node)
     own = None
     for at in _chain(view, node, group):
-        found = SealedPlace.find(view, at, path_of(view, at))
+        found = SealedPlace.find(view, at, path, opened)
         own = own or found
+        path = path.rpartition("/")[0]
     return own
 
 
