@@ -104,6 +104,76 @@ def test_other_formats_get_sealed_columns_only_when_that_is_meant(
         assert store["u"]["f1"][:].tolist() == [b"Ann", b"Bob"]
 
 
+@pytest.fixture
+def ward(tmp_path: Path) -> Path:
+    with kist.open(tmp_path / "ward.kist", "w") as store:
+        store.create_group("g", encrypt=KEY, attrs={"head": "Dr. No"})
+    return tmp_path / "ward.kist"
+
+
+@pytest.fixture
+def clear(tmp_path: Path) -> Path:
+    (tmp_path / "in.csv").write_text("name,dose\nAnnabel,2.5\nBobolink,3.5\n")
+    return tmp_path / "in.csv"
+
+
+@pytest.mark.parametrize("name", ["whole.kist", "whole"])
+def test_files_come_into_a_sealed_store(clear: Path, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    with kist.open(file, "w", encrypt=KEY):
+        pass
+    for resume in (False, True):
+        with pytest.raises(kist.SecretError, match="the whole file is sealed"):
+            kist.convert(clear, f"{file}:t", resume=resume)
+    kist.convert(clear, f"{file}:t", secrets=[KEY])
+    kist.convert(clear, f"{file}:u", secrets={"/": KEY}, resume=True)
+    code, said = run("convert", clear, f"{file}:v", env={"KIST_SECRET": f"hex:{KEY.hex()}"})
+    assert code == 0, said
+    assert b"Annabel" not in file.read_bytes()
+    with kist.open(file, secrets=KEY) as store:
+        assert [list(store[name]["name"][:]) for name in "tuv"] == [["Annabel", "Bobolink"]] * 3
+
+
+def test_files_come_into_a_sealed_group(ward: Path, clear: Path) -> None:
+    with pytest.raises(kist.SecretError, match="no secret was given"):
+        kist.convert(clear, f"{ward}:g/t")
+    with pytest.raises(kist.SecretError, match="resume keeps notes"):
+        kist.convert(clear, f"{ward}:g/t", secrets=KEY, resume=True)
+    kist.convert(clear, f"{ward}:g/t", secrets={"g": KEY})
+    code, said = run("convert", clear, f"{ward}:g/u", env={"KIST_SECRET": f"hex:{KEY.hex()}"})
+    assert code == 0, said
+    assert b"Annabel" not in ward.read_bytes()
+    with kist.open(ward, secrets=KEY) as store:
+        assert list(store["g/t"]["name"][:]) == list(store["g/u"]["name"][:])
+
+
+def test_a_new_store_is_not_made_in_clear_where_a_sealed_one_was_named(
+    clear: Path, tmp_path: Path
+) -> None:
+    for resume in (False, True):
+        with pytest.raises(kist.SecretError, match="there is no store"):
+            kist.convert(clear, f"{tmp_path}/gone.kist:t", secrets={"/": KEY}, resume=resume)
+        assert not list(tmp_path.glob("*gone*"))
+
+
+def test_a_store_comes_into_a_sealed_one(file: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.kist"
+    with kist.open(whole, "w", encrypt=KEY):
+        pass
+    kist.convert(f"{file}:t", f"{whole}:t", secrets=[KEY])
+    with kist.open(whole, secrets=KEY) as store:
+        assert store["t"]["f1"][:].tolist() == [b"Ann", b"Bob"]
+    with pytest.raises(kist.SecretError, match="the whole file is sealed"):
+        kist.convert(f"{file}:t", f"{whole}:u", secrets={"t/f1": KEY})  # the source's
+
+
+def test_info_says_that_attributes_are_sealed(ward: Path) -> None:
+    code, said = run("info", f"{ward}:g")
+    assert code == 0 and "their secret was not given" in said and "head" not in said
+    code, said = run("info", f"{ward}:g", env={"KIST_SECRET": f"hex:{KEY.hex()}"})
+    assert code == 0 and "Dr. No" in said
+
+
 def test_a_file_of_raw_bytes_is_no_file_of_secrets(file: Path, tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(bytes(range(128, 160)))
     code, said = run("--secret-file", tmp_path / "s", "cat", f"{file}:t")

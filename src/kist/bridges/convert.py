@@ -71,7 +71,8 @@ def convert(
     version : int or str, optional
         Commit or tag of the store that is read.
     secrets : secret, list or dict, optional
-        Of sealed columns of the store that is read, as for `kist.open`.
+        Of the store that is read, and of the one that is written into, as for `kist.open`. A dict
+        names what stands in the store that is read, if there is one.
     decrypt : bool
         Let sealed columns go into a format that keeps them in clear.
     resume : bool
@@ -144,7 +145,8 @@ def convert(
         with kist.open(from_file, version=version, secrets=secrets) as store:
             node = _node(store, from_node)
             if _is_store(to_file, new=format is None):
-                _copy(node, to_file, to_node, report, overwrite)
+                both = None if isinstance(secrets, Mapping) else secrets
+                _copy(node, to_file, to_node, report, overwrite, both)
                 return report
             report.format, bridge = _bridge(to_file, format, existing=False)
             if not isinstance(node, kist.Group | kist.Table | kist.Array | kist.KeyStore):
@@ -178,11 +180,12 @@ def convert(
     with contextlib.ExitStack() as stack:
         if resume:
             _refuse_to_resume(bridge, from_file)
-            target_store = stack.enter_context(_store_in_steps(to_file))
+            target_store = stack.enter_context(_store_in_steps(to_file, secrets))
+            _refuse_notes_in_clear(target_store, base)
             facts = _facts(from_file, before, name, {"codec": codec, **options})
             steps: AtOnce = InSteps(target_store, report, base, facts, restart=overwrite)
         else:
-            target_store = stack.enter_context(_store_for(to_file))
+            target_store = stack.enter_context(_store_for(to_file, secrets))
             steps = AtOnce(target_store, f"convert {source}")
         stack.enter_context(steps.running())
         job = Job(bridge, report, target_store, base, options=options, steps=steps, **common)
@@ -219,6 +222,8 @@ def _is_store(file: str, *, new: bool = False) -> bool:
         kist.open(file).close()
     except NotAStoreError:
         return False
+    except SecretError:
+        return True  # one that is sealed as a whole
     return True
 
 
@@ -303,6 +308,21 @@ def _refuse_to_resume(bridge: Bridge, source: str) -> None:
         raise ConversionError(f"{source}: {bridge.name} is read at once; resume has no use there")
 
 
+def _refuse_notes_in_clear(store: Any, base: str) -> None:
+    """Raise where notes of a conversion in steps would tell of what is sealed."""
+    at = store
+    for name in filter(None, base.split("/")):
+        if not isinstance(at, kist.Group) or name not in at:
+            return
+        at = at[name]
+        if isinstance(at, kist.Group) and at.sealed:
+            raise SecretError(
+                f"the group {at.name!r} is sealed, and resume keeps notes of what came over in the "
+                "root of the store, in clear: convert without it, or into a store that is sealed "
+                "as a whole"
+            )
+
+
 def _facts(
     source: str, identity: tuple[int, int], format: str, options: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -318,12 +338,12 @@ def _facts(
 
 
 @contextlib.contextmanager
-def _store_in_steps(file: str) -> Iterator[Any]:
+def _store_in_steps(file: str, secrets: Any) -> Iterator[Any]:
     """Open a store for writing under its own name; a new one goes unless a step is in it."""
     is_new, is_begun = not os.path.exists(file), True
     try:
         # Mode "a" also makes one whose creation was cut off when an earlier run was killed.
-        with kist.open(file, "a") as store:
+        with kist.open(file, "a", secrets=secrets) as store:
             is_begun = False
             try:
                 yield store
@@ -337,13 +357,16 @@ def _store_in_steps(file: str) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _store_for(file: str) -> Iterator[Any]:
+def _store_for(file: str, secrets: Any) -> Iterator[Any]:
     """Open a store for writing; a new one gets its name when all is in it."""
     if os.path.exists(file):
-        with kist.open(file, "r+") as store:
+        with kist.open(file, "r+", secrets=secrets) as store:
             yield store
         return
-    with beside(file, overwrite=False) as part, kist.open(part, "x") as store:
+    with (
+        beside(file, overwrite=False) as part,
+        kist.open(part, "x", secrets=secrets) as store,
+    ):
         yield store
 
 
@@ -400,9 +423,9 @@ def _export(job: Job, node: Any, target: str, overwrite: bool) -> None:
         job.check_options()
 
 
-def _copy(node: Any, file: str, path: str, report: Report, overwrite: bool) -> None:
+def _copy(node: Any, file: str, path: str, report: Report, overwrite: bool, secrets: Any) -> None:
     """Copy a node into another store, without decoding it."""
-    with _store_for(file) as store, store.transaction(f"convert {report.source}"):
+    with _store_for(file, secrets) as store, store.transaction(f"convert {report.source}"):
         if path.strip("/"):
             if overwrite and path in store:
                 del store[path]

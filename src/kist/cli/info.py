@@ -36,6 +36,7 @@ def info(file: tuple[str, str], node: str | None, as_json: bool, at: str | None)
 
     With --json the keys are those of `.info` in Python.
     """
+    from kist.errors import SecretError
     from kist.model.attributes import glance
     from kist.model.text import visible
 
@@ -56,7 +57,10 @@ def info(file: tuple[str, str], node: str | None, as_json: bool, at: str | None)
             print_json(facts.to_dict())
             return
         write([repr(facts), "\n"])
-        shown = glance(found.attrs) if found.attrs else {}
+        try:
+            shown = glance(found.attrs) if found.attrs else {}
+        except SecretError:
+            shown = {"sealed": "their secret was not given"}
         if shown:
             write(
                 [

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -86,35 +86,18 @@ def backup(
     StorageError
         The target cannot be written. No copy is left.
     """
-    target = os.path.abspath(target)
-    _check_target(engine, target, overwrite)
-    part = f"{target}.{secrets.token_hex(4)}.part"
-    copy = FileBackend(part, writable=True, exclusive=True)
-    try:
-        try:
-            with ExitStack() as held:
-                if snapshot is None and not compact:
-                    frozen, chain = _frozen(engine, held)
-                    slots = _copy_in_place(engine, frozen, chain, copy, progress)
-                else:
-                    if snapshot is None:
-                        snapshot = held.enter_context(engine.snapshot())
-                    slots = _lay_out_anew(engine, snapshot, copy, progress)
-                _finish(engine, copy, slots)
-                if sync:
-                    copy.sync()  # before it gets its name: until then it is nobody's store
-            _verify(engine, copy.path)
-            size = copy.size()
-            _move(part, target, overwrite)
-            if sync:
-                copy.sync_directory()
-        finally:
-            copy.close()
-    except BaseException:
-        with suppress(FileNotFoundError):  # it has its name, or never had one
-            os.unlink(part)
-        raise
-    return size
+    with _copy_for(engine, target, overwrite=overwrite, sync=sync) as copy:
+        with ExitStack() as held:
+            if snapshot is None and not compact:
+                frozen, chain = _frozen(engine, held)
+                slots = _copy_in_place(engine, frozen, chain, copy, progress)
+            else:
+                if snapshot is None:
+                    snapshot = held.enter_context(engine.snapshot())
+                slots = _lay_out_anew(engine, snapshot, copy, progress)
+            _finish(engine, copy, slots)
+        _verify(engine, copy.path)
+        return copy.size()
 
 
 def write_whole(engine: Engine, target: str, *, sync: bool) -> None:
@@ -129,23 +112,32 @@ def write_whole(engine: Engine, target: str, *, sync: bool) -> None:
     StorageError
         The target cannot be written, and is as it was.
     """
-    target = os.path.abspath(target)
-    _check_target(engine, target, True)
-    part = f"{target}.{secrets.token_hex(4)}.part"
     # Nobody else knows the file, so where it lies only the rename counts.
-    copy = FileBackend(part, writable=True, exclusive=True, shared=False)
+    with _copy_for(engine, target, overwrite=True, sync=sync, shared=False) as copy:
+        size = engine.backend.size()
+        # The log is zeros but for its first record: a hole, which takes no room.
+        for start, data in _filled(engine.backend.read(0, DATA_OFFSET)):
+            copy.write(start, [data])
+        if size > DATA_OFFSET:
+            copy.write(DATA_OFFSET, [engine.backend.read(DATA_OFFSET, size - DATA_OFFSET)])
+        copy.resize(size)
+
+
+@contextmanager
+def _copy_for(
+    engine: Engine, target: str, *, overwrite: bool, sync: bool, shared: bool = True
+) -> Iterator[FileBackend]:
+    """Give a new file beside a target, which gets its name when the block is done, or is gone."""
+    target = os.path.abspath(target)
+    _check_target(engine, target, overwrite)
+    part = f"{target}.{secrets.token_hex(4)}.part"
+    copy = FileBackend(part, writable=True, exclusive=True, shared=shared)
     try:
         try:
-            size = engine.backend.size()
-            # The log is zeros but for its first record: a hole, which takes no room.
-            for start, data in _filled(engine.backend.read(0, DATA_OFFSET)):
-                copy.write(start, [data])
-            if size > DATA_OFFSET:
-                copy.write(DATA_OFFSET, [engine.backend.read(DATA_OFFSET, size - DATA_OFFSET)])
-            copy.resize(size)
+            yield copy
             if sync:
-                copy.sync()
-            _move(part, target, True)
+                copy.sync()  # before it gets its name: until then it is nobody's store
+            _move(part, target, overwrite)
             if sync:
                 copy.sync_directory()
         finally:
