@@ -396,6 +396,7 @@ def test_a_look_up_reads_each_leaf_once_and_decodes_none() -> None:
     assert not tree._leaves_kept
     assert list(tree.scan(pages.root, b"", b"x")) == sorted(content.items())
     assert tree._leaves_kept
+    assert len(fetched) == len(pages.live)  # what look-ups have read is only unpacked
 
 
 def test_packed_leaves_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

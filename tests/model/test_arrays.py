@@ -258,6 +258,18 @@ def test_an_array_that_grows_by_single_rows_is_in_few_segments(path: Path) -> No
         assert store["x"].nbytes_stored < 40_000
 
 
+def test_an_array_that_grew_by_many_appends_is_in_few_pages(store: Any) -> None:
+    array = store.create_array("x", shape=(0,), dtype="f8", chunks=(1 << 17,))
+    values = np.random.default_rng(1).random(121_500)
+    with store.transaction():
+        for at in range(0, len(values), 300):
+            array.append(values[at : at + 300])
+    rows = [segment.rows for _, segment in array._state().all_segments()]
+    assert sum(rows) == len(values)
+    assert len(rows) <= 3 * 5  # of 256, 1,024, 4,096, 16,384 and 65,536 rows and more
+    np.testing.assert_array_equal(array[:], values)
+
+
 def test_overwriting_uses_the_space_again(path: Path) -> None:
     rng = np.random.default_rng(0)
     values = [rng.normal(size=131_072) for _ in range(2)]

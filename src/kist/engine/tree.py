@@ -111,7 +111,9 @@ class Tree:
         """
         node = self._inner.get(pointer) or self._leaves_kept.get(pointer)
         if node is None:
-            node = Node(*unpack_tree_page(self._body(pointer)))
+            packed = self._packed.get(pointer)
+            unpacked = unpack_tree_page(self._body(pointer)) if packed is None else packed.unpack()
+            node = Node(*unpacked)
             self._keep(pointer, node)
         return node
 

@@ -15,7 +15,7 @@ import numpy as np
 from kist.codecs import pipeline
 from kist.codecs.registry import PLAIN
 from kist.codecs.stage import Stage
-from kist.codecs.values import to_form
+from kist.codecs.values import is_stored_order, to_form
 from kist.engine.ahead import Wanted
 from kist.engine.blocks import read_blocks
 from kist.engine.pages import read_runs
@@ -85,6 +85,8 @@ def inline_values(segment: Segment, dtype: np.dtype[Any]) -> Array:
     record = segment.record
     data = record.data or b""
     n = math.prod(record.stored)
+    if dtype.kind in "iuf" and is_stored_order(dtype) and n * dtype.itemsize == len(data):
+        return np.frombuffer(data, dtype).reshape(record.stored)  # as they stand in memory
     try:
         if is_string_dtype(dtype):
             # Each value has a length of its own in the block: more cannot be there.
