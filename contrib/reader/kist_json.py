@@ -193,6 +193,9 @@ def cells_json(values: Array, leaf: Leaf, full: bool) -> dict[str, Any]:
     """A leaf of cells: arrays of any length, or bytes."""
     digest = hashlib.sha256()
     for cell in values.tolist():
+        if cell is None:
+            digest.update(b"\xff" * 4)
+            continue
         raw = cell if isinstance(cell, bytes) else cell.tobytes()
         digest.update(struct.pack("<I", len(raw)) + raw)
     result: dict[str, Any] = {
@@ -209,6 +212,8 @@ def cells_json(values: Array, leaf: Leaf, full: bool) -> dict[str, Any]:
 
 def cell_json(cell: Any) -> Any:
     """One cell, or the beginning of a long one."""
+    if cell is None:
+        return None
     cell = cell[:ITEMS]
     if isinstance(cell, bytes):
         return cell.hex()
@@ -293,6 +298,7 @@ def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
                 "shape": list(leaf.item.shape),
                 "bytes": leaf.dtype.names == BYTES,
             }
+            | ({"nullable": True} if "nullable" in leaf.dtype.fields else {})
             for leaf in view.schema(path).leaves.values()
             if leaf.kind == RAGGED
         }

@@ -30,9 +30,13 @@ def inner_page(data: bytes, n: int, leaf: Leaf) -> Array:
 
 
 def read_cells(data: bytes, n: int, leaf: Leaf) -> Array:
-    """The values of a block of cells, as objects: arrays or bytes."""
+    """The values of a block of cells, as objects: arrays or bytes, None for a null."""
     cursor = Cursor(data, "block of cells")
     lengths = inner_page(cursor.take(cursor.get("I")), n, LENGTHS).astype(np.int64)
+    nulls = np.zeros(n, bool)
+    if "nullable" in (leaf.dtype.fields or {}):
+        nulls = lengths == 0
+        lengths -= ~nulls
     item = leaf.item
     n_items = int(lengths.sum())
     if n_items * item.values * item.dtype.itemsize > MOST:
@@ -44,6 +48,8 @@ def read_cells(data: bytes, n: int, leaf: Leaf) -> Array:
     for row, length in enumerate(lengths.tolist()):
         cell: Any = items[at : at + length]
         result[row, 0] = cell.tobytes() if leaf.dtype.names == BYTES else cell
+        if nulls[row]:
+            result[row, 0] = None
         at += length
     return result
 

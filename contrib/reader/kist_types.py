@@ -269,15 +269,17 @@ def _structured(cursor: Cursor, flags: int, depth: int) -> Described:
     return assemble(parts, itemsize, bool(flags & 1), bool(flags & 2))
 
 
-def as_ragged(described: Described, flagged: bool | None) -> Described:
+def as_ragged(described: Described, flags: int | None) -> Described:
     """A described column, with a leaf of cells if its dtype is ragged."""
     dtype = described.dtype
     names, fields = dtype.names or (), dtype.fields or {}
     found = (
         len(names) == 3 and names[:2] == ("start", "length") and fields["start"][2:] == ("ragged",)
     )
-    if flagged is not None and found != flagged:
+    if flags is not None and found != bool(flags & 4):
         raise Damage("schema: a ragged column, or a flag without one")
+    if flags is not None and flags & 1 and not flags & 4:
+        raise Unknown("a nullable column of another sort")
     if not found:
         return described
     inner = dtype[2]
@@ -288,11 +290,14 @@ def as_ragged(described: Described, flagged: bool | None) -> Described:
         inner.shape[:1] == (0,)
         and dtype[0] == dtype[1] == np.dtype("<i8")
         and dtype.itemsize == 16
+        and fields["length"][2:] in ((), ("nullable",))
         and (names[2] == "items" or (names == BYTES and inner.base == "u1" and not shape))
         and inner.base.itemsize * math.prod(shape)
     )
     if not good:
         raise Unknown("a ragged dtype of another sort")
+    if flags is not None and bool(flags & 1) != (fields["length"][2:] == ("nullable",)):
+        raise Damage("schema: a nullable ragged column, or a flag without one")
     item = Leaf((), inner.base, shape, kind)
     return Described(dtype, (Leaf((), dtype, (), RAGGED, item=item),))
 
@@ -512,10 +517,10 @@ def read_schema(data: bytes) -> Schema:
     columns, lives = [], []
     for _ in range(count):
         ident, first, column_flags, parts = cursor.all("IIIB")
-        if column_flags & ~28 or parts & ~(31 if version == 2 else 3):
+        if column_flags & ~29 or parts & ~(31 if version == 2 else 3):
             raise Unknown(f"flags {column_flags} or parts {parts} of a column")
         name, codec = cursor.text(), cursor.text()
-        described = as_ragged(read_dtype(cursor.blob()), bool(column_flags & 4))
+        described = as_ragged(read_dtype(cursor.blob()), column_flags)
         title = cursor.text() if parts & 1 else None
         default = read_value(cursor.blob()) if parts & 2 else None
         since = cursor.get("I") if parts & 4 else 1

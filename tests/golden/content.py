@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from kist.format.ragged import is_ragged
+from kist.format.ragged import is_nullable_ragged, is_ragged
 
 MOST_VALUES = 40
 """Columns up to so many rows are listed whole; of longer ones, the first and the last `ENDS`."""
@@ -282,13 +282,20 @@ def describe_ragged(dtype: np.dtype[Any]) -> Json:
     """Return the items of a ragged dtype."""
     name = (dtype.names or ())[2]
     base, shape = dtype[2].base, dtype[2].shape[1:]
-    return {"items": describe_dtype(base), "shape": list(shape), "bytes": name == "bytes"}
+    found: Json = {"items": describe_dtype(base), "shape": list(shape), "bytes": name == "bytes"}
+    return found | ({"nullable": True} if is_nullable_ragged(dtype) else {})
 
 
 def describe_cells(path: tuple[str, ...], values: Array) -> Json:
-    """Return a leaf of cells; `sha256` is over a u32 with the bytes of each, and these."""
+    """Return a leaf of cells; `sha256` is over a u32 with the bytes of each, and these.
+
+    A null is the u32 2**32 - 1.
+    """
     digest = hashlib.sha256()
     for cell in values.tolist():
+        if cell is None:
+            digest.update(b"\xff" * 4)
+            continue
         data = cell if isinstance(cell, bytes) else cell.tobytes()
         digest.update(struct.pack("<I", len(data)) + data)
     found: Json = {"path": list(path), "dtype": "ragged", "shape": []}
@@ -303,6 +310,8 @@ def describe_cells(path: tuple[str, ...], values: Array) -> Json:
 
 def describe_cell(cell: Any) -> Any:
     """Return one cell, `MOST_ITEMS` of it; hex digits for bytes, and for each structured item."""
+    if cell is None:
+        return None
     cell = cell[:MOST_ITEMS]
     if isinstance(cell, bytes):
         return cell.hex()

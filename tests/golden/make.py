@@ -932,6 +932,59 @@ def ragged(path: Path) -> Group:
     return Group({"t": Table(found, ragged=dtypes)})
 
 
+@maker
+def ragged_nulls(path: Path) -> Group:
+    """Nullable ragged columns: pages with and without nulls, of nothing but nulls, patches, a
+    piece, a column that came later."""
+    n = 3_000
+    lengths = noise(n, 1) % 4
+    ends = np.append(0, lengths.cumsum())
+    values = (noise(int(ends[-1]), 2) % 1_000).astype("<i4")
+    dtypes = {
+        "id": "<i4",
+        "f": kist.nullable(kist.ragged("<i4")),
+        "b": kist.nullable(kist.ragged(bytes)),
+        "p": kist.nullable(kist.ragged(">f4", 2)),
+        "none": kist.nullable(kist.ragged("<u2")),
+        "all": kist.nullable(kist.ragged("<u1")),
+    }
+
+    def row(i: int) -> tuple[Any, ...]:
+        cell = values[ends[i] : ends[i + 1]] if i < n else np.array([7, i], "<i4")
+        return (
+            i,
+            None if i % 5 == 3 else cell,
+            None if i % 7 == 0 else bytes(range(i % 3)),
+            None if i % 2 else np.full((i % 3, 2), i, ">f4"),
+            None,
+            np.arange(i % 4, dtype="<u1"),
+        )
+
+    rows = [row(i) for i in range(n + 4)]
+    with kist.open(path, "x") as store:
+        table = store.create_table("t", dtype=dtypes)
+        table.append(rows[:n])
+        table.append(rows[n:])
+        table["f"][8:10] = [[1, 2], None]
+        table["b"][2_000] = None
+        table.add_column("later", kist.nullable(kist.ragged("<i2")), fill_value=None)
+        table["later"][5] = []
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    columns[1][8:10] = [np.array([1, 2], "<i4"), None]
+    columns[2][2_000] = None
+    columns.append([None] * (n + 4))
+    columns[-1][5] = np.zeros(0, "<i2")
+    names = [*dtypes, "later"]
+    found = np.zeros(n + 4, [("id", "<i4"), *((name, "O") for name in names[1:])])
+    found["id"] = columns[0]
+    for name, column in zip(names[1:], columns[1:], strict=True):
+        for at, cell in enumerate(column):
+            found[name][at] = cell
+    dtypes["later"] = kist.nullable(kist.ragged("<i2"))
+    dtypes.pop("id")
+    return Group({"t": Table(found, ragged=dtypes)})
+
+
 def linked_parts(folder: Path) -> dict[str, Any]:
     """Make two files with a table each, and return what a link to them says."""
     said: dict[str, Any] = {"form": 4, "path": "t", "names": ["part-*.kist"]}

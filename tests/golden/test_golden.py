@@ -41,6 +41,7 @@ NAMES = [
     "log",
     "nullable",
     "ragged",
+    "ragged_nulls",
     "relaxed",
     "strings",
     "versions",

@@ -335,7 +335,6 @@ def test_items_without_a_fixed_width_are_refused(dtype: Any) -> None:
         lambda t: t.group_by("r").agg(n="count")[:],
         lambda t: t.group_by("id").agg(n=("r", "sum"))[:],
         lambda t: t.where("r > 1")[:],
-        lambda t: t.where("isnull(r)")[:],
         lambda t: t.where("len(id) > 1")[:],
         lambda t: t[t["r"] == 1][:],
         lambda t: t.create_index("r"),

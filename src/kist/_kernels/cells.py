@@ -5,7 +5,8 @@ reordered, filled part by part and from several threads as any array is; items a
 where they are joined (`Cells.gather`). The heap only grows, and parts of an array share it.
 
 The dtype, of 16 bytes, is made by `kist.format.ragged`: two integers, and a field without any
-items whose dtype is that of the items.
+items whose dtype is that of the items. Where cells may be missing the second integer has a title,
+and a missing cell the length -1: so nulls go wherever cells go.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-__all__ = ["Cells", "empty_values", "item_of"]
+__all__ = ["Cells", "empty_values", "holds_missing", "item_of"]
 
 Array = np.ndarray[Any, Any]
 DType = np.dtype[Any]
@@ -33,6 +34,11 @@ def item_of(dtype: DType) -> tuple[DType, tuple[int, ...]]:
     while base.subdtype is not None:
         base, shape = base.base, shape + base.shape
     return base, shape
+
+
+def holds_missing(dtype: DType) -> bool:
+    """Tell whether a cell of a ragged dtype may be missing."""
+    return len(dtype.fields or ()) > 4  # a title is a key as well
 
 
 class _Heap:
@@ -86,7 +92,7 @@ class Cells(np.ndarray[Any, Any]):
         return found
 
     @classmethod
-    def of(cls, lengths: Array, items: Array, dtype: DType) -> Cells:
+    def of(cls, lengths: Array, items: Array, dtype: DType, missing: Array | None = None) -> Cells:
         """Return cells that stand one behind the other in an array of items, which is kept.
 
         Parameters
@@ -94,17 +100,27 @@ class Cells(np.ndarray[Any, Any]):
         lengths : ndarray of int64, shape (n,)
             Together the length of `items`.
         items : ndarray, shape (n_items, *shape of an item)
+        missing : ndarray of bool, shape (n,), optional
+            Which cells, of length 0, are missing; the dtype must have room for that.
         """
         found = cls.empty(len(lengths), dtype)
-        found.place(slice(None), lengths, items)
+        found.place(slice(None), lengths, items, missing)
         return found
 
-    def place(self, where: Any, lengths: Array, items: Array) -> None:
+    def place(self, where: Any, lengths: Array, items: Array, missing: Array | None = None) -> None:
         """Give some cells new items, which are kept as they are."""
+        plain = self._placed(lengths, items, missing)
+        np.ndarray.__setitem__(self, where, plain.reshape(self[where].shape))
+
+    def _placed(self, lengths: Array, items: Array, missing: Array | None) -> Array:
         plain = np.zeros(len(lengths), self.dtype)
         plain["start"] = lengths.cumsum() - lengths + self.heap.add(items)
         plain["length"] = lengths
-        np.ndarray.__setitem__(self, where, plain.reshape(self[where].shape))
+        if missing is not None and missing.any():
+            if not holds_missing(self.dtype):
+                raise ValueError("missing cells among cells that cannot be missing")
+            plain["length"][missing] = -1
+        return plain
 
     @property
     def starts(self) -> Array:
@@ -114,8 +130,16 @@ class Cells(np.ndarray[Any, Any]):
 
     @property
     def lengths(self) -> Array:
-        """Items of each cell, int64."""
+        """Items of each cell, int64; 0 of a missing one."""
         found: Array = self.view(np.ndarray)["length"]
+        return np.maximum(found, 0) if holds_missing(self.dtype) else found
+
+    @property
+    def missing(self) -> Array | None:
+        """Which cells are missing; None where the dtype has no room for that."""
+        if not holds_missing(self.dtype):
+            return None
+        found: Array = self.view(np.ndarray)["length"] < 0
         return found
 
     @property
@@ -170,11 +194,19 @@ class Cells(np.ndarray[Any, Any]):
     def owned(self) -> Cells:
         """Return the same cells with a heap that holds nothing else."""
         lengths, items = self.gather()
-        found: Cells = Cells.of(lengths, items.copy(), self.dtype).reshape(self.shape)
-        return found
+        found = Cells.of(lengths, items.copy(), self.dtype, _flat(self.missing))
+        return cast(Cells, found.reshape(self.shape))
 
     def cells(self) -> list[Any]:
-        """Return each cell as an array, read-only, or as `bytes`."""
+        """Return each cell as an array, read-only, or as `bytes`; None for a missing one."""
+        found = self._cells()
+        missing = _flat(self.missing)
+        if missing is not None:
+            for at in np.flatnonzero(missing).tolist():
+                found[at] = None
+        return found
+
+    def _cells(self) -> list[Any]:
         lengths, items = self.gather()
         ends = lengths.cumsum()
         pairs = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
@@ -204,10 +236,7 @@ class Cells(np.ndarray[Any, Any]):
         if values.heap is self.heap:
             super().__setitem__(index, values)
             return
-        lengths, items = values.gather()
-        plain = np.zeros(len(lengths), self.dtype)
-        plain["start"] = lengths.cumsum() - lengths + self.heap.add(items)
-        plain["length"] = lengths
+        plain = self._placed(*values.gather(), _flat(values.missing))
         super().__setitem__(index, plain.reshape(values.shape))
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -226,8 +255,12 @@ class Cells(np.ndarray[Any, Any]):
         return self.copy()
 
     def tolist(self) -> list[Any]:
-        """Return the cells as arrays, or as `bytes`."""
+        """Return the cells as arrays, or as `bytes`; None for missing ones."""
         return self.cells()
+
+
+def _flat(missing: Array | None) -> Array | None:
+    return None if missing is None else missing.ravel()
 
 
 def _concatenated(parts: Sequence[Cells]) -> Cells:

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from kist.extras import need
-
-__all__ = ["has_inner_nulls", "is_bytes", "is_category", "is_flat", "is_list", "without_nulls"]
+__all__ = ["has_inner_nulls", "is_bytes", "is_category", "is_flat", "is_list"]
 
 
 def is_list(types: Any, kind: Any) -> bool:
@@ -30,17 +26,6 @@ def is_category(types: Any, kind: Any) -> bool:
         return kind.tz is None
     text = types.is_string(kind) or types.is_large_string(kind) or str(kind) == "string_view"
     return text or _is_number(types, kind) or bool(types.is_date(kind))
-
-
-def without_nulls(pa: Any, array: Any) -> Any:
-    """Return an array of lists or bytes with empty ones in place of nulls."""
-    types = pa.types
-    if is_bytes(types, array.type):
-        return array.cast(pa.large_binary()).fill_null(b"")
-    lengths = need("pyarrow.compute", "arrow", "").list_value_length(array).fill_null(0)
-    ends = np.zeros(len(array) + 1, np.int64)
-    np.cumsum(lengths.to_numpy(zero_copy_only=False), out=ends[1:])
-    return pa.LargeListArray.from_arrays(ends, array.flatten())
 
 
 def is_flat(pa: Any, kind: Any) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import kist
-from kist.bridges.nulls import is_nullable
+from kist.bridges.nulls import holds_nulls
 from kist.bridges.parts import (
     BLOCK_ROWS,
     PART_BYTES,
@@ -361,7 +361,7 @@ class Job:
                 f"{path}: has {len(table):,} rows, and {done:,} came over; somebody changed it"
             )
         left = iter(blocks(done)) if callable(blocks) else rows_after(iter(blocks), done)
-        known = {name for name in table.columns if is_nullable(table[name].dtype)}
+        known = {name for name in table.columns if holds_nulls(table[name].dtype)}
         for block in read_ahead(left):
             for name in set(nullable(block)) - known if nullable is not None else ():
                 table.cast_column(name, kist.nullable(table[name].dtype))

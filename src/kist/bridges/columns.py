@@ -1,9 +1,9 @@
 """Arrow's columns as those of tables: what a table cannot hold becomes what it can, by name.
 
 Lists and bytes of any length are ragged columns, dictionaries are categorical ones. Whether a
-column has nulls may come out in its last block: integers and booleans become nullable where they
-stand. For what takes another type `Widen` is raised, and the caller begins again with it; nothing
-is left of the first try. `columns_in` is that caller, `columns_out` the way back.
+column has nulls may come out in its last block: integers, booleans, lists and bytes become nullable
+where they stand. For what takes another type `Widen` is raised, and the caller begins again with
+it; nothing is left of the first try. `columns_in` is that caller, `columns_out` the way back.
 """
 
 from __future__ import annotations
@@ -15,16 +15,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from kist.bridges.arrow_kinds import (
-    has_inner_nulls,
-    is_bytes,
-    is_category,
-    is_flat,
-    is_list,
-    without_nulls,
-)
+from kist.bridges.arrow_kinds import has_inner_nulls, is_bytes, is_category, is_flat, is_list
 from kist.bridges.base import Job
-from kist.bridges.nulls import free_name
 from kist.bridges.report import Loss
 from kist.extras import need
 
@@ -44,10 +36,6 @@ LOSSES: Final = {
     "arrow.time": Loss("changed", "times of day", "durations since midnight"),
     "arrow.nested": Loss(
         "changed", "maps, lists of text, of lists or with nulls inside, nested values", "JSON text"
-    ),
-    "arrow.null_cells": Loss(
-        "changed", "nulls among lists, or among bytes of any length",
-        "empty ones; column <name>_valid tells which",
     ),
     "arrow.zone": Loss(
         "changed", "time zone within lists, or in a table with chosen dtypes", "times in UTC"
@@ -77,8 +65,8 @@ class Columns:
     ----------
     schema : pyarrow.Schema
     how : dict of str to str
-        Column -> ``"json"`` (text), ``"cells"`` (and a column that tells which are null),
-        ``"values"`` (of categories) or ``"unordered"``, where that is known; grows.
+        Column -> ``"json"`` (text), ``"values"`` (of categories) or ``"unordered"``, where that
+        is known; grows.
     coded : mapping of str to (ndarray, bool)
         Categories, and whether they are ordered, of columns whose type does not say so.
     """
@@ -96,12 +84,6 @@ class Columns:
         self.how = how
         self.losses: dict[str, list[str]] = {}
         self.fields = [self._field(field) for field in schema]
-        self.valid: dict[str, str] = {}
-        """Column with nulls -> the one that tells which of its values are there."""
-        for name in [field.name for field in self.fields if how.get(field.name) == "cells"]:
-            self._lose(name, "arrow.null_cells")
-            self.valid[name] = free_name(name, [field.name for field in self.fields])
-            self.fields.append(pa.field(self.valid[name], pa.bool_()))
 
     def _field(self, field: Any) -> Any:
         """Return the field of what is stored, noting what changes."""
@@ -163,7 +145,6 @@ class Columns:
         """
         found = list(zip(batch.columns, self.fields, strict=False))
         arrays = [self._values(array, field) for array, field in found]
-        arrays += [batch.column(name).is_valid() for name in self.valid]
         return self.pa.record_batch(arrays, schema=self.pa.schema(self.fields))
 
     def _values(self, array: Any, field: Any) -> Any:
@@ -185,10 +166,6 @@ class Columns:
         if has_inner_nulls(types, array):
             raise Widen(field.name, "json")
         if is_list(types, field.type) or is_bytes(types, field.type):
-            if array.null_count:
-                if field.name not in self.valid:
-                    raise Widen(field.name, "cells")
-                array = without_nulls(pa, array)
             return array if array.type == field.type else array.cast(field.type)
         if types.is_time(array.type):
             width = pa.int32() if types.is_time32(array.type) else pa.int64()
@@ -230,12 +207,11 @@ class Columns:
 
     def facts(self) -> dict[str, Any]:
         """Return what the way back needs: for the attribute ``ARROW``."""
-        found = {
+        return {
             "schema": self.schema.serialize().to_pybytes(),
             "json": [name for name, how in self.how.items() if how == "json"],
             "nan": [name for name, codes in self.losses.items() if "arrow.nan" in codes],
         }
-        return found | ({"valid": self.valid} if self.valid else {})
 
 
 def _json(value: Any) -> str:

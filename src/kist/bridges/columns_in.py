@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import kist
+from kist.bridges.arrow_kinds import is_bytes, is_list
 from kist.bridges.base import BLOCK_ROWS, PART_BYTES, Job
 from kist.bridges.categories import enum_dtype
 from kist.bridges.columns import NOTE, Columns, Widen
@@ -119,12 +121,13 @@ def _fill(
 
 
 def _with_nulls(pa: Any, batch: Any) -> list[str]:
-    """Return the columns of integers and booleans that have nulls in a batch."""
+    """Return the columns with nulls in a batch that need a nullable column for them."""
     types = pa.types
+    kinds = (types.is_integer, types.is_boolean, partial(is_list, types), partial(is_bytes, types))
     return [
         field.name
         for array, field in zip(batch.columns, batch.schema, strict=True)
-        if array.null_count and (types.is_integer(field.type) or types.is_boolean(field.type))
+        if array.null_count and any(check(field.type) for check in kinds)
     ]
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import kist
 
 __all__ = [
-    "free_name", "is_nullable", "paired", "restored", "split_nulls", "value_of",
-    "with_nulls",
+    "free_name", "holds_nulls", "is_nullable", "is_ragged", "paired", "restored", "split_nulls",
+    "value_of", "with_nulls",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
@@ -26,6 +26,16 @@ def is_nullable(dtype: Any) -> bool:
     if dtype.names != ("value", "valid") or dtype["value"].names or dtype["value"].subdtype:
         return False
     return bool(dtype == kist.nullable(dtype["value"]))
+
+
+def is_ragged(dtype: Any) -> bool:
+    """Tell whether a dtype is that of a ragged column."""
+    return dtype.names is not None and "ragged" in dtype.fields and len(dtype.names) == 3
+
+
+def holds_nulls(dtype: Any) -> bool:
+    """Tell whether a column of a dtype may have nulls, ragged ones among them."""
+    return is_nullable(dtype) or (is_ragged(dtype) and bool(kist.nullable(dtype) == dtype))
 
 
 def value_of(dtype: Any) -> Any:

@@ -335,7 +335,8 @@ class _Values:
     """Values of one dtype as SQLite takes them."""
 
     def __init__(self, job: Job, dtype: np.dtype[Any], place: str) -> None:
-        dtype = np.dtype("V1") if dtype == kist.ragged(bytes) else value_of(dtype)
+        bytes_too = (kist.ragged(bytes), kist.nullable(kist.ragged(bytes)))
+        dtype = np.dtype("V1") if dtype in bytes_too else value_of(dtype)
         self.plain = dtype.subdtype is None and dtype.names is None
         kind = dtype.kind if self.plain else "?json"
         self.kind = "T" if dtype.char == "T" else kind
@@ -358,7 +359,9 @@ class _Values:
             return [None if no else value for value, no in zip(found, gone, strict=True)]
         if isinstance(values, kist.Ragged):
             cells = values.to_list()
-            return cells if self.affinity == "BLOB" else [to_json(_listed(cell)) for cell in cells]
+            if self.affinity == "BLOB":
+                return cells
+            return [None if cell is None else to_json(_listed(cell)) for cell in cells]
         values = np.asarray(values)
         if self.affinity in ("INTEGER", "BLOB"):
             return list(values.tolist())

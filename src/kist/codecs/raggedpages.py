@@ -3,7 +3,8 @@
 A block holds some cells: how many items each has, and all items one behind the other. Both go
 through the encodings and codecs that their dtypes have everywhere else; the stages stand in the
 block, so that each block decodes alone. Pages and pieces of ragged columns consist of such
-blocks. docs/format.md, "Ragged columns", gives the bytes.
+blocks. Where cells may be missing what is stored are the lengths plus one, and 0 for a missing
+cell. docs/format.md, "Ragged columns", gives the bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kist._kernels.cells import Cells, item_of
+from kist._kernels.cells import Cells, holds_missing, item_of
 from kist.codecs import pipeline
 from kist.codecs.blosc import BITSHUFFLE, LZ4, NO_FILTER, ZSTD
 from kist.codecs.choose import choose, parse_codec
@@ -91,7 +92,7 @@ def encode_ragged(values: Cells, recipe: Recipe, *, block_values: int) -> Encode
 
 def pack_cells(values: Cells) -> bytes:
     """Return cells as one block; of few bytes, and in little time."""
-    lengths, items = values.gather()
+    lengths, items = _gathered(values)
     recipe = _STORED
     if items.nbytes > _SMALL:
         recipe = _PIECE if items.dtype.kind in "iufmMc" else _PIECE_BYTES
@@ -99,7 +100,16 @@ def pack_cells(values: Cells) -> bytes:
 
 
 def _pack(values: Cells, recipe: Recipe) -> bytes:
-    return _packed(*values.gather(), recipe)
+    return _packed(*_gathered(values), recipe)
+
+
+def _gathered(values: Cells) -> tuple[Ints, Array]:
+    """Return what is stored of cells: lengths as they are stored, and the items."""
+    lengths, items = values.gather()
+    missing = values.missing
+    if missing is not None:
+        lengths = lengths + ~missing.ravel()
+    return lengths, items
 
 
 def _packed(lengths: Ints, items: Array, recipe: Recipe) -> bytes:
@@ -121,8 +131,10 @@ def _body(values: Array, recipe: Recipe) -> bytes:
     return b"".join((*parts, *encoded.blocks))
 
 
-def open_cells(block: Block, n_values: int, dtype: np.dtype[Any]) -> tuple[Ints, Array]:
-    """Return the lengths and the items of a block of so many cells, every size checked.
+def open_cells(
+    block: Block, n_values: int, dtype: np.dtype[Any]
+) -> tuple[Ints, Array, Array | None]:
+    """Return lengths, items, and which are missing, of a block of cells, every size checked.
 
     Raises
     ------
@@ -140,6 +152,10 @@ def open_cells(block: Block, n_values: int, dtype: np.dtype[Any]) -> tuple[Ints,
     at = _HEAD.size + size
     lengths = np.empty(n_values, _LENGTH)
     _open_body(data[_HEAD.size : at], lengths)
+    missing = None
+    if holds_missing(dtype):
+        missing = lengths == 0
+        lengths -= ~missing
     base, shape = item_of(dtype)
     n_items = int(lengths.sum(dtype=np.int64))
     width = int(np.prod(shape, dtype=np.int64))
@@ -147,7 +163,7 @@ def open_cells(block: Block, n_values: int, dtype: np.dtype[Any]) -> tuple[Ints,
         raise CodecError(f"{n_items:,} items of {base}{list(shape)} in a block of {n_values} cells")
     items = np.empty((n_items, *shape), base)
     _open_body(data[at:], items.reshape(-1))
-    return lengths.astype(np.int64), items
+    return lengths.astype(np.int64), items, missing
 
 
 def _open_body(data: memoryview, out: Array) -> None:
@@ -218,13 +234,14 @@ def decode_ragged(
         part = part_of(where, start, start + size)
         n = part.stop - part.start if isinstance(part, slice) else len(part)
         if n:
-            cells = Cells.of(*open_cells(block, size, out.dtype), out.dtype)[part]
+            lengths, items, missing = open_cells(block, size, out.dtype)
+            cells = Cells.of(lengths, items, out.dtype, missing)[part]
             # Of a few cells the others of their block would be kept with them.
             target = out[done : done + n]
             if 2 * n < size:
                 target[...] = cells.owned()
             else:
-                target.place(slice(None), cells.lengths, cells.gather()[1])
+                target.place(slice(None), *cells.gather(), cells.missing)
         done += n
     if done != len(out):
         raise CodecError(f"{done} values do not fit into {len(out)}")

@@ -12,7 +12,7 @@ from kist.errors import UnsupportedVersionError
 from kist.format.categorical import is_categorical, values_dtype
 from kist.format.cursor import Cursor, pack_blob, pack_text
 from kist.format.dtypes import pack_dtype, unpack_dtype
-from kist.format.ragged import is_ragged
+from kist.format.ragged import is_nullable_ragged, is_ragged
 
 __all__ = [
     "CATEGORICAL",
@@ -35,9 +35,9 @@ CATEGORICAL: Final = 0x02
 RAGGED: Final = 0x04
 SEALED: Final = 0x08
 VIRTUAL: Final = 0x10
-SUPPORTED_FLAGS: Final = VIRTUAL | RAGGED | SEALED
-"""Flags that this version acts on. A reserved flag changes what the stored bytes mean, so that
-reading a column without knowing it would give wrong values."""
+SUPPORTED_FLAGS: Final = VIRTUAL | RAGGED | SEALED | NULLABLE
+"""Flags that this version acts on; `NULLABLE` only beside `RAGGED`. A reserved flag changes what
+the stored bytes mean, so that reading a column without knowing it would give wrong values."""
 _FLAG_NAMES: Final = {
     NULLABLE: "nullable", CATEGORICAL: "categorical", RAGGED: "ragged", SEALED: "sealed",
     VIRTUAL: "virtual",
@@ -69,8 +69,8 @@ class ColumnSpec:
     codec : str
         Preset or explicit choice, as text.
     flags : int
-        `NULLABLE`, `CATEGORICAL`, `VIRTUAL`. The record has `RAGGED` too, which the dtype says,
-        and `SEALED`, which `field` says.
+        `CATEGORICAL`, `VIRTUAL`. The record has `RAGGED` and `NULLABLE` too, which the dtype
+        says, and `SEALED`, which `field` says.
     first_leaf : int
         Id of the first leaf; the others of the column follow it without a gap.
     since : int
@@ -156,7 +156,8 @@ def pack_column(column: ColumnSpec) -> bytes:
         | _HAS_INITIAL * (column.initial is not None)
         | _HAS_EXPRESSION * (column.expression is not None)
     )
-    flags = column.flags | RAGGED * is_ragged(column.dtype) | SEALED * bool(column.field)
+    flags = column.flags | SEALED * bool(column.field)
+    flags |= RAGGED * is_ragged(column.dtype) | NULLABLE * is_nullable_ragged(column.dtype)
     parts = [
         _COLUMN.pack(column.id, column.first_leaf, flags, has),
         pack_text(column.name),
@@ -182,7 +183,7 @@ def unpack_column(cursor: Cursor, record_version: int) -> ColumnSpec:
     """Return the next column of a schema record of a version; raises as `Schema.unpack`."""
     number, first_leaf, flags, has = cursor.unpack(_COLUMN)
     name, codec = cursor.text(), cursor.text()
-    if flags & ~SUPPORTED_FLAGS:
+    if flags & ~SUPPORTED_FLAGS or flags & (NULLABLE | RAGGED) == NULLABLE:
         known = [text for bit, text in _FLAG_NAMES.items() if flags & bit]
         raise UnsupportedVersionError(
             f"column {name!r} is {' and '.join(known) or 'of an unknown sort'} "
@@ -203,6 +204,8 @@ def unpack_column(cursor: Cursor, record_version: int) -> ColumnSpec:
         raise cursor.corrupt(f"virtual column {name!r} without an expression")
     if bool(flags & RAGGED) != is_ragged(dtype):
         raise cursor.corrupt(f"ragged column {name!r} of the dtype {dtype}")
+    if bool(flags & NULLABLE) != is_nullable_ragged(dtype):
+        raise cursor.corrupt(f"ragged column {name!r} of another dtype than its flags say: {dtype}")
     return ColumnSpec(
         number,
         name,
@@ -210,7 +213,7 @@ def unpack_column(cursor: Cursor, record_version: int) -> ColumnSpec:
         title,
         default,
         codec,
-        flags & ~(RAGGED | SEALED),
+        flags & ~(RAGGED | NULLABLE | SEALED),
         first_leaf,
         since,
         initial,

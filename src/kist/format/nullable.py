@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from kist.errors import DTypeError
-from kist.format.ragged import is_ragged, item_text
+from kist.format.ragged import as_nullable, is_ragged, item_text
 
 __all__ = [
     "as_pairs",
@@ -37,14 +37,15 @@ def nullable(dtype: Any) -> np.dtype[Any]:
     Parameters
     ----------
     dtype : dtype-like
-        Of the values: numbers, times, text or bytes of fixed width. `StringDType` has nulls of
-        its own, by ``na_object=None``.
+        Of the values: numbers, times, text or bytes of fixed width, or `kist.ragged`.
+        `StringDType` has nulls of its own, by ``na_object=None``.
 
     Returns
     -------
     dtype
         Structured: the fields `value` and `valid`. Rows hold both; a column that is read by
-        itself is a masked array of the values.
+        itself is a masked array of the values. Of ragged cells the ragged dtype that has room
+        for nulls: rows hold None, `Ragged.mask` tells where.
 
     Raises
     ------
@@ -67,6 +68,8 @@ def nullable(dtype: Any) -> np.dtype[Any]:
         raise DTypeError(f"nullable: {dtype!r} is no dtype: {error}") from error
     if is_nullable(found):
         return found
+    if is_ragged(found):
+        return as_nullable(found)
     if found.kind == "T":
         raise DTypeError(
             "nullable: StringDType has nulls of its own: np.dtypes.StringDType(na_object=None)"
@@ -74,7 +77,7 @@ def nullable(dtype: Any) -> np.dtype[Any]:
     if found.names is not None or found.subdtype is not None or found.kind not in _KINDS:
         raise DTypeError(
             f"nullable: values of {found} have several parts or no fixed width; nullable are "
-            "numbers, times, and text and bytes of fixed width"
+            "numbers, times, text and bytes of fixed width, and kist.ragged(...)"
         )
     return np.dtype([((TITLE, "value"), found), ("valid", "?")])
 

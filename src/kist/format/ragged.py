@@ -2,7 +2,8 @@
 
 The dtype of a ragged column is that of a place among items: where its items begin, how many they
 are, and a field of no items whose dtype says what they are. Its first field has the title
-``ragged``, which tells it from any other. docs/design/0012-ragged-columns.md says why.
+``ragged``, which tells it from any other. Its second has the title ``nullable`` where a cell may
+be missing, which is not the same as empty. docs/design/0012-ragged-columns.md says why.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from kist._kernels.cells import item_of
+from kist._kernels.cells import holds_missing, item_of
 from kist.errors import DTypeError
 
-__all__ = ["MAX_CELL", "check_ragged", "is_bytes", "is_ragged", "item_text", "ragged"]
+__all__ = ["MAX_CELL", "as_nullable", "check_ragged", "is_bytes", "is_nullable_ragged", "is_ragged",
+           "item_text", "ragged"]  # fmt: skip
 
 DType = np.dtype[Any]
 
 TITLE: Final = "ragged"
+NULLABLE_TITLE: Final = "nullable"
 
 MAX_CELL: Final = 1 << 28
 """Most bytes of a cell: of what decoding one row may have to allocate."""
@@ -31,7 +34,8 @@ def ragged(dtype: Any, shape: int | tuple[int, ...] = ()) -> np.dtype[Any]:
     ----------
     dtype : dtype-like
         Of the items: anything of fixed width, in any byte order, structured too. `bytes` makes
-        a column of bytes of any length, which come back as `bytes`.
+        a column of bytes of any length, which come back as `bytes`. `kist.nullable` of the
+        result is the dtype of a column whose cells may be missing.
     shape : int or tuple of int, optional
         Of an item: ``ragged("f4", 3)`` holds arrays of shape (n, 3).
 
@@ -87,8 +91,19 @@ def _flat(item: DType) -> tuple[DType, tuple[int, ...]]:
     return item, shape
 
 
-def _made(name: str, base: DType, shape: tuple[int, ...]) -> DType:
-    return np.dtype([((TITLE, "start"), "<i8"), ("length", "<i8"), (name, base, (0, *shape))])
+def _made(name: str, base: DType, shape: tuple[int, ...], nullable: bool = False) -> DType:
+    length: Any = (NULLABLE_TITLE, "length") if nullable else "length"
+    return np.dtype([((TITLE, "start"), "<i8"), (length, "<i8"), (name, base, (0, *shape))])
+
+
+def as_nullable(dtype: DType) -> DType:
+    """Return a ragged dtype as that of a column whose cells may be missing."""
+    return _made((dtype.names or ())[2], *item_of(dtype), nullable=True)
+
+
+def is_nullable_ragged(dtype: DType) -> bool:
+    """Tell whether a dtype is that of a ragged column whose cells may be missing."""
+    return is_ragged(dtype) and holds_missing(dtype)
 
 
 def is_ragged(dtype: DType) -> bool:
@@ -107,10 +122,11 @@ def is_bytes(dtype: DType) -> bool:
 
 def item_text(dtype: DType) -> str:
     """Return what a ragged dtype holds, as listings show it."""
+    word = "nullable " if holds_missing(dtype) else ""
     if is_bytes(dtype):
-        return "bytes of any length"
+        return f"{word}bytes of any length"
     base, shape = item_of(dtype)
-    return f"ragged {base}{list(shape) if shape else ''}"
+    return f"{word}ragged {base}{list(shape) if shape else ''}"
 
 
 def check_ragged(dtype: DType) -> None:
@@ -122,7 +138,7 @@ def check_ragged(dtype: DType) -> None:
     name = (dtype.names or ())[2]
     good = name == "items" or (name == "bytes" and base == "u1" and not shape)
     why = _why_not(dtype)
-    if not good or why is not None or dtype != _made(name, base, shape):
+    if not good or why is not None or dtype != _made(name, base, shape, holds_missing(dtype)):
         raise DTypeError(f"a ragged dtype that none is: {why or dtype!r}")
 
 

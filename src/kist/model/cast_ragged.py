@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from kist._kernels.cells import Cells, item_of
+from kist._kernels.cells import Cells, holds_missing, item_of
 from kist.errors import DTypeError, KistError
-from kist.format.nullable import parts
+from kist.format.nullable import nullable, parts
 from kist.format.ragged import MAX_CELL, is_bytes, item_text, ragged
+from kist.model.cast_nullable import is_null
 
 __all__ = ["as_cells", "common_dtype", "have_width", "is_cell"]
 
@@ -29,7 +30,8 @@ def as_cells(
     Parameters
     ----------
     values : Ragged, Cells, Arrow array, ndarray, or sequence of cells
-        A cell is an array, a list, or `bytes`. An array of two dimensions has cells of one length.
+        A cell is an array, a list, or `bytes`; None where it may be missing. An array of two
+        dimensions has cells of one length.
     """
     cast = _Cast(dtype, column, first_row, what)
     found = cast.cells(values)
@@ -58,6 +60,8 @@ def is_cell(value: Any, dtype: DType) -> bool | None:
     if not isinstance(value, list | tuple):
         return False
     first = value[0]
+    if is_null(first):
+        return False  # cells may be missing, items not
     if base.names is not None and not shape:
         return isinstance(first, tuple | np.void)
     if is_bytes(dtype) or isinstance(first, _BYTES) != (base.kind in "SV"):
@@ -69,13 +73,16 @@ def is_cell(value: Any, dtype: DType) -> bool | None:
 
 
 def common_dtype(cells: Sequence[Any]) -> DType:
-    """Return the ragged dtype that cells have in common.
+    """Return the ragged dtype that cells have in common, a nullable one where some are None.
 
     Raises
     ------
     DTypeError
         They have none.
     """
+    there = [cell for cell in cells if not is_null(cell)]
+    if len(there) < len(cells):
+        return nullable(common_dtype(there))
     kinds = set(map(type, cells))
     if kinds and all(issubclass(kind, _BYTES) for kind in kinds):
         return ragged(bytes)
@@ -118,29 +125,41 @@ class _Cast:
         if isinstance(values, Cells):
             if values.dtype == self.dtype:
                 return values
-            lengths, items = values.gather()
-            return self.of_items(lengths, items)
+            missing = values.missing
+            return self.of_items(*values.gather(), None if missing is None else missing.ravel())
         offsets = getattr(values, "offsets", None)
         if isinstance(offsets, np.ndarray):  # a Ragged
+            missing = values.mask if holds_missing(values.dtype) else None
             if values.dtype == self.dtype:
-                return Cells.of(values.lengths, values.values, self.dtype)
-            return self.of_items(values.lengths, values.values)
+                return Cells.of(values.lengths, values.values, self.dtype, missing)
+            return self.of_items(values.lengths, values.values, missing)
         if hasattr(values, "__arrow_c_array__") or hasattr(values, "__arrow_c_stream__"):
             from kist.model.frames.arrow_ragged import from_arrow
 
             return self.cells(from_arrow(values, self.column, self.what))
         found = parts(values) if isinstance(values, np.ndarray) else None
         if found is not None:
-            values, valid = found
-            if not valid.all():
-                raise self.null(int(valid.argmin()))
+            return self.of_masked(*found)
         if isinstance(values, np.ndarray) and values.dtype.kind != "O":
             return self.of_array(values)
         return self.of_list(values.tolist() if isinstance(values, np.ndarray) else list(values))
 
     def null(self, row: int) -> KistError:
-        return self.fail("a null, which ragged columns do not hold: an empty cell says no items",
-                         row)  # fmt: skip
+        return self.fail(
+            "a null, which only kist.nullable(kist.ragged(...)) holds: an empty cell says no items",
+            row,
+        )
+
+    def of_masked(self, values: Array, valid: Array) -> Cells:
+        """Cells of an array that says which of them are there."""
+        if valid.all():
+            return self.cells(values)
+        if not holds_missing(self.dtype):
+            raise self.null(int(valid.argmin()))
+        out = Cells.empty(len(values), self.dtype)
+        out[valid] = self.cells(values[valid])
+        out.place(~valid, *_no_items(out, int((~valid).sum())))
+        return out
 
     def of_array(self, values: Array) -> Cells:
         """Cells of an array: of `S`, or of one length."""
@@ -155,11 +174,15 @@ class _Cast:
         lengths = np.full(len(values), values.shape[1], np.int64)
         return self.of_items(lengths, values.reshape(-1, *values.shape[2:]))
 
-    def of_items(self, lengths: Array, items: Array) -> Cells:
+    def of_items(self, lengths: Array, items: Array, missing: Array | None = None) -> Cells:
         """Cells of items that stand one behind the other."""
+        if missing is not None and not holds_missing(self.dtype):
+            if missing.any():
+                raise self.null(int(missing.argmax()))
+            missing = None
         if items.shape[1:] != self.shape:
             raise self.fail(f"takes items of shape {self.shape}, found {items.shape[1:]}")
-        return Cells.of(lengths, self.cast(lengths, items), self.dtype)
+        return Cells.of(lengths, self.cast(lengths, items), self.dtype, missing)
 
     def cast(self, lengths: Array, items: Any) -> Array:
         """Items in the dtype of the column, checked by value."""
@@ -179,9 +202,16 @@ class _Cast:
 
     def of_list(self, cells: list[Any]) -> Cells:
         """Cells of Python objects, each with a length."""
+        nulls = [row for row, cell in enumerate(cells) if is_null(cell)]
+        if nulls and not holds_missing(self.dtype):
+            raise self.null(nulls[0])
+        if nulls:
+            # Nulls are put in afterwards, so that what follows sees cells alone, by their rows.
+            nothing: Any = b"" if is_bytes(self.dtype) else []
+            found = self.of_list([nothing if is_null(cell) else cell for cell in cells])
+            found.place(np.array(nulls), *_no_items(found, len(nulls)))
+            return found
         for row, cell in enumerate(cells):
-            if cell is None or type(cell).__name__ == "NAType" or cell is np.ma.masked:
-                raise self.null(row)
             if isinstance(cell, str) or not hasattr(cell, "__len__"):
                 raise self.fail(f"takes an array of items in each row, found {cell!r}", row)
         if is_bytes(self.dtype):
@@ -235,6 +265,12 @@ class _Cast:
         parts = [cell if isinstance(cell, bytes) else bytes(cell) for cell in cells]
         lengths = np.fromiter(map(len, parts), np.int64, len(parts))
         return Cells.of(lengths, np.frombuffer(b"".join(parts), np.uint8), self.dtype)
+
+
+def _no_items(cells: Cells, n: int) -> tuple[Array, Array, Array]:
+    """Return lengths, items and the mask of so many missing cells."""
+    _, items = cells[:0].gather()
+    return np.zeros(n, np.int64), items, np.ones(n, bool)
 
 
 def _is_deep(item: Any) -> bool:

@@ -122,6 +122,8 @@ class Cast:
         """What else cells can be: bytes, or sub-arrays where all are as long."""
         if is_bytes(cells.dtype) and self.dtype.kind in "SV":
             return cells.cells()
+        if cells.missing is not None and cells.missing.any():
+            raise self.fail(f"row {int(cells.missing.argmax())} is null, which has no values")
         lengths, items = cells.gather()
         shape = self.dtype.shape
         if not shape or (lengths != shape[0]).any():

@@ -304,6 +304,8 @@ def unequal(a: Array, b: Array) -> Array:
 
 def _another(a: Any, b: Any) -> bool:
     """Tell whether two cells of ragged columns differ; NaN equals NaN."""
+    if a is None or b is None:
+        return a is not b
     if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
         return bool(a != b)
     return a.shape != b.shape or bool(unequal(a, b).any())

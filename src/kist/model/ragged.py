@@ -11,6 +11,7 @@ import numpy as np
 from kist._kernels.cells import Cells
 from kist.errors import DTypeError, SelectionError, ShapeError
 from kist.extras import need
+from kist.format.nullable import nullable
 from kist.format.ragged import is_bytes, is_ragged, item_text, ragged
 from kist.model.cast_ragged import as_cells, common_dtype
 
@@ -31,11 +32,14 @@ class Ragged:
         All items, one cell behind the other.
     offsets : array-like of int, shape (n + 1,)
         Cell i are the items ``offsets[i]`` to ``offsets[i + 1]``.
+    mask : array-like of bool, shape (n,), optional
+        True where a cell is null, which is not the same as empty; such cells have no items.
 
     Raises
     ------
     ShapeError
-        The offsets go back, or beyond the items.
+        The offsets go back, or beyond the items; the mask is of another length, or of cells with
+        items.
     DTypeError
         Items that no ragged column can have.
 
@@ -49,16 +53,19 @@ class Ragged:
     (array([1.5, 2.5]), array([2, 0, 1]), [[], [3.5]])
     >>> kist.Ragged.from_list([b"ab", b"", b"c"])[2]
     b'c'
+    >>> kist.Ragged.from_list([[1, 2], None, []])
+    Ragged([[1, 2], null, []], int64)
     """
 
-    __slots__ = ("_dtype", "_offsets", "_values")
+    __slots__ = ("_dtype", "_mask", "_offsets", "_values")
     _dtype: DType
+    _mask: Array | None
     _offsets: Array
     _values: Array
     __array_ufunc__ = None  # no arithmetic: that is for `values`
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, values: Any, offsets: Any) -> None:
+    def __init__(self, values: Any, offsets: Any, mask: Any = None) -> None:
         if isinstance(values, bytes | bytearray | memoryview):
             self._dtype = ragged(bytes)
             values = np.frombuffer(values, np.uint8)
@@ -78,6 +85,15 @@ class Ragged:
             )
         self._values = values[offsets[0] : offsets[-1]]
         self._offsets = offsets - offsets[0]
+        self._mask = None
+        if mask is not None:
+            self._dtype = nullable(self._dtype)
+            self._mask = np.array(mask, bool)
+            if self._mask.shape != (len(self),) or self.lengths[self._mask].any():
+                raise ShapeError(
+                    f"a mask of shape {self._mask.shape} for {len(self):,} cells, of which those"
+                    " that are null have no items"
+                )
 
     @classmethod
     def from_list(cls, cells: Sequence[Any], dtype: Any = None) -> Ragged:
@@ -86,7 +102,8 @@ class Ragged:
         Parameters
         ----------
         dtype : dtype-like, optional
-            Of the items, or a ragged dtype; `bytes` for bytes. By default that of the cells.
+            Of the items, or a ragged dtype; `bytes` for bytes. By default that of the cells,
+            which may be null where some are None.
 
         Raises
         ------
@@ -104,12 +121,13 @@ class Ragged:
         found = cls.__new__(cls)
         found._dtype = cells.dtype
         found._values = values
+        found._mask = cells.missing
         found._offsets = np.zeros(len(lengths) + 1, np.int64)
         lengths.cumsum(out=found._offsets[1:])
         return found
 
     def _cells(self) -> Cells:
-        return Cells.of(self.lengths, self._values, self._dtype)
+        return Cells.of(self.lengths, self._values, self._dtype, self._mask)
 
     @property
     def values(self) -> Array:
@@ -126,6 +144,11 @@ class Ragged:
         """Number of items of each cell, int64."""
         found: Array = np.diff(self._offsets)
         return found
+
+    @property
+    def mask(self) -> Array:
+        """True where a cell is null; bool, a new array. Lengths of such cells are 0."""
+        return np.zeros(len(self), bool) if self._mask is None else self._mask.copy()
 
     @property
     def dtype(self) -> DType:
@@ -156,7 +179,7 @@ class Ragged:
         return len(self._offsets) - 1
 
     def __getitem__(self, index: Any) -> Any:
-        """Return a cell as an array or `bytes`, or some cells as a `Ragged`.
+        """Return a cell as an array, `bytes` or None, or some cells as a `Ragged`.
 
         Raises
         ------
@@ -170,6 +193,8 @@ class Ragged:
             if not -n <= index < n:
                 raise SelectionError(f"cell {index} is out of range, there are {n}")
             at = int(index) % n
+            if self._mask is not None and self._mask[at]:
+                return None
             found = self._values[self._offsets[at] : self._offsets[at + 1]]
             return found.tobytes() if is_bytes(self._dtype) else found
         if isinstance(index, slice) and index.step in (None, 1):
@@ -179,6 +204,7 @@ class Ragged:
             part._dtype = self._dtype
             part._values = self._values[offsets[0] : offsets[-1]]
             part._offsets = offsets - offsets[0]
+            part._mask = None if self._mask is None else self._mask[start : max(start, stop)]
             return part
         try:
             found = self._cells()[index]
@@ -192,18 +218,23 @@ class Ragged:
         return iter(self._cells().cells())
 
     def to_list(self) -> list[Any]:
-        """Return the cells as lists of Python values, or as `bytes`."""
+        """Return the cells as lists of Python values, or as `bytes`; None for those of null."""
         if is_bytes(self._dtype):
             return self._cells().cells()
         items = self._values.tolist()
         ends = self._offsets.tolist()
-        return [items[a:b] for a, b in pairwise(ends)]
+        found: list[Any] = [items[a:b] for a, b in pairwise(ends)]
+        for at in np.flatnonzero(self.mask).tolist():
+            found[at] = None
+        return found
 
     def equals(self, other: Any) -> bool:
         """Tell whether another `Ragged` holds the same cells, NaN equal to NaN."""
         if not isinstance(other, Ragged) or self._dtype != other._dtype:
             return False
         if not np.array_equal(self._offsets, other._offsets):
+            return False
+        if not np.array_equal(self.mask, other.mask):
             return False
         mine, theirs = self._values, other._values
         nan = mine.dtype.kind in "fcmM"
@@ -234,11 +265,13 @@ class Ragged:
         if n > 6:
             shown.insert(3, "...")
         more = f", {n:,} cells" if n > 6 else ""
-        text = item_text(self._dtype).removeprefix("ragged ")
+        text = item_text(self._dtype).removeprefix("nullable ").removeprefix("ragged ")
         return f"Ragged([{', '.join(shown)}], {text}{more})"
 
 
 def _shown(cell: Any) -> str:
+    if cell is None:
+        return "null"
     if isinstance(cell, bytes):
         return repr(cell if len(cell) <= 32 else cell[:29] + b"...")
     if cell.size > 8:

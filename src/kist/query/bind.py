@@ -291,6 +291,9 @@ class Binder:
         func = expression.func
         if func == "len":
             return self.length(expression)
+        if func in ("isnull", "notnull") and (cells := self.cells(expression.args[0])) is not None:
+            null = IsNull(BOOL, cells)
+            return null if func == "isnull" else Not(BOOL, null)
         args = [self.bind(arg) for arg in expression.args]
         if func == "where":
             return bind_where(self, expression, args)
@@ -310,13 +313,19 @@ class Binder:
     def length(self, expression: Call) -> Node:
         """Return the node of the number of items of a cell."""
         (arg,) = expression.args
+        cells = self.cells(arg)
+        if cells is not None:
+            return Length(np.dtype(np.int64), cells)
         name = arg.name if isinstance(arg, Name) else ""
-        dtype = None if name in self.params else self.columns.get(name)
-        if dtype is not None and is_ragged(dtype):
-            return Length(np.dtype(np.int64), Column(dtype, name))
-        if dtype is None and name not in self.params:
+        if name not in self.params and self.columns.get(name) is None:
             self.bind(arg)  # perhaps there is no such column
         self.fail("len() counts the items of a ragged column", expression)
+
+    def cells(self, arg: Expr) -> Column | None:
+        """Return the node of a ragged column, None of anything else."""
+        name = arg.name if isinstance(arg, Name) else ""
+        dtype = None if name in self.params else self.columns.get(name)
+        return Column(dtype, name) if dtype is not None and is_ragged(dtype) else None
 
 
 def _ordered_among(columns: Any, *sides: Node) -> Node | None:

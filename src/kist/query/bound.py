@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kist._kernels.cells import holds_missing
 from kist._kernels.strings import is_text_missing
 from kist.errors import QueryError, ShapeError
 from kist.indexes.statistics import Bounds
@@ -207,16 +208,24 @@ class Bound:
         """
         valid = valid or {}
         found = self._compute(blocks, n, valid, out)
-        if valid or self._may_be_null:
-            known = validity(self.node, Block(blocks, valid, n, True))
-            if known is not None and not known.all() and self.dtype.kind != "T":
-                return np.ma.MaskedArray(found, ~known)
+        known = self.known(blocks, n, valid)
+        if known is not None and not known.all() and self.dtype.kind != "T":
+            return np.ma.MaskedArray(found, ~known)
         return found
+
+    def known(
+        self, blocks: Mapping[str, Array], n: int, valid: Mapping[str, Array] | None = None
+    ) -> Array | None:
+        """Return where the expression has a value, None for everywhere; else like `value`."""
+        valid = valid or {}
+        if not valid and not self.may_be_null:
+            return None
+        return validity(self.node, Block(blocks, valid, n, True))
 
     def _compute(
         self, blocks: Mapping[str, Array], n: int, valid: Mapping[str, Array], out: Array | None
     ) -> Array:
-        block = Block(blocks, valid, n, bool(valid) or self._may_be_null)
+        block = Block(blocks, valid, n, bool(valid) or self.may_be_null)
         try:
             if not self._computes:
                 found = evaluate(self.node, block)
@@ -352,15 +361,17 @@ class Bound:
         return wide_columns(self.node)
 
     @cached_property
-    def _may_be_null(self) -> bool:
+    def may_be_null(self) -> bool:
         """Whether there may be nulls where no column has a mask."""
         return any(
             isinstance(part, Part)
             or (isinstance(part, OfCodes) and not part.known.all())
             or (
                 isinstance(part, Column)
-                and hasattr(part.dtype, "na_object")
-                and not is_text_missing(part.dtype)
+                and (
+                    holds_missing(part.dtype)
+                    or (hasattr(part.dtype, "na_object") and not is_text_missing(part.dtype))
+                )
             )
             for part in walk(self.node)
         )

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kist._kernels.cells import holds_missing
 from kist._kernels.sets import members
 from kist._kernels.strings import missing_of
 from kist.errors import QueryError
@@ -145,6 +146,9 @@ def _column_validity(node: Column, block: Block) -> Array | None:
         missing = missing_of(block.columns[node.name])
         if missing is not None:
             return ~missing if valid is None else valid & ~missing
+    elif holds_missing(node.dtype):  # no other dtype that conditions take has fields
+        cells: Any = block.columns[node.name]
+        return ~cells.missing  # type: ignore[no-any-return]
     return valid
 
 

@@ -73,6 +73,7 @@ LOSSES: Final = {
     ),
     "hdf5.title": Loss("not kept", "titles of fields", "nothing"),
     "pytables.dtype": Loss("changed", "dtype that PyTables lacks", "the nearest that it has"),
+    "hdf5.null_cells": Loss("changed", "nulls in place of cells of ragged columns", "empty cells"),
     "pytables.ragged": Loss(
         "changed", "ragged column of a table",
         "VLArray beside it; attribute KIST puts it back",

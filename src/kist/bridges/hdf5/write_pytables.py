@@ -15,6 +15,7 @@ from kist.bridges.hdf5.write_tables import (
     is_ragged,
     item_on_disk,
     known_cells,
+    note_null_cells,
     numbered,
     row_blocks,
 )
@@ -134,7 +135,9 @@ class _Writer:
                 )
             made.append(block)
             for column, array in beside.items():
-                for cell in cells_on_disk(table[column][where], array.atom.dtype):
+                values = table[column][where]
+                note_null_cells(self.job, values, f"{place}.{column}")
+                for cell in cells_on_disk(values, array.atom.dtype):
                     array.append(cell)
             self.job.report.n_rows += len(block)
             self.job.advance(n_bytes)

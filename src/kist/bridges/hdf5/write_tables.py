@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kist.bridges.hdf5.write import _Writer
 
 __all__ = [
-    "Numbered", "cells_on_disk", "is_ragged", "item_on_disk", "known_cells", "numbered",
-    "row_blocks", "write_table",
+    "Numbered", "cells_on_disk", "is_ragged", "item_on_disk", "known_cells", "note_null_cells",
+    "numbered", "row_blocks", "write_table",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
@@ -121,6 +121,7 @@ class _Column:
             return self.numbered.of(self.column.codes[start:stop])
         values = self.column[start:stop]
         if self.items is not None:
+            note_null_cells(self.job, values, self.place)
             return cells_on_disk(values, self.items)
         if is_text(values.dtype):
             return without_missing(self.job, values, self.place)
@@ -251,10 +252,16 @@ def _items_on_disk(values: Array, dtype: Any) -> Array:
 
 def known_cells(column: Any) -> dict[str, Any]:
     """Return what kist alone knows of a ragged column."""
-    if column.dtype == kist.ragged(bytes):
+    if column.dtype in (kist.ragged(bytes), kist.nullable(kist.ragged(bytes))):
         return {"bytes": True}
     values = column[:0].values
     return {"like": np.zeros((0, *values.shape[1:]), values.dtype)}
+
+
+def note_null_cells(job: Job, values: Any, place: str) -> None:
+    """Tell of cells that are null: HDF5 has none, and gets empty ones."""
+    if values.mask.any():
+        job.note("hdf5.null_cells", place)
 
 
 def cells_on_disk(values: Any, dtype: Any) -> Array:

@@ -19,6 +19,7 @@ from kist.extras import need
 from kist.format.categorical import categorical, enum, is_categorical, sort_of
 from kist.format.dtypes import is_string_dtype
 from kist.format.nullable import nullable, pairs
+from kist.format.ragged import is_ragged
 from kist.model.frames.arrow_text import STRINGS, text_values, utf8_of
 from kist.model.frames.incoming import Incoming, Target, comes_from
 from kist.model.frames.notes import ZONES
@@ -106,7 +107,8 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
             dtype = field_dtype(field, what)
             if is_categorical(dtype):
                 dtype = _with_categories(dtype, field, data, first, what)
-        if field.name in nulls and dtype.kind in _NULLABLE and dtype.names is None:
+        plain = dtype.kind in _NULLABLE and dtype.names is None
+        if field.name in nulls and (plain or is_ragged(dtype)):
             dtype = nullable(dtype)
         fields.append((field.name, dtype))
         _find_zones(field, field.name, zones)
@@ -295,8 +297,8 @@ def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array
     Raises
     ------
     DTypeError
-        A null inside the values of a row, or among lists. Others make an array of a nullable
-        dtype, but for text and times, which have nulls of their own.
+        A null inside the values of a row. Others make an array of a nullable dtype, but for text
+        and times, which have nulls of their own.
     """
     import pyarrow.types as types
 
@@ -305,18 +307,15 @@ def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array
     kind = array.type
     if types.is_dictionary(kind):
         return _of_dictionary(array, name, what, first_row)
-    if is_list(kind) or (is_binary(kind) and not array.null_count):
+    if is_list(kind) or is_binary(kind):
         return cells_of(array, name, what, first_row)
     nested = types.is_nested(kind) or _is_text(kind) or types.is_temporal(kind)
     if not array.null_count or nested:
         return _values(array, name, what, first_row)
     valid = array.is_valid().to_numpy(zero_copy_only=False)
-    if types.is_boolean(kind):
-        filler: Any = False
-    elif types.is_fixed_size_binary(kind):
+    filler: Any = False if types.is_boolean(kind) else 0
+    if types.is_fixed_size_binary(kind):
         filler = bytes(kind.byte_width)
-    else:
-        filler = b"" if is_binary(kind) else 0
     found = _values(array.fill_null(filler), name, what, first_row)
     if found.dtype.kind == "O":
         found = found.astype(np.bytes_)

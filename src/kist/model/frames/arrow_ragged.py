@@ -11,6 +11,7 @@ from kist.errors import DTypeError
 from kist.extras import need
 from kist.format.dtypes import is_string_dtype
 from kist.format.leaves import Leaf
+from kist.format.nullable import nullable
 from kist.format.ragged import is_bytes, ragged
 from kist.model.frames.arrow_in import column_values, field_dtype
 from kist.model.frames.arrow_scalars import Scalars
@@ -64,23 +65,24 @@ def list_dtype(field: Any, what: str) -> DType:
 def cells_of(array: Any, name: str, what: str, first_row: int = 0) -> Cells:
     """Return an Arrow array of lists or binary as cells, over Arrow's memory where that agrees.
 
+    Returns
+    -------
+    Cells
+        Of a nullable dtype where there is a null in the place of a list.
+
     Raises
     ------
     DTypeError
-        A null, in place of a list or inside one.
+        A null inside a list.
     """
     import pyarrow as pa
 
     kind = array.type
-    if array.null_count:
-        row = first_row + int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
-        raise DTypeError(
-            f"{what}: row {row}, column {name!r} ({kind}): a null, which ragged columns do not "
-            "hold: make it an empty one; nothing was changed",
-            row=row,
-            column=name,
-        )
     dtype = list_dtype(pa.field(name, kind), what)
+    missing = None
+    if array.null_count:
+        dtype = nullable(dtype)
+        missing = array.is_null().to_numpy(zero_copy_only=False)
     if is_binary(kind):
         if str(kind) == "binary_view":
             array = array.cast(pa.large_binary())
@@ -91,7 +93,7 @@ def cells_of(array: Any, name: str, what: str, first_row: int = 0) -> Cells:
         if at is not None and n:
             offsets = np.frombuffer(at, width)[array.offset : array.offset + n + 1]
         items: Array = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-        return _cells(offsets, items[int(offsets[0]) : int(offsets[-1])], dtype)
+        return _cells(offsets, items[int(offsets[0]) : int(offsets[-1])], dtype, missing)
     if "view" in str(kind).split("<")[0]:
         array = array.cast(pa.large_list(kind.value_field))
     offsets = array.offsets.to_numpy()
@@ -105,13 +107,18 @@ def cells_of(array: Any, name: str, what: str, first_row: int = 0) -> Cells:
             row=row,
             column=name,
         )
-    return _cells(offsets, column_values(values, name, what), dtype)
+    return _cells(offsets, column_values(values, name, what), dtype, missing)
 
 
-def _cells(offsets: Array, items: Array, dtype: DType) -> Cells:
+def _cells(offsets: Array, items: Array, dtype: DType, missing: Array | None) -> Cells:
     base, shape = item_of(dtype)
     items = items.astype(base, copy=False).reshape(-1, *shape)
-    return Cells.of(np.diff(offsets.astype(np.int64)), items, dtype)
+    lengths = np.diff(offsets.astype(np.int64))
+    if missing is None or not lengths[missing].any():
+        return Cells.of(lengths, items, dtype, missing)
+    # Bytes that stand under a null belong to nobody.
+    _, kept = Cells.of(lengths, items, dtype)[~missing].gather()
+    return Cells.of(np.where(missing, 0, lengths), kept, dtype, missing)
 
 
 def from_arrow(values: Any, name: str, what: str) -> Cells:
@@ -164,12 +171,15 @@ def arrow_cells(scalars: Scalars, cells: Cells, leaf: Leaf) -> Any:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     lengths.cumsum(out=offsets[1:])
     kind = arrow_type(scalars, leaf)
-    at = pa.py_buffer(offsets)
+    at, valid = pa.py_buffer(offsets), None
+    missing = cells.missing
+    if missing is not None and missing.any():
+        valid = pa.py_buffer(np.packbits(~missing.ravel(), bitorder="little"))
     if is_bytes(leaf.dtype):
         data = pa.py_buffer(np.ascontiguousarray(items))
-        return pa.Array.from_buffers(kind, len(lengths), [None, at, data])
+        return pa.Array.from_buffers(kind, len(lengths), [valid, at, data])
     child = _item_array(scalars, items, leaf)
-    return pa.Array.from_buffers(kind, len(lengths), [None, at], children=[child])
+    return pa.Array.from_buffers(kind, len(lengths), [valid, at], children=[child])
 
 
 def _item_array(scalars: Scalars, items: Array, leaf: Leaf) -> Any:

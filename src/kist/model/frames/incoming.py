@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist._kernels.cells import empty_values
+from kist._kernels.cells import Cells, empty_values
 from kist.codecs.utf8 import Utf8
 from kist.errors import DTypeError
 from kist.extras import need
 from kist.format.nullable import nullable, pairs
+from kist.format.ragged import is_nullable_ragged
+from kist.model.cast_ragged import as_cells
 from kist.model.frames.notes import PANDAS, ZONES, get_note, get_zones
 
 if TYPE_CHECKING:
@@ -140,12 +142,21 @@ def frame_columns(data: Any, names: tuple[str, ...], what: str) -> tuple[dict[st
 def _together(parts: list[Any]) -> Array:
     """Join arrays, some of which may be of a nullable dtype because they have nulls."""
     parts = [part.array() if isinstance(part, Utf8) else part for part in parts]
+    if any(isinstance(part, Cells) for part in parts):
+        return _joined_cells(parts)
     if len({part.dtype.names for part in parts}) > 1:
         parts = [
             part if part.dtype.names else pairs(part, np.True_, nullable(part.dtype))
             for part in parts
         ]
     return np.concatenate(parts)
+
+
+def _joined_cells(parts: list[Any]) -> Array:
+    """Join cells, of a nullable dtype where those of one part are."""
+    dtypes = [part.dtype for part in parts]
+    dtype = next(filter(is_nullable_ragged, dtypes), dtypes[0])
+    return np.concatenate([as_cells(part, dtype, column="") for part in parts])
 
 
 def _first_looked_at(

@@ -17,7 +17,7 @@ from kist._kernels.cells import item_of
 from kist.errors import DTypeError
 from kist.format.categorical import categorical, first_categories, sort_of
 from kist.format.nullable import nullable, pairs
-from kist.format.ragged import ragged
+from kist.format.ragged import is_ragged, ragged
 from kist.model.cast_ragged import as_cells, common_dtype, have_width
 from kist.model.tables.stored.categories import Categories
 
@@ -202,7 +202,7 @@ def _take_arrow(array: Any, dtype: Any, name: str, what: str) -> Taken:
     if not isinstance(column, pyarrow.ChunkedArray):
         column = pyarrow.chunked_array([column])
     found = field_dtype(pyarrow.field(name, column.type), what)
-    if column.null_count and found.kind in "biuf":
+    if column.null_count and (found.kind in "biuf" or is_ragged(found)):
         found = nullable(found)
     zone = getattr(column.type, "tz", None)
 
@@ -246,12 +246,13 @@ def _take_objects(array: Array, name: str, what: str) -> Taken:
                 alike = whole
             return Taken(alike.dtype, lambda start, stop: alike[start:stop], note)
     if kind == "bytes":
-        _refuse_missing(missing, name, "object", what)
+        if missing.any():
+            return _take_cells(array, nullable(ragged(bytes)), name, what)
         if not have_width(array.tolist()):
             return _take_cells(array, ragged(bytes), name, what)
         texts = array.astype(np.bytes_)
         return Taken(texts.dtype, lambda start, stop: texts[start:stop], note)
-    if len(array) and set(map(type, array.tolist())) <= {list, np.ndarray}:
+    if len(array) and {type(v) for v in array[~missing].tolist()} <= {list, np.ndarray}:
         try:
             dtype = common_dtype(array.tolist())
         except (DTypeError, TypeError, ValueError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from kist.format.ragged import is_nullable_ragged, is_ragged
 from kist.format.schema import Schema
 from kist.model import completing, tables
 from kist.model.attributes import Attributes
@@ -16,6 +17,7 @@ from kist.model.tables.queries import Queries
 from kist.model.tables.reductions import Reductions
 from kist.model.tables.row import Row
 from kist.query import Operators
+from kist.query.expression import column
 
 if TYPE_CHECKING:
     from kist.model.info import Info
@@ -270,8 +272,10 @@ class Column(Queries, Reductions, Operators, RowSource):
 
     def count(self) -> int:
         """Return the number of values that are not null; reads only what can have nulls."""
-        if self._now()[1].is_ragged:
-            return len(self)
+        dtype = self._now()[1].dtype
+        if is_ragged(dtype):
+            whole = is_nullable_ragged(dtype)
+            return len(self.where(~column(self._path[0]).isnull()) if whole else self)
         return self._reduce(tables.query.aggregates.count)
 
     def _reduce(

@@ -243,7 +243,9 @@ def _rejoined(state: TableState, keys: Sequence[Operand], columns: Sequence[Arra
     found: list[Array] = []
     for key, column in zip(keys, columns, strict=True):
         if isinstance(key, Filled):
-            found[-1] = pairs(column, ~found[-1], nullable(key.dtype))
+            there = ~found[-1]
+            plain = key.is_seldom_null and bool(there.all())
+            found[-1] = column if plain else pairs(column, there, nullable(key.dtype))
         elif isinstance(key, _CodedKey):
             found.append(key.decoded(state, column))
         else:
@@ -339,6 +341,8 @@ class _Column:
         """Return the results for the groups `at`; nullable where a group may have no value."""
         if self._is_nullable and isinstance(self.accumulator, Chosen):
             found = self.accumulator.finish_nullable(at)
+            if self.operand is not None and self.operand.is_seldom_null and found["valid"].all():
+                return np.ascontiguousarray(found["value"])
             if self._codes is None:
                 return found
             return _decoded(state, self._codes, np.where(found["valid"], found["value"], 0))

@@ -10,6 +10,7 @@ import numpy as np
 
 from kist.errors import SelectionError, ShapeError
 from kist.format.nullable import is_nullable
+from kist.format.ragged import is_nullable_ragged
 from kist.format.schema import Schema
 from kist.model.completing import column_names, completions
 from kist.model.frames.exports import Exports
@@ -42,6 +43,7 @@ from kist.model.tables.stored.read import Span, plan
 from kist.model.tables.stored.state import TableState, state_of
 from kist.model.tables.stored.weight import LooseBytes
 from kist.query import Operators
+from kist.query.expression import column
 
 if TYPE_CHECKING:
     from kist.engine import View
@@ -164,6 +166,8 @@ class Selection(Queries, Reductions, Exports):
         """
         if self._path is not None and (self.dtype.kind == "T" or is_nullable(self.dtype)):
             return self._reduce(aggregates.count)
+        if self._path is not None and is_nullable_ragged(self.dtype):
+            return len(self.where(~column(self._path[0]).isnull()))
         return len(self)
 
     def __len__(self) -> int:

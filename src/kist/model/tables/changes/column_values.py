@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kist._kernels import records
-from kist._kernels.cells import empty_values
+from kist._kernels.cells import Cells, empty_values, holds_missing, item_of
 from kist.errors import DTypeError
 from kist.format.columns import ColumnSpec
 from kist.format.nullable import is_nullable, pairs, parts
@@ -95,7 +95,14 @@ def cast_all(values: Array, dtype: DType, name: str, what: str, at: int, unsafe:
 
 
 def _forced(values: Array, dtype: DType) -> Array:
-    """Cast as NumPy does, fields by their names; nulls become NaN, NaT or zeros."""
+    """Cast as NumPy does, fields by their names; nulls become NaN, NaT, zeros or empty cells."""
+    if isinstance(values, Cells) and is_ragged(dtype):
+        lengths, items = values.gather()
+        base, shape = item_of(dtype)
+        if items.shape[1:] != shape:
+            raise ValueError(f"items of shape {items.shape[1:]} do not become {shape}")
+        missing = values.missing if holds_missing(dtype) else None
+        return Cells.of(lengths, _forced(items, base), dtype, missing)
     if is_nullable(dtype) or is_nullable(values.dtype):
         some, valid = parts(values) or (values, np.ones(len(values), bool))
         if is_nullable(dtype):

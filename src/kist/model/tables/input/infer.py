@@ -169,9 +169,10 @@ def _are_uneven(values: Any) -> bool:
     """Tell whether values are lists or arrays of different lengths."""
     if not isinstance(values, list | tuple) or not values:
         return False
-    if not all(isinstance(value, list | np.ndarray) and np.shape(value[:0]) for value in values):
+    there = [value for value in values if not is_null(value)]
+    if not all(isinstance(value, list | np.ndarray) and np.shape(value[:0]) for value in there):
         return False
-    return len(set(map(len, values))) > 1
+    return len(set(map(len, there))) > 1 or 0 < len(there) < len(values)
 
 
 def as_ragged(values: Any, name: str, what: str) -> np.ndarray[Any, Any]:
@@ -228,7 +229,10 @@ def _from_objects(array: np.ndarray[Any, Any], name: str, what: str) -> np.ndarr
         return _strings(array, [] if kinds <= {str} else values, name, what)
     if kinds <= {bytes}:
         return array.astype(np.bytes_) if have_width(values) else as_ragged(values, name, what)
-    if array.ndim == 1 and kinds <= {list, np.ndarray}:
+    kinds_there = {type(value) for value in values if not is_null(value)}
+    if array.ndim == 1 and kinds_there and kinds_there <= {list, np.ndarray}:
+        return as_ragged(values, name, what)
+    if array.ndim == 1 and kinds_there == {bytes}:
         return as_ragged(values, name, what)
     if kinds <= {bool} or kinds <= {int} or kinds <= {int, float}:
         found = np.array(values).reshape(array.shape)

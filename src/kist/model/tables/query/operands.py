@@ -70,7 +70,17 @@ class Operand:
     @property
     def may_be_null(self) -> bool:
         """Whether `of` gives values of a nullable dtype."""
-        return bool(self.valid) and self.dtype.kind != "T"
+        if self.dtype.kind == "T":
+            return False
+        return bool(self.valid) or (self.bound is not None and self.bound.may_be_null)
+
+    @property
+    def is_seldom_null(self) -> bool:
+        """Whether only what is computed may be null, as the year of NaT, and no column says so.
+
+        Results are of a nullable dtype where some are null, and only there.
+        """
+        return self.may_be_null and not self.valid and self.bound is not None
 
     def of(self, columns: Columns, n: int) -> Array:
         """Return the values of some rows.
@@ -96,15 +106,19 @@ class Operand:
         if self.column is not None:
             valid = columns[self.leaves[1].id]
             return columns[self.column.id], None if valid.all() else valid
-        # The leaves that say what is there stand behind those of the values.
-        named = {
-            name: columns[leaf.id]
-            for name, leaf in zip(self.bound.columns, self.leaves, strict=False)
-        }
-        found = self.bound.value(named, n, {name: columns[i] for name, i in self.valid.items()})
-        if not isinstance(found, np.ma.MaskedArray) or not self.may_be_null:
+        found = self.bound.value(self._named(self.bound, columns), n, self._valid(columns))
+        if not isinstance(found, np.ma.MaskedArray):
             return found, None
         return np.ma.getdata(found), ~np.ma.getmaskarray(found)
+
+    def _named(self, bound: Bound, columns: Columns) -> dict[str, Array]:
+        # The leaves that say what is there stand behind those of the values.
+        return {
+            name: columns[leaf.id] for name, leaf in zip(bound.columns, self.leaves, strict=False)
+        }
+
+    def _valid(self, columns: Columns) -> dict[str, Array]:
+        return {name: columns[number] for name, number in self.valid.items()}
 
     def sorted_by(self, state: TableState, values: Array) -> Array:
         """Return what groups with these keys are sorted by."""
@@ -214,7 +228,9 @@ class IsNull(Operand):
     def of(self, columns: Columns, n: int) -> Array:
         if self.column is not None:
             return np.logical_not(columns[self.leaves[0].id])
-        _, valid = self.parts(columns, n)
+        valid = None
+        if self.bound is not None:
+            valid = self.bound.known(self._named(self.bound, columns), n, self._valid(columns))
         return np.zeros(n, bool) if valid is None else ~valid
 
 

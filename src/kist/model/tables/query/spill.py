@@ -19,7 +19,7 @@ import numpy as np
 from kist._kernels.cells import Cells, item_of
 from kist.codecs.strings import content_of, fill, open_block, pack_block
 from kist.errors import StorageError
-from kist.format.ragged import is_ragged
+from kist.format.ragged import is_nullable_ragged, is_ragged
 
 __all__ = ["Extent", "Spill"]
 
@@ -121,6 +121,8 @@ class Spill:
     def _put(self, column: Array) -> tuple[tuple[int, int], ...]:
         if isinstance(column, Cells):
             lengths, items = column.gather()
+            if column.missing is not None:
+                lengths = np.where(column.missing.ravel(), -1, lengths)
             return tuple(self._write(memoryview(part.tobytes())) for part in (lengths, items))
         if column.dtype.kind != "T":
             return (self._write(memoryview(np.ascontiguousarray(column).tobytes())),)
@@ -158,7 +160,9 @@ class Spill:
             lengths, items = (self._read(*part) for part in parts)
             n_items = len(items) // (base.itemsize * math.prod(shape))
             found = np.ndarray((n_items, *shape), base, items)
-            return Cells.of(np.frombuffer(lengths, np.int64), found, dtype)
+            n_items_of = np.frombuffer(lengths, np.int64)
+            missing = n_items_of < 0 if is_nullable_ragged(dtype) else None
+            return Cells.of(np.maximum(n_items_of, 0), found, dtype, missing)
         if dtype.kind != "T":
             raw = self._read(*parts[0])
             # Not frombuffer, which knows no items without bytes.
