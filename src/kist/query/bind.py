@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from kist.errors import QueryError
+from kist.format.nullable import is_nullable
 from kist.format.ragged import is_ragged, item_text
 from kist.query import fold
 from kist.query.arithmetic import (
@@ -153,6 +154,12 @@ class Binder:
             self.fail(
                 f"column {name!r} holds {item_text(dtype)}, which has no conditions; "
                 f"len({name}) is the number of items",
+                expression,
+            )
+        if dtype.names is not None and is_nullable(dtype):
+            self.fail(
+                f"column {name!r} may be null; say what becomes of nulls here, as in "
+                f"where({name}.valid, {name}.value, 0)",
                 expression,
             )
         if dtype.names is not None:

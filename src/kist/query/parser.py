@@ -75,6 +75,24 @@ _HINTS: dict[type[ast.AST], str] = {
 }
 
 
+_SPELLINGS: tuple[tuple[str, str], ...] = (
+    (r"<>", "not equal is written !="),
+    (r"(?<!\w)@\w", "a parameter is written without @: where('x > limit', limit=3)"),
+    (r"%\(\w|(?<!\w)[?:$]\w*", "a parameter is written by its name: where('x > limit', limit=3)"),
+    (r"(?i)\b(i?like|rlike)\b(?!\s*\()", "patterns are asked for by like(x, 'a%')"),
+    (r"(?i)\bbetween\b(?!\s*\()", "ranges are asked for by between(x, low, high)"),
+    (r"(?i)\bis\s+(not\s+)?null\b", "nulls are asked for by isnull(x)"),
+    (r"`", "a name that is none in Python is written col('its name')"),
+)
+"""What SQL, pandas and database drivers write, and what is written here."""
+
+_METHODS = {
+    "isna": "isnull(x)", "notna": "notnull(x)", "fillna": "where(isnull(x), value, x)",
+    "coalesce": "where(isnull(x), value, x)", "pow": "x ** y",
+}  # fmt: skip
+"""Methods and functions of others that have another name here."""
+
+
 @lru_cache(maxsize=256)
 def read_text(text: str) -> Expr:
     """Return the expression that a text stands for; its nodes have their span in the text.
@@ -121,6 +139,8 @@ def _syntax_error(error: SyntaxError, text: str, body: str, shift: int) -> Query
         message += "; and, or, not, in are written in small letters"
     elif re.search(r"(?<![=<>!:])=(?!=)", body):
         message += "; a comparison is written =="
+    elif (hint := _other_spelling(body)) is not None:
+        message += f"; {hint}"
     elif "\n" in body:
         message += "; an expression of several lines stands in parentheses"
     starts = _lines_of(body)[1]
@@ -128,6 +148,15 @@ def _syntax_error(error: SyntaxError, text: str, body: str, shift: int) -> Query
     at = shift + starts[line] + max((error.offset or 1) - 1, 0)
     at = min(at, len(text))
     return query_error(message, text, (at, at + 1))
+
+
+def _other_spelling(body: str) -> str | None:
+    """Return what is written instead of what other query languages have, None where nothing is."""
+    code = re.sub(r"'[^']*'|\"[^\"]*\"", "''", body)  # not what stands in quotes
+    for pattern, hint in _SPELLINGS:
+        if re.search(pattern, code):
+            return hint
+    return None
 
 
 def _lines_of(body: str) -> tuple[list[str], list[int]]:
@@ -207,6 +236,8 @@ class _Reader:
         for op, left, right in zip(node.ops, operands, operands[1:], strict=False):
             sign = _COMPARE.get(type(op))
             if sign is None:
+                if str(getattr(right, "name", "")).lower() in ("null", "na", "nan"):
+                    self.fail("`is` is not allowed in an expression; write isnull(x)", node)
                 self.fail("`is` is not allowed in an expression; write ==", node)
             pairs.append(operation(sign, left, right, span=whole))
         return pairs[0] if len(pairs) == 1 else operation("and", *pairs, span=whole)
@@ -279,7 +310,10 @@ class _Reader:
     def call(self, node: ast.Call) -> Expr:
         if isinstance(node.func, ast.Attribute):
             name = node.func.attr
-            self.fail(f"there are no methods; write {name}(x, ...)", node.func)
+            is_here = name in FUNCTIONS or name in _OTHER_FUNCTIONS
+            here = f"{name}(x, ...)" if is_here else _METHODS.get(name)
+            more = "" if here is None else f"; write {here}"
+            self.fail(f"there are no methods{more}", node.func)
         if not isinstance(node.func, ast.Name):
             self.fail("only functions by their name can be called", node.func)
         name = node.func.id
@@ -307,6 +341,8 @@ class _Reader:
             return self.construct(name, node)
         if name == "array":
             self.fail("array() stands only in isin(x, array([...], dtype))", node)
+        if name in _METHODS:
+            self.fail(f"unknown function {name!r}; write {_METHODS[name]}", node.func)
         known = (*FUNCTIONS, *_OTHER_FUNCTIONS, *CONSTRUCTORS)
         self.fail(f"unknown function {name!r}{did_you_mean(name, known)}", node.func)
 
