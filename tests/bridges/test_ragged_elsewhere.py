@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,26 @@ def test_bytes_of_any_length_are_blobs_of_sqlite(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "a.sqlite")) as database:
         rows = database.execute("SELECT b, r FROM t").fetchall()
     assert [b for b, _ in rows] == [b"x\0", b""] and json.loads(rows[0][1]) == [1, 2]
+
+
+@pytest.mark.parametrize("flavour", ["h5py", "pytables"])
+def test_null_cells_are_empty_in_hdf5_and_told(tmp_path: Path, flavour: str) -> None:
+    pytest.importorskip("tables" if flavour == "pytables" else "h5py")
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        store.create_table("t", {"i": [1, 2, 3], "r": [[1, 2], None, []]})
+    report = kist.convert(tmp_path / "a.kist", tmp_path / "a.h5", flavour=flavour)
+    assert "hdf5.null_cells" in {note.code for note in report.notes}
+    kist.convert(tmp_path / "a.h5", tmp_path / "b.kist")
+    with kist.open(tmp_path / "b.kist") as store:
+        assert store["t"]["r"][:].to_list() == [[1, 2], [], []]
+        assert store["t"]["r"].dtype == kist.ragged("i8")
+
+
+def test_null_cells_are_null_in_sqlite(tmp_path: Path) -> None:
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        store.create_table("t", {"r": [[1, 2], None, []], "b": [b"x\1", None, b""]})
+    kist.convert(tmp_path / "a.kist", tmp_path / "a.sqlite")
+    with closing(sqlite3.connect(tmp_path / "a.sqlite")) as database:
+        assert database.execute("SELECT r, b FROM t").fetchall() == [
+            ("[1, 2]", b"x\1"), (None, None), ("[]", b""),
+        ]  # fmt: skip
