@@ -313,7 +313,7 @@ def test_columns_come_and_change(store: Any) -> None:
     t.cast_column("id", kist.nullable("i4"))
     assert values(t["id"][:]) == [1, 2, 3]
     t.drop_column("m")
-    with pytest.raises(kist.QueryError, match="fields"):
+    with pytest.raises(kist.QueryError, match="say what becomes of nulls"):
         t.add_column("d", kist.expr("n + 1"))
     t.add_column("d", kist.expr("where(n.valid, n.value, -1)"))
     assert t["d"][:].tolist() == [-1, -1, -1]
