@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dbm.dumb
 import pickle
 import shelve
 from pathlib import Path
@@ -121,3 +122,48 @@ def test_the_command_line_asks_for_the_flag(tmp_path: Path) -> None:
         main.cli, ["convert", str(source), str(tmp_path / "a.kist"), "--allow-pickle"]
     )
     assert done.exit_code == 0, done.output
+
+
+def test_plain_values_alone_are_attributes(tmp_path: Path) -> None:
+    values = {"rate": 44_100, "name": "rig", "steps": [1, 2], "none": None}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(values))
+    assert kist.convert(tmp_path / "a.pkl", tmp_path / "a.kist", allow_pickle=True).ok
+    with kist.open(tmp_path / "a.kist") as store:
+        assert dict(store.attrs) == values
+    (tmp_path / "b.pkl").write_bytes(pickle.dumps({"f": print}))
+    with pytest.raises(ConversionError, match="without any data"):
+        kist.convert(tmp_path / "b.pkl", tmp_path / "b.kist", allow_pickle=True)
+
+
+def test_masks_are_kept_beside_values(tmp_path: Path) -> None:
+    found = {"m": np.ma.array([[1, 2], [3, 4]], mask=[[0, 1], [0, 0]]), "n": np.ma.array([1, 2])}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(found))
+    report = kist.convert(tmp_path / "a.pkl", tmp_path / "a.kist", allow_pickle=True)
+    assert [note.code for note in report.notes] == ["pickle.mask"]
+    with kist.open(tmp_path / "a.kist") as store:
+        assert store["m/values"][:].tolist() == [[1, 2], [3, 4]]
+        assert store["m/valid"][:].tolist() == [[True, False], [True, True]]
+        assert store["n"][:].tolist() == [1, 2]
+
+
+def test_what_pandas_calls_an_index_or_a_moment_comes_in(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    found = {
+        "index": pd.Index([5, 6], name="k"), "kinds": pd.Categorical(["a", "b", "a"]),
+        "when": pd.Timestamp("2026-01-02"), "x": np.arange(2),
+    }  # fmt: skip
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(found))
+    assert kist.convert(tmp_path / "a.pkl", tmp_path / "a.kist", allow_pickle=True).ok
+    with kist.open(tmp_path / "a.kist") as store:
+        assert store["index"]["k"][:].tolist() == [5, 6]
+        assert store["kinds"][:].tolist() == [("a",), ("b",), ("a",)]
+        assert store.attrs["when"] == np.datetime64("2026-01-02")
+
+
+def test_a_shelf_is_found_by_the_name_that_it_was_opened_by(tmp_path: Path) -> None:
+    with dbm.dumb.open(str(tmp_path / "a.shelf"), "n") as file, shelve.Shelf(file) as shelf:
+        shelf["x"] = np.arange(3)
+    assert not (tmp_path / "a.shelf").exists()
+    assert kist.convert(tmp_path / "a.shelf", tmp_path / "a.kist", allow_pickle=True).ok
+    with kist.shelf(tmp_path / "a.kist") as shelf:
+        assert shelf["x"].tolist() == [0, 1, 2]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["has_inner_nulls", "is_bytes", "is_category", "is_flat", "is_list"]
+__all__ = ["has_inner_nulls", "is_bytes", "is_category", "is_flat", "is_list", "is_text"]
 
 
 def is_list(types: Any, kind: Any) -> bool:
@@ -20,12 +20,16 @@ def is_bytes(types: Any, kind: Any) -> bool:
     return types.is_binary(kind) or types.is_large_binary(kind) or str(kind) == "binary_view"
 
 
+def is_text(types: Any, kind: Any) -> bool:
+    """Tell whether a type is that of text."""
+    return types.is_string(kind) or types.is_large_string(kind) or str(kind) == "string_view"
+
+
 def is_category(types: Any, kind: Any) -> bool:
     """Tell whether values of a type can be the categories of a column."""
     if types.is_timestamp(kind):
         return kind.tz is None
-    text = types.is_string(kind) or types.is_large_string(kind) or str(kind) == "string_view"
-    return text or _is_number(types, kind) or bool(types.is_date(kind))
+    return is_text(types, kind) or _is_number(types, kind) or bool(types.is_date(kind))
 
 
 def is_flat(pa: Any, kind: Any) -> bool:

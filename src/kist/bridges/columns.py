@@ -11,11 +11,18 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from kist.bridges.arrow_kinds import has_inner_nulls, is_bytes, is_category, is_flat, is_list
+from kist.bridges.arrow_kinds import (
+    has_inner_nulls,
+    is_bytes,
+    is_category,
+    is_flat,
+    is_list,
+    is_text,
+)
 from kist.bridges.base import Job
 from kist.bridges.report import Loss
 from kist.extras import need
@@ -135,6 +142,12 @@ class Columns:
                 self.fields[at] = field.with_type(self.pa.timestamp(field.type.unit))
                 self._lose(field.name, "arrow.zone")
 
+    def take_bytes(self, names: Collection[str]) -> None:
+        """Store text of some columns as bytes of any length."""
+        for at, field in enumerate(self.fields):
+            if field.name in names and is_text(self.pa.types, field.type):
+                self.fields[at] = field.with_type(self.pa.large_binary())
+
     def convert(self, batch: Any) -> Any:
         """Return a batch of the fields.
 
@@ -165,6 +178,8 @@ class Columns:
             return pa.array(found, field.type)
         if has_inner_nulls(types, array):
             raise Widen(field.name, "json")
+        if is_text(types, array.type) and is_bytes(types, field.type):
+            array = array.cast(field.type)
         if is_list(types, field.type) or is_bytes(types, field.type):
             return array if array.type == field.type else array.cast(field.type)
         if types.is_time(array.type):

@@ -12,7 +12,7 @@ import numpy as np
 
 import kist
 from kist.bridges.arrow_kinds import is_bytes, is_list
-from kist.bridges.base import BLOCK_ROWS, PART_BYTES, Job
+from kist.bridges.base import BLOCK_ROWS, PART_BYTES, TEXT, Job
 from kist.bridges.categories import enum_dtype
 from kist.bridges.columns import NOTE, Columns, Widen
 from kist.bridges.plain import from_json
@@ -99,6 +99,7 @@ def _fill(
         raise kist.ColumnNotFoundError(f"{place}: there is no column {min(unknown)!r}")
     if dtypes:
         columns.drop_zones()
+        columns.take_bytes({n for n, dtype in dtypes.items() if np.dtype(dtype) == "S"})
     blocks = (columns.convert(batch) for batch in whole_groups(pa, batches))
     first = next(blocks, None)
     like = _empty(pa, columns, first, alone)
@@ -107,12 +108,13 @@ def _fill(
         _chosen(pa, like, dtypes) if dtypes else None,
         blocks if first is None else itertools.chain((first,), blocks),
         like=None if dtypes else pa.RecordBatchReader.from_batches(like.schema, [like]),
-        nullable=lambda batch: _with_nulls(pa, batch),
+        nullable=lambda batch: _with_nulls(pa, batch, dtypes or {}),
         prepare=lambda made: _restore_enums(pa, made, like.schema, enums),
     )
     columns.note(job, place)
-    if keep_schema and columns.losses:
-        own[NOTE] = columns.facts()
+    if keep_schema:
+        facts = (columns.facts() if columns.losses else {}) | _metadata(schema)
+        own |= {NOTE: facts} if facts else {}
     if own:
         table.attrs.update(own)
     for name, values in by_column.items():
@@ -120,14 +122,26 @@ def _fill(
             table[name].attrs.update(values)
 
 
-def _with_nulls(pa: Any, batch: Any) -> list[str]:
+def _metadata(schema: Any) -> dict[str, Any]:
+    """Return what others wrote into the metadata of a schema, as pandas of its index."""
+    found = dict(schema.metadata or {})
+    found.pop(b"kist", None)
+    return {"metadata": [list(pair) for pair in found.items()]} if found else {}
+
+
+def _with_nulls(pa: Any, batch: Any, dtypes: Mapping[str, Any]) -> list[str]:
     """Return the columns with nulls in a batch that need a nullable column for them."""
     types = pa.types
     kinds = (types.is_integer, types.is_boolean, partial(is_list, types), partial(is_bytes, types))
     return [
         field.name
         for array, field in zip(batch.columns, batch.schema, strict=True)
-        if array.null_count and any(check(field.type) for check in kinds)
+        if array.null_count
+        and any(check(field.type) for check in kinds)
+        and (
+            np.dtype(dtypes.get(field.name, "i8")).kind in "iub"
+            or np.dtype(dtypes[field.name]) == "S"
+        )
     ]
 
 
@@ -217,7 +231,10 @@ def _chosen(pa: Any, like: Any, dtypes: Mapping[str, Any]) -> dict[str, Any]:
     with kist.open(":memory:") as probe:
         for array, field in zip(like.columns, like.schema, strict=True):
             if field.name in dtypes:
-                found[field.name] = np.dtype(dtypes[field.name])
+                wanted = np.dtype(dtypes[field.name])
+                # Text and bytes without a width are as long as they are.
+                loose = {"U": TEXT, "S": kist.ragged(bytes)} if not wanted.itemsize else {}
+                found[field.name] = loose.get(wanted.kind, wanted)
                 continue
             batch = pa.record_batch([array], schema=pa.schema([field]))
             empty = pa.RecordBatchReader.from_batches(batch.schema, [batch])

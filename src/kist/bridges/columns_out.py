@@ -32,11 +32,16 @@ class _Before:
         Columns that are text of JSON; columns whose NaN were nulls.
     valid : dict of str to str
         Column -> the one that tells which of its values were there.
+    metadata : dict of bytes to bytes
+        Of the schema, as far as it holds.
     """
 
     def __init__(self, pa: Any, table: Any) -> None:
         facts = table.attrs.get(NOTE)
-        if not isinstance(facts, dict) or not isinstance(facts.get("schema"), bytes):
+        if not isinstance(facts, dict):
+            facts = {}
+        self.metadata = _metadata(facts.get("metadata"), table)
+        if not isinstance(facts.get("schema"), bytes):
             facts = {}
         schema = pa.ipc.read_schema(pa.py_buffer(facts["schema"])) if facts else ()
         self.fields = {field.name: field for field in schema}
@@ -60,6 +65,23 @@ class _Before:
         return found
 
 
+def _metadata(pairs: Any, table: Any) -> dict[bytes, bytes]:
+    """Return metadata of a schema that came in; an attribute may hold anything."""
+    found: dict[bytes, bytes] = {}
+    for pair in pairs if isinstance(pairs, list) else ():
+        if isinstance(pair, list) and [type(part) for part in pair] == [bytes, bytes]:
+            found[pair[0]] = pair[1]
+    try:
+        known = json.loads(found.get(b"pandas", b"{}"))
+        names = {column["field_name"] for column in known.get("columns", ())}
+        holds = names <= set(table.columns)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        holds = False
+    if not holds:  # pandas looks for all the columns that it names
+        del found[b"pandas"]
+    return found
+
+
 def outgoing(job: Job, pa: Any, table: Any) -> tuple[Any, Iterator[Any]]:
     """Return the schema and the record batches of a table; types that it had before come back."""
     names = [name for name in table.columns if _has_arrow_type(table[name])]
@@ -77,7 +99,7 @@ def outgoing(job: Job, pa: Any, table: Any) -> tuple[Any, Iterator[Any]]:
     if any(by_column.values()):
         own["columns"] = {name: found for name, found in by_column.items() if found}
     own |= _categories(table, names)
-    schema = pa.schema(fields, {"kist": to_json(own)} if own else None)
+    schema = pa.schema(fields, before.metadata | ({b"kist": to_json(own).encode()} if own else {}))
 
     def batches() -> Iterator[Any]:
         for batch in _read(pa, reader):

@@ -7,6 +7,9 @@ written under another name beside its place.
 from __future__ import annotations
 
 import contextlib
+import dbm
+import glob
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -154,6 +157,8 @@ def convert(
                     f"{from_node!r} shows what stands elsewhere: convert that, or merge it, or "
                     "store what is read of it"
                 )
+            if not bridge.is_tree and not from_node.strip("/"):
+                node = _only_dataset(node)
             _check_sealed(node, None if decrypt else report.format)
             job = Job(bridge, report, store, node.name, options=options, **common)
             _export(job, node, to_file, overwrite)
@@ -164,7 +169,7 @@ def convert(
         )
     if version is not None:
         raise ConversionError(f"{source}: only stores have versions")
-    if from_file != "-" and not os.path.exists(from_file):
+    if from_file != "-" and not os.path.exists(from_file) and not _is_shelf(from_file, format):
         raise StoreNotFoundError(f"{from_file}: there is no such file")
     if os.path.isfile(from_file) and os.path.getsize(from_file) == 0:
         # SQLite would take it for a database without tables: what was cut off would go unseen.
@@ -231,7 +236,8 @@ def _identity(file: str) -> tuple[int, int]:
     """Return what changes when somebody writes to a file or folder: time of change and size."""
     if file == "-":
         return 0, 0
-    found = [os.stat(path) for path in _files_of(file)]
+    files = [file] if os.path.exists(file) else glob.glob(f"{glob.escape(file)}.*")  # of a shelf
+    found = [os.stat(path) for name in files for path in _files_of(name)]
     return max((f.st_mtime_ns for f in found), default=0), sum(f.st_size for f in found)
 
 
@@ -249,6 +255,18 @@ def _node(store: Any, path: str) -> Any:
     if node is None:
         raise NodeNotFoundError(f"no node {path!r}")
     return node
+
+
+def _only_dataset(store: Any) -> Any:
+    """Return the dataset of a store that holds just one, else the store."""
+    children = list(itertools.islice(store.values(), 2))
+    single = len(children) == 1 and children[0].kind in ("table", "array", "key store")
+    return children[0] if single else store
+
+
+def _is_shelf(file: str, format: str | None) -> bool:
+    """Tell whether a name is that of a shelf of several files, of which none is called so."""
+    return (format or format_by_name(file)) == "shelve" and dbm.whichdb(file) is not None
 
 
 def _check_sealed(node: Any, in_clear: str | None) -> None:

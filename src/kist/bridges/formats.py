@@ -52,7 +52,9 @@ _MAGIC: Final = (
     (b"SQLite format 3\0", "sqlite"),
 )
 _WITHIN: Final = {"hdf5": ("netcdf",), "blosc2": ("b2z",)}
-_COMPRESSED: Final = (".gz", ".bz2", ".zst", ".xz")
+_COMPRESSED: Final = (".gz", ".bz2", ".zst", ".xz", ".lz4")
+_TEXT: Final = ("csv", "jsonl")
+"""Formats whose files may be compressed as a whole."""
 _USER_BLOCKS: Final = (512, 1024, 2048, 4096, 8192)
 
 
@@ -99,10 +101,9 @@ def format_by_content(file: str) -> str | None:
 def format_by_name(file: str) -> str | None:
     """Return the format that the end of a name stands for."""
     name = file.lower()
-    for suffix in _COMPRESSED:
-        name = name.removesuffix(suffix)
+    plain = os.path.splitext(name)[0] if name.endswith(_COMPRESSED) else name
     for found, known in FORMATS.items():
-        if name.endswith(known.suffixes):
+        if (plain if found in _TEXT else name).endswith(known.suffixes):
             return found
     return None
 

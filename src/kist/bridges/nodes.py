@@ -80,6 +80,12 @@ def split_keystore(store: Any) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, attrs
 
 
+def _cells(values: Any) -> list[Any]:
+    """Return the arrays in an array of arrays, which NumPy would make one if they are alike."""
+    found = values if isinstance(values, np.ndarray) else np.asarray(values, object)
+    return found.reshape(-1).tolist() if found.dtype.hasobject else list(found)
+
+
 def put_ragged(
     job: Job, path: str, shape: tuple[int, ...], dtype: Any, read: Callable[[Any], Any]
 ) -> None:
@@ -96,16 +102,20 @@ def put_ragged(
     """
 
     def make() -> None:
-        values = job.store.create_array(f"{path}/values", shape=(0,), dtype=dtype, codec=job.codec)
+        base, inner = dtype.base, dtype.shape
+        values = job.store.create_array(
+            f"{path}/values", shape=(0, *inner), dtype=base, codec=job.codec
+        )
         ends = np.zeros(math.prod(shape) + 1, np.int64)
         done = 0
         for where in parts_of(shape, shape, 256, 256 * BLOCK_ROWS):
-            parts = np.asarray(read(where), object).reshape(-1).tolist()
+            parts = _cells(read(where))
             lengths = np.fromiter(map(len, parts), np.int64, len(parts))
             ends[done + 1 : done + len(parts) + 1] = ends[done] + np.cumsum(lengths)
             done += len(parts)
             if lengths.sum():
-                values.append(np.concatenate(parts).astype(dtype, copy=False))
+                parts = [np.asarray(part).reshape(-1, *inner) for part in parts]
+                values.append(np.concatenate(parts).astype(base, copy=False))
                 job.advance(int(lengths.sum()) * dtype.itemsize)
         job.store.create_array(f"{path}/offsets", ends, codec=job.codec)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dbm
 import pickle
 import shelve
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -26,7 +27,14 @@ LOSSES: Final = {
     "pickle.object": Loss("not kept", "object that is neither data nor a plain value", "nothing"),
     "pickle.sequence": Loss("changed", "list or tuple of arrays", "group with names 0, 1, ..."),
     "pickle.index": Loss("changed", "index of a DataFrame", "columns"),
+    "pickle.mask": Loss(
+        "changed", "masked array", "group of its values and of 'valid', false where masked"
+    ),
 }
+
+
+_OF_SHELVES: Final = (".dir", ".dat", ".bak", ".db")
+"""What dbm adds to the name of a shelf, whose files are several."""
 
 
 class Pickle(Bridge):
@@ -45,7 +53,8 @@ class Pickle(Bridge):
         is_group = type(found) in (dict, list, tuple)
         path = job.base if is_group or job.base != "/" else job.path(stem_of(source))
         _put(job, found, path, source)
-        if report.n_arrays + report.n_tables + report.n_keystores == 0:
+        n_nodes = report.n_arrays + report.n_tables + report.n_keystores
+        if n_nodes == 0 and not (is_group and _has_attributes(job, path)):
             raise ConversionError(f"{source}: a {type(found).__name__} without any data for kist")
 
     def load(self, source: str) -> Any:
@@ -62,10 +71,12 @@ class Joblib(Pickle):
     def load(self, source: str) -> Any:
         """Return what a file holds; arrays stay in it until they are read, where that can be."""
         joblib = need("joblib", "joblib", f"convert {source}")
-        try:
-            return joblib.load(source, mmap_mode="r")
-        except ValueError:
-            return joblib.load(source)  # compressed
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # compressed: nothing is mapped then
+            try:
+                return joblib.load(source, mmap_mode="r")
+            except ValueError:
+                return joblib.load(source)
 
 
 class Shelve(Bridge):
@@ -79,7 +90,7 @@ class Shelve(Bridge):
     def read(self, job: Job, source: str) -> None:
         _check_allowed(job, source)
         # A shelf may be several files; each of them may be named.
-        names = [source, *(source.removesuffix(s) for s in (".dir", ".dat", ".bak", ".db"))]
+        names = [source, *(source.removesuffix(s) for s in _OF_SHELVES)]
         name = next((name for name in names if dbm.whichdb(name)), source)
         path = job.base if job.base != "/" else "/shelf"  # where kist.shelf looks for it
         with job.reading(source), shelve.open(name, flag="r") as shelf:
@@ -112,8 +123,12 @@ def _check_allowed(job: Job, source: str) -> None:
 
 def _put(job: Job, value: Any, path: str, place: str) -> bool:
     """Put arrays, tables and groups of them into the store; tell whether it was one of them."""
-    if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "reset_index"):
+    if _of_pandas(value):
         _put_frame(job, value, path, place)
+    elif isinstance(value, np.ma.MaskedArray) and value.dtype.names is None and value.mask.any():
+        job.note("pickle.mask", place)
+        parts = {"values": np.asarray(value.data), "valid": ~np.ma.getmaskarray(value)}
+        _put_group(job, parts, path, place)
     elif isinstance(value, np.ndarray | np.generic):
         _put_array(job, np.asarray(value), path, place)
     elif type(value) is dict and all(map(_is_name, value)):
@@ -126,6 +141,22 @@ def _put(job: Job, value: Any, path: str, place: str) -> bool:
     return True
 
 
+def _of_pandas(value: Any) -> bool:
+    """Tell whether a value is a table of pandas, or a column of one."""
+    kinds = ("DataFrame", "Series", "Index", "MultiIndex", "RangeIndex", "DatetimeIndex",
+             "TimedeltaIndex", "CategoricalIndex", "Categorical")  # fmt: skip
+    return type(value).__module__.partition(".")[0] == "pandas" and type(value).__name__ in kinds
+
+
+def _is_moment(value: Any) -> bool:
+    """Tell whether a value is a time of pandas that is one of NumPy too."""
+    return hasattr(value, "to_datetime64") and getattr(value, "tzinfo", None) is None
+
+
+def _has_attributes(job: Job, path: str) -> bool:
+    return bool(len((job.store[path] if path != "/" else job.store).attrs))
+
+
 def _is_name(key: Any) -> bool:
     return type(key) is str and "/" not in key and "\0" not in key and key not in ("", ".", "..")
 
@@ -135,14 +166,14 @@ def _put_group(job: Job, items: dict[str, Any], path: str, place: str) -> None:
     group = job.group(path)
     for name, item in items.items():
         below, where = f"{path.rstrip('/')}/{name}", f"{place}[{name!r}]"
-        is_data = isinstance(item, np.ndarray | dict) or hasattr(item, "reset_index")
+        is_data = isinstance(item, np.ndarray | dict) or _of_pandas(item)
         if is_data or (
             type(item) in (list, tuple) and any(isinstance(v, np.ndarray) for v in item)
         ):
             _put(job, item, below, where)
             continue
         try:
-            group.attrs[name] = item
+            group.attrs[name] = item.to_datetime64() if _is_moment(item) else item
         except (KistError, TypeError):
             job.note("pickle.object", f"{where} ({type(item).__name__})")
 
@@ -181,8 +212,15 @@ def _put_array(job: Job, values: Any, path: str, place: str) -> None:
 
 
 def _put_frame(job: Job, value: Any, path: str, place: str) -> None:
-    """Put a DataFrame, or a Series as one of one column, into a table."""
-    frame = value.to_frame() if not hasattr(value, "columns") else value
+    """Put a DataFrame, or a Series or an index as one of one column, into a table."""
+    if type(value).__name__ == "Categorical":
+        value = need("pandas", "pandas", f"convert {place}").Series(value)
+    is_index = not hasattr(value, "reset_index")
+    frame = (
+        value
+        if hasattr(value, "columns")
+        else value.to_frame(**{"index": False} if is_index else {})
+    )
     if type(frame.index).__name__ != "RangeIndex":
         job.note("pickle.index", place)
         frame = frame.reset_index()

@@ -7,17 +7,19 @@ import itertools
 import json
 import math
 import re
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Final
 
+import numpy as np
+
+import kist
 from kist.bridges.base import Bridge, Job
 from kist.bridges.columns import LOSSES as ARROW_LOSSES
 from kist.bridges.columns_in import read_table
 from kist.bridges.columns_out import outgoing
+from kist.bridges.compressed import open_plain, plain_sink, readable
 from kist.bridges.csv_pieces import batches_of
+from kist.bridges.nulls import value_of
 from kist.bridges.report import Loss
 from kist.errors import ConversionError
 from kist.extras import need
@@ -39,7 +41,7 @@ _COLUMN: Final = re.compile(r"In CSV column #(\d+): CSV conversion error to ([\w
 
 
 class Csv(Bridge):
-    """CSV, gz and zst too. Options: ``delimiter``, ``dtypes``, ``header``, ``names``,
+    """CSV, compressed too. Options: ``delimiter``, ``dtypes``, ``header``, ``names``,
     ``null_values``, ``encoding``, ``block_size``."""
 
     name: ClassVar[str] = "csv"
@@ -62,10 +64,10 @@ class Csv(Bridge):
         parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
         seen: list[str] = []
 
-        with job.reading(source), _readable(source) as file:
+        with job.reading(source), readable(source) as file:
 
             def opened() -> tuple[Any, Iterable[Any]]:
-                stream = pa.input_stream(file, compression=_compression(source))
+                stream = open_plain(pa, file)
                 convert = csv.ConvertOptions(
                     column_types=types, null_values=missing, strings_can_be_null=True
                 )
@@ -105,7 +107,7 @@ class Csv(Bridge):
         options = csv.WriteOptions(delimiter=job.option("delimiter", _delimiter(job)))
         with (
             job.writing(),
-            _sink(job, pa, target) as file,
+            plain_sink(pa, target, job.report.target) as file,
             csv.CSVWriter(file, flat, write_options=options) as writer,
         ):
             for batch in batches:
@@ -117,7 +119,7 @@ class Csv(Bridge):
 
 
 class JsonLines(Bridge):
-    """JSON lines, gz and zst too. Option: ``dtypes``."""
+    """JSON lines, compressed too. Option: ``dtypes``."""
 
     name: ClassVar[str] = "jsonl"
     losses: ClassVar[Mapping[str, Loss]] = LOSSES
@@ -125,12 +127,12 @@ class JsonLines(Bridge):
     def read(self, job: Job, source: str) -> None:
         pa = need("pyarrow", "arrow", f"convert {source}")
         dtypes = job.option("dtypes") or {}
-        with job.reading(source), _readable(source) as file:
+        with job.reading(source), readable(source) as file:
             how: dict[str, str] = {}
             schema = _schema_of(pa, file, source, how)
 
             def batches() -> Iterator[Any]:
-                for rows in _objects(pa, file, source):
+                for rows in _objects(pa, file):
                     yield pa.record_batch(
                         [_column(pa, rows, field, how) for field in schema], schema=schema
                     )
@@ -144,7 +146,7 @@ class JsonLines(Bridge):
             if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
                 job.note("text.as_text", f"{node.name}.{field.name}")
         encode = json.JSONEncoder(ensure_ascii=False, default=_json_value).encode
-        with job.writing(), _sink(job, pa, target) as file:
+        with job.writing(), plain_sink(pa, target, job.report.target) as file:
             for batch in batches:
                 columns = [_json_column(pa, array) for array in batch.columns]
                 rows = (dict(zip(schema.names, row, strict=True)) for row in zip(*columns))  # noqa: B905
@@ -173,41 +175,10 @@ def _rows_of(job: Job, pa: Any, node: Any) -> tuple[Any, Iterator[Any]]:
 
 
 def _is_text(dtype: Any) -> bool:
-    return isinstance(dtype, str) and dtype.lstrip("<>|=")[:1] in ("U", "S")
-
-
-def _compression(name: str) -> str | None:
-    for suffix, found in ((".gz", "gzip"), (".bz2", "bz2"), (".zst", "zstd")):
-        if name.lower().endswith(suffix):
-            return found
-    return None
-
-
-@contextlib.contextmanager
-def _readable(source: str) -> Iterator[str]:
-    """Give a file that can be read twice; what comes by a pipe is put down first."""
-    if source != "-":
-        yield source
-        return
-    with tempfile.NamedTemporaryFile() as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-        file.flush()
-        yield file.name
-
-
-@contextlib.contextmanager
-def _sink(job: Job, pa: Any, target: str) -> Iterator[Any]:
-    if target == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    compression = _compression(job.report.target)
-    with open(target, "wb") as file:
-        if compression is None:
-            yield file
-            return
-        with pa.CompressedOutputStream(pa.PythonFile(file, "w"), compression) as packed:
-            yield packed
+    """Tell whether values of a dtype are text, those of categories too."""
+    with kist.open(":memory:") as probe:
+        column = probe.create_table("t", dtype={"c": np.dtype(dtype)})["c"]
+        return value_of(column.dtype).kind in "SUT" or column.dtype == kist.ragged(bytes)
 
 
 # CSV
@@ -261,11 +232,10 @@ def _text(value: Any) -> str:
 # JSON lines
 
 
-def _objects(pa: Any, file: str, source: str) -> Iterator[list[dict[str, Any]]]:
+def _objects(pa: Any, file: str) -> Iterator[list[dict[str, Any]]]:
     """Yield the objects of some thousand lines at a time, parsed with one call."""
-    stream = pa.input_stream(file, compression=_compression(source))
     done = 0
-    with _text_lines(stream) as lines:
+    with _text_lines(open_plain(pa, file)) as lines:
         while some := _some_lines(lines):
             full = [line for line in some if not line.isspace()]
             try:
@@ -309,7 +279,7 @@ def _is_json(line: str) -> bool:
 def _schema_of(pa: Any, file: str, source: str, how: dict[str, str]) -> Any:
     """Return the schema that fits all lines; columns of several kinds become JSON text."""
     found: dict[str, Any] = {}
-    for rows in _objects(pa, file, source):
+    for rows in _objects(pa, file):
         for name in dict.fromkeys(key for row in rows for key in row):
             if how.get(name) == "json":
                 continue

@@ -56,9 +56,12 @@ def split_missing(values: Any) -> tuple[Any, Array]:
         found = parts(values)
         if found is not None:
             return found
-        if values.dtype.kind != "O":
+        if values.dtype.kind == "T":  # text, of which some may be missing: None or NaN stands there
+            values = [item if type(item) is str else None for item in values.tolist()]
+        elif values.dtype.kind == "O":
+            values = values.tolist()
+        else:
             return values, np.ones(len(values), bool)
-        values = values.tolist()
     items = values if isinstance(values, list) else list(values)
     valid = np.ones(len(items), bool)
     out: list[Any] = []

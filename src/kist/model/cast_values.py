@@ -236,9 +236,10 @@ class Cast:
     def _null(self, row: int) -> KistError:
         if self.holders != "columns":
             return self._at(row, f"a missing value; only StringDType {self.holders} hold those yet")
-        return self._at(
-            row, "a missing value; kist.nullable(...) makes a dtype of a column that can hold them"
-        )
+        which = "kist.nullable(...) makes a dtype of a column that can hold them"
+        if self.dtype.char == "T":
+            which = "a column of StringDType(na_object=None) can hold them"
+        return self._at(row, f"a missing value; {which}")
 
     def _check_large(self, values: Any) -> None:
         """Refuse ints that no binary64 holds, which NumPy would round beside floats."""

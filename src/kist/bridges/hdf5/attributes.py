@@ -60,6 +60,9 @@ def read_attributes(
         except (TypeError, OSError, ValueError):
             job.note("hdf5.attribute", where)
             continue
+        kind = node.attrs.get_id(name).get_type()
+        if pytables and kind.get_class() == h5py.h5t.BITFIELD and kind.get_size() == 1:
+            found = np.asarray(found).view("?")[()]  # as PyTables writes bool
         enum = h5py.check_enum_dtype(dtype)
         if enum is not None:
             enums[name] = {str(key): int(value) for key, value in enum.items()}

@@ -71,6 +71,7 @@ LOSSES: Final = {
     "hdf5.lost_reference": Loss(
         "not kept", "reference to an object that is not in the file", "null reference"
     ),
+    "hdf5.lost_link": Loss("not kept", "link to an object that is not in the file", "nothing"),
     "hdf5.title": Loss("not kept", "titles of fields", "nothing"),
     "pytables.dtype": Loss("changed", "dtype that PyTables lacks", "the nearest that it has"),
     "hdf5.null_cells": Loss("changed", "nulls in place of cells of ragged columns", "empty cells"),

@@ -59,6 +59,9 @@ def read_dataset(source: Source, dataset: Any, path: str, place: str) -> None:
     fills: dict[str, Any] = {}
     if source.by_pytables:
         attrs, by_column, fills, more = pytables.split_columns(attrs, dtype, bool(columns))
+        times = pytables.times_of(h5py, dataset.id.get_type())
+        if times and more:
+            more["pytables"]["times"] = times
         facts |= more
     _note_storage(source, dataset, place)
     facts |= _storage(dataset)
@@ -303,9 +306,19 @@ def _read_ragged(
         return
     job.note("pytables.pickle" if atom == "object" else "hdf5.ragged", place)
     facts["ragged"] = list(dataset.shape)
-    base = np.dtype(base.str) if base.names is None else base
+    names = h5py_enum(source.h5py, base)
+    if names:
+        facts["enum"] = {"": names}
+    if base.names is None:
+        base = np.dtype((base.base.str, base.shape))
     job.group(path, _with(attrs, facts))
     put_ragged(job, path, dataset.shape, base, lambda where: dataset[where])
+
+
+def h5py_enum(h5py: Any, dtype: Any) -> dict[str, int]:
+    """Return names and numbers of an enumeration; nothing for other types."""
+    names = h5py.check_enum_dtype(dtype) or {}
+    return {str(name): int(number) for name, number in names.items()}
 
 
 class _Viewed:

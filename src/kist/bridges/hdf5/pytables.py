@@ -11,7 +11,7 @@ import numpy as np
 
 from kist.bridges.base import as_dtype
 
-__all__ = ["dtype_of", "is_index", "is_pickle", "split_columns", "wrote"]
+__all__ = ["dtype_of", "is_index", "is_pickle", "split_columns", "times_of", "wrote"]
 
 _FIELD: Final = re.compile(r"FIELD_(\d+)_(.+)")
 _OWN: Final = {
@@ -64,25 +64,36 @@ def split_columns(
     by_column: dict[str, dict[str, Any]] = {}
     fills: dict[str, Any] = {}
     facts: dict[str, Any] = {}
+    if attrs.get("FLAVOR") in (b"numpy", "numpy"):
+        attrs = {name: value for name, value in attrs.items() if name != "FLAVOR"}
     columns: dict[int, str] = {}
     for at, name in enumerate((dtype.names if dtype is not None else None) or ()):
         if dtype is None or dtype[name].names is not None:
             break  # PyTables counts the fields within it too, and names none of them
         columns[at] = name
+    # Fill values are counted by themselves: columns without fields come first.
+    filled = [n for n in (dtype.names if dtype is not None else None) or ()
+              if dtype is not None and dtype[n].names is None]  # fmt: skip
     for name, value in attrs.items():
         match = _FIELD.fullmatch(name) if table else None
         if match is None:
-            if name in ("CLASS", "PSEUDOATOM"):
+            if name in ("CLASS", "PSEUDOATOM", "FLAVOR"):
                 facts[name] = _text(value)
+            elif name == "EXTDIM" and np.ndim(value) == 0:
+                facts[name] = int(value)
             elif name not in _OWN and (name != "TITLE" or len(value)):
                 own[name] = _text(value)
             continue
         column = columns.get(int(match[1]))
         if match[2] == "FILL":
+            column = filled[int(match[1])] if int(match[1]) < len(filled) else None
             if dtype is not None and column is not None and dtype[column].subdtype is None:
                 fills[column] = value
         elif match[2] != "NAME" and column is not None:
-            by_column.setdefault(column, {})[match[2].removeprefix("ATTR_")] = _text(value)
+            key = match[2].removeprefix("ATTR_")
+            by_column.setdefault(column, {})[key] = _text(value)
+            if key == match[2]:  # written by a user: PyTables puts its own word before it
+                facts.setdefault("fields", []).append(f"{column}.{key}")
         elif match[2] != "NAME":
             own[name] = _text(value)
     return own, by_column, fills, {"pytables": facts} if facts else {}
@@ -96,6 +107,22 @@ def _text(value: Any) -> Any:
         except UnicodeDecodeError:
             return value
     return value
+
+
+def times_of(h5py: Any, kind: Any, path: str = "") -> list[str]:
+    """Return the paths of the times in a type, ``""`` for a type that is one."""
+    found = kind.get_class()
+    if found == h5py.h5t.TIME:
+        return [path]
+    if found == h5py.h5t.ARRAY:
+        return times_of(h5py, kind.get_super(), path)
+    if found != h5py.h5t.COMPOUND:
+        return []
+    times = []
+    for at in range(kind.get_nmembers()):
+        name = kind.get_member_name(at).decode()
+        times += times_of(h5py, kind.get_member_type(at), f"{path}.{name}" if path else name)
+    return times
 
 
 def dtype_of(h5py: Any, kind: Any) -> np.dtype[Any]:

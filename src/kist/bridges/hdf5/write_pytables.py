@@ -9,6 +9,7 @@ import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Job, as_dtype
 from kist.bridges.categories import sort_of
+from kist.bridges.hdf5.write_pytables_as import Before, make_array, make_link, make_ragged
 from kist.bridges.hdf5.write_tables import (
     Numbered,
     cells_on_disk,
@@ -33,17 +34,20 @@ Array = np.ndarray[Any, Any]
 def write_pytables(job: Job, node: Any, target: str) -> None:
     """Write a node as a new file of PyTables; a group as its root."""
     tables = need("tables", "hdf5", "convert with flavour='pytables'")
+    level, library = job.option("complevel"), job.option("complib")
     filters = tables.Filters(
-        complevel=job.option("complevel", 1), complib=job.option("complib", "zlib"), shuffle=True
+        complevel=1 if level is None else level, complib=library or "zlib", shuffle=True
     )
+    as_before = level is None and library is None
     with warnings.catch_warnings(), job.writing():
         warnings.simplefilter("ignore", tables.NaturalNameWarning)
         warnings.simplefilter("ignore", tables.PerformanceWarning)
         title = str(node.attrs.get("TITLE", "")) if node.kind == "group" else ""
         with tables.open_file(target, "w", title=title, filters=filters) as file:
-            writer = _Writer(job, tables, file)
+            writer = _Writer(job, tables, file, as_before)
             if node.kind == "group":
                 writer.groups(node)
+                writer.other_links()
             else:
                 writer.dataset(node, file.root, node.name.rsplit("/", 1)[1])
         # PyTables loses errors of a flush and a close; a file that is cut short does not open.
@@ -51,12 +55,14 @@ def write_pytables(job: Job, node: Any, target: str) -> None:
 
 
 class _Writer:
-    """A file that is being written."""
+    """A file that is being written; with `as_before`, by the filters that nodes once had."""
 
-    def __init__(self, job: Job, tables: Any, file: Any) -> None:
+    def __init__(self, job: Job, tables: Any, file: Any, as_before: bool) -> None:
         self.job = job
         self.tables = tables
         self.file = file
+        self.as_before = as_before
+        self._links: list[tuple[str, dict[str, Any]]] = []
 
     def groups(self, top: Any) -> None:
         """Write a group and all below it."""
@@ -65,14 +71,33 @@ class _Writer:
             group, made = waiting.pop()
             self.job.report.n_groups += 1
             self.attributes(group, made)
+            above = made._v_pathname.rstrip("/")
+            links = Before(group).facts.get("links")
+            for name, link in links.items() if isinstance(links, dict) else ():
+                if isinstance(link, dict):
+                    self._links.append((f"{above}/{name}", link))
             for name, child in group.items():
-                if child.kind == "group":
+                if child.kind == "group" and is_rows(child):
+                    title = str(child.attrs.get("TITLE", ""))
+                    self.rows(child, made, name, title)
+                elif child.kind == "group":
                     title = str(child.attrs.get("TITLE", ""))
                     waiting.append((child, self.file.create_group(made, name, title)))
                 elif child.kind == "link":
                     self.link(child, top, made, name)
                 else:
                     self.dataset(child, made, name)
+
+    def rows(self, group: Any, parent: Any, name: str, title: str) -> None:
+        """Write values and offsets as the array that they were."""
+        made = make_ragged(self.job, self.file, self.tables, group, parent, name, title)
+        self.attributes(group, made)
+
+    def other_links(self) -> None:
+        """Make the links that were no links of kist, now that their targets exist."""
+        for path, link in self._links:
+            if not make_link(self.file, path, link):
+                self.job.note("hdf5.lost_link", path)
 
     def link(self, link: Any, top: Any, parent: Any, name: str) -> None:
         """Write a link within the store; PyTables resolves it when it is used."""
@@ -108,19 +133,22 @@ class _Writer:
         widths = {n: _longest(table[n]) for n in texts}
         for column in widths:
             self.job.note("pytables.text", f"{place}.{column}")
+        before = self.before(table)
         described: dict[str, Any] = {}
         for at, column in enumerate(columns):
             if column in names:
-                described[column] = names[column].column(self.tables, at)
+                described[column] = names[column].column(self.tables, at, table[column].fill_value)
                 continue
             plain, shape = table[column].dtype, table[column].shape[1:]
             if column in widths:
                 plain = np.dtype(f"S{widths[column]}")
             kept = np.dtype((self.kept(plain, f"{place}.{column}"), shape))
-            described[column] = self.described(kept, at)
+            described[column] = self.described(kept, at, before, column)
+            self.set_default(described[column], table[column], kept)
         made = self.file.create_table(
-            parent, name, described, title, expectedrows=max(1, len(table))
-        )
+            parent, name, described, title, before.filters(self.tables),
+            expectedrows=max(1, len(table)), chunkshape=before.chunks((len(table),)),
+        )  # fmt: skip
         beside = {column: self.beside(table, parent, name, column) for column in cells}
         dtype = made.dtype
         for where, n_bytes in row_blocks(table):
@@ -147,7 +175,8 @@ class _Writer:
             if any(dtype[n].names is not None for n in columns[: at + 1]):
                 break  # PyTables counts the fields within
             for key, value in table[column].attrs.items():
-                made.attrs[f"FIELD_{at}_ATTR_{key}"] = self.encoded(value, f"{place}.{column}")
+                mark = "" if f"{column}.{key}" in before.fields else "ATTR_"
+                made.attrs[f"FIELD_{at}_{mark}{key}"] = self.encoded(value, f"{place}.{column}")
         self.attributes(table, made)
         known: dict[str, Any] = {
             "nullable": {
@@ -175,18 +204,32 @@ class _Writer:
             made_too = len(index.columns) == 1 and hasattr(column, "create_index")
             if made_too:
                 try:
-                    column.create_index()
+                    column.create_csindex()  # whole, as those of kist are
                 except (TypeError, NotImplementedError):  # PyTables indexes few dtypes
                     made_too = False
             if not made_too:
                 self.job.note("pytables.index", f"{place}, index {index.name}")
+
+    def before(self, node: Any) -> Before:
+        """Return what a node was in a file of PyTables."""
+        found = Before(node)
+        if not self.as_before:
+            found.filters = lambda tables: None  # type: ignore[method-assign]
+        return found
+
+    def set_default(self, described: Any, column: Any, kept: Any) -> None:
+        """Let PyTables fill a column with what kist fills it with."""
+        fill = column.fill_value
+        if kept.subdtype is None and kept.names is None and column.dtype == kept and fill:
+            described.dflt = np.asarray(fill, kept)[()]
 
     def numbered(self, column: Any) -> Numbered | None:
         """Return how a column of names is an enumeration of PyTables; None if it cannot be."""
         sort = sort_of(column)
         if sort is None:
             return None
-        found = numbered(column, sort) if sort.is_text else None
+        base = Before(column.table).bases.get(column.name)
+        found = numbered(column, sort, base) if sort.is_text else None
         if not sort.is_text and sort.values.dtype.kind in "biufS":
             return None  # pairs, with the list in attribute KIST
         if found is None or any(name.startswith("_") for name in found.names):
@@ -194,14 +237,19 @@ class _Writer:
             return None
         return found
 
-    def described(self, dtype: Any, at: int) -> Any:
+    def described(self, dtype: Any, at: int, before: Before, path: str) -> Any:
         """Return the description of a column, nested ones too."""
         base, shape = dtype.base, dtype.shape
         if base.names is None:
+            time = before.time(self.tables, path, dtype, "Col")
+            if time is not None:
+                return time(shape=shape, pos=at)
             return self.tables.Col.from_dtype(dtype, pos=at)
         if shape:
             raise ConversionError(f"PyTables has no arrays of compounds within rows ({dtype})")
-        inner = {n: self.described(base[n], k) for k, n in enumerate(base.names)}
+        inner = {
+            n: self.described(base[n], k, before, f"{path}.{n}") for k, n in enumerate(base.names)
+        }
         return type("Nested", (self.tables.IsDescription,), {**inner, "_v_pos": at})
 
     def beside(self, table: Any, parent: Any, name: str, column: str) -> Any:
@@ -232,25 +280,43 @@ class _Writer:
             self.attributes(array, made)
             return
         if dtype.char == "T":
+            if self.rows_of_text(array, parent, name, title):
+                return
             dtype = np.dtype(f"S{_longest(array)}")
             self.job.note("pytables.text", place)
-        kept = self.kept(dtype, place)
-        atom = self.tables.Atom.from_dtype(kept)
+        kept, before = self.kept(dtype, place), self.before(array)
+        atom = before.atom(self.tables, kept)
         if 0 in array.shape or not array.shape:
             values = self.fitting(array[()] if not array.shape else array[...], kept, place)
             if array.shape:
                 axis = array.shape.index(0)
                 shape = tuple(0 if a == axis else max(1, n) for a, n in enumerate(array.shape))
-                made = self.file.create_earray(parent, name, atom, shape, title)
+                filters = before.filters(self.tables)
+                made = self.file.create_earray(parent, name, atom, shape, title, filters)
             else:
                 made = self.file.create_array(parent, name, np.asarray(values), title)
             self.job.report.n_arrays += 1
             self.attributes(array, made)
             return
-        made = self.file.create_carray(parent, name, atom, array.shape, title)
+        made = make_array(
+            self.file, self.tables, before, parent, name, kept, array.shape, title
+        )  # fmt: skip
         for where, values in self.job.array_parts(array):
             made[where] = self.fitting(values, kept, place)
         self.attributes(array, made)
+
+    def rows_of_text(self, array: Any, parent: Any, name: str, title: str) -> bool:
+        """Write text as rows of any length, if that is what PyTables had; tell whether it was."""
+        if Before(array).facts.get("ragged") != "vlunicode" or array.ndim != 1:
+            return False
+        filters = self.before(array).filters(self.tables)
+        atom = self.tables.VLUnicodeAtom()
+        made = self.file.create_vlarray(parent, name, atom, title, filters)
+        for _, values in self.job.array_parts(array):
+            for text in values.tolist():
+                made.append(text or "")
+        self.attributes(array, made)
+        return True
 
     def keystore(self, store: Any, parent: Any, name: str, title: str) -> None:
         """Write a key store as rows of key and value in JSON."""
@@ -335,6 +401,14 @@ class _Writer:
         for name, value in node.attrs.items():
             if name not in ("HDF5", "TITLE"):
                 made._v_attrs[name] = self.encoded(value, f"{node.name}@{name}")
+        own = Before(node).own
+        if own.get("FLAVOR") == "python" and hasattr(made, "flavor"):
+            made.flavor = "python"
+
+
+def is_rows(group: Any) -> bool:
+    """Tell whether a group is what an array of rows of any length became."""
+    return "ragged" in Before(group).facts and {"values", "offsets"} <= set(group)
 
 
 def _longest(data: Any) -> int:

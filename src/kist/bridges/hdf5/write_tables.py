@@ -175,9 +175,9 @@ class Numbered:
         self.names, self.base, self.known = names, base, known
         self._numbers = numbers
 
-    def column(self, tables: Any, at: int) -> Any:
+    def column(self, tables: Any, at: int, fill: Any = None) -> Any:
         """Return the description of a column of PyTables."""
-        first = next(iter(self.names))
+        first = fill if fill in self.names else next(iter(self.names))
         return tables.EnumCol(tables.Enum(self.names), first, self.base.name, pos=at)
 
     def of(self, codes: Array) -> Array:
