@@ -46,7 +46,7 @@ class LoadedPlain(NamedTuple):
             return None
         size = self.block_values * form.itemsize
         total = span.size * form.itemsize
-        if len(blocks.whole) != total or any(len(block) != size for block in blocks[:-1]):
+        if len(blocks.whole) != total or any(map(size.__ne__, map(len, blocks[:-1]))):
             return None  # which `decode` tells
         return np.frombuffer(blocks.whole, form)
 

@@ -201,7 +201,7 @@ def read_body(view: View, pointer: Pointer, body: memoryview, out: Array) -> Non
 def decode_body(pointer: Pointer, body: memoryview, out: Array) -> None:
     """Decode all values of a page whose head is verified, as `read_body` does."""
     head = unpack_page_head(bytes(body[: pointer.head]), pointer.length)
-    stages = tuple(Stage(number, params) for number, params in head.stages)
+    stages = tuple([Stage(number, params) for number, params in head.stages])
     check_size(pointer, head, len(out))
     _decode(pointer, head, stages, body[head.size :], 0, range(len(head.sums)), out, 0)
 

@@ -104,7 +104,12 @@ class Part:
 
     def pointers(self, bundle: Pointer) -> list[Pointer]:
         """Pointers to the pages, as if each had a frame of its own."""
-        return [bundle.within(at, page.length, page.head, page.sum) for at, page in self.places()]
+        found = []
+        at = self.first
+        for page in self.pages:
+            found.append(bundle.within(at, *page))
+            at += aligned(page.length)
+        return found
 
 
 class Bundle(NamedTuple):
@@ -149,13 +154,13 @@ def unpack_bundle_head(data: bytes, body_length: int) -> Bundle:
         part = _unpack_part(cursor)
         part.first = at
         parts.append(part)
-        at += sum(aligned(page.length) for page in part.pages)
+        for page in part.pages:
+            at += aligned(page.length)
     last = parts[-1].pages[-1].length if parts and parts[-1].pages else 0
     if at - aligned(last) + last != body_length or any(cursor.data[cursor.pos :]):
         raise CorruptDataError(f"bundle of {body_length} bytes: its parts do not add up")
-    if any(part.kind == PartKind.VALUE for part in parts[:-1]) or bool(plain) == any(
-        part.kind == PartKind.VALUE for part in parts
-    ):
+    kinds = [part.kind for part in parts]
+    if PartKind.VALUE in kinds[:-1] or bool(plain) == (PartKind.VALUE in kinds):
         raise CorruptDataError("bundle head: its value stands nowhere, or twice")
     return Bundle(plain, parts)
 
@@ -186,7 +191,7 @@ def _unpack_part(cursor: Cursor) -> Part:
         ndim = cursor.count()
         if ndim > 64:
             raise cursor.corrupt(f"an array of {ndim} dimensions")
-        shape = tuple(cursor.varint() for _ in range(ndim))
+        shape = tuple([cursor.varint() for _ in range(ndim)])
     else:
         shape = (cursor.varint(),)
     part = Part(_KINDS[number], dtype, shape, cursor.varint())

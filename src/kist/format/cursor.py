@@ -90,17 +90,20 @@ class Cursor:
 
     def varint(self) -> int:
         """Return an unsigned LEB128 number below 2**64."""
-        if self.pos < len(self.data) and self.data[self.pos] < 0x80:
-            self.pos += 1
-            return self.data[self.pos - 1]
-        value = 0
-        for step in range(MAX_VARINT_BYTES):
-            byte = self.u8()
-            value |= (byte & 0x7F) << (7 * step)
+        data, start = self.data, self.pos
+        value = shift = 0
+        for byte in data[start : start + MAX_VARINT_BYTES]:
+            value |= (byte & 0x7F) << shift
+            shift += 7
             if byte < 0x80:
+                self.pos = start + shift // 7
                 if value >> 64:
                     break
                 return value
+        else:
+            self.pos = start + shift // 7
+            if shift < 7 * MAX_VARINT_BYTES:
+                raise self.corrupt("1 byte expected, 0 left")
         raise self.corrupt("a number of more than 64 bits")
 
     def count(self) -> int:

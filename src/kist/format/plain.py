@@ -47,6 +47,7 @@ _TAG: Final = tuple(bytes((tag,)) for tag in range(33))
 _NAIVE, _FIXED, _NAMED = range(3)
 
 _F64 = struct.Struct("<d")
+_FLOAT_BYTES: Final = 1 + _F64.size
 _C128 = struct.Struct("<dd")
 _TIME_OF_DAY = struct.Struct("<BBBIB")  # hour, minute, second, microsecond, fold
 _DAY = struct.Struct("<i")  # days since 0001-01-01, which is day 1
@@ -305,6 +306,8 @@ def unpack_value(data: bytes, part: Callable[[int], Any] | None = None) -> Any:
     CorruptDataError
         The bytes are no value, or something follows it.
     """
+    if len(data) == _FLOAT_BYTES and data[0] == _FLOAT:  # a million of them are got one by one
+        return _F64.unpack_from(data, 1)[0]
     cursor = Cursor(data, "plain value") if part is None else _PartCursor(data, part)
     try:
         value = _unpack(cursor, 0)

@@ -11,7 +11,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -30,7 +30,7 @@ __all__ = ["Stats", "StorageBackend", "bytes_of", "view_of"]
 
 def view_of(buffer: Readable) -> memoryview:
     """View any buffer, of which a type checker may not know that it is one."""
-    return memoryview(cast("ReadableBuffer", buffer))
+    return memoryview(buffer)  # type: ignore[arg-type]
 
 
 def bytes_of(view: memoryview) -> memoryview:

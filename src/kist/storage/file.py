@@ -209,8 +209,9 @@ class FileBackend(StorageBackend):
         return data
 
     def read_into(self, offset: int, buffer: Writable) -> int:
-        _check_offset(offset)
-        view = view_of(buffer)
+        if offset < 0:
+            _check_offset(offset)
+        view = memoryview(buffer)  # type: ignore[arg-type]
         n = view.nbytes
         try:
             got = os.preadv(self._fd, (view,), offset)
@@ -394,7 +395,7 @@ class FileBackend(StorageBackend):
 def _bytes_in(buffers: Sequence[Readable]) -> int:
     if len(buffers) == 1 and isinstance(buffers[0], bytes):  # as most commits write
         return len(buffers[0])
-    return sum(view_of(b).nbytes for b in buffers)
+    return sum([len(b) if b.__class__ is bytes else view_of(b).nbytes for b in buffers])
 
 
 def _check_offset(offset: int) -> None:

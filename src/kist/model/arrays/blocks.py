@@ -187,15 +187,19 @@ def copy_tall(
     cells = blocks.transpose(order)[offset[0] : offset[0] + len(out)]
     *others, last = list(map(_axis_pieces, offset[1:], out.shape[1:], block[1:]))
     every = slice(None)
+    pieces = []
+    for parts in product(*others):
+        inner = (every, *[cut for part in parts for cut in part[:2]])
+        pieces.append((inner, (every, *[part[2] for part in parts])))
     for column, inside, place, _, n in last:
         # What is the same for all pieces with this part of the last axis is done once.
         source, target = cells[..., column, inside], out[..., place]
         if n > 1 and not out.dtype.hasobject and out.strides[-1] == out.itemsize:
             wide = _opaque(n * out.itemsize)
             source, target = source.view(wide), target.view(wide)
-        for parts in product(*others):
-            piece = source[(every, *[cut for part in parts for cut in part[:2]])]
-            target[(every, *[part[2] for part in parts])].reshape(piece.shape)[...] = piece
+        for inner, outer in pieces:
+            piece = source[inner]
+            target[outer].reshape(piece.shape)[...] = piece
 
 
 @lru_cache(maxsize=_KEPT)

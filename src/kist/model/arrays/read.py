@@ -76,10 +76,12 @@ def axis_part(chunk: int, length: int, start: int, count: int, step: int) -> Axi
 
 def box_chunks(box: Box, chunks: Shape) -> tuple[Shape, Shape]:
     """Return the lowest and the highest chunk index that a box that is not empty touches."""
-    low = tuple(a // c for a, c in zip(box.start, chunks, strict=True))
+    low = tuple([a // c for a, c in zip(box.start, chunks, strict=True)])
     high = tuple(
-        (a + (n - 1) * d) // c
-        for a, n, d, c in zip(box.start, box.count, box.step, chunks, strict=True)
+        [
+            (a + (n - 1) * d) // c
+            for a, n, d, c in zip(box.start, box.count, box.step, chunks, strict=True)
+        ]
     )
     return low, high
 

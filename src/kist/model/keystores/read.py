@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +13,7 @@ from kist.engine.ahead import bring_bodies
 from kist.engine.pages import read_body, read_page
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError, TooLargeError
-from kist.format.bundle import Bundle, Part, PartKind, unpack_bundle_head
+from kist.format.bundle import Bundle, Part, PartKind, aligned, unpack_bundle_head
 from kist.format.keystore import FORM_PLAIN
 from kist.format.page import MAX_HEAD
 from kist.format.plain import unpack_value
@@ -105,17 +105,17 @@ def load(view: View, pointer: Pointer) -> Any:
         data = memoryview(view.reader.read_part(pointer, 0, pointer.length))
     bundle = open_bundle(view, pointer, data)
     # A few kilobytes of a hostile file can claim any number of equal values.
-    total = sum(part.size * part.dtype.itemsize for part in bundle.parts)
+    total = sum([part.size * part.dtype.itemsize for part in bundle.parts])
     if total > options.max_load:
         raise TooLargeError(
             f"the value takes {total:,} bytes, more than kist.options.max_load = "
             f"{options.max_load:,}; read parts of it through open(key), or raise the limit"
         )
-    tasks: list[Callable[[], None]] = []
     arrays = [empty(part) for part in bundle.parts]
+    tasks: list[Callable[[], None]] = []
     for part, array in zip(bundle.parts, arrays, strict=True):
         tasks += _fill(view, pointer, part, data, array)
-    if sum(array.nbytes for array in arrays) >= THREAD_BYTES:
+    if total >= THREAD_BYTES:
         run(tasks)
     else:
         for task in tasks:
@@ -143,17 +143,21 @@ def assemble(bundle: Bundle, part: Callable[[int], Any]) -> Any:
 
 def _fill(
     view: View, pointer: Pointer, part: Part, data: memoryview | None, array: Array
-) -> Iterator[Callable[[], None]]:
+) -> list[Callable[[], None]]:
     """What must be done to fill the memory of a part; `data` is the bundle's body, if read."""
+    tasks: list[Callable[[], None]] = []
     flat = array.reshape(-1)
-    places = zip(part.places(), part.pointers(pointer), strict=True)
-    for number, ((at, page), own) in enumerate(places):
-        begin = number * part.page_values
+    begin, at = 0, part.first
+    for page in part.pages:
+        own = pointer.within(at, *page)
         out = flat[begin : begin + part.page_values]
         if data is None:
-            yield partial(read_page, view, own, out, 0, len(out))
+            tasks.append(partial(read_page, view, own, out, 0, len(out)))
         else:
-            yield partial(read_body, view, own, data[at : at + page.length], out)
+            tasks.append(partial(read_body, view, own, data[at : at + page.length], out))
+        begin += part.page_values
+        at += aligned(page.length)
+    return tasks
 
 
 def empty(part: Part, size: int | None = None) -> Array:
@@ -195,5 +199,5 @@ def finished(part: Part, array: Array) -> Any:
 def load_part(view: View, pointer: Pointer, part: Part) -> Any:
     """Read one part of a bundle whole."""
     array = empty(part)
-    run(list(_fill(view, pointer, part, None, array)))
+    run(_fill(view, pointer, part, None, array))
     return finished(part, array)
