@@ -18,13 +18,19 @@ from kist.codecs.choose import choose
 from kist.codecs.recipe import Recipe
 from kist.codecs.rows import rows_codec
 from kist.codecs.stringpages import choose_strings, encode_strings
+from kist.crypto.secret import Secret
 from kist.engine import Engine
+from kist.engine.fieldkeys import make_lock
+from kist.engine.sealed import seal_body
 from kist.format import keys, layout
 from kist.format.dtypes import pack_dtype
 from kist.format.frame import unpack_frame
 from kist.format.keystore import pack_key
+from kist.format.packed import unpack_head
+from kist.format.packed import unpack_record as unpack_packed
 from kist.format.plain import pack_value
 from kist.format.values import unpack_record
+from kist.model.packing import pack
 from kist.model.tables.stored import records as tables
 from kist.storage import MemoryBackend, MemoryFile
 
@@ -37,7 +43,16 @@ A_KIND = 12
 """Records of one kind and one file that become seeds."""
 
 # Kinds of record (the letter in the key) -> targets that read their payloads.
-RECORDS = {b"N": "node", b"D": "node", b"G": "rows", b"P": "rows", b"U": "rows", b"X": "rows"}
+RECORDS = {
+    b"L": "link",
+    b"I": "index",
+    b"N": "node",
+    b"D": "node",
+    b"G": "rows",
+    b"P": "rows",
+    b"U": "rows",
+    b"X": "rows",
+}
 QUERIES = (
     "(a > 3) & (b <= 2.5) | ~f", "s == b'ab'", "startswith(w, 'x') and u != 'é'",
     "isin(a, [1, 2, 3])", "a in q", "where(f, a, p) * 2 ** 3 // 4 % 5", "1 < a <= 4",
@@ -185,6 +200,44 @@ def _of_encoders(seeds: Seeds) -> None:
             seeds["piece"].append(packed(at) + codec.encode(records))
 
 
+def _of_sealed(seeds: Seeds) -> None:
+    """Locks of each kind of secret, bodies, and the seal of a slot."""
+    secrets = {"raw": Secret(bytes(32)), "words": Secret("a passphrase of some words")}
+    for labels in (["raw"], ["words"], ["raw", "words"]):
+        lock, keys_of = make_lock({label: secrets[label] for label in labels})
+        lock = lock._replace(
+            slots=tuple(slot._replace(log_n=min(slot.log_n, 4)) for slot in lock.slots)
+        )
+        seeds["lock"].append(lock.pack())
+        parts = packed(*(slot.pack()[:-8] for slot in lock.slots))
+        counts = (packed(len(lock.slots)), packed(len(lock.names)))
+        rest = lock.salt + b"".join(lock.names) + lock.ring
+        seeds["lock"].append(counts[0] + parts + counts[1] + rest)
+        seeds["seal"].append(bytes(32) + packed(lock.pack()) + bytes(8))
+        head, units = seal_body(keys_of.current, [bytes(5000)], 12)
+        seeds["body"].append(bytes(head) + bytes(units)[: MOST - len(head)])
+    seeds["body"] += [b"\0\0\0" + bytes(40), b"\7\0\1" + bytes(9), b"\0\0\0"]
+
+
+def _as_packed(data: bytes) -> bytes:
+    """Packed data as the target takes them apart."""
+    kind = unpack_head(data[: layout.PACKED_HEAD.size])
+    out, at, start = [], layout.PACKED_HEAD.size, 0
+    forms = ("|u1", "<i4", ">f8", "", "|V7", "|O")
+    while at < len(data):
+        record = unpack_packed(data[at : at + layout.PACKED_RECORD.size], at, start)
+        at += layout.PACKED_RECORD.size
+        start += record.nbytes
+        body = data[at : at + record.length]
+        at += record.length
+        out.append(packed((b"PAGE", b"VALU", b"DONE").index(record.type), body[: record.head]))
+        out.append(packed(forms.index(record.dtype)))
+        if record.type != b"DONE":
+            out.append(packed(body[record.head :]))
+        out.append(record.n_values.to_bytes(3, "little"))
+    return packed(kind - 1, len(out) // 3) + b"".join(out)
+
+
 def make_seeds() -> Seeds:
     """Inputs by target, the long ones left out."""
     seeds: Seeds = defaultdict(list)
@@ -198,6 +251,10 @@ def make_seeds() -> Seeds:
             seeds["statistics"].append(packed(at) + bytes(41))
     for value in (1, -1, "é", b"x", 2.5, [1, (2, {3})], {"a": np.arange(3)}, 10**40, np.float32(1)):
         seeds["plain"].append(pack_value(value))
+    _of_sealed(seeds)
+    for packed_data in (pack(b"bytes" * 30), pack([np.arange(9), "x"])):
+        seeds["packed"].append(packed_data)
+        seeds["packed"].append(_as_packed(packed_data))
     few, many = np.array([1, 4, 7]), np.array([2, 3, 900])
     parts = [tables.PatchPart((0, 2), few, b"abc"), tables.PatchPart((5,), many, b"")]
     seeds["rows"] += [tables.pack_patch(parts), tables.pack_ordinals(few), tables.pack_patch([])]

@@ -16,19 +16,27 @@ import decoders
 import numpy as np
 from feed import Feed
 
+from kist.crypto.hidden import Hidden
+from kist.crypto.secret import Secret
+from kist.engine.fieldkeys import open_lock
+from kist.engine.sealed import DataKey, seal_body, unseal_body
 from kist.errors import KistError
-from kist.format import keys, layout
+from kist.format import keys, layout, sealed
 from kist.format.array import ArraySchema, SegmentRecord, unpack_bounds
 from kist.format.bundle import bundle_damage, unpack_bundle_head
 from kist.format.checksum import sum64, sum128
 from kist.format.dtypes import pack_dtype, unpack_dtype
 from kist.format.frame import unpack_frame
+from kist.format.index import IndexRecord, IndexState, RunRecord
 from kist.format.keystore import Counts, pack_key, sizes_of, unpack_key
+from kist.format.link import LinkRecord
 from kist.format.log import unpack_record_at
 from kist.format.node import Child, NodeRecord, a_kind
+from kist.format.packed import PackedKind, PackedRecord, pack_head, pack_record
 from kist.format.page import unpack_page_head
 from kist.format.plain import pack_value, unpack_value
 from kist.format.schema import Schema
+from kist.format.sealedstore import SlotSeal, unpack_slot_seal
 from kist.format.superblock import damaged_supers, has_super, unpack_slot, unpack_super
 from kist.format.tree import PackedPage, unpack_tree_page
 from kist.format.values import (
@@ -40,6 +48,7 @@ from kist.format.values import (
 )
 from kist.indexes.statistics import Bounds, Statistics, bound_dtype
 from kist.model import html
+from kist.model.packing import unpack
 from kist.model.paths import check_name, nfc, split
 from kist.model.tables.stored import records as tables
 from kist.model.text import pad, shorten, visible, width
@@ -256,6 +265,90 @@ def dtype(data: bytes) -> None:
     assert pack_dtype(unpack_dtype(packed)) == packed
 
 
+def link(data: bytes) -> None:
+    """Where a link leads."""
+    found = LinkRecord.unpack(data)
+    again = LinkRecord.unpack(found.pack())
+    assert again.form == found.form and again.pack() == found.pack()
+
+
+def index(data: bytes) -> None:
+    """Indexes of a table, and their runs."""
+    refusing(IndexState.unpack, data)
+    for first in (0, 1 << 40):
+        refusing(RunRecord.unpack, data, first)
+    found = IndexRecord.unpack(data)
+    assert IndexRecord.unpack(found.pack()) == found
+
+
+# What is sealed
+
+SECRETS = (Secret(bytes(32)), Secret("a passphrase of some words"))
+
+
+def lock(data: bytes) -> None:
+    """The lock of a field, the sums of its slots right; secrets are tried where it is cheap."""
+    refusing(sealed.Lock.unpack, data)
+    feed = Feed(data)
+    slots = []
+    for _ in range(feed.below(4)):
+        body = feed.blob()
+        slots.append(body + sum64(body).to_bytes(8, "little"))
+    head = struct.pack("<BBH", 1, len(slots), feed.below(4)) + feed.take(32)
+    parts = [len(one).to_bytes(2, "little") + one for one in slots]
+    found = sealed.Lock.unpack(b"".join((head, *parts, feed.rest())))
+    assert sealed.Lock.unpack(found.pack()) == found or found.damaged
+    if all(slot.log_n < 8 or slot.log_n > 30 for slot in found.slots):
+        open_lock(found, SECRETS)
+
+
+DATA_KEY = DataKey(bytes(16), Hidden(bytes(32)))
+
+
+def body(data: bytes) -> None:
+    """A sealed body: of any bytes, and a real one with a change."""
+    refusing(sealed.unpack_sealed_head, data, len(data))
+    refusing(unseal_body, data, {DATA_KEY.name: DATA_KEY.key})
+    feed = Feed(data)
+    at, change, plain = feed.number(2), feed.number(), feed.rest()
+    head, units = seal_body(DATA_KEY, [plain], 12)
+    whole = bytearray(head + units)
+    whole[at % len(whole)] ^= change
+    found = refusing(unseal_body, bytes(whole), {DATA_KEY.name: DATA_KEY.key})
+    # Reserved bytes of the head may be anything.
+    assert found == plain if found is not None else change
+
+
+def seal(data: bytes) -> None:
+    """What stands behind a slot of a sealed store, with its sum."""
+    unpack_slot_seal(data)
+    feed = Feed(data)
+    found = SlotSeal(feed.take(32), feed.blob(), feed.number(8))
+    block = bytes(layout.SLOT_SEAL_OFFSET) + found.pack()
+    again = unpack_slot_seal(block.ljust(layout.BLOCK, b"\0"))
+    assert again is None or again == found
+    if again is not None:
+        refusing(sealed.Lock.unpack, again.lock)
+
+
+def packed(data: bytes) -> None:
+    """Packed data: a value, or pages of bytes, with right sums."""
+    refusing(unpack, data)
+    feed = Feed(data)
+    whole, start = [pack_head(PackedKind(1 + feed.below(2)))], 0
+    for _ in range(feed.below(4)):
+        kind = (b"PAGE", b"VALU", b"DONE")[feed.below(3)]
+        head, dtype = feed.blob(), ("|u1", "<i4", ">f8", "", "|V7", "|O")[feed.below(6)]
+        rest = b"" if kind == b"DONE" else feed.blob()
+        one = PackedRecord(
+            kind, len(head), len(head) + len(rest), start, feed.number(3), dtype, sum128(head)
+        )
+        whole += [pack_record(one), head, rest]
+        with contextlib.suppress(TypeError, ValueError):  # a dtype that is none
+            start += one.nbytes
+    unpack(b"".join(whole))
+
+
 # Heads
 
 
@@ -324,7 +417,8 @@ TARGETS: dict[str, Target] = {
     call.__name__: call
     for call in (
         superblock, slot, log, frame, tree, leaf, record, key, node, schema, statistics, array,
-        keystore, rows, plain, dtype, page, bundle, query, path,
+        keystore, rows, plain, dtype, link, index, lock, body, seal, packed, page, bundle, query,
+        path,
     )
 } | decoders.TARGETS  # fmt: skip
 

@@ -544,6 +544,20 @@ def test_random_programs_agree_with_a_categorical_of_pandas(program: list[Any]) 
 # Parts
 
 
+@pytest.mark.parametrize("order", [[0], [0, 1], [1, 0], [0, 0]])
+def test_parts_without_a_category_are_merged_and_split(tmp_path: Path, order: list[int]) -> None:
+    rows = [[], [(1, "fig"), (2, None)]]
+    names = [tmp_path / "0.kist", tmp_path / "1.kist"]
+    for name, some in zip(names, rows, strict=True):
+        with kist.open(name, "w") as part:
+            make(part, some, c=kist.categorical("str"))
+    kist.merge([names[number] for number in order], tmp_path / "whole.kist")
+    with kist.open(tmp_path / "whole.kist") as whole:
+        assert whole["t"]["c"][:].tolist() == ["fig", None] * (1 in order)
+        assert whole.check().ok
+    kist.split(names[0], "t", parts=1, out=tmp_path / "part-{}.kist")
+
+
 def test_parts_keep_their_categories_and_only_like_ones_are_merged(tmp_path: Path) -> None:
     texts = np.array(["b", "a", "c", "d"])[np.arange(10_000) % 4]
     with kist.open(tmp_path / "t.kist", "x") as store:

@@ -74,3 +74,20 @@ def test_no_note_makes_pandas_open_a_file(path: Path) -> None:
         [sys.executable, "-c", READ, *map(str, paths)], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("odd", [np.zeros(3, "V0"), np.arange(3), [np.arange(2)], 5, {"n": 1}, "n"])
+@pytest.mark.parametrize("change", [("drop_column", "n"), ("rename_column", "n", "m")])
+def test_notes_of_other_kinds_do_not_stop_a_change_of_columns(
+    path: Path, odd: Any, change: tuple[str, ...]
+) -> None:
+    with kist.open(path, "w") as store:
+        node = store.create_table("t", np.zeros(3, [("t", "M8[ns]"), ("n", "i8")]))._id
+    image = Image(path.read_bytes())
+    note = {"index": {"levels": odd}, "columns": {"labels": odd}, "dtypes": odd}
+    image.add([(layout.OP_PUT, keys.note(node, "pandas"), pack_record(pack_value(note)))])
+    image.pack_log()
+    path.write_bytes(image.data)
+    with kist.open(path, "r+") as store:
+        getattr(store["t"], change[0])(*change[1:])
+        assert store["t"].colnames == (("t",) if len(change) == 2 else ("t", "m"))

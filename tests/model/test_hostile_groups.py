@@ -129,6 +129,19 @@ def test_keys_too_short_for_a_node_are_damage(path: Path) -> None:
         store["z"][0] = 5
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_record_without_a_kind_is_damage_for_check_and_copy(path: Path, number: int) -> None:
+    key = keys.node(number)[:8]
+    hostile(path, lambda _: iter([(layout.OP_PUT, key, pack_record(b"x"))]))
+    with kist.open(path, "r+") as store:
+        (problem,) = store.check().problems
+        assert "of no kind" in problem.message
+        if number:
+            with pytest.raises(CorruptDataError, match="of no kind"):
+                store.copy("/" if number == 1 else "g", "copy")
+        assert store["z"][:].tolist() == [0, 1, 2]
+
+
 EVIL = "x\x1b]0;owned\x07\x1b[2J\u202e\x9b31m\x7f<script>alert(1)</script>"
 
 

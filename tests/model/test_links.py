@@ -222,6 +222,27 @@ def test_unions_take_what_links_lead_to_once(store: kist.Store) -> None:
         store.union("days/*")
 
 
+def test_what_a_link_only_reads_is_neither_split_nor_merged(tmp_path: Path) -> None:
+    rows = np.zeros(30, [("x", "i4"), ("y", "f8")])
+    for n in range(2):
+        with kist.open(tmp_path / f"part-{n}.kist", "w") as part:
+            part["t"], part["a"] = rows, np.arange(9.0)
+    np.save(tmp_path / "f.npy", np.arange(9))
+    path = tmp_path / "all.kist"
+    with kist.open(path, "w") as store:
+        store["own"] = rows
+        store.create_union("tables", "t", files="part-*.kist")
+        store.create_union("arrays", "a", files="part-*.kist")
+        store.create_union("union", "own")
+        store.create_array_link("npy", "f.npy")
+    for name in ("tables", "arrays", "union", "npy"):
+        with pytest.raises(kist.LinkError, match="only reads"):
+            kist.split(path, name, parts=2, out=tmp_path / "p-{}.kist")
+        with pytest.raises(kist.LinkError, match="only reads"):
+            kist.merge([path], tmp_path / "m.kist", name)
+    assert not list(tmp_path.glob("p-*")) + list(tmp_path.glob("m.*"))
+
+
 def test_merge_keeps_links_and_split_follows_them(tmp_path: Path) -> None:
     for name, target in (("a", "t"), ("b", "t"), ("c", "u")):
         with kist.open(tmp_path / f"{name}.kist", "w") as store:

@@ -19,10 +19,11 @@ import kist
 from kist.crypto.secret import Secret
 from kist.engine import Engine
 from kist.engine.fieldkeys import make_lock
-from kist.errors import KistError, TamperedDataError
+from kist.errors import CorruptDataError, KistError, TamperedDataError
 from kist.format import keys
 from kist.format.node import Child, NodeKind, NodeRecord
 from kist.format.values import pack_record, unpack_record
+from kist.model.sealing import attributes
 
 KEY, OTHER = bytes(range(32)), bytes(range(32, 64))
 Nodes = dict[str, int]
@@ -397,3 +398,17 @@ def test_an_older_attribute_put_back_is_seen(file: Path) -> None:
     attack(file, put_back)
     with kist.open(file, secrets=KEY) as store, pytest.raises(TamperedDataError):
         store["ward"].attrs["dose"]
+
+
+def test_a_name_that_a_holder_sealed_and_that_is_no_text_is_damage(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kist.open(file, "r+", secrets=[KEY]) as store, monkeypatch.context() as patched:
+        patched.setattr(attributes, "_head", lambda name: b"\2\xff\xfe")
+        store["ward"].attrs["evil"] = 1
+    with kist.open(file, secrets=[KEY]) as store:
+        with pytest.raises(CorruptDataError, match="no text"):
+            dict(store["ward"].attrs)
+        with pytest.raises(CorruptDataError, match="no text"):
+            store["ward"].attrs["evil"]
+        assert any("no text" in problem.message for problem in store.check().problems)

@@ -10,9 +10,10 @@ import pytest
 
 import kist
 from kist.engine import pages
-from kist.format import keys
-from kist.format.values import Pointer, unpack_record
+from kist.format import keys, layout
+from kist.format.values import Pointer, pack_record, unpack_record
 from kist.model.tables.stored import layout as table_layout
+from kist.testing.surgery import Image
 
 DTYPE = np.dtype([("a", "i8"), ("b", "f8"), ("s", "S6")])
 N_PAGED, N_PIECE = 40_000, 2_000
@@ -46,10 +47,15 @@ def pointers(path: Path, kind: bytes) -> list[tuple[bytes, Pointer]]:
         return found
 
 
-def flip(path: Path, at: int) -> None:
-    """Flip a bit of the file, and forget what this process has read of it before."""
+def forget() -> None:
+    """Forget what this process has read before."""
     pages._heads.clear()
     table_layout.forget()
+
+
+def flip(path: Path, at: int) -> None:
+    """Flip a bit of the file."""
+    forget()
     with path.open("r+b") as file:
         file.seek(at)
         byte = file.read(1)[0]
@@ -151,3 +157,21 @@ def test_a_checkpoint_leaves_a_damaged_table_alone(damaged: Path) -> None:
             store._session.engine.checkpoint()
         assert len(store["other"]) == 10
         assert table["a"][-3:].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", [b"G", b"U", b"X", b"P"])
+def test_a_record_that_names_no_extent_is_damage(damaged: Path, kind: bytes) -> None:
+    """Its sums are right: somebody made it so."""
+    image = Image(damaged.read_bytes())
+    owners = [(k, v) for k, v in image.entries().items() if keys.kind_of(k) == kind]
+    owners = [(key, unpack_record(value)[1]) for key, value in owners if value[:1] != b"\0"]
+    if not owners:
+        pytest.skip("records of this kind hold what they have")
+    image.add([(layout.OP_PUT, key, pack_record(payload)) for key, payload in owners])
+    image.pack_log()
+    damaged.write_bytes(image.data)
+    forget()
+    with kist.open(damaged) as store:
+        assert not store.check().ok
+        with pytest.raises(kist.CorruptDataError):
+            store["t"][:]

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import kist
+from kist.errors import KistError
 from kist.format import keys, layout
 from kist.testing import attack as rounds
 from kist.testing import hostile
-from kist.testing.attack import Round, attack, base, play
+from kist.testing.attack import Round, attack, play
+from kist.testing.bases import BASES, made
+from kist.testing.forged import OUTSIDE, WAY, Forged, forge
 from kist.testing.hostile import Report, run_hostile
+from kist.testing.insiders import changed_inside
 from kist.testing.mutations import KINDS, mutate
 from kist.testing.surgery import Image
 
+pytest.importorskip("cryptography")
 pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")
 
-SEEDS = 40
+SEEDS = 48
+
+
+def base() -> bytes:
+    return made("everything").data
 
 
 def test_hostile_files_give_data_or_errors_of_kist() -> None:
     report = run_hostile(0, SEEDS)
     assert report.findings == []
-    assert report.rounds == SEEDS and set(report.kinds) == set(KINDS)
+    assert report.rounds == SEEDS and set(report.bases) == set(BASES)
+    assert set(report.kinds) > {*KINDS, "inside"}
     assert report.errors["CorruptDataError"] > SEEDS / 4
 
 
@@ -39,6 +52,47 @@ def test_the_store_without_a_change_gives_data_alone(path: Path, mode: str) -> N
     one = Round(0)
     attack(path, mode, None, one)
     assert not one.errors and one.answered > 200 and one.is_clean
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_every_base_is_whole_and_shows_everything(tmp_path: Path, name: str) -> None:
+    path = made(name).write(tmp_path)
+    one = Round(0)
+    attack(path, "r", None, one, BASES[name].options)
+    assert one.is_clean and one.answered > 10
+    if "secret" not in name:
+        # Keys that are asked of every key store, a link that leads nowhere, a column of bytes.
+        allowed = {"KeyNotFoundError": 6, "LinkError": 1, "QueryError": 2}
+        assert not one.errors - Counter(allowed)
+
+
+@pytest.mark.parametrize("name", ["sealed", "sealed store"])
+@pytest.mark.filterwarnings("ignore::kist.DamageWarning")
+def test_what_an_insider_changed_is_sealed_and_opens(tmp_path: Path, name: str) -> None:
+    """The tags are right: what is wrong is seen behind them, or is as good as another value."""
+    errors: Counter[str] = Counter()
+    for seed in range(12):
+        data, mutation = changed_inside(random.Random(seed), name)
+        assert mutation.kind == "inside" and data
+        one = Round(seed)
+        path = made(name).write(tmp_path, data)
+        with contextlib.suppress(KistError):
+            attack(path, "r", None, one, BASES[name].options)
+        errors += one.errors
+    assert errors["CorruptDataError"] > 0
+
+
+def test_a_hostile_file_stands_beside_what_it_may_not_open(tmp_path: Path) -> None:
+    seed = next(n for n in range(100) if forge(n).made.beside)
+    path = forge(seed).write(tmp_path)
+    assert (path.parent / WAY).resolve() == (tmp_path / OUTSIDE).resolve()
+    with kist.open(path.parent / WAY) as store:
+        assert "t" in store
+    assert rounds.is_foreign(str(tmp_path / OUTSIDE), path.parent)
+    with kist.open(path.with_name("own.kist"), "w") as store:
+        for name in (WAY, f"../{OUTSIDE}"):
+            with pytest.raises(kist.LinkError):
+                store.create_link("x", "t", file=name)
 
 
 def test_a_change_of_nothing_is_believed(path: Path) -> None:
@@ -98,15 +152,17 @@ def loops() -> None:
 def test_what_must_not_be_is_a_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[], object], finding: str
 ) -> None:
-    def ask(store: Any, only: str | None) -> Iterator[tuple[str, Callable[[], object]]]:
+    def ask(
+        store: Any, only: str | None, *, reading: bool
+    ) -> Iterator[tuple[str, Callable[[], object]]]:
         yield "planted call", call
 
     monkeypatch.setattr(rounds, "ask", ask)
     monkeypatch.setattr(rounds, "SLOW", 1.0)
     # The unchanged store: every mutation might fail to open.
-    monkeypatch.setattr(
-        rounds, "hostile", lambda seed: (base(), mutate(random.Random(1), base())[1])
-    )
+    mutation = mutate(random.Random(1), base())[1]
+    whole = Forged("everything", base(), made("everything"), mutation)
+    monkeypatch.setattr(rounds, "forge", lambda seed: whole)
     assert finding in play(1, tmp_path).finding
 
 

@@ -56,10 +56,20 @@ class IndexState(NamedTuple):
 
     @classmethod
     def unpack(cls, payload: bytes) -> IndexState:
-        """State from a payload."""
+        """State from a payload.
+
+        Raises
+        ------
+        CorruptDataError
+            It is cut off, or its number cannot be.
+        """
         if len(payload) != _STATE.size:
             raise CorruptDataError(f"an index state of {len(payload)} bytes")
-        return cls(*_STATE.unpack(payload))
+        found = cls(*_STATE.unpack(payload))
+        # The last number is never given: there is no next one to note.
+        if not 0 < found.next_id < (1 << 32) - 1:
+            raise CorruptDataError(f"an index state whose next number is {found.next_id}")
+        return found
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,9 @@ def _check_nodes(view: View) -> Iterator[Problem]:
             )
         elif found.name != entry.name:
             yield Problem("node", f"its record says that it is called {found.name!r}", path)
+    for number in (keys.STORE, keys.ROOT):
+        if view.get(keys.whole_node(number)[0]) is not None:
+            yield Problem("node", "a record of no kind", f"node {number}")
     number = keys.FIRST_NODE
     while True:
         # One look-up a node, whatever it holds: from each record to the first of the next node.
@@ -178,6 +181,8 @@ def _check_nodes(view: View) -> Iterator[Problem]:
         if entry_ is None:
             return
         number = keys.node_of(entry_[0])
+        if not keys.kind_of(entry_[0]):
+            yield Problem("node", "a record of no kind", f"node {number}")
         if number not in known:
             yield Problem("node", "records of a node that no group lists", f"node {number}")
         number += 1

@@ -109,6 +109,10 @@ def _copy_records(source: View, txn: Transaction, listed: _Listed, new: int, pat
             whole = copied_field(source, node, kind, origin)
     place = keys.manifest(node, keys.PLACE)
     for key, value in source.scan(*keys.whole_node(node)):
+        if not keys.kind_of(key):
+            raise CorruptDataError(
+                f"node {node} has a record of no kind; 'kist check' lists all damage"
+            )
         if keys.kind_of(key) in (b"N", b"D") or key == place:
             continue  # its place, and its children, which have ids of their own
         pointers, payload = unpack_record(value)

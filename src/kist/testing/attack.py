@@ -9,7 +9,6 @@ import contextlib
 import faulthandler
 import json
 import os
-import random
 import resource
 import signal
 import sys
@@ -17,20 +16,19 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import kist
 from kist.errors import KistError
-from kist.format import keys
-from kist.testing.everything import ask, fill
-from kist.testing.mutations import Mutation, mutate
-from kist.testing.surgery import Image
+from kist.testing.bases import BASES, made
+from kist.testing.everything import ask
+from kist.testing.forged import Forged, forge
 
-__all__ = ["MEMORY", "SLOW", "Round", "attack", "base", "hostile", "play"]
+__all__ = ["MEMORY", "SLOW", "Round", "attack", "play"]
 
 SLOW: Final = 5.0
 """Seconds of the processor for one call, so that a busy machine makes no difference."""
@@ -40,7 +38,7 @@ reader accepts, 64 MiB are far above what the base store needs whole."""
 ADDRESS_SPACE: Final = 2 << 30
 """What a child may map beyond what it has when it begins: more ends in a `MemoryError`."""
 SALVAGE_EVERY: Final = 5
-"""Of so many files, one is salvaged before it is opened."""
+"""Of so many files, one is salvaged before it is opened, one merged, one split, one backed up."""
 
 _OWN: tuple[str, ...] = (
     "/usr/share/zoneinfo/",
@@ -62,6 +60,8 @@ class Round:
     seed : int
     mutation : str
         What was changed.
+    base : str
+        Of which store.
     errors : Counter of str
         Errors of kist, by class.
     answered : int
@@ -76,36 +76,12 @@ class Round:
 
     seed: int
     mutation: str = ""
+    base: str = ""
     errors: Counter[str] = field(default_factory=Counter)
     answered: int = 0
     peak: int = 0
     is_clean: bool = False
     finding: str = ""
-
-
-@cache
-def base() -> bytes:
-    """Bytes of the store that is mutated, closed in order."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "base.kist"
-        with kist.open(path, "w", durability="none") as store:
-            fill(store)
-        return path.read_bytes()
-
-
-def hostile(seed: int) -> tuple[bytes, Mutation]:
-    """The mutated file of a seed."""
-    return mutate(random.Random(seed), base())
-
-
-@cache
-def _paths() -> dict[int, str]:
-    """Paths of the nodes of the base store, but for the root."""
-    image = Image(base())
-    entries = image.entries()
-    nodes = {keys.node_of(key) for key in entries} - {keys.STORE, keys.ROOT}
-    found = {node: image.path_of(node, entries) for node in nodes}
-    return {node: path for node, path in found.items() if path is not None}
 
 
 class _Slow(BaseException):
@@ -160,13 +136,22 @@ def _watch_files() -> None:
     sys.addaudithook(hook)
 
 
-def attack(path: Path, mode: str, only: str | None, one: Round) -> None:
+def attack(
+    path: Path,
+    mode: str,
+    only: str | None,
+    one: Round,
+    options: Mapping[str, Any] | None = None,
+    *,
+    reading: bool = True,
+) -> None:
     """Ask everything of a file; counts what came of it in `one`, which a finding ends."""
-    store = _answer("open", partial(kist.open, path, mode, durability="none"), one)
+    opening = partial(kist.open, path, mode, durability="none", **options or {})
+    store = _answer("open", opening, one)
     if store is None:
         return
     with store:
-        for what, call in ask(store, only):
+        for what, call in ask(store, only, reading=reading):
             found = _answer(what, call, one)
             if what == "check":
                 one.is_clean = bool(found)
@@ -189,21 +174,19 @@ def _answer(what: str, call: Callable[[], Any], one: Round) -> Any:
 
 def play(seed: int, folder: Path, *, trace: bool = False) -> Round:
     """One round, in this process."""
-    data, mutation = hostile(seed)
-    one = Round(seed, f"{mutation.kind}: {mutation.what}")
-    path = folder / "hostile.kist"
-    path.write_bytes(data)
-    only = _paths().get(mutation.node)
+    forged = forge(seed)
+    mutation, options = forged.mutation, BASES[forged.base].options
+    one = Round(seed, f"{mutation.kind}: {mutation.what}", forged.base)
+    path = forged.write(folder)
+    only = forged.only
     before = _begin_peak()
     _opened.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            if seed % SALVAGE_EVERY == 0:
-                out = folder / "saved.kist"
-                _answer("salvage", partial(kist.salvage, path, out), one)
-                out.unlink(missing_ok=True)
-            attack(path, "r" if seed % 2 else "r+", only, one)
+            _copied(path, forged, seed, one)
+            # In one of two files everything is read, in the other everything changed.
+            attack(path, "r" if seed % 2 else "r+", only, one, options, reading=bool(seed % 2))
         except BaseException as error:
             one.finding = one.finding or f"{type(error).__name__}: {error}"
             if trace:
@@ -211,10 +194,34 @@ def play(seed: int, folder: Path, *, trace: bool = False) -> Round:
     one.peak = max(0, _resident("VmHWM") - before)
     if one.peak > MEMORY and not one.finding:
         one.finding = f"{one.peak >> 20} MiB of memory"
-    foreign = [name for name in _opened if is_foreign(name, folder)]
+    foreign = [name for name in _opened if is_foreign(name, path.parent)]
     if foreign and not one.finding:
         one.finding = f"opened or ran {foreign[:3]}"
     return one
+
+
+def _copied(path: Path, forged: Forged, seed: int, one: Round) -> None:
+    """Make another file of some, in one of four ways, before anything else is asked of them."""
+    out = path.with_name("saved.kist")
+    secrets = BASES[forged.base].options.get("secrets")
+    choice = seed % SALVAGE_EVERY
+    if choice == 0:
+        _answer("salvage", partial(kist.salvage, path, out), one)
+    elif choice == 1:
+        _answer("merge", partial(kist.merge, [path], out, secrets=secrets), one)
+    elif choice == 2 and forged.only is not None:
+        parts = path.with_name("saved-{}.kist")
+        split = partial(kist.split, path, forged.only, parts=2, out=parts, secrets=secrets)
+        _answer("split", split, one)
+    elif choice == 3:
+        _answer("backup", partial(_backup, path, out, secrets, seed), one)
+    for made_file in path.parent.glob("saved*"):
+        made_file.unlink()
+
+
+def _backup(path: Path, out: Path, secrets: Any, seed: int) -> None:
+    with kist.open(path, secrets=secrets) as store:
+        store.backup(out, compact=bool(seed // SALVAGE_EVERY % 2), durability="none")
 
 
 def is_foreign(name: str, folder: Path) -> bool:
@@ -229,9 +236,11 @@ def _child(first: int, stop: int) -> None:
     faulthandler.enable()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        folder.joinpath("base.kist").write_bytes(base())
-        # Once as it is: modules are imported and threads begun before limits are set.
-        attack(folder / "base.kist", "r+", None, Round(-1))
+        # Once as they are: modules are imported and threads begun before limits are set.
+        for base, way in BASES.items():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                attack(made(base).write(folder), "r+", None, Round(-1), way.options)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if used := _resident("VmSize"):
             limit = used + ADDRESS_SPACE

@@ -17,11 +17,13 @@ from kist.format.bundle import PartKind, pack_bundle_head, unpack_bundle_head
 from kist.format.checksum import sum128
 from kist.format.page import pack_page_head, unpack_page_head
 from kist.format.plain import pack_value, unpack_value
+from kist.format.sealed import Lock
 
 __all__ = [
     "EXTREMES",
     "changed",
     "changed_bundle",
+    "changed_lock",
     "changed_page",
     "changed_value",
     "number_like",
@@ -56,6 +58,8 @@ ODD: tuple[Any, ...] = (
     "category", "Int8", "timestamp[ns][pyarrow]", "interval", "datetime64[ns, X/Y]",
     "datetime64[ns, dateutil//etc/passwd]", "Europe/Paris", "dateutil//etc/passwd", "/etc/passwd",
     "../../../../etc/passwd", "tzlocal()", "\x1b]0;x\x07\x1b[2J", "\u202e", "fast", "pcodec",
+    "../outside.kist", "way.kist", "part-0.kist", ".", "/", "**", "../**", "hostile.kist",
+    "/linked", [""], ["/all"], ["part-0.kist"] * 3, bytes(16), np.full(3, 2**62), np.array([-1, 1]),
     np.zeros((7,) * 5, "V0"), np.zeros(3, STRINGS), np.zeros(0, "<U1"),
 )  # fmt: skip
 
@@ -116,12 +120,48 @@ def _odd(rng: random.Random, value: Any) -> Any:
             return {**value, new: rng.choice(ODD)}
         key = rng.choice(list(value))
         return {**value, key: _odd(rng, value[key])}
+    numbers = isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.size
+    if numbers and rng.random() < 0.7:
+        array = value.astype("u8")
+        at = rng.randrange(value.size)
+        array.flat[at] = number_like(rng, int(array.flat[at]), 64)
+        return array.astype(value.dtype)
+    if type(value) is int and rng.random() < 0.7:
+        return number_like(rng, value, 63)
     if isinstance(value, list | tuple) and value and rng.random() < 0.7:
         out = list(value)
         at = rng.randrange(len(out))
         out[at] = _odd(rng, out[at])
         return type(value)(out[: rng.choice((at + 1, len(out)))])
     return rng.choice(ODD)
+
+
+def changed_lock(rng: random.Random, payload: bytes) -> bytes:
+    """Return the lock of a sealed field with other slots or keys, their sums right."""
+    try:
+        lock = Lock.unpack(payload)
+    except KistError:
+        return changed(rng, payload)
+    slots, names = list(lock.slots), list(lock.names)
+    choice = rng.randrange(6)
+    if choice <= 2 and slots:
+        at = rng.randrange(len(slots))
+        name = rng.choice(("kind", "log_n", "r", "p"))
+        more: dict[str, Any] = {name: number_like(rng, getattr(slots[at], name), 8)}
+        if choice == 1:
+            more = {"label": rng.choice(("", "x" * 255, "\x1b[2J", "\u202e"))}
+        elif choice == 2:
+            part = rng.choice(("salt", "work_salt", "wrapped"))
+            old = getattr(slots[at], part)
+            more = {part: changed(rng, old)[: len(old)].ljust(len(old), b"\0")}
+        slots[at] = slots[at]._replace(**more)
+    elif choice == 3:
+        slots = (slots * 20)[: rng.choice((0, 2, 16, 17))]
+    elif choice == 4:
+        names = (names * 2)[: rng.choice((0, 1, 2))]
+    else:
+        return lock._replace(ring=changed(rng, lock.ring)).pack()
+    return lock._replace(slots=tuple(slots), names=tuple(names)).pack()
 
 
 def changed_page(rng: random.Random, body: bytes, head: int) -> tuple[bytes, int]:

@@ -107,10 +107,11 @@ def _fill_arrays(store: Any) -> None:
 # The questions
 
 
-def ask(store: Any, only: str | None = None) -> Iterator[tuple[str, Call]]:
+def ask(store: Any, only: str | None = None, *, reading: bool = True) -> Iterator[tuple[str, Call]]:
     """Yield everything that can be asked of a store, and of the node `only` or of all nodes.
 
-    A store that may be written is changed, too: what is asked last is that it be made smaller.
+    A store that may be written is changed, too, and with ``reading=False`` its nodes are not read
+    before: what is asked last is that it be made smaller.
     """
     yield "tree", lambda: (repr(store.tree()), store.tree()._repr_html_(), store.tree().to_dict())
     yield "info", lambda: repr(store.info)
@@ -118,21 +119,28 @@ def ask(store: Any, only: str | None = None) -> Iterator[tuple[str, Call]]:
     yield "history", lambda: list(store.history())
     found: list[Any] = [store]
     yield "visit", lambda: store.visititems(_collector(found))
-    nodes = [node for node in found if only is None or node.name == only]
-    for node in nodes:
+    nodes = [node for node in found if only is None or _name(node) == only]
+    for node in nodes if reading else ():
         for what, call in _read(node):
-            yield f"{node.name} {what}", call
+            yield f"{_name(node)} {what}", call
     if store.mode == "r":
         return
     for number, node in enumerate(nodes):
-        yield f"copy {node.name}", partial(store.copy, node, f"copy {number}")
+        yield f"copy {_name(node)}", partial(store.copy, node, f"copy {number}")
     for node in nodes:
         for what, call in _change(node):
-            yield f"{node.name} {what}", call
+            yield f"{_name(node)} {what}", call
     yield "move", lambda: store.move("keys-none", "moved")
     yield "delete", lambda: store.__delitem__("g")
     yield "tag", lambda: store.tag("again")
     yield "compact", store.compact
+
+
+def _name(node: Any) -> str | None:
+    try:
+        return str(node.name)
+    except KistError:
+        return None  # it is not there: calls on it say so
 
 
 def _collector(into: list[Any]) -> Callable[[str, Any], None]:
@@ -144,7 +152,8 @@ def _collector(into: list[Any]) -> Callable[[str, Any], None]:
 
 def _read(node: Any) -> Iterator[tuple[str, Call]]:
     yield "repr", lambda: repr(node)
-    yield "html", lambda: node._repr_html_()
+    if node.kind != "link":
+        yield "html", lambda: node._repr_html_()
     yield "info", lambda: repr(node.info)
     yield "attributes", lambda: (repr(node.attrs), node.attrs._repr_html_(), dict(node.attrs))
     yield "parent", lambda: [node.parent, node.name]
@@ -161,6 +170,25 @@ def _read(node: Any) -> Iterator[tuple[str, Call]]:
         yield from _read_table(node)
     elif kind == "array":
         yield from _read_array(node)
+    elif kind == "link":
+        yield from _read_link(node)
+
+
+def _read_link(node: Any) -> Iterator[tuple[str, Call]]:
+    """What a link says, and all that can be read of what it leads to."""
+    yield "says", lambda: (node.leads_to, node.target, node.file, node.version, node.linked_file)
+    found: list[Any] = []
+    yield "follow", lambda: found.append(node.follow())
+    for one in found:
+        yield "show what it leads to", partial(_shown, one)
+        if one.kind == "table" or hasattr(one, "colnames"):
+            yield from _read_table(one)
+        elif one.kind == "array":
+            yield from _read_array(one)
+
+
+def _shown(node: Any) -> object:
+    return repr(node), repr(node.info), repr(node.attrs)
 
 
 def _read_table(node: Any) -> Iterator[tuple[str, Call]]:
@@ -172,12 +200,21 @@ def _read_table(node: Any) -> Iterator[tuple[str, Call]]:
     yield "blocks", lambda: [len(block) for block in node.blocks(1000)]
     yield "where", lambda: [node.where(f"{n} == {n}")[:5] for n in node.colnames if n in "abnpqstw"]
     yield "count", lambda: [node.where(f"{n} > 5").count() for n in node.colnames if n in "abnpq"]
+    if hasattr(type(node), "indexes"):
+        yield "indexes", lambda: [_found(node, index) for index in node.indexes]
+        yield "sealed", lambda: repr(node.sealed)
     yield "column reprs", lambda: [(repr(node[n]), repr(node[n].attrs)) for n in node.colnames]
     if HAS_PANDAS:
         yield "to_pandas", lambda: node.to_pandas()
         yield "columns to_pandas", lambda: [node[n].to_pandas() for n in node.colnames]
     if HAS_ARROW:
         yield "to_arrow", lambda: node.to_arrow()
+
+
+def _found(node: Any, index: Any) -> object:
+    name = index.columns[0]
+    first = node[name][0] if len(node) else 0
+    return repr(index), node.where(f"{name} == wanted", wanted=first).indices()
 
 
 def _read_array(node: Any) -> Iterator[tuple[str, Call]]:
@@ -230,8 +267,18 @@ def _change(node: Any) -> Iterator[tuple[str, Call]]:
         yield "clear", lambda: node.clear()
     elif kind == "table":
         yield "append", lambda: node.append(node[:3])
+        yield "insert", lambda: node.insert(1, node[:2])
+        yield "new column", lambda: node.add_column("new column", 1)
+        yield "index", lambda: node.create_index("new column")
+        yield "drop index", lambda: [node.drop_index(one.name) for one in node.indexes]
+        yield "upsert", lambda: node.upsert(node[:3], on=node.colnames[0])
+        yield "rotate", lambda: node.rotate(now=True) if node.sealed else None
+        yield "drop column", lambda: node.drop_column(node.colnames[0])
         yield "delete rows", lambda: node.delete(slice(0, 50))
         yield "delete all rows", lambda: node.delete(slice(None))
+    elif kind == "link":
+        yield "renew", lambda: node.renew()
+        yield "union of it", lambda: node.parent.create_union("of it", node.name)
     elif kind == "array":
         if _is_small(node):
             yield "assign", lambda: node.__setitem__(Ellipsis, node[...])

@@ -1,7 +1,8 @@
 """Hostile files: stores with one thing in them changed to do harm, every checksum made right.
 
-A store with every kind of object is mutated (`kist.testing.mutations`), written to a file, and
-opened; then everything is asked of it, and in every other round everything is changed. What may
+A store, of those that together hold every kind of object (`kist.testing.bases`), is mutated
+(`kist.testing.mutations`; `kist.testing.insiders` for what is sealed), written to a file, and
+opened; then everything is read in it, or, in every other round, everything is changed. What may
 come of a call is data, or an error of `kist.errors`. Anything else is a finding:
 
 - another exception (`MemoryError`, `struct.error`, `RecursionError`, a Rust panic, ...);
@@ -33,7 +34,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from kist.testing.attack import Round, hostile, play
+from kist.testing.attack import Round, play
+from kist.testing.forged import forge
 
 __all__ = ["Report", "run_hostile"]
 
@@ -49,8 +51,8 @@ class Report:
     ----------
     rounds, calls : int
         Files, and calls made on them.
-    kinds, errors : Counter of str
-        Mutations by kind, errors of kist by class.
+    kinds, bases, errors : Counter of str
+        Mutations by kind, files by what they were made of, errors of kist by class.
     unnoticed : int
         Files on which every call gave data; `check` may say more.
     peak : int
@@ -61,6 +63,7 @@ class Report:
     rounds: int = 0
     calls: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
+    bases: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     unnoticed: int = 0
     peak: int = 0
@@ -71,18 +74,20 @@ class Report:
         self.rounds += 1
         self.calls += one.answered + one.errors.total()
         self.kinds[one.mutation.partition(":")[0]] += 1
+        self.bases[one.base] += 1
         self.errors += one.errors
         self.unnoticed += not one.errors and not one.finding
         self.peak = max(self.peak, one.peak)
         if one.finding:
-            self.findings.append(f"seed {one.seed}, {one.mutation}: {one.finding}")
+            self.findings.append(f"seed {one.seed}, {one.base}, {one.mutation}: {one.finding}")
 
     def __str__(self) -> str:
         def counts(counter: Counter[str]) -> str:
             return ", ".join(f"{name} {n:,}" for name, n in counter.most_common())
 
         return (
-            f"{self.rounds:,} files ({counts(self.kinds)}); {self.calls:,} calls, of which "
+            f"{self.rounds:,} files ({counts(self.kinds)}), made of {counts(self.bases)}; "
+            f"{self.calls:,} calls, of which "
             f"{self.errors.total():,} raised errors of kist ({counts(self.errors)}); "
             f"{self.unnoticed:,} files without an error; most memory {self.peak >> 20} MiB; "
             f"{len(self.findings)} findings"
@@ -148,8 +153,8 @@ def run_child(command: Sequence[str], stop: int, report: Report, lost: float) ->
         said = errors.read()[-2000:]
     if begun is None:
         raise RuntimeError(f"a child ended with {child.returncode} outside of a round:\n{said}")
-    _, mutation = hostile(begun)
-    one = Round(begun, f"{mutation.kind}: {mutation.what}")
+    forged = forge(begun)
+    one = Round(begun, f"{forged.mutation.kind}: {forged.mutation.what}", forged.base)
     one.finding = f"the process ended with {child.returncode}: {said}"
     report.add(one)
     return begun + 1

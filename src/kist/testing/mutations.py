@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from kist.format import keys, layout
 from kist.format.checksum import sum128
+from kist.format.link import LINK
 from kist.format.log import Freed, Verify
 from kist.format.tree import pack_tree_page
 from kist.format.values import Pointer, pack_record, unpack_record
@@ -22,13 +23,14 @@ from kist.testing.bodies import (
     EXTREMES,
     changed,
     changed_bundle,
+    changed_lock,
     changed_page,
     changed_value,
     number_like,
 )
 from kist.testing.surgery import MOST_OPS, Image, TreePage
 
-__all__ = ["KINDS", "Mutation", "mutate"]
+__all__ = ["KINDS", "Mutation", "changed_payload", "mutate"]
 
 
 class Mutation(NamedTuple):
@@ -160,7 +162,10 @@ def _log_bytes(rng: random.Random, image: Image) -> str:
 
 
 def _tree(rng: random.Random, image: Image) -> str:
-    page = rng.choice(image.pages())
+    pages = image.pages()
+    if not pages:  # all of it stands in the log
+        return _log(rng, image)
+    page = rng.choice(pages)
     if rng.random() < 0.5:
         image.replace_page(page, changed(rng, page.body))
         image.pack_log()
@@ -199,6 +204,21 @@ def _packed_page(
 
 # Records of the map
 
+_HOW = {b"M": ("note", 0.8), b"A": ("attribute", 0.5), b"L": ("link", 0.8), b"E": ("lock", 0.5)}
+"""Kind of record -> what it is, and how often it is changed as that and not as bytes."""
+
+
+def changed_payload(rng: random.Random, key: bytes, payload: bytes) -> bytes:
+    """Return the payload of a record with something else in it, in the way of its kind."""
+    kind = keys.kind_of(key)
+    if kind in b"MA":
+        return changed_value(rng, payload)
+    if kind == b"L" and rng.random() < 0.9:
+        return payload[: LINK.size] + changed_value(rng, payload[LINK.size :])
+    if kind == b"E" and key.endswith(b"L") and rng.random() < 0.9:
+        return changed_lock(rng, payload)
+    return changed(rng, payload)
+
 
 def _record(rng: random.Random, image: Image) -> tuple[str, int]:
     entries = image.entries()
@@ -209,12 +229,9 @@ def _record(rng: random.Random, image: Image) -> tuple[str, int]:
     pointers, payload = unpack_record(value)
     put, choice = layout.OP_PUT, rng.random()
     what, new_key, new = "payload", key, value
-    if kind == b"M" and not pointers and choice < 0.8:
-        what = "note"
-        new = pack_record(changed_value(rng, payload))
-    elif kind == b"A" and not pointers and choice < 0.5:
-        what = "attribute"
-        new = pack_record(changed_value(rng, payload))
+    if kind in _HOW and not pointers and choice < _HOW[kind][1]:
+        what = _HOW[kind][0]
+        new = pack_record(changed_payload(rng, key, payload))
     elif pointers and choice < 0.6:
         at = rng.randrange(len(pointers))
         changed_one, what = _extent(rng, image, pointers[at])

@@ -86,18 +86,26 @@ def _renamed(note: dict[Any, Any], old: str, new: str | None) -> dict[Any, Any]:
     """Return the note of pandas: levels of the index, labels and dtypes by column."""
     out = dict(note)
     index, columns, dtypes = (note.get(part) for part in ("index", "columns", "dtypes"))
-    if isinstance(index, dict) and old in (index.get("levels") or ()):
-        levels = [new if level == old else level for level in index["levels"]]
+    # Types first: what a file says may be an array, which compares item by item.
+    index = index if isinstance(index, dict) else {}
+    columns = columns if isinstance(columns, dict) else {}
+    levels, labels = index.get("levels"), columns.get("labels")
+    if isinstance(levels, list | tuple) and any(_is(level, old) for level in levels):
+        levels = [new if _is(level, old) else level for level in levels]
         # Without one of its levels, the others are ordinary columns.
         out["index"] = {**index, "levels": levels} if new is not None else {}
-    if isinstance(columns, dict) and old in (columns.get("labels") or {}):
-        labels = {name: label for name, label in columns["labels"].items() if name != old}
+    if isinstance(labels, dict) and old in labels:
+        labels = {name: label for name, label in labels.items() if name != old}
         out["columns"] = {**columns, "labels": labels}  # the new name is a label of its own
     if isinstance(dtypes, dict) and old in dtypes:
         out["dtypes"] = {name: dtype for name, dtype in dtypes.items() if name != old}
         if new is not None:
             out["dtypes"][new] = dtypes[old]
     return out
+
+
+def _is(level: object, name: str) -> bool:
+    return isinstance(level, str) and level == name
 
 
 def names_a_file(text: str) -> bool:

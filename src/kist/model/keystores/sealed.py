@@ -19,6 +19,7 @@ from kist.engine.keyring import keyring_of
 from kist.engine.manifest import bound_items, kept_digest, new_digest
 from kist.errors import CorruptDataError, TamperedDataError
 from kist.format import keys
+from kist.format.keystore import unpack_key
 from kist.format.layout import FRAME_BUNDLE
 from kist.format.values import pack_record, unpack_record
 from kist.model.sealing.field import SealedField, is_verified
@@ -230,7 +231,7 @@ class SealedKeys(SealedField):
     def place(self, packed: bytes) -> bytes:
         """Return the key of the map of a key: of all Unicode forms of a text the same."""
         if packed[0] == _STR and not packed.isascii():
-            text = packed[1:].decode()
+            text = str(unpack_key(packed))
             packed = packed[:1] + unicodedata.normalize("NFC", text).encode()
         hashed = hmac.digest(self._name.reveal(), packed, "sha256")
         return keys.item(self.node, hashed[:_HASH_BYTES])

@@ -16,6 +16,7 @@ from kist.format.keystore import (
     pack_key,
     pack_texts,
     sizes_of,
+    unpack_key,
 )
 from kist.format.layout import NODE_SEALED
 from kist.format.plain import pack_scalars, pack_value
@@ -249,7 +250,7 @@ class Change:
         n_keys, nbytes, stored, codec = self._store._counts(txn)
         txn.delete(own)
         if packed[0] == _STR and not packed.isascii():
-            text = packed[1:].decode()
+            text = str(unpack_key(packed))
             form = unicodedata.normalize("NFC", text)
             if form != text:
                 txn.delete(keys.other_form(self._id, form))

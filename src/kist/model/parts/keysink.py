@@ -74,7 +74,7 @@ class KeySink:
                         "are merged have no key in common"
                     )
             if packed[0] == _STR and not packed.isascii():
-                self._note_form(packed[1:].decode(), path)
+                self._note_form(str(unpack_key(packed)), path)
             self._last = max(self._last, packed)
             nbytes, stored = sizes_of(key, value)
             self._n += 1

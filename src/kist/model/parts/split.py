@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from kist.errors import NodeError, SecretError
+from kist.errors import LinkError, NodeError, SecretError
 from kist.format.node import NodeKind
 from kist.model.parts.files import NewFiles
 from kist.model.parts.making import Making, length_of
@@ -173,6 +173,11 @@ def _dataset(source: Any, path: str | None, secrets: object) -> Iterator[Node]:
             raise NodeError(f"{source._path!r} is the dataset already; leave path {path!r} out")
         if isinstance(source, Group):
             raise NodeError(f"{source._path!r} is a group: name a dataset in it")
+        if not isinstance(source, Node) or source._kind == NodeKind.LINK:
+            raise LinkError(
+                f"{path or source.name!r} stands in other files or is made of others, which a link "
+                "only reads: split those, or write what it shows into a dataset first"
+            )
         yield source
 
 

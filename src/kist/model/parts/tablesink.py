@@ -130,8 +130,8 @@ class TableSink:
             theirs = state.schema.columns[state.schema.index(column.name)]
             new = read_categories(state.view, state.node, theirs)
             mine = self._categories.get(column.id)
-            longer, shorter = (new, mine or new) if len(new) > len(mine or ()) else (mine, new)
-            assert longer is not None
+            first = new if mine is None else mine
+            longer, shorter = (new, first) if len(new) > len(first) else (first, new)
             same = len(longer) == len(shorter) and longer.numbers == shorter.numbers
             agree = longer.values[: len(shorter)].tolist() == shorter.values.tolist()
             if (new.sort.fixed and not same) or (new.sort.ordered and not agree):

@@ -123,4 +123,10 @@ def _opened(place: SealedPlace, value: bytes) -> SealedAttribute:
     if len(payload) < end or len(pointers) > 1:
         raise CorruptDataError(f"{place.path!r}: a sealed attribute is cut off", node=place.path)
     pointer = pointers[0] if pointers else None
-    return SealedAttribute(payload[1:end].decode(), payload[end:], pointer)
+    try:
+        name = payload[1:end].decode()
+    except UnicodeDecodeError:
+        raise CorruptDataError(
+            f"{place.path!r}: the name of a sealed attribute is no text", node=place.path
+        ) from None
+    return SealedAttribute(name, payload[end:], pointer)

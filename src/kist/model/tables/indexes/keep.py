@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from kist.errors import CorruptDataError
 from kist.format import keys
 from kist.format.index import IndexState
 from kist.format.schema import Leaf, Schema
@@ -240,7 +241,14 @@ def rebuild(txn: Transaction, node: int, path: str) -> None:
 
 
 def _index(state: TableState, number: int) -> Index:
-    return next(index for index in read_indexes(state) if index.number == number)
+    for index in read_indexes(state):
+        if index.number == number:
+            return index
+    raise CorruptDataError(
+        f"{state.path!r}: index number {number} is not among its records; 'kist check' lists all "
+        "damage",
+        node=state.path,
+    )
 
 
 def _alike(index: Index) -> tuple[Run, ...] | None:

@@ -406,7 +406,7 @@ class TableState:
     def _piece_data(self, group: Group, body: Body) -> bytes:
         if group.record.kind != OUTSIDE:
             return body.data
-        (pointer,) = self.pointers(keys.group(self.node, group.first))
+        pointer = self.pointer(keys.group(self.node, group.first))
         return self.vouched(self.view.read(pointer), body.data)
 
     def vouched(self, data: bytes, digest: bytes) -> bytes:
@@ -483,7 +483,7 @@ class TableState:
     def _patch_data(self, group: Group, patch: Patch) -> bytes:
         if patch.inline is not None:
             return patch.inline
-        (pointer,) = self.pointers(keys.patch(self.node, group.first, patch.seq))
+        pointer = self.pointer(keys.patch(self.node, group.first, patch.seq))
         return self.vouched(self.view.read(pointer), patch.digest)
 
     def _patch(
@@ -531,6 +531,17 @@ class TableState:
     def pointers(self, key: bytes) -> tuple[Pointer, ...]:
         """Return the pointers of a record that must be there."""
         return unpack_record(self._value(key))[0]
+
+    def pointer(self, key: bytes) -> Pointer:
+        """Return the pointer of a record that must be there and have one."""
+        found = self.pointers(key)
+        if len(found) != 1:
+            raise CorruptDataError(
+                f"{self.path!r}: a record of kind {keys.kind_of(key).decode()} has "
+                f"{len(found)} extents, 1 expected; 'kist check' lists all damage",
+                node=self.path,
+            )
+        return found[0]
 
     def _value(self, key: bytes) -> bytes:
         value = self.view.get(key)
