@@ -6,6 +6,7 @@ data keys) is the input of `derive.expand` with a fresh salt, never a key of thi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -81,12 +82,16 @@ class Units:
 
     def seal(self, step: int, plain: memoryview, out: memoryview) -> None:
         """Write all units of a plaintext, cut every `step` bytes, to `out`."""
+        n_units = max(1, -(-len(plain) // step))
+        self.seal_units([plain[i * step : (i + 1) * step] for i in range(n_units)], out)
+
+    def seal_units(self, units: Iterable[memoryview], out: memoryview) -> None:
+        """Write all units of a plaintext to `out`."""
         seal, associated = self._cipher.encrypt_into, self._associated
         at = 0
-        for number in range(max(1, -(-len(plain) // step))):
-            piece = plain[number * step : (number + 1) * step]
-            end = at + len(piece) + TAG_BYTES
-            seal(_nonce(number), piece, associated, out[at:end])
+        for number, unit in enumerate(units):
+            end = at + len(unit) + TAG_BYTES
+            seal(_nonce(number), unit, associated, out[at:end])
             at = end
 
     def unseal_first(self, sealed: Buffer) -> bytes | None:

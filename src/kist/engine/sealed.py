@@ -8,15 +8,26 @@ docs/design/0013-sealed-columns.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
+
+import numpy as np
 
 from kist.crypto.aead import TAG_BYTES, Units
 from kist.crypto.derive import SALT_BYTES, expand
 from kist.crypto.hidden import Hidden
 from kist.errors import CorruptDataError, TamperedDataError
 from kist.format.checksum import Buffer, sum64
-from kist.format.sealed import MAX_BODY, SealedHead, pack_sums, unpack_sealed_head
+from kist.format.sealed import (
+    MAX_BODY,
+    MAX_UNIT,
+    MIN_UNIT,
+    SEALED_HEAD,
+    SEALED_MAGIC,
+    SealedHead,
+    pack_sums,
+    unpack_sealed_head,
+)
 
 __all__ = ["UNIT", "DataKey", "SealedBody", "open_head", "seal_body", "unseal_body", "verify_body"]
 
@@ -24,6 +35,10 @@ UNIT: Final = 15
 """Units of 32 KiB: a row opens two of them, and larger ones are hardly faster."""
 
 _BODY: Final = b"kist 1 body"
+_ONE: Final = SEALED_HEAD.size + 8 + TAG_BYTES
+"""What a body of one unit has beside its plaintext."""
+_SMALL: Final = 4096
+_EMPTY: Final = memoryview(b"")
 
 
 class DataKey(NamedTuple):
@@ -41,7 +56,7 @@ class DataKey(NamedTuple):
     key: Hidden
 
 
-def seal_body(key: DataKey, parts: Sequence[Buffer], unit: int = UNIT) -> tuple[bytes, bytearray]:
+def seal_body(key: DataKey, parts: Sequence[Buffer], unit: int = UNIT) -> tuple[bytes, memoryview]:
     """Seal bytes as a body of a frame.
 
     Parameters
@@ -55,7 +70,7 @@ def seal_body(key: DataKey, parts: Sequence[Buffer], unit: int = UNIT) -> tuple[
 
     Returns
     -------
-    head, units : bytes, bytearray
+    head, units : bytes, memoryview
         The verified head of the frame, and what follows it.
 
     Raises
@@ -63,20 +78,38 @@ def seal_body(key: DataKey, parts: Sequence[Buffer], unit: int = UNIT) -> tuple[
     ValueError
         More than 64 GiB.
     """
-    plain = memoryview(parts[0] if len(parts) == 1 else b"".join(parts)).cast("B")
-    if len(plain) >= MAX_BODY:
-        raise ValueError(f"a sealed body of {len(plain):,} bytes; at most {MAX_BODY - 1:,}")
+    views = [memoryview(part).cast("B") for part in parts]
+    length = sum(map(len, views))
+    if length >= MAX_BODY:
+        raise ValueError(f"a sealed body of {length:,} bytes; at most {MAX_BODY - 1:,}")
     # Fresh for each body and of the system: a counter would be repeated by a crash, by a copy of
     # the file that was restored, by a fork.
     salt = os.urandom(SALT_BYTES)
-    head = SealedHead(unit, len(plain), key.name, salt)
+    head = SealedHead(unit, length, key.name, salt)
     fixed = head.pack()
     units = Units(expand(key.key, _BODY, salt), fixed)
-    out = bytearray(head.total - head.size)
-    view = memoryview(out)
-    units.seal(1 << unit, plain, view)
+    out = np.empty(head.total - head.size, np.uint8).data  # not zeroed first
+    units.seal_units(_cut(views, 1 << unit) if length else [_EMPTY], out)
     step = (1 << unit) + TAG_BYTES
-    return fixed + pack_sums([view[at : at + step] for at in range(0, len(view), step)]), out
+    return fixed + pack_sums([out[at : at + step] for at in range(0, len(out), step)]), out
+
+
+def _cut(parts: Sequence[memoryview], step: int) -> Iterator[memoryview]:
+    """Yield the units of a plaintext; only those that two parts share are copied."""
+    begun: list[memoryview] = []
+    missing = step
+    for part in parts:
+        at = 0
+        while len(part) - at >= missing:
+            end = at + missing
+            begun.append(part[at:end])
+            yield begun[0] if len(begun) == 1 else memoryview(b"".join(begun))
+            begun, missing, at = [], step, end
+        if at < len(part):
+            begun.append(part[at:])
+            missing -= len(part) - at
+    if begun:
+        yield begun[0] if len(begun) == 1 else memoryview(b"".join(begun))
 
 
 class SealedBody:
@@ -94,13 +127,14 @@ class SealedBody:
         Where it stands, for messages.
     """
 
-    __slots__ = ("_sums", "_units", "head", "offset")
+    __slots__ = ("_sums", "_units", "head", "n_units", "offset")
 
     def __init__(
         self, head: SealedHead, sums: tuple[int, ...], key: Hidden, offset: int | None = None
     ) -> None:
         self.head = head
         self.offset = offset
+        self.n_units = len(sums)
         self._sums = sums
         self._units = Units(expand(key, _BODY, head.salt), head.pack())
 
@@ -152,8 +186,8 @@ class SealedBody:
 
     def whole(self, data: Buffer, out: memoryview | None = None) -> memoryview:
         """Return all of the plaintext of a body, given with its head; raises as `unseal`."""
-        head, n_units = self.head, len(self._sums)
-        size = head.size
+        head, n_units = self.head, self.n_units
+        size = SEALED_HEAD.size + 8 * n_units
         if n_units == 1 and out is None and len(data) == size + head.length + TAG_BYTES:
             # What records hold: one call of the cipher, and nothing around it.
             plain = self._units.unseal_first(memoryview(data)[size:])
@@ -199,8 +233,27 @@ def open_head(
 
 def unseal_body(data: Buffer, keys: Mapping[bytes, Hidden]) -> memoryview:
     """Return the plaintext of a whole body; see `open_head` and `SealedBody.unseal`."""
+    plain = _unseal_small(data, keys) if len(data) <= _SMALL else None
+    if plain is not None:
+        return memoryview(plain)
     body = open_head(data, len(data), keys)
     return body.whole(data)
+
+
+def _unseal_small(data: Buffer, keys: Mapping[bytes, Hidden]) -> bytes | None:
+    """Return the plaintext of a body of one unit, as records are: nothing is made around it.
+
+    None where anything is not as usual: who looks at all of it says what.
+    """
+    view = memoryview(data)
+    if len(view) < _ONE:
+        return None
+    magic, version, unit, length, name, salt = SEALED_HEAD.struct.unpack_from(view)
+    usual = (magic, version) == (SEALED_MAGIC, 1) and MIN_UNIT <= unit <= MAX_UNIT
+    if not usual or length > 1 << unit or len(view) != _ONE + length or name not in keys:
+        return None
+    units = Units(expand(keys[name], _BODY, salt), bytes(view[: SEALED_HEAD.size]))
+    return units.unseal_first(view[SEALED_HEAD.size + 8 :])
 
 
 def verify_body(data: Buffer) -> SealedHead:

@@ -77,31 +77,33 @@ def _read(view: View, begin: int, n: int) -> memoryview:
 
 def _fill(view: View, requests: Sequence[Request]) -> None:
     """Read neighbouring pages, unseal them, then decode them."""
-    pointers = [request[0] for request in requests]
-    for pointer in pointers:
-        view.reader.check_range(pointer)
-    begin, end = pointers[0].body[0], max(pointer.body[1] for pointer in pointers)
+    reader = view.reader
+    places: list[tuple[SealedPointer, int, int]] = []
+    for request in requests:
+        pointer = request[0]
+        assert isinstance(pointer, SealedPointer)
+        reader.check_range(pointer)
+        places.append((pointer, *pointer.body))
+    begin, end = places[0][1], max(place[2] for place in places)
     data = _read(view, begin, end - begin)
     bodies = []
-    for pointer in pointers:
-        assert isinstance(pointer, SealedPointer)
-        start, stop = pointer.body
-        stored = view.reader.body(pointer.stored, data[start - begin : stop - begin])
-        try:
-            bodies.append((pointer.opened(view.reader, stored), stored))
-        except TamperedDataError as error:
-            raise pointer.named(error) from None
-    room = scratch("opened", sum(body.head.length for body, _ in bodies), _BYTES).data
+    size = 0
     plain = []
-    for (pointer, out, _, _), (body, stored) in zip(requests, bodies, strict=True):
-        length = body.head.length
+    try:
+        for pointer, start, stop in places:
+            stored = reader.body(pointer.stored, data[start - begin : stop - begin])
+            body = pointer.opened(reader, stored)
+            bodies.append((body, stored))
+            size += body.head.length
+        room = scratch("opened", size, _BYTES).data
         # Cells may stay views of what they were made of.
-        target = None if is_loose(out.dtype) else room[:length]
-        room = room[length:]
-        try:
-            plain.append(body.whole(stored, target))
-        except TamperedDataError as error:
-            assert isinstance(pointer, SealedPointer)
-            raise pointer.named(error) from None
+        loose = [is_loose(request[1].dtype) for request in requests]
+        for (body, stored), own in zip(bodies, loose, strict=True):
+            length = body.head.length
+            plain.append(body.whole(stored, None if own else room[:length]))
+            room = room[length:]
+    except TamperedDataError as error:
+        at = len(plain) if len(bodies) == len(places) else len(bodies)
+        raise places[at][0].named(error) from None
     for request, opened in zip(requests, plain, strict=True):
-        decode_request(view, request, opened)
+        decode_request(view, request, opened, vouched=True)

@@ -44,7 +44,7 @@ _BYTES: Final = np.dtype(np.uint8)
 MAX_SEALED: Final = MAX_INLINE - SEALED_HEAD.size - 8 - TAG_BYTES
 """Most bytes of a payload with its extents that stand in a record; more goes to an extent."""
 
-_KEPT: Final = 1024
+_KEPT, _KEPT_UNITS = 1024, 512
 _bodies: OrderedDict[tuple[bytes, bytes], SealedBody] = OrderedDict()
 
 
@@ -150,13 +150,17 @@ class SealedPointer(Pointer):
             raise self.named(error) from None
 
     def opened(self, reader: Reader, data: memoryview) -> SealedBody:
-        """Return the body, whose bytes are at hand, its head verified; raises as `read_part`."""
-        stored = self.stored
-        if stored.head > MAX_HEAD:
-            raise CorruptDataError(f"sealed head of {stored.head} bytes", offset=stored.offset)
-        reader.verify(stored, data[: stored.head])
-        body = open_head(data, stored.length, self.keys, stored.offset)
-        _compare(body, self, self.salt)
+        """Return the body, whose bytes are at hand, its head verified; raises as `read_part`.
+
+        The head of one that is kept is not looked at again: its units are bound to that.
+        """
+        body = self._kept()
+        if body is None:
+            stored = self.stored
+            if stored.head > MAX_HEAD:
+                raise CorruptDataError(f"sealed head of {stored.head} bytes", offset=stored.offset)
+            reader.verify(stored, data[: stored.head])
+            body = self._keep(open_head(data, stored.length, self.keys, stored.offset))
         return body
 
     def named(self, error: TamperedDataError) -> TamperedDataError:
@@ -164,19 +168,25 @@ class SealedPointer(Pointer):
         return TamperedDataError(f"{self.where}: {error}") if self.where else error
 
     def _body(self, reader: Reader) -> SealedBody:
+        return self._kept() or self._keep(_load(reader, self.stored, self.keys))
+
+    def _kept(self) -> SealedBody | None:
         # The sum of the head stands for the sums of the units; the salt is known to holders only.
-        known = (self.salt, self.stored.sum)
-        body = _bodies.get(known)
-        if body is None:
-            body = _load(reader, self.stored, self.keys)
+        body = _bodies.get((self.salt, self.stored.sum))
+        if body is not None:
             _compare(body, self, self.salt)
-            _bodies[known] = body
+            body.offset = self.offset  # compaction moves extents
+        return body
+
+    def _keep(self, body: SealedBody) -> SealedBody:
+        _compare(body, self, self.salt)
+        if body.n_units <= _KEPT_UNITS:
+            _bodies[self.salt, self.stored.sum] = body
             while len(_bodies) > _KEPT:
                 try:
                     _bodies.popitem(last=False)
                 except KeyError:  # another thread was faster
                     break
-        body.offset = self.offset  # compaction moves extents
         return body
 
 

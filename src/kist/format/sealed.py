@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from kist.errors import CorruptDataError, UnsupportedVersionError
@@ -120,7 +121,7 @@ class SealedHead(NamedTuple):
 
 def pack_sums(units: Sequence[Buffer]) -> bytes:
     """Return the sums of sealed units, which stand behind the fixed part of the head."""
-    return struct.pack(f"<{len(units)}Q", *map(sum64, units))
+    return _sums(len(units)).pack(*map(sum64, units))
 
 
 def unpack_sealed_head(data: Buffer, total: int) -> tuple[SealedHead, tuple[int, ...]]:
@@ -145,16 +146,27 @@ def unpack_sealed_head(data: Buffer, total: int) -> tuple[SealedHead, tuple[int,
     _, version, unit, length, key, salt = _HEAD.unpack_from(data)
     if version != _VERSION:
         raise UnsupportedVersionError(f"sealed body of version {version}: use a newer kist")
-    head = SealedHead(unit, length, key, salt)
-    # Sizes before memory is taken: the sums are as many as the length calls for.
-    if not MIN_UNIT <= unit <= MAX_UNIT or length >= MAX_BODY or head.total != total:
+    # Sizes before memory is taken: the sums are as many as the length calls for. Written out, not
+    # asked of the head: it is done for each page and record.
+    n_units = -(-length >> unit) or 1
+    size = _HEAD.size + 8 * n_units
+    if (
+        not MIN_UNIT <= unit <= MAX_UNIT
+        or length >= MAX_BODY
+        or size + length + TAG_BYTES * n_units != total
+    ):
         raise CorruptDataError(
-            f"a sealed body of {total} bytes says {head.length} bytes in units of 2**{head.unit}"
+            f"a sealed body of {total} bytes says {length} bytes in units of 2**{unit}"
         )
-    n_units = head.n_units
-    if len(data) < _HEAD.size + 8 * n_units:
+    if len(data) < size:
         raise CorruptDataError(f"the head of a sealed body ends after {len(data)} bytes")
-    return head, struct.unpack_from(f"<{n_units}Q", data, _HEAD.size)
+    sums = _sums(n_units).unpack_from(data, _HEAD.size)
+    return SealedHead(unit, length, key, salt), sums
+
+
+@lru_cache(128)
+def _sums(n_units: int) -> struct.Struct:
+    return struct.Struct(f"<{n_units}Q")
 
 
 class SlotRecord(NamedTuple):
