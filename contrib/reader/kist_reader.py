@@ -401,22 +401,31 @@ class View:
         return live
 
     def categories(self, path: str) -> dict[str, list[Any]]:
-        """The categories of each categorical column of a table, in the order of their codes."""
+        """The categories of each categorical column of a table, in the order of their codes.
+
+        Without those of sealed columns that no secret opens.
+        """
         schema, node = self.schema(path), self.nodes[path].id
         result: dict[str, list[Any]] = {}
+        fields = self._fields(node, schema)
         for column in schema.columns:
             if column.expression is not None or not is_categorical(column.described.dtype):
                 continue
             path_of = (column.name, "code")
             mine = [leaf.id for leaf in schema.leaves.values() if leaf.path == path_of]
             found: list[Any] = []
+            if column.field and column.field not in fields.keys:
+                continue
             for rest, entry in sorted(self._of(node, "Y").items()):
                 leaf, code = numbers("IQ", rest)
                 if leaf not in mine:
                     continue
                 if code != len(found) + 1:
                     raise Damage(f"{path}: categories of {column.name!r} have a gap")
-                run = read_value(self.store.payload(entry, "categories"))
+                if column.field:
+                    run = read_value(fields.categories(entry, column.field))
+                else:
+                    run = read_value(self.store.payload(entry, "categories"))
                 found += run.tolist() if isinstance(run, np.ndarray) else list(run)
             if len(set(found)) < len(found):
                 raise Damage(f"{path}: a category of {column.name!r} twice")
@@ -588,7 +597,7 @@ class View:
         }
         for kind, pointer in self.pointers():
             expected = (types[kind],) if kind in types else ()
-            self.store.check_frame(pointer, (*expected, b"SEAL") if kind in "APCKI" else expected)
+            self.store.check_frame(pointer, (*expected, b"SEAL") if kind in "APCKIY" else expected)
         for path, node in self.nodes.items():
             columns = {numbers("I", rest[:4])[0] for rest in self._of(node.id, "A")}
             for column in () if self._hides(node.id) else columns:

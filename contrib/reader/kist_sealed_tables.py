@@ -65,9 +65,9 @@ class Fields:
 
     def _items(self, field: int, records: Records) -> Iterator[bytes]:
         mine = {leaf for leaf, own in self.schema.fields.items() if own == field}
-        for kind in "GUXSP":
+        for kind in "GUXSPY":
             for rest, entry in records(kind).items():
-                if kind == "P" and int.from_bytes(rest[:4], "big") not in mine:
+                if kind in "PY" and int.from_bytes(rest[:4], "big") not in mine:
                     continue
                 digest = hashlib.sha256(entry.payload)
                 for pointer in entry.pointers if kind in "XS" else ():
@@ -126,6 +126,14 @@ class Fields:
         if len(pages) != 1:
             raise Tampered("a sealed page with another number of extents")
         return *pages[0], payload
+
+    def categories(self, entry: Entry, field: int) -> bytes:
+        """Of a sealed Y record: the plain value."""
+        extents, payload = self.record(entry, self.keys[field])
+        if len(extents) > 1 or (extents and payload):
+            raise Tampered("categories in several pieces")
+        cursor = Cursor(extents[0][0] if extents else payload, "categories")
+        return cursor.take(cursor.get("Q"))
 
     def record(
         self, entry: Entry, keys: dict[bytes, bytes]

@@ -78,6 +78,29 @@ def test_a_file_with_sealed_columns_shows_what_its_secrets_open(
                 np.testing.assert_array_equal(shown[name], rows[name])
 
 
+def test_sealed_categories_are_shown_with_their_secret_only(
+    sealed_golden: Callable[[str], Any],
+) -> None:
+    golden = sealed_golden("categories")
+    path, lists = golden.FOLDER / "categories.kist", golden.lists()
+    assert b"person" not in path.read_bytes()
+    for secrets, names in (((), ["size"]), ([golden.OTHER], ["size"]), ([golden.KEY], list(lists))):
+        with Reader(path, secrets) as reader:
+            reader.verify()
+            known = reader.categories("/t")
+            assert known == {name: lists[name] for name in names}
+            rows = reader.table("/t")
+            for name in names:
+                values = np.array([None, *known[name]], object)[rows[name]["code"]]
+                assert values.tolist() == golden.expected()[name]
+    with kist.open(path, secrets=golden.KEY) as store:
+        t = store["t"]
+        for name, values in golden.expected().items():
+            shown = t[name].codes[:]
+            assert np.array([*lists[name], None], object)[shown].tolist() == values
+            assert t[name].categories.tolist() == lists[name]
+
+
 def test_indexes_on_sealed_columns_say_what_is_sealed(sealed_golden: Callable[[str], Any]) -> None:
     golden = sealed_golden("indexed")
     path = golden.FOLDER / "indexed.kist"

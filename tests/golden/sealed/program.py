@@ -18,7 +18,7 @@ from unittest import mock
 import kist
 
 FOLDER = Path(__file__).resolve().parent
-NAMES = ("table", "indexed", "datasets", "groups", "store")
+NAMES = ("table", "indexed", "categories", "datasets", "groups", "store")
 
 
 def write(name: str) -> None:

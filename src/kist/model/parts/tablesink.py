@@ -25,7 +25,6 @@ from kist.model.tables.stored.batch import Batch, bytes_of
 from kist.model.tables.stored.categories import (
     Categories,
     put_categories,
-    read_categories,
     recode,
 )
 from kist.model.tables.stored.layout import Group, read_tail
@@ -128,7 +127,7 @@ class TableSink:
         self._recoded = {}
         for column in self._facts.categorical:
             theirs = state.schema.columns[state.schema.index(column.name)]
-            new = read_categories(state.view, state.node, theirs)
+            new = state.categories(theirs)
             mine = self._categories.get(column.id)
             first = new if mine is None else mine
             longer, shorter = (new, first) if len(new) > len(first) else (first, new)
@@ -146,7 +145,7 @@ class TableSink:
                 longer, self._recoded[column.first_leaf] = mine.joined(new)
             if longer is not mine:
                 self._categories[column.id] = longer
-                put_categories(self._txn, self._node, column.first_leaf, longer)
+                put_categories(self._txn, self._node, column, longer)
 
     def _read(
         self, state: TableState, fit: Fit, spans: Sequence[Span], leaves: Sequence[Leaf]

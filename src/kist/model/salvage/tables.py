@@ -133,7 +133,8 @@ class _Table:
         node, schema = self.node, self.schema
         columns = []
         for column in schema.columns:
-            wrong = self._copy_categories(column) if column.is_categorical else ""
+            own = column.is_categorical and not column.field  # a sealed one is not saved
+            wrong = self._copy_categories(column) if own else ""
             if wrong:
                 self.rescue.lose(
                     self.path,

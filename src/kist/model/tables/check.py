@@ -12,7 +12,6 @@ from kist.format import keys
 from kist.format.schema import Leaf
 from kist.format.values import unpack_record
 from kist.model.tables.indexes.index import read_indexes
-from kist.model.tables.stored.categories import read_categories
 from kist.model.tables.stored.layout import Group
 from kist.model.tables.stored.read import Span, read_leaves
 from kist.model.tables.stored.records import PageRecord
@@ -117,9 +116,11 @@ def _check_categories(state: TableState) -> Iterator[str]:
     """Yield what is wrong with categories, and with codes that stand for none."""
     facts = state.facts
     for column in facts.categorical:
+        if column.field and not state.sealing.opens(column.field):
+            continue  # `unchecked` says so
         leaf = facts.by_id[column.first_leaf]
         try:
-            known = read_categories(state.view, state.node, column)
+            known = state.categories(column)
             for group in state.layout.groups:
                 codes = np.empty(group.n_rows, leaf.dtype)
                 read_leaves(state, [Span(group, range(group.n_rows), 0)], [leaf], [codes])

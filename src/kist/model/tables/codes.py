@@ -12,7 +12,7 @@ from kist.format.categorical import as_categories
 from kist.format.columns import ColumnSpec
 from kist.model.positions import as_positions
 from kist.model.tables.changes.write import put_tail
-from kist.model.tables.stored.categories import Categories, put_categories, read_categories
+from kist.model.tables.stored.categories import Categories, put_categories
 from kist.model.tables.stored.fields import Fields, read_fields
 from kist.model.tables.stored.layout import Layout, remember
 from kist.model.tables.stored.layout import known as known_layout
@@ -59,7 +59,7 @@ def add_categories(column: Column, categories: Iterable[Any]) -> None:
         state = column._state(txn)
         state.check_writable()
         spec = spec_of(column, state)
-        known = read_categories(txn, state.node, spec)
+        known = state.categories(spec)
         if known.sort.fixed:
             raise DTypeError(f"{what}: an enumeration never grows", column=column.name)
         new = as_categories(categories, known.sort.base, what)
@@ -73,7 +73,7 @@ def rename_categories(column: Column, names: Mapping[Any, Any]) -> None:
         state = column._state(txn)
         state.check_writable()
         spec = spec_of(column, state)
-        known = read_categories(txn, state.node, spec)
+        known = state.categories(spec)
         before = known.values.tolist()
         for name in names:
             if name not in before:
@@ -95,7 +95,7 @@ def _put(
     numbers = before.numbers
     if numbers is not None:
         numbers = dict(zip(values.tolist(), numbers.values(), strict=True))
-    put_categories(txn, state.node, spec.first_leaf, Categories(before.sort, values, numbers))
+    put_categories(txn, state.node, spec, Categories(before.sort, values, numbers))
     # What was computed from the values under the old stamp does not hold any more.
     tail = state.tail._replace(stamp=new_stamp())
     put_tail(txn, state.node, state.schema, tail, state.tail)

@@ -185,7 +185,7 @@ def table_info(table: Table) -> Info:
             "stored_bytes": stored,
             "ratio": nbytes / max(1, stored),
         }
-        if column.is_categorical:
+        if column.is_categorical and (not column.field or state.sealing.opens(column.field)):
             known = state.categories(column)
             columns[column.name]["n_categories"] = len(known)
         if column.field:

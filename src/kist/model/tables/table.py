@@ -76,7 +76,8 @@ def create_table(
         schema, locks = tables.changes.secrets.new_locks(table, schema, encrypt, what)
     tables.input.values.refuse_in_clear(given, schema, what)
     for column in tables.stored.schema.facts_of(schema).categorical:
-        tables.stored.categories.put_new_categories(txn, table._id, column)
+        opened = None if locks is None else tables.changes.secrets.opened_by(txn, locks, column)
+        tables.stored.categories.put_new_categories(txn, table._id, column, opened)
     if isinstance(data, frames.incoming.Incoming):
         frames.notes.put_notes(txn, table._id, data.notes)
     tables.changes.write.put_table_of(txn, table._id, table._path, schema, blocks, locks)

@@ -25,6 +25,7 @@ from kist.format.values import pack_record, unpack_record
 from kist.model.tables.stored.schema import facts_of, schema_from
 from kist.model.tables.stored.sealing import (
     bound_ranges,
+    coded_leaves,
     digest_of,
     field_keys,
     leaves_of,
@@ -88,7 +89,7 @@ def _digest(
             if turned is None:
                 payload = unpack_record(before)[1]
                 turned = _Turned(open_manifest(payload, place_of(node, field, txn), opened)[0])
-            digest = turned.by(base, txn, _bound(changed, leaves_of(schema, field)))
+            digest = turned.by(base, txn, _bound(changed, schema, field))
             txn.by_node[node, field] = turned
             return digest
     digest = new_digest(opened)
@@ -96,13 +97,16 @@ def _digest(
     return digest
 
 
-def _bound(changed: Sequence[bytes], leaves: Sequence[int]) -> list[bytes]:
+def _bound(changed: Sequence[bytes], schema: Schema, field: int) -> list[bytes]:
     """Return the keys of those records that a manifest binds."""
-    known = frozenset(leaves)
+    leaves = {
+        b"P": frozenset(leaves_of(schema, field)),
+        b"Y": frozenset(coded_leaves(schema, field)),
+    }
     return [
         key
         for key in changed
-        if key[8:9] in b"GUXS" or (key[8:9] == b"P" and keys.leaf_of(key) in known)
+        if key[8:9] in b"GUXS" or keys.leaf_of(key) in leaves.get(key[8:9], ())
     ]
 
 

@@ -6,7 +6,7 @@ before it is handed to the transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kist.engine import Frame, fieldkeys
@@ -33,6 +33,7 @@ from kist.model.tables.stored.records import (
     unpack_patch,
 )
 from kist.model.tables.stored.schema import schema_from
+from kist.model.tables.stored.sealedlists import reseal_list
 from kist.model.tables.stored.sealing import (
     digest_of,
     leaves_of,
@@ -47,6 +48,7 @@ from kist.model.tables.stored.state import read_schema, state_of
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
     from kist.engine.fieldkeys import FieldKeys
+    from kist.format.columns import ColumnSpec
     from kist.format.schema import Schema
     from kist.model.tables.input.encrypt import Encrypt
     from kist.model.tables.stored.state import TableState
@@ -57,6 +59,7 @@ __all__ = [
     "hand_over",
     "labels",
     "new_locks",
+    "opened_by",
     "remove_secret",
     "reseal_page",
     "rotate",
@@ -76,6 +79,11 @@ def new_locks(
         ring.remember(lock.pack(), opened)
         locks[field] = lock
     return schema, locks
+
+
+def opened_by(txn: Transaction, locks: Mapping[int, Lock], column: ColumnSpec) -> FieldKeys | None:
+    """Return the keys of the field of a column of a new table, None if it is not sealed."""
+    return keyring_of(txn.reader).opened(locks[column.field].pack()) if column.field else None
 
 
 def labels(state: TableState) -> dict[str, tuple[str, ...]]:
@@ -208,6 +216,10 @@ def _reseal(
         for key, value in list(txn.scan(*keys.pages(node, leaf))):
             payload, frames = reseal_page(txn, value, key, before, after)
             txn.put(key, pack_record(payload, txn.write(frames)))
+
+    for column in state.facts.categorical:
+        if column.field == field:
+            reseal_list(txn, node, column.first_leaf, before, after)
 
     def again(part: bytes) -> bytes:
         return seal_part(after, unseal_part(before, part))

@@ -300,8 +300,8 @@ class _Appending:
     def finish(self) -> int:
         """Put the tail, and remember the layout; return the number of rows added."""
         n = self.next_row - self.before.next_row
-        self.vocabularies.put()
         if n:
+            self.vocabularies.put()
             tail = Tail(self.next_row, self.before.n_live + n, self.n_loose, new_stamp())
             before = None if self.is_new else self.before
             indexed = put_tail(self.txn, self.node, self.schema, tail, before)

@@ -80,12 +80,6 @@ class Encrypt:
                     raise ColumnNotFoundError(f"{what}: encrypt= for {name!r}, which is no column")
                 if column.field:
                     raise DTypeError(f"{what}: encrypt= has column {name!r} twice", column=name)
-                if column.is_categorical:
-                    raise DTypeError(
-                        f"{what}: column {name!r} is categorical, and its categories would stand "
-                        "in the file in clear; seal it as strings",
-                        column=name,
-                    )
                 if column.default is not None:
                     raise DTypeError(
                         f"{what}: fill_value for {name!r} would stand in the file in clear; a "

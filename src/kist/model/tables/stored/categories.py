@@ -36,6 +36,7 @@ from kist.model.tables.stored.schema import facts_of
 if TYPE_CHECKING:
     from kist.codecs.strings import StringBlock
     from kist.engine import Transaction, View
+    from kist.engine.fieldkeys import FieldKeys
 
 __all__ = [
     "Categories",
@@ -216,22 +217,35 @@ def recode(values: Array, codes: Array, path: str, leaf: Leaf) -> Array:
     return codes[values].astype(leaf.dtype, copy=False)
 
 
-def read_categories(view: View, node: int, column: ColumnSpec) -> Categories:
+def read_categories(
+    view: View, node: int, column: ColumnSpec, opened: FieldKeys | None = None
+) -> Categories:
     """Return the categories of a column as a view shows them.
+
+    Parameters
+    ----------
+    opened : FieldKeys, optional
+        Of a sealed column; by default those which this handle has opened.
 
     Raises
     ------
     CorruptDataError
         The records are damaged, or do not fit each other.
+    SecretError
+        The column is sealed, and is not open.
     """
     sort = sort_of(column.dtype)
     assert sort is not None
+    if column.field and opened is None:  # before what others have opened is looked for
+        from kist.model.tables.stored.sealedlists import keys_of_list
+
+        opened = keys_of_list(view, node, column)
     entries = tuple(view.scan(*keys.categories(node, column.first_leaf)))
     with _lock:
         mine = _known.setdefault(view.reader, {})
         found = mine.get((sort, entries))  # a value has the sum of what it points to
     if found is None:
-        found = _read(view, sort, entries, column.name)
+        found = _read(view, sort, entries, column.name, opened)
         with _lock:
             if len(mine) >= _KEPT:
                 mine.clear()
@@ -239,7 +253,13 @@ def read_categories(view: View, node: int, column: ColumnSpec) -> Categories:
     return found
 
 
-def _read(view: View, sort: Sort, entries: Sequence[tuple[bytes, bytes]], name: str) -> Categories:
+def _read(
+    view: View,
+    sort: Sort,
+    entries: Sequence[tuple[bytes, bytes]],
+    name: str,
+    opened: FieldKeys | None,
+) -> Categories:
     runs: list[Array] = []
     numbers: dict[str, int] | None = None
     n = 0
@@ -247,7 +267,7 @@ def _read(view: View, sort: Sort, entries: Sequence[tuple[bytes, bytes]], name: 
         where = f"categories of column {name!r}"
         if keys.row_of(key) != n + 1:
             raise CorruptDataError(f"{where}: a run begins at {keys.row_of(key)}, not at {n + 1}")
-        found = _unpacked(view, value)
+        found = _unpacked(view, value, opened)
         if isinstance(found, dict):
             numbers = found
             found = list(found)
@@ -268,13 +288,25 @@ def _read(view: View, sort: Sort, entries: Sequence[tuple[bytes, bytes]], name: 
     return Categories(sort, values, numbers)
 
 
-def _unpacked(view: View, value: bytes) -> Any:
+def _unpacked(view: View, value: bytes, opened: FieldKeys | None) -> Any:
+    if opened is not None:
+        from kist.model.tables.stored.sealedlists import unseal_list
+
+        return unpack_value(unseal_list(view, value, opened))
     pointers, payload = unpack_record(value)
     return unpack_value(bytes(view.read(pointers[0])) if pointers else payload)
 
 
-def put_new_categories(txn: Transaction, node: int, column: ColumnSpec) -> None:
-    """Put the categories that the dtype of a new column brings; nothing for other columns."""
+def put_new_categories(
+    txn: Transaction, node: int, column: ColumnSpec, opened: FieldKeys | None = None
+) -> None:
+    """Put the categories that the dtype of a new column brings; nothing for other columns.
+
+    Parameters
+    ----------
+    opened : FieldKeys, optional
+        Of a sealed column of a table that has no schema yet.
+    """
     sort = sort_of(column.dtype) if column.is_categorical else None
     if sort is None:
         return
@@ -286,11 +318,27 @@ def put_new_categories(txn: Transaction, node: int, column: ColumnSpec) -> None:
             column=column.name,
         )
     if listed is not None:
-        put_categories(txn, node, column.first_leaf, Categories(sort, listed, numbers))
+        put_categories(txn, node, column, Categories(sort, listed, numbers), opened)
 
 
-def put_categories(txn: Transaction, node: int, leaf: int, categories: Categories) -> None:
-    """Put all categories of a column as one run, in place of those that are there."""
+def put_categories(
+    txn: Transaction,
+    node: int,
+    column: ColumnSpec,
+    categories: Categories,
+    opened: FieldKeys | None = None,
+) -> None:
+    """Put all categories of a column as one run, in place of those that are there.
+
+    Of a sealed column the caller makes the manifests anew.
+    """
+    leaf = column.first_leaf
+    if column.field:
+        from kist.model.tables.stored.sealedlists import keys_of_list, put_sealed_list
+
+        packed = _packed(categories.values, categories.numbers)
+        put_sealed_list(txn, node, leaf, packed, opened or keys_of_list(txn, node, column))
+        return
     txn.delete_range(*keys.categories(node, leaf))
     if len(categories):
         _put_run(txn, node, leaf, 1, categories.values, categories.numbers)
@@ -304,13 +352,17 @@ def _put_run(
     values: Array,
     numbers: dict[str, int] | None = None,
 ) -> None:
-    content: Any = values.tolist() if values.dtype.kind == "T" else values
-    payload = pack_value(content if numbers is None else numbers)
+    payload = _packed(values, numbers)
     pointers: tuple[Any, ...] = ()
     if len(payload) > MAX_INLINE:
         pointers = tuple(txn.write([Frame(FRAME_BLOB, node, 0, 0, payload)]))
         payload = b""
     txn.put(keys.category_run(node, leaf, first), pack_record(payload, pointers))
+
+
+def _packed(values: Array, numbers: dict[str, int] | None) -> bytes:
+    content: Any = values.tolist() if values.dtype.kind == "T" else values
+    return pack_value(content if numbers is None else numbers)
 
 
 def _put_more(txn: Transaction, node: int, leaf: int, n_before: int, values: Array) -> None:
@@ -346,6 +398,7 @@ class Growing:
         self._new: list[Array] = []
         self._n = len(before)
         self._lock = threading.Lock()
+        self._renewed = False
 
     def codes(self, values: Array, first_row: int | None = None) -> Array:
         """Return the codes of values; those that are new are taken up.
@@ -433,12 +486,26 @@ class Growing:
 
     def put(self, txn: Transaction, node: int) -> None:
         """Put what has come."""
+        if self._column.field:
+            self._put_sealed(txn, node)
         if not self._new:
             return
         values = np.concatenate([self.before.values, *self._new])
         _put_more(txn, node, self._column.first_leaf, len(self.before), values)
         self.before = Categories(self.before.sort, values)
         self._new = []
+
+    def _put_sealed(self, txn: Transaction, node: int) -> None:
+        """Put the list of a sealed column: what brings nothing new shall look no other."""
+        from kist.model.tables.stored.sealedlists import CHEAP_BYTES
+
+        known = self.before
+        if self._new:
+            known = Categories(known.sort, np.concatenate([known.values, *self._new]))
+        elif self._renewed or len(_packed(known.values, known.numbers)) > CHEAP_BYTES:
+            return
+        put_categories(txn, node, self._column, known)
+        self.before, self._new, self._renewed = known, [], True
 
 
 class Vocabularies:

@@ -34,6 +34,7 @@ __all__ = [
     "Sealing",
     "bound_ranges",
     "check_promises",
+    "coded_leaves",
     "digest_of",
     "field_keys",
     "pack_parts",
@@ -202,6 +203,7 @@ def bound_ranges(node: int, schema: Schema, field: int) -> list[tuple[Range, boo
     """Return the ranges of keys that a manifest binds, and whether their extents count too."""
     return [
         *((keys.pages(node, leaf), False) for leaf in leaves_of(schema, field)),
+        *((keys.categories(node, leaf), False) for leaf in coded_leaves(schema, field)),
         (keys.groups(node), False),
         (keys.patches(node), False),
         (keys.deletions(node), True),
@@ -213,6 +215,15 @@ def leaves_of(schema: Schema, field: int) -> list[int]:
     """Return the ids of the leaves of a field."""
     columns = schema.columns
     return [leaf.id for leaf in schema.packed if columns[leaf.column].field == field]
+
+
+def coded_leaves(schema: Schema, field: int) -> list[int]:
+    """Return the ids of the leaves of a field that hold codes of categories."""
+    return [
+        column.first_leaf
+        for column in schema.columns
+        if column.field == field and column.is_categorical
+    ]
 
 
 def check_promises(view: View, node: int, path: str, schema: Schema) -> None:

@@ -460,7 +460,8 @@ class TableState:
         """Return what the codes of a column of the table stand for."""
         from kist.model.tables.stored.categories import read_categories
 
-        return read_categories(self.view, self.node, column)
+        opened = self.sealing.keys(column.field) if column.field else None
+        return read_categories(self.view, self.node, column, opened)
 
     def recoding(self, leaf: Leaf, group: Group) -> Array | None:
         """Return the code of each code that stands in a group; None where it is the same.
