@@ -32,6 +32,8 @@ SLOT_BYTES = layout.SLOT_OFFSETS[0], layout.BLOCK + layout.SLOT.size
 
 _RETRIES = 100
 _PARENT_AT = layout.RECORD.offset("parent")
+_LENGTH_AT = layout.RECORD.offset("length")
+_LENGTH = struct.Struct("<I")
 
 
 @dataclass(slots=True)
@@ -205,7 +207,7 @@ def _read_record(
         or head[_PARENT_AT : _PARENT_AT + 16] != last
     ):
         return None
-    total = size + layout.RECORD.unpack(head)["length"]
+    total = size + _LENGTH.unpack_from(head, _LENGTH_AT)[0]
     if total > ring.half_end(position) - position:
         return None
     data = head if total == size else ring.read(position, total)

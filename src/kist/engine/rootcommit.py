@@ -7,15 +7,13 @@ rounds, as the records concerned are neighbours.
 
 from __future__ import annotations
 
-import gc
-import os
-import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from kist.engine.collector import pause
 from kist.engine.drafts import DraftNode, apply, extent_bound, place
 from kist.engine.overlay import Overlay
 from kist.engine.space import Space
@@ -37,42 +35,6 @@ _WRITE_BYTES = 8 << 20  # of pages that are in memory at once
 _SLACK = 2048
 
 
-class _Pause:
-    """The collector's pause. Threads that commit to several stores at once share one."""
-
-    def __init__(self) -> None:
-        self._users = 0
-        self._lock = threading.Lock()
-
-    def begin(self) -> bool:
-        """Begin it; false where a program runs without the collector, as it shall go on doing."""
-        with self._lock:
-            if not self._users and not gc.isenabled():
-                return False
-            self._users += 1
-            gc.disable()
-            return True
-
-    def end(self) -> None:
-        """End it, if nobody else needs it."""
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                gc.enable()
-
-    def after_fork_in_child(self) -> None:
-        """The threads that paused it do not exist here."""
-        self._lock = threading.Lock()
-        if self._users:
-            self._users = 0
-            gc.enable()
-
-
-_pause = _Pause()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pause.after_fork_in_child)
-
-
 @contextmanager
 def collector_paused(n: int) -> Iterator[None]:
     """Keep Python's cyclic collector from visiting lists of many records: it finds nothing.
@@ -80,12 +42,12 @@ def collector_paused(n: int) -> Iterator[None]:
     Of a commit of a million records it would take a third. Interrupts are held meanwhile (see
     `kist.engine.interrupts`), so none arrives between the pause and the block that ends it.
     """
-    paused = n >= _MANY_RECORDS and _pause.begin()
+    paused = n >= _MANY_RECORDS and pause.begin()
     try:
         yield
     finally:
         if paused:
-            _pause.end()
+            pause.end()
 
 
 Batch = tuple[list[bytes], list[bytes | None]]  # ascending keys, and what becomes of them

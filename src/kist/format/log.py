@@ -193,25 +193,40 @@ def unpack_record_at(data: bytes, at: int, position: int, uuid: bytes) -> Record
     """
     if at + RECORD.size > len(data) or data[at : at + 4] != layout.COMMIT_MAGIC:
         return None
-    f = RECORD.unpack(data, at)
-    end = at + RECORD.size + f["length"]
-    if f["uuid"] != uuid or f["position"] != position or end > len(data):
+    # Not `RECORD.unpack`, which makes a dict: it is done for each record of the log.
+    (
+        _,
+        kind,
+        flags,
+        named,
+        commit,
+        place,
+        time_ns,
+        horizon,
+        end_of_file,
+        next_node,
+        length,
+        parent,
+        total,
+    ) = RECORD.struct.unpack_from(data, at)
+    end = at + RECORD.size + length
+    if named != uuid or place != position or end > len(data):
         return None
     view = memoryview(data)
     payload = view[at + RECORD.size : end]
-    if f["sum"] != sum128_of((view[at : at + _SUM_AT], payload)):
+    if total != sum128_of((view[at : at + _SUM_AT], payload)):
         return None
     record = Record(
-        f["kind"],
-        f["commit"],
+        kind,
+        commit,
         position,
-        f["time_ns"],
-        f["horizon"],
-        f["end"],
-        f["next_node"],
-        f["parent"],
-        flags=f["flags"],
-        sum=f["sum"],
+        time_ns,
+        horizon,
+        end_of_file,
+        next_node,
+        parent,
+        flags=flags,
+        sum=total,
         size=end - at,
     )
     try:

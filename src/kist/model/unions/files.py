@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from glob import glob
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import finalize
 
 from kist.engine import Transaction
+from kist.engine.collector import pause
 from kist.errors import (
     NodeError,
     SelectionError,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from kist.model.store import Store
 
 __all__ = ["FileUnion", "union"]
+
+_MANY_FILES: Final = 100
 
 
 def union(
@@ -84,7 +87,7 @@ def union(
         sources = [sources]
     with ExitStack() as opened:
         try:
-            found = [_dataset(source, path, opened, secrets) for source in _files(sources)]
+            found = _datasets(_files(sources), path, opened, secrets)
         finally:
             secrets = None  # a traceback would show it
         if not found:
@@ -116,6 +119,18 @@ def _files(sources: Iterable[Any]) -> list[Any]:
     if len(found) > MAX_FILES:
         raise TooLargeError(f"{len(found):,} files; a union is of at most {MAX_FILES:,}")
     return found
+
+
+def _datasets(sources: list[Any], path: str | None, opened: ExitStack, secrets: Any) -> list[Any]:
+    paused = False
+    try:
+        # Of a thousand files the collector would take a fifth of the time, and find nothing.
+        paused = len(sources) >= _MANY_FILES and pause.begin()
+        return [_dataset(source, path, opened, secrets) for source in sources]
+    finally:
+        secrets = None
+        if paused:
+            pause.end()
 
 
 def _dataset(source: Any, path: str | None, opened: ExitStack, secrets: Any) -> Any:
