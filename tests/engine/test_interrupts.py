@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from kist.engine import Engine, Frame, Transaction
+from kist.engine.few import Few
 from kist.engine.interrupts import hold_interrupts
 from kist.format import keys
 from kist.format.values import pack_record, unpack_record
@@ -94,6 +95,14 @@ def committing(engine: Engine) -> None:
     txn.commit()
 
 
+def putting_few(engine: Engine) -> None:
+    def write(few: Few) -> bool:
+        few.put(keys.group(NODE, 1), pack_record(b"new"))
+        return True
+
+    assert engine.put_few(engine.commit, write)
+
+
 def rolling_back(engine: Engine) -> None:
     txn = engine.begin()
     txn.write([Frame(b"BLOB", NODE, 0, 1, b"z" * 100)])
@@ -113,11 +122,11 @@ def contents(engine: Engine) -> list[tuple[int, bytes]]:
     return [(keys.row_of(key), unpack_record(value)[1]) for key, value in found]
 
 
-@pytest.mark.parametrize("work", [committing, rolling_back, checkpointing])
+@pytest.mark.parametrize("work", [committing, putting_few, rolling_back, checkpointing])
 def test_an_interrupt_anywhere_leaves_a_usable_engine(
     path: Path, work: Callable[[Engine], None]
 ) -> None:
-    engine = Engine.open(path, "a", durability="none")
+    engine = Engine.open(path, "a", durability="full" if work is putting_few else "none")
     for number in range(3):
         txn = engine.begin()
         txn.put(keys.group(NODE, number), pack_record(b"old"))

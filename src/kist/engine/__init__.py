@@ -6,7 +6,8 @@ Low to high:
 - `space`: free and waiting bytes.
 - `view`: states, snapshots, verified reads. `recovery`: from bytes to the newest whole commit.
 - `glance`: is there a newer commit; `following`: keeping up with those who write it.
-- `transaction`: one set of changes. `rootcommit`: writing a new tree. `interrupts`: Ctrl-C held.
+- `transaction`: one set of changes. `few`: two or three records, committed without one.
+- `rootcommit`: writing a new tree. `interrupts`: Ctrl-C held.
 - `writer`: commits and checkpoints. `history`: versions and tags. `upkeep`: use, check, compact.
 - `backup`: a copy of one commit in a file of its own.
 - `creation`: making and finding stores. `engine`: the open store.

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from kist.engine import creation, history, recovery
 from kist.engine.following import Following
@@ -33,6 +33,7 @@ from kist.storage.base import StorageBackend
 
 if TYPE_CHECKING:
     from kist.crypto.secret import Secret
+    from kist.engine.few import Few
     from kist.engine.history import CommitInfo
     from kist.engine.keyring import Keyring
     from kist.engine.sealedstore import StoreSealing
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 Durability = Literal["full", "relaxed", "none"]
 DURABILITIES = ("full", "relaxed", "none")
 
+T = TypeVar("T")
 _MAX_MESSAGE = 1024
 # All nodes, the root group included, and then what the store keeps about versions of them.
 _EVERYTHING = ((keys.whole_node(keys.ROOT)[0], b"\xff" * 8), keys.TAGS, keys.VERSIONS)
@@ -80,6 +82,7 @@ class Engine(Following):
         self.durability: Durability = durability
         self.timeout = timeout
         self.retain = retain
+        self._puts_few = writable and durability == "full" and not retain
         self.closed = False
         self.maintain: Maintain | None = None
         if durability == "none":
@@ -319,7 +322,7 @@ class Engine(Following):
             if not backend.same_file():
                 raise StaleHandleError(f"{self.path}: another file stands there; open it again")
             with self._lock:
-                goes_on = writer.goes_on() and self.is_newest()
+                goes_on = writer.left is self.chain.state and self.is_newest()
                 if not goes_on:
                     self.refresh()
                 self._writing = True
@@ -339,6 +342,37 @@ class Engine(Following):
                 writer.drop_space()
                 persistently(self._stop_writing)
             raise
+
+    def put_few(self, commit: int, write: Callable[[Few], T]) -> T | None:
+        """Commit a few records on top of a commit of this engine; see `kist.engine.few`.
+
+        Returns what `write` gives, or None where nothing was done: it takes a transaction.
+        """
+        writer, backend = self._writer, self.backend
+        if self.closed or backend.forked or not self._puts_few:
+            return None
+        with hold_interrupts():
+            if not backend.locks.take_writer():
+                return None
+            try:
+                with self._lock:
+                    state = self.chain.state
+                    if (
+                        state.commit != commit
+                        or writer.left is not state
+                        or self.reader.sealing is not None
+                        or not self.is_newest()
+                        or not backend.same_file()
+                    ):
+                        return None
+                    self._writing = True
+                self._newest = self._glance = None
+                return writer.commit_few(write)
+            except BaseException:
+                writer.drop_space()
+                raise
+            finally:
+                persistently(self._stop_writing)
 
     def _check_writable(self) -> None:
         if self.closed:

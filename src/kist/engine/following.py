@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kist.engine import recovery
 from kist.engine.glance import Glance
-from kist.engine.recovery import Chain, Ring, oldest_commit
+from kist.engine.recovery import PARENT_AT, SLOT_BYTES, Chain, Ring, oldest_commit
 from kist.engine.view import Reader, Snapshot, State
 from kist.errors import StaleHandleError
 from kist.format import layout, superblock
@@ -73,8 +73,12 @@ class Following:
         chain = self.chain
         if self._inherited or not chain.records:  # behind a root record there are more places
             return False
-        glance = Glance(self.ring, chain)
-        return not glance.followers(chain.last) and glance.slots == self._slots_raw
+        read, last, near = self.backend.read, chain.last, -(-chain.position // 64) * 64
+        far = -near % layout.BLOCK  # from there; beyond a half stands nothing that names `last`
+        log = read(near, far + layout.RECORD.size)
+        if log.startswith(last, PARENT_AT) or log.startswith(last, far + PARENT_AT):
+            return False
+        return read(*SLOT_BYTES) == self._slots_raw
 
     def _look(self) -> Glance | None:
         """Follow the log and the slots to their end; returns what tells that nothing is newer."""

@@ -31,7 +31,7 @@ SLOT_BYTES = layout.SLOT_OFFSETS[0], layout.BLOCK + layout.SLOT.size
 """Where both slots stand, and in how many bytes."""
 
 _RETRIES = 100
-_PARENT_AT = layout.RECORD.offset("parent")
+PARENT_AT = layout.RECORD.offset("parent")
 _LENGTH_AT = layout.RECORD.offset("length")
 _LENGTH = struct.Struct("<I")
 
@@ -203,8 +203,7 @@ def _read_record(
         if number < commit:
             return None
     elif (
-        number != commit + (kind != layout.COMMIT_MARK)
-        or head[_PARENT_AT : _PARENT_AT + 16] != last
+        number != commit + (kind != layout.COMMIT_MARK) or head[PARENT_AT : PARENT_AT + 16] != last
     ):
         return None
     total = size + _LENGTH.unpack_from(head, _LENGTH_AT)[0]
@@ -219,7 +218,7 @@ def goes_on_elsewhere(ring: Ring, chain: Chain) -> bool:
 
     Only a root record is followed by one there, so a chain with records need not be asked.
     """
-    place = ring.other_half(chain.position) + _PARENT_AT
+    place = ring.other_half(chain.position) + PARENT_AT
     return ring.backend.read(place, 16) == chain.last
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
+from kist.engine.few import Few, NotFewError
 from kist.engine.interrupts import hold_interrupts
 from kist.engine.overlay import Overlay
 from kist.engine.recovery import (
@@ -34,11 +36,13 @@ from kist.errors import (
 )
 from kist.format import layout, superblock
 from kist.format.layout import BLOCK
-from kist.format.log import Freed, Record
+from kist.format.log import Freed, Record, Seal, pack_puts
 from kist.format.superblock import Slot
 
 if TYPE_CHECKING:
     from kist.engine.engine import Engine
+
+T = TypeVar("T")
 
 # Extents that wait for reuse make a checkpoint due: a file that is overwritten all the time
 # stays small. Two checkpoints pass before space comes back, so about three times this.
@@ -65,6 +69,9 @@ class Writer:
         Newest commit that this process wrote or took over; -1 before the first.
     failed : str
         Why this handle no longer writes; empty while it does.
+    left : State or None
+        What this writer's last commit has left, if the next one needs nothing but this: then
+        `take_over` would find nothing, and no checkpoint is due.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -72,6 +79,7 @@ class Writer:
         self._space: Space | None = None
         self.own_commit = -1
         self.failed = ""
+        self.left: State | None = None
         self._full = engine.durability == "full"
         self._synced_at = time.monotonic()
         self._unsynced_bytes = 0
@@ -98,10 +106,11 @@ class Writer:
 
     def drop_space(self) -> None:
         """Load the space afresh next time: whatever was interrupted, it is right then."""
-        self._space = None
+        self._space = self.left = None
 
     def give_back(self, used: list[tuple[int, int]]) -> None:
         """Space that a transaction took is free again: it is rolled back."""
+        self.left = None
         for offset, length in used if self._space is not None else ():
             self.space.give(offset, length)
 
@@ -130,21 +139,6 @@ class Writer:
         self._space.lowest = False
         if engine.ring.room(chain.position) < BLOCK and self._root_place() is None:
             self._finish_switch()
-
-    def goes_on(self) -> bool:
-        """Whether the newest commit known is this writer's, with nothing to do before the next.
-
-        Then `take_over` would find nothing, and no checkpoint is due.
-        """
-        engine, space = self._engine, self._space
-        chain = engine.chain
-        return (
-            space is not None
-            and self.own_commit == chain.state.commit
-            and space.fresh_bytes < WAITING_LIMIT
-            and engine.ring.room(chain.position) >= RESERVE + BLOCK
-            and not (chain.damage or engine.retain or space.lowest)
-        )
 
     def _root_place(self) -> int | None:
         """Where a root record would go, if there is room."""
@@ -314,34 +308,66 @@ class Writer:
             freed=freed,
             ops=txn.ops(),
         )
-        data = self._packed(record)
-        if position + record.size > engine.ring.half_end(chain.position) - BLOCK:
+        data = record.pack(engine.uuid, self._seal())
+        return self._log(record, data, txn.overlay, space)
+
+    def commit_few(self, write: Callable[[Few], T]) -> T | None:
+        """Commit a few records on top of what was left; None where it takes a transaction."""
+        engine, chain, space = self._engine, self._engine.chain, self.space
+        few = Few(engine.reader, chain.state)
+        try:
+            found = write(few)
+        except NotFewError:
+            return None
+        record = Record(
+            layout.COMMIT_CHANGES,
+            chain.state.commit + 1,
+            -(-chain.position // BLOCK) * BLOCK,
+            time.time_ns(),
+            chain.horizon,
+            space.end,
+            chain.state.next_node,
+            chain.last,
+        )
+        data = record.pack(engine.uuid, payload=pack_puts(few.n_puts, few.packed))
+        if record.size > layout.MAX_RECORD or not self._log(record, data, few.overlay, space):
+            return None
+        return found
+
+    def _log(self, record: Record, data: bytes, overlay: Overlay, space: Space) -> bool:
+        """Make a record of changes the newest commit; False where the half has no room for it."""
+        engine, full = self._engine, self._full
+        chain = engine.chain
+        room = engine.ring.half_end(chain.position) - record.position - record.size
+        if room < BLOCK:
             return False
         # Made now: after the sync nothing should need memory, and the processor has forgotten us.
-        state = chain.state_after(record, txn.overlay)
+        state = chain.state_after(record, overlay)
         self._write_record(record, data, whole_blocks=full)
         try:
             if full:
                 self._sync_record(record)
-                chain.horizon = commit
+                chain.horizon = record.commit
             else:
-                self._unsynced_bytes += sum(v.length for v in verify)
-            if freed:
-                space.wait(freed)
+                self._unsynced_bytes += sum(v.length for v in record.verify)
+            if record.freed:
+                space.wait(record.freed)
             with engine.publishing:
                 chain.take(record, state)
-            self._made(commit)
+            self._made(record.commit)
+            if room >= RESERVE + BLOCK and space.fresh_bytes < WAITING_LIMIT and not space.lowest:
+                self.left = state
             relaxed = not full and engine.durability == "relaxed"
             if relaxed and time.monotonic() - self._synced_at > RELAXED_SYNC_S:
                 self._sync_record(record)
-                chain.horizon = commit
+                chain.horizon = record.commit
         except (MemoryError, RecursionError) as error:
             raise self._cut_off(record, error) from error
         return True
 
-    def _packed(self, record: Record) -> bytes:
+    def _seal(self) -> Seal | None:
         sealing = self._engine.reader.sealing
-        return record.pack(self._engine.uuid, None if sealing is None else sealing.seal_record)
+        return None if sealing is None else sealing.seal_record
 
     def _made(self, commit: int) -> None:
         self.own_commit = commit
@@ -410,7 +436,7 @@ class Writer:
         # Pages of a failed sync may be clean in memory and absent on disk: nothing may be built
         # on them. A new open reads what is there, and writes the tail again.
         self.failed = why
-        self._space = None
+        self.drop_space()
 
     # Root commits
 
@@ -444,6 +470,7 @@ class Writer:
     def _root_commit(self, state: State, flags: int, message: str, *, switch: bool) -> None:
         """Write the tree of a state, and make it the next commit."""
         engine, chain, ring, space = self._engine, self._chain, self._ring, self.space
+        self.left = None
         try:
             root, spare = write_tree(engine.reader, state, space, engine.uuid, state.commit + 1)
             self.sync("a new tree")
@@ -464,7 +491,8 @@ class Writer:
                 root=root,
                 spare=spare,
             )
-            self._write_record(record, self._packed(record), whole_blocks=True)
+            data = record.pack(engine.uuid, self._seal())
+            self._write_record(record, data, whole_blocks=True)
         except BaseException:
             self._space = None
             raise

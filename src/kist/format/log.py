@@ -20,7 +20,7 @@ _COUNT = struct.Struct("<I")
 _VERIFY = struct.Struct("<QQ16s")
 _USED = struct.Struct("<QQ")
 _FREED = struct.Struct("<QQQQ")
-_OP = struct.Struct("<BHI")
+OP = struct.Struct("<BHI")
 _SPARE = struct.Struct("<QQ")
 _ONLY_OPS = struct.Struct("<5I")  # no message, nothing to verify, used or freed
 _POINTER = struct.Struct("<44s")
@@ -77,10 +77,17 @@ class Record:
     sealed: bytes = b""
     bound: bytes = b""
 
-    def pack(self, uuid: bytes, seal: Seal | None = None) -> bytes:
-        """Bytes of the record; sets `sum` and `size`. With `seal` as sealed stores have it."""
+    def pack(self, uuid: bytes, seal: Seal | None = None, payload: bytes | None = None) -> bytes:
+        """Bytes of the record; sets `sum` and `size`. With `seal` as sealed stores have it.
+
+        Parameters
+        ----------
+        payload : bytes, optional
+            What follows the header where it is packed already, as by `pack_puts`.
+        """
         if seal is None or self.kind == layout.COMMIT_MARK:
-            payload = self._payload()
+            if payload is None:
+                payload = self._payload()
             header = self._header(uuid, len(payload))
         else:
             from kist.format.sealed import SealedHead  # most stores are not sealed
@@ -128,7 +135,7 @@ class Record:
         message = self.message.encode()
         parts = [_COUNT.pack(len(message)), message, _COUNT.pack(len(self.ops))]
         for op, key, value in self.ops:
-            parts += [_OP.pack(op, len(key), len(value)), key, value]
+            parts += [OP.pack(op, len(key), len(value)), key, value]
         return b"".join(parts)
 
     def opened(self, plain: bytes) -> None:
@@ -153,7 +160,7 @@ class Record:
             ops = self.ops
             parts = [_ONLY_OPS.pack(0, 0, 0, 0, len(ops))]  # most commits
             for op, key, value in ops:
-                parts += (_OP.pack(op, len(key), len(value)), key, value)
+                parts += (OP.pack(op, len(key), len(value)), key, value)
             return b"".join(parts)
         message = self.message.encode()
         parts = [_COUNT.pack(len(message)), message]
@@ -168,8 +175,13 @@ class Record:
             parts += [_FREED.pack(*f) for f in self.freed]
             parts.append(_COUNT.pack(len(self.ops)))
             for op, key, value in self.ops:
-                parts += [_OP.pack(op, len(key), len(value)), key, value]
+                parts += [OP.pack(op, len(key), len(value)), key, value]
         return b"".join(parts)
+
+
+def pack_puts(n_puts: int, packed: bytes) -> bytes:
+    """Payload of a record that does nothing but set values, packed as in `Record`."""
+    return _ONLY_OPS.pack(0, 0, 0, 0, n_puts) + packed
 
 
 def unpack_record_at(data: bytes, at: int, position: int, uuid: bytes) -> Record | None:
@@ -313,8 +325,8 @@ def _ops_of(data: bytes, at: int) -> list[Op]:
     at += _COUNT.size
     ops: list[Op] = []
     for _ in range(count):
-        op, key_length, value_length = _OP.unpack_from(data, at)
-        at += _OP.size
+        op, key_length, value_length = OP.unpack_from(data, at)
+        at += OP.size
         middle = at + key_length
         stop = middle + value_length
         if stop > len(data) or op > layout.OP_DELETE_RANGE:

@@ -15,6 +15,7 @@ from kist.model.transactions import Write
 
 if TYPE_CHECKING:
     from kist.engine import View
+    from kist.engine.few import Few
     from kist.model.attributes import Attributes
     from kist.model.group import Group
     from kist.model.info import Info
@@ -85,6 +86,31 @@ class Node:
         The step joins an open transaction of the caller, with a savepoint, or commits at its end.
         """
         return Write(self._store._session, message, self)
+
+    def _at_once(self, left: tuple[int, Any], write: Callable[[Few], Any]) -> bool:
+        """Put a few records on top of the commit that this handle made last: see `kist.engine.few`.
+
+        Parameters
+        ----------
+        left : (int, object)
+            `_left`, as it was when the caller looked at it: threads share handles.
+        write : callable
+            Puts the records, and returns what the handle leaves.
+
+        Returns
+        -------
+        bool
+            Whether that was possible; if not, nothing has been done, and it takes `_write`.
+        """
+        session = self._store._session
+        if not session.is_free:
+            return False
+        leaves = session.engine.put_few(left[0], write)
+        if leaves is None:
+            return False
+        self._left = left[0] + 1, leaves
+        session.count_commit()
+        return True
 
     def _check(self, view: View, *, writing: bool = False) -> None:
         if self._id == keys.ROOT:

@@ -43,6 +43,7 @@ Owner = tuple[threading.Thread, object]
 
 _MANY_COMMITS = 1000
 _MANY_SECONDS = 10.0
+_NOTED = 100  # of so many commits the time of one is noted
 
 
 def current_owner() -> Owner:
@@ -192,7 +193,8 @@ class Session:
         self._writer: Writer | None = None
         self._queue: deque[tuple[Writer, threading.Event]] = deque()
         self._reading: dict[Owner, list[Shared]] = {}
-        self._commits: deque[float] = deque(maxlen=_MANY_COMMITS)
+        self._n_commits = 0
+        self._commits: deque[float] = deque(maxlen=_MANY_COMMITS // _NOTED)
         self._warned = False
         self._blank: Shared | None = None
         if empty_first and engine.commit > 0:
@@ -300,6 +302,11 @@ class Session:
         if self.closed or self._forked:
             self._check()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether the store is open, and no thread or task of this process has its turn."""
+        return self._writer is None and not (self.closed or self._forked)
+
     def own_writer(self) -> Writer | None:
         """Return the open transaction of the calling thread and task, if any."""
         writer = self._writer
@@ -402,7 +409,7 @@ class Session:
     def finish(self, writer: Writer, message: str) -> int:
         """Commit what the writer has done, and drop it."""
         try:
-            commit = writer.commit = writer.use().commit(message)
+            commit = writer.commit = self.engine.finish(writer.use(), message)
             self._blank = None
             return commit
         finally:
@@ -412,9 +419,12 @@ class Session:
         """Warn once when a loop pays for a durable commit at each of its turns."""
         if self._warned or not self._full:
             return
+        self._n_commits = n = self._n_commits + 1
+        if n % _NOTED != 1:
+            return
         now = time.monotonic()
         times = self._commits
-        many = len(times) == _MANY_COMMITS and now - times[0] < _MANY_SECONDS
+        many = len(times) == times.maxlen and now - times[0] < _MANY_SECONDS
         times.append(now)
         if many:
             self._warned = True

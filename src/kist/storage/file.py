@@ -193,13 +193,8 @@ class FileBackend(StorageBackend):
             n = max(0, min(n, self.size() - offset))
         try:
             data = os.pread(self._fd, n, offset)
-            got = len(data)
-            if 0 < got < n:
-                pieces = [data]
-                while got < n and (data := os.pread(self._fd, n - got, offset + got)):
-                    pieces.append(data)
-                    got += len(data)
-                data = b"".join(pieces)
+            if len(data) != n and data:
+                data += self._read_rest(offset + len(data), n - len(data))
         except OSError as error:
             self._again_or_raise(f"read {n} bytes at {offset}", error)
             return self.read(offset, n)
@@ -207,6 +202,15 @@ class FileBackend(StorageBackend):
         stats.reads += 1
         stats.read_bytes += len(data)
         return data
+
+    def _read_rest(self, offset: int, n: int) -> bytes:
+        """Read on behind a short count, until the file ends."""
+        pieces = []
+        while n and (data := os.pread(self._fd, n, offset)):
+            pieces.append(data)
+            offset += len(data)
+            n -= len(data)
+        return b"".join(pieces)
 
     def read_into(self, offset: int, buffer: Writable) -> int:
         if offset < 0:
@@ -287,7 +291,8 @@ class FileBackend(StorageBackend):
                 self.write(offset, part)
                 offset += _bytes_in(part)
             return
-        n = _bytes_in(buffers)
+        one = len(buffers) == 1 and isinstance(buffers[0], bytes)  # as most commits write
+        n = len(buffers[0]) if one else _bytes_in(buffers)  # type: ignore[arg-type]
         stats = self.stats
         stats.writes += 1
         try:
@@ -393,8 +398,6 @@ class FileBackend(StorageBackend):
 
 
 def _bytes_in(buffers: Sequence[Readable]) -> int:
-    if len(buffers) == 1 and isinstance(buffers[0], bytes):  # as most commits write
-        return len(buffers[0])
     return sum([len(b) if b.__class__ is bytes else view_of(b).nbytes for b in buffers])
 
 

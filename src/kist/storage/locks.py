@@ -42,6 +42,17 @@ class Locks(ABC):
             The backend cannot write, or was opened before a fork.
         """
 
+    def take_writer(self) -> bool:
+        """Become the one writer if that takes no waiting; tell whether it did.
+
+        For who holds interrupts back until it has released the lock: see `kist.engine.few`.
+        """
+        try:
+            self.acquire_writer(0)
+        except StoreLockedError:
+            return False
+        return True
+
     @abstractmethod
     def release_writer(self) -> None:
         """Let the next writer in; nothing happens when the lock is not held."""
@@ -190,6 +201,10 @@ class ThreadGate:
                     f"(waited {timeout:g} s)"
                 )
             self._bell.acquire(timeout=left)
+
+    def enter(self, ticket: Ticket) -> bool:
+        """Enter if nobody is inside; tell whether that is so."""
+        return self._inside.setdefault(None, ticket) is ticket
 
     def holds(self, ticket: Ticket) -> bool:
         """Tell whether this entry is inside."""

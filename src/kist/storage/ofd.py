@@ -136,7 +136,7 @@ class FileLocks(CountedPins):
             self._gate.acquire(ticket, timeout)
             if self.sole and not self._alone:
                 self._become_sole(deadline, started)
-            if self._conflict(_WHOLE_LINE) or not self._try(_LOCK_WRITER):
+            if not self._take_at_once():
                 if timeout == 0:
                     raise self._too_late(started, PLACES)
                 self._wait_in_line(deadline, started)
@@ -151,6 +151,37 @@ class FileLocks(CountedPins):
                 finally:
                     self._gate.release()
             raise
+
+    def take_writer(self) -> bool:
+        if not self._writable or self._fd < 0 or self.sole:
+            return False
+        if not self._gate.enter((threading.get_ident(), None)):
+            return False
+        try:
+            self._held = self._take_at_once()
+        finally:
+            if not self._held:
+                try:
+                    self._free(_FREE_WRITER)  # perhaps taken, and no memory to say so
+                finally:
+                    self._gate.release()
+        return self._held
+
+    def _take_at_once(self) -> bool:
+        """Take the writer's lock if it is free and nobody waits for it."""
+        assert _SETLK is not None
+        assert _GETLK is not None
+        try:
+            # Where nothing is locked the question comes back as it was, but for its type.
+            answer = fcntl.fcntl(self._fd, _GETLK, _WHOLE_LINE)
+            if answer != _LEAVE_LINE and self._conflict(_WHOLE_LINE):
+                return False
+            fcntl.fcntl(self._fd, _SETLK, _LOCK_WRITER)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return False
+            raise self._failed(error) from None
+        return True
 
     def _become_sole(self, deadline: float | None, started: float) -> None:
         pause = FIRST_PAUSE_S

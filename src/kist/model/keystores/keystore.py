@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from collections.abc import MutableMapping as MutableMappingBase
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kist.errors import CorruptDataError, DTypeError, KeyNotFoundError, NodeNameError
@@ -149,6 +150,11 @@ class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
         """
         change = self._change()
         change.add(key, value)
+        left = self._left
+        counted = left[1]
+        few = counted is not None and change.is_few
+        if few and self._at_once(left, partial(change.write_one, counted=counted)):
+            return
         step = self._write()
         with step as txn:
             step.leaves = change.write_one(txn, step.left)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from kist.engine import Frame, Transaction, View
+from kist.engine.few import Few
 from kist.engine.parallel import run
 from kist.errors import KistError, NodeExistsError, NodeNameError, SecretError, TooLargeError
 from kist.format import keys
@@ -198,9 +199,9 @@ class _SealedChange(Change):
         field.put_known(txn, [(key, value, olds[key]) for key, value in puts])
         self._put_counts(txn, field, Counts(n_keys, nbytes, stored, counts.codec))
 
-    def write_one(self, txn: Transaction, counted: Counts | None) -> None:
+    def write_one(self, txn: Transaction | Few, counted: Counts | None) -> None:
         """Put the one entry: the manifest must be read and made anew, so there is no short way."""
-        self.write(txn)
+        self.write(cast("Transaction", txn))  # it leaves nothing, so that it is never few
 
     def remove(self, txn: Transaction, key: object) -> bool:
         """Delete one key; returns whether it was there."""

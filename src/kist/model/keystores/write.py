@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from kist.codecs.choose import parse_codec
 from kist.errors import NodeExistsError, NodeNameError
@@ -26,6 +26,7 @@ from kist.model.keystores.values import Recipes, Split, split, write_bundles
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
+    from kist.engine.few import Few
     from kist.model.keystores.keystore import KeyStore
     from kist.model.sealing.secrets import Encryption
 
@@ -143,6 +144,7 @@ class Change:
         """
         if len(self._waiting) <= 1:
             self.write_one(txn, None)
+            self._waiting, self._size = {}, 0
             return
         waiting, self._waiting, self._size = self._waiting, {}, 0
         n_keys, nbytes, stored, codec = self._store._counts(txn)
@@ -182,7 +184,12 @@ class Change:
             txn.put(key, record)
         txn.put(keys.bounds(self._id), Counts(n_keys, nbytes, stored, codec).pack())
 
-    def write_one(self, txn: Transaction, counted: Counts | None) -> Counts | None:
+    @property
+    def is_few(self) -> bool:
+        """Whether nothing that waits stands in an extent."""
+        return not self._has_bundles
+
+    def write_one(self, txn: Transaction | Few, counted: Counts | None) -> Counts | None:
         """The same for at most one entry, for which somebody waits.
 
         Parameters
@@ -197,13 +204,13 @@ class Change:
         """
         if not self._waiting:
             return None
-        key, value = self._waiting.popitem()
-        self._size = 0
+        ((key, value),) = self._waiting.items()
         if counted is None:
             counted = self._store._counts(txn)
         n_keys, nbytes, stored, codec = counted
         if isinstance(value, Split):
-            (record,) = self._bundles(txn, [value], codec)
+            # Else `is_few` had told.
+            (record,) = self._bundles(cast("Transaction", txn), [value], codec)
         else:
             record = value
         old = txn.get(key)
@@ -259,7 +266,11 @@ class Change:
         return True
 
     def _check_form(
-        self, txn: Transaction, new: dict[bytes, bytes], others: dict[bytes, bytes], own: bytes
+        self,
+        txn: Transaction | Few,
+        new: dict[bytes, bytes],
+        others: dict[bytes, bytes],
+        own: bytes,
     ) -> None:
         """Refuse a new key that looks like another; note one that is not in form NFC.
 

@@ -243,13 +243,21 @@ class Table(Altering, Indexed, Queries, Changing, Secrets, Node):
         DTypeError
             A field is missing or unknown, or a value would lose something; nothing is added.
         """
+        left = self._left
+        end: End | None = left[1]
+        if (
+            end is not None
+            and end.takes(data)
+            and self._at_once(left, partial(end.append, rows=data))
+        ):
+            return len(data)
         step = self._write()
         with step as txn:
-            end: End | None = step.left
+            end = step.left
             if end is None:
                 state = self._state(txn)
                 end = tables.changes.few.end_of(state)
-            if end is not None and end.takes(txn, data):
+            if end is not None and end.takes(data, txn.room_in_block()):
                 step.leaves = end.append(txn, data)
                 return len(data)
             state = self._state(txn)

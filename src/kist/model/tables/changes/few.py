@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.codecs.rawrows import are_kept, pack_rows
+from kist.engine.few import ROOM
 from kist.format import keys
 from kist.format.values import pack_record
 from kist.model.casts import same_dtype
@@ -27,6 +28,7 @@ from kist.model.tables.stored.schema import PIECE_BYTES, PIECE_ROWS
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
+    from kist.engine.few import Few
     from kist.model.tables.stored.state import TableState
 
 __all__ = ["End", "end_of"]
@@ -48,18 +50,21 @@ class End:
         self._tail_key = keys.group(state.node, TAIL_ROW)
         self._layout = known(state.node, state.tail)
 
-    def takes(self, txn: Transaction, data: Any) -> bool:
-        """Tell whether these are rows of the table's dtype, and few enough."""
+    def takes(self, data: Any, room: int = ROOM) -> bool:
+        """Tell whether these are rows of the table's dtype, and few enough.
+
+        `room` is how many bytes records may take at no cost, by default those of a whole commit.
+        """
         return (
             type(data) is np.ndarray
             and data.ndim == 1
             and same_dtype(data.dtype, self._dtype)
             and 0 < len(data) <= self._most
-            and are_kept(data.nbytes, room_of_piece(txn))
+            and are_kept(data.nbytes, room_of_piece(room))
             and self._tail.n_loose < MAX_LOOSE
         )
 
-    def append(self, txn: Transaction, rows: np.ndarray[Any, Any]) -> End:
+    def append(self, txn: Transaction | Few, rows: np.ndarray[Any, Any]) -> End:
         """Put rows that `takes` has agreed to, and return the end behind them."""
         n, node = len(rows), self._node
         first, n_live, n_loose, _ = before = self._tail

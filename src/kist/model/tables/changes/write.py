@@ -145,9 +145,9 @@ def put_tail(
     return carry(txn, node, before, tail, schema)
 
 
-def room_of_piece(txn: Transaction) -> int:
-    """Return how many bytes of rows cost nothing, because the block of their commit has room."""
-    room = txn.room_in_block() - _TAIL_BYTES
+def room_of_piece(room: int) -> int:
+    """Return how many bytes of rows cost nothing: the block of their commit has so much room."""
+    room -= _TAIL_BYTES
     return (MAX_INLINE if room > MAX_INLINE else room) - GROUP_RECORD_BYTES
 
 
@@ -265,7 +265,7 @@ class _Appending:
             dtype = self.facts.rows.dtype
             flat = records.flatten(rows, schema.packed, dtype, schema.kept.byte_index)
         n = len(rows)
-        room = room_of_piece(self.txn)
+        room = room_of_piece(self.txn.room_in_block())
         group = put_piece(self.txn, self.node, self.next_row, schema, flat, 0, n, room, is_new=True)
         self.groups.append(group)
         self.n_loose += 1
