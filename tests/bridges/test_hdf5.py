@@ -344,8 +344,41 @@ def test_a_virtual_dataset_whose_source_is_missing_is_no_data(tmp_path: Path) ->
         layout = h5py.VirtualLayout((3,), "i8")
         layout[:] = h5py.VirtualSource("gone.h5", "x", (3,))
         f.create_virtual_dataset("v", layout, fillvalue=-1)
+        f["x"] = np.arange(3)
     with pytest.raises(ConversionError, match=r"gone\.h5"):
-        kist.convert(tmp_path / "a.h5", tmp_path / "a.kist")
+        kist.convert(tmp_path / "a.h5", tmp_path / "a.kist", strict=True)
+    report = kist.convert(tmp_path / "a.h5", tmp_path / "a.kist")
+    assert codes(report) == {"hdf5.virtual_gone"} and "gone.h5" in str(report)
+    with kist.open(tmp_path / "a.kist") as store:
+        assert list(store) == ["x"]
+
+
+LOSSY = {
+    "ZFP": "hdf5plugin.Zfp(accuracy=1.0)",
+    "SZ3": "hdf5plugin.SZ3(absolute=1.0)",
+    "scale and offset": "dict(scaleoffset=0)",
+}
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_a_filter_that_took_digits_takes_no_more(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("hdf5plugin")
+    clean = {key: value for key, value in os.environ.items() if key != "HDF5_PLUGIN_PATH"}
+    code = f"""
+import h5py, hdf5plugin, numpy, kist
+a, b, store = {[str(tmp_path / name) for name in ("a.h5", "b.h5", "s.kist")]!r}
+values = numpy.random.default_rng(0).normal(size=(100, 100)).astype("f4") * 10
+with h5py.File(a, "w") as f:
+    f.create_dataset("x", data=values, chunks=(100, 100), **{LOSSY[name]})
+kist.convert(a, store)
+with kist.open(store, "r+") as s:
+    s["x"][:] = values
+kist.convert(store, b)
+with h5py.File(b) as f:
+    assert numpy.array_equal(f["x"][:], values)
+    assert f["x"].id.get_storage_size() < values.nbytes and f["x"].chunks == (100, 100)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=clean)
 
 
 def test_a_target_that_stands_there_is_replaced_only_when_asked(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ LOSSES: Final = {
     ),
     "hdf5.external": Loss("changed", "external link", "entry of attribute HDF5 of its group"),
     "hdf5.virtual": Loss("changed", "virtual dataset", "its values"),
+    "hdf5.virtual_gone": Loss("not kept", "virtual dataset of a file that is gone", "nothing"),
     "hdf5.external_storage": Loss("changed", "values in other files", "values in the store"),
     "hdf5.named_type": Loss("not kept", "named datatype", "nothing"),
     "hdf5.dtype": Loss("not kept", "dataset or field of a type that kist cannot hold", "nothing"),

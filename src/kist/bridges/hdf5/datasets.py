@@ -63,7 +63,8 @@ def read_dataset(source: Source, dataset: Any, path: str, place: str) -> None:
         if times and more:
             more["pytables"]["times"] = times
         facts |= more
-    _note_storage(source, dataset, place)
+    if not _note_storage(source, dataset, place):
+        return
     facts |= _storage(dataset)
     if dataset.shape is None:
         job.note("hdf5.empty", place)
@@ -165,18 +166,20 @@ def _plan(source: Source, reader: Any, dtype: Any, place: str, table: bool) -> P
     return plan
 
 
-def _note_storage(source: Source, dataset: Any, place: str) -> None:
-    """Note where values do not stand in the file, and raise for a filter that is missing."""
+def _note_storage(source: Source, dataset: Any, place: str) -> bool:
+    """Note where values do not stand in the file, and raise for a filter that is missing.
+
+    Returns whether there are values to read.
+    """
     plist = dataset.id.get_create_plist()  # once: a file may hold 100,000 tiny datasets
     if plist.get_layout() == source.h5py.h5d.VIRTUAL:
-        source.job.note("hdf5.virtual", place)
         folder = os.path.dirname(os.path.abspath(source.path))
         for part in dataset.virtual_sources():
             if part.file_name != "." and not os.path.exists(os.path.join(folder, part.file_name)):
                 # HDF5 would show fill values, as if they were data.
-                raise ConversionError(
-                    f"{place}: a virtual dataset of {part.file_name}, which is not there"
-                )
+                source.job.note("hdf5.virtual_gone", f"{place} (of {part.file_name})")
+                return False
+        source.job.note("hdf5.virtual", place)
     if plist.get_external_count():
         source.job.note("hdf5.external_storage", place)
     for at in range(plist.get_nfilters()):
@@ -186,6 +189,7 @@ def _note_storage(source: Source, dataset: Any, place: str) -> None:
                 f"{place}: compressed by filter {code} ({name.decode(errors='replace')}), which is "
                 "not there: pip install 'kist[hdf5]' brings hdf5plugin"
             )
+    return True
 
 
 def _storage(dataset: Any) -> dict[str, Any]:

@@ -22,6 +22,10 @@ __all__ = ["write"]
 _SMALL: Final = 64 << 10
 """Bytes up to which a dataset is not compressed, because it would not get smaller."""
 
+# LZO, bzip2, LZF, Blosc, Snappy, LZ4, bitshuffle, Zstd, Blosc2, by their numbers in the HDF Group's
+# registry of filters.
+_LOSSLESS: Final = {305, 307, 32000, 32001, 32003, 32004, 32008, 32015, 32026}
+
 
 def write(job: Job, node: Any, target: str) -> None:
     """Write a node as a new HDF5 file; a group as its root."""
@@ -343,8 +347,13 @@ def _chunks(node: Any, dtype: Any) -> tuple[int, ...]:
 
 
 def _filters(h5py: Any, filters: list[Any]) -> dict[str, Any]:
-    """Return h5py's options for filters that it knows by name; other codes as they are."""
+    """Return h5py's options for filters that it knows by name; other codes as they are.
+
+    What takes digits away, as ZFP does, would do so again, and with bounds that were set for other
+    values: such filters, and those that are not here, become shuffle and gzip.
+    """
     options: dict[str, Any] = {}
+    other = False
     for code, opts in filters:
         if code == h5py.h5z.FILTER_SHUFFLE:
             options["shuffle"] = True
@@ -354,6 +363,10 @@ def _filters(h5py: Any, filters: list[Any]) -> dict[str, Any]:
             options |= {"compression": "gzip", "compression_opts": opts[0]}
         elif code == h5py.h5z.FILTER_LZF:
             options["compression"] = "lzf"
-        elif code > 255 and h5py.h5z.filter_avail(code):
+        elif code in _LOSSLESS and h5py.h5z.filter_avail(code):
             options |= {"compression": code, "compression_opts": tuple(opts)}
+        else:
+            other = True
+    if other and "compression" not in options:
+        options |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
     return options
