@@ -50,7 +50,7 @@ def test_long_lines_of_json_are_taken_few_at_a_time(
     rows = [{"k": k, "t": "x" * (1000 + k)} for k in range(50)]
     file = tmp_path / "a.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    blocks = [len(block) for block in text._objects(pa, str(file), str(file))]
+    blocks = [len(block) for block in text._objects(pa, str(file))]
     assert max(blocks) <= 10 and sum(blocks) == 50
     kist.convert(file, tmp_path / "a.kist")
     with kist.open(tmp_path / "a.kist") as store:
