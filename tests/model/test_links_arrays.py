@@ -124,6 +124,18 @@ def test_a_file_that_is_not_what_it_was_is_refused(folder: Path) -> None:
             c[0]
 
 
+def test_a_file_that_is_changed_while_it_is_linked_is_refused(folder: Path) -> None:
+    def change(done: int, total: int) -> None:
+        with open(folder / "raw.bin", "r+b") as file:
+            file.write(b"else")
+
+    os.utime(folder / "raw.bin", ns=(0, 0))  # so that a change is seen on any clock
+    with kist.open(folder / "a.kist", "r+") as store:
+        with pytest.raises(kist.LinkError, match="changed while it was being linked"):
+            store.create_array_link("b", "raw.bin", dtype="u1", shape=(9,), progress=change)
+        assert "b" not in store
+
+
 def test_what_stands_in_no_piece_is_refused(folder: Path) -> None:
     np.save(folder / "objects.npy", np.array([{}], object), allow_pickle=True)
     (folder / "cut.npy").write_bytes((folder / "c.npy").read_bytes()[:1000])
