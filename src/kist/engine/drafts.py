@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, compress, repeat
+from itertools import accumulate, compress, islice, repeat
 from operator import add
 
 from kist.engine.tree import ANYTHING, Bounds, Node, Tree
@@ -23,25 +23,27 @@ from kist.format.values import Pointer, extent_length
 # scattered changes no cheaper: a page is one device block or two anyway.
 TARGET = 8192
 _MANY = 32  # entries for one leaf that are merged at once
+_FEW = 1024  # entries of a batch below an inner page, up to which it is kept what they made of it
 
 Pieces = list[tuple[bytes, "bytes | DraftNode"]]  # (first key, page) in order
+# Keys and values of a part of a batch, the pages made of them, and those replaced.
+Made = tuple[list[bytes], Sequence[bytes | None], Pieces, dict[bytes, bytes]]
 
 
 @dataclass(slots=True)
 class DraftNode:
-    """A page to be written; in inner pages some children are drafts themselves."""
+    """A page to be written; in inner pages some children are drafts themselves.
+
+    Attributes
+    ----------
+    size : int
+        Upper bound of the bytes of its body.
+    """
 
     level: int
     keys: list[bytes]
     children: list[bytes | DraftNode]
-
-    @property
-    def size(self) -> int:
-        """Upper bound of the bytes of its body."""
-        if self.level == 0:
-            return tree_page_size(self.keys, self.children)  # type: ignore[arg-type]
-        entry = ENTRY_BYTES + POINTER.size
-        return PAGE_BYTES + sum(map(len, self.keys)) + entry * len(self.keys)
+    size: int
 
     def written(self) -> Node:
         """The page as it is read, once all of its children have their places."""
@@ -60,14 +62,13 @@ class Draft:
         Pages that the new tree does not use. With the first key below them where no key of the
         batch lies there: those that were joined with a neighbour.
     memo : dict
-        What parts of the batch made of leaves, for the next draft with a similar batch.
+        What parts of the batch made of pages, and replaced below them, for the next draft with a
+        similar batch.
     """
 
     root: bytes | DraftNode | None = None
     replaced: dict[bytes, bytes] = field(default_factory=dict)
-    memo: dict[bytes, tuple[list[bytes], Sequence[bytes | None], Pieces]] = field(
-        default_factory=dict
-    )
+    memo: dict[bytes, Made] = field(default_factory=dict)
 
     def nodes(self) -> list[DraftNode]:
         """New pages, children before parents."""
@@ -132,18 +133,20 @@ def _apply(
     bounds: Bounds,
 ) -> Pieces:
     """What entries at .. stop - 1 of a batch make of a page."""
-    draft.replaced[pointer] = b""
-    if bounds[0] <= 0 and pointer in draft.memo:  # before it is decoded again
-        memo = draft.memo[pointer]
+    if pointer in draft.memo:  # before it is decoded again
+        own, new, pieces, replaced = draft.memo[pointer]
         # Equal objects, mostly the same ones: a look at each.
-        if memo[0] == keys[at:stop] and memo[1] == values[at:stop]:
-            return memo[2]
+        if own == keys[at:stop] and new == values[at:stop]:
+            draft.replaced.update(replaced)
+            return pieces
+    first, n_before = at, len(draft.replaced)
+    draft.replaced[pointer] = b""
     node = tree.inside(pointer, bounds)
     if node.level == 0:
         own, new = keys[at:stop], values[at:stop]
         ascending = bool(node.keys) and own[-1] > node.keys[-1]
         pieces = _cut(0, *_merge(node.keys, node.values, own, new), ascending)
-        draft.memo[pointer] = own, new, pieces
+        draft.memo[pointer] = own, new, pieces, {pointer: b""}
         return pieces
     out: Pieces = []
     last = len(node.keys) - 1
@@ -157,21 +160,29 @@ def _apply(
         at = until
     out = _join_small(tree, out, draft)
     ascending = keys[stop - 1] > node.keys[-1]
-    return _cut(node.level, [k for k, _ in out], [c for _, c in out], ascending)
+    pieces = _cut(node.level, [k for k, _ in out], [c for _, c in out], ascending)
+    if stop - first <= _FEW:
+        replaced = dict(islice(draft.replaced.items(), n_before, None))
+        draft.memo[pointer] = keys[first:stop], values[first:stop], pieces, replaced
+    return pieces
 
 
 def _join_small(tree: Tree, entries: Pieces, draft: Draft) -> Pieces:
     """Join changed pages of less than a quarter with a neighbour."""
+    if not any(map(_small, [c for _, c in entries if isinstance(c, DraftNode)])):
+        return entries
     out: Pieces = []
     for key, child in entries:
         last = out[-1][1] if out else None
         if last is not None and (_small(child) or _small(last)):
             left, right = _as_draft(tree, out[-1][0], last), _as_draft(tree, key, child)
-            if left.size + right.size <= TARGET:
+            size = left.size + right.size
+            if size <= TARGET:
                 for pointer in (last, child):
                     if isinstance(pointer, bytes):
                         draft.replaced[pointer] = tree.node(pointer).keys[0]
-                left = DraftNode(left.level, left.keys + right.keys, left.children + right.children)
+                both = left.keys + right.keys, left.children + right.children
+                left = DraftNode(left.level, *both, size - PAGE_BYTES)
                 out[-1] = (left.keys[0], left)
                 continue
         out.append((key, child))
@@ -182,7 +193,10 @@ def _as_draft(tree: Tree, key: bytes, child: bytes | DraftNode) -> DraftNode:
     if isinstance(child, DraftNode):
         return child
     node = tree.node(child)
-    return DraftNode(node.level, list(node.keys), list(node.values))
+    size = tree_page_size(node.keys, node.values if node.level == 0 else ())
+    if node.level:
+        size += POINTER.size * len(node.keys)
+    return DraftNode(node.level, list(node.keys), list(node.values), size)
 
 
 def _small(child: bytes | DraftNode) -> bool:
@@ -248,7 +262,9 @@ def _cut(
     while start < n:
         stop = bisect_right(ends, ends[start] + goal - PAGE_BYTES, start) - 1
         stop = max(stop, start + 1)
-        out.append((keys[start], DraftNode(level, keys[start:stop], list(children[start:stop]))))
+        size = PAGE_BYTES + ends[stop] - ends[start]
+        part = DraftNode(level, keys[start:stop], list(children[start:stop]), size)
+        out.append((keys[start], part))
         start = stop
     return out
 
