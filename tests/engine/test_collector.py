@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+import kist
 from kist.engine import Engine
 from kist.engine.rootcommit import collector_paused
 from kist.format import keys
+from kist.model.unions import files
 from kist.storage import MemoryBackend, MemoryFile
 from kist.testing.faults import Fault, FaultyBackend
 
@@ -142,4 +144,20 @@ def test_a_child_forked_meanwhile_has_its_collector() -> None:
     leave.set()
     thread.join()
     assert os.waitpid(child, 0)[1] == 0
+    assert gc.isenabled()
+
+
+def test_an_interrupt_as_a_union_of_many_files_begins_leaves_it_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin = files.pause.begin
+
+    def interrupted() -> bool:
+        paused = begin()
+        os.kill(os.getpid(), signal.SIGINT)
+        return paused
+
+    monkeypatch.setattr(files.pause, "begin", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kist.union([f"{n}.kist" for n in range(200)])
     assert gc.isenabled()

@@ -133,7 +133,7 @@ class Writer:
             self._rewrite_tail(chain)
             self._remove_rivals(ring, chain)
             self.own_commit = chain.state.commit
-            self._space = None
+            self.drop_space()
         if self._space is None:
             self._space = self._load_space(chain)
         self._space.lowest = False
@@ -494,7 +494,7 @@ class Writer:
             data = record.pack(engine.uuid, self._seal())
             self._write_record(record, data, whole_blocks=True)
         except BaseException:
-            self._space = None
+            self.drop_space()
             raise
         try:
             slots = None
@@ -513,7 +513,7 @@ class Writer:
             space.give(*spare)
             self.release(space)
         except (OSError, KistError, MemoryError):
-            self._space = None  # the commit is made: what is free is found out next time
+            self.drop_space()  # the commit is made: what is free is found out next time
 
     def _slot_of(self, record: Record) -> list[Slot | None]:
         # Both the slot and the root record name a durable tree, so it does not matter which of

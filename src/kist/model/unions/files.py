@@ -13,6 +13,7 @@ from weakref import finalize
 
 from kist.engine import Transaction
 from kist.engine.collector import pause
+from kist.engine.interrupts import hold_interrupts
 from kist.errors import (
     NodeError,
     SelectionError,
@@ -125,7 +126,8 @@ def _datasets(sources: list[Any], path: str | None, opened: ExitStack, secrets: 
     paused = False
     try:
         # Of a thousand files the collector would take a fifth of the time, and find nothing.
-        paused = len(sources) >= _MANY_FILES and pause.begin()
+        with hold_interrupts():  # one between the pause and the name would leave it resting
+            paused = len(sources) >= _MANY_FILES and pause.begin()
         return [_dataset(source, path, opened, secrets) for source in sources]
     finally:
         secrets = None
