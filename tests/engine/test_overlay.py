@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,7 +70,8 @@ def test_deleted_ranges_can_be_put_back(ops: list[tuple[int, bytes, bytes]]) -> 
     check(overlay, dict.fromkeys(ALL[3:9]))
 
 
-BATCH = st.dictionaries(KEYS, st.binary(max_size=2), max_size=10)
+FEW = st.one_of(KEYS, st.sampled_from(ALL[:3]))
+BATCH = st.dictionaries(FEW, st.binary(max_size=2), max_size=10)
 
 
 @given(batches=st.lists(BATCH, max_size=6), looks=st.lists(st.integers(0, 5)), ops=OPS)
@@ -78,10 +81,27 @@ def test_many_puts_keep_the_keys_in_order(
     overlay = Overlay()
     overlay.apply(ops)
     expected = {key: overlay.get(key) for key in ALL}
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(batches, start=1):
+        if 0 in looks:
+            overlay.in_order()
         overlay.put_many(batch)
         expected.update(batch)
         if number in looks:
             assert overlay.keys_in(b"", b"\xff") == sorted(overlay.values)
     assert overlay.keys_in(b"", b"\xff") == sorted(overlay.values)
     assert overlay.get_many(ALL) == [overlay.get(key) for key in ALL] == list(expected.values())
+
+
+NODES = st.sampled_from([0, 1, 2, 255, 256, 2**64 - 1])
+
+
+@given(found=st.lists(st.tuples(NODES, st.binary(max_size=3))), looks=st.booleans())
+def test_the_nodes_that_changed_are_those_of_the_keys(
+    found: list[tuple[int, bytes]], looks: bool
+) -> None:
+    overlay = Overlay()
+    for node, rest in found:
+        overlay.put(struct.pack(">Q", node) + b"D" + rest, b"" if rest else None)
+        if looks:
+            overlay.in_order()
+    assert overlay.nodes() == {node for node, _ in found}

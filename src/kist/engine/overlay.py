@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 
+from kist.format.keys import after_prefix, node_of
 from kist.format.layout import OP_DELETE, OP_PUT
 from kist.format.log import Op
 
@@ -75,12 +76,14 @@ class Overlay:
 
     def put_many(self, new: dict[bytes, bytes]) -> None:
         """Set many values."""
-        if self.ordered is not None:
-            fresh = sorted([key for key in new if key not in self.values])
-            behind = not self.ordered or not fresh or fresh[0] > self.ordered[-1]
-            self.ordered += fresh
-            if not behind:
-                self.ordered.sort()  # of two runs: a merge
+        if self.ordered is not None and new:
+            found, ordered = sorted(new), self.ordered
+            at = bisect_left(ordered, found[0])
+            if at == len(ordered) or ordered[at] > found[-1]:
+                ordered[at:at] = found  # nothing stands between them, so that none is there yet
+            else:
+                ordered += [key for key in found if key not in self.values]
+                ordered.sort()  # of two runs: a merge
         self.values.update(new)
 
     def values_for(self, key: bytes) -> dict[bytes, bytes | None]:
@@ -124,9 +127,24 @@ class Overlay:
             else:
                 self.delete_range(key, value)
 
-    def keys_in(self, start: bytes, stop: bytes) -> list[bytes]:
-        """Keys put or deleted one by one within a range, ascending."""
+    def in_order(self) -> list[bytes]:
+        """Keys put or deleted one by one, ascending. Not to be changed."""
         if self.ordered is None:
             self.ordered = sorted(self.values)
-        keys = self.ordered
+        return self.ordered
+
+    def keys_in(self, start: bytes, stop: bytes) -> list[bytes]:
+        """Those of a range."""
+        keys = self.in_order()
         return keys[bisect_left(keys, start) : bisect_left(keys, stop)]
+
+    def nodes(self) -> frozenset[int]:
+        """Node ids of keys put or deleted one by one."""
+        # Of perhaps a million keys few differ in their node.
+        ordered, at = self.in_order(), 0
+        found: list[int] = []
+        while at < len(ordered):
+            key = ordered[at]
+            found.append(node_of(key))
+            at = bisect_left(ordered, after_prefix(key[:8]), at + 1)
+        return frozenset(found)

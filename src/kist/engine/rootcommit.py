@@ -61,9 +61,10 @@ def batch_of(tree: Tree, root: bytes | None, overlay: Overlay) -> Batch:
         for start, stop in zip(*overlay.ranges, strict=True):
             batch.update(dict.fromkeys(tree.entries(root, start, stop)[0]))
         batch.update(overlay.values)
-    found = list(batch)
-    keys = sorted(found)
-    if keys == found:  # records that were put in order: as cheap as it looks, by identity
+        keys = sorted(batch)
+    else:
+        keys = overlay.in_order().copy()
+    if keys == list(batch):  # records that were put in order: as cheap as it looks, by identity
         return keys, list(batch.values())
     return keys, list(map(batch.__getitem__, keys))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +12,6 @@ from kist.engine.overlay import Overlay, Ranges
 from kist.engine.space import Space
 from kist.engine.view import Reader, State, View
 from kist.errors import CorruptDataError, TransactionClosedError
-from kist.format import keys
 from kist.format.checksum import Buffer, sum128, sum128_of
 from kist.format.frame import FrameHeader, unpack_frame
 from kist.format.keys import Range
@@ -206,7 +205,7 @@ class Transaction(View):
         self._overlay.put(key, value)
         self._note(key, len(key) + len(value))
 
-    def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+    def put_many(self, items: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]]) -> None:
         """Set the values of many keys; of a key that comes twice, the later value counts.
 
         The same as `put` for each, at a third of the time: cheapest where keys ascend, and where
@@ -589,9 +588,3 @@ def _check_lengths(shortest: int, longest: int, value: int) -> None:
 
 
 Maintain = Callable[[Transaction, frozenset[int]], None]
-
-
-def nodes_of(overlay: Overlay) -> frozenset[int]:
-    """Node ids that an overlay changes."""
-    # Of perhaps a million keys few differ in their node.
-    return frozenset(map(keys.node_of, {key[:8] for key in overlay.values}))

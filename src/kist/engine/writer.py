@@ -23,7 +23,7 @@ from kist.engine.recovery import (
 )
 from kist.engine.rootcommit import write_tree
 from kist.engine.space import Space, space_of
-from kist.engine.transaction import Transaction, nodes_of
+from kist.engine.transaction import Transaction
 from kist.engine.view import State
 from kist.errors import (
     CommitUnknownError,
@@ -264,7 +264,7 @@ class Writer:
         if small and not switch and self._commit_small(txn, message, freed, space):
             return
         # The tree takes what the log knew of changed nodes with it.
-        self._unfolded |= nodes_of(txn.overlay)
+        self._unfolded |= txn.overlay.nodes()
         if switch:
             self._without_folding += 1
         space.wait(freed)
@@ -451,7 +451,7 @@ class Writer:
         if engine.maintain is not None:
             point = txn.savepoint()
             try:
-                engine.maintain(txn, nodes_of(state.overlay) | self._unfolded)
+                engine.maintain(txn, state.overlay.nodes() | self._unfolded)
             except KistError as error:
                 # One damaged table must not keep the others from being written.
                 txn.rollback_to(point)

@@ -129,14 +129,14 @@ def pack_key(key: object) -> bytes:
 
 def pack_texts(texts: Sequence[str], before: bytes) -> list[bytes]:
     """Bytes of keys that are str, each behind the bytes `before`; raises as `pack_key` does."""
+    start = before + b"\x50"
     try:
-        raws = list(map(str.encode, texts))
+        packed = [start + text.encode() for text in texts]
     except UnicodeEncodeError:
-        raws = [b""]
-    lengths = set(map(len, raws))
-    if not lengths or (min(lengths) > 0 and max(lengths) <= MAX_KEY_BYTES):
-        before += b"\x50"
-        return [before + raw for raw in raws]
+        packed = [start]
+    lengths = set(map(len, packed))
+    if not lengths or (min(lengths) > len(start) and max(lengths) <= len(start) + MAX_KEY_BYTES):
+        return packed
     return [before + pack_key(text) for text in texts]
 
 

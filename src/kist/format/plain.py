@@ -109,8 +109,11 @@ def pack_scalars(values: Sequence[Any], before: bytes) -> list[bytes]:
     if set(map(type, values)) != {float}:
         return [before + pack_value(value) for value in values]
     before += _TAG[_FLOAT]
-    raw = struct.pack(f"<{len(values)}d", *values)
-    return [before + raw[at : at + 8] for at in range(0, len(raw), 8)]
+    n, start = len(values), len(before)
+    rows = np.empty((n, start + 8), np.uint8)
+    rows[:, :start] = np.frombuffer(before, np.uint8)
+    rows[:, start:] = np.array(values, "<f8").view(np.uint8).reshape(n, 8)
+    return rows.view(f"V{start + 8}").ravel().tolist()
 
 
 def _pack(value: Any, parts: _Sink, depth: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -75,11 +75,12 @@ class Change:
         together.
         """
         if isinstance(pairs, _DICT_ITEMS):  # in memory already, so that any number may be taken
-            items = iter(pairs)
-            while run := list(islice(items, _RUN)):
-                texts, scalars = map(list, zip(*run, strict=True))
+            mapping: Mapping[Any, Any] = pairs.mapping  # type: ignore[attr-defined]
+            names, values = iter(mapping), iter(mapping.values())
+            while texts := list(islice(names, _RUN)):
+                scalars = list(islice(values, _RUN))
                 if set(map(type, texts)) != {str} or not _SCALARS.issuperset(map(type, scalars)):
-                    self._add_each(txn, run)
+                    self._add_each(txn, zip(texts, scalars, strict=True))
                 elif self._add_scalars(texts, scalars):
                     self.write(txn)
         else:
@@ -158,6 +159,8 @@ class Change:
         else:
             records = waiting  # type: ignore[assignment]
         ordered = sorted(records)
+        if ordered != list(records):  # by identity, where they are in order
+            records = {key: records[key] for key in ordered}
         others: dict[bytes, bytes] = {}
         fresh = ordered
         if olds := self._olds(txn, ordered):
@@ -179,7 +182,7 @@ class Change:
             size = sum(map(len, records.values()))
             nbytes += size - 2 * len(records)
             stored += size + sum(map(len, records))
-        txn.put_many(zip(ordered, map(records.__getitem__, ordered), strict=True))
+        txn.put_many(records)
         for key, record in others.items():
             txn.put(key, record)
         txn.put(keys.bounds(self._id), Counts(n_keys, nbytes, stored, codec).pack())
