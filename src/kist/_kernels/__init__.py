@@ -6,6 +6,7 @@
 - `bits`: widths, zigzag, differences. `lookup`: few distinct items among many.
 - `ordering`: the order of rows by several keys. `numbering`: dense numbers for distinct keys.
 - `sets`: distinct values, and which are among others. `strings`: what NumPy keeps of text.
+- `textwords`: UTF-8 as words that sort, and that number strings.
 
 Nothing here knows files, tables or codecs.
 """

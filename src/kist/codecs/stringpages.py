@@ -40,9 +40,13 @@ __all__ = [
     "decode_strings",
     "encode_strings",
     "fitting",
+    "n_items_of",
+    "number_dtype",
+    "numbered_bytes",
     "numbered_strings",
     "opened_blocks",
     "part_of",
+    "texts_of",
 ]
 
 Array = NDArray[Any]
@@ -63,6 +67,7 @@ _CHOICE: Final = 16_384
 _COUNT: Final = struct.Struct("<I")
 _LOADED: Final = 256
 _KEPT_BYTES: Final = 1 << 19  # of items and their lengths
+_FEW_BYTES: Final = 1 << 12  # of items that are kept as strings
 
 # (compressor, level) of the presets and of the explicit choices; those that are for numbers only
 # get Zstd.
@@ -240,7 +245,7 @@ def _dictionary(values: Array | Utf8, known: Known) -> tuple[bytes, Array] | Non
         return None
     content = items.content(0, n_items) if isinstance(items, Utf8) else content_of(items)
     params = _COUNT.pack(n_items) + pack_block(content)
-    return params, numbers.astype(_number_dtype(n_items))
+    return params, numbers.astype(number_dtype(n_items))
 
 
 def _found(values: Array | Utf8, known: Known) -> tuple[Array, Array] | None:
@@ -258,8 +263,11 @@ def _found(values: Array | Utf8, known: Known) -> tuple[Array, Array] | None:
     return items, every
 
 
-def _number_dtype(n_items: int) -> np.dtype[Any]:
-    """One number more than there are items: it stands for what is missing."""
+def number_dtype(n_items: int) -> np.dtype[Any]:
+    """Return what the numbers of so many items are kept in.
+
+    There is one number more than there are items: it stands for what is missing.
+    """
     return np.dtype("<u1" if n_items < 256 else "<u2")
 
 
@@ -384,16 +392,57 @@ def numbered_strings(
     CodecError
         As `decode_strings`.
     """
+    _, numbers = numbered_bytes(stages, n_values, block_values, blocks)
+    return texts_of(stages[0].params, dtype, numbers)
+
+
+def texts_of(params: bytes, dtype: np.dtype[Any], numbers: Array) -> Texts:
+    """Return strings by the parameters of stage 20 and the numbers that follow it.
+
+    Raises
+    ------
+    CodecError
+        The parameters are none, or a number counts no item.
+    """
+    _, size = BLOCK_HEAD.unpack_from(params.ljust(_COUNT.size + BLOCK_HEAD.size), _COUNT.size)
+    values = (_kept_values if size <= _FEW_BYTES else _values)(params, dtype)
+    _check_numbers(numbers, len(values))
+    return Texts(values, numbers)
+
+
+def _values(params: bytes, dtype: np.dtype[Any]) -> Array:
+    """Return the items of a dictionary; where the dtype has a missing one, that stands last."""
+    items = _items(params)
+    if not hasattr(dtype, "na_object"):
+        items = StringBlock(items.starts[:-1], items.lengths[:-1], None, items.text)
+    values = np.empty(len(items.starts), dtype)
+    fill(items, values)
+    values.flags.writeable = False
+    return values
+
+
+_kept_values = lru_cache(maxsize=_LOADED)(_values)
+
+
+def numbered_bytes(
+    stages: Sequence[Stage], n_values: int, block_values: int, blocks: Sequence[Block]
+) -> tuple[StringBlock, Array]:
+    """Return the items of a page that begins with stage 20, and which each value is.
+
+    Behind the items stands a missing one.
+
+    Parameters and errors as for `numbered_strings`.
+    """
     items = _items(stages[0].params)
     highest = len(items.starts) - 1
     numbers = _numbers(stages, highest, n_values, block_values, 0, blocks, n_values)
-    if not hasattr(dtype, "na_object"):
-        items = StringBlock(items.starts[:-1], items.lengths[:-1], None, items.text)
-    if int(numbers.max(initial=0)) >= len(items.starts):
-        raise CodecError(f"a string dictionary of {highest} items lacks one that is named")
-    values = np.empty(len(items.starts), dtype)
-    fill(items, values)
-    return Texts(values, numbers)
+    _check_numbers(numbers, highest + 1)
+    return items, numbers
+
+
+def _check_numbers(numbers: Array, n_items: int) -> None:
+    if int(numbers.max(initial=0)) >= n_items:
+        raise CodecError(f"a string dictionary of {n_items} items lacks one that is named")
 
 
 def _numbers(
@@ -406,7 +455,7 @@ def _numbers(
     n: int,
 ) -> Array:
     """Return the numbers of the items of `n` values, all those of some blocks; not checked."""
-    numbers = np.empty(n, _number_dtype(highest))
+    numbers = np.empty(n, number_dtype(highest))
     pipeline.decode(stages[1:], numbers.dtype, n_values, block_values, first_block, blocks, numbers)
     return numbers
 
@@ -430,12 +479,18 @@ def _items(params: bytes) -> StringBlock:
     return (_kept_items if size <= _KEPT_BYTES else _open_items)(params)
 
 
-def _open_items(params: bytes) -> StringBlock:
+def n_items_of(params: bytes) -> int:
+    """Return how many items the parameters of stage 20 say that there are."""
     if len(params) < _COUNT.size:
         raise CodecError("the parameters of a string dictionary are cut off")
     (count,) = _COUNT.unpack_from(params)
     if count > MAX_ITEMS:
         raise CodecError(f"a dictionary of {count} strings")
+    return int(count)
+
+
+def _open_items(params: bytes) -> StringBlock:
+    count = n_items_of(params)
     starts, lengths, missing, text = open_block(params[_COUNT.size :], count)
     if missing is not None:
         raise CodecError("a missing string among the items of a dictionary")

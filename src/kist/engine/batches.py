@@ -19,17 +19,19 @@ from kist.codecs.stage import Scattered, Span, StoredBlocks
 from kist.codecs.taking import take_values
 from kist.codecs.together import Part, unpack
 from kist.codecs.values import is_stored_order
-from kist.engine.layouts import Layout, known_layouts, layout_of
+from kist.engine.layouts import Layout, known_layouts, layout_of, layout_of_numbers
 from kist.engine.pages import MAX_BLOCK_BYTES, undecoded, verify_sectors
 from kist.engine.parallel import run
 from kist.engine.view import View
 from kist.errors import CodecError
 from kist.format.checksum import sum64
+from kist.format.dtypes import is_string_dtype
 from kist.format.leaves import is_loose
 from kist.format.values import Pointer
 
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
+    from kist.codecs.stringpages import Texts
 
 __all__ = ["Pick", "read_narrow_pages", "take_page_value", "take_pages"]
 
@@ -104,7 +106,7 @@ def read_narrow_pages(
     dtype: np.dtype[np.generic],
     *,
     items: bool = False,
-) -> Iterator[tuple[int, Narrow | None]]:
+) -> Iterator[tuple[int, Narrow | Texts | None]]:
     """Yield pages as the narrow integers that they hold instead of values.
 
     Parameters
@@ -120,15 +122,18 @@ def read_narrow_pages(
     ------
     number : int
         Of the page.
-    narrow : Narrow or None
-        Valid until the next one is asked for, or this thread reads anything else. None for pages
-        that are encoded otherwise.
+    narrow : Narrow, Texts or None
+        Texts of strings with a dictionary. Valid until the next one is asked for, or this thread
+        reads anything else. None for pages that are encoded otherwise.
 
     Raises
     ------
     CorruptDataError
         A page fails a checksum or does not decode.
     """
+    if is_string_dtype(dtype):
+        yield from _read_texts(view, pages, dtype)
+        return
     from kist.codecs.narrow import Narrow, has_exceptions, may_be_narrow
 
     if not is_stored_order(dtype):
@@ -152,6 +157,30 @@ def read_narrow_pages(
         for page, numbers in _unpacked(view, batch):
             try:
                 found = Narrow(dtype, numbers, page.layout.steps)
+            except CodecError as error:
+                raise undecoded(page.pointer, error) from error
+            yield page.number, found
+
+
+def _read_texts(
+    view: View, pages: Sequence[tuple[Pointer, int]], dtype: np.dtype[np.generic]
+) -> Iterator[tuple[int, Texts | None]]:
+    """Yield pages of strings as the numbers of items, None for those without a dictionary."""
+    from kist.codecs.stringpages import texts_of
+
+    wanted = []
+    known = known_layouts(dtype)
+    for number, (pointer, n_values) in enumerate(pages):
+        layout = layout_of_numbers(view, pointer, n_values, known)
+        if layout is None:
+            yield number, None
+        else:
+            every = range(len(layout.sectors))
+            wanted.append(_Page(number, pointer, layout, layout.whole, None, every))
+    for batch in _batches(wanted):
+        for page, numbers in _unpacked(view, batch):
+            try:
+                found = texts_of(page.layout.items, dtype, numbers)
             except CodecError as error:
                 raise undecoded(page.pointer, error) from error
             yield page.number, found

@@ -8,6 +8,7 @@ import numpy as np
 
 from kist.codecs.pipeline import load, span_of
 from kist.codecs.plain import LoadedPlain
+from kist.codecs.registry import STRING_DICTIONARY
 from kist.codecs.stage import Shape, Stage
 from kist.codecs.taking import may_take
 from kist.codecs.values import form_of
@@ -17,7 +18,7 @@ from kist.errors import CodecError
 from kist.format.page import PageHead
 from kist.format.values import Pointer
 
-__all__ = ["Layout", "known_layouts", "layout_of"]
+__all__ = ["Layout", "known_layouts", "layout_of", "layout_of_numbers"]
 
 _MOST_LAYOUTS: Final = 4096
 _MOST_DTYPES: Final = 64
@@ -44,6 +45,8 @@ class Layout:
         Whether blocks are the items as they stand in memory.
     gives_single : bool
         Whether values can be made without all of their block, see `kist.codecs.taking`.
+    items : bytes
+        Parameters of a dictionary of strings, of which these are the numbers.
     """
 
     __slots__ = (
@@ -53,6 +56,7 @@ class Layout:
         "gives_single",
         "head",
         "is_plain",
+        "items",
         "sectors",
         "stages",
         "steps",
@@ -63,6 +67,9 @@ class Layout:
         self, pointer: Pointer, head: PageHead, stages: tuple[Stage, ...], dtype: np.dtype[Any]
     ) -> None:
         self.head = head
+        self.items = b""
+        if stages[0].id == STRING_DICTIONARY:
+            self.items, stages = stages[0].params, stages[1:]
         self.stages = stages
         self.gives_single = may_take(stages)
         try:
@@ -104,6 +111,25 @@ def layout_of(
         known[pointer.sum] = found
     check_size(pointer, head, n_values)
     return found
+
+
+def layout_of_numbers(
+    view: View, pointer: Pointer, n_values: int, known: dict[bytes, Layout]
+) -> Layout | None:
+    """Return the layout of the numbers of a page of strings, None where there are none.
+
+    Parameters as for `layout_of`. Where more than a codec was done to the numbers, None too.
+    """
+    from kist.codecs.stringpages import n_items_of, number_dtype
+
+    _, stages = load_head(view, pointer)
+    if len(stages) != 2 or stages[0].id != STRING_DICTIONARY:
+        return None
+    try:
+        dtype = number_dtype(n_items_of(stages[0].params))
+    except CodecError as error:
+        raise undecoded(pointer, error) from error
+    return layout_of(view, pointer, dtype, n_values, known)
 
 
 def known_layouts(dtype: np.dtype[Any]) -> dict[bytes, Layout]:

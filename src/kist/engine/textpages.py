@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 
 from kist.codecs.registry import STRING_DICTIONARY, STRINGS
-from kist.codecs.stringpages import Texts, numbered_strings, opened_blocks
-from kist.codecs.strings import StringBlock
+from kist.codecs.stringpages import Texts, numbered_bytes, numbered_strings, opened_blocks
+from kist.codecs.strings import StringBlock, joined_blocks
 from kist.engine.pages import check_size, load_head, read_blocks, undecoded
 from kist.engine.view import View
 from kist.errors import CodecError
 from kist.format.values import Pointer
 
-__all__ = ["read_string_blocks", "read_texts"]
+__all__ = ["PageBytes", "read_page_bytes", "read_string_blocks", "read_texts"]
+
+
+class PageBytes(NamedTuple):
+    """Strings of a page as bytes.
+
+    Attributes
+    ----------
+    strings : StringBlock
+        They, or the items of their dictionary with a missing one behind them.
+    numbers : ndarray of unsigned int, or None
+        Which of the items each string is; None without a dictionary.
+    """
+
+    strings: StringBlock
+    numbers: npt.NDArray[np.unsignedinteger[npt.NBitBase]] | None
 
 
 def read_texts(
@@ -55,5 +73,23 @@ def read_string_blocks(view: View, pointer: Pointer, n_values: int) -> list[Stri
     blocks = read_blocks(view, pointer, head, 0, len(head.ends) - 1)
     try:
         return opened_blocks(stages, n_values, head.block_values, blocks)
+    except CodecError as error:
+        raise undecoded(pointer, error) from error
+
+
+def read_page_bytes(view: View, pointer: Pointer, n_values: int) -> PageBytes:
+    """Return the strings of a page as bytes, or as numbers of such.
+
+    Parameters and errors as for `read_texts`; at least one value.
+    """
+    head, stages = load_head(view, pointer)
+    check_size(pointer, head, n_values)
+    blocks = read_blocks(view, pointer, head, 0, len(head.ends) - 1)
+    try:
+        if stages[0].id == STRING_DICTIONARY:
+            items, numbers = numbered_bytes(stages, n_values, head.block_values, blocks)
+            return PageBytes(items, numbers)
+        found = opened_blocks(stages, n_values, head.block_values, blocks)
+        return PageBytes(joined_blocks(found), None)
     except CodecError as error:
         raise undecoded(pointer, error) from error

@@ -30,11 +30,12 @@ from kist.model.tables.query.collected import Collected, Distinct, Quantile
 from kist.model.tables.query.find import Found
 from kist.model.tables.query.grouping import (
     Groups,
+    Keys,
     Local,
     Numbered,
     groups_of,
+    keyed,
     local_groups,
-    numbered,
     numbered_pages,
 )
 from kist.model.tables.query.operands import (
@@ -48,6 +49,7 @@ from kist.model.tables.query.operands import (
     nearest,
 )
 from kist.model.tables.query.rowset import Ordered, RowSet, read_spans_of
+from kist.model.tables.query.texts import TextKey
 from kist.model.tables.stored.read import Span, all_true
 from kist.model.tables.stored.state import TableState
 
@@ -360,7 +362,7 @@ class _Column:
             self.accumulator.merge(tuple(array[groups.present] for array in part), at)
 
 
-_Part = tuple[list[Array], Local, list[Any]]
+_Part = tuple[list[Array | TextKey], Local, list[Any]]
 """Keys of the groups among some rows, the groups, and what each column makes of them."""
 
 
@@ -397,7 +399,7 @@ class _Run:
 
     def _tasks(self, state: TableState, hits: Sequence[Found]) -> list[Callable[[], list[_Part]]]:
         """Return what groups the rows of some row groups; keys in dictionaries are not made."""
-        known: dict[int, dict[int, Numbered]] = {}
+        known: dict[int, dict[int, Numbered | TextKey]] = {}
         for place, key in enumerate(self._keys):
             leaf = None if isinstance(key, IsNull) else key.column
             if leaf is not None:
@@ -405,29 +407,32 @@ class _Run:
                     known.setdefault(index, {})[place] = one
         return [partial(self._of_found, state, hit, known.get(hit.place, {})) for hit in hits]
 
-    def _of_found(self, state: TableState, hit: Found, known: dict[int, Numbered]) -> list[_Part]:
-        """Group the rows of one row group; keys in dictionaries are not even made.
+    def _of_found(
+        self, state: TableState, hit: Found, known: dict[int, Numbered | TextKey]
+    ) -> list[_Part]:
+        """Group the rows of one row group; keys in dictionaries, and strings, are not even made.
 
         Some of them may be known already.
         """
         for place, key in enumerate(self._keys):
             leaf = None if isinstance(key, IsNull) or place in known else key.column
-            one = None if leaf is None else numbered(state, leaf, hit)
+            one = None if leaf is None else keyed(state, leaf, hit)
             if one is not None:
                 known[place] = one
             said = key.leaves[0] if isinstance(key, IsNull) and key.column is not None else None
             if said is not None and all_true(state, said, hit.group):
                 known[place] = Numbered(np.zeros(1, bool), np.zeros(len(hit.ordinals), np.uint8))
+        span = Span(hit.group, hit.ordinals, 0)
         rest = [key for place, key in enumerate(self._keys) if place not in known]
         leaves = all_leaves([*rest, *self._operands])
         n = len(hit.ordinals)
-        arrays, _ = read_spans_of(state, leaves, [Span(hit.group, hit.ordinals, 0)], n)
+        arrays, _ = read_spans_of(state, leaves, [span], n)
         some = {leaf.id: array for leaf, array in zip(leaves, arrays, strict=True)}
-        for place in known:
+        for place, one in known.items():
             key = self._keys[place]
             # The key before it says where there are nulls.
-            if isinstance(key, Filled) and place - 1 not in known:
-                known[place] = known[place].filled(some[self._keys[place - 1].leaves[0].id])
+            if isinstance(key, Filled) and isinstance(one, Numbered) and place - 1 not in known:
+                known[place] = one.filled(some[self._keys[place - 1].leaves[0].id])
         return [self._grouped(some, n, known)]
 
     def _of_rows(self, leaves: Sequence[Leaf], arrays: list[Array], n: int) -> list[_Part]:
@@ -441,11 +446,14 @@ class _Run:
             found.append(self._grouped(some, size, {}))
         return found
 
-    def _grouped(self, some: Mapping[int, Array], n: int, known: Mapping[int, Numbered]) -> _Part:
-        keys = [
+    def _grouped(
+        self, some: Mapping[int, Array], n: int, known: Mapping[int, Numbered | TextKey]
+    ) -> _Part:
+        keys: list[Keys] = [
             known[place] if place in known else key.of(some, n)
             for place, key in enumerate(self._keys)
         ]
+        found: list[Array | TextKey]
         only = keys[0] if len(keys) == 1 else None
         if len(keys) == 2 and isinstance(self._keys[1], Filled) and isinstance(keys[1], Numbered):
             local, values = groups_of(keys[1])
@@ -484,9 +492,9 @@ def first_ranks(rows: RowSet, leaves: Sequence[Leaf], what: str) -> Array:
 
 def _distinct_found(
     state: TableState, leaves: Sequence[Leaf], hit: Found
-) -> tuple[int, Local, list[Array]]:
-    """Number the rows of one row group; values in dictionaries are not even made."""
-    known = [numbered(state, leaf, hit) for leaf in leaves]
+) -> tuple[int, Local, list[Array | TextKey]]:
+    """Number the rows of one row group; values in dictionaries, and strings, are not even made."""
+    known = [keyed(state, leaf, hit) for leaf in leaves]
     rest = [leaf for leaf, one in zip(leaves, known, strict=True) if one is None]
     n = len(hit.ordinals)
     arrays, _ = read_spans_of(state, rest, [Span(hit.group, hit.ordinals, 0)], n)
@@ -495,7 +503,8 @@ def _distinct_found(
         key for one in known for key in ([one] if one is not None else _flat_keys(*next(left), n))
     ]
     local = local_groups(keys, n)
-    return n, local, [values[local.first] for values in keys]
+    first = local.first
+    return n, local, [values[first] for values in keys]
 
 
 def _flat_keys(leaf: Leaf, array: Array, n: int) -> list[Array]:
@@ -507,11 +516,12 @@ def _flat_keys(leaf: Leaf, array: Array, n: int) -> list[Array]:
 
 def _distinct(
     leaves: Sequence[Leaf], arrays: list[Array], n: int
-) -> tuple[int, Local, list[Array]]:
+) -> tuple[int, Local, list[Array | TextKey]]:
     keys = [
         key
         for leaf, array in zip(leaves, arrays, strict=True)
         for key in _flat_keys(leaf, array, n)
     ]
     local = local_groups(keys, n)
-    return n, local, [values[local.first] for values in keys]
+    first = local.first
+    return n, local, [values[first] for values in keys]

@@ -17,6 +17,8 @@ from kist import options
 from kist._kernels.lookup import counts_of
 from kist._kernels.numbering import Numbering, TupleNumbering, key_words
 from kist._kernels.strings import matrix_of, missing_of, sizes
+from kist._kernels.textwords import TextNumbering
+from kist.codecs.stringpages import Texts
 from kist.codecs.values import is_stored_order
 from kist.engine.pages import read_numbered
 from kist.engine.textpages import read_texts
@@ -24,14 +26,18 @@ from kist.errors import CorruptDataError, TooLargeError
 from kist.format.schema import Leaf
 from kist.model.tables.query.accumulators import grown
 from kist.model.tables.query.find import Found
+from kist.model.tables.query.texts import TextKey, text_key
 from kist.model.tables.stored.encoded import narrow_pages
+from kist.model.tables.stored.read import Span
 from kist.model.tables.stored.state import TableState, located
 
 __all__ = [
     "Groups",
+    "Keys",
     "Local",
     "Numbered",
     "groups_of",
+    "keyed",
     "local_groups",
     "numbered",
     "numbered_pages",
@@ -105,6 +111,10 @@ class Numbered:
         return found
 
 
+Keys = Array | Numbered | TextKey
+"""Values of a key in some rows, made or not."""
+
+
 def numbered(state: TableState, leaf: Leaf, hit: Found) -> Numbered | None:
     """Return the values of a column in some rows of a page with a dictionary, without making them.
 
@@ -133,14 +143,25 @@ def numbered(state: TableState, leaf: Leaf, hit: Found) -> Numbered | None:
     return Numbered(items, numbers)
 
 
+def keyed(state: TableState, leaf: Leaf, hit: Found) -> Numbered | TextKey | None:
+    """Return the values of a column in some rows of a page, without making them.
+
+    As `numbered` does, and strings without a dictionary too.
+    """
+    found = numbered(state, leaf, hit)
+    if found is None and leaf.is_string:
+        return text_key(state, leaf, Span(hit.group, hit.ordinals, 0))
+    return found
+
+
 def numbered_pages(state: TableState, leaf: Leaf, hits: Sequence[Found]) -> dict[int, Numbered]:
     """Return the values of a column in rows of groups, without making them, by the group's place.
 
-    Of pages with dictionaries, as `numbered` does for one (not all that it can: no text), and of
-    pages of narrow integers, which number their values themselves.
+    Of pages with dictionaries, as `numbered` does for one (not all that it can), and of pages of
+    narrow integers, which number their values themselves.
     """
     # Equal floats may be several items: 0.0 and -0.0.
-    if leaf.dtype.kind not in "biuSUmM" or not is_stored_order(leaf.dtype):
+    if leaf.dtype.kind not in "biuSUmMT" or not is_stored_order(leaf.dtype):
         return {}
     if not leaf.dtype.itemsize:
         return {}
@@ -151,6 +172,7 @@ def numbered_pages(state: TableState, leaf: Leaf, hits: Sequence[Found]) -> dict
         items, numbers = page.items, page.numbers
         low = 0
         if items is None:
+            assert not isinstance(page, Texts)
             if numbers.itemsize > 2:
                 continue
             low, high = int(numbers.min()), int(numbers.max())
@@ -171,12 +193,12 @@ def numbered_pages(state: TableState, leaf: Leaf, hits: Sequence[Found]) -> dict
     return found
 
 
-def local_groups(keys: Sequence[Array | Numbered], n: int) -> Local:
+def local_groups(keys: Sequence[Keys], n: int) -> Local:
     """Number the groups among some rows.
 
     Parameters
     ----------
-    keys : sequence of ndarray or Numbered, of n rows
+    keys : sequence of ndarray, Numbered or TextKey, of n rows
         Values of each key.
     """
     codes, size = None, 1
@@ -208,7 +230,7 @@ def groups_of(key: Numbered) -> tuple[Local, Array]:
     return Local(codes, counts, present), key.items[present]
 
 
-def _codes(values: Array | Numbered, n: int) -> Iterator[tuple[Array, int]]:
+def _codes(values: Keys, n: int) -> Iterator[tuple[Array, int]]:
     """Yield small numbers that are equal together where values are, and their limits."""
     if isinstance(values, Numbered):
         if len(values.items) > 1:
@@ -247,8 +269,13 @@ def _first_rows(codes: Array, counts: Array) -> Array:
     return first
 
 
-def _words(values: Array) -> list[Array]:
+def _words(values: Array | TextKey) -> list[Array]:
     """Return words that are equal where values are, for these values only."""
+    if isinstance(values, TextKey):
+        found = values.words()
+        if found is not None:
+            return found
+        values = values.array()
     if values.dtype.kind != "T":
         return key_words(values)
     lengths, missing = sizes(values)
@@ -288,7 +315,7 @@ class Groups:
     def __init__(self, dtypes: Sequence[np.dtype[Any]]) -> None:
         self._dtypes = list(dtypes)
         self._table: TupleNumbering | None = None
-        self._texts: list[dict[str | None, int]] = [{} for _ in dtypes]
+        self._texts = [TextNumbering() if dtype.kind == "T" else None for dtype in dtypes]
         self._seen = np.zeros(0, bool)
         self._new: list[tuple[Array, list[Array]]] = []
         self._key_bytes = 0
@@ -296,19 +323,26 @@ class Groups:
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return self._key_bytes + (0 if self._table is None else self._table.nbytes)
+        tables = [table.nbytes for table in (self._table, *self._texts) if table is not None]
+        return self._key_bytes + sum(tables)
 
-    def number(self, keys: Sequence[Array]) -> tuple[Array, Array]:
+    def number(self, keys: Sequence[Array | TextKey]) -> tuple[Array, Array]:
         """Return the numbers of some groups, and which of them are new.
 
         Parameters
         ----------
-        keys : sequence of ndarray, shape (n,)
+        keys : sequence of ndarray or TextKey, of n rows
             Keys of the groups, which all differ.
         """
         words: list[Array] = []
         room = 0
         for values, texts in zip(keys, self._texts, strict=True):
+            if texts is not None:
+                key = values if isinstance(values, TextKey) else TextKey.of(values)
+                words.append(key.numbers(texts))
+                room = 0
+                continue
+            assert not isinstance(values, TextKey)
             bits = 8 * values.itemsize
             if values.dtype.kind in "biu" and bits < 64 and values.dtype.isnative:
                 word = values.view(f"u{values.itemsize}").astype(np.uint64)
@@ -319,7 +353,7 @@ class Groups:
                     words.append(word)
                     room = 64 - bits
                 continue
-            words += key_words(values) if values.dtype.kind != "T" else [_known(values, texts)]
+            words += key_words(values)
             room = 0
         if self._table is None:
             self._table = TupleNumbering(len(words))
@@ -328,7 +362,7 @@ class Groups:
         new = ~self._seen[codes]
         if new.any():
             self._seen[codes[new]] = True
-            kept = [values[new] for values in keys]
+            kept = [_made(values[new]) for values in keys]
             self._new.append((codes[new], kept))
             self._key_bytes += sum(values.nbytes for values in kept)
         return codes, new
@@ -352,10 +386,5 @@ class Groups:
             )
 
 
-def _known(values: Array, texts: dict[str | None, int]) -> Array:
-    """Return the numbers of strings, which stay the same from call to call."""
-    missing = missing_of(values)
-    gone = np.zeros(len(values), bool) if missing is None else missing
-    pairs = zip(values.tolist(), gone.tolist(), strict=True)
-    numbers = (texts.setdefault(None if no else text, len(texts)) for text, no in pairs)
-    return np.fromiter(numbers, np.uint64, len(values))
+def _made(values: Array | TextKey) -> Array:
+    return values.array() if isinstance(values, TextKey) else values

@@ -10,7 +10,7 @@ of it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
@@ -250,15 +250,29 @@ def taken(leaves: Sequence[Leaf], columns: Sequence[Array], rows: Array) -> list
 
 
 def order_of(
-    keys: Sequence[Key], leaves: Sequence[Leaf], columns: Sequence[Array], n: int
+    keys: Sequence[Key],
+    leaves: Sequence[Leaf],
+    columns: Sequence[Array],
+    n: int,
+    known: Mapping[int, Sequence[Array]] | None = None,
 ) -> Array:
-    """Return the order of rows by some keys."""
+    """Return the order of rows by some keys.
+
+    Parameters
+    ----------
+    leaves, columns
+        What is read of `n` rows.
+    known : mapping of int to sequence of ndarray, optional
+        Words of some keys, by the place of the key; these are not read.
+    """
+    known = known or {}
     by_id = {leaf.id: column for leaf, column in zip(leaves, columns, strict=True)}
-    words = [
-        word
-        for key in keys
-        for word in sortable(key.operand.of(by_id, n), descending=key.descending)
-    ]
+    words: list[Array] = []
+    for place, key in enumerate(keys):
+        if place in known:
+            words += known[place]
+        else:
+            words += sortable(key.operand.of(by_id, n), descending=key.descending)
     return stable_order(words)
 
 

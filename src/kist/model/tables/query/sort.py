@@ -28,10 +28,11 @@ from kist.engine.parallel import run
 from kist.format.schema import Leaf
 from kist.model.tables.indexes.order import first_of_order
 from kist.model.tables.indexes.whole import order_by_index
-from kist.model.tables.query.find import GROUPS_AT_ONCE, Found, positions_of
+from kist.model.tables.query.find import GROUPS_AT_ONCE, Found, positions_of, spans_of
 from kist.model.tables.query.operands import Key, all_leaves
 from kist.model.tables.query.rowset import Ordered, Part, order_of, read_at, read_spans_of, taken
 from kist.model.tables.query.spill import Extent, Spill
+from kist.model.tables.query.texts import sorting_words_of
 from kist.model.tables.stored.read import Span
 
 __all__ = ["Sorter", "sorted_parts", "sorted_positions"]
@@ -66,9 +67,8 @@ def sorted_parts(
     elif (known := _by_index(base, keys, leaves, start, stop)) is not None:
         yield from _in_order(base, leaves, known)
     elif _bytes_of(every, n) <= options.max_memory:
-        columns, _ = base.columns(every)
-        order = order_of(keys, every, columns, n)[start:stop]
-        shown = columns[: len(leaves)]
+        shown, order = _in_memory(base, keys, leaves, n)
+        order = order[start:stop]
         for at in range(0, len(order), _PART_ROWS):
             some = order[at : at + _PART_ROWS]
             yield taken(leaves, shown, some), len(some)
@@ -88,8 +88,7 @@ def sorted_positions(base: Ordered, keys: Sequence[Key], start: int, stop: int |
     if (known := _by_index(base, keys, (), start, stop)) is not None:
         return known.astype(np.int64)
     if _bytes_of(every, n) <= options.max_memory:
-        columns, _ = base.columns(every)
-        order = order_of(keys, every, columns, n)[start:stop]
+        order = _in_memory(base, keys, (), n)[1][start:stop]
         return order if base.is_whole else base.positions()[order]
     out = np.empty(stop - start, np.int64)
     at = 0
@@ -97,6 +96,25 @@ def sorted_positions(base: Ordered, keys: Sequence[Key], start: int, stop: int |
         out[at : at + n] = positions
         at += n
     return out
+
+
+def _in_memory(
+    base: Ordered, keys: Sequence[Key], leaves: Sequence[Leaf], n: int
+) -> tuple[list[Array], Array]:
+    """Return the values of all rows, and the order of the rows."""
+    words: dict[int, list[Array]] = {}
+    for place, key in enumerate(keys):
+        column = key.operand.column
+        if column is not None and column.is_string:
+            # Of text that is only sorted by, no strings are made.
+            spans, _ = spans_of(base.all_found())
+            known = sorting_words_of(base.state, column, spans, descending=key.descending)
+            if known is not None:
+                words[place] = known
+    others = [key.operand for place, key in enumerate(keys) if place not in words]
+    every = all_leaves(others, leaves)
+    columns, _ = base.columns(every)
+    return columns[: len(leaves)], order_of(keys, every, columns, n, words)
 
 
 def _by_index(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from kist import engine
+from kist._kernels.strings import is_text_missing
 from kist.errors import CorruptDataError
 from kist.format.schema import Leaf
 from kist.model.tables.stored.layout import Group
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
     from kist.codecs.stringpages import Texts
     from kist.codecs.strings import StringBlock
+    from kist.engine.textpages import PageBytes
 
-__all__ = ["narrow_page", "narrow_pages", "string_blocks"]
+__all__ = ["narrow_page", "narrow_pages", "page_bytes", "string_blocks"]
 
 
 def narrow_page(state: TableState, leaf: Leaf, group: Group) -> Narrow | Texts | None:
@@ -53,9 +55,33 @@ def string_blocks(state: TableState, leaf: Leaf, group: Group) -> list[StringBlo
         raise located(error, state.path, ".".join(leaf.path), group.first) from error
 
 
+def page_bytes(state: TableState, leaf: Leaf, group: Group) -> PageBytes | None:
+    """Return all strings of a leaf in a group as bytes, or as numbers of items that are bytes.
+
+    None as for `narrow_page`, and where a missing string is one like any other, or an error.
+    """
+    if not group.is_pages or not leaf.is_string or is_text_missing(leaf.dtype):
+        return None
+    page = state.find_page(leaf, group)
+    if page is None or state.rewrites(leaf, group):
+        return None
+    try:
+        found = engine.textpages.read_page_bytes(state.view, page[0], group.n_rows)
+    except CorruptDataError as error:
+        state.view.reader.backend.distrust()
+        raise located(error, state.path, ".".join(leaf.path), group.first) from error
+    if hasattr(leaf.dtype, "na_object"):
+        return found
+    missing, numbers = found.strings.missing, found.numbers
+    if missing is None:
+        return found
+    gone = missing if numbers is None else missing[numbers]
+    return None if gone.any() else found
+
+
 def narrow_pages(
     state: TableState, leaf: Leaf, groups: Sequence[Group], *, items: bool = False
-) -> Iterator[tuple[int, Narrow]]:
+) -> Iterator[tuple[int, Narrow | Texts]]:
     """Yield all values of a leaf in some groups as narrow integers, where pages hold such.
 
     Not those of groups whose values are others; with `items` only those with a dictionary.
@@ -64,11 +90,11 @@ def narrow_pages(
     ------
     number : int
         Which of the groups.
-    page : Narrow
-        Valid until the next one is asked for. Until the last one was given, this thread must not
-        read anything else.
+    page : Narrow or Texts
+        Texts of strings that have a dictionary. Valid until the next one is asked for. Until the
+        last one was given, this thread must not read anything else.
     """
-    if leaf.n_values != 1 or not leaf.is_stored or leaf.is_loose:
+    if leaf.n_values != 1 or not leaf.is_stored or leaf.is_ragged:
         return
     numbers, pages = [], []
     named: dict[int, tuple[Leaf, Group]] = {}
