@@ -8,6 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from kist.bridges.base import Job
+from kist.bridges.hdf5.described import described, told
+from kist.bridges.hdf5.exact import cells, is_foreign, memory_type
 from kist.bridges.hdf5.pytables import is_pickle
 from kist.bridges.hdf5.types import plan_of
 from kist.bridges.hdf5.values import Texts, to_stored
@@ -49,20 +51,28 @@ def read_attributes(
     facts: dict[str, Any] = {}
     enums: dict[str, Any] = {}
     references: list[str] = []
+    exact: dict[str, Any] = {}
     names = list(node.attrs)
     for name in names:
         where = f"{place}@{name}"
         if name in _OF_SCALES:
             continue
+        stored = node.attrs.get_id(name)
+        kind = stored.get_type()
         try:
-            found = node.attrs[name]
-            dtype = node.attrs.get_id(name).dtype
+            dtype = stored.dtype
+            found = _exactly(h5py, stored) if is_foreign(h5py, kind) else node.attrs[name]
         except (TypeError, OSError, ValueError):
             job.note("hdf5.attribute", where)
             continue
-        kind = node.attrs.get_id(name).get_type()
         if pytables and kind.get_class() == h5py.h5t.BITFIELD and kind.get_size() == 1:
             found = np.asarray(found).view("?")[()]  # as PyTables writes bool
+        elif not pytables and not _is_usual(h5py, kind, found):
+            description = described(h5py, kind)
+            if description is None:
+                job.note("hdf5.type", where)
+            else:
+                exact[name] = description
         enum = h5py.check_enum_dtype(dtype)
         if enum is not None:
             enums[name] = {str(key): int(value) for key, value in enum.items()}
@@ -76,11 +86,34 @@ def read_attributes(
             values[name] = value
     if enums:
         facts["attribute_enum"] = enums
+    if exact:
+        facts["attribute_type"] = exact
     if references:
         facts["attribute_reference"] = references
     if isinstance(node, h5py.Dataset) and not _MARKS.isdisjoint(names):
         facts |= _dimensions(node, values)
     return values, facts
+
+
+def _exactly(h5py: Any, stored: Any) -> Any:
+    """Return the value of an attribute, read by its own type."""
+    dtype = stored.dtype
+    base, inner = dtype.subdtype or (dtype, ())
+    if stored.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+        return h5py.Empty(dtype)
+    values = np.zeros((*stored.shape, *inner), base)
+    stored.read(values, mtype=memory_type(h5py, stored.get_type(), dtype))
+    return values[()]
+
+
+def _is_usual(h5py: Any, kind: Any, found: Any) -> bool:
+    """Tell whether the type of an attribute is the one that its value makes on the way out."""
+    if isinstance(found, h5py.Empty):
+        return bool(kind.equal(h5py.h5t.IEEE_F64LE))
+    dtype = kind.dtype
+    # Single values have the byte order of the machine.
+    native = not isinstance(found, np.generic) or found.dtype.newbyteorder("=") == dtype
+    return native and h5py.check_enum_dtype(dtype) is None and told(h5py, kind, dtype)
 
 
 def _is_pickled(value: Any) -> bool:
@@ -101,9 +134,12 @@ def _value(
     if isinstance(found, h5py.Reference):
         job.note("hdf5.reference", where)
         return texts.path(found)
+    is_ragged = h5py.check_vlen_dtype(dtype) is not None and h5py.check_string_dtype(dtype) is None
+    if is_ragged and isinstance(found, np.ndarray):
+        found = cells(h5py, found, np.dtype(h5py.check_vlen_dtype(dtype)))
     if not isinstance(found, np.ndarray | np.void) or not found.dtype.hasobject:
         return found
-    if h5py.check_vlen_dtype(dtype) is not None and h5py.check_string_dtype(dtype) is None:
+    if is_ragged:
         job.note("hdf5.ragged_attribute", where)
         return [np.asarray(part) for part in np.asarray(found).reshape(-1).tolist()]
     values = np.asarray(found)

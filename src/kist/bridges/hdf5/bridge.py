@@ -45,8 +45,17 @@ LOSSES: Final = {
     "hdf5.virtual": Loss("changed", "virtual dataset", "its values"),
     "hdf5.virtual_gone": Loss("not kept", "virtual dataset of a file that is gone", "nothing"),
     "hdf5.external_storage": Loss("changed", "values in other files", "values in the store"),
-    "hdf5.named_type": Loss("not kept", "named datatype", "nothing"),
+    "hdf5.named_type": Loss(
+        "changed", "named datatype", "entry of attribute HDF5 of its group"
+    ),
+    "hdf5.type": Loss(
+        "changed", "type that has no description, as with bytes in the order of a VAX",
+        "type as h5py writes its values",
+    ),
     "hdf5.dtype": Loss("not kept", "dataset or field of a type that kist cannot hold", "nothing"),
+    "hdf5.fill": Loss(
+        "not kept", "fill value of text within compounds, of bits or of bytes with a tag", "zero"
+    ),
     "hdf5.attribute": Loss("not kept", "attribute of a type that kist cannot hold", "nothing"),
     "hdf5.user_block": Loss("not kept", "bytes before the HDF5 part (user block)", "nothing"),
     "pytables.pickle": Loss("changed", "pickled object", "its bytes, never unpickled"),

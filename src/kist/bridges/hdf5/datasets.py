@@ -9,6 +9,8 @@ import numpy as np
 
 from kist.bridges.base import TEXT, parts_of
 from kist.bridges.hdf5 import pytables
+from kist.bridges.hdf5.described import told
+from kist.bridges.hdf5.exact import Exact, cells, is_foreign
 from kist.bridges.hdf5.read_tables import read_table, restore_nulls, restore_text
 from kist.bridges.hdf5.types import Plan, plan_of
 from kist.bridges.hdf5.values import Texts, to_stored
@@ -34,6 +36,7 @@ def read_dataset(source: Source, dataset: Any, path: str, place: str) -> None:
     job, h5py = source.job, source.h5py
     attrs, facts = source.attributes(dataset)
     reader: Any = dataset
+    kind = dataset.id.get_type()
     try:
         dtype = dataset.dtype
     except TypeError:
@@ -41,17 +44,21 @@ def read_dataset(source: Source, dataset: Any, path: str, place: str) -> None:
         if not source.by_pytables:
             job.note("hdf5.dtype", place)
             return
-        dtype = pytables.dtype_of(h5py, dataset.id.get_type())
+        dtype = pytables.dtype_of(h5py, kind)
         reader = _Leaf(source, dataset.name, dtype)
-    if not facts and "KIST" not in attrs and _is_tiny(source, dataset, dtype):
+    if not facts and "KIST" not in attrs and _is_tiny(source, dataset, dtype, kind):
         values = np.empty(dataset.shape, dtype)
         dataset.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
         job.small_array(path, values, attrs)
         return
     if source.by_pytables and reader is dataset and not dtype.hasobject:
-        found = pytables.dtype_of(h5py, dataset.id.get_type())
+        found = pytables.dtype_of(h5py, kind)
         if found != dtype:
             reader, dtype = _Viewed(dataset, found), found
+    if dataset.shape is None or not (source.by_pytables or told(h5py, kind, dtype)):
+        facts |= source.exact_type(kind, place)
+        if is_foreign(h5py, kind):
+            reader = Exact(h5py, dataset)
     known = restore(attrs)
     table = dtype.names is not None and len(dataset.shape or ()) == 1
     columns = dtype.names if table and known.get("kind") != "array" else ()
@@ -59,7 +66,7 @@ def read_dataset(source: Source, dataset: Any, path: str, place: str) -> None:
     fills: dict[str, Any] = {}
     if source.by_pytables:
         attrs, by_column, fills, more = pytables.split_columns(attrs, dtype, bool(columns))
-        times = pytables.times_of(h5py, dataset.id.get_type())
+        times = pytables.times_of(h5py, kind)
         if times and more:
             more["pytables"]["times"] = times
         facts |= more
@@ -88,7 +95,7 @@ def read_dataset(source: Source, dataset: Any, path: str, place: str) -> None:
     _read_array(source, dataset, reader, plan, source.texts(place), path, attrs)
 
 
-def _is_tiny(source: Source, dataset: Any, dtype: Any) -> bool:
+def _is_tiny(source: Source, dataset: Any, dtype: Any, kind: Any) -> bool:
     """Tell whether a dataset is nothing but a few numbers: a file may hold 100,000 of them."""
     if dtype.kind not in "iufc" or dtype.metadata is not None or source.by_pytables:
         return False
@@ -98,6 +105,7 @@ def _is_tiny(source: Source, dataset: Any, dtype: Any) -> bool:
         and plist.get_layout() in (h5d.CONTIGUOUS, h5d.COMPACT)
         and not plist.get_external_count()
         and plist.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED
+        and told(source.h5py, kind, dtype)
     )
 
 
@@ -303,8 +311,8 @@ def _read_ragged(
         facts["ragged"] = "vlunicode"
 
         def texts(where: tuple[slice, ...]) -> Array:
-            parts = [v.astype("<u4").tobytes().decode("utf-32-le") for v in dataset[where]]
-            return np.array(parts, TEXT)
+            found = cells(source.h5py, dataset[where], base)
+            return np.array([v.astype("<u4").tobytes().decode("utf-32-le") for v in found], TEXT)
 
         job.array(path, dataset.shape, TEXT, texts, attrs=_with(attrs, facts))
         return
@@ -313,10 +321,13 @@ def _read_ragged(
     names = h5py_enum(source.h5py, base)
     if names:
         facts["enum"] = {"": names}
-    if base.names is None:
-        base = np.dtype((base.base.str, base.shape))
+    stored = base if base.names is not None else np.dtype((base.base.str, base.shape))
     job.group(path, _with(attrs, facts))
-    put_ragged(job, path, dataset.shape, base, lambda where: dataset[where])
+
+    def read(where: Any) -> Any:
+        return cells(source.h5py, dataset[where], base)
+
+    put_ragged(job, path, dataset.shape, stored, read)
 
 
 def h5py_enum(h5py: Any, dtype: Any) -> dict[str, int]:

@@ -10,6 +10,7 @@ from kist.bridges.base import Job
 from kist.bridges.hdf5 import pytables
 from kist.bridges.hdf5.attributes import read_attributes
 from kist.bridges.hdf5.datasets import read_dataset, restore
+from kist.bridges.hdf5.described import described
 from kist.bridges.hdf5.values import Texts
 from kist.errors import ConversionError, DTypeError, NodeError
 from kist.extras import need
@@ -49,6 +50,13 @@ class Source:
         """Return what makes text of what is read at a place."""
         return Texts(self.file, lambda code: self.job.note(code, place))
 
+    def exact_type(self, kind: Any, place: str) -> dict[str, Any]:
+        """Return the fact that describes a type of which h5py's dtype does not tell all."""
+        found = described(self.h5py, kind)
+        if found is None:
+            self.job.note("hdf5.type", place)
+        return {} if found is None else {"type": found}
+
     def attributes(self, node: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return attributes and facts of an object."""
         if not self.h5py.h5a.get_num_attrs(node.id):
@@ -80,6 +88,7 @@ def _walk(source: Source) -> None:
         group = waiting.pop()
         below = []
         links: dict[str, dict[str, Any]] = {}
+        types: dict[str, Any] = {}
         attrs, facts = source.attributes(group)
         if source.by_pytables:
             attrs, _, _, more = pytables.split_columns(attrs, None, False)
@@ -110,7 +119,9 @@ def _walk(source: Source) -> None:
                 else:
                     below.append(node)
             else:
-                source.job.note("hdf5.named_type", f"{source.path}:{node_name}")
+                types[name] = _named_type(source, node, node_name)
+        if types:
+            facts["types"] = types
         if links:
             facts["links"] = links
         if facts:
@@ -120,6 +131,15 @@ def _walk(source: Source) -> None:
         waiting.extend(reversed(below))
     for group in indexes:  # now that the tables are there
         _make_indexes(source, group)
+
+
+def _named_type(source: Source, node: Any, name: str) -> dict[str, Any]:
+    """Return what is kept of a named datatype."""
+    place = f"{source.path}:{name}"
+    found = described(source.h5py, node.id.copy())
+    source.job.note("hdf5.named_type" if found is not None else "hdf5.type", place)
+    attrs, facts = source.attributes(node)
+    return {"type": found, "attrs": attrs | ({"HDF5": facts} if facts else {})}
 
 
 def _kept_as_link(source: Source, found: dict[str, Any], name: str) -> bool:

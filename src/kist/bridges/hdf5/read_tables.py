@@ -11,6 +11,7 @@ import numpy as np
 import kist
 from kist.bridges.base import BLOCK_ROWS, PART_BYTES, TEXT, as_dtype, rows_for
 from kist.bridges.categories import enum_dtype
+from kist.bridges.hdf5.exact import cells
 from kist.bridges.hdf5.types import Plan
 from kist.bridges.hdf5.values import Texts, to_stored
 from kist.bridges.nulls import restored
@@ -68,6 +69,8 @@ def read_table(
     beside = _beside(source, reader, dataset, plan, special, known)
     texts = source.texts(place)
     fills = fills or _fills(reader, plan)
+    if isinstance(known.get("fills"), list):
+        fills = {name: value for name, value in fills.items() if name in known["fills"]}
     report = job.report
     while True:
         before = report.n_tables, report.n_rows, report.nbytes
@@ -105,8 +108,8 @@ def _rows(
 ) -> Iterator[Any]:
     """Yield blocks of rows from a row on; columns where some hold text, names or cells."""
     n_rows, width = reader.shape[0], reader.dtype.itemsize + 48 * len(plan.columns or ())
-    cells = [name for name in special if name in beside or reader.dtype[name].kind == "O"]
-    size, start = _FIRST_ROWS if cells else rows_for(width), first
+    ragged = [name for name in special if name in beside or reader.dtype[name].kind == "O"]
+    size, start = _FIRST_ROWS if ragged else rows_for(width), first
     while start < n_rows:
         where = slice(start, min(start + size, n_rows))
         values = reader[where]
@@ -121,8 +124,8 @@ def _rows(
                 special[name](found) if name in special else to_stored(found, dtype, texts)
             )
         yield block
-        if cells:
-            inner = sum(block[name].nbytes for name in cells) // max(1, len(values))
+        if ragged:
+            inner = sum(block[name].nbytes for name in ragged) // max(1, len(values))
             # Several row groups at once where cells are long: appended alone they stay small ones.
             size = max(1, min(BLOCK_ROWS, 4 * PART_BYTES // (width + inner)))
 
@@ -160,7 +163,6 @@ def restore_text(plan: Plan, known: dict[str, Any]) -> None:
         fits = found.kind == "U" and stored.kind == "S" and found.itemsize <= stored.itemsize
         return found if fits else stored
 
-    plan.facts.pop("utf8", None)
     if plan.columns is not None:
         plan.columns = {n: restored(d, names.get(n)) for n, d in plan.columns.items()}
     elif plan.dtype.names is not None:
@@ -190,7 +192,7 @@ def _special(source: Source, reader: Any, plan: Plan, known: dict[str, Any]) -> 
         dtype, columns = reader.dtype[name], _columns_of(plan)
         if dtype.kind == "O":
             items = np.dtype(source.h5py.check_vlen_dtype(dtype))
-            columns[name], found[name] = _cells_of(items, ragged.get(name, {}))
+            columns[name], found[name] = _cells_of(source.h5py, items, ragged.get(name, {}))
         else:
             names = source.h5py.check_enum_dtype(dtype)
             numbers = {str(key): int(value) for key, value in names.items()}
@@ -246,7 +248,7 @@ def _beside(
             continue  # it was changed since kist wrote it: it comes over as what it is
         plan.columns = columns = _columns_of(plan)
         items = items if isinstance(items, dict) else {}
-        columns[name], special[name] = _cells_of(np.dtype(base), items)
+        columns[name], special[name] = _cells_of(source.h5py, np.dtype(base), items)
         found[name] = array
         source.taken.add(array.name)
     order = known.get("order")
@@ -313,14 +315,15 @@ def _pairs_of(dtype: Any) -> Values:
     return pairs
 
 
-def _cells_of(items: Any, entry: dict[str, Any]) -> tuple[Any, Values]:
+def _cells_of(h5py: Any, items: Any, entry: dict[str, Any]) -> tuple[Any, Values]:
     """Return the dtype of a column of cells, and what makes such cells of arrays of items."""
     if entry.get("bytes") is True and items == "u1":
-        return kist.ragged(bytes), lambda values: _ragged(values, items, None)
+        return kist.ragged(bytes), lambda values: _ragged(h5py, values, items, None)
     like = entry.get("like")
     if not isinstance(like, np.ndarray) or not _restores(items, like.dtype):
         like = np.zeros(0, as_dtype(items.str) if items.names is None else items)
-    return kist.ragged(like.dtype, like.shape[1:]), lambda values: _ragged(values, items, like)
+    dtype = kist.ragged(like.dtype, like.shape[1:])
+    return dtype, lambda values: _ragged(h5py, values, items, like)
 
 
 def _restores(items: Any, wanted: Any) -> bool:
@@ -333,11 +336,11 @@ def _restores(items: Any, wanted: Any) -> bool:
     return bool(items == wanted or items == wanted.newbyteorder("="))
 
 
-def _ragged(values: Array, items: Any, like: Array | None) -> Any:
-    cells = values.tolist()
-    ends = np.zeros(len(cells) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, cells), np.int64, len(cells)), out=ends[1:])
-    flat: Array = np.concatenate(cells) if len(cells) else np.zeros(0, items)
+def _ragged(h5py: Any, values: Array, items: Any, like: Array | None) -> Any:
+    rows = values.tolist()
+    ends = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)), out=ends[1:])
+    flat: Array = cells(h5py, np.concatenate(rows), items) if rows else np.zeros(0, items)
     if like is None:
         return kist.Ragged(flat.tobytes(), ends)
     shape, dtype = like.shape[1:], like.dtype

@@ -140,13 +140,6 @@ def plan_of(h5py: Any, dtype: DType, widths: dict[tuple[str, ...], int], table: 
     references = [".".join(leaf.path) for leaf in leaves if leaf.what == "reference"]
     if references:
         facts["reference"] = references
-    fixed = [
-        ".".join(leaf.path)
-        for leaf in leaves
-        if leaf.dtype.kind == "S" and h5py.check_string_dtype(leaf.dtype).encoding == "utf-8"
-    ]
-    if fixed:
-        facts["utf8"] = fixed
     if not table:
         return Plan(_stored(h5py, dtype, (), widths, top=True), leaves, None, facts)
     columns, special = {}, {}

@@ -9,11 +9,13 @@ from typing import Any, Final
 import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Job
+from kist.bridges.hdf5.described import built, fits
 from kist.bridges.hdf5.disk import Enduring
+from kist.bridges.hdf5.exact import Exact, is_foreign
+from kist.bridges.hdf5.write_attributes import encoded, write_attributes
 from kist.bridges.hdf5.write_tables import write_table
-from kist.bridges.hdf5.write_types import h5_dtype, is_text, to_h5
+from kist.bridges.hdf5.write_types import fill_on_disk, h5_dtype, is_text, to_h5
 from kist.bridges.nodes import link_target
-from kist.bridges.plain import to_json
 from kist.errors import ConversionError
 from kist.extras import need
 
@@ -51,10 +53,11 @@ class _Writer:
         self.file = file
         self.compression = job.option("compression", "gzip")
         self._kinds: dict[Any, Any] = {}
+        self.named: dict[str, Any] = {}
         self._links: list[tuple[str, dict[str, Any]]] = []
         self._scales: list[tuple[str, list[Any]]] = []
         self._arrays_of_references: list[tuple[str, Any]] = []
-        self._attributes_of_references: list[tuple[str, str, Any]] = []
+        self.attributes_of_references: list[tuple[str, str, Any]] = []
 
     def groups(self, top: Any) -> None:
         """Write a group and all below it; no recursion, however deep it is."""
@@ -65,6 +68,7 @@ class _Writer:
             facts = _facts(group)
             self.job.report.n_groups += 1
             self.attributes(group, made, {})
+            self.types(facts.get("types"), path.rstrip("/"))
             self._links += [
                 (f"{path}/{name}", link) for name, link in facts.get("links", {}).items()
             ]
@@ -81,6 +85,32 @@ class _Writer:
                     self.ragged(child, below)
                 else:
                     waiting.append((child, below))
+
+    def types(self, types: Any, path: str) -> None:
+        """Make the named types of a group, before there are datasets of them."""
+        for name, known in types.items() if isinstance(types, dict) else ():
+            entry = known if isinstance(known, dict) else {}
+            kind = built(self.h5py, entry.get("type"), {})
+            if kind is not None and f"{path}/{name}" not in self.file:
+                kind.commit(self.file.id, f"{path}/{name}".encode())
+                self.named[f"{path}/{name}"] = kind
+                made = self.file[f"{path}/{name}"]
+                write_attributes(self, entry.get("attrs"), made, {})
+
+    def exact(self, facts: Any, dtype: Any, shape: Any) -> tuple[Any, int]:
+        """Return the type that a dataset had in HDF5, and how many axes each value has.
+
+        None where it has none of its own, or now has other values.
+        """
+        kind = built(self.h5py, facts["type"], self.named) if "type" in facts else None
+        if kind is None:
+            return None, 0
+        inner = kind.dtype.shape
+        n = len(inner)
+        if n and (len(shape) < n or tuple(shape[len(shape) - n :]) != inner):
+            return None, 0
+        found = np.dtype((dtype, inner)) if n else dtype
+        return (kind, n) if fits(self.h5py, kind, found) else (None, 0)
 
     def dataset(self, node: Any, path: str) -> None:
         """Write an array, table or key store."""
@@ -99,7 +129,7 @@ class _Writer:
             return
         known: dict[str, Any] = {}
         if facts.get("empty"):
-            made = self.file.create_dataset(path, data=self.h5py.Empty(array.dtype))
+            made = self.empty(path, array.dtype, facts)
             self.job.report.n_arrays += 1
             self.attributes(array, made, known)
             return
@@ -113,18 +143,33 @@ class _Writer:
             known["dtype"] = array.dtype.str
         if array.dtype.names is not None and array.ndim == 1:
             known["kind"] = "array"
-        made = self.create(path, array.shape, dtype, array, facts)
+        kind, n_inner = self.exact(facts, dtype, array.shape)
+        n_axes = array.ndim - n_inner
+        made = self.create(path, array.shape[:n_axes], dtype, array, facts, kind)
         if made is None:
             self.job.note("hdf5.out_dtype", path)
             return
         if to_paths:
             self._arrays_of_references.append((path, array))
         else:
-            for where, values in self.job.array_parts(array):
-                made[where] = to_h5(self.job, values, dtype, path)
+            target = made if kind is None else Exact(self.h5py, made)
+            # Arrays that are values are written whole.
+            cut = (*array.chunks[:n_axes], *array.shape[n_axes:]) if n_inner else None
+            for where, values in self.job.array_parts(array, cut):
+                target[where[:n_axes]] = to_h5(self.job, values, dtype, path)
         self.attributes(array, made, known)
         if "dims" in facts or "scale" in facts:
             self._scales.append((path, [facts.get("scale"), facts.get("dims", [])]))
+
+    def empty(self, path: str, dtype: Any, facts: Any) -> Any:
+        """Make a dataset without values, not even none."""
+        kind = built(self.h5py, facts["type"], self.named) if "type" in facts else None
+        if kind is None:
+            found = h5_dtype(self.job, self.h5py, dtype, path, facts.get("enum", {}))
+            return self.file.create_dataset(path, data=self.h5py.Empty(found))
+        low = self.h5py
+        made = low.h5d.create(self.file.id, path.encode(), kind, low.h5s.create(low.h5s.NULL))
+        return low.Dataset(made)
 
     def tiny(self, array: Any, path: str) -> bool:
         """Write an array of a few numbers and nothing else the short way; a store may hold many."""
@@ -143,33 +188,33 @@ class _Writer:
         self.job.advance(n_bytes)
         return True
 
-    def create(self, path: str, shape: Any, dtype: Any, node: Any, facts: Any) -> Any:
-        """Make a dataset laid out as it was in HDF5, or in the store; None if h5py cannot."""
-        options: dict[str, Any] = {}
-        filters = facts.get("filters")
-        chunks = facts.get("chunks")
-        if len(shape) and math.prod(shape):
-            if chunks is not None and len(chunks) == len(shape):
-                options["chunks"] = tuple(chunks)
-                limits = facts.get("maxshape", shape)
-                # A store may have grown the array since.
-                options["maxshape"] = tuple(
-                    None if most is None or most < now else most
-                    for most, now in zip(limits, shape, strict=True)
-                )
-            elif node.nbytes > _SMALL:
-                options["chunks"] = _chunks(node, dtype)
-            if filters is not None:
-                options |= _filters(self.h5py, filters)
-            elif "chunks" in options and chunks is None and self.compression is not None:
+    def create(
+        self, path: str, shape: Any, dtype: Any, node: Any, facts: Any, kind: Any = None
+    ) -> Any:
+        """Make a dataset laid out as it was in HDF5, or in the store; None if h5py cannot.
+
+        Parameters
+        ----------
+        kind : h5py.h5t.TypeID, optional
+            From `exact`, in place of the dtype.
+        """
+        h5py = self.h5py
+        options = _layout(h5py, facts, shape)
+        if len(shape) and math.prod(shape) and "chunks" not in options:
+            if node.nbytes > _SMALL:
+                options["chunks"] = _chunks(node, dtype)[: len(shape)]
+            if "chunks" in options and "filters" not in facts and self.compression is not None:
                 options |= {"compression": self.compression, "shuffle": True}
                 if self.compression == "gzip":
                     options["compression_opts"] = 1
         if node.kind == "table":
             options["maxshape"] = (None,)
             options.setdefault("chunks", (BLOCK_ROWS // 16,))
-        elif node.kind == "array" and not is_text(node.dtype) and node.dtype.kind in "biufc":
-            options["fillvalue"] = node.fill_value
+        converted = kind is None or not (kind.dtype.shape or is_foreign(h5py, kind))
+        fill = fill_on_disk(self.job, node, dtype, path, converted)
+        if fill is not None:
+            options["fillvalue"] = fill
+        dtype = dtype if kind is None else self.h5py.Datatype(kind)
         try:
             return self.file.create_dataset(path, shape, dtype, **options)
         except TypeError:
@@ -198,7 +243,10 @@ class _Writer:
         if math.prod(shape) != flat:
             shape = (flat,)  # it was changed in the store
         dtype = np.dtype(self.h5py.vlen_dtype(values.dtype))
-        made = self.file.create_dataset(path, shape, dtype, chunks=True if flat else None)
+        own, _ = self.exact(facts, dtype, shape)
+        stored = dtype if own is None else self.h5py.Datatype(own)
+        options = _layout(self.h5py, facts, shape) or {"chunks": True if flat and shape else None}
+        made = self.file.create_dataset(path, shape, stored, **options)
         space, kind = made.id.get_space(), self.h5py.h5t.py_create(dtype)
         step = BLOCK_ROWS if len(shape) == 1 else max(1, flat)
         for start in range(0, flat, step):
@@ -241,48 +289,13 @@ class _Writer:
                 self.value(inner, str(at), item)
             return
         place = f"{group.name}/{name}"
-        found = self.encoded(value, place)
+        found = encoded(self.job, self.h5py, value, place)
         group.create_dataset(name, data=found[0], dtype=found[1])
         self.job.advance(getattr(found[0], "nbytes", 0))
 
-    # Attributes
-
-    def encoded(self, value: Any, place: str) -> tuple[Any, Any]:
-        """Return (value, dtype) as h5py takes them; JSON text for what HDF5 has no type for."""
-        if value is None:
-            return self.h5py.Empty("f8"), None
-        if isinstance(value, str) and "\0" not in value:
-            return value, self.h5py.string_dtype()
-        if isinstance(value, bytes) and value and b"\0" not in value:
-            return np.bytes_(value), None
-        if isinstance(value, bool | int | float | complex) and not _is_long(value):
-            return np.asarray(value)[()], None
-        if isinstance(value, np.ndarray | np.generic):
-            array = np.asarray(value)
-            dtype = h5_dtype(self.job, self.h5py, array.dtype, place, {})
-            return to_h5(self.job, array, dtype, place), dtype
-        self.job.note("hdf5.value", place)
-        return to_json(value), self.h5py.string_dtype()
-
     def attributes(self, node: Any, made: Any, known: dict[str, Any]) -> None:
         """Write the attributes of a node, and what kist alone knows of it."""
-        as_json = []
-        references = _facts(node).get("attribute_reference", ())
-        for name, value in node.attrs.items():
-            if name == "HDF5":
-                continue
-            if name in references and np.asarray(value).dtype.kind in "UT":
-                self._attributes_of_references.append((made.name, name, value))
-                continue
-            found, dtype = self.encoded(value, f"{made.name}@{name}")
-            if isinstance(found, str) and not isinstance(value, str):
-                as_json.append(name)
-            made.attrs.create(name, found, dtype=dtype)
-        if as_json:
-            known["json"] = as_json
-        known = {name: value for name, value in known.items() if value}
-        if known:
-            made.attrs["KIST"] = to_json(known)
+        write_attributes(self, dict(node.attrs), made, known)
 
     def link(self) -> None:
         """Make links, references and dimension scales, now that their targets exist."""
@@ -298,7 +311,7 @@ class _Writer:
         for path, array in self._arrays_of_references:
             for where, values in self.job.array_parts(array):
                 self.file[path][where] = self.references(values, path)
-        for path, name, value in self._attributes_of_references:
+        for path, name, value in self.attributes_of_references:
             found = self.references(np.asarray(value), f"{path}@{name}")
             self.file[path].attrs.create(name, found, dtype=self.h5py.ref_dtype)
         for path, (scale, _) in self._scales:
@@ -333,10 +346,6 @@ def _of_hdf5(attrs: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _is_long(value: Any) -> bool:
-    return isinstance(value, int) and not -(2**63) <= value < 2**64
-
-
 def _chunks(node: Any, dtype: Any) -> tuple[int, ...]:
     """Return chunks of at most 1 MiB that divide those of the store."""
     if node.kind == "table":
@@ -344,6 +353,25 @@ def _chunks(node: Any, dtype: Any) -> tuple[int, ...]:
         return (min(BLOCK_ROWS, 1 << (rows.bit_length() - 1)),)
     limits = zip(node.block_shape, node.shape, strict=True)
     return tuple(max(1, min(block, n)) for block, n in limits)
+
+
+def _layout(h5py: Any, facts: Any, shape: Any) -> dict[str, Any]:
+    """Return h5py's options for a dataset that is laid out as it was in HDF5."""
+    options: dict[str, Any] = {}
+    chunks = facts.get("chunks")
+    if not shape or not math.prod(shape):
+        return options
+    if chunks is not None and len(chunks) == len(shape):
+        options["chunks"] = tuple(chunks)
+        limits = facts.get("maxshape", shape)
+        # A store may have grown the array since.
+        options["maxshape"] = tuple(
+            None if most is None or most < now else most
+            for most, now in zip(limits, shape, strict=True)
+        )
+    if "filters" in facts:
+        options |= _filters(h5py, facts["filters"])
+    return options
 
 
 def _filters(h5py: Any, filters: list[Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import kist
 from kist.bridges.base import BLOCK_ROWS, PART_BYTES, Job, as_dtype, read_ahead
 from kist.bridges.categories import Sort, sort_of
+from kist.bridges.hdf5.exact import Exact
 from kist.bridges.hdf5.write_types import h5_dtype, is_text, to_h5, without_missing
 from kist.bridges.nulls import is_nullable, paired
 
@@ -43,6 +44,9 @@ def write_table(writer: _Writer, table: Any, path: str, facts: dict[str, Any]) -
             if is_nullable(c.column.dtype) and "categories" not in c.known
         },
     }
+    filled = [c.name for c in columns if c.column.fill_value is not None]
+    if len(filled) < len(columns):
+        known["fills"] = filled  # HDF5 has one of all columns, or none
     for what in ("categories", "ragged"):
         known[what] = {c.name: c.known[what] for c in columns if what in c.known}
     if all(column.is_plain for column in columns):
@@ -53,12 +57,14 @@ def write_table(writer: _Writer, table: Any, path: str, facts: dict[str, Any]) -
     else:
         dtype = np.dtype([(c.name, c.on_disk(), c.shape) for c in columns])
         blocks = _blocks(job, table, columns, dtype)
-    made = writer.create(path, (len(table),), dtype, table, facts)
+    kind, _ = writer.exact(facts, dtype, (len(table),))
+    made = writer.create(path, (len(table),), dtype, table, facts, kind)
     if made is None:
         return None, known
+    target = made if kind is None else Exact(writer.h5py, made)
     done = 0
     for block in blocks:
-        made[done : done + len(block)] = block
+        target[done : done + len(block)] = block
         done += len(block)
     return made, known
 

@@ -9,7 +9,7 @@ import numpy as np
 from kist.bridges.base import Job, as_dtype
 from kist.bridges.nulls import is_nullable
 
-__all__ = ["h5_dtype", "is_text", "to_h5"]
+__all__ = ["fill_on_disk", "h5_dtype", "is_text", "to_h5"]
 
 Array = np.ndarray[Any, Any]
 DType = np.dtype[Any]
@@ -110,3 +110,47 @@ def without_missing(job: Job, values: Array, place: str) -> Array:
         job.note("hdf5.missing", f"{place} ({int(missing.sum()):,} of {missing.size:,})")
         texts.reshape(-1)[missing] = ""
     return np.asarray(texts)
+
+
+def fill_on_disk(job: Job, node: Any, dtype: DType, place: str, converted: bool) -> Any:
+    """Return what values of a dataset show that were never written, for h5py; None for zeros.
+
+    Parameters
+    ----------
+    node : array or table
+    dtype : dtype
+        From `h5_dtype`.
+    place : str
+        For notes.
+    converted : bool
+        Whether HDF5 has a way from h5py's types to that of the dataset.
+    """
+    if node.kind == "array":
+        fill = node.fill_value
+        if is_text(node.dtype):
+            return fill if isinstance(fill, str) and fill else None
+        if node.dtype.kind in "biufc" and converted and "enum" not in (dtype.metadata or {}):
+            return fill
+        values = {"": np.asarray(fill, node.dtype)}
+    else:
+        columns = ((name, node[name]) for name in node.columns)
+        values = {
+            name: np.asarray(column.fill_value, column.dtype)
+            for name, column in columns
+            if column.fill_value is not None and _is_plain(column.dtype)
+        }
+    if not any(value.tobytes().strip(b"\0") for value in values.values()):
+        return None
+    if dtype.hasobject or not converted:
+        job.note("hdf5.fill", place)
+        return None
+    if "" in values:
+        return to_h5(job, values[""], dtype, place)
+    out = np.zeros((), dtype)
+    for name, value in values.items():
+        out[name] = to_h5(job, value, dtype[name], place)
+    return out
+
+
+def _is_plain(dtype: DType) -> bool:
+    return not is_text(dtype) and not is_nullable(dtype)
