@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kist.engine import tree as tree_module
-from kist.engine.drafts import TARGET, Draft, DraftNode, apply, extent_bound, place
+from kist.engine.drafts import TARGET, Draft, apply, extent_bound, place
 from kist.engine.rootcommit import rewriting
 from kist.engine.tree import Tree
 from kist.errors import CorruptDataError
@@ -50,7 +50,7 @@ class Pages:
         assert self.end - start <= extent_bound(nodes)
         assert draft.replaced.keys() <= self.live
         self.live -= draft.replaced.keys()
-        if not isinstance(draft.root, DraftNode):
+        if draft.root is None or isinstance(draft.root, bytes):
             self.root = draft.root
 
     def check(self, expected: dict[bytes, bytes]) -> None:
@@ -255,6 +255,32 @@ def test_a_packed_leaf_gives_what_a_dict_gives(
         assert leaf.get(key) == entries.get(key)
 
 
+CHANGES = st.dictionaries(
+    st.one_of(KEY, st.binary(max_size=6)), st.one_of(st.none(), st.binary(max_size=20)), max_size=9
+)
+
+
+@given(entries=ENTRIES.filter(bool), changes=CHANGES, hits=st.lists(st.integers(0, 30), max_size=9))
+def test_a_leaf_edited_where_it_changes_is_the_one_that_is_packed_anew(
+    entries: dict[bytes, bytes], changes: Batch, hits: list[int]
+) -> None:
+    keys = sorted(entries)
+    for number, hit in enumerate(hits):  # of keys that are there
+        changes[keys[hit % len(keys)]] = b"v" * number if number % 3 else None
+    body = pack_tree_page(0, keys, [entries[key] for key in keys])
+    order = sorted(changes)
+    found = PackedPage(body).edited(order, [changes[key] for key in order])
+    merged: Batch = {**entries, **changes}
+    after = sorted((key, value) for key, value in merged.items() if value is not None)
+    if found is None:
+        _, _, cut, _ = struct.unpack_from("<BBHI", body)
+        prefix = body[12 + 8 * len(keys) :][:cut]
+        assert not after or not all(key.startswith(prefix) for key in order)
+        return
+    assert unpack_tree_page(found) == (0, [k for k, _ in after], [v for _, v in after])
+    assert PackedPage(found).bound == tree_page_size([k for k, _ in after], [v for _, v in after])
+
+
 @given(
     entries=ENTRIES.filter(bool),
     cut=st.integers(0, 400),
@@ -362,6 +388,8 @@ def test_positions_that_do_not_fit_are_refused() -> None:
             PackedPage(with_places(*places)).get(b"b")
         with pytest.raises(CorruptDataError):
             PackedPage(with_places(*places)).texts(0)
+        with pytest.raises(CorruptDataError):
+            PackedPage(with_places(*places)).edited([b"a"], [b"z"])
 
 
 def test_a_child_that_is_no_pointer_is_refused() -> None:

@@ -12,11 +12,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, compress, islice, repeat
 from operator import add
+from typing import ClassVar, cast
 
 from kist.engine.tree import ANYTHING, Bounds, Node, Tree
 from kist.format.checksum import sum128
 from kist.format.layout import POINTER
-from kist.format.tree import ENTRY_BYTES, PAGE_BYTES, pack_tree_page, tree_page_size
+from kist.format.tree import (
+    ENTRY_BYTES,
+    PAGE_BYTES,
+    PackedPage,
+    pack_tree_page,
+    tree_page_size,
+)
 from kist.format.values import Pointer, extent_length
 
 # Larger pages make look-ups read more, smaller ones make the tree deeper and checkpoints of
@@ -25,7 +32,7 @@ TARGET = 8192
 _MANY = 32  # entries for one leaf that are merged at once
 _FEW = 1024  # entries of a batch below an inner page, up to which it is kept what they made of it
 
-Pieces = list[tuple[bytes, "bytes | DraftNode"]]  # (first key, page) in order
+Pieces = list[tuple[bytes, "bytes | NewPage"]]  # (first key, page) in order
 # Keys and values of a part of a batch, the pages made of them, and those replaced.
 Made = tuple[list[bytes], Sequence[bytes | None], Pieces, dict[bytes, bytes]]
 
@@ -38,16 +45,73 @@ class DraftNode:
     ----------
     size : int
         Upper bound of the bytes of its body.
+    fresh : list of int, optional
+        Which children are drafts, where whoever made it knows.
     """
 
     level: int
     keys: list[bytes]
-    children: list[bytes | DraftNode]
+    children: list[bytes | NewPage]
     size: int
+    fresh: list[int] | None = field(default=None, compare=False)
+
+    def drafted(self) -> list[int]:
+        """Which children are drafts."""
+        if self.fresh is None:
+            drafts = [i for i, c in enumerate(self.children) if c.__class__ is not bytes]
+            self.fresh = drafts if self.level else []
+        return self.fresh
 
     def written(self) -> Node:
         """The page as it is read, once all of its children have their places."""
         return Node(self.level, self.keys, self.children)  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class EditedLeaf:
+    """A leaf to be written in which a few entries changed: packed already.
+
+    Attributes
+    ----------
+    body : bytes
+        Of the page.
+    page : PackedPage
+        To look into it.
+    """
+
+    body: bytes
+    page: PackedPage = field(init=False, compare=False)
+    level: ClassVar = 0
+
+    def __post_init__(self) -> None:
+        self.page = PackedPage(self.body)
+
+    @property
+    def size(self) -> int:
+        """Upper bound of the bytes of its body, also when it is joined with another one."""
+        return self.page.bound
+
+    @property
+    def first(self) -> bytes:
+        """Its first key."""
+        return cast("tuple[bytes, bytes]", self.page.ends())[0]
+
+    @property
+    def keys(self) -> list[bytes]:
+        """Its keys."""
+        return self.page.unpack()[1]
+
+    @property
+    def children(self) -> list[bytes | NewPage]:
+        """Its values."""
+        return list(self.page.unpack()[2])
+
+    def written(self) -> PackedPage:
+        """The page as it is read."""
+        return self.page
+
+
+NewPage = DraftNode | EditedLeaf
 
 
 @dataclass(slots=True)
@@ -66,22 +130,21 @@ class Draft:
         similar batch.
     """
 
-    root: bytes | DraftNode | None = None
+    root: bytes | NewPage | None = None
     replaced: dict[bytes, bytes] = field(default_factory=dict)
     memo: dict[bytes, Made] = field(default_factory=dict)
 
-    def nodes(self) -> list[DraftNode]:
+    def nodes(self) -> list[NewPage]:
         """New pages, children before parents."""
-        out: list[DraftNode] = []
+        out: list[NewPage] = []
 
-        def walk(node: DraftNode) -> None:
-            if node.level:
-                for child in node.children:
-                    if isinstance(child, DraftNode):
-                        walk(child)
+        def walk(node: NewPage) -> None:
+            if isinstance(node, DraftNode):
+                for at in node.drafted():
+                    walk(cast("NewPage", node.children[at]))
             out.append(node)
 
-        if isinstance(self.root, DraftNode):
+        if self.root is not None and not isinstance(self.root, bytes):
             walk(self.root)
         return out
 
@@ -114,7 +177,7 @@ def apply(
         pieces = _apply(tree, root, keys, values, 0, len(keys), draft, ANYTHING)
     while len(pieces) > 1:
         first = pieces[0][1]
-        level = 1 + (first.level if isinstance(first, DraftNode) else tree.node(first).level)
+        level = 1 + (tree.node(first) if isinstance(first, bytes) else first).level
         pieces = _cut(level, [k for k, _ in pieces], [c for _, c in pieces], False)
     draft.root = pieces[0][1] if pieces else None
     while isinstance(draft.root, DraftNode) and draft.root.level and len(draft.root.keys) == 1:
@@ -141,41 +204,72 @@ def _apply(
             return pieces
     first, n_before = at, len(draft.replaced)
     draft.replaced[pointer] = b""
+    own, new = keys[at:stop], values[at:stop]
+    if bounds[0] == 0 and len(own) < _MANY:
+        body = tree.packed_inside(pointer, bounds).edited(own, new)
+        if body is not None and (leaf := EditedLeaf(body)).size <= TARGET:
+            pieces = [(leaf.first, leaf)]
+            draft.memo[pointer] = own, new, pieces, {pointer: b""}
+            return pieces
     node = tree.inside(pointer, bounds)
     if node.level == 0:
-        own, new = keys[at:stop], values[at:stop]
         ascending = bool(node.keys) and own[-1] > node.keys[-1]
         pieces = _cut(0, *_merge(node.keys, node.values, own, new), ascending)
         draft.memo[pointer] = own, new, pieces, {pointer: b""}
         return pieces
-    out: Pieces = []
+    made: list[tuple[int, Pieces]] = []  # of those children below which something changes
     last = len(node.keys) - 1
-    for i, (key, child) in enumerate(zip(node.keys, node.values, strict=True)):
+    while at < stop:
+        i = max(bisect_right(node.keys, keys[at]) - 1, 0)
         until = bisect_left(keys, node.keys[i + 1], at, stop) if i < last else stop
-        if until > at:
-            below = node.bounds_of(i, bounds)
-            out += _apply(tree, child, keys, values, at, until, draft, below)
-        else:
-            out.append((key, child))
+        below = node.bounds_of(i, bounds)
+        made.append((i, _apply(tree, node.values[i], keys, values, at, until, draft, below)))
         at = until
-    out = _join_small(tree, out, draft)
-    ascending = keys[stop - 1] > node.keys[-1]
-    pieces = _cut(node.level, [k for k, _ in out], [c for _, c in out], ascending)
+    pieces = _in_place(node, made) or _cut_anew(tree, node, made, draft, own[-1])
     if stop - first <= _FEW:
         replaced = dict(islice(draft.replaced.items(), n_before, None))
-        draft.memo[pointer] = keys[first:stop], values[first:stop], pieces, replaced
+        draft.memo[pointer] = own, new, pieces, replaced
     return pieces
+
+
+def _in_place(node: Node, made: list[tuple[int, Pieces]]) -> Pieces:
+    """An inner page whose changed children became one page each; empty where it is not so."""
+    own, children = node.keys.copy(), cast("list[bytes | NewPage]", node.values.copy())
+    for i, pieces in made:
+        if len(pieces) != 1 or _small(pieces[0][1]):
+            return []
+        own[i], children[i] = pieces[0]
+    size = PAGE_BYTES + (ENTRY_BYTES + POINTER.size) * len(own) + sum(map(len, own))
+    if size > TARGET:
+        return []
+    return [(own[0], DraftNode(node.level, own, children, size, [i for i, _ in made]))]
+
+
+def _cut_anew(
+    tree: Tree, node: Node, made: list[tuple[int, Pieces]], draft: Draft, highest: bytes
+) -> Pieces:
+    """Inner pages of all children of one, after changes up to the key `highest`."""
+    out: Pieces = []
+    at = 0
+    for i, pieces in made:
+        out += zip(node.keys[at:i], node.values[at:i], strict=True)
+        out += pieces
+        at = i + 1
+    out += zip(node.keys[at:], node.values[at:], strict=True)
+    out = _join_small(tree, out, draft)
+    ascending = highest > node.keys[-1]
+    return _cut(node.level, [k for k, _ in out], [c for _, c in out], ascending)
 
 
 def _join_small(tree: Tree, entries: Pieces, draft: Draft) -> Pieces:
     """Join changed pages of less than a quarter with a neighbour."""
-    if not any(map(_small, [c for _, c in entries if isinstance(c, DraftNode)])):
+    if not any(map(_small, [c for _, c in entries])):
         return entries
     out: Pieces = []
     for key, child in entries:
         last = out[-1][1] if out else None
         if last is not None and (_small(child) or _small(last)):
-            left, right = _as_draft(tree, out[-1][0], last), _as_draft(tree, key, child)
+            left, right = _as_draft(tree, last), _as_draft(tree, child)
             size = left.size + right.size
             if size <= TARGET:
                 for pointer in (last, child):
@@ -189,8 +283,8 @@ def _join_small(tree: Tree, entries: Pieces, draft: Draft) -> Pieces:
     return out
 
 
-def _as_draft(tree: Tree, key: bytes, child: bytes | DraftNode) -> DraftNode:
-    if isinstance(child, DraftNode):
+def _as_draft(tree: Tree, child: bytes | NewPage) -> NewPage:
+    if not isinstance(child, bytes):
         return child
     node = tree.node(child)
     size = tree_page_size(node.keys, node.values if node.level == 0 else ())
@@ -199,8 +293,8 @@ def _as_draft(tree: Tree, key: bytes, child: bytes | DraftNode) -> DraftNode:
     return DraftNode(node.level, list(node.keys), list(node.values), size)
 
 
-def _small(child: bytes | DraftNode) -> bool:
-    return isinstance(child, DraftNode) and child.size < TARGET // 4
+def _small(child: bytes | NewPage) -> bool:
+    return child.__class__ is not bytes and cast("NewPage", child).size < TARGET // 4
 
 
 def _merge(
@@ -244,7 +338,7 @@ def _merge_few(
 
 
 def _cut(
-    level: int, keys: list[bytes], children: Sequence[bytes | DraftNode], ascending: bool
+    level: int, keys: list[bytes], children: Sequence[bytes | NewPage], ascending: bool
 ) -> Pieces:
     """Pages of at most TARGET bytes; full ones when keys arrive in ascending order."""
     if not keys:
@@ -270,8 +364,8 @@ def _cut(
 
 
 def place(
-    nodes: Iterable[DraftNode], offset: int, birth: int
-) -> Iterator[tuple[Pointer, DraftNode, bytes]]:
+    nodes: Iterable[NewPage], offset: int, birth: int
+) -> Iterator[tuple[Pointer, NewPage, bytes]]:
     """Give each new page its place, from `offset` on, and its bytes.
 
     Yields
@@ -281,16 +375,24 @@ def place(
     """
     placed: dict[int, bytes] = {}
     for node in nodes:
-        if node.level:
-            node.children = [c if isinstance(c, bytes) else placed[id(c)] for c in node.children]
-        values: list[bytes] = node.children  # type: ignore[assignment]
-        body = pack_tree_page(node.level, node.keys, values)
+        if isinstance(node, EditedLeaf):
+            body = node.body
+        else:
+            settle(node, placed)
+            body = pack_tree_page(node.level, node.keys, cast("list[bytes]", node.children))
         pointer = Pointer(offset, len(body), len(body), birth, sum128(body))
         placed[id(node)] = pointer.pack()
         yield pointer, node, body
         offset += extent_length(len(body))
 
 
-def extent_bound(nodes: Sequence[DraftNode]) -> int:
+def settle(node: NewPage, placed: dict[int, bytes]) -> None:
+    """Name those children that are drafts by their places, which are kept by `id`."""
+    if isinstance(node, DraftNode):
+        for at in node.drafted():
+            node.children[at] = placed[id(node.children[at])]
+
+
+def extent_bound(nodes: Sequence[NewPage]) -> int:
     """Bytes of file space that are enough for these pages."""
     return sum(extent_length(node.size) for node in nodes)

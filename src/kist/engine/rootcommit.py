@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from kist.engine.collector import pause
-from kist.engine.drafts import DraftNode, apply, extent_bound, place
+from kist.engine.drafts import NewPage, apply, extent_bound, place
 from kist.engine.overlay import Overlay
 from kist.engine.space import Space
 from kist.engine.tree import Tree
@@ -163,10 +163,10 @@ def _write_tree(
     written = write_nodes(reader.backend.write, nodes, run[0], uuid, commit, sealing)
     kept = zip(written[-KEPT_NODES:], nodes[-KEPT_NODES:], strict=True)
     tree.keep((p.pack(), n.written()) for p, n in kept)
-    if isinstance(draft.root, DraftNode):
-        pointer: Pointer | None = written[-1]
-    else:
+    if draft.root is None or isinstance(draft.root, bytes):
         pointer = Pointer.unpack(draft.root) if draft.root else None
+    else:
+        pointer = written[-1]
     used = sum(p.extent[1] for p in written)
     space.changes.clear()
     return pointer, (run[0] + used, run[1] - used)
@@ -174,7 +174,7 @@ def _write_tree(
 
 def write_nodes(
     write: Callable[[int, list[Buffer]], None],
-    nodes: Sequence[DraftNode],
+    nodes: Sequence[NewPage],
     offset: int,
     uuid: bytes,
     birth: int,
@@ -204,7 +204,7 @@ def write_nodes(
     return pointers
 
 
-def _header(pointer: Pointer, node: DraftNode, uuid: bytes) -> FrameHeader:
+def _header(pointer: Pointer, node: NewPage, uuid: bytes) -> FrameHeader:
     return FrameHeader(
         FRAME_TREE,
         pointer.offset,
@@ -234,7 +234,7 @@ def write_side_tree(
     """
     tree, root = reader.tree, state.root_bytes()
     draft = apply(tree, root, *batch_of(tree, root, state.overlay))
-    if not isinstance(draft.root, DraftNode):  # nothing new, or one old page remains
+    if draft.root is None or isinstance(draft.root, bytes):  # nothing new, or one old page remains
         return Pointer.unpack(draft.root) if draft.root else None, []
     nodes = draft.nodes()
     sealing = reader.sealing

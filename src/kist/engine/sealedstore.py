@@ -45,7 +45,7 @@ from kist.format.tree import pack_tree_page
 from kist.format.values import Pointer, extent_length, pointer_bytes
 
 if TYPE_CHECKING:
-    from kist.engine.drafts import DraftNode
+    from kist.engine.drafts import NewPage
     from kist.engine.transaction import Frame, Transaction
     from kist.engine.tree import Node
     from kist.engine.view import Reader
@@ -275,7 +275,7 @@ class StoreSealing:
 
     # Pages of the tree
 
-    def extent_bound(self, nodes: Sequence[DraftNode]) -> int:
+    def extent_bound(self, nodes: Sequence[NewPage]) -> int:
         """Bytes of file space that are enough for these pages."""
         total = 0
         for node in nodes:
@@ -288,15 +288,14 @@ class StoreSealing:
         return total
 
     def place(
-        self, nodes: Sequence[DraftNode], offset: int, birth: int
-    ) -> Iterator[tuple[SealedExtent, DraftNode, bytes]]:
+        self, nodes: Sequence[NewPage], offset: int, birth: int
+    ) -> Iterator[tuple[SealedExtent, NewPage, bytes]]:
         """Give each new page its place and its bytes, as `kist.engine.drafts.place` does."""
+        from kist.engine.drafts import settle  # who reads needs none of it
+
         placed: dict[int, bytes] = {}
         for node in nodes:
-            if node.level:
-                node.children = [
-                    c if isinstance(c, bytes) else placed[id(c)] for c in node.children
-                ]
+            settle(node, placed)
             values: list[bytes] = node.children  # type: ignore[assignment]
             plain = pack_tree_page(node.level, node.keys, values)
             references = _owned(node.level, values)

@@ -144,10 +144,13 @@ class Tree:
             except KeyError:  # another thread emptied it
                 break
 
-    def keep(self, nodes: Iterable[tuple[bytes, Node]]) -> None:
+    def keep(self, nodes: Iterable[tuple[bytes, Node | PackedPage]]) -> None:
         """Keep pages that were just written, and so need not be read."""
         for pointer, node in nodes:
-            self._keep(pointer, node)
+            if isinstance(node, PackedPage):
+                self._packed.put(pointer, node)
+            else:
+                self._keep(pointer, node)
 
     def inside(self, pointer: bytes, bounds: Bounds) -> Node:
         """The page behind a pointer, if it keeps within what its parent says.
@@ -159,6 +162,12 @@ class Tree:
         keys = node.keys
         self._check(pointer, bounds, node.level, (keys[0], keys[-1]) if keys else None)
         return node
+
+    def packed_inside(self, pointer: bytes, bounds: Bounds) -> PackedPage:
+        """The same as it is stored; not kept, for it is about to be replaced."""
+        page = self._packed.get(pointer) or PackedPage(self._body(pointer))
+        self._check(pointer, bounds, page.level, page.ends())
+        return page
 
     def _check(
         self, pointer: bytes, bounds: Bounds, found: int, ends: tuple[bytes, bytes] | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from operator import lt, sub
 
@@ -51,10 +51,14 @@ def pack_tree_page(level: int, keys: Sequence[bytes], values: Sequence[bytes]) -
 
 
 def _common_prefix(first: bytes, last: bytes) -> bytes:
-    for i, (a, b) in enumerate(zip(first, last, strict=False)):
-        if a != b:
-            return first[:i]
-    return first[: len(last)]
+    low, high = 0, min(len(first), len(last))
+    while low < high:
+        middle = (low + high + 1) >> 1
+        if first[:middle] == last[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return first[:low]
 
 
 def tree_page_size(keys: Sequence[bytes], values: Sequence[bytes]) -> int:
@@ -144,6 +148,11 @@ class PackedPage:
         """Bytes of memory that it keeps."""
         return len(self._data)
 
+    @property
+    def bound(self) -> int:
+        """Bytes that it would have with other keys: `tree_page_size` of its entries."""
+        return len(self._data) + len(self._prefix) * (self._count - 1)
+
     def get(self, key: bytes) -> bytes | None:
         """Value of a key of a leaf, or None.
 
@@ -204,6 +213,59 @@ class PackedPage:
             raise self._misfit(self._data)
         return self._data[first:last]
 
+    def edited(self, keys: Sequence[bytes], values: Sequence[bytes | None]) -> bytes | None:
+        """Body of this leaf with a few puts (value) and deletes (None) applied.
+
+        Bytes between the changes are copied as they lie: a third of what unpacking, merging and
+        packing costs.
+
+        Parameters
+        ----------
+        keys, values : sequences of bytes, of bytes or None
+            Ascending keys, each once, and what becomes of them.
+
+        Returns
+        -------
+        bytes or None
+            None where a key does not begin with the prefix of the page, or nothing is left.
+
+        Raises
+        ------
+        CorruptDataError
+            Positions do not fit the page.
+        """
+        data, n, cut = self._data, self._count, len(self._prefix)
+        places = self._places.tolist()
+        if places != sorted(places):
+            raise self._misfit(data)
+        of_keys: list[_Splice] = []
+        of_values: list[_Splice] = []
+        more = 0
+        for key, value in zip(keys, values, strict=True):
+            if not key.startswith(self._prefix):
+                return None
+            rest = key[cut:]
+            at, found = self._last_upto(rest)
+            if at >= 0 and found == rest:
+                of_values.append((at, 1, value))
+                if value is None:
+                    of_keys.append((at, 1, None))
+                    more -= 1
+            elif value is not None:
+                of_keys.append((at + 1, 0, rest))
+                of_values.append((at + 1, 0, value))
+                more += 1
+        if not n + more:
+            return None
+        grown = ENTRY_BYTES * more
+        head = _HEAD.pack(self.level, 0, cut, n + more)
+        starts, key_parts, grown = _spliced(data, places[: n + 1], of_keys, grown)
+        starts.pop()  # where keys end the first value begins
+        of_values_at, value_parts, _ = _spliced(data, places[n:], of_values, grown)
+        starts += of_values_at
+        table = struct.pack(f"<{len(starts)}I", *starts)
+        return b"".join((head, table, self._prefix, *key_parts, *value_parts))
+
     @staticmethod
     def _misfit(data: bytes) -> CorruptDataError:
         return CorruptDataError(f"tree page of {len(data)} bytes: its positions do not fit")
@@ -247,3 +309,41 @@ class PackedPage:
         if not all(map(lt, found, found[1:])):
             raise CorruptDataError("tree page: keys do not ascend")
         return found, set(map(sub, places[n + 1 :], places[n:]))
+
+
+_Splice = tuple[int, int, bytes | None]  # at which entry, how many go, what comes instead
+
+
+def _spliced(
+    data: bytes, places: list[int], splices: Iterable[_Splice], grown: int
+) -> tuple[list[int], list[bytes], int]:
+    """Keys or values of a page with some of them replaced.
+
+    Parameters
+    ----------
+    places : list of int
+        Where each begins in `data`, and where the last one ends.
+    grown : int
+        By how much what stands before them became longer.
+
+    Returns
+    -------
+    (list of int, list of bytes, int)
+        Where each begins then, and where the last one ends; their bytes; and by how much the page
+        became longer up to there.
+    """
+    starts: list[int] = []
+    parts: list[bytes] = []
+    done = 0
+    for at, gone, new in splices:
+        starts += [place + grown for place in places[done:at]]
+        parts.append(data[places[done] : places[at]])
+        done = at + gone
+        if new is not None:
+            starts.append(places[at] + grown)
+            parts.append(new)
+            grown += len(new)
+        grown -= places[done] - places[at]
+    starts += [place + grown for place in places[done:]]
+    parts.append(data[places[done] : places[-1]])
+    return starts, parts, grown
