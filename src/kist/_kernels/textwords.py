@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kist._kernels.numbering import Numbering
 
-__all__ = ["TextNumbering", "equal_words", "sorting_words"]
+__all__ = ["TextNumbering", "equal_words", "sorting_word", "sorting_words"]
 
 Array = NDArray[Any]
 Bytes = NDArray[np.uint8]
@@ -46,16 +46,23 @@ def sorting_words(starts: Ints, lengths: Ints, text: Bytes) -> list[Words]:
         One for every eight bytes of the longest. Where strings hold NULs their lengths must
         decide among those with equal words.
     """
-    longest = int(lengths.max(initial=0))
-    every = _windows(text, longest)
-    kept, _ = _masks()
-    words = []
-    for offset in range(0, longest, _WORD):
-        left = np.clip(lengths - (offset - 1), 0, _WORD + 1)
-        word = every[starts + offset if offset else starts]
-        word &= kept.take(left)
-        words.append(word.view(">u8").astype(np.uint64))
-    return words
+    words = _Words(starts, lengths, text)
+    return [_turned(words.at(offset, _masks()[0])) for offset in range(0, words.longest, _WORD)]
+
+
+def sorting_word(starts: Ints, lengths: Ints, every: Words, offset: int) -> Words:
+    """Return one of the words of `sorting_words`: of the eight bytes from an offset on.
+
+    Parameters
+    ----------
+    every : ndarray of uint64
+        The eight bytes from each byte of the text on; of those beyond it, the last is taken.
+    """
+    if offset:
+        starts = np.minimum(starts + offset, len(every) - 1)
+    word = every[starts]
+    word &= _masks()[0].take(lengths - (offset - 1), mode="clip")
+    return _turned(word)
 
 
 def equal_words(
@@ -79,25 +86,64 @@ def equal_words(
         As many as the longest string needs. Those of another call, where a longer one is, begin
         with the same, and zeros follow.
     """
-    longest = int(lengths.max(initial=0))
-    every = _windows(text, longest)
-    kept, ends = _masks()
-    words = []
-    for offset in range(0, longest + 1, _WORD):
-        left = np.clip(lengths - (offset - 1), 0, _WORD + 1)
-        word = every[starts + offset if offset else starts]
-        word &= kept.take(left)
-        word |= ends.take(left)
-        if missing is not None and not offset:
-            word[missing] = 0
-        words.append(word)
+    found = _Words(starts, lengths, text)
+    words = [found.at(offset, *_masks()) for offset in range(0, found.longest + 1, _WORD)]
+    if missing is not None:
+        words[0][missing] = 0
     return words
 
 
-def _windows(text: Bytes, longest: int) -> Words:
-    """Return the eight bytes from each byte of a text on, as far as a string may reach."""
-    padded = np.concatenate((text, np.zeros(longest + _WORD, np.uint8)))
-    return np.ndarray((len(text) + longest + 1,), np.uint64, padded, strides=(1,))
+class _Words:
+    """The words of strings: eight bytes of each at a time.
+
+    Attributes
+    ----------
+    longest : int
+        Bytes of the longest string.
+    """
+
+    def __init__(self, starts: Ints, lengths: Ints, text: Bytes) -> None:
+        self._starts, self._lengths = starts, lengths
+        self.longest = int(lengths.max(initial=0))
+        self._padded = np.concatenate((text, np.zeros(self.longest + _WORD, np.uint8)))
+        # The eight bytes from each byte of the text on, as far as a string may reach.
+        self._every = self._strided(0, len(text) + self.longest + 1, 1)
+        n = len(starts)
+        # Names with numbers, or codes: then nothing is looked up for each string.
+        self._same = n > 0 and int(lengths.min()) == self.longest
+        self._in_line = (
+            self._same
+            and int(starts[-1]) - int(starts[0]) == (n - 1) * self.longest
+            and bool((starts[1:] - starts[:-1] == self.longest).all())
+        )
+
+    def _strided(self, at: int, n: int, step: int) -> Words:
+        return np.ndarray((n,), np.uint64, self._padded, offset=at, strides=(step,))
+
+    def at(self, offset: int, kept: Words, added: Words | None = None) -> Words:
+        """Return the bytes from an offset on, with masks by one more than the bytes left."""
+        starts = self._starts
+        if self._in_line:
+            word = self._strided(int(starts[0]) + offset, len(starts), self.longest).copy()
+        else:
+            word = self._every[starts + offset if offset else starts]
+        left: Any = self._lengths - (offset - 1)
+        if self._same:
+            left = min(self.longest - offset + 1, _WORD + 1)
+            if left <= _WORD:
+                word &= kept[left]
+        else:
+            word &= kept.take(left, mode="clip")
+        if added is not None and np.ndim(left):
+            word |= added.take(left, mode="clip")
+        elif added is not None and left <= _WORD:
+            word |= added[left]
+        return word
+
+
+def _turned(word: Words) -> Words:
+    """Return bytes as numbers of which the first byte counts most."""
+    return word.view(">u8").astype(np.uint64)
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
@@ -74,6 +75,8 @@ _COMPRESSORS: Final = {code: compressor for compressor, code in _CODES.items()}
 
 _OFTEN: Final = 4
 """From so many values for each item on, it pays to make all items first."""
+_KEPT: Final = 8192
+"""Strings of a block of which the places are kept: as many as most blocks have."""
 _FEW: Final = 16
 """So many strings are decoded one by one: the others of their block are not looked at."""
 
@@ -231,9 +234,18 @@ def open_block(block: Block, n_values: int) -> StringBlock:
         if len(body) >= size:
             raise CodecError(f"a block of {size} bytes is compressed to {len(body)}")
         decompress_into(body, content, BloscParams(_COMPRESSORS[code], 1, NO_FILTER, 1))
-    lengths = content[at_lengths:at_text].view(f"<u{width}").astype(np.int64)
-    ends = lengths.cumsum()
-    if (int(ends[-1]) if n_values else 0) != size - at_text:
+    stored = content[at_lengths:at_text].view(f"<u{width}")
+    if n_values and (stored == stored[0]).all():
+        # Strings of one length, such as names with numbers: nothing to add up.
+        length = int(stored[0])
+        total = n_values * length
+        starts, lengths = (_kept_places if n_values <= _KEPT else _places)(n_values, length)
+    else:
+        lengths = stored.astype(np.int64)
+        ends = lengths.cumsum()
+        starts = ends - lengths
+        total = int(ends[-1]) if n_values else 0
+    if total != size - at_text:
         raise CodecError(f"strings of other lengths than the {size - at_text} bytes of their block")
     missing = None
     if flags & _MISSING:
@@ -241,7 +253,7 @@ def open_block(block: Block, n_values: int) -> StringBlock:
         missing = bits.view(np.bool_)
         if lengths[missing].any():
             raise CodecError("a missing string that has a length")
-    return StringBlock(ends - lengths, lengths, missing, content[at_text:])
+    return StringBlock(starts, lengths, missing, content[at_text:])
 
 
 def joined_blocks(blocks: Sequence[StringBlock]) -> StringBlock:
@@ -257,6 +269,18 @@ def joined_blocks(blocks: Sequence[StringBlock]) -> StringBlock:
     return StringBlock(
         lengths.cumsum() - lengths, lengths, missing, np.concatenate([b.text for b in blocks])
     )
+
+
+def _places(n: int, length: int) -> tuple[Ints, Ints]:
+    """Return where strings of one length begin, and their lengths; not to be written to."""
+    lengths = np.full(n, length, np.int64)
+    starts = np.arange(n, dtype=np.int64)
+    starts *= length
+    starts.flags.writeable = lengths.flags.writeable = False
+    return starts, lengths
+
+
+_kept_places = lru_cache(maxsize=8)(_places)
 
 
 def fill(block: StringBlock, out: Array, where: slice | Ints | None = None) -> None:

@@ -1,17 +1,18 @@
 """Conditions on strings as they are stored: UTF-8, one behind the other.
 
-To make a million strings of NumPy takes ten times as long as to unpack their bytes. Equality, and
-what strings begin with, end with or contain, are the same of bytes as of characters: no character
-of UTF-8 stands within another.
+To make a million strings of NumPy takes ten times as long as to unpack their bytes. Equality,
+order, and what strings begin with, end with or contain, are the same of bytes as of characters:
+no character of UTF-8 stands within another, and bytes sort as characters do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from kist._kernels.textwords import sorting_word
 from kist.query.bound import Bound
 from kist.query.nodes import Array, Column, CompareConstant, Member, Node, TextTest
 
@@ -23,7 +24,9 @@ __all__ = ["asks_bytes", "holds_of_bytes"]
 _WORD: Final = 8
 _MOST_MEMBERS: Final = 8
 """So many strings are looked for one by one; a search for more takes longer than making all."""
-
+_ORDERS: Final = {"<": ("<", False), ">=": ("<", True), "<=": ("<=", False), ">": ("<=", True)}
+"""Order as one of two questions, and whether what is asked for is the contrary."""
+_NONE: Final = np.zeros(0, np.int64)
 _SAMPLE: Final = 4096
 """Bytes of a block that tell which byte of a text is the rarest."""
 
@@ -53,7 +56,8 @@ def holds_of_bytes(
         A new array; None where a string holds NULs, of which NumPy leaves out those at the end.
     """
     tests, negated = _tests(part.node) or ([], False)
-    if any(len(block.text) and not block.text.min() for block in blocks):
+    # Searching bytes for one of them beats NumPy by far.
+    if any(b"\0" in block.text.tobytes() for block in blocks):
         return None
     found = [np.zeros(0, bool)]
     of_missing: bool | None = None
@@ -76,6 +80,9 @@ def _tests(node: Node) -> tuple[list[tuple[str, bytes]], bool] | None:
     """Return what is looked for, any of it, and whether the others are wanted; None if neither."""
     if isinstance(node, CompareConstant) and node.op in ("==", "!="):
         texts, func, negated = [np.asarray(node.value).item()], "==", node.op == "!="
+    elif isinstance(node, CompareConstant):
+        texts = [np.asarray(node.value).item()]
+        func, negated = _ORDERS[node.op]
     elif isinstance(node, TextTest) and node.func in ("startswith", "endswith", "contains"):
         texts, func, negated = [node.text], node.func, False
     elif isinstance(node, Member) and len(node.values) <= _MOST_MEMBERS:
@@ -95,40 +102,127 @@ def _of_missing(part: Bound, dtype: Any) -> bool:
     return bool(part.evaluate({part.columns[0]: one}, 1)[0])
 
 
+class _Candidates(NamedTuple):
+    """Strings that may be what is looked for.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, or None
+        Which of a block; None for all.
+    places : ndarray of int64
+        Where in the text it would stand.
+    last : ndarray of uint64, or None
+        The last eight bytes, or fewer, of each of these places; None where there are none.
+    """
+
+    rows: Array | None
+    places: Array
+    last: Array | None
+
+
 class _Search:
     """Looks for texts in the strings of a block.
 
-    Each step compares up to eight bytes of those places that are left.
+    Each step compares up to eight bytes of those strings that are left.
     """
 
     def __init__(self, block: StringBlock) -> None:
         self.starts, self.lengths, _, self.text = block
-        padded = np.concatenate((self.text, np.zeros(_WORD, np.uint8)))
+        self._padded = np.concatenate((self.text, np.zeros(_WORD, np.uint8)))
         # The eight bytes from each byte of the text on.
-        self._words = np.ndarray((len(self.text) + 1,), "<u8", padded, strides=(1,))
+        self._words = np.ndarray((len(self.text) + 1,), "<u8", self._padded, strides=(1,))
+        self._known: dict[tuple[str, int], _Candidates] = {}
+        longest = int(self.lengths.max(initial=0))
+        # Strings of one length, which need no list of where they are.
+        self._width = longest if longest and self.lengths.min() == longest else 0
 
     def rows(self, func: str, text: bytes) -> Array:
-        """Return which strings are `text`, begin or end with it, or contain it."""
+        """Return which strings are `text`, begin or end with it, contain it or sort before it."""
         n = len(text)
         if func == "contains":
             return self._containing(text)
-        rows = np.flatnonzero(self.lengths == n if func == "==" else self.lengths >= n)
-        at = self.starts[rows]
+        if func in ("<", "<="):
+            return self._below(text, or_equal=func == "<=")
+        key = func, n
+        if key not in self._known:  # members of one length share them
+            self._known[key] = self._candidates(func, n)
+        rows, places, last = self._known[key]
+        if last is None or not len(places):
+            return rows if rows is not None else np.arange(len(places))
+        # From the end: names and addresses often begin alike.
+        done = (n - 1) // _WORD * _WORD
+        left = np.flatnonzero(last == _word(text[done:]))
+        found = left if rows is None else rows[left]
+        return found[self._are(places[left], text[:done])] if done else found
+
+    def _candidates(self, func: str, n: int) -> _Candidates:
+        """Return the strings that are long enough, and where in them a text of `n` bytes stands."""
+        rows: Array | None = None
+        if self._width:
+            if n > self._width or (func == "==" and n != self._width):
+                return _Candidates(_NONE, _NONE, None)
+            lengths, places = self.lengths, self.starts
+        else:
+            rows = np.flatnonzero(self.lengths == n if func == "==" else self.lengths >= n)
+            lengths, places = self.lengths[rows], self.starts[rows]
         if func == "endswith":
-            at += self.lengths[rows] - n
-        return rows[self._are(at, text)]
+            places = places + (lengths - n)
+        if not n or not len(places):
+            return _Candidates(rows, places, None)
+        done = (n - 1) // _WORD * _WORD
+        if self._width:
+            words = self._strided(int(places[0]) + done, len(places), "<u8")
+        else:
+            words = self._words[places + done if done else places]
+        if n - done < _WORD:
+            words = words & np.uint64((1 << 8 * (n - done)) - 1)
+        return _Candidates(rows, places, words)
 
     def _are(self, places: Array, text: bytes) -> Array:
         """Return the numbers of those places where a text stands."""
         left = np.arange(len(places))
-        # From the end: names and addresses often begin alike.
         for done in reversed(range(0, len(text), _WORD)):
             piece = text[done : done + _WORD]
             words = self._words[places[left] + done]
             if len(piece) < _WORD:
                 words &= np.uint64((1 << 8 * len(piece)) - 1)
-            left = left[words == np.uint64(int.from_bytes(piece, "little"))]
+            left = left[words == _word(piece)]
         return left
+
+    def _below(self, text: bytes, *, or_equal: bool) -> Array:
+        """Return which strings sort before a text, or are equal to it."""
+        below = np.zeros(len(self.lengths), bool)
+        left: Array | slice = slice(None)
+        for done in range(0, len(text), _WORD):
+            words = self._sorting(left, done)
+            wanted = np.uint64(int.from_bytes(text[done : done + _WORD].ljust(_WORD, b"\0"), "big"))
+            below[left] = words < wanted
+            same = np.flatnonzero(words == wanted)
+            left = same if isinstance(left, slice) else left[same]
+            if not len(left):
+                break
+        # What is left begins with the text, or is it. Without NULs only the same bytes are equal.
+        if or_equal:
+            below[left] = self.lengths[left] <= len(text)
+        return np.flatnonzero(below)
+
+    def _sorting(self, rows: Array | slice, offset: int) -> Array:
+        """Return eight bytes of some strings as numbers that sort so, zeros behind the end."""
+        width = self._width
+        if not width or not isinstance(rows, slice):
+            return sorting_word(self.starts[rows], self.lengths[rows], self._words, offset)
+        size = len(self.starts)
+        if offset >= width:
+            return np.zeros(size, np.uint64)
+        words = self._strided(int(self.starts[0]) + offset, size, ">u8").astype(np.uint64)
+        if width - offset < _WORD:
+            words &= ~np.uint64((1 << 8 * (_WORD - width + offset)) - 1)
+        return words
+
+    def _strided(self, at: int, size: int, dtype: str) -> Array:
+        """Return eight bytes from a place on, and from all that are a string further each."""
+        # Strings of one length stand one behind the other, each so many bytes from the one before.
+        return np.ndarray((size,), dtype, self._padded, offset=at, strides=(self._width,))
 
     def _containing(self, text: bytes) -> Array:
         if not text:
@@ -141,3 +235,7 @@ class _Search:
         rows = self.starts.searchsorted(places, "right") - 1
         # Not what begins in one string and ends in the next.
         return rows[places + len(text) <= self.starts[rows] + self.lengths[rows]]
+
+
+def _word(piece: bytes) -> np.uint64:
+    return np.uint64(int.from_bytes(piece, "little"))
