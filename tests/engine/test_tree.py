@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from bisect import bisect_right
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -251,7 +252,9 @@ def test_a_packed_leaf_gives_what_a_dict_gives(
 ) -> None:
     keys = sorted(entries)
     leaf = PackedPage(pack_tree_page(0, keys, [entries[key] for key in keys]))
-    for key in [*keys, *others]:
+    parts = [part for key in keys for part in (key[:-1], key[:5], b"same" + key[5:], key + b"\0")]
+    parts += [b"same" + a[-1:] + b[4:] for a, b in pairwise(keys)]  # of two neighbours
+    for key in [*keys, *parts, *others]:
         assert leaf.get(key) == entries.get(key)
 
 

