@@ -6,6 +6,7 @@ import datetime as dt
 import gc
 import pickle
 import shelve
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from kist.errors import (
     NodeExistsError,
     NodeNotFoundError,
     ReadOnlyError,
+    SecretError,
     StoreClosedError,
     StoreNotFoundError,
+    WrongSecretError,
 )
 
 KEYS = st.sampled_from(["a", "b", "ä c"])
@@ -208,3 +211,65 @@ def test_keys_are_str(tmp_path: Path) -> None:
             assert key not in shelf
         with pytest.raises(KeyNotFoundError):
             shelf["none"]
+
+
+KEY = bytes(range(32))
+
+
+def test_a_new_shelf_is_sealed_with_encrypt_and_opens_with_secrets(tmp_path: Path) -> None:
+    path = tmp_path / "s.kist"
+    with kist.shelf(path, encrypt=KEY) as shelf:
+        shelf["Ann Smith"] = [1, "confidential"]
+        assert shelf.store.sealed == ("1",)
+    data = path.read_bytes()
+    assert b"Ann Smith" not in data and b"confidential" not in data and b"shelf" not in data
+    for flag in "crwn":
+        with pytest.raises(SecretError, match="the whole file is sealed"):
+            kist.shelf(path, flag)
+        with pytest.raises(WrongSecretError):
+            kist.shelf(path, flag, secrets=bytes(32))
+    assert path.read_bytes() == data
+    for flag in "cwr":
+        with kist.shelf(path, flag, secrets={"/": KEY}) as shelf:
+            assert dict(shelf) == {"Ann Smith": [1, "confidential"]}
+    with kist.shelf(path, encrypt=KEY) as shelf:  # there already, and sealed
+        assert list(shelf) == ["Ann Smith"]
+    with kist.shelf(path, "n", secrets=KEY) as shelf:
+        assert len(shelf) == 0
+
+
+def test_encrypt_does_not_seal_a_shelf_that_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "s.kist"
+    with kist.shelf(path) as shelf:
+        shelf["a"] = 1
+    data = path.read_bytes()
+    for flag in "cn":
+        with pytest.raises(SecretError, match="encrypt"):
+            kist.shelf(path, flag, encrypt=KEY)
+    for flag in "rw":
+        with pytest.raises(ValueError, match="encrypt"):
+            kist.shelf(path, flag, encrypt=KEY)
+    assert path.read_bytes() == data
+
+
+def test_a_sealed_key_store_is_a_shelf_with_its_secret(tmp_path: Path) -> None:
+    path = tmp_path / "s.kist"
+    with kist.open(path, "x") as store:
+        store.create_keystore("runs", encrypt=KEY)["a"] = 1
+    with pytest.raises(SecretError, match="secrets"):
+        kist.shelf(path, name="runs")
+    with kist.shelf(path, name="runs", secrets={"runs": KEY}, writeback=True) as shelf:
+        shelf["b"] = []
+        shelf["b"].append(2)
+    with kist.shelf(path, "r", name="runs", secrets=[KEY]) as shelf:
+        assert dict(shelf) == {"a": 1, "b": [2]}
+
+
+def test_secrets_of_a_shelf_are_in_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "s.kist"
+    kist.shelf(path, encrypt=KEY).close()
+    try:
+        kist.shelf(path, secrets="-".join(["these", "words", "are", "wrong"]))
+    except WrongSecretError as error:
+        shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    assert "these-words" not in "".join(shown.format())

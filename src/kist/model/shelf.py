@@ -47,6 +47,8 @@ def shelf(
     allow_pickle: bool = False,
     durability: Durability = "relaxed",
     timeout: float = 30.0,
+    secrets: object = None,
+    encrypt: object = None,
 ) -> Shelf:
     """Open a persistent dictionary, as `shelve.open` does.
 
@@ -71,6 +73,11 @@ def shelf(
         and `close` make everything durable.
     timeout : float
         Longest wait for other writers, in seconds.
+    secrets : optional
+        What opens a file that is sealed, or a sealed key store in it, as for `kist.open`.
+    encrypt : optional
+        Seal all of a file that is made here (``c``, ``n``), as `kist.open` does: keys, values and
+        names. Each of the secrets opens it. A file that is there must be sealed.
 
     Raises
     ------
@@ -78,6 +85,8 @@ def shelf(
         There is no file, or no shelf in it (``w``, ``r``).
     NodeExistsError
         Something else than a key store stands under that name.
+    SecretError, WrongSecretError
+        It is sealed, and no secret or another one was given; or ``encrypt=`` meets a file in clear.
 
     Examples
     --------
@@ -94,7 +103,17 @@ def shelf(
         raise TypeError(
             "the third argument is the protocol of pickles: give writeback=True by name"
         )
-    store = open_store(path, _MODES[flag], durability=durability, timeout=timeout)
+    try:
+        store = open_store(
+            path,
+            _MODES[flag],
+            durability=durability,
+            timeout=timeout,
+            secrets=secrets,
+            encrypt=encrypt,
+        )
+    finally:
+        secrets = encrypt = None  # a traceback would show them
     try:
         values = _values_of(store, name, flag)
         return Shelf(store, values, writeback, allow_pickle, protocol)
