@@ -118,7 +118,7 @@ class Chain:
 
 
 class Ring:
-    """The two halves of the ring; `cache` reads one of them at once.
+    """The two halves of the ring; `cache` reads the rest of one of them at once.
 
     Attributes
     ----------
@@ -135,25 +135,30 @@ class Ring:
         self.uuid = super_.uuid
         self.start = super_.ring_offset
         self.half = super_.ring_half
-        self._cached: dict[int, bytes] = {}
+        self._cached: dict[int, tuple[int, bytes]] = {}  # half -> from where, up to its end
 
     def again(self) -> Ring:
         """The same ring with nothing cached."""
         return Ring(self.backend, self.super, self.sealing)
 
-    def cache(self, position: int) -> None:
-        """Read the half that a position lies in, for a walk through all of it."""
-        start = self.half_start(position)
-        if start not in self._cached:
-            self._cached[start] = self.backend.read(start, self.half)
+    def cache(self, position: int) -> tuple[int, bytes]:
+        """Read what is left of a half from a position on, for a walk through it.
+
+        A walk goes up only, and what was written before its beginning is of no use to it. Returns
+        the bytes up to the end of the half, and where among them the position is.
+        """
+        end = self.half_end(position)
+        start, data = self._cached.get(end, (end, b""))
+        if position < start:
+            start, data = self._cached[end] = position, self.backend.read(position, end - position)
+        return position - start, data
 
     def read(self, position: int, n: int) -> bytes:
         """Bytes of one half."""
-        start = self.half_start(position)
-        cached = self._cached.get(start)
-        if cached is None:
+        start, data = self._cached.get(self.half_end(position), (position + 1, b""))
+        if position < start:
             return self.backend.read(position, n)
-        return cached[position - start : position - start + n]
+        return data[position - start : position - start + n]
 
     def half_end(self, position: int) -> int:
         """End of the half that a position lies in."""
@@ -176,8 +181,12 @@ class Ring:
     def places(self, position: int) -> list[int]:
         """Where the next record may stand behind a record that ends at `position`."""
         end = self.half_end(position)
-        near = [-(-position // 64) * 64, -(-position // layout.BLOCK) * layout.BLOCK]
-        return [p for p in dict.fromkeys(near) if p < end] + [self.other_half(position)]
+        near, far = -(-position // 64) * 64, -(-position // layout.BLOCK) * layout.BLOCK
+        found = [near] if near < end else []
+        if near < far < end:
+            found.append(far)
+        # As `other_half`.
+        return [*found, self.start + self.half if end - self.half == self.start else self.start]
 
 
 _PEEK = struct.Struct("<4sH2x16sQQ")  # magic, kind, uuid, commit, position
@@ -235,8 +244,9 @@ def next_record(
         Read halves at once: many records are expected.
     """
     horizon = 0
+    end = ring.half_end(position)
     for place in ring.places(position):
-        if cache and ring.half_start(place) == ring.half_start(position):
+        if cache and end - ring.half <= place < end:
             ring.cache(place)  # of the other half, the first record is all that is wanted
         record = _read_record(ring, place, commit, last)
         if record is None:
@@ -303,27 +313,39 @@ def walk(ring: Ring, slot: Slot, upto: int | None = None, durable: int = 0) -> C
 
 def _later_records(ring: Ring, start: int, chain: Chain) -> Iterator[Record]:
     """Whole records from `start` to the end of its half that belong behind a chain."""
-    ring.cache(start)
-    data = ring.read(start, ring.half_end(start) - start)
-    # Records begin at multiples of 64, as `start` does, and in a log that has come round most are
-    # records of before: one byte of each place tells whether one may begin there, and its commit
-    # whether it is of now. To look for the magic in all bytes takes fifty times as long.
-    whole = data[: len(data) & -64]
+    begin, data = ring.cache(start)
+    # Records begin at multiples of 64, as `start` does: one byte of each place tells whether one
+    # may begin there. In a log that has never come round that is none.
+    first = data[begin::64]
+    if layout.COMMIT_MAGIC[:1] not in first:
+        return
+    # In one that has most are records of before, and their commit tells that. To look for the
+    # magic in all bytes takes fifty times as long.
+    whole = data[begin : len(data) - (len(data) - begin) % 64]
     commits = array("Q", whole)[_COMMIT_WORD :: 64 // 8]
     if sys.byteorder == "big":
         commits.byteswap()
     least = chain.state.commit
-    for at, commit in compress(enumerate(commits), whole[::64].translate(_MAY_BEGIN)):
+    for at, commit in compress(enumerate(commits), first.translate(_MAY_BEGIN)):
         if commit >= least:
             record = _read_record(ring, start + 64 * at, least)
             if record and record.sum != chain.last:
                 yield record
 
 
-def find_damage(ring: Ring, slots: list[Slot | None], chain: Chain) -> str:
-    """Say which durable commit is missing behind a chain, or nothing."""
-    note = ring.backend.read(layout.CLOSING_OFFSET, layout.CLOSING.size)
-    closed = superblock.unpack_closing(note, ring.uuid) or 0
+def find_damage(
+    ring: Ring, slots: list[Slot | None], chain: Chain, closed: int | None = None
+) -> str:
+    """Say which durable commit is missing behind a chain, or nothing.
+
+    Parameters
+    ----------
+    closed : int, optional
+        Commit of the closing note, where that was read no later than the chain.
+    """
+    if closed is None:
+        note = ring.backend.read(layout.CLOSING_OFFSET, layout.CLOSING.size)
+        closed = superblock.unpack_closing(note, ring.uuid) or 0
     lost = max([chain.horizon, closed, *[s.commit for s in slots if s]])
     places = [-(-chain.position // 64) * 64]
     if None in slots:  # the newer one may be the one that is lost: look into both halves
@@ -451,9 +473,10 @@ def load(
         sealing = None if unlock is None else unlock(super_, head, slots.index(slot))
         ring = Ring(backend, super_, sealing)
         note = head[layout.CLOSING_OFFSET : layout.CLOSING_OFFSET + layout.CLOSING.size]
-        chain = walk(ring, slot, upto, superblock.unpack_closing(note, super_.uuid) or 0)
+        closed = superblock.unpack_closing(note, super_.uuid) or 0
+        chain = walk(ring, slot, upto, closed)
         if upto is None:
-            chain.damage = find_damage(ring, slots, chain)
+            chain.damage = find_damage(ring, slots, chain, closed)
         elif chain.state.commit != upto:
             chain.damage = (
                 f"commit {upto} cannot be reached: the log breaks after commit"

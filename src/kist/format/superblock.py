@@ -201,27 +201,43 @@ def unpack_slot(data: bytes, uuid: bytes) -> Slot | None:
     """Slot from its block, or None when it is not whole or of another store."""
     if len(data) < SLOT.size:
         return None
-    f = SLOT.unpack(data)
-    if f["magic"] != layout.SLOT_MAGIC or f["uuid"] != uuid or f["flags"]:
+    # Not `SLOT.unpack`, which makes a dict: it is done twice for each file of a union.
+    (
+        magic,
+        flags,
+        named,
+        checkpoint,
+        commit,
+        time_ns,
+        position,
+        end,
+        next_node,
+        root,
+        spare_offset,
+        spare_length,
+        chain,
+        total,
+    ) = SLOT.struct.unpack_from(data)
+    if magic != layout.SLOT_MAGIC or named != uuid or flags:
         return None
-    if f["sum"] != sum128(data[: SLOT.size - 16]):
+    if total != sum128(data[: SLOT.size - 16]):
         return None
     if (
-        max(f["checkpoint"], f["commit"]) > layout.MAX_COMMIT
-        or max(f["position"], f["end"], f["spare_offset"] + f["spare_length"]) > layout.MAX_OFFSET
-        or f["next_node"] > layout.MAX_NODE
+        max(checkpoint, commit) > layout.MAX_COMMIT
+        or max(position, end, spare_offset + spare_length) > layout.MAX_OFFSET
+        or next_node > layout.MAX_NODE
     ):
         return None
     return Slot(
-        f["checkpoint"],
-        f["commit"],
-        f["time_ns"],
-        f["position"],
-        f["end"],
-        f["next_node"],
-        None if f["root"] == NO_POINTER else Pointer.unpack(f["root"]),
-        f["chain"],
-        (f["spare_offset"], f["spare_length"]),
+        checkpoint,
+        commit,
+        time_ns,
+        position,
+        end,
+        next_node,
+        None if root == NO_POINTER else Pointer.unpack(root),
+        chain,
+        (spare_offset, spare_length),
     )
 
 

@@ -86,11 +86,25 @@ def union(
     """
     if isinstance(sources, str | os.PathLike):
         sources = [sources]
+    paused = False
+    try:
+        named = _files(sources)
+        # Of a thousand files the collector would take a fifth of the time, and find nothing.
+        with hold_interrupts():  # one between the pause and the name would leave it resting
+            paused = len(named) >= _MANY_FILES and pause.begin()
+        return _union(named, path, secrets)
+    finally:
+        secrets = None  # a traceback would show it
+        if paused:
+            pause.end()
+
+
+def _union(sources: list[Any], path: str | None, secrets: Any) -> FileUnion | ArrayUnion:
     with ExitStack() as opened:
         try:
-            found = _datasets(_files(sources), path, opened, secrets)
+            found = [_dataset(source, path, opened, secrets) for source in sources]
         finally:
-            secrets = None  # a traceback would show it
+            secrets = None
         if not found:
             raise SelectionError("a union is of at least one dataset")
         arrays = [node for node in found if isinstance(node, Array)]
@@ -120,19 +134,6 @@ def _files(sources: Iterable[Any]) -> list[Any]:
     if len(found) > MAX_FILES:
         raise TooLargeError(f"{len(found):,} files; a union is of at most {MAX_FILES:,}")
     return found
-
-
-def _datasets(sources: list[Any], path: str | None, opened: ExitStack, secrets: Any) -> list[Any]:
-    paused = False
-    try:
-        # Of a thousand files the collector would take a fifth of the time, and find nothing.
-        with hold_interrupts():  # one between the pause and the name would leave it resting
-            paused = len(sources) >= _MANY_FILES and pause.begin()
-        return [_dataset(source, path, opened, secrets) for source in sources]
-    finally:
-        secrets = None
-        if paused:
-            pause.end()
 
 
 def _dataset(source: Any, path: str | None, opened: ExitStack, secrets: Any) -> Any:
