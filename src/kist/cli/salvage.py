@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from kist.cli import secrets
 from kist.cli.common import examples, json_option, print_json, progress_shown, write
 
 __all__ = ["salvage"]
@@ -18,12 +19,13 @@ __all__ = ["salvage"]
 def salvage(broken: str, out: str, as_json: bool) -> None:
     """Save what is whole of BROKEN into a new store OUT, and list what is missing.
 
-    BROKEN is only read. Ends with exit code 1 when anything was missing.
+    BROKEN is only read. What is sealed is saved with its secrets, and sealed again under them;
+    without them it is left out and named. Ends with exit code 1 when anything was missing.
     """
     import kist
 
     with progress_shown("salvage") as progress:
-        report = kist.salvage(broken, out, progress=progress)
+        report = kist.salvage(broken, out, secrets=secrets.given(), progress=progress)
     if as_json:
         print_json(report.to_dict())
     else:

@@ -16,7 +16,7 @@ Low to high:
 - `sealed`: bodies under a key; `sealedrecords`: records of them; `sealedpages`: many pages at once;
   `fieldkeys`: who opens a field; `manifest`: what belongs to it.
 - `sealedstore`: all of a store under one lock; `relocking`: another lock; `locked`: what can be
-  said without it.
+  said without it; `survivingsealed`: what is left of a broken one.
 - `pages`: column pages, encoded and decoded; `batches`: those of a column together; `mapped`: as
   they lie in the file; `ahead`: brought near over a network. `parallel`: threads.
 """

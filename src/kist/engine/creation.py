@@ -15,22 +15,30 @@ from kist.storage.base import StorageBackend
 
 if TYPE_CHECKING:
     from kist.crypto.secret import Secret
+    from kist.engine.sealedstore import StoreSealing
 
 MODES = ("r", "r+", "a", "w", "x")
 
 
-def create(backend: StorageBackend, encrypt: Mapping[str, Secret] | None = None) -> None:
-    """Write an empty store, durable with its name when this returns; sealed with `encrypt`.
+def create(
+    backend: StorageBackend,
+    encrypt: Mapping[str, Secret] | None = None,
+    *,
+    sealing: StoreSealing | None = None,
+) -> None:
+    """Write an empty store, durable with its name when this returns.
+
+    Sealed with `encrypt`, or with a `sealing` that is there.
 
     The headers come last: until one is there the file is "not a finished store", which a later
     writer may begin again, over whatever the first attempt left.
     """
     super_ = Super(os.urandom(16), time.time_ns())
-    sealing = None
     if encrypt is not None:
         from kist.engine.sealedstore import make_sealing
 
         sealing = make_sealing(encrypt, backend.name)
+    if sealing is not None:
         super_ = super_._replace(features_read=layout.FEATURE_SEALED)
     slots = [
         Slot(number, 0, 0, position, layout.DATA_OFFSET, 2, None, bytes(16)).pack(super_.uuid)

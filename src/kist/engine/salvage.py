@@ -96,12 +96,14 @@ def find_remains(backend: StorageBackend, path: str, progress: Progress | None =
                     " newest before it whose tree is there"
                 )
             found.notes = notes + found.notes
+            found.reader.uuid = super_.uuid
             return found
         first, behind = first or found, True
     if first is None:
         notes.append("no slot and no record of the log is left to say which state was the newest")
         first = _assemble(backend, _by_birth(backend, frames), frames, told=False, behind=True)
     first.notes = notes + first.notes
+    first.reader.uuid = super_.uuid
     return first
 
 

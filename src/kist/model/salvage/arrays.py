@@ -10,22 +10,22 @@ from kist.format import keys
 from kist.format.array import ArraySchema, pack_bounds, unpack_bounds
 from kist.format.values import pack_record
 from kist.model.arrays.state import ArrayState, Segment
-from kist.model.salvage.rescue import Rescue, Writer
+from kist.model.salvage.rescue import NO_SCHEMA, Rescue, Writer
 
-__all__ = ["rescue_array"]
+__all__ = ["chunk_region", "rescue_array", "rows_of", "words_of"]
 
 Shape = tuple[int, ...]
 
 
-def rescue_array(rescue: Rescue, writer: Writer, node: int, path: str) -> bool:
-    """Copy what is whole of an array; returns whether there is an array at all."""
+def rescue_array(rescue: Rescue, writer: Writer, node: int, path: str) -> str:
+    """Copy what is whole of an array; returns why there is none, or nothing."""
     packed = rescue.payload(keys.schema(node))
     if packed is None:
-        return False
+        return NO_SCHEMA
     try:
         schema = ArraySchema.unpack(packed)
     except FormatError:
-        return False
+        return NO_SCHEMA
     value = rescue.view.get(keys.schema(node))
     assert value is not None
     writer.copy(keys.schema(node), value)
@@ -39,20 +39,20 @@ def rescue_array(rescue: Rescue, writer: Writer, node: int, path: str) -> bool:
         try:
             index, segment = state.segment_of(key, value)
         except FormatError as error:
-            region = _chunk_region(state, key)
-            rescue.lose(path, f"{_words(region)}: {error}", region=region, rows=_rows(region))
+            region = chunk_region(state, key)
+            rescue.lose(path, f"{words_of(region)}: {error}", region=region, rows=rows_of(region))
             continue
         wrong = writer.copy(key, value)
         if wrong:
             region = _region(state, index, segment)
             rescue.lose(
                 path,
-                f"{_words(region)}: the fill value stands for what is lost: {wrong}",
+                f"{words_of(region)}: the fill value stands for what is lost: {wrong}",
                 region=region,
-                rows=_rows(region),
+                rows=rows_of(region),
             )
     _lost_ranges(rescue, state)
-    return True
+    return ""
 
 
 def _bounds(rescue: Rescue, node: int, schema: ArraySchema) -> Shape | None:
@@ -86,7 +86,7 @@ def _region(state: ArrayState, index: Shape, segment: Segment) -> tuple[tuple[in
     return tuple(out)
 
 
-def _chunk_region(state: ArrayState, key: bytes) -> tuple[tuple[int, int], ...]:
+def chunk_region(state: ArrayState, key: bytes) -> tuple[tuple[int, int], ...]:
     """Positions of the chunk that a key names; all where it names none."""
     try:
         index, _ = keys.chunk_of(key[9:], state.schema.ndim)
@@ -113,10 +113,10 @@ def _lost_ranges(rescue: Rescue, state: ArrayState) -> None:
             region = ((first, last), *region[1:])
         rescue.lose(
             state.path,
-            f"{_words(region)}: values may be missing, and show the fill value: the records of"
+            f"{words_of(region)}: values may be missing, and show the fill value: the records of"
             " these chunks are lost",
             region=region,
-            rows=_rows(region),
+            rows=rows_of(region),
         )
 
 
@@ -126,9 +126,9 @@ def _first_index(key: bytes) -> int:
     return number
 
 
-def _rows(region: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+def rows_of(region: tuple[tuple[int, int], ...]) -> tuple[int, int]:
     return region[0] if region else (0, 1)
 
 
-def _words(region: tuple[tuple[int, int], ...]) -> str:
+def words_of(region: tuple[tuple[int, int], ...]) -> str:
     return "[" + ", ".join(f"{a}:{b}" for a, b in region) + "]"

@@ -17,8 +17,8 @@ __all__ = ["rescue_keystore"]
 _KEY = 9  # where the packed key begins in a key of the map
 
 
-def rescue_keystore(rescue: Rescue, writer: Writer, node: int, path: str) -> bool:
-    """Copy what is whole of a key store."""
+def rescue_keystore(rescue: Rescue, writer: Writer, node: int, path: str) -> str:
+    """Copy what is whole of a key store; returns nothing, for there always is one."""
     codec = AUTO
     with suppress(FormatError):
         codec = Counts.unpack(rescue.view.get(keys.bounds(node))).codec
@@ -49,7 +49,7 @@ def rescue_keystore(rescue: Rescue, writer: Writer, node: int, path: str) -> boo
             rescue.lose(path, f"keys between {ends} may be missing: their records are lost")
     counts = Counts(n_keys, nbytes, stored, codec)
     writer.txn.put(keys.bounds(writer.new), counts.pack())
-    return True
+    return ""
 
 
 def _name(key: bytes) -> str:

@@ -10,6 +10,7 @@ from kist.engine.salvage import Remains
 from kist.errors import FormatError
 from kist.format import keys
 from kist.format.values import MAX_INLINE, pack_record, unpack_record
+from kist.model import directory
 from kist.model.copying import copied_frame
 from kist.model.salvage.report import Loss, SalvageReport
 
@@ -18,13 +19,19 @@ if TYPE_CHECKING:
     from kist.model.group import Group
     from kist.model.store import Store
 
-__all__ = ["Rescue", "Writer"]
+__all__ = ["NOTE", "NO_SCHEMA", "Rescue", "Writer", "notes_of", "put_note"]
 
 Progress = Callable[[int, int], None]
 
 _RUN_BYTES: Final = 16 << 20
 _NODE_ID: Final = struct.Struct(">Q")
 _MOST_NOTED: Final = 1000
+
+NOTE: Final = "SALVAGE"
+"""Attribute that says what is missing in a dataset."""
+
+NO_SCHEMA: Final = "cannot be read: its schema is lost"
+"""Why nothing can be made of a dataset."""
 
 
 class Rescue:
@@ -50,6 +57,10 @@ class Rescue:
         self._progress = progress
         self._done = 0
         self._found: Group | None = None
+
+    def origin(self, node: int) -> str:
+        """Where a node stood in the broken store: secrets may be given by that path."""
+        return directory.path_of(self.view, node) or f"node {node}"
 
     def lose(self, node: str, message: str, **where: Any) -> None:
         """Note a loss."""
@@ -158,12 +169,17 @@ def put_note(txn: Transaction, new: int, losses: list[Loss]) -> None:
     from kist.format.layout import FRAME_BLOB
     from kist.format.plain import pack_value
 
-    texts = [loss.message for loss in losses[:_MOST_NOTED]]
-    if len(losses) > _MOST_NOTED:
-        texts.append(f"... and {len(losses) - _MOST_NOTED:,} more")
-    payload = pack_value(texts)
+    payload = pack_value(notes_of(losses))
     if len(payload) <= MAX_INLINE:
         record = pack_record(payload)
     else:
         record = pack_record(b"", txn.write([Frame(FRAME_BLOB, new, 0, 0, payload)]))
-    txn.put(keys.attribute(new, 0, "SALVAGE"), record)
+    txn.put(keys.attribute(new, 0, NOTE), record)
+
+
+def notes_of(losses: list[Loss]) -> list[str]:
+    """Return the value of the attribute that says what is missing."""
+    texts = [loss.message for loss in losses[:_MOST_NOTED]]
+    if len(losses) > _MOST_NOTED:
+        texts.append(f"... and {len(losses) - _MOST_NOTED:,} more")
+    return texts

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kist.engine.keyring import Keyring
 from kist.engine.salvage import find_remains
+from kist.engine.sealedstore import refuse_clear
 from kist.errors import (
     KistError,
     NodeExistsError,
@@ -21,6 +23,7 @@ from kist.format.node import NodeKind, a_kind
 from kist.format.sealedstore import unpack_slot_seal
 from kist.model import directory
 from kist.model.paths import is_plain, join
+from kist.model.salvage import sealed
 from kist.model.salvage.arrays import rescue_array
 from kist.model.salvage.keystores import rescue_keystore
 from kist.model.salvage.nodes import Place, places
@@ -50,7 +53,11 @@ _SAVED_BY = {
 
 
 def salvage(
-    broken: str | os.PathLike[str], out: str | os.PathLike[str], *, progress: Progress | None = None
+    broken: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    secrets: object = None,
+    progress: Progress | None = None,
 ) -> SalvageReport:
     """Save what is whole of a broken store into a new one, and say what is missing.
 
@@ -60,6 +67,9 @@ def salvage(
         The broken file; it is only read.
     out : str or path object
         The new file, which must not exist. It appears when all is in it, or not at all.
+    secrets : optional
+        What opens what is sealed, as for `open`. It is sealed in the new file as well, and opens
+        with the same secrets; what they do not open is left out, and named.
     progress : callable, optional
         Is told bytes done and bytes in all.
 
@@ -78,6 +88,10 @@ def salvage(
         Nothing in the file is part of a store.
     UnsupportedVersionError
         A newer kist has written it.
+    SecretError, WrongSecretError
+        The whole file is sealed, and no secret was given that opens it.
+    TamperedDataError
+        It is not what holders of its secret wrote.
 
     Notes
     -----
@@ -107,15 +121,30 @@ def salvage(
             f"{shown(str(broken))!r}, and salvage the copy"
         )
     source, target = os.path.abspath(os.fspath(broken)), os.path.abspath(os.fspath(out))
+    try:
+        ring = None if secrets is None else Keyring(secrets)
+    finally:
+        secrets = None  # a traceback would show it
     report = SalvageReport(source, target)
     backend = FileBackend(source)
     try:
-        _refuse_sealed(backend)
+        is_sealed = _is_sealed(backend, ring)
         with new_file(target) as work:
-            remains = find_remains(backend, source, progress)
+            if is_sealed:
+                from kist.engine.survivingsealed import find_sealed_remains, make_like
+
+                assert ring is not None
+                remains = find_sealed_remains(backend, source, ring)
+                store = open_store(
+                    work, "r+", durability="none", secrets=make_like(remains.reader, work)
+                )
+            else:
+                remains = find_remains(backend, source, progress)
+                remains.reader.keyring = ring
+                store = open_store(work, "x", durability="none")
             report.commit, report.confirmed = remains.commit, remains.confirmed
             report.notes += remains.notes
-            with open_store(work, "x", durability="none") as store:
+            with store:
                 rescue = Rescue(remains, store, report, progress)
                 paths = _save_nodes(rescue)
                 put_frames(rescue, paths)
@@ -128,21 +157,28 @@ def salvage(
     return report
 
 
-def _refuse_sealed(backend: FileBackend) -> None:
-    """Raise for a store that is sealed as a whole: what no commit vouches for is not shown.
+def _is_sealed(backend: FileBackend, ring: Keyring | None) -> bool:
+    """Tell whether a file is sealed as a whole.
 
     Raises
     ------
     SecretError
-        It is.
+        It is, and no secret was given.
+    TamperedDataError
+        It is not, and a secret was given for the whole of it by name.
     """
     head = backend.read(0, HEAD_BYTES)
-    if any(unpack_slot_seal(head[at : at + BLOCK]) is not None for at in SLOT_OFFSETS):
+    if not any(unpack_slot_seal(head[at : at + BLOCK]) is not None for at in SLOT_OFFSETS):
+        if ring is not None and ring.promises_store:
+            refuse_clear(head, ring, backend.name)
+        return False
+    if ring is None:
         raise SecretError(
-            f"{backend.name}: the whole file is sealed, and salvage has no place for pieces that"
-            " no commit vouches for. kist.open(path, secrets=) in mode 'r' shows the newest whole"
-            " commit, and everything in it that is not damaged can be read and copied"
+            f"{backend.name}: the whole file is sealed, and nothing of it is saved without its"
+            " secret: pass secrets= to kist.salvage, or KIST_SECRET or --secret-file on the"
+            " command line"
         )
+    return True
 
 
 def _save_nodes(rescue: Rescue) -> dict[int, str]:
@@ -184,8 +220,9 @@ def _look_for_gaps(rescue: Rescue, group: int, path: str) -> None:
 
 def _save_node(rescue: Rescue, place: Place, parent: int, base: str) -> tuple[int, str]:
     name, path = place.name, join(base, place.name)
-    why = ""
+    kind = a_kind(place.kind).split(" ", 1)[1]
     with rescue.store._write() as txn:
+        sealed.check_kept_promises(rescue, place)
         try:
             new = directory.add(txn, parent, name, place.kind, base)
         except KistError as error:
@@ -194,34 +231,32 @@ def _save_node(rescue: Rescue, place: Place, parent: int, base: str) -> tuple[in
             name = f"{name[:60]}-node-{place.node}"
             path = join(base, name)
             new = directory.add(txn, parent, name, place.kind, base)
-        inside = _in_sealed_group(rescue, place.node)
-        if not inside:
-            _keep_features(txn, new, place)
         before = len(rescue.report.losses)
         writer = Writer(rescue, txn, new)
-        save = _SAVED_BY.get(NodeKind(place.kind)) if place.kind in set(NodeKind) else None
-        if place.kind == NodeKind.GROUP:
-            _look_for_gaps(rescue, place.node, path)
-        elif _is_sealed(rescue, place) or (inside and place.kind != NodeKind.GROUP):
-            why = f"the {NodeKind(place.kind).label} is sealed, and such datasets are not saved"
-        elif save is None or _is_newer(place):
-            _copy_all(rescue, writer, place.node, path)
-        elif not save(rescue, writer, place.node, path):
-            why = f"the {a_kind(place.kind).split(' ', 1)[1]} cannot be read: its schema is lost"
+        inside = directory.is_marked(rescue.view, place.node)
+        closed = sealed.stands_sealed(rescue, writer, place, parent) if inside else ""
+        if not closed:
+            _keep_features(txn, new, place)
+        why = _save_records(rescue, writer, place, path, closed)
         if not why:
-            if inside:
-                rescue.lose(path, "it was in a sealed group: its attributes are not saved")
+            if closed:
+                rescue.lose(path, f"it was in a sealed group, and its attributes are {closed}")
             else:
                 writer.copy_small(path, place.node)
             writer.flush()
+            if inside and not closed:
+                sealed.vouch_for_place(rescue, txn, place.node, new, path)
             losses = rescue.report.losses[before:]
-            if losses:
+            if losses and inside and not closed:
+                sealed.put_note(rescue, path, losses)
+            elif losses:
                 put_note(txn, new, losses)
         else:
             child = directory.child(txn, parent, name)
             assert child is not None
             directory.remove(txn, parent, child)
     if why:
+        why = f"the {kind} {why}"
         put_records(rescue, place.node, path, why)
         rescue.lose(path, f"{why}; its records are in lost+found")
     else:
@@ -229,18 +264,26 @@ def _save_node(rescue: Rescue, place: Place, parent: int, base: str) -> tuple[in
     return new, path
 
 
-def _is_sealed(rescue: Rescue, place: Place) -> bool:
-    """Whether a dataset is sealed as a whole; of tables the columns are, and the others saved."""
-    if place.kind not in (NodeKind.ARRAY, NodeKind.KEYSTORE):
-        return False
-    return next(rescue.scan(keys.sealed_fields(place.node)), None) is not None
+def _save_records(rescue: Rescue, writer: Writer, place: Place, path: str, closed: str) -> str:
+    """Save what a node holds; returns why it cannot be, or nothing.
 
-
-def _in_sealed_group(rescue: Rescue, node: int) -> bool:
-    return any(
-        rescue.payload(key) is not None
-        for key in (keys.manifest(node, keys.PLACE), keys.lock(node, keys.PLACE))
-    )
+    Parameters
+    ----------
+    closed : str
+        Why it is not saved as part of a sealed group in which it stands; empty of others.
+    """
+    if place.kind == NodeKind.GROUP:
+        _look_for_gaps(rescue, place.node, path)
+        return ""
+    if closed:
+        return f"is in a sealed group, and {closed}"
+    if sealed.is_sealed(rescue, place):
+        return sealed.rescue_sealed(rescue, writer, place, path)
+    save = _SAVED_BY.get(NodeKind(place.kind)) if place.kind in set(NodeKind) else None
+    if save is not None and not _is_newer(place):
+        return save(rescue, writer, place.node, path)
+    _copy_all(rescue, writer, place.node, path)
+    return ""
 
 
 def _is_newer(place: Place) -> bool:

@@ -18,18 +18,21 @@ import numpy as np
 from kist._kernels.cells import Cells, empty_values
 from kist.engine import Frame
 from kist.engine.pages import read_page
-from kist.errors import FormatError, TooLargeError
+from kist.errors import FormatError, SecretError, TooLargeError
 from kist.format import keys
 from kist.format.columns import ColumnSpec
 from kist.format.index import IndexRecord, IndexState
 from kist.format.layout import FRAME_ROWS, MAX_INLINE
 from kist.format.schema import Leaf, Schema, layout_for
 from kist.format.values import pack_record, unpack_record
-from kist.model.salvage.rescue import Rescue, Writer
+from kist.model.salvage.rescue import NO_SCHEMA, Rescue, Writer
+from kist.model.salvage.sealed import copy_lock, why_closed
+from kist.model.tables.changes.manifests import put_manifests
 from kist.model.tables.changes.pages import Recipes, write_pages
 from kist.model.tables.changes.write import put_schema
 from kist.model.tables.indexes.keep import put_state, rebuild
 from kist.model.tables.stored.categories import read_categories
+from kist.model.tables.stored.computed import sealed_sources
 from kist.model.tables.stored.records import (
     GROUP_RECORD_BYTES,
     INLINE,
@@ -45,10 +48,17 @@ from kist.model.tables.stored.records import (
     unpack_patch,
 )
 from kist.model.tables.stored.schema import facts_of, schema_from
-from kist.model.tables.stored.sealing import unpack_parts
+from kist.model.tables.stored.sealing import (
+    Sealing,
+    check_promises,
+    digest_of,
+    pack_parts,
+    unpack_parts,
+)
 
 if TYPE_CHECKING:
     from kist.model.group import Group
+    from kist.model.tables.stored.rows import PackedRows
 
 __all__ = ["rescue_table"]
 
@@ -57,30 +67,47 @@ Array = np.ndarray[Any, Any]
 _MOST_BYTES: Final = 1 << 30  # of a page; no store that kist has written comes near
 
 
-def rescue_table(rescue: Rescue, writer: Writer, node: int, path: str) -> bool:
-    """Copy what is whole of a table; returns whether there is a table at all."""
+def rescue_table(rescue: Rescue, writer: Writer, node: int, path: str) -> str:
+    """Copy what is whole of a table; returns why there is none, or nothing."""
     packed = rescue.payload(keys.schema(node))
     if packed is None:
-        return False
+        return NO_SCHEMA
     try:
         schema = schema_from(b"\0" + packed)
     except FormatError:
-        return False
-    kept = open_part(rescue, path, schema)
+        return NO_SCHEMA
+    kept = open_part(rescue, node, path, schema)
     if not kept.columns:
-        return False
+        return "has sealed columns only"
     _Table(rescue, writer, node, path, kept, schema).copy()
-    return True
+    return ""
 
 
-def open_part(rescue: Rescue, path: str, schema: Schema) -> Schema:
-    """Return the schema without its sealed columns, which nobody could vouch for any more."""
-    sealed = [column.name for columns in schema.sealed.values() for column in columns]
-    if not sealed:
+def open_part(rescue: Rescue, node: int, path: str, schema: Schema) -> Schema:
+    """Return the schema without those sealed columns that nobody could vouch for any more."""
+    if rescue.view.reader.keyring is not None:
+        check_promises(rescue.view, node, rescue.origin(node), schema)
+    closed = set()
+    sealing = Sealing(rescue.view, node, rescue.origin(node), schema, {})
+    for field, columns in schema.sealed.items():
+        try:
+            sealing.keys(field)
+        except (SecretError, FormatError) as error:
+            why = why_closed(error)
+            closed.add(field)
+            for column in columns:
+                name = column.name
+                rescue.lose(path, f"column {name!r} is sealed, and {why}", column=name)
+    if not closed:
         return schema
-    for name in sealed:
-        rescue.lose(path, f"column {name!r} is sealed, and such columns are not saved", column=name)
-    columns = tuple(column for column in schema.columns if not column.field)
+    facts, gone = facts_of(schema), set()
+    hidden = {c.name for c in schema.columns if c.field in closed}
+    for column in schema.columns:
+        if column.is_virtual and hidden & {*sealed_sources(facts, schema.leaves_of(column.name))}:
+            gone.add(column.name)
+            message = f"column {column.name!r} is computed from sealed ones, which are not saved"
+            rescue.lose(path, message, column=column.name)
+    columns = tuple(c for c in schema.columns if c.field not in closed and c.name not in gone)
     return replace(schema, columns=columns, layout=layout_for(schema.layout, columns))
 
 
@@ -102,7 +129,10 @@ class _Table:
         self.node = node
         self.path = path
         self.schema = schema
-        self.sealed = facts_of(whole).sealed
+        sealed, kept = facts_of(whole).sealed, facts_of(schema).sealed
+        self.in_parts = bool(sealed)
+        self.closed = sealed.keys() - kept.keys()  # leaves of which nothing is saved
+        self.sealed = kept
         self.leaves = [leaf for leaf in schema.packed if leaf.is_stored]
         self.row = 0  # position in the new table
         self.end = 0  # row id behind the last group
@@ -110,6 +140,8 @@ class _Table:
     def copy(self) -> None:
         """Copy schema, groups and tail."""
         writer = self.writer
+        for field in self.schema.sealed:
+            copy_lock(self.rescue, writer, self.node, field)
         self._copy_schema()
         gaps: list[tuple[int, int, int]] = []  # row ids, and where in the table they would be
         for first, record, value in self._groups():
@@ -126,6 +158,7 @@ class _Table:
         new = Tail(next_row, self.row, loose, new_stamp())
         writer.flush()
         writer.txn.put(keys.group(writer.new, TAIL_ROW), pack_record(new.pack()))
+        put_manifests(writer.txn, writer.new, self.schema, afresh=True)
         self._make_indexes(new.stamp)
 
     def _copy_schema(self) -> None:
@@ -133,8 +166,7 @@ class _Table:
         node, schema = self.node, self.schema
         columns = []
         for column in schema.columns:
-            own = column.is_categorical and not column.field  # a sealed one is not saved
-            wrong = self._copy_categories(column) if own else ""
+            wrong = self._copy_categories(column) if column.is_categorical else ""
             if wrong:
                 self.rescue.lose(
                     self.path,
@@ -145,7 +177,7 @@ class _Table:
                 codes = np.dtype([("code", column.dtype["code"])])
                 column = replace(column, dtype=codes, default=None)
             columns.append(column)
-        if self.sealed or tuple(columns) != schema.columns:
+        if self.closed or tuple(columns) != schema.columns:
             self.schema = replace(schema, columns=tuple(columns))
             self.leaves = [leaf for leaf in self.schema.packed if leaf.is_stored]
             put_schema(self.writer.txn, self.writer.new, self.schema)
@@ -227,7 +259,8 @@ class _Table:
         wrong = self._unsure(first, record, patches)
         if wrong:
             self._put_aside(first, record, value, wrong)
-            self._put_zeros(first, record, f"{wrong}; its pages are in lost+found")
+            what = "what is open of it is" if self.sealed else "its pages are"
+            self._put_zeros(first, record, f"{wrong}; {what} in lost+found")
             return
         if record.kind != PAGES:
             wrong = self._copy_piece(first, record, value)
@@ -242,38 +275,51 @@ class _Table:
         if found is not None:
             patches.append((dead, found))
         for key, patch in patches:
-            if self.sealed and keys.kind_of(key) == b"U":
+            if self.closed and keys.kind_of(key) == b"U":
                 self._copy_open_patch(key, patch)
             else:
                 self.writer.copy(key, patch)
 
     def _copy_piece(self, first: int, record: GroupRecord, value: bytes) -> str:
-        """Copy a piece, of one with sealed parts those that are open; says what is wrong."""
-        if not self.sealed:
+        """Copy a piece, without the parts of which nothing is saved; says what is wrong."""
+        if not self.closed:
             return self.writer.copy(keys.group(self.node, first), value)
         try:
-            data = unpack_parts(self._rows_of(value, record.data)).get(0, b"")
-            facts_of(self.schema).rows_at(record.version).decode(data, record.n_rows)
+            parts = unpack_parts(self._rows_of(value, record.data))
+            self._rows_at(record.version).decode(parts.get(0, b""), record.n_rows)
         except FormatError as error:
             return str(error)
+        data = parts.get(0, b"")
+        if self.sealed:
+            kept = {0, *self.schema.sealed}
+            data = pack_parts([(field, part) for field, part in parts.items() if field in kept])
         # What stands first in a piece of several parts is a piece of the open leaves.
         kind = INLINE if len(data) + GROUP_RECORD_BYTES <= MAX_INLINE else OUTSIDE
-        head = record._replace(kind=kind, data=b"").pack()
-        self._put_rows(keys.group(self.node, first), head, data)
+        digest = digest_of(data) if self.sealed and kind == OUTSIDE else b""
+        head = record._replace(kind=kind, data=digest).pack()
+        self._put_rows(keys.group(self.node, first), head, data, outside=kind == OUTSIDE)
         return ""
 
+    def _rows_at(self, version: int) -> PackedRows:
+        """Return how a piece has the open leaves."""
+        facts = facts_of(self.schema)
+        return facts.parts_at(version)[0] if self.sealed else facts.rows_at(version)
+
     def _copy_open_patch(self, key: bytes, value: bytes) -> None:
-        """Copy those parts of a patch that are open; `_unsure` has read it."""
+        """Copy those parts of a patch of which something is saved; `_unsure` has read it."""
         payload = unpack_record(value)[1]
         parts = unpack_patch(self._rows_of(value, payload[PATCH_HEAD:]))
-        kept = [part for part in parts if not self.sealed.keys() & set(part.leaves)]
+        kept = [part for part in parts if not self.closed & set(part.leaves)]
         if kept:
-            self._put_rows(key, payload[:PATCH_HEAD], pack_patch(kept))
+            data = pack_patch(kept)
+            outside = PATCH_HEAD + len(data) > MAX_INLINE
+            digest = digest_of(data) if self.sealed and outside else b""
+            self._put_rows(key, payload[:PATCH_HEAD] + digest, data, outside=outside)
 
-    def _put_rows(self, key: bytes, head: bytes, data: bytes) -> None:
+    def _put_rows(self, key: bytes, head: bytes, data: bytes, *, outside: bool) -> None:
         txn, new = self.writer.txn, self.writer.new
         place = keys.node(new)[:8] + key[8:]
-        if len(head) + len(data) <= MAX_INLINE:
+        if not outside:
             txn.put(place, pack_record(head + data))
         else:
             frame = Frame(FRAME_ROWS, new, 0, keys.row_of(key), data)
@@ -366,12 +412,15 @@ class _Table:
         table.attrs["position"] = [self.row, self.row + record.n_live]
         if record.kind == PAGES:
             for leaf in self.leaves:
-                self._page_aside(table, leaf, first, record.n_rows)
+                if leaf.id not in self.sealed:  # nothing is put there in clear that was sealed
+                    self._page_aside(table, leaf, first, record.n_rows)
         else:
             with suppress(FormatError):
                 pointers, _ = unpack_record(value)
                 data = bytes(self.view.read(pointers[0])) if pointers else record.data
-                packed = facts_of(self.schema).rows_at(record.version)
+                if self.in_parts:
+                    data = unpack_parts(data).get(0, b"")
+                packed = self._rows_at(record.version)
                 rows = packed.decode(data, record.n_rows)
                 for leaf in packed.leaves:
                     values = rows[f"f{leaf.id}"]

@@ -38,6 +38,7 @@ __all__ = [
     "followers",
     "holds_all",
     "levels",
+    "sealed_sources",
     "sources_of",
     "with_computed",
 ]
@@ -195,6 +196,16 @@ def sources_of(facts: SchemaFacts, leaves: Iterable[Leaf]) -> list[Leaf]:
         else:
             found[leaf.id] = leaf
     return list(found.values())
+
+
+def sealed_sources(facts: SchemaFacts, leaves: Iterable[Leaf]) -> list[str]:
+    """Return the sealed columns among some leaves, and among what virtual ones are computed from.
+
+    Whoever shows values of the leaves shows something of these.
+    """
+    columns = facts.schema.columns
+    found = (columns[leaf.column] for leaf in sources_of(facts, leaves))
+    return list(dict.fromkeys(column.name for column in found if column.field))
 
 
 def fill_virtual(
