@@ -82,7 +82,7 @@ class ArrayMaker(Maker):
             A chunk would have more than 1 GiB.
         SecretError
             Something in `encrypt` is no secret; or a sealed array would be replaced by one that
-            is not.
+            is not; or a sealed column of a table would come to stand in clear.
 
         Examples
         --------
@@ -108,6 +108,10 @@ class ArrayMaker(Maker):
             self._keep_promises(txn, array, sealed)
             above = self._secret_above(txn, array, sealed)
             sealed = sealed if above is None else inherited(above)
+            if sealed is None and hasattr(data, "blocks"):  # it may be a column of a table
+                from kist.model.tables.input.values import refuse_column_in_clear
+
+                refuse_column_in_clear(data, f"create {array._path!r}")
             create(
                 txn,
                 array._id,

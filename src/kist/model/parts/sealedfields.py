@@ -14,6 +14,8 @@ from kist.errors import SecretError, TamperedDataError
 from kist.format import keys
 from kist.model.tables.changes.secrets import hand_over
 from kist.model.tables.changes.write import put_blob
+from kist.model.tables.stored.computed import sealed_sources
+from kist.model.tables.stored.schema import facts_of
 from kist.model.tables.stored.sealing import field_keys, read_lock
 from kist.model.tables.stored.state import state_of
 
@@ -106,7 +108,8 @@ def _open_all(state: TableState) -> None:
 def refuse_names(schema: Schema, name: str, path: str) -> None:
     """Raise where files would be named after the values of a sealed column."""
     column = name.partition(".")[0].partition("[")[0]
-    if any(one.name == column and one.field for one in schema.columns):
+    own = schema.leaves_of(column) if any(one.name == column for one in schema.columns) else []
+    if sealed_sources(facts_of(schema), own):
         raise SecretError(
             f"{path!r}: by={name!r} would name files after the values of a sealed column; give"
             " rows=, parts= or at="

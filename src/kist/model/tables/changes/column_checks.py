@@ -9,7 +9,7 @@ from kist.errors import DTypeError, NodeNameError, QueryError
 from kist.format.columns import ColumnSpec
 from kist.format.schema import Schema
 from kist.model import directory
-from kist.model.tables.stored.computed import computed_of, holds_all, levels
+from kist.model.tables.stored.computed import computed_of, holds_all, levels, sealed_sources
 from kist.model.tables.stored.schema import facts_of
 from kist.model.tables.stored.state import TableState
 from kist.query import parse
@@ -71,7 +71,12 @@ def refuse_inner(schema: Schema, name: str, what: str) -> None:
 
 def find_column(schema: Schema, name: Any, what: str) -> ColumnSpec:
     """Return a whole column by its name."""
-    if isinstance(name, str) and all(column.name != name for column in schema.columns):
+    if not isinstance(name, str):
+        raise DTypeError(
+            f"{what}: name one column as a str, not {type(name).__name__}; in a transaction several"
+            " calls are one commit"
+        )
+    if all(column.name != name for column in schema.columns):
         refuse_inner(schema, name, what)
     return schema.columns[schema.index(name)]
 
@@ -125,22 +130,22 @@ def refuse_in_clear(table: Table, txn: Transaction, what: str) -> None:
 
 
 def refuse_computed_from_sealed(schema: Schema, column: ColumnSpec, what: str) -> None:
-    """Raise when a column would tell in clear what is computed from a sealed one."""
-    if column.expression is None or not schema.sealed:
+    """Raise when a stored column would tell in clear what is computed from a sealed one."""
+    if column.expression is None or column.is_virtual or not schema.sealed:
         return
     facts = facts_of(schema)
     mine = {leaf.id for leaf in schema.leaves_of(column.name)}
     needs = [
-        need.path[0]
+        need
         for leaf in levels(facts)
         if leaf.id in mine
         for need in computed_of(facts, leaf).needs.values()
-        if schema.columns[need.column].field
     ]
-    if needs:
+    sealed = sealed_sources(facts, needs)
+    if sealed:
         raise DTypeError(
-            f"{what}: it would be computed from {needs[0]!r}, which is sealed, and tell its values "
-            "in clear; compute it in a query instead",
+            f"{what}: it would be computed from {sealed[0]!r}, which is sealed, and tell its values"
+            " in clear; with virtual=True nothing is stored, and who reads it needs the secret",
             column=column.name,
         )
 

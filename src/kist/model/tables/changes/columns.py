@@ -39,7 +39,7 @@ from kist.model.tables.changes.rewrite import put_altered, put_leaves
 from kist.model.tables.input.column import new_column
 from kist.model.tables.input.dtype import as_dtype
 from kist.model.tables.input.given import NOT_GIVEN
-from kist.model.tables.input.values import check_codec
+from kist.model.tables.input.values import check_codec, refuse_column_in_clear
 from kist.model.tables.stored.categories import Vocabularies, put_new_categories
 from kist.model.tables.stored.computed import followers
 from kist.model.tables.stored.fields import field_at, read_spans
@@ -92,6 +92,7 @@ def add_column(
         old = state.schema
         check_new_name(old, name, what)
         refuse_in_clear(table, txn, what)
+        refuse_column_in_clear(data, what)
         check_codec(codec, (name,), what)
         new = new_column(
             table, state.facts, state.n_rows, name, data, dtype, virtual, fill_value, what

@@ -18,7 +18,7 @@ from kist import options
 from kist._kernels import records
 from kist._kernels.cells import empty_values
 from kist.engine.parallel import run
-from kist.errors import DTypeError, KistError, SelectionError, ShapeError
+from kist.errors import DTypeError, KistError, SecretError, SelectionError, ShapeError
 from kist.format.ragged import item_text
 from kist.format.schema import Leaf
 from kist.model.tables.changes.change import Changes, Prepared, in_order
@@ -30,7 +30,7 @@ from kist.model.tables.query.find import (
     check_sources,
     positions_of,
 )
-from kist.model.tables.stored.computed import check_assignable
+from kist.model.tables.stored.computed import check_assignable, sealed_sources
 from kist.model.tables.stored.fields import Fields, field_at, parse_path
 from kist.model.tables.stored.read import Span, group_spans, read_leaves
 from kist.model.tables.stored.state import TableState
@@ -114,6 +114,14 @@ class _Computed:
         tree = as_expr(value)
         check_sources(tree, table)
         bound: Bound = parse(tree, state.facts.columns, params, condition=False)
+        facts = state.facts
+        if not all(leaf.id in facts.sealed for leaf in fields.stored):
+            told = sealed_sources(facts, [facts.by_name[name] for name in bound.columns])
+            if told:
+                raise SecretError(
+                    f"update {fields.label}: it would be computed from {told[0]!r}, which is "
+                    "sealed, and tell its values in clear; give the values if that is meant"
+                )
         self._bound = by_codes(state, bound)
         self._state, self._fields = state, fields
         self.columns = tuple(state.facts.needs(self._bound.columns))

@@ -16,7 +16,7 @@ from kist.errors import CodecError, ColumnNotFoundError, DTypeError, SecretError
 from kist.format.categorical import values_dtype
 from kist.format.nullable import is_nullable
 from kist.format.plain import pack_value
-from kist.format.schema import Schema
+from kist.format.schema import Leaf, Schema
 from kist.model.cast_ragged import is_cell
 from kist.model.casts import cast_values, iter_blocks, same_dtype, to_records
 from kist.model.frames.exports import Exports
@@ -24,6 +24,7 @@ from kist.model.frames.incoming import Incoming
 from kist.model.tables.input.dtype import RowDtype, dtype_by_name, row_dtype
 from kist.model.tables.input.infer import dtype_of
 from kist.model.tables.stored.batch import Batch, Rows, joined
+from kist.model.tables.stored.computed import sealed_sources
 from kist.model.tables.stored.fields import Fields
 from kist.model.tables.stored.records import GROUP_ROWS
 from kist.model.tables.stored.schema import facts_of
@@ -34,6 +35,7 @@ __all__ = [
     "as_values",
     "blocks_of",
     "check_codec",
+    "refuse_column_in_clear",
     "refuse_in_clear",
     "schema_for",
 ]
@@ -102,16 +104,37 @@ def refuse_in_clear(data: Any, schema: Schema, what: str) -> None:
     state = source._state()
     if not state.schema.sealed:
         return
-    columns = state.schema.columns
-    shown = {columns[leaf.column] for leaf in source._fields(state.schema).leaves}
-    sealed = {column.name for column in shown if column.field}
+    columns, facts = state.schema.columns, state.facts
+    told: dict[str, list[Leaf]] = {}
+    for leaf in source._fields(state.schema).leaves:
+        told.setdefault(columns[leaf.column].name, []).append(leaf)
     for column in schema.columns:
-        if column.name in sealed and not column.field:
+        if column.name in told and not column.field and sealed_sources(facts, told[column.name]):
             raise SecretError(
-                f"{what}: column {column.name!r} is sealed in {state.path!r}, and would come to "
-                "stand in clear: make the new table with encrypt=; or read the rows yourself, "
-                "[:] or blocks(), if that is meant"
+                f"{what}: column {column.name!r} is sealed in {state.path!r}, or computed from what"
+                " is, and would come to stand in clear: make the new table with encrypt=; or read"
+                " the rows yourself, [:] or blocks(), if that is meant"
             )
+
+
+def refuse_column_in_clear(data: Any, what: str) -> None:
+    """Raise where values of a sealed column of a table would become a column in clear.
+
+    Raises
+    ------
+    SecretError
+        Says what to do.
+    """
+    if not isinstance(data, Exports):
+        return
+    source: Any = data
+    state = source._state()
+    sealed = sealed_sources(state.facts, source._fields(state.schema).leaves)
+    if sealed:
+        raise SecretError(
+            f"{what}: column {sealed[0]!r} is sealed in {state.path!r}, and its values would come"
+            " to stand in clear; give the values themselves, [:], if that is meant"
+        )
 
 
 def check_codec(codec: Any, names: Container[str], what: str) -> None:

@@ -139,7 +139,10 @@ def field_keys(view: View, node: int, path: str, schema: Schema, field: int) -> 
     names = [column.name for column in schema.sealed[field]]
     packed = read_lock(view, node, field)
     if packed is None:
-        raise TamperedDataError(f"{_called(path, names)} is sealed, and its keys are gone")
+        raise TamperedDataError(
+            f"{_called(path, names)} {_are(names)} sealed, and the keys are gone: do not trust the"
+            " file"
+        )
     # What was opened under the path of the table is kept: some know no more than its number.
     if (ring := view.reader.keyring) is None:
         found = None
@@ -151,17 +154,21 @@ def field_keys(view: View, node: int, path: str, schema: Schema, field: int) -> 
         return open_inherited(view, node, path, packed)
     if found is None and ring is not None:
         where = path.strip("/")
-        named = [name for column in names for name in (f"{where}/{column}", column)]
+        known = [*names, *_computed_from(schema, names)] if ring.named else names
+        named = [name for column in known for name in (f"{where}/{column}", column)]
         try:
             found = ring.open(packed, named)
         except WrongSecretError as error:
             raise WrongSecretError(f"{_called(path, names)}: {error}") from None
     if found is None:
-        open_ = [column.name for column in schema.columns if not column.field]
+        hidden = _hidden_columns(schema)
+        open_ = [column.name for column in schema.columns if column.name not in hidden]
         hint = f"; {_listed(open_)} can be read without one" if open_ else ""
+        if ring is not None and ring.named:
+            hint += f". By name they were given for {_listed(list(ring.named))}"
         raise SecretError(
-            f"{_called(path, names)} is sealed, and no secret was given for it: "
-            f"kist.open(..., secrets=[...]){hint}"
+            f"{_called(path, names)} {_are(names)} sealed, and no secret was given for"
+            f" {'it' if len(names) == 1 else 'them'}: kist.open(..., secrets=[...]){hint}"
         )
     return found
 
@@ -243,14 +250,15 @@ def check_promises(view: View, node: int, path: str, schema: Schema) -> None:
     ):
         raise directory.in_clear("table", path)
     where = path.strip("/")
+    hidden = _hidden_columns(schema) if ring.named else set()
     for column in schema.columns:
-        if not column.field and ring.named and f"{where}/{column.name}" in ring.named:
+        if column.name not in hidden and ring.named and f"{where}/{column.name}" in ring.named:
             raise TamperedDataError(
                 f"{path!r} column {column.name!r} is not sealed, and a secret was given for it by"
                 " name: who writes now writes in clear; do not trust the file"
             )
     # One that was renamed is sealed still.
-    n_sealed = sum(1 for column in schema.columns if column.field)
+    n_sealed = len(hidden)
     if ring.named and sum(1 for name in ring.named if name.startswith(where + "/")) > n_sealed:
         raise TamperedDataError(
             f"{path!r} has {n_sealed} sealed columns, and secrets were given by name for more: who "
@@ -321,6 +329,30 @@ def fields_of(leaves: Iterable[int], sealed: Mapping[int, int]) -> set[int]:
 def _called(path: str, names: Sequence[str]) -> str:
     word = "column" if len(names) == 1 else "columns"
     return f"{path!r} {word} {_listed(names)}"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _hidden_columns(schema: Schema) -> set[str]:
+    """Return the columns that are not read without a secret: sealed, or computed from such."""
+    names = [column.name for columns in schema.sealed.values() for column in columns]
+    return {*names, *_computed_from(schema, names)}
+
+
+def _computed_from(schema: Schema, names: Sequence[str]) -> list[str]:
+    """Return the virtual columns that are computed from some of the columns of these names."""
+    virtual = [column.name for column in schema.columns if column.is_virtual]
+    if not virtual or not schema.sealed:
+        return []
+    from kist.model.tables.stored.computed import sealed_sources
+    from kist.model.tables.stored.schema import facts_of
+
+    facts = facts_of(schema)
+    return [
+        name for name in virtual if set(names) & {*sealed_sources(facts, schema.leaves_of(name))}
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:
