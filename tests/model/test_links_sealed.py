@@ -63,7 +63,7 @@ def test_without_a_secret_the_open_columns_are_read(made: Path, expected: np.nda
     with kist.open(made / "all.kist") as store:
         assert np.array_equal(store["t"]["id"][:], expected["id"])
         assert store["t"].where("id == 20007").count() == 1
-        with pytest.raises(SecretError, match="is sealed, and no secret was given"):
+        with pytest.raises(SecretError, match="are sealed, and no secret was given"):
             store["t"]["x"].sum()
     with (
         kist.open(made / "all.kist", secrets=OTHER) as store,

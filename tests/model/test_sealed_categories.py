@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,12 +265,56 @@ def test_copies_parts_and_merged_tables_have_sealed_lists(sealed: Path) -> None:
         assert not any(word in file.read_bytes() for word in WORDS), file
 
 
-def test_a_link_would_show_the_list_and_is_refused(sealed: Path) -> None:
-    kist.split(sealed, "t", parts=2, out=str(sealed.parent / "part-{}.kist"), secrets=KEY)
-    with kist.open(sealed.parent / "links.kist", "w", secrets=KEY) as store:
-        with pytest.raises(DTypeError, match="'name' is sealed, and its categories would stand"):
-            store.create_union("all", "t", files="part-*.kist")
-        assert "all" not in store
+def test_a_link_asks_its_parts_for_the_list(sealed: Path) -> None:
+    folder = sealed.parent
+    kist.split(sealed, "t", parts=2, out=str(folder / "part-{}.kist"), secrets=KEY)
+    with kist.open(folder / "part-3.kist", "w") as store:
+        names = ["Hieronymus", None, "Bobbington"]
+        store.create_table("t", rows(names), dtype=SPEC, encrypt={("name", "colour"): OTHER})
+    every = [*NAMES, *names]
+    with kist.open(folder / "links.kist", "w", secrets=[KEY, OTHER]) as store:
+        store.create_union("all", "t", files="part-*.kist")
+    with kist.open(folder / "links.kist", secrets=[KEY, OTHER]) as store:
+        table = store["all"]
+        assert table.where("id == 2")["id"][:].tolist() == [2, 2] and table.n_open == 2
+        assert table["name"][:].tolist() == every and table.n_open == 3
+        assert sorted(table["name"].categories.tolist()) == sorted({*every} - {None})
+        assert table["colour"][:].tolist() == [*COLOURS, *COLOURS[:3]]
+        assert table.where("name == 'Bobbington'")["id"][:].tolist() == [1, 2]
+        assert table.where("colour == 'turquoise'").count() == 3
+        assert table.group_by("name").count()["count"].sum() == len(every)
+        assert table[2:7]["name"].tolist() == every[2:7]
+        assert table.sort_by("name")["name"][0] == "Annabelle"
+        again = pickle.loads(pickle.dumps(table))
+        assert again["id"][:].tolist() == [*range(5), *range(3)]  # secrets are in no pickle
+        with pytest.raises(SecretError):
+            again["name"][:]
+    for secrets in (None, KEY):
+        with kist.open(folder / "links.kist", secrets=secrets) as store:
+            assert store["all"]["id"][:].tolist() == [*range(5), *range(3)]
+            for ask in (
+                lambda table: table["name"][:],
+                lambda table: table.where("name == 'Evelynn'").count(),
+                lambda table: table["name"].categories,
+                lambda table: table[:],
+            ):
+                with pytest.raises(SecretError):
+                    ask(store["all"])
+            assert "SecretError" in repr(store["all"]["name"])
+    assert not any(word in (folder / "links.kist").read_bytes() for word in WORDS)
+
+
+def test_lists_of_parts_that_do_not_fit_are_told_when_they_are_read(sealed: Path) -> None:
+    folder = sealed.parent
+    kist.split(sealed, "t", parts=1, out=str(folder / "part-{}.kist"), secrets=KEY)
+    with kist.open(folder / "part-2.kist", "w") as store:
+        spec = {**SPEC, "colour": kist.enum(["turquoise", "vermilion"])}
+        store.create_table("t", rows(), dtype=spec, encrypt={("name", "colour"): KEY})
+    with kist.open(folder / "links.kist", "w", secrets=KEY) as store:
+        store.create_union("all", "t", files="part-*.kist")
+        assert len(store["all"]["name"][:]) == 10
+        with pytest.raises(DTypeError, match="order of the categories"):
+            store["all"]["colour"][:]
 
 
 def test_rows_do_not_leave_for_an_open_table(sealed: Path) -> None:

@@ -248,7 +248,7 @@ def test_a_secret_alone_seals_all_columns(path: Path) -> None:
     with kist.open(path) as store:
         assert list(store["t"].sealed) == list(DTYPE.names)
         assert len(store["t"]) == 100
-        with pytest.raises(SecretError, match="columns 'id', 'name', 'price' is sealed"):
+        with pytest.raises(SecretError, match="columns 'id', 'name', 'price' are sealed"):
             store["t"]["id"][:]
     with kist.open(path, secrets=KEY) as store:
         np.testing.assert_array_equal(store["t"][:], rows_of(100))
@@ -380,9 +380,12 @@ def test_what_would_stand_in_clear_is_refused(sealed: Path) -> None:
         with pytest.raises(DTypeError, match="fill_value for 'name' would stand"):
             store.create_table("u", rows_of(3), fill_value={"name": b"x"}, encrypt={"name": KEY})
         t = store["t"]
-        for virtual in (True, False):
-            with pytest.raises(DTypeError, match="computed from 'price', which is sealed"):
-                t.add_column("double", kist.expr("price * 2"), virtual=virtual)
+        with pytest.raises(
+            DTypeError, match=r"computed from 'price', which is sealed.*virtual=True"
+        ):
+            t.add_column("double", kist.expr("price * 2"))
+        with pytest.raises(DTypeError, match=r"would stand in the file in clear.*give the value"):
+            t["price"].fill_value = 3.0
         with pytest.raises(DTypeError, match="the column is sealed"):
             t.cast_column("price", "f4")
         with pytest.raises(DTypeError, match="the column is sealed"):

@@ -142,16 +142,10 @@ class _Tables:
             raise _two_kinds(self._path, name, "an array", self._parts[0].file, "a table")
         state = table._state()
         if not self._parts:
-            for column in state.schema.columns:
-                if column.field and column.is_categorical:
-                    raise DTypeError(
-                        f"table {self._path!r} of {name!r}: column {column.name!r} is sealed, and "
-                        "its categories would stand in the link in clear; kist.union() reads the "
-                        "files as one without a link",
-                        column=column.name,
-                    )
             self._schema = state.schema
-            self._lists = MergedLists(self._schema)
+            # Those of sealed columns would stand in the link in clear: `Parts` reads them.
+            clear = {c.first_leaf for c in state.facts.categorical if not c.field}
+            self._lists = MergedLists(self._schema, clear)
         schema = self._schema
         if lines := table_difference(schema, state.schema):
             hint = "cast_column() gives columns other dtypes, add_column() adds some"

@@ -20,6 +20,7 @@ from kist.format.node import NodeKind
 from kist.format.schema import Leaf, Schema
 from kist.indexes.statistics import Bounds
 from kist.model.links.gather import record_bytes
+from kist.model.links.lists import Lists, Recoding
 from kist.model.parts.unequal import fit_of, table_difference
 from kist.model.tables.query.bounds import bounds_of
 from kist.model.tables.stored.schema import facts_of
@@ -68,7 +69,7 @@ class Parts:
         self._store = store
         self._lock = threading.RLock()
         self._check()
-        self.lists = self._lists()
+        self.lists = Lists(self, self._lists())
         n = len(self.files)
         self.starts = np.concatenate(([0], np.cumsum(self.n_groups)))
         self.members: list[Member | None] = [None] * n
@@ -110,9 +111,11 @@ class Parts:
                 raise self._corrupt("statistics")
 
     def _lists(self) -> dict[int, Categories]:
-        """Return the categories of all parts, by the leaf of codes."""
+        """Return the categories of all parts that the link says, by the leaf of codes."""
         packed, found = self._said.get("categories", {}), {}
         for column in facts_of(self.schema).categorical:
+            if column.field:
+                continue  # none is in the link: `Lists`
             if type(packed) is not dict or column.first_leaf not in packed:
                 raise self._corrupt("categories")
             where = f"link {self.path!r}: column {column.name!r}"
@@ -125,6 +128,8 @@ class Parts:
         """Return what the codes of a part are in the whole; raises KeyError where one is none."""
         found = {}
         for column in facts_of(self.schema).categorical if self.lists else ():
+            if column.field:
+                continue  # asked for when they are needed: with the secret
             theirs = state.categories(state.schema.columns[state.schema.index(column.name)])
             codes = recoding_of(theirs, self.lists[column.first_leaf])
             if codes is not None:
@@ -221,7 +226,7 @@ class Parts:
             held.release()
             raise self._changed(file)
         try:
-            self.recodings[place] = self._recoding(state)
+            self.recodings[place] = Recoding(self.lists, place, self._recoding(state))
         except KeyError:  # what a damaged link says, or an edited one
             held.release()
             raise self._corrupt("categories") from None

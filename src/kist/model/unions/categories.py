@@ -7,7 +7,7 @@ are looked up in an array when they are read, which also finds codes beyond the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +38,15 @@ class MergedLists:
     ----------
     schema : Schema
         Of the whole.
+    leaves : container of int, optional
+        Leaves of codes of the columns that count; by default all.
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, leaves: Container[int] | None = None) -> None:
         self._merging = {
-            column.first_leaf: _Merging(column) for column in facts_of(schema).categorical
+            column.first_leaf: _Merging(column)
+            for column in facts_of(schema).categorical
+            if leaves is None or column.first_leaf in leaves
         }
         self._added: list[dict[int, tuple[Array | None, int]]] = []
 

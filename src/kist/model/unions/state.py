@@ -97,7 +97,8 @@ class Joined:
         n_live = sum(state.n_rows for _, state in members)
         tail = Tail(next_row, n_live, 0, new_stamp())
         self.members = [member for member, _ in members]
-        self.lists, self.recodings = lists.lists(), lists.recodings()
+        self.lists: Mapping[int, Categories] = lists.lists()
+        self.recodings: Sequence[Mapping[int, Array]] = lists.recodings()
         self.added = frozenset(
             new
             for member, state in members

@@ -38,6 +38,7 @@ from kist.model.tables.changes.column_values import (
 from kist.model.tables.changes.rewrite import put_altered, put_leaves
 from kist.model.tables.input.column import new_column
 from kist.model.tables.input.dtype import as_dtype
+from kist.model.tables.input.encrypt import no_default
 from kist.model.tables.input.given import NOT_GIVEN
 from kist.model.tables.input.values import check_codec, refuse_column_in_clear
 from kist.model.tables.stored.categories import Vocabularies, put_new_categories
@@ -261,7 +262,8 @@ def set_default(table: Table, name: str, value: Any) -> None:
     with table._write() as txn:
         state = _writable(table, txn)
         column = find_column(state.schema, name, what)
-        refuse_sealed(column, what)
+        if column.field and value is not NOT_GIVEN:
+            raise no_default(name, what)
         if column.expression is not None:
             raise DTypeError(f"{what}: it is computed from {column.expression!r}", column=name)
         default = None

@@ -12,7 +12,7 @@ from kist.errors import ColumnNotFoundError, DTypeError, SecretError
 if TYPE_CHECKING:
     from kist.format.schema import Schema
 
-__all__ = ["Encrypt", "labelled"]
+__all__ = ["Encrypt", "labelled", "no_default"]
 
 _EVERY = ("*",)
 
@@ -81,15 +81,20 @@ class Encrypt:
                 if column.field:
                     raise DTypeError(f"{what}: encrypt= has column {name!r} twice", column=name)
                 if column.default is not None:
-                    raise DTypeError(
-                        f"{what}: fill_value for {name!r} would stand in the file in clear; a "
-                        "sealed column has none",
-                        column=name,
-                    )
+                    raise no_default(name, what)
                 by_name[name] = replace(column, field=number)
             secrets[number] = own
         columns = tuple(by_name[column.name] for column in schema.columns)
         return replace(schema, columns=columns), secrets
+
+
+def no_default(name: str, what: str) -> DTypeError:
+    """Return the error of a default for a sealed column."""
+    return DTypeError(
+        f"{what}: fill_value for {name!r} would stand in the file in clear, and a sealed column has"
+        " none: leave it out, and give the value with the rows",
+        column=name,
+    )
 
 
 def labelled(given: Any, taken: Container[str] = ()) -> dict[str, Secret]:
