@@ -63,3 +63,11 @@ def test_frames_of_polars_come_back() -> None:
     with kist.open(":memory:") as store:
         store["t"] = frame
         assert store["t"].to_polars().equals(frame)
+
+
+def test_views_of_lists_are_lists_also_empty_and_null_ones() -> None:
+    lists = [[9], [1, 2], None, [], [4], []]
+    for kind in (pa.list_view(pa.int32()), pa.large_list_view(pa.int32())):
+        with kist.open(":memory:") as store:
+            table = store.create_table("t", pa.table({"a": pa.array(lists, kind)[1:]}))
+            assert table["a"][:].to_list() == lists[1:]

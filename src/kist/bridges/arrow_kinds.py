@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["has_inner_nulls", "is_bytes", "is_category", "is_flat", "is_list", "is_text"]
+__all__ = ["has_inner_nulls", "is_bytes", "is_category", "is_flat", "is_list", "is_text", "is_view"]
 
 
 def is_list(types: Any, kind: Any) -> bool:
     """Tell whether a type is that of lists of any length, for which views stand too."""
-    return types.is_list(kind) or types.is_large_list(kind) or "list_view<" in str(kind)[:16]
+    return types.is_list(kind) or types.is_large_list(kind) or is_view(kind)
+
+
+def is_view(kind: Any) -> bool:
+    """Tell whether a type is that of views of lists, which older pyarrow does not know."""
+    return "list_view<" in str(kind)[:16]
 
 
 def is_bytes(types: Any, kind: Any) -> bool:

@@ -22,6 +22,7 @@ from kist.bridges.arrow_kinds import (
     is_flat,
     is_list,
     is_text,
+    is_view,
 )
 from kist.bridges.base import Job
 from kist.bridges.report import Loss
@@ -72,8 +73,8 @@ class Columns:
     ----------
     schema : pyarrow.Schema
     how : dict of str to str
-        Column -> ``"json"`` (text), ``"values"`` (of categories) or ``"unordered"``, where that
-        is known; grows.
+        Column -> ``"json"`` (text), ``"values"`` (of categories), ``"unordered"`` or ``"bytes"``
+        (of any length), where that is known; grows.
     coded : mapping of str to (ndarray, bool)
         Categories, and whether they are ordered, of columns whose type does not say so.
     """
@@ -112,7 +113,9 @@ class Columns:
             kind = kind.value_type
         if types.is_run_end_encoded(kind):
             kind = kind.value_type
-        if how == "json" or not is_flat(pa, kind):
+        if types.is_fixed_size_binary(kind) and (how == "bytes" or not kind.byte_width):
+            kind = pa.large_binary()
+        elif how == "json" or not is_flat(pa, kind):
             self.how[name] = "json"
             self._lose(name, "arrow.nested")
             kind = pa.large_string()
@@ -176,10 +179,14 @@ class Columns:
         if self.how.get(field.name) == "json":
             found = [None if v is None else _json(v) for v in array.to_pylist()]
             return pa.array(found, field.type)
+        if types.is_fixed_size_binary(array.type) and is_bytes(types, field.type):
+            return array.cast(pa.binary()).cast(field.type)
         if has_inner_nulls(types, array):
-            raise Widen(field.name, "json")
+            raise Widen(field.name, "bytes" if types.is_fixed_size_binary(array.type) else "json")
         if is_text(types, array.type) and is_bytes(types, field.type):
             array = array.cast(field.type)
+        if is_view(array.type):
+            array = _seen_lists(pa, compute, array)
         if is_list(types, field.type) or is_bytes(types, field.type):
             return array if array.type == field.type else array.cast(field.type)
         if types.is_time(array.type):
@@ -222,11 +229,39 @@ class Columns:
 
     def facts(self) -> dict[str, Any]:
         """Return what the way back needs: for the attribute ``ARROW``."""
+        if not self.losses and all(_is_usual(self.pa, field) for field in self.schema):
+            return {}
         return {
             "schema": self.schema.serialize().to_pybytes(),
             "json": [name for name, how in self.how.items() if how == "json"],
             "nan": [name for name, codes in self.losses.items() if "arrow.nan" in codes],
         }
+
+
+def _seen_lists(pa: Any, compute: Any, views: Any) -> Any:
+    """Return views of lists as lists; the cast of pyarrow 26 gives empty ones wrong ends."""
+    lengths = compute.fill_null(compute.list_value_length(views), 0).cast(pa.int64())
+    ends = pa.concat_arrays([pa.array([0], pa.int64()), compute.cumulative_sum(lengths)])
+    return pa.LargeListArray.from_arrays(ends, views.flatten(), mask=views.is_null())
+
+
+def _is_usual(pa: Any, field: Any) -> bool:
+    """Tell whether a column of a table goes out as the very field that it came from."""
+    types, kind = pa.types, field.type
+    if not field.nullable or field.metadata:
+        return False
+    if types.is_list(kind) or types.is_fixed_size_list(kind):
+        item = kind.value_field  # whose name in Parquet is "element"
+        return item.name in ("item", "element") and _is_usual(pa, item)
+    if types.is_struct(kind):
+        return all(_is_usual(pa, kind.field(at)) for at in range(kind.num_fields))
+    if types.is_dictionary(kind):
+        return kind.index_type == pa.int32() and _is_usual(pa, pa.field("", kind.value_type))
+    return not isinstance(kind, pa.BaseExtensionType) and (
+        types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+        or types.is_timestamp(kind) or types.is_duration(kind) or types.is_date32(kind)
+        or kind in (pa.string(), pa.binary())
+    )  # fmt: skip
 
 
 def _json(value: Any) -> str:

@@ -113,7 +113,7 @@ def _fill(
     )
     columns.note(job, place)
     if keep_schema:
-        facts = (columns.facts() if columns.losses else {}) | _metadata(schema)
+        facts = columns.facts() | _metadata(schema)
         own |= {NOTE: facts} if facts else {}
     if own:
         table.attrs.update(own)

@@ -6,13 +6,16 @@ import datetime
 import decimal
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
+import numpy as np
+
 from kist import errors
-from kist.bridges.arrow_kinds import is_bytes, is_list
+from kist.bridges.arrow_kinds import is_bytes, is_list, is_text, is_view
 from kist.bridges.base import Job
 from kist.bridges.categories import sort_of
-from kist.bridges.columns import NOTE
+from kist.bridges.columns import NOTE, Columns
 from kist.bridges.plain import to_json
 from kist.extras import need
 
@@ -56,13 +59,55 @@ class _Before:
     def field(self, pa: Any, table: Any, field: Any) -> Any:
         """Return the field that a column of a table had, or else has."""
         found = self.fields.get(field.name)
-        if found is None:
+        if found is None or not self._could_be(pa, found, field.type):
+            self.json.discard(field.name)
+            self.nan.discard(field.name)
             return field.with_type(_short(pa, field.type))
+        if not found.nullable and _has_nulls(table[field.name]):
+            found = found.with_nullable(True)
         if pa.types.is_dictionary(found.type) and pa.types.is_dictionary(field.type):
             n_codes = 1 << (found.type.index_type.bit_width - 1)
             if len(table[field.name].categories) > n_codes:
                 return field  # it has grown since
         return found
+
+    def _could_be(self, pa: Any, found: Any, now: Any) -> bool:
+        """Tell whether a column still has values of the type that it had: it may have been cast."""
+        if found.name in self.json:
+            return _is_revived(pa, found.type) and is_text(pa.types, now)
+        hows: tuple[dict[str, str], ...] = ({}, {found.name: "values"}, {found.name: "bytes"})
+        stored = [Columns(pa, pa.schema([found]), how).fields[0].type for how in hows]
+        return any(_is_alike(pa, kind, now) for kind in (found.type, *stored))
+
+
+def _is_alike(pa: Any, was: Any, now: Any) -> bool:
+    """Tell whether all values of a type can be those of another, which came in as it."""
+    types = pa.types
+    if types.is_dictionary(was) and types.is_dictionary(now):
+        return _is_alike(pa, was.value_type, now.value_type)
+    groups: tuple[Any, ...] = (
+        partial(is_text, types), lambda kind: types.is_timestamp(kind) or types.is_date(kind),
+        lambda kind: is_bytes(types, kind) or types.is_fixed_size_binary(kind),
+    )  # fmt: skip
+    if any(check(was) and check(now) for check in groups) or _short(pa, was) == _short(pa, now):
+        return True
+    numbers = (types.is_integer, types.is_floating, types.is_boolean)
+    if any(check(was) for check in numbers) and any(check(now) for check in numbers):
+        return bool(np.can_cast(now.to_pandas_dtype(), was.to_pandas_dtype()))
+    return False
+
+
+def _is_revived(pa: Any, kind: Any) -> bool:
+    """Tell whether values of a type can be made of JSON text again: those of a union cannot."""
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    if pa.types.is_union(kind):
+        return False
+    return all(_is_revived(pa, kind.field(at).type) for at in range(kind.num_fields))
+
+
+def _has_nulls(column: Any) -> bool:
+    return bool(column.dtype.kind != "f" and column.count() < len(column))
 
 
 def _metadata(pairs: Any, table: Any) -> dict[bytes, bytes]:
@@ -200,7 +245,8 @@ def _restored(pa: Any, batch: Any, field: Any, before: _Before) -> Any:
     if isinstance(kind, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(kind, array.cast(kind.storage_type))
     compute: Any = need("pyarrow.compute", "arrow", "")
-    if types.is_floating(array.type) and not types.is_dictionary(kind):
+    is_nan = field.name in before.nan or not types.is_floating(kind)
+    if is_nan and types.is_floating(array.type) and not types.is_dictionary(kind):
         array = compute.if_else(compute.is_nan(array), pa.scalar(None, array.type), array)
     if types.is_time(kind):
         array = array.cast(pa.int64())
@@ -209,9 +255,26 @@ def _restored(pa: Any, batch: Any, field: Any, before: _Before) -> Any:
         return _coded(pa, array, kind)
     if types.is_null(kind):
         return pa.nulls(len(array))
+    if types.is_run_end_encoded(kind):
+        encoded = compute.run_end_encode(array.cast(kind.value_type), kind.run_end_type)
+        return encoded.cast(kind) if encoded.type != kind else encoded
+    if is_view(kind):
+        return _views(pa, array, kind)
+    if types.is_fixed_size_binary(kind) and is_bytes(types, array.type):
+        return array.cast(pa.binary()).cast(kind)
     if types.is_timestamp(kind):
         return array.cast(pa.int64()).cast(kind)
     return array.cast(kind)
+
+
+def _views(pa: Any, lists: Any, kind: Any) -> Any:
+    """Return lists as views of lists, for which pyarrow has no cast."""
+    size = pa.int64() if "large" in str(kind)[:5] else pa.int32()
+    compute: Any = need("pyarrow.compute", "arrow", "")
+    lengths = compute.fill_null(compute.list_value_length(lists), 0).cast(size)
+    starts, items = lists.offsets[:-1].cast(size), lists.values.cast(kind.value_type)
+    maker = pa.LargeListViewArray if size == pa.int64() else pa.ListViewArray
+    return maker.from_arrays(starts, lengths, items, kind, mask=lists.is_null())
 
 
 def _coded(pa: Any, array: Any, kind: Any) -> Any:
@@ -248,6 +311,8 @@ def _revived(pa: Any, value: Any, kind: Any) -> Any:
         return decimal.Decimal(value)
     if is_bytes(types, kind) or types.is_fixed_size_binary(kind):
         return bytes.fromhex(value)
+    if types.is_interval(kind):
+        return pa.MonthDayNano(value)
     if types.is_duration(kind):
         return datetime.timedelta(seconds=value)
     if types.is_time(kind):

@@ -62,6 +62,16 @@ def list_dtype(field: Any, what: str) -> DType:
     return ragged(inner)
 
 
+def _lists_seen(views: Any) -> Any:
+    """Return views of lists as lists: by a cast of pyarrow 26, empty ones end where none does."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    lengths = compute.fill_null(compute.list_value_length(views), 0).cast(pa.int64())
+    ends = pa.concat_arrays([pa.array([0], pa.int64()), compute.cumulative_sum(lengths)])
+    return pa.LargeListArray.from_arrays(ends, views.flatten(), mask=views.is_null())
+
+
 def cells_of(array: Any, name: str, what: str, first_row: int = 0) -> Cells:
     """Return an Arrow array of lists or binary as cells, over Arrow's memory where that agrees.
 
@@ -95,7 +105,7 @@ def cells_of(array: Any, name: str, what: str, first_row: int = 0) -> Cells:
         items: Array = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
         return _cells(offsets, items[int(offsets[0]) : int(offsets[-1])], dtype, missing)
     if "view" in str(kind).split("<")[0]:
-        array = array.cast(pa.large_list(kind.value_field))
+        array = _lists_seen(array)
     offsets = array.offsets.to_numpy()
     values = array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
     if values.null_count:
