@@ -177,7 +177,7 @@ class _Writer:
                 self.store[f"{path}/{name}"] = values
                 self.job.advance(values.nbytes)
             self.attributes(attrs, path)
-            self.job.report.n_keystores += 1
+            self.job.report.count_keystore(node)
             return
         if node.kind == "table" and not _is_plain(node):
             self.table(node, path)

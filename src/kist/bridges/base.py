@@ -375,6 +375,13 @@ class Job:
         self.steps.end()
         return table
 
+    def keystore(self, path: str, items: Iterable[tuple[Any, Any]]) -> Any:
+        """Make a key store and put entries into it."""
+        store = self.store.create_keystore(path, codec=self.codec, overwrite=self._overwrite)
+        store.update(items)
+        self.report.count_keystore(store)
+        return store
+
     def once(self, path: str, make: Callable[[], None]) -> None:
         """Make a dataset in a way of its own, unless it is there from an earlier run."""
         if self.steps.begin(path) is None:

@@ -62,9 +62,9 @@ def convert(
         One of them is a store; ``"lab.kist:raw/images"`` names a node in it. ``"-"`` is standard
         input or output, for formats that can be read or written from start to end.
     format : str, optional
-        Of the other side: ``"hdf5"``, ``"npy"``, ``"npz"``, ``"parquet"``, ``"arrow"``, ``"csv"``,
-        ``"jsonl"``, ``"sqlite"``, ``"netcdf"``, ``"zarr"``, ... By default by its first bytes, else
-        by the end of its name.
+        Of the other side: ``"hdf5"``, ``"npy"``, ``"npz"``, ``"folder"``, ``"parquet"``,
+        ``"arrow"``, ``"csv"``, ``"jsonl"``, ``"sqlite"``, ``"netcdf"``, ``"zarr"``, ... By
+        default by its first bytes, else by the end of its name.
     strict : bool
         Raise at the first thing that would be changed or left behind.
     overwrite : bool
@@ -237,7 +237,8 @@ def _identity(file: str) -> tuple[int, int]:
     if file == "-":
         return 0, 0
     files = [file] if os.path.exists(file) else glob.glob(f"{glob.escape(file)}.*")  # of a shelf
-    found = [os.stat(path) for name in files for path in _files_of(name)]
+    paths = [path for name in files for path in _files_of(name)]
+    found = [os.stat(path) if os.path.exists(path) else os.lstat(path) for path in paths]
     return max((f.st_mtime_ns for f in found), default=0), sum(f.st_size for f in found)
 
 
@@ -469,6 +470,7 @@ def _count(node: Any, report: Report) -> None:
         return
     report.n_tables += node.kind == "table"
     report.n_arrays += node.kind == "array"
-    report.n_keystores += node.kind == "key store"
+    if node.kind == "key store":
+        report.count_keystore(node)
     report.n_rows += len(node) if node.kind == "table" else 0
     report.nbytes += node.nbytes

@@ -31,6 +31,7 @@ FORMATS: Final = {
     "shelve": Format("pickles", "Shelve", (".shelf", ".shelve", ".shelf.dir", ".shelf.db")),
     "npy": Format("npy", "Npy", (".npy",)),
     "npz": Format("npy", "Npz", (".npz",)),
+    "folder": Format("npy_folder", "NpyFolder", ()),
     "parquet": Format("parquet", "Parquet", (".parquet", ".pq")),
     "arrow": Format("parquet", "ArrowFile", (".arrow", ".feather", ".arrows", ".ipc")),
     "csv": Format("text", "Csv", (".csv", ".tsv")),
@@ -78,7 +79,10 @@ def format_by_content(file: str) -> str | None:
     """Return the format of what stands at a path, None when its bytes do not tell."""
     if os.path.isdir(file):
         marks = ("zarr.json", ".zgroup", ".zarray")
-        return "zarr" if any(os.path.exists(os.path.join(file, m)) for m in marks) else None
+        if any(os.path.exists(os.path.join(file, m)) for m in marks):
+            return "zarr"
+        files = (name for _, _, names in os.walk(file) for name in names)
+        return "folder" if any(name.lower().endswith((".npz", ".npy")) for name in files) else None
     if not os.path.isfile(file):
         return None
     with open(file, "rb") as data:

@@ -47,7 +47,7 @@ class Npy(Bridge):
 
     def read(self, job: Job, source: str) -> None:
         with job.reading(source):
-            _store(job, _mapped(source, source), job.base)
+            _store(job, mapped(source, source), job.base)
 
     def write(self, job: Job, node: Any, target: str) -> None:
         if node.kind not in ("array", "table"):
@@ -69,7 +69,7 @@ class Npz(Bridge):
         most = job.option("max_bytes")
         with job.reading(source), zipfile.ZipFile(source) as archive:
             members = archive.infolist()
-            _refuse_bombs(source, members, most)
+            refuse_bombs(source, members, most)
             job.total = sum(member.file_size for member in members)
             job.group(job.base)
             for member in members:
@@ -78,8 +78,8 @@ class Npz(Bridge):
                 if name == member.filename or member.is_dir():
                     job.note("npz.other", place)
                     continue
-                with job.reading(place), _unpacked(archive, member) as file:
-                    _store(job, _mapped(file, place), job.path(name))
+                with job.reading(place), unpacked(archive, member) as file:
+                    _store(job, mapped(file, place), job.path(name))
 
     def write(self, job: Job, node: Any, target: str) -> None:
         method = zipfile.ZIP_DEFLATED if job.option("compress", False) else zipfile.ZIP_STORED
@@ -92,7 +92,7 @@ class Npz(Bridge):
 # Reading
 
 
-def _mapped(file: str | IO[bytes], place: str) -> Array:
+def mapped(file: str | IO[bytes], place: str) -> Array:
     """Return an array over a file, without loading it.
 
     Raises
@@ -109,7 +109,7 @@ def _mapped(file: str | IO[bytes], place: str) -> Array:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(data)
         else:
             # Version 3 is version 2 with a header in UTF-8, for which NumPy has no public reader.
-            return _by_numpy(file, place)
+            return by_numpy(file, place)
         if dtype.hasobject:
             raise ConversionError(f"{place}: holds pickled objects, which kist does not unpickle")
         offset = data.tell()
@@ -125,7 +125,14 @@ def _mapped(file: str | IO[bytes], place: str) -> Array:
     return np.memmap(file if whole else data, dtype, "r", offset, shape, order)
 
 
-def _by_numpy(file: str | IO[bytes], place: str) -> Array:
+def by_numpy(file: str | IO[bytes], place: str) -> Array:
+    """Return an array as NumPy reads it, of a file by its name through a map.
+
+    Raises
+    ------
+    ConversionError
+        It holds pickled objects, which could run code.
+    """
     try:
         if not isinstance(file, str):
             file.seek(0)
@@ -162,7 +169,7 @@ def _part(values: Array, where: Any) -> Array:
     return np.asarray(values[where])
 
 
-def _refuse_bombs(source: str, members: list[zipfile.ZipInfo], most: int | None) -> None:
+def refuse_bombs(source: str, members: list[zipfile.ZipInfo], most: int | None) -> None:
     """Raise for an archive that would unpack to far more than it is.
 
     Raises
@@ -184,7 +191,7 @@ def _refuse_bombs(source: str, members: list[zipfile.ZipInfo], most: int | None)
 
 
 @contextlib.contextmanager
-def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
+def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
     """Give a temporary file with a member's bytes, so that any part of it can be read."""
     with archive.open(member) as data, tempfile.TemporaryFile() as file:
         left = member.file_size
@@ -217,7 +224,7 @@ def _leaves(job: Job, node: Any) -> Iterator[tuple[str, Any]]:
             job.note("npz.link", found.name)
         elif found.kind == "key store":
             job.note("npz.keystore", found.name)
-            job.report.n_keystores += 1
+            job.report.count_keystore(found)
             for key, value in found.items():
                 yield from _arrays(job, f"{name}/{key}", value)
         else:
@@ -285,7 +292,7 @@ def _write_rows(job: Job, table: Any, file: IO[bytes]) -> None:
     for arrays in zip(*columns, strict=True):
         block = np.zeros(len(arrays[0]), dtype)
         for name, values in zip(table.columns, arrays, strict=True):
-            block[name] = _text(job, values, table.name) if name in texts else paired(values)
+            block[name] = filled_text(job, values, table.name) if name in texts else paired(values)
         file.write(_bytes_of(job, block, dtype, table.name))
         job.report.n_rows += len(block)
         job.advance(block.nbytes)
@@ -307,11 +314,11 @@ def _fixed(job: Job, data: Any, place: str) -> np.dtype[Any]:
     width = 1
     for block in data.blocks(BLOCK_ROWS):
         if np.asarray(block).size:
-            width = max(width, int(np.strings.str_len(_text(job, block, place)).max()))
+            width = max(width, int(np.strings.str_len(filled_text(job, block, place)).max()))
     return np.dtype(f"U{width}")
 
 
-def _text(job: Job, values: Any, place: str) -> Array:
+def filled_text(job: Job, values: Any, place: str) -> Array:
     """Return text with empty strings where it is missing."""
     texts = np.asarray(values).astype(object)
     flat = texts.reshape(-1)
@@ -324,7 +331,7 @@ def _text(job: Job, values: Any, place: str) -> Array:
 
 def _bytes_of(job: Job, values: Array, dtype: np.dtype[Any], place: str) -> Any:
     if values.dtype.char == "T":
-        values = _text(job, values, place).astype(dtype)
+        values = filled_text(job, values, place).astype(dtype)
     if not values.size or not dtype.itemsize:
         return b""
     raw: Any = np.ascontiguousarray(values).reshape(-1).view(np.uint8)

@@ -103,7 +103,7 @@ class Shelve(Bridge):
                 except (KistError, TypeError):
                     job.note("pickle.object", f"{source}[{key!r}] ({type(value).__name__})")
                 job.advance(int(getattr(value, "nbytes", 0)))
-        job.report.n_keystores += 1
+        job.report.count_keystore(store)
 
 
 def _check_allowed(job: Job, source: str) -> None:
@@ -192,7 +192,7 @@ def _put_value(job: Job, value: Any, path: str, place: str) -> bool:
     except (KistError, TypeError):
         job.note("pickle.object", f"{place} ({type(value).__name__})")
         return False
-    job.report.n_keystores += 1
+    job.report.count_keystore(store)
     return True
 
 

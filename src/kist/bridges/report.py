@@ -71,8 +71,8 @@ class Report:
         The format on the other side, as in ``"hdf5"``.
     n_groups, n_arrays, n_tables, n_keystores : int
         Nodes that came over.
-    n_rows : int
-        Rows of all tables.
+    n_rows, n_keys : int
+        Rows of all tables, and entries of key stores.
     nbytes : int
         Bytes of all values, before compression.
     notes : list of Note
@@ -87,6 +87,7 @@ class Report:
     n_tables: int = 0
     n_keystores: int = 0
     n_rows: int = 0
+    n_keys: int = 0
     nbytes: int = 0
     notes: list[Note] = field(default_factory=list)
 
@@ -108,6 +109,11 @@ class Report:
         if len(note.places) < _PATHS_SHOWN:
             note.places.append(place)
 
+    def count_keystore(self, store: Any) -> None:
+        """Count a key store with all its keys."""
+        self.n_keystores += 1
+        self.n_keys += len(store)
+
     def to_dict(self) -> Mapping[str, Any]:
         """Return the report as JSON can hold it."""
         return {
@@ -126,6 +132,8 @@ class Report:
         parts = [f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n]
         if self.n_tables:
             parts.append(f"{self.n_rows:,} row{'' if self.n_rows == 1 else 's'}")
+        if self.n_keys:
+            parts.append(f"{self.n_keys:,} key{'' if self.n_keys == 1 else 's'}")
         head = f"{self.source} -> {self.target}: {', '.join(parts) or 'nothing'}"
         return "\n".join([f"{head}; {self.nbytes / 1e6:,.1f} MB", *(f"  {n}" for n in self.notes)])
 

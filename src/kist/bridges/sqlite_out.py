@@ -47,7 +47,7 @@ def write_node(job: Job, database: sqlite3.Connection, name: str, node: Any) -> 
         database.execute(f"CREATE TABLE {quoted(name)} (key TEXT PRIMARY KEY, value TEXT)")
         pairs = ((to_json(key), to_json(value)) for key, value in node.items())
         database.executemany(f"INSERT INTO {quoted(name)} VALUES (?, ?)", pairs)
-        job.report.n_keystores += 1
+        job.report.count_keystore(node)
     else:
         job.note("sqlite.array", node.name)
         kept = _Values(job, node.dtype, node.name)

@@ -70,7 +70,7 @@ def affinities(database: sqlite3.Connection, name: str) -> dict[str, str]:
 
 
 def _affinity(declared: str) -> str:
-    # In the order of https://www.sqlite.org/datatype3.html, "Determination Of Column Affinity".
+    # In the order of "Determination Of Column Affinity" in the documentation of SQLite (datatype3).
     if "INT" in declared:
         return "INTEGER"
     if any(word in declared for word in ("CHAR", "CLOB", "TEXT")):

@@ -48,6 +48,7 @@ def _types(pairs: tuple[str, ...]) -> dict[str, str]:
         "kist convert prices.csv.gz lab.kist:prices --dtype 'code=U8'",
         "curl ... | kist convert - lab.kist:prices --format csv",
         "kist convert lab.kist:trades - --format csv",
+        "kist convert results lab.kist",
         "kist convert lab.kist:runs runs.h5 --flavour pytables",
         "kist convert survey.h5 survey.kist --resume",
     )

@@ -273,7 +273,7 @@ class _Writer:
             if name in made or name in (".", ""):
                 raise ConversionError(f"{path}: key {key!r} has no name of its own in HDF5")
             self.value(made, name, value)
-        self.job.report.n_keystores += 1
+        self.job.report.count_keystore(store)
         self.attributes(store, made, {})
 
     def value(self, group: Any, name: str, value: Any) -> None:

@@ -327,7 +327,7 @@ class _Writer:
         for key, value in store.items():
             keys.append(to_json(key))
             values.append(to_json(value))
-        self.job.report.n_keystores += 1
+        self.job.report.count_keystore(store)
         self.attributes(store, made)
 
     # Types

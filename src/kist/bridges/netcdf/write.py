@@ -213,7 +213,7 @@ class _Writer:
                 group.createVariable(key, stored.dtype, dims)[...] = stored.values(values)
                 self.job.advance(values.nbytes)
         self.attributes(group, attrs, store.name)
-        self.job.report.n_keystores += 1
+        self.job.report.count_keystore(store)
 
     def stored(self, dtype: Any, place: str) -> Stored | None:
         """Return how a dtype is written, and note it.

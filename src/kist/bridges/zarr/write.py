@@ -185,7 +185,7 @@ class _Writer:
                 zarr_format=self.zarr_format,
             )  # fmt: skip
             self.job.advance(value.nbytes)
-        self.job.report.n_keystores += 1
+        self.job.report.count_keystore(store)
 
     def attributes(
         self, attrs: Mapping[str, Any], place: str, known: dict[str, Any] | None = None
