@@ -129,6 +129,7 @@ class Job:
         self._overwrite = overwrite
         self._options = dict(options or {})
         self._progress = progress
+        self._before = report.nbytes
 
     # What the bridges say
 
@@ -168,7 +169,8 @@ class Job:
         """Count bytes that have come over."""
         self.report.nbytes += nbytes
         if self._progress is not None:
-            self._progress(self.report.nbytes, max(self.total, self.report.nbytes))
+            done = self.report.nbytes - self._before
+            self._progress(done, max(self.total, done))
 
     @contextlib.contextmanager
     def reading(self, place: str) -> Iterator[None]:

@@ -7,31 +7,36 @@ written under another name beside its place.
 from __future__ import annotations
 
 import contextlib
-import dbm
-import glob
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from secrets import token_hex
 from typing import Any
 
 import kist
 from kist.bridges.base import Bridge, Job
-from kist.bridges.formats import bridge_of, format_by_content, format_by_name, stem_of
 from kist.bridges.places import split_place
 from kist.bridges.report import Report
 from kist.bridges.resume import NOTE, AtOnce, InSteps
+from kist.bridges.sources import (
+    bridge_for,
+    files_of,
+    found_at,
+    identity_of,
+    is_store,
+    named,
+    refuse_together,
+    refuse_twice,
+    shares,
+)
 from kist.errors import (
     ConversionError,
-    CorruptDataError,
     NodeNotFoundError,
-    NotAStoreError,
     ReadOnlyError,
     SecretError,
     StorageError,
     StoreExistsError,
-    StoreNotFoundError,
 )
 
 __all__ = ["beside", "convert"]
@@ -40,7 +45,7 @@ Progress = Callable[[int, int], None]
 
 
 def convert(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     target: str | os.PathLike[str],
     *,
     format: str | None = None,
@@ -60,7 +65,9 @@ def convert(
     ----------
     source, target : str or path object
         One of them is a store; ``"lab.kist:raw/images"`` names a node in it. ``"-"`` is standard
-        input or output, for formats that can be read or written from start to end.
+        input or output, for formats that can be read or written from start to end. Several files
+        may come into a store at once: each becomes a node that is called as the file is, without
+        its ending.
     format : str, optional
         Of the other side: ``"hdf5"``, ``"npy"``, ``"npz"``, ``"folder"``, ``"parquet"``,
         ``"arrow"``, ``"csv"``, ``"jsonl"``, ``"sqlite"``, ``"netcdf"``, ``"zarr"``, ... By
@@ -124,7 +131,12 @@ def convert(
     ...     report.ok, lab["raw/x"][:]
     (True, array([0, 1, 2]))
     """
-    source, target = os.fspath(source), os.fspath(target)
+    target = os.fspath(target)
+    sources = [source] if isinstance(source, str | os.PathLike) else source
+    several = [os.fspath(one) for one in sources]
+    if not several:
+        raise ConversionError(f"{target}: there is no source")
+    source = several[0] if len(several) == 1 else named(several)
     from_file, from_node = split_place(source)
     to_file, to_node = split_place(target)
     if "://" in to_file:
@@ -138,7 +150,9 @@ def convert(
         "codec": codec,
         "progress": progress,
     }
-    if _is_store(from_file):
+    if len(several) > 1:
+        refuse_together(several, resume)
+    elif is_store(from_file):
         if resume:
             raise ConversionError(
                 f"{target}: resume goes on with a store that is being filled; this way out makes "
@@ -147,11 +161,11 @@ def convert(
         report = Report(source, target, "kist")
         with kist.open(from_file, version=version, secrets=secrets) as store:
             node = _node(store, from_node)
-            if _is_store(to_file, new=format is None):
+            if is_store(to_file, new=format is None):
                 both = None if isinstance(secrets, Mapping) else secrets
                 _copy(node, to_file, to_node, report, overwrite, both)
                 return report
-            report.format, bridge = _bridge(to_file, format, existing=False)
+            report.format, bridge = bridge_for(to_file, format, existing=False)
             if not isinstance(node, kist.Group | kist.Table | kist.Array | kist.KeyStore):
                 raise ConversionError(
                     f"{from_node!r} shows what stands elsewhere: convert that, or merge it, or "
@@ -163,92 +177,38 @@ def convert(
             job = Job(bridge, report, store, node.name, options=options, **common)
             _export(job, node, to_file, overwrite)
         return report
-    if not _is_store(to_file, new=True):
+    if not is_store(to_file, new=True):
         raise ConversionError(
             f"{source} -> {target}: one side is a store; give it the extension .kist"
         )
     if version is not None:
         raise ConversionError(f"{source}: only stores have versions")
-    if from_file != "-" and not os.path.exists(from_file) and not _is_shelf(from_file, format):
-        raise StoreNotFoundError(f"{from_file}: there is no such file")
-    if os.path.isfile(from_file) and os.path.getsize(from_file) == 0:
-        # SQLite would take it for a database without tables: what was cut off would go unseen.
-        raise CorruptDataError(f"{from_file}: is empty (0 bytes)")
-    name, bridge = _bridge(from_file, format, existing=True)
-    base = "/" + to_node.strip("/")
-    if base == "/" and not bridge.is_tree:
-        if from_file == "-":
-            raise ConversionError(f"{target}: say which node it becomes, as in {target}:name")
-        base += stem_of(from_file)
-    report = Report(source, target, name)
-    before = _identity(from_file)
+    found = [found_at(one, target, to_node, format, alone=len(several) == 1) for one in several]
+    refuse_twice(found)
+    formats = sorted({one.name for one in found})
+    report = Report(source, target, formats[0] if len(formats) == 1 else "several formats")
     with contextlib.ExitStack() as stack:
         if resume:
-            _refuse_to_resume(bridge, from_file)
+            (one,) = found
+            _refuse_to_resume(one.bridge, one.file)
             target_store = stack.enter_context(_store_in_steps(to_file, secrets))
-            _refuse_notes_in_clear(target_store, base)
-            facts = _facts(from_file, before, name, {"codec": codec, **options})
-            steps: AtOnce = InSteps(target_store, report, base, facts, restart=overwrite)
+            _refuse_notes_in_clear(target_store, one.base)
+            facts = _facts(one.file, one.identity, one.name, {"codec": codec, **options})
+            steps: AtOnce = InSteps(target_store, report, one.base, facts, restart=overwrite)
         else:
             target_store = stack.enter_context(_store_for(to_file, secrets))
             steps = AtOnce(target_store, f"convert {source}")
         stack.enter_context(steps.running())
-        job = Job(bridge, report, target_store, base, options=options, steps=steps, **common)
-        job.total = before[1]
-        bridge.read(job, from_file)
-        job.check_options()
-        if _identity(from_file) != before:
-            left = "what came over before stays unfinished" if resume else "nothing was changed"
-            raise ConversionError(f"{source}: was changed while it was read; {left}")
+        tellers = [progress] if len(found) == 1 else shares(progress, found)
+        for (bridge, base, file, _, before), common["progress"] in zip(found, tellers, strict=True):
+            job = Job(bridge, report, target_store, base, options=options, steps=steps, **common)
+            job.total = before[1]
+            bridge.read(job, file)
+            job.check_options()
+            if identity_of(file) != before:
+                left = "what came over before stays unfinished" if resume else "nothing was changed"
+                raise ConversionError(f"{file}: was changed while it was read; {left}")
     return report
-
-
-def _bridge(file: str, format: str | None, *, existing: bool) -> tuple[str, Bridge]:
-    name = format or (format_by_content(file) if existing else None) or format_by_name(file)
-    if name is None:
-        raise ConversionError(
-            f"{file}: no known format by its first bytes or its name; say format=, as in "
-            "format='csv'"
-        )
-    return name, bridge_of(name)
-
-
-def _is_store(file: str, *, new: bool = False) -> bool:
-    """Tell whether a path is a store, or, if `new`, would be one."""
-    if "://" in file:
-        return True  # what is read over a network is a store, or the error says what it is
-    if file == "-" or os.path.isdir(file) or format_by_content(file) is not None:
-        return False
-    if file.endswith(".kist"):
-        return new or os.path.exists(file)
-    if not os.path.exists(file) or os.path.getsize(file) == 0:
-        return False
-    try:
-        kist.open(file).close()
-    except NotAStoreError:
-        return False
-    except SecretError:
-        return True  # one that is sealed as a whole
-    return True
-
-
-def _identity(file: str) -> tuple[int, int]:
-    """Return what changes when somebody writes to a file or folder: time of change and size."""
-    if file == "-":
-        return 0, 0
-    files = [file] if os.path.exists(file) else glob.glob(f"{glob.escape(file)}.*")  # of a shelf
-    paths = [path for name in files for path in _files_of(name)]
-    found = [os.stat(path) if os.path.exists(path) else os.lstat(path) for path in paths]
-    return max((f.st_mtime_ns for f in found), default=0), sum(f.st_size for f in found)
-
-
-def _files_of(path: str) -> Iterator[str]:
-    """Yield a file; or a folder, after all that is in it."""
-    for folder, _, names in os.walk(path, topdown=False):
-        yield from (os.path.join(folder, name) for name in names)
-        yield folder
-    if not os.path.isdir(path):
-        yield path
 
 
 def _node(store: Any, path: str) -> Any:
@@ -263,11 +223,6 @@ def _only_dataset(store: Any) -> Any:
     children = list(itertools.islice(store.values(), 2))
     single = len(children) == 1 and children[0].kind in ("table", "array", "key store")
     return children[0] if single else store
-
-
-def _is_shelf(file: str, format: str | None) -> bool:
-    """Tell whether a name is that of a shelf of several files, of which none is called so."""
-    return (format or format_by_name(file)) == "shelve" and dbm.whichdb(file) is not None
 
 
 def _check_sealed(node: Any, in_clear: str | None) -> None:
@@ -407,7 +362,7 @@ def beside(target: str, *, overwrite: bool, sync: bool = True) -> Iterator[str]:
     try:
         yield part
         try:
-            for path in _files_of(part) if sync else ():
+            for path in files_of(part) if sync else ():
                 _sync(path)
             if os.path.isdir(target) and not os.path.islink(target):
                 shutil.rmtree(target)

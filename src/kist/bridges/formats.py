@@ -114,7 +114,9 @@ def format_by_name(file: str) -> str | None:
 
 def stem_of(file: str) -> str:
     """Return the name of a file without folder, format and compression."""
-    name = os.path.basename(os.path.normpath(file))
+    name = os.path.basename(os.path.abspath(file))
+    if os.path.isdir(file) and format_by_name(name) is None:
+        return name
     for suffix in (*_COMPRESSED, ".zip"):
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]

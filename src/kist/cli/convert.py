@@ -49,11 +49,12 @@ def _types(pairs: tuple[str, ...]) -> dict[str, str]:
         "curl ... | kist convert - lab.kist:prices --format csv",
         "kist convert lab.kist:trades - --format csv",
         "kist convert results lab.kist",
+        "kist convert *.csv lab.kist:prices",
         "kist convert lab.kist:runs runs.h5 --flavour pytables",
         "kist convert survey.h5 survey.kist --resume",
     )
 )
-@click.argument("source")
+@click.argument("source", nargs=-1, required=True)
 @click.argument("target")
 @click.option("-f", "--format", "format_", help="The other format; by default what the file is.")
 @click.option("--strict", is_flag=True, help="Refuse what would change or be left behind.")
@@ -69,7 +70,7 @@ def _types(pairs: tuple[str, ...]) -> dict[str, str]:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no report.")
 def convert(
-    source: str,
+    source: tuple[str, ...],
     target: str,
     format_: str | None,
     strict: bool,
@@ -87,7 +88,8 @@ def convert(
 ) -> None:
     """Bring SOURCE into a store, or a store or a node of it into another format.
 
-    One of both is a store; FILE.kist:PATH names a node in it, and - is standard input or
+    Several files may come into a store at once, each as a node of its name. One of SOURCE and
+    TARGET is a store; FILE.kist:PATH names a node in it, and - is standard input or
     output. What was changed or could not be kept is listed. TARGET is complete or as it was; with
     --resume a store keeps what came over, and the same command goes on with it.
     """
@@ -104,9 +106,9 @@ def convert(
     with progress_shown("convert") as progress:
         try:
             report = kist.convert(
-                source, target, format=format_, strict=strict, overwrite=overwrite, codec=codec,
-                version=version, secrets=given(), decrypt=decrypt, resume=resume, progress=progress,
-                **options,
+                list(source), target, format=format_, strict=strict, overwrite=overwrite,
+                codec=codec, version=version, secrets=given(), decrypt=decrypt, resume=resume,
+                progress=progress, **options,
             )  # fmt: skip
         except (TypeError, ValueError) as error:
             if isinstance(error, kist.KistError):
