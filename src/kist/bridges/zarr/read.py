@@ -51,6 +51,8 @@ def _read_groups(job: Job, zarr: Any, top: Any, source: str) -> None:
             found = path if path != "/" else job.path(stem_of(source))
             _read_columns(job, children, known["columns"], found, attrs)
             continue
+        if group.metadata.consolidated_metadata is not None and group.path == "":
+            attrs["ZARR"] = {"consolidated": True}
         job.group(path, attrs)
         for name, child in sorted(children.items()):
             below = f"{path.rstrip('/')}/{name}"
@@ -99,6 +101,8 @@ def _read_array(job: Job, array: Any, path: str, place: str) -> None:
     dims = attrs.pop(DIMENSIONS, None) or dims
     if dims and all(type(name) is str for name in dims) and not known.get("no_dims"):
         attrs["_DIMS"] = list(dims)
+    elif dims and any(dims) and not known.get("no_dims"):
+        facts["dimension_names"] = list(dims)  # of some axes alone
     if fill is None:
         job.note("zarr.no_fill", place)
         facts["fill_value"] = None
@@ -153,10 +157,12 @@ def _storage(array: Any) -> tuple[dict[str, Any], Any, Any]:
     if array.shards is not None:
         facts["shards"] = list(array.shards)
     if facts["zarr_format"] == 2:
+        facts["separator"] = meta.get("dimension_separator", ".")
         facts["order"] = meta["order"]
         facts["filters"] = [_plain(f) for f in meta["filters"] or ()]
         facts["compressors"] = [_plain(meta["compressor"])] if meta["compressor"] else []
     else:
+        facts["chunk_keys"] = _plain(meta["chunk_key_encoding"])
         facts["filters"] = [_plain(codec.to_dict()) for codec in array.filters]
         facts["compressors"] = [_plain(codec.to_dict()) for codec in array.compressors]
     return facts, meta.get("dimension_names"), array.metadata.fill_value

@@ -56,8 +56,12 @@ class _Writer:
                 self.job.note("zarr.link", node.name)
             else:
                 self.keystore(node, path)
-        if self.zarr_format == 2 and top.kind == "group":
-            self.zarr.consolidate_metadata(self.store, zarr_format=2)  # as readers of 2 expect
+        if top.kind != "group":
+            return
+        facts = top.attrs.get("ZARR")
+        was = isinstance(facts, Mapping) and facts.get("consolidated") is True
+        if self.zarr_format == 2 or was:  # as readers of 2 expect
+            self.zarr.consolidate_metadata(self.store, zarr_format=self.zarr_format)
 
     def group(self, path: str, attrs: dict[str, Any]) -> None:
         """Make a group."""
@@ -83,17 +87,22 @@ class _Writer:
         if self.zarr_format == 2 and any(dtype[n].names for n in dtype.names or ()):
             return None  # zarr writes compounds in compounds, and cannot read them
         facts = node.attrs.get("ZARR", {})
+        facts = facts if isinstance(facts, Mapping) else {}
         dims = node.attrs.get("_DIMS")
         named = isinstance(dims, list) and len(dims) == len(shape)
         options: dict[str, Any] = {}
         if facts.get("zarr_format") == self.zarr_format:
-            for name in ("filters", "compressors", "order"):
-                if name in facts:
-                    options[name] = facts[name]
+            options |= _keys(facts)
+            if self.zarr_format == 2:
+                options |= {"order": facts.get("order", "C")} | _codecs(facts, dtype)
+            else:
+                options |= _codecs_3(facts)
         if named and self.zarr_format == 2:
             attrs[DIMENSIONS] = dims
         elif named:
             options["dimension_names"] = dims
+        elif self.zarr_format == 3 and _are_names(facts.get("dimension_names"), shape):
+            options["dimension_names"] = facts["dimension_names"]
         if "chunks" in facts and len(facts["chunks"]) == len(shape):
             chunks = facts["chunks"]
             if self.zarr_format == 3 and "shards" in facts:
@@ -230,13 +239,68 @@ def _fill(node: Any, dtype: Any, facts: Mapping[str, Any]) -> Any:
     if dtype is str:
         fill = getattr(node, "fill_value", "")
         return fill if isinstance(fill, str) else ""
-    found = getattr(node, "fill_value", None)
-    if isinstance(found, Mapping):
+    if getattr(node, "kind", "column") == "table":
         fill = np.zeros((), dtype)
-        for name, value in found.items():
-            fill[name] = value
+        for name in node.columns:
+            value = node[name].fill_value
+            if value is not None:
+                fill[name] = value
         return fill[()]
+    found = getattr(node, "fill_value", None)
     return np.zeros((), dtype)[()] if found is None else np.asarray(found, dtype)[()]
+
+
+def _keys(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the chunks of an array were named, as far as it is a way of Zarr."""
+    if facts.get("separator") in (".", "/"):
+        return {"chunk_key_encoding": {"name": "v2", "separator": facts["separator"]}}
+    keys: Any = facts.get("chunk_keys")
+    found = keys.get("configuration") if isinstance(keys, Mapping) else None
+    separator = found.get("separator") if isinstance(found, Mapping) else None
+    if separator in (".", "/") and keys.get("name") in ("v2", "default"):
+        return {"chunk_key_encoding": {"name": keys["name"], "separator": separator}}
+    return {}
+
+
+def _codecs(facts: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+    """Return filters and the compressor that an array of format 2 had, as zarr takes them.
+
+    Filters that may take digits away would do so again, with bounds set for other values: an array
+    that had one gets none.
+    """
+    numcodecs: Any = need("numcodecs", "zarr", "")
+    lossless = {"shuffle", *(("delta",) if dtype.kind in "iu" else ())}
+    found: dict[str, Any] = {}
+    try:
+        filters, compressors = facts.get("filters", []), facts.get("compressors", [])
+        if filters and all(f["id"] in lossless for f in filters):
+            found["filters"] = [numcodecs.get_codec(dict(f)) for f in filters]
+        if not any(f["id"] == "pickle" for f in compressors):
+            made = [numcodecs.get_codec(dict(f)) for f in compressors]
+            found["compressors"] = made[0] if made else None
+    except (KeyError, TypeError, ValueError):  # a store may say anything
+        return {}
+    return found
+
+
+def _codecs_3(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return filters and compressors that an array of format 3 had, as in `_codecs`."""
+    found = {"compressors": facts["compressors"]} if "compressors" in facts else {}
+    filters = facts.get("filters")
+    if isinstance(filters, list) and all(
+        isinstance(f, Mapping) and f.get("name") in ("transpose", "numcodecs.shuffle")
+        for f in filters
+    ):
+        found["filters"] = filters
+    return found
+
+
+def _are_names(names: Any, shape: Any) -> bool:
+    return (
+        isinstance(names, list)
+        and len(names) == len(shape)
+        and all(name is None or type(name) is str for name in names)
+    )
 
 
 def _cut(made: Any, array: Any) -> tuple[int, ...]:
