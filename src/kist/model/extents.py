@@ -17,6 +17,7 @@ from kist.format.layout import FRAME, FRAME_BLOB, FRAME_BUNDLE, FRAME_PAGE, FRAM
 from kist.format.page import unpack_page_head
 from kist.format.sealed import SEALED_MAGIC
 from kist.format.values import Pointer, pack_record
+from kist.model import directory
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
@@ -113,7 +114,11 @@ class Extents:
             room = room[length:]
         frames = []
         for view, key, _, pointers in waiting:
-            frames += [frame_of(view, key, p, bodies[id(view), p.offset]) for p in pointers]
+            for pointer in pointers:
+                try:
+                    frames.append(frame_of(view, key, pointer, bodies[id(view), pointer.offset]))
+                except CorruptDataError as error:
+                    raise self._damaged(view, key, pointer, error) from error
         written = iter(self._txn.write(frames))
         self._txn.put_new(
             [
@@ -123,6 +128,20 @@ class Extents:
         )
         if self._told is not None:
             self._told(size)
+
+    def _damaged(
+        self, view: View, key: bytes, pointer: Pointer, error: CorruptDataError
+    ) -> CorruptDataError:
+        """Return the error of an extent with its file, and the dataset that it was for."""
+        path = directory.path_of(self._txn, keys.node_of(key)) or "a dataset"
+        offset = pointer.offset if error.offset is None else error.offset
+        text = str(error).split("; 'kist check'")[0].removeprefix(f"byte {offset}: ")
+        return CorruptDataError(
+            f"{view.reader.backend.name!r}, byte {offset}, of {path!r}: {text}; 'kist check' lists"
+            " all damage, 'kist salvage' rescues what is whole",
+            offset=offset,
+            node=path,
+        )
 
 
 def refuse_clear(source: Reader, target: Reader) -> None:

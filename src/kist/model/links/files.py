@@ -97,7 +97,10 @@ class LinkedFiles:
         try:
             found = os.stat(real)
         except FileNotFoundError:
-            raise LinkError(f"link {link!r} leads to {real!r}, which is not there") from None
+            raise LinkError(
+                f"link {link!r} leads to {real!r}, which is not there: put"
+                " the file back, or make the link anew"
+            ) from None
         except OSError as error:
             raise LinkError(f"link {link!r} leads to {real!r}: {error}") from error
         if not stat.S_ISREG(found.st_mode):
@@ -156,7 +159,10 @@ class LinkedFiles:
         try:
             other = open(real, "r", version=version, secrets=ring and ring.for_others())
         except StoreNotFoundError:
-            raise LinkError(f"link {link!r} leads to {real!r}, which is not there") from None
+            raise LinkError(
+                f"link {link!r} leads to {real!r}, which is not there: put"
+                " the file back, or make the link anew"
+            ) from None
         except (KistError, OSError) as error:
             few = ""
             if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):

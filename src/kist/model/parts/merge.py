@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kist.errors import (
     ConflictError,
+    CorruptDataError,
+    DTypeError,
     NodeExistsError,
     NodeNotFoundError,
     SecretError,
@@ -346,11 +348,19 @@ def _merge(
 
 @contextmanager
 def _naming(roots: _Roots, part: _Part) -> Iterator[None]:
-    """Say of which file a secret is missing, or which one was tampered with."""
+    """Say in errors which file they are about: secrets, damage, values that do not fit."""
     try:
         yield
+    except CorruptDataError as error:
+        if str(error).startswith(tuple(map(repr, roots.files))):
+            raise  # of the file before, whose last extents have waited
+        text = f"{roots.name(part.root)}: {error}"
+        raise CorruptDataError(text, offset=error.offset, node=error.node) from error
     except SecretError as error:
         raise type(error)(f"{roots.name(part.root)}: {error}") from None
+    except DTypeError as error:
+        text = f"{roots.name(part.root)}: {error}"
+        raise DTypeError(text, row=error.row, column=error.column) from error
 
 
 def _same_file(a: str, b: str) -> bool:

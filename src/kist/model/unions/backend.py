@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kist.engine.view import Reader
 from kist.errors import ReadOnlyError
+from kist.model.tables.stored.joined import FILE_BITS
 from kist.storage.base import StorageBackend
 
 if TYPE_CHECKING:
@@ -14,10 +15,7 @@ if TYPE_CHECKING:
     from kist.format.values import Pointer
     from kist.storage.base import Readable, Writable
 
-__all__ = ["FILE_BITS", "MAX_FILES", "FilesBackend", "FilesReader"]
-
-FILE_BITS: Final = 46
-"""Bits of an offset in a file: 64 TiB. Offsets have 62."""
+__all__ = ["MAX_FILES", "FilesBackend", "FilesReader"]
 
 MAX_FILES: Final = 1 << 16
 _OFFSET: Final = (1 << FILE_BITS) - 1

@@ -19,12 +19,11 @@ from kist.format.values import Pointer, pack_record
 from kist.indexes.statistics import Bounds
 from kist.model.parts.unequal import Fit
 from kist.model.tables.stored.categories import Categories, recode
-from kist.model.tables.stored.joined import JoinedView
+from kist.model.tables.stored.joined import FILE_BITS, JoinedView
 from kist.model.tables.stored.layout import Group, Layout
 from kist.model.tables.stored.records import Tail, new_stamp
 from kist.model.tables.stored.state import Known, TableState, state_of
 from kist.model.tables.stored.statistics import recoded
-from kist.model.unions.backend import FILE_BITS
 from kist.model.unions.categories import MergedLists
 
 if TYPE_CHECKING:

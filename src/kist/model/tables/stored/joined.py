@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kist.engine import View
 from kist.engine.overlay import Overlay
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from kist.engine.view import Reader
     from kist.model.tables.stored.state import TableState
 
-__all__ = ["JoinedView"]
+__all__ = ["FILE_BITS", "JoinedView"]
+
+FILE_BITS: Final = 46
+"""Bits of an offset in a file of several that are read as one: 64 TiB. Offsets have 62."""
 
 
 class JoinedView(View):

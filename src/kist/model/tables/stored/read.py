@@ -25,7 +25,7 @@ from kist.format.values import Pointer
 from kist.model.tables.stored.layout import RECENT, Group
 from kist.model.tables.stored.records import BLOCK_ROWS, GROUP_ROWS
 from kist.model.tables.stored.schema import block_rows_of
-from kist.model.tables.stored.state import TableState, located
+from kist.model.tables.stored.state import TableState, in_its_file, located
 
 if TYPE_CHECKING:
     from kist.engine.ahead import Wanted
@@ -308,7 +308,8 @@ def naming_page(
     if found is not None:
         leaf, group = found
         return located(error, state.path, ".".join(leaf.path), group.first)
-    return CorruptDataError(f"{state.path!r}: {error}", offset=error.offset, node=state.path)
+    text, offset = in_its_file(error)
+    return CorruptDataError(f"{state.path!r}: {text}", offset=offset, node=state.path)
 
 
 def _pick_all(state: TableState, picks: Sequence[tuple[Span, Leaf, Array]]) -> None:

@@ -7,6 +7,7 @@ pieces (by the piece).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -19,7 +20,7 @@ from kist.format import keys
 from kist.format.schema import Leaf, Schema
 from kist.format.values import Pointer, unpack_record
 from kist.model.tables.stored.batch import Batch, Rows, freeze
-from kist.model.tables.stored.joined import JoinedView
+from kist.model.tables.stored.joined import FILE_BITS, JoinedView
 from kist.model.tables.stored.layout import (
     RECENT,
     Body,
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
     from kist.model.tables.stored.sealing import Sealing
     from kist.query import Bound
 
-__all__ = ["Known", "TableState", "keep_piece", "located", "state_of"]
+__all__ = ["Known", "TableState", "in_its_file", "keep_piece", "located", "state_of"]
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 Page = tuple[Pointer, PageRecord]
 
+_BYTE: Final = re.compile(r"\bbyte (\d+)")
 _SINGLE: Final = 4
 """Pages of a leaf are looked up one by one until one in `_SINGLE` of its groups was; then all are
 listed. A look-up takes as long as listing two to three, and a query may want one or all."""
@@ -131,11 +133,25 @@ def _page_name(path: str, leaf: Leaf, first: int) -> str:
 
 def located(error: CorruptDataError, path: str, column: str, row: int) -> CorruptDataError:
     """Return the error with the place in the table added to it."""
+    text, offset = in_its_file(error)
     return CorruptDataError(
-        f"{path!r} column {column!r}, page of row id {row}: {error}",
-        offset=error.offset,
-        node=path,
+        f"{path!r} column {column!r}, page of row id {row}: {text}", offset=offset, node=path
     )
+
+
+def in_its_file(error: CorruptDataError) -> tuple[str, int | None]:
+    """Return text and offset of an error, both as they are in the file: also of a part of many."""
+
+    def own(byte: int) -> int:
+        return byte & ((1 << FILE_BITS) - 1)
+
+    def said(found: re.Match[str]) -> str:
+        byte = int(found[1])
+        number = byte >> FILE_BITS
+        return f"byte {own(byte)} of file {number + 1} of them" if number else found[0]
+
+    offset = error.offset
+    return _BYTE.sub(said, str(error)), None if offset is None else own(offset)
 
 
 def keep_piece(group: Group, dtype: np.dtype[Any], rows: Rows) -> None:

@@ -1,0 +1,84 @@
+"""Where several files are read or made into one, errors say which of them is meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kist
+from kist.errors import CorruptDataError, DTypeError
+from kist.format import keys, layout
+from kist.format.values import unpack_record
+
+KEY = bytes(range(32))
+N = 70_000
+
+
+@pytest.fixture(params=[False, True], ids=["open", "sealed"])
+def parts(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
+    """Three files with a part of a table and of an array; the last one is damaged in both."""
+    rng = np.random.default_rng(0)
+    rows = np.zeros(N, [("id", "i4"), ("x", "f8")])
+    rows["id"], rows["x"] = np.arange(N), rng.normal(size=N)
+    found = [tmp_path / f"part-{number}.kist" for number in (1, 2, 3)]
+    for path in found:
+        with kist.open(path, "x") as store:
+            store.create_table("t", rows, encrypt={"x": KEY} if request.param else None)
+            store.create_array("a", rows["x"], encrypt=KEY if request.param else None)
+    for name, kind in (("t", b"P"), ("a", b"C")):
+        with kist.open(found[-1], secrets=KEY) as store:
+            node: Any = store[name]
+            records = node._view().scan(*keys.whole_node(node._id))
+            pointers = [
+                p for k, v in records if keys.kind_of(k) == kind for p in unpack_record(v)[0]
+            ]
+        pointer = max(pointers, key=lambda p: p.length)
+        data = bytearray(found[-1].read_bytes())
+        data[pointer.offset + layout.FRAME.size + pointer.nbytes - 20] ^= 1
+        found[-1].write_bytes(data)
+    return found
+
+
+def test_a_damaged_part_is_named_and_nothing_is_left_of_the_merge(parts: list[Path]) -> None:
+    out = parts[0].with_name("merged.kist")
+    for name in ("t", "a"):
+        with pytest.raises(
+            CorruptDataError, match=r"part-3.kist'.* byte \d+.*kist check"
+        ) as caught:
+            kist.merge(parts, out, path=name, secrets=KEY)
+        offset = caught.value.offset
+        assert str(caught.value).count("part-") == 1
+        assert offset is not None and offset < parts[2].stat().st_size
+        assert sorted(p.name for p in out.parent.iterdir()) == [p.name for p in parts]
+
+
+def test_copying_a_damaged_dataset_names_its_file(parts: list[Path]) -> None:
+    out = parts[0].with_name("copy.kist")
+    with kist.open(parts[2], secrets=KEY) as source, kist.open(out, "x", secrets=KEY) as store:
+        with pytest.raises(CorruptDataError, match=r"'.*part-3.kist', byte \d+, of '/copied'"):
+            store.copy(source["t"], "copied")
+        assert list(store) == []
+
+
+def test_a_union_says_in_which_file_and_where(parts: list[Path]) -> None:
+    with kist.union(parts, "t", secrets=KEY) as union:
+        with pytest.raises(CorruptDataError, match=r"byte \d+ of file 3 of them") as caught:
+            union["x"][:]
+        offset = caught.value.offset
+        assert offset is not None and offset < parts[2].stat().st_size
+        assert union["id"][-1] == N - 1
+
+
+def test_a_merge_says_whose_values_do_not_fit(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.kist" for number in (1, 2)]
+    for path, kind in zip(paths, ("i4", "i8"), strict=True):
+        with kist.open(path, "x") as store:
+            store["t"] = np.array([(1 << 30,), (7 << (0 if kind == "i4" else 40),)], [("n", kind)])
+    out = tmp_path / "out.kist"
+    with pytest.raises(DTypeError, match=r"'.*2.kist': .* row 1, column 'n'") as caught:
+        kist.merge(paths, out, cast=True)
+    assert (caught.value.row, caught.value.column) == (1, "n")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1.kist", "2.kist"]
