@@ -1,7 +1,7 @@
 """Operators of arrays in a store: they build expressions for `kist.evaluate`.
 
 Beside a NumPy array the operator is NumPy's: it loads the stored one. So are NumPy's functions,
-`np.sqrt(array)` or `np.mean(array)`. Two nodes are equal when they are the same node.
+`np.sqrt(array)`, but for sums and the like. Two nodes are equal when they are the same node.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from kist import query
+from kist.model.arrays.reductions import ArrayReductions
 from kist.model.node import Node
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _refused(sign: str) -> Callable[[Any, Any], NoReturn]:
     return operate
 
 
-class ArrayOperators(Node):
+class ArrayOperators(ArrayReductions, Node):
     """Comparisons and arithmetic of a stored array."""
 
     __array_priority__ = 1.0  # NumPy's arrays and scalars on the left let this one decide

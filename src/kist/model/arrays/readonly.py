@@ -13,6 +13,7 @@ import numpy as np
 from kist.errors import ReadOnlyError, ShapeError
 from kist.extras import integration
 from kist.format.array import item_bytes
+from kist.model.arrays.reductions import ArrayReductions
 from kist.model.indexing import Box, Points, parse
 from kist.model.info import Info
 from kist.model.tables.base import check_load, to_array
@@ -41,7 +42,7 @@ class Seen(NamedTuple):
     fetch: Callable[[Box | Points], NumPyArray]
 
 
-class ReadOnlyArray:
+class ReadOnlyArray(ArrayReductions):
     """The manners of an array that is only read; classes below say what it is made of."""
 
     kind = "array"
