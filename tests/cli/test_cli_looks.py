@@ -98,6 +98,7 @@ def test_where_prints_what_python_finds(file: str) -> None:
     assert [line.index("1000") - len(line) for line in table.splitlines()[1:]] == [-12]
     assert "\t" not in table
     assert "only tables" in run("where", f"{file}:a", "x > 1", code=2)
+    assert "rows: FILE:g/t" in run("where", file, "x > 1", code=2)
     run("where", f"{file}:g/t", "nonsense >", code=2)
 
 

@@ -46,10 +46,26 @@ def where(
     with open_at(file[0], at) as store:
         table = store[file[1] or "/"]
         if table.kind != "table":
-            raise NodeError(f"{table.name!r} is {article(table.kind)}; only tables have rows")
+            raise NodeError(
+                f"{table.name!r} is {article(table.kind)}; only tables have rows{_tables(table)}"
+            )
         if count:
             write([f"{table.where(expression).count()}\n"])
             return
         from kist.cli.cat import rows_of
 
         write(rows_of(table, columns, rows, expression, style, width))
+
+
+def _tables(node: Any) -> str:
+    """Return how the first tables below a group are named here; nothing of what is no group."""
+    found: list[str] = []
+
+    def look(path: str, below: Any) -> bool | None:
+        if below.kind == "table":
+            found.append(below.name)
+        return len(found) == 3 or None
+
+    if node.kind in ("store", "group"):
+        node.visititems(look)
+    return ": " + ", ".join(f"FILE:{name.strip('/')}" for name in found) if found else ""
