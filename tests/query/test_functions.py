@@ -308,6 +308,7 @@ def _deep(block: Any) -> Any:
         (lambda block: block["a"] * 2, "must be true or false"),
         (lambda block: np.array([None]), "returned object"),
         (lambda: 5, "raised TypeError"),
+        (lambda a: a > 1, r"is called with the columns of a block, as in lambda rows"),
     ],
 )
 def test_mistakes_of_functions_are_named_before_anything_is_read(func: Any, message: str) -> None:

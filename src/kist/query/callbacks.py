@@ -158,7 +158,8 @@ def _call(func: Callable[[Any], Any], block: _Block) -> Array:
         raise
     except Exception as error:
         raise QueryError(
-            f"{name_of(func)}: the function raised {type(error).__name__}: {error}"
+            f"{name_of(func)}: the function raised {type(error).__name__}: {error}; it is called "
+            "with the columns of a block, as in lambda rows: rows['x'] > 0"
         ) from error
     found: Array = np.asanyarray(result)
     if found.shape != (block.n_rows,):

@@ -105,7 +105,8 @@ def refuse_dependents(state: TableState, column: ColumnSpec, what: str) -> None:
     if names:
         raise DTypeError(
             f"{what}: {', '.join(map(repr, names))} "
-            f"{'is' if len(names) == 1 else 'are'} computed from it; drop that first",
+            f"{'is' if len(names) == 1 else 'are'} computed from it; drop "
+            f"{'that' if len(names) == 1 else 'those'} first",
             column=column.name,
         )
 
