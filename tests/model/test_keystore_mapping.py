@@ -404,3 +404,8 @@ def test_counts_follow_every_change(runs: Any) -> None:
             runs[key] = [1, "x" * 5000, rng.integers(0, 9, 500), "short"][rng.integers(4)]
     assert runs.store.check().ok  # which counts
     assert runs.nbytes_stored > 0 and len(runs) == len(list(runs))
+
+
+def test_a_slice_is_no_key_and_the_error_names_what_gives_ranges(runs: Any) -> None:
+    with pytest.raises(kist.DTypeError, match=r"range\(first, stop\)"):
+        runs["a":"c"]

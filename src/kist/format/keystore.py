@@ -147,6 +147,8 @@ def _hint(key: object) -> str:
         return ": floats that look the same differ; use a str or an int"
     if isinstance(key, tuple):
         return ": join its parts to a str, as in '/'.join(map(str, key))"
+    if isinstance(key, slice):
+        return ": range(first, stop) gives the keys of a range, and get_many their values"
     return ""
 
 
