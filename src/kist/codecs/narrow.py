@@ -42,12 +42,19 @@ class Narrow:
         One for each value.
     items : ndarray of `dtype`, or None
         The distinct values of a dictionary, which the numbers count.
+    encodings : tuple of Stage
+        What the numbers went through: where they are equal, numbers mean the same.
     """
 
     def __init__(
-        self, dtype: np.dtype[Any], numbers: NDArray[Any], steps: Sequence[LoadedEncoding]
+        self,
+        dtype: np.dtype[Any],
+        numbers: NDArray[Any],
+        steps: Sequence[LoadedEncoding],
+        encodings: tuple[Stage, ...],
     ) -> None:
         self.dtype = dtype
+        self.encodings = encodings
         self.numbers = numbers
         self._steps = steps
         self.items: NDArray[Any] | None = None
@@ -165,4 +172,4 @@ def narrow(
     span = span_of(shape, first_block, len(blocks))
     numbers = np.empty(span.size, steps[-1].form)
     last.decode(blocks, numbers, span)
-    return Narrow(dtype, numbers, steps)
+    return Narrow(dtype, numbers, steps, tuple(stages[:-1]))

@@ -134,20 +134,19 @@ class Shape(NamedTuple):
 
 
 class Span:
-    """Consecutive blocks of a page, and the values ``start .. stop`` of it that they hold."""
+    """Consecutive blocks of a page, and the values ``start .. stop`` of it that they hold.
 
-    __slots__ = ("first_block", "n_blocks", "start", "stop")
+    `size` is the number of these values.
+    """
+
+    __slots__ = ("first_block", "n_blocks", "size", "start", "stop")
 
     def __init__(self, first_block: int, n_blocks: int, start: int, stop: int) -> None:
         self.first_block = first_block
         self.n_blocks = n_blocks
         self.start = start
         self.stop = stop
-
-    @property
-    def size(self) -> int:
-        """Values of these blocks."""
-        return self.stop - self.start
+        self.size = stop - start
 
     @property
     def blocks(self) -> slice | NDArray[np.int64]:
@@ -179,12 +178,8 @@ class Scattered(Span):
         super().__init__(first_block, n_blocks, start, stop)
         self.numbers = numbers
         self.block_values = block_values
-
-    @property
-    def size(self) -> int:
-        """Values of these blocks: only the last block of a page is shorter."""
-        last = self.stop - int(self.numbers[-1]) * self.block_values
-        return (len(self.numbers) - 1) * self.block_values + last
+        # Only the last block of a page is shorter.
+        self.size = stop - (int(numbers[-1]) - n_blocks + 1) * block_values
 
     @property
     def blocks(self) -> slice | NDArray[np.int64]:

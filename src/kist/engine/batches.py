@@ -143,20 +143,16 @@ def read_narrow_pages(
     known = known_layouts(dtype)
     for number, (pointer, n_values) in enumerate(pages):
         layout = layout_of(view, pointer, dtype, n_values, known)
-        stages = layout.stages
-        if (
-            not may_be_narrow(stages)
-            or has_exceptions(layout.steps)
-            or (items and stages[0].id != DICTIONARY)
-        ):
+        if layout.is_narrow is None:
+            layout.is_narrow = may_be_narrow(layout.stages) and not has_exceptions(layout.steps)
+        if not layout.is_narrow or (items and layout.stages[0].id != DICTIONARY):
             yield number, None
         else:
-            every = range(len(layout.sectors))
-            wanted.append(_Page(number, pointer, layout, layout.whole, None, every))
+            wanted.append(_Page(number, pointer, layout, layout.whole, None, layout.every))
     for batch in _batches(wanted):
         for page, numbers in _unpacked(view, batch):
             try:
-                found = Narrow(dtype, numbers, page.layout.steps)
+                found = Narrow(dtype, numbers, page.layout.steps, page.layout.encodings)
             except CodecError as error:
                 raise undecoded(page.pointer, error) from error
             yield page.number, found
@@ -175,8 +171,7 @@ def _read_texts(
         if layout is None:
             yield number, None
         else:
-            every = range(len(layout.sectors))
-            wanted.append(_Page(number, pointer, layout, layout.whole, None, every))
+            wanted.append(_Page(number, pointer, layout, layout.whole, None, layout.every))
     for batch in _batches(wanted):
         for page, numbers in _unpacked(view, batch):
             try:
@@ -309,20 +304,28 @@ def _unpacked(view: View, batch: Sequence[_Page]) -> Iterator[tuple[_Page, Array
     total = sum(room + page.pointer.length + _ALIGNED for page in batch)
     buffer = scratch("stored", total, _BYTES)
     data = buffer.data
+    read_into = view.reader.read_into
     parts: dict[int, Part] = {}
     found: dict[int, Array] = {}
     at = 0
     for place, page in enumerate(batch):
         at += room
         _, pointer, layout, span, numbers, sectors = page
-        a, b = layout.sectors[sectors[0]][0], layout.sectors[sectors[-1]][1]
-        view.reader.read_spans(pointer, layout.head.size, [(a, b)], data[at : at + b - a])
+        known = layout.sectors
+        a, b = known[sectors[0]][0], known[sectors[-1]][1]
+        read_into(pointer, layout.head.size + a, data[at : at + b - a])
         shift = at - a
-        for sector in sectors:
-            begin, end, wanted = layout.sectors[sector]
-            if sum64(data[begin + shift : end + shift]) != wanted:
-                # Once more, for the message.
-                verify_sectors(pointer, layout.head, data[at : at + b - a], a, [sector])
+        if sectors is layout.every:
+            # All of the page, which is most of what is read: as few steps as can be.
+            body = data[at : at + b]
+            for part, wanted in layout.slices:
+                if sum64(body[part]) != wanted:
+                    verify_sectors(pointer, layout.head, body, a, sectors)  # for the message
+        else:
+            for sector in sectors:
+                begin, end, wanted = known[sector]
+                if sum64(data[begin + shift : end + shift]) != wanted:
+                    verify_sectors(pointer, layout.head, data[at : at + b - a], a, [sector])
         first, last = span.first_block, span.first_block + span.n_blocks
         if layout.is_plain:
             begin, end = int(layout.edges[first]) + shift, int(layout.edges[last]) + shift

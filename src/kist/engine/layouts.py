@@ -47,17 +47,29 @@ class Layout:
         Whether values can be made without all of their block, see `kist.codecs.taking`.
     items : bytes
         Parameters of a dictionary of strings, of which these are the numbers.
+    encodings : tuple of Stage
+        All stages but the codec: where they are equal, so is what they do.
+    is_narrow : bool or None
+        What `kist.codecs.narrow` says of the encodings; None as long as it was not asked.
+    every : range
+        Of all sectors.
+    slices : list of (slice, int)
+        Where each sector stands behind the head, and its sum.
     """
 
     __slots__ = (
         "codec",
         "edges",
+        "encodings",
+        "every",
         "form",
         "gives_single",
         "head",
+        "is_narrow",
         "is_plain",
         "items",
         "sectors",
+        "slices",
         "stages",
         "steps",
         "whole",
@@ -71,6 +83,9 @@ class Layout:
         if stages[0].id == STRING_DICTIONARY:
             self.items, stages = stages[0].params, stages[1:]
         self.stages = stages
+        self.encodings = stages[:-1]
+        self.is_narrow: bool | None = None
+        self.every = range(len(head.sums))
         self.gives_single = may_take(stages)
         try:
             self._load(Shape(head.n_values, head.block_values), form_of(dtype))
@@ -78,6 +93,7 @@ class Layout:
             raise undecoded(pointer, error) from error
         spans = (head.sector_span(sector) for sector in range(len(head.sums)))
         self.sectors = [(a, b, s) for (a, b), s in zip(spans, head.sums, strict=True)]
+        self.slices = [(slice(a, b), s) for a, b, s in self.sectors]
 
     def _load(self, shape: Shape, form: np.dtype[Any]) -> None:
         ends, n_values, size = self.head.ends, shape.n_values, shape.block_values

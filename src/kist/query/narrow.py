@@ -6,7 +6,7 @@ any condition is computed once for each item. The outcome is that of the values,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
     from kist.codecs.stringpages import Texts
 
-__all__ = ["holds", "may_be_narrow"]
+__all__ = ["Known", "holds", "may_be_narrow"]
 
 _FEW_ITEMS = 4
 """So many items are compared one by one, which beats looking up each number."""
@@ -29,7 +29,13 @@ def may_be_narrow(part: Bound) -> bool:
     return not any(isinstance(node, Callback) for node in walk(part.node))
 
 
-def holds(part: Bound, page: Narrow | Texts, valid: Array | None = None) -> Array | None:
+Known = dict[tuple[int, Any], "tuple[int, int] | None"]
+"""Limits of numbers, by the condition and the encodings of a page."""
+
+
+def holds(
+    part: Bound, page: Narrow | Texts, valid: Array | None = None, known: Known | None = None
+) -> Array | None:
     """Return where a condition on one column holds, without its values.
 
     Parameters
@@ -40,6 +46,8 @@ def holds(part: Bound, page: Narrow | Texts, valid: Array | None = None) -> Arra
         The column.
     valid : ndarray of bool, optional
         Where the column has a value; everywhere by default.
+    known : dict, optional
+        Kept from page to page of one query, for what is the same in many of them.
 
     Returns
     -------
@@ -51,7 +59,7 @@ def holds(part: Bound, page: Narrow | Texts, valid: Array | None = None) -> Arra
     if page.items is not None:
         found = _by_items(part, page.items, page.numbers)
     elif isinstance(node, CompareConstant) and isinstance(node.x, Column):
-        found = _compared(node, page)
+        found = _compared(node, page, {} if known is None else known)
     elif isinstance(node, OfCodes) and page.numbers.dtype.itemsize == 1:
         found = _of_codes(part, page)
     else:
@@ -83,8 +91,11 @@ def _looked_up(true: Array, numbers: Array) -> Array:
     return found
 
 
-def _compared(node: CompareConstant, page: Narrow) -> Array | None:
-    limits = page.limits(node.value)
+def _compared(node: CompareConstant, page: Narrow, known: Known) -> Array | None:
+    key = id(node), page.encodings
+    if key not in known:
+        known[key] = page.limits(node.value)
+    limits = known[key]
     if limits is None:
         return None
     at_least, above = limits

@@ -194,8 +194,9 @@ def _find(state: TableState, plan: RowPlan, chosen: Sequence[int]) -> list[Found
     """Find the rows of some groups."""
     found: dict[int, Found | None] = {}
     left: list[Candidates] = []
+    layout = state.layout
     for index, mask, rest in masks_of(state, plan.names, _asked(plan, chosen)):
-        ordinals = np.flatnonzero(_live(state, index, mask))
+        ordinals = _live(state, layout.group(index), mask).nonzero()[0]
         if len(ordinals):
             left.append(Candidates(index, as_run(ordinals), rest))
         else:
@@ -210,8 +211,9 @@ def _count(state: TableState, plan: RowPlan, chosen: Sequence[int]) -> int:
     """Return how many rows of some groups are meant."""
     n, left = 0, []
     others = dict.fromkeys(chosen)
+    layout = state.layout
     for index, mask, rest in masks_of(state, plan.names, _asked(plan, chosen)):
-        mask = _live(state, index, mask)
+        mask = _live(state, layout.group(index), mask)
         del others[index]
         if not rest:
             n += int(np.count_nonzero(mask))
@@ -246,9 +248,11 @@ def _asked(plan: RowPlan, chosen: Sequence[int]) -> dict[int, list[Bound]]:
     return asked
 
 
-def _live(state: TableState, index: int, mask: Array) -> Array:
+def _live(state: TableState, group: Group, mask: Array) -> Array:
     """Return a mask of the rows of a group without those that are deleted."""
-    dead = state.dead(state.layout.group(index))
+    if group.n_live == group.n_rows:
+        return mask
+    dead = state.dead(group)
     return mask if dead is None else mask & ~dead
 
 

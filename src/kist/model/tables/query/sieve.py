@@ -25,7 +25,7 @@ from kist.model.tables.stored.read import (
 )
 from kist.model.tables.stored.state import TableState
 from kist.query import Bound
-from kist.query.narrow import holds, may_be_narrow
+from kist.query.narrow import Known, holds, may_be_narrow
 
 __all__ = ["Candidates", "masks_of", "nulls_are_left_out", "sieve"]
 
@@ -78,8 +78,10 @@ def masks_of(
     for index, parts in asked.items():
         if parts and may[id(parts[0])]:
             by_column.setdefault(parts[0].columns[0], []).append(index)
+    known: Known = {}
+    layout = state.layout
     for name, indexes in by_column.items():
-        groups = [state.layout.group(index) for index in indexes]
+        groups = [layout.group(index) for index in indexes]
         own = [[part for part in asked[index] if part.columns == (name,)] for index in indexes]
         valids = _valid(state, names, name, groups, own)
         for number, page in narrow_pages(state, names[name], groups):
@@ -88,7 +90,7 @@ def masks_of(
             rest = []
             for part in asked[index]:
                 same = may[id(part)] and part.columns[0] == name
-                one = holds(part, page, valid) if same else None
+                one = holds(part, page, valid, known) if same else None
                 if one is None:
                     rest.append(part)
                 else:
