@@ -21,6 +21,7 @@ from kist._kernels.ordering import sortable
 from kist._kernels.strings import missing_of
 
 __all__ = [
+    "LAST_WORD",
     "VALUE_WORDS",
     "can_be_key",
     "is_exact",
@@ -43,6 +44,7 @@ VALUE_WORDS: Final = 4
 
 _TEXT_CHARACTERS: Final = 2 * VALUE_WORDS
 LAST_WORD: Final = 2**64 - 1
+"""What the words of a missing value are."""
 
 
 def can_be_key(dtype: np.dtype[Any]) -> bool:

@@ -7,7 +7,7 @@ to search the fences, which are kept, and to decode one block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -128,6 +128,29 @@ class Run:
     def matching(self, view: View, wanted: Array) -> NDArray[np.int64]:
         """Return the rows that have one of some keys, which ascend."""
         parts = [np.zeros(0, np.int64)]
+        for start, hits, _ in self._hits(view, wanted):
+            low, high = int(hits[0]), int(hits[-1]) + 1
+            parts.append(self.rows(view, start + low, start + high)[hits - low])
+        return np.concatenate(parts)
+
+    def has(self, view: View, wanted: Array) -> NDArray[np.bool_]:
+        """Return which of some keys the run has; they ascend, and all differ."""
+        found = np.zeros(len(wanted), bool)
+        for _, _, places in self._hits(view, wanted):
+            found[places] = True
+        return found
+
+    def _hits(
+        self, view: View, wanted: Array
+    ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield, block by block, where some of its keys are wanted ones.
+
+        Yields
+        ------
+        (start, hits, places)
+            The rank of the first entry of a block, which of its entries, at least one, and where
+            their keys stand in `wanted`.
+        """
         for block in self._blocks_of(view, wanted).tolist() if self.n and len(wanted) else ():
             size = self.block(view)
             start, stop = block * size, min((block + 1) * size, self.n)
@@ -136,9 +159,7 @@ class Run:
             place[place == len(wanted)] = 0
             hits = np.flatnonzero(wanted[place] == values)
             if len(hits):
-                low, high = int(hits[0]), int(hits[-1]) + 1
-                parts.append(self.rows(view, start + low, start + high)[hits - low])
-        return np.concatenate(parts)
+                yield start, hits, place[hits]
 
     def _blocks_of(self, view: View, wanted: Array) -> NDArray[np.int64]:
         """Return the blocks that may hold some keys."""

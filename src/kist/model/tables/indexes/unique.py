@@ -15,7 +15,7 @@ from kist._kernels.sets import ascending, members
 from kist._kernels.strings import missing_of
 from kist.engine import parallel
 from kist.errors import ConstraintError
-from kist.indexes.keys import joined, words_of
+from kist.indexes.keys import LAST_WORD, is_exact, joined, missing_word, n_words, words_of
 from kist.indexes.runs import Run
 from kist.model.tables.indexes.index import Index, covered_groups, read_indexes
 from kist.model.tables.query.find import Found, positions_of
@@ -33,8 +33,13 @@ Array = np.ndarray[Any, Any]
 _SHOWN: Final = 3
 """Keys that an error names."""
 
+_ROWS: Final = 1_000
+"""Rows of such a key that are looked at, where all have it."""
+
 _STEP: Final = 65_536
 """Entries that are looked at together."""
+_MANY: Final = 262_144
+"""Keys, and rows, from which on it is asked whether one of them is refused."""
 
 
 def check_rows(state: TableState, indexes: Iterable[Index], rows: Array, what: str) -> None:
@@ -78,31 +83,82 @@ def _check(state: TableState, index: Index, rows: Array, what: str) -> None:
 
 
 def check_all(state: TableState, index: Index, what: str) -> None:
-    """Raise when two rows of the table have one key; the runs cover all rows, and are new."""
+    """Raise when two rows of the table have one key; the runs cover all rows, and are new.
+
+    Keys that come twice are found in the runs alone. Only then are rows looked at: a few of each
+    of the first keys where a key is all of a value, so that it makes no difference how many rows
+    have it; else all, because they may differ behind what is kept of them.
+    """
+    exact = all(is_exact(leaf.dtype) for leaf in index.leaves)
+    for some, is_all in _keys_twice(state, index):
+        others = None if is_all else "perhaps others"
+        if exact:
+            every = [_rows_of(state, index, some[at : at + 1]) for at in range(_SHOWN)]
+            rows = ascending(np.concatenate([ascending(rows)[:_ROWS] for rows in every]))
+            n_more = len(some) - _SHOWN
+            more = f"{'at least ' * (not is_all)}{n_more:,} more keys" if n_more > 0 else ""
+            _refuse(state, index, rows, what, more=more)
+        if sum(run.n for run in index.runs) > _MANY:
+            # Among some of so many there are most likely two that are equal.
+            rows = ascending(_rows_of(state, index, some[:_SHOWN]))[:_MANY]
+            _refuse(state, index, rows, what, more="perhaps others")
+        rows = ascending(_rows_of(state, index, some))
+        _refuse(state, index, rows, what, more=others)
+
+
+def _rows_of(state: TableState, index: Index, wanted: Array) -> Array:
+    """Return the rows that have one of some keys, which ascend."""
+    parts = [run.matching(state.view, wanted) for run in index.runs]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _keys_twice(state: TableState, index: Index) -> Iterator[tuple[Array, bool]]:
+    """Yield keys that several entries have, ascending; and whether these are all that are left.
+
+    Not those of missing values.
+    """
     view = state.view
-    parts = []
+    parts: list[Array] = []
+    n = 0
     for at, run in enumerate(index.runs):
         last: Array | None = None
-        for start, values in _blocks(view, run):
+        for values in _blocks(view, run):
+            values = values[~_missing(state, index, values)]
             # With the last key of the block before.
             some = values if last is None else np.concatenate((last, values))
-            same = np.flatnonzero(some[1:] == some[:-1])
-            if len(same):
-                ranks = ascending(np.concatenate((same, same + 1))) + start - (last is not None)
-                found = run.rows(view, int(ranks[0]), int(ranks[-1]) + 1)
-                parts.append(found[ranks - ranks[0]])
-            for other in index.runs[:at]:
-                theirs = other.matching(view, values)
-                if len(theirs):
-                    parts += [theirs, run.rows(view, start, start + len(values))]
-            last = values[-1:]
-    if parts:
-        _refuse(state, index, ascending(np.concatenate(parts)), what)
+            if not len(some):
+                continue
+            same = some[1:] == some[:-1]
+            parts.append(ascending(some[1:][same]))
+            distinct = some[np.append(True, ~same)]
+            parts += [distinct[other.has(view, distinct)] for other in index.runs[:at]]
+            n += sum(len(part) for part in parts[-1 - at :])
+            last = some[-1:]
+            if n > _MANY:
+                yield ascending(np.concatenate(parts)), False
+                parts, n = [], 0
+    if n:
+        yield ascending(np.concatenate(parts)), True
 
 
-def _blocks(view: View, run: Run) -> Iterator[tuple[int, Array]]:
+def _blocks(view: View, run: Run) -> Iterator[Array]:
     for start in range(0, run.n, _STEP):
-        yield start, run.keys(view, start, min(start + _STEP, run.n))
+        yield run.keys(view, start, min(start + _STEP, run.n))
+
+
+def _missing(state: TableState, index: Index, values: Array) -> Array:
+    """Return which keys have a missing value among theirs, which is equal to no other."""
+    found = np.zeros(len(values), bool)
+    words = [n_words(leaf.dtype) for leaf in index.leaves]
+    matrix = values.view(np.uint64 if sum(words) == 1 else ">u8").reshape(len(values), -1)
+    at = 0
+    for leaf, width in zip(index.leaves, words, strict=True):
+        if _is_code(state, leaf):
+            found |= matrix[:, at] == 0
+        elif missing_word(leaf.dtype):
+            found |= (matrix[:, at : at + width] == LAST_WORD).all(axis=1)
+        at += width
+    return found
 
 
 def _scanned(state: TableState, index: Index, wanted: Array) -> list[Array]:
@@ -145,9 +201,17 @@ def _read(state: TableState, leaf: Any, spans: Sequence[Span], n: int) -> Array:
 
 
 def _refuse(
-    state: TableState, index: Index, rows: Array, what: str, new: Array | None = None
+    state: TableState,
+    index: Index,
+    rows: Array,
+    what: str,
+    new: Array | None = None,
+    more: str | None = None,
 ) -> None:
-    """Raise when among some rows two have one key, one of them new."""
+    """Raise when among some rows two have one key, one of them new.
+
+    `more` says which keys there are beside those that are named, if only the caller knows.
+    """
     spans, n = _spans_of(state, rows)
     if not n:
         return
@@ -190,11 +254,13 @@ def _refuse(
         if index.field:
             key = "the same, which is sealed"  # messages end in logs
         parts.append(f"rows {shown}{' and others' * (len(same) > 5)} have {key}")
-    n_more = len(np.unique(codes[bad])) - len(parts)
-    more = f", and {n_more:,} more keys" if n_more else ""
+    if more is None:
+        n_more = len(np.unique(codes[bad])) - len(parts)
+        more = f"{n_more:,} more keys" if n_more else ""
+    told = "; ".join(parts) + f", and {more}" * bool(more)
     raise ConstraintError(
         f"{what}: the index {index.record.name!r} is unique, and column{'s' * (len(columns) > 1)} "
-        f"{names} would hold one key several times: {'; '.join(parts)}{more}; nothing was changed"
+        f"{names} would hold one key several times: {told}; nothing was changed"
     )
 
 
