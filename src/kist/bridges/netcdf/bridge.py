@@ -17,6 +17,7 @@ LOSSES: Final = {
         "group of two arrays, 'values' and 'offsets'",
     ),
     "netcdf.type": Loss("not kept", "variable of a type that netCDF4 cannot read", "nothing"),
+    "netcdf.unused_type": Loss("not kept", "type that no variable has", "nothing"),
     "netcdf.restored": Loss(
         "changed", "booleans, times, complex and half-precision numbers, bytes and text of a width",
         "the nearest type; attribute KIST restores them",

@@ -71,12 +71,31 @@ def _read_groups(job: Job, netcdf: Any, file: Any, source: str) -> None:
             for name, dim in group.dimensions.items()
             if name.rstrip("_") != f"dim_{len(dim)}"  # the writer names axes without a name so
         }
+        for name in _unused_types(group):
+            job.note("netcdf.unused_type", f"{source}:{group.path.rstrip('/')}/{name}")
         job.group(path, attrs | ({"_DIMS": dims} if dims and not known.get("no_dims") else {}))
         for name, variable in group.variables.items():
             place = f"{source}:{group.path.rstrip('/')}/{name}"
             with job.reading(place):
                 _read_variable(job, netcdf, variable, f"{path.rstrip('/')}/{name}", place)
         waiting += [(child, f"{path.rstrip('/')}/{name}") for name, child in group.groups.items()]
+
+
+def _unused_types(group: Any) -> list[str]:
+    """Return the types of a group that none of its variables, nor one below it, has."""
+    own = {**group.cmptypes, **group.vltypes, **group.enumtypes}
+    waiting, used = [group] if own else [], set()
+    while waiting:
+        below = waiting.pop()
+        used |= {getattr(found.datatype, "name", "") for found in below.variables.values()}
+        waiting += below.groups.values()
+    inside = {
+        name
+        for kind in group.cmptypes.values()
+        for name, other in group.cmptypes.items()
+        if any(kind.dtype[field] == other.dtype for field in kind.dtype.names or ())
+    }
+    return sorted(set(own) - used - inside)
 
 
 def _attributes(node: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -114,6 +133,7 @@ def _read_variable(job: Job, netcdf: Any, variable: Any, path: str, place: str) 
         attrs["NETCDF"] = facts
     if isinstance(datatype, netcdf.VLType) and variable.dtype is not str:
         job.note("netcdf.ragged", place)
+        attrs["NETCDF"] = facts | {"type": datatype.name}
         _read_ragged(job, variable, path, attrs)
         return
     dtype, read = _reader(variable, known)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Job, as_dtype
+from kist.bridges.netcdf.write_lists import is_of_lists, write_lists
 from kist.bridges.netcdf.write_types import Stored, joined, stored_as
 from kist.bridges.nodes import full_text, plain_columns, split_keystore
 from kist.bridges.nulls import free_name, is_nullable, split_nulls, value_of
@@ -69,7 +70,9 @@ class _Writer:
             self.dimensions(made, self.sizes(group, made))
             self.attributes(made, group.attrs, group.name)
             for name, child in group.items():
-                if child.kind == "group":
+                if child.kind == "group" and self.model == "NETCDF4" and is_of_lists(child):
+                    self.lists(child, made, name)
+                elif child.kind == "group":
                     waiting.append((child, self.group(made, name, child)))
                 elif child.kind == "link":
                     self.job.note("netcdf.link", child.name)
@@ -214,6 +217,29 @@ class _Writer:
                 self.job.advance(values.nbytes)
         self.attributes(group, attrs, store.name)
         self.job.report.count_keystore(store)
+
+    def lists(self, group: Any, made: Any, name: str) -> None:
+        """Write a group that came in from a variable of lists as such a variable."""
+        facts, dtype = group.attrs["NETCDF"], group["values"].dtype.newbyteorder("=")
+        named = group.attrs.get("_DIMS")
+        shape = facts["ragged"]
+        names = named if isinstance(named, list) and len(named) == len(shape) else [""] * len(shape)
+        dims = []
+        for axis, size in zip(names, shape, strict=True):
+            above = _above(made, axis) if isinstance(axis, str) and axis else None
+            fits = above is not None and (above.isunlimited() or len(above) == size)
+            dims.append(axis if fits else self.unnamed(made, size))
+        known = facts.get("type")
+        title = known if isinstance(known, str) and known else f"lists_of_{dtype}"
+        if (title, dtype) not in self._types:
+            taken = {key[0] for key in self._types}
+            used = title if title not in taken else f"{title}_{len(taken)}"
+            self._types[title, dtype] = self.file.createVLType(dtype, used)
+        variable = write_lists(group, made, name, self._types[title, dtype], dims)
+        attrs = {key: v for key, v in group.attrs.items() if key not in ("NETCDF", "_DIMS")}
+        self.attributes(variable, attrs, group.name)
+        self.job.report.n_arrays += 1
+        self.job.advance(group["values"].nbytes)
 
     def stored(self, dtype: Any, place: str) -> Stored | None:
         """Return how a dtype is written, and note it.
