@@ -65,7 +65,11 @@ def to_form(values: NDArray[Any]) -> NDArray[Any]:
     values = _without_unit(values)
     if not is_stored_order(values.dtype):
         values = values.byteswap()
-    return np.ascontiguousarray(values).view(form)
+    found: NDArray[Any] = np.ascontiguousarray(values).view(form)
+    if values.dtype.kind == "b" and found.size and found.max() > 1:
+        # Of a view of other bytes: NumPy takes all but 0 for true, and pages hold 0 and 1.
+        found = (found != 0).view(form)
+    return found
 
 
 def target_of(out: NDArray[Any]) -> NDArray[Any] | None:
