@@ -584,3 +584,32 @@ def test_no_file_names_a_machine() -> None:
 def test_names_of_machines_are_told_from_others(text: str, found: bool) -> None:
     # Written with gaps, so that this file passes its own check.
     assert bool(of_one_machine(text.replace("{}", "/"))) is found
+
+
+_POSIX = {
+    "register_at_fork", "fork", "pread", "preadv", "pwrite", "pwritev", "fdatasync", "sysconf",
+    "O_DIRECTORY", "O_CLOEXEC", "O_NONBLOCK", "readlink", "sched_getaffinity", "posix_fadvise",
+    "posix_fallocate", "getuid", "chown", "fchmod", "statvfs", "mkfifo", "killpg",
+}  # fmt: skip
+_OF_ONE_SYSTEM = {"storage/file.py", "storage/ofd.py", "storage/linux.py", "storage/darwin.py"}
+
+
+def test_calls_that_windows_lacks_are_asked_for_first() -> None:
+    found = []
+    for path in SOURCE.rglob("*.py"):
+        name = path.relative_to(SOURCE).as_posix()
+        if name in _OF_ONE_SYSTEM or name.startswith("testing/"):
+            continue
+        text = path.read_text(encoding="utf-8")
+        guarded = set(re.findall(r'hasattr\(os, "(\w+)"\)', text))
+        if 'os.name == "nt"' in text:
+            guarded |= {"O_DIRECTORY", "O_CLOEXEC"}
+        found += [
+            f"{name}:{node.lineno}: os.{node.attr}"
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "os"
+            and node.attr in _POSIX - guarded
+        ]
+    assert not found

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import kist
-from kist.storage import StorageBackend, darwin, linux, windows
+from kist.engine import backup
+from kist.storage import StorageBackend, darwin, linux, positions, windows
 from kist.storage.windows import WindowsBackend
 from kist.testing.storage import StorageContract
 
@@ -126,3 +128,30 @@ def test_macos_syncs_with_its_own_call_and_never_with_less(
     monkeypatch.setattr(darwin.fcntl, "fcntl", refuse)
     with pytest.raises(OSError, match="not supported"):
         darwin.sync(5)
+
+
+def test_seeking_reads_as_a_call_with_a_place_does(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(b"0123456789")
+    fd = os.open(file, os.O_RDONLY | positions.OPEN_FLAGS)
+    try:
+        for read in (positions.read_by_seeking, positions.read_at):
+            buffer = bytearray(4)
+            assert read(fd, memoryview(buffer), 3) == 4 and buffer == b"3456"
+            assert read(fd, memoryview(buffer), 8) == 2 and buffer == b"8956"
+            assert read(fd, memoryview(buffer), 10) == 0
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.filterwarnings("ignore:.*never been tested")
+def test_a_backup_is_made_by_the_backend_of_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        store["x"] = range(5)
+        calls = Simulated()
+        monkeypatch.setattr(backup, "FileBackend", partial(Simulating, calls=calls))
+        store.backup(tmp_path / "b.kist")
+    with kist.open(tmp_path / "b.kist") as copy:
+        assert copy["x"][:].tolist() == [0, 1, 2, 3, 4]

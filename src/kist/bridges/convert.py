@@ -380,7 +380,11 @@ def beside(target: str, *, overwrite: bool, sync: bool = True) -> Iterator[str]:
 
 def _sync(path: str) -> None:
     """Make a file, or the names in a folder, durable."""
-    handle = os.open(path, os.O_RDONLY)
+    is_folder = os.path.isdir(path)
+    if is_folder and os.name == "nt":  # folders have no descriptors there
+        return
+    # Some systems sync only what may be written to, and none opens a folder for that.
+    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

@@ -95,7 +95,8 @@ def _after_fork_in_child() -> None:
     _lock = threading.Lock()  # its holder does not exist here
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _executor(threads: int) -> ThreadPoolExecutor:

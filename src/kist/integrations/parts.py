@@ -233,6 +233,8 @@ def finish_parts(
 
 def _sync(folder: str) -> None:
     """Make the names in a folder last."""
+    if os.name == "nt":  # folders have no descriptors there
+        return
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -180,6 +180,7 @@ class WindowsBackend(StorageBackend):
         writable: bool = False,
         create: bool = False,
         exclusive: bool = False,
+        shared: bool = True,  # no mount is told from another here
         calls: Calls | None = None,
     ) -> None:
         self._fds: list[int] = []  # first of all: __del__ looks at it

@@ -19,7 +19,9 @@ class Enduring:
     """
 
     def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        self._file = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+        )
         self._at = 0
         self._end = 0
         self._error: OSError | None = None
@@ -52,7 +54,8 @@ class Enduring:
         done = 0
         try:
             while self._error is None and done < len(view):
-                done += os.pwrite(self._file, view[done : done + _MOST], self._at + done)
+                os.lseek(self._file, self._at + done, os.SEEK_SET)
+                done += os.write(self._file, view[done : done + _MOST])
         except OSError as error:
             self._error = error
         self._at += len(view)
@@ -71,7 +74,8 @@ class Enduring:
         view = memoryview(buffer).cast("B")
         done = 0
         while done < len(view):
-            part = os.pread(self._file, min(_MOST, len(view) - done), self._at + done)
+            os.lseek(self._file, self._at + done, os.SEEK_SET)
+            part = os.read(self._file, min(_MOST, len(view) - done))
             if not part:
                 view[done:] = bytes(len(view) - done)
                 break

@@ -19,6 +19,7 @@ from kist.model.arrays.readonly import ReadOnlyArray, Seen
 from kist.model.indexing import Box, Points
 from kist.model.links.linked import Linked
 from kist.model.text import guarded
+from kist.storage.positions import OPEN_FLAGS, read_at
 
 if TYPE_CHECKING:
     from kist.format.link import LinkRecord
@@ -206,7 +207,7 @@ class _Opened:
         self._real = store._links.find(store, array._file, path)[0]
         try:
             # Not blocking: it may have become a pipe since.
-            self._fd = os.open(self._real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self._fd = os.open(self._real, os.O_RDONLY | OPEN_FLAGS)
         except OSError as error:
             raise LinkError(f"link {path!r} leads to {self._real!r}: {error}") from error
         try:
@@ -273,7 +274,7 @@ class _Opened:
     def _read(self, offset: int, out: NumPyArray) -> None:
         buffer, done = out.view(np.uint8).data, 0
         while done < len(buffer):
-            n = os.preadv(self._fd, [buffer[done : done + (1 << 30)]], offset + done)
+            n = read_at(self._fd, buffer[done:], offset + done)
             if n == 0:
                 path = self._array._link._path
                 raise LinkError(f"link {path!r}: {self._real!r} was cut off while it was read")
