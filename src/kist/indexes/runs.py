@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kist._kernels.ordering import stable_order
 from kist.codecs.choose import choose
 from kist.engine import Frame
+from kist.engine.batches import read_block
 from kist.engine.page_write import build_page
 from kist.engine.pages import page_head, read_page
 from kist.engine.parallel import run
@@ -35,6 +36,7 @@ __all__ = ["BLOCK", "Run", "put_run", "put_soiled", "run_of"]
 Array = NDArray[Any]
 Words = NDArray[np.uint64]
 
+_WORD: Final = np.dtype(np.uint64)
 BLOCK: Final = 4_096
 """Entries of a block: 10 us to decode, and a thousand fences for four million rows."""
 
@@ -119,11 +121,10 @@ class Run:
         block = int(self.fences(view).searchsorted(key, side)) - 1
         if block < 0:
             return 0
-        size = self.block(view)
-        start = block * size
         if block not in blocks:
-            blocks[block] = self.keys(view, start, min(start + size, self.n))
-        return start + int(blocks[block].searchsorted(key, side))
+            words = [read_block(view, one, _WORD, self.n, block) for one in self.pointers[2:]]
+            blocks[block] = joined(words)
+        return block * self.block(view) + int(blocks[block].searchsorted(key, side))
 
     def matching(self, view: View, wanted: Array) -> NDArray[np.int64]:
         """Return the rows that have one of some keys, which ascend."""

@@ -163,6 +163,13 @@ def _leaves_of(schema: Schema, columns: tuple[Any, ...], what: str) -> list[Leaf
         if not isinstance(name, str):
             raise DTypeError(f"{what}: name columns as str, not {name!r}")
         fields = field_at(schema, parse_path(schema, name))
+        if fields.is_nullable:
+            raise DTypeError(
+                f"{what}: column {name!r} is nullable; an index is on plain columns: those of "
+                "floats, times, text and categories have a missing value of their own (NaN, NaT, "
+                "None)",
+                column=name,
+            )
         several = fields.is_structured or fields.item_shape or len(fields.leaves) != 1
         if several and fields.sort is None:
             raise DTypeError(
