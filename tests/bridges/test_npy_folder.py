@@ -61,7 +61,11 @@ def test_each_file_becomes_a_key(
                 assert_same(found[f"run-{run}"][name], expected)
 
 
-def test_it_comes_back_byte_for_byte(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("small", [npy_folder._SMALL, 16])
+def test_it_comes_back_byte_for_byte(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    monkeypatch.setattr(npy_folder, "_SMALL", small)
     kist.convert(folder, f"{tmp_path}/a.kist:lab/runs")
     report = kist.convert(f"{tmp_path}/a.kist:lab/runs", tmp_path / "back", format="folder")
     assert report.ok and report.n_keys == 6

@@ -263,7 +263,7 @@ def _write(job: Job, node: Any, file: IO[bytes]) -> None:
         _write_rows(job, node, file)
         return
     dtype = _fixed(job, node, node.name) if node.dtype.char == "T" else node.dtype
-    _header(file, dtype, node.shape)
+    write_header(file, dtype, node.shape)
     chunks = node.chunks
     inner = math.prod(node.shape[1:]) * dtype.itemsize
     # Rows of whole chunks, unless those are too many; never cut across: bytes follow each other.
@@ -277,7 +277,7 @@ def _write_rows(job: Job, table: Any, file: IO[bytes]) -> None:
     plain_columns(job, "npy.categories", table, "NumPy")
     texts = [name for name in table.columns if table[name].dtype.char == "T"]
     if not texts:
-        _header(file, table.dtype, (len(table),))
+        write_header(file, table.dtype, (len(table),))
         for block in job.table_blocks(table):
             file.write(_bytes_of(job, block, table.dtype, table.name))
         return
@@ -287,7 +287,7 @@ def _write_rows(job: Job, table: Any, file: IO[bytes]) -> None:
         found = _fixed(job, column, f"{table.name}.{name}") if name in texts else column.dtype
         fields.append((name, found, column.shape[1:]))
     dtype = np.dtype(fields)
-    _header(file, dtype, (len(table),))
+    write_header(file, dtype, (len(table),))
     columns = [table[name].blocks(BLOCK_ROWS) for name in table.columns]
     for arrays in zip(*columns, strict=True):
         block = np.zeros(len(arrays[0]), dtype)
@@ -299,7 +299,8 @@ def _write_rows(job: Job, table: Any, file: IO[bytes]) -> None:
     job.report.n_tables += 1
 
 
-def _header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+def write_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Write what stands before the bytes of an array in C order."""
     described = np.lib.format.dtype_to_descr(dtype)
     header: Any = {"descr": described, "fortran_order": False, "shape": tuple(map(int, shape))}
     try:

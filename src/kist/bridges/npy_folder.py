@@ -7,13 +7,13 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import Any, ClassVar, Final
+from typing import IO, Any, ClassVar, Final
 
 import numpy as np
 
 from kist.bridges.base import Bridge, Job
 from kist.bridges.npy import LOSSES as OF_FILES
-from kist.bridges.npy import by_numpy, filled_text, mapped, refuse_bombs, unpacked
+from kist.bridges.npy import by_numpy, filled_text, mapped, refuse_bombs, unpacked, write_header
 from kist.bridges.report import Loss
 from kist.errors import ConversionError
 
@@ -60,7 +60,8 @@ class NpyFolder(Bridge):
             job.note("npy.attributes", f"{node.name} ({len(node.attrs):,})")
         with job.writing():
             os.mkdir(target)
-        for key, value in node.items():
+        for key in node:
+            value = node.open(key)  # arrays stay where they are until they are written
             place = f"{node.name}[{key!r}]"
             path = os.path.join(target, *_parts(job, key, place))
             with job.writing():
@@ -157,8 +158,7 @@ def _write(job: Job, value: Any, path: str, place: str, method: int) -> None:
         array = _array(job, value, place)
         if array is not None:
             with open(path + ".npy", "xb") as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-            job.advance(array.nbytes)
+                _put(job, array, file)
         return
     with (
         open(path + ".npz", "xb") as file,
@@ -171,22 +171,34 @@ def _write(job: Job, value: Any, path: str, place: str, method: int) -> None:
                     job.note("folder.value", f"{place}[{name!r}]")
                 continue
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-            job.advance(array.nbytes)
+                _put(job, array, member)
 
 
-def _array(job: Job, value: Any, place: str) -> Array | None:
+def _array(job: Job, value: Any, place: str) -> Any:
     """Return what stands for a value in NumPy's files; None, and a note, if nothing can."""
     if type(value) in _PLAIN and (type(value) is not int or -(2**63) <= value < 2**63):
         job.note("folder.number", place)
         return np.array(value)
-    if not isinstance(value, np.ndarray | np.generic):
+    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
         job.note("folder.value", place)
         return None
-    array = np.asarray(value)
-    if array.dtype.char != "T":
-        return array
+    if value.dtype.char != "T":
+        return value
     job.note("npy.text", place)
-    texts = filled_text(job, array, place)
+    texts = filled_text(job, value[...], place)
     width = max([1, *np.strings.str_len(texts).reshape(-1).tolist()])
     return texts.astype(f"U{width}")
+
+
+def _put(job: Job, array: Any, file: IO[bytes]) -> None:
+    """Write an array, a large one part by part along its first axis."""
+    if array.nbytes <= _SMALL or not array.ndim:
+        np.lib.format.write_array(file, np.asarray(array[...]), allow_pickle=False)
+        job.advance(array.nbytes)
+        return
+    write_header(file, array.dtype, array.shape)
+    step = max(1, _SMALL * len(array) // array.nbytes)
+    for at in range(0, len(array), step):
+        part: Any = np.ascontiguousarray(array[at : at + step])
+        file.write(memoryview(part.reshape(-1).view(np.uint8)))
+        job.advance(part.nbytes)
