@@ -21,7 +21,7 @@ from kist.bridges.columns import LOSSES as ARROW_LOSSES
 from kist.bridges.columns_in import read_table
 from kist.bridges.columns_out import outgoing
 from kist.bridges.formats import stem_of
-from kist.bridges.nodes import split_keystore
+from kist.bridges.nodes import paths_above, split_keystore
 from kist.bridges.plain import to_json
 from kist.bridges.report import Loss
 from kist.errors import ConversionError
@@ -39,6 +39,7 @@ LOSSES: Final = {
     "blosc2.categories": Loss(
         "changed", "categories of a column that are not text", "their values"
     ),
+    "blosc2.group": Loss("not kept", "group in which there is nothing", "nothing"),
     "blosc2.link": Loss("not kept", "link", "nothing"),
     "blosc2.keystore": Loss(
         "changed", "key store", "group with an array for each array, and attributes for the rest"
@@ -156,8 +157,11 @@ class _Writer:
             self.dataset(top, "/" + top.name.rsplit("/", 1)[1])
             return
         waiting = [(top, "")]
+        groups, kept = dict[str, str](), list[str]()
         while waiting:
             group, path = waiting.pop()
+            groups[path] = group.name
+            kept += [f"{path}/"] if group.attrs else []
             self.job.report.n_groups += 1
             self.attributes(dict(group.attrs), path)
             for name, child in group.items():
@@ -167,6 +171,9 @@ class _Writer:
                     self.job.note("blosc2.link", child.name)
                 else:
                     self.dataset(child, f"{path}/{name}")
+                    kept.append(f"{path}/{name}")
+        for path in groups.keys() - paths_above(kept) - {""}:
+            self.job.note("blosc2.group", groups[path])
 
     def dataset(self, node: Any, path: str) -> None:
         """Write an array or table; a key store as a group."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from kist.bridges.base import BLOCK_ROWS, Job, parts_of
 from kist.bridges.categories import sort_of
 from kist.errors import ConversionError
 
-__all__ = ["full_text", "link_target", "plain_columns", "put_ragged", "split_keystore"]
+__all__ = [
+    "full_text", "link_target", "paths_above", "plain_columns", "put_ragged", "split_keystore",
+]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 
@@ -36,6 +38,17 @@ def link_target(link: Any, top: Any) -> str:
     target: str = link.target
     above = top.name.rstrip("/") + "/"
     return target[len(above) - 1 :] if target.startswith(above) else target
+
+
+def paths_above(names: Iterable[str]) -> set[str]:
+    """Return the paths of the groups in which there are datasets of some paths."""
+    found: set[str] = set()
+    for name in names:
+        above = name.rpartition("/")[0]
+        while above and above not in found:
+            found.add(above)
+            above = above.rpartition("/")[0]
+    return found
 
 
 def plain_columns(job: Job, code: str, table: Any, format_: str) -> None:

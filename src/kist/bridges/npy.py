@@ -14,7 +14,7 @@ from typing import IO, Any, ClassVar, Final
 import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Bridge, Job, rows_for
-from kist.bridges.nodes import plain_columns
+from kist.bridges.nodes import paths_above, plain_columns
 from kist.bridges.nulls import paired
 from kist.bridges.report import Loss
 from kist.errors import ConversionError, CorruptDataError
@@ -30,6 +30,7 @@ LOSSES: Final = {
     "npy.missing": Loss("changed", "missing text", "empty text"),
     "npz.other": Loss("not kept", "member of the archive that is no array", "nothing"),
     "npz.keystore": Loss("changed", "key store", "an array for each array in it"),
+    "npz.group": Loss("not kept", "group in which there is no array or table", "nothing"),
     "npz.link": Loss("not kept", "link", "nothing"),
     "npz.value": Loss("not kept", "value of a key store that is no array", "nothing"),
 }
@@ -216,8 +217,12 @@ def _leaves(job: Job, node: Any) -> Iterator[tuple[str, Any]]:
         _note_attributes(job, node)
         named = []
         node.visititems(lambda name, found: named.append((name, found)))
+    full = paths_above(name for name, found in named if found.kind not in ("group", "link"))
     for name, found in named:
         if found.kind == "group":
+            if name not in full:
+                job.note("npz.group", found.name)
+                continue
             job.report.n_groups += 1
             _note_attributes(job, found)
         elif found.kind == "link":

@@ -13,6 +13,7 @@ import numpy as np
 
 import kist
 from kist.bridges.base import BLOCK_ROWS, PART_BYTES, TEXT, Bridge, Job, as_dtype
+from kist.bridges.nodes import paths_above
 from kist.bridges.nulls import holds_nulls, is_nullable
 from kist.bridges.plain import from_json
 from kist.bridges.report import Loss
@@ -119,13 +120,13 @@ class Sqlite(Bridge):
 def _write_group(job: Job, database: sqlite3.Connection, group: Any) -> None:
     found: list[tuple[str, Any]] = []
     group.visititems(lambda name, child: found.append((name, child)))
-    tables = [name for name, child in found if child.kind not in ("group", "link")]
+    full = paths_above(name for name, child in found if child.kind not in ("group", "link"))
     for name, child in found:
         if child.kind == "link":
             job.note("sqlite.link", child.name)
         elif child.kind != "group":
             write_node(job, database, name, child)
-        elif any(table.startswith(f"{name}/") for table in tables):
+        elif name in full:
             job.report.n_groups += 1
             write_attributes(database, name, child)
         else:
