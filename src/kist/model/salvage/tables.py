@@ -1,9 +1,9 @@
 """Saving a table: row groups keep their place, and what is missing in them becomes zeros.
 
 A row group whose record is there keeps all its rows, so that positions mean what they meant. Of
-its pages, those that are whole are copied. Where it is not known which of its rows were deleted,
-or which were given other values later, none of what its pages hold can be shown in the table:
-they go to ``lost+found``.
+its pages, those that are whole are copied, and of others the sectors that are. Where it is not
+known which of its rows were deleted, or which were given other values later, none of what its
+pages hold can be shown in the table: they go to ``lost+found``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from kist.format.schema import Leaf, Schema, layout_for
 from kist.format.values import pack_record, unpack_record
 from kist.model.salvage.rescue import NO_SCHEMA, Rescue, Writer
 from kist.model.salvage.sealed import copy_lock, why_closed
+from kist.model.salvage.sectors import read_whole_sectors
 from kist.model.tables.changes.manifests import put_manifests
 from kist.model.tables.changes.pages import Recipes, write_pages
 from kist.model.tables.changes.write import put_schema
@@ -360,9 +361,44 @@ class _Table:
             if value is None and self._is_initial(leaf, first, record):
                 continue
             wrong = "its record is lost" if value is None else self.writer.copy(key, value)
-            if wrong:
+            if wrong and (
+                value is None or not self._copy_sectors(leaf, first, record, value, wrong)
+            ):
                 self._zero_page(leaf, first, record.n_rows)
-                self._lose(leaf, record.n_live, wrong)
+                self._lose(leaf, 0, record.n_live, wrong)
+
+    def _copy_sectors(
+        self, leaf: Leaf, first: int, record: GroupRecord, value: bytes, wrong: str
+    ) -> bool:
+        """Make a page of those sectors of a damaged one that are whole; tells whether any is."""
+        n, per = record.n_rows, leaf.n_values
+        if leaf.is_ragged or leaf.id in self.sealed or n * leaf.nbytes > _MOST_BYTES:
+            return False
+        values: Array = np.zeros(n * per, leaf.dtype)
+        try:
+            (pointer,) = unpack_record(value)[0]
+            lost = read_whole_sectors(self.view, pointer, values)
+        except (FormatError, ValueError):
+            return False
+        if lost is None:
+            return False
+        live = np.cumsum(~self._dead(first, record))  # rows up to each that count
+        for start, stop in lost:
+            a, b = start // per, -(-stop // per)
+            values[a * per : b * per] = np.zeros((b - a) * per, leaf.dtype)
+            before, upto = int(live[a - 1]) if a else 0, int(live[b - 1])
+            if upto > before:
+                self._lose(leaf, before, upto, wrong)
+        txn, new = self.writer.txn, self.writer.new
+        write_pages(txn, new, first, [leaf], [values], Recipes(txn, new, self.schema, b""))
+        return True
+
+    def _dead(self, first: int, record: GroupRecord) -> Array:
+        """Return which rows of a group were deleted; `_unsure` has seen that this is known."""
+        payload = self.rescue.payload(keys.deletion(self.node, first))
+        if record.n_live == record.n_rows or payload is None:
+            return np.zeros(record.n_rows, bool)
+        return unpack_dead(payload, record.n_rows)
 
     def _is_initial(self, leaf: Leaf, first: int, record: GroupRecord) -> bool:
         """Tell whether a group lacks a page because its column came later."""
@@ -379,7 +415,7 @@ class _Table:
         group = GroupRecord(PAGES, record.tier, self.schema.version, n, n)
         key = keys.group(self.writer.new, first)
         self.writer.txn.put(key, pack_record(group.pack()))
-        self._lose(None, n, wrong)
+        self._lose(None, 0, n, wrong)
 
     def _zero_page(self, leaf: Leaf, first: int, n_rows: int) -> None:
         if n_rows * leaf.nbytes > _MOST_BYTES:
@@ -389,8 +425,8 @@ class _Table:
         zeros: Array = nothing(n_rows * leaf.n_values, leaf.dtype)
         write_pages(txn, new, first, [leaf], [zeros], Recipes(txn, new, self.schema, b""))
 
-    def _lose(self, leaf: Leaf | None, n_live: int, wrong: str) -> None:
-        rows = self.row, self.row + n_live
+    def _lose(self, leaf: Leaf | None, start: int, stop: int, wrong: str) -> None:
+        rows = self.row + start, self.row + stop
         what = "all columns" if leaf is None else f"column {'.'.join(leaf.path)!r}"
         self.rescue.lose(
             self.path,
