@@ -5,6 +5,7 @@ The long run is ``python -m kist.testing.faults``; here a share of the places is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from kist.engine import engine, writer
-from kist.errors import StorageError
+from kist.errors import CommitUnknownError, StorageError
 from kist.storage import ofd
 from kist.testing.trials import FAULTS, Report, Stage
 
@@ -63,9 +64,33 @@ def test_faults_in_the_other_modes(tmp_path: Path, durability: str) -> None:
     assert report.failures == [], str(report)
 
 
-@pytest.mark.parametrize("work", ["sealed", "sealed-store"])
-def test_faults_in_sealed_objects_and_stores(tmp_path: Path, work: str) -> None:
-    pytest.importorskip("cryptography")
+@pytest.fixture(scope="module")
+def columns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with Stage(tmp_path_factory.mktemp("trials"), work="columns") as ready:
+        yield ready
+
+
+def test_faults_in_small_commits_and_columns_of_newer_kinds(columns: Stage) -> None:
+    report = Report()
+    for name, every in SEALED.items():
+        report.add(columns.run(FAULTS[name], every, seed=len(name)))
+    assert report.trials > 15
+    assert report.failures == [], str(report)
+
+
+def test_a_step_of_several_commits_has_a_state_after_each(columns: Stage) -> None:
+    found = {step.name: len(step.states) for step in columns.steps if len(step.states) > 2}
+    assert found == {
+        "keys are put one by one": 5,
+        "rows are appended one by one": 5,
+        "keys and rows in turn": 8,
+    }
+
+
+@pytest.mark.parametrize("work", ["linked", "ward", "sealed", "sealed-store"])
+def test_faults_in_links_and_in_sealed_objects_and_stores(tmp_path: Path, work: str) -> None:
+    if work != "linked":
+        pytest.importorskip("cryptography")
     report = Report()
     with Stage(tmp_path, work=work) as ready:
         for name, every in SEALED.items():
@@ -103,6 +128,25 @@ def unknown_outcome_called_a_failure(patch: pytest.MonkeyPatch) -> None:
 def space_after_a_commit_is_its_failure(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(writer, "KistError", ZeroDivisionError)
     patch.setattr(writer, "OSError", ZeroDivisionError, raising=False)
+
+
+def small_commits_whose_sync_may_fail(patch: pytest.MonkeyPatch) -> None:
+    real = writer.Writer._sync_record
+
+    def synced(self: Any, record: Any) -> None:
+        with contextlib.suppress(CommitUnknownError):
+            real(self, record)
+        self.failed = None
+
+    patch.setattr(writer.Writer, "_sync_record", synced)
+
+
+def test_small_commits_that_are_not_synced_are_noticed(
+    columns: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_commits_whose_sync_may_fail(monkeypatch)
+    report = columns.run(FAULTS["device fails at a sync"], only="one by one")
+    assert len(report.failures) > 3
 
 
 @pytest.mark.parametrize(

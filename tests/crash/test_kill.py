@@ -87,16 +87,23 @@ def test_programs_over_all_objects_survive_kills(
 @pytest.mark.parametrize(
     ("program", "form", "durability", "kills"),
     [
+        ("few", "alone", "full", 10),
+        ("few", "among", "full", 6),
+        ("kinds", "alone", "full", 6),
+        ("kinds", "among", "relaxed", 6),
+        ("ward", "alone", "relaxed", 6),
+        ("ward", "among", "full", 6),
         ("sealed", "alone", "full", 8),
         ("sealed", "among", "relaxed", 6),
         ("sealed-store", "alone", "none", 6),
         ("sealed-store", "among", "full", 8),
     ],
 )
-def test_sealed_objects_and_stores_survive_kills(
+def test_small_commits_newer_kinds_and_sealed_things_survive_kills(
     tmp_path: Path, nursery: Nursery, program: str, form: str, durability: str, kills: int
 ) -> None:
-    pytest.importorskip("cryptography")
+    if PROGRAMS[program].options:
+        pytest.importorskip("cryptography")
     report = run_kills(
         tmp_path,
         kills,
@@ -109,6 +116,24 @@ def test_sealed_objects_and_stores_survive_kills(
     )
     assert report.failures == [], str(report)
     assert (report.kills, report.acknowledged > 0) == (kills, True)
+
+
+@pytest.mark.parametrize("name", ["few", "kinds", "ward"])
+def test_a_model_is_what_its_steps_do_and_tells_them_apart(path: Path, name: str) -> None:
+    program = PROGRAMS[name]
+    if program.options:
+        pytest.importorskip("cryptography")
+    program.beside(path.parent)
+    with kist.open(path, "x", **program.options) as store:
+        program.prepare(store)
+        model = program.first()
+        for _ in range(70):
+            program.take(store, model)
+            before, model = model, model.next()
+            assert model.is_shown_by(store)
+            if model.step % 9 != 8:  # then the index alone is made anew
+                assert not before.is_shown_by(store)
+        assert store.check().ok
 
 
 # The judge

@@ -100,6 +100,15 @@ def test_no_file_outside_the_folder_is_opened(
         assert store.check().ok
 
 
+def test_a_file_is_never_named_from_the_root_of_the_system(folder: Path) -> None:
+    """Even where it is an allowed one: the folder would not stand where it stood."""
+    with kist.open(folder / "a.kist", "w") as store:
+        put_target(store.create_link("l", "/g/x", file="cal.kist"), str(folder / "cal.kist"))
+        with pytest.raises(kist.LinkError, match="no relative path"):
+            store["l"]
+        assert store.open_link("l").info["dangling"] is True
+
+
 def test_roots_say_where_files_may_be(folder: Path) -> None:
     outside = folder.parent / "outside.kist"
     with kist.open(folder / "a.kist", "w") as store:
@@ -193,6 +202,16 @@ def test_missing_replaced_and_damaged_files_are_named(folder: Path) -> None:
         pytest.raises(kist.LinkError, match="no regular file"),
     ):
         store["l"]
+
+
+def test_a_file_that_cannot_be_linked_as_part_of_a_table_is_named_with_the_link(
+    folder: Path,
+) -> None:
+    (folder / "sub" / "cal.kist").write_bytes(b"no store")
+    with kist.open(folder / "a.kist", "w") as store:
+        with pytest.raises(kist.LinkError, match=r"link '/g/all' leads to '.*sub/cal\.kist'"):
+            store.create_union("g/all", "g/x", files=["cal.kist", "sub/cal.kist"])
+        assert "g" not in store
 
 
 def test_too_many_open_files_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,3 +224,42 @@ def test_a_link_in_the_place_of_a_sealed_table_is_tampering(store: kist.Store, h
             ward.union("ward/patients")
         assert "link" in repr(ward)
         assert ward["fakes/patients"]["f1"][0] == b"FAKE"
+
+
+@pytest.mark.parametrize("name", ["runs", "/runs/"])
+def test_a_link_in_the_place_of_a_sealed_dataset_is_tampering(store: kist.Store, name: str) -> None:
+    """The secret is for all of it, so that no column below is named."""
+    key = bytes(range(32))
+    with kist.open("ward.kist", "w", secrets=key) as ward:
+        ward.create_array("runs", [1, 2], encrypt=key)
+    with kist.open("ward.kist", "r+") as ward:
+        ward.move("runs", "old")
+        ward["fakes"] = [7, 8]
+        ward.create_link("runs", "fakes")
+    with kist.open("ward.kist", secrets={name: key}) as ward:
+        with pytest.raises(kist.TamperedDataError, match="is a link, and a secret was given"):
+            ward["runs"]
+        with pytest.raises(kist.TamperedDataError):
+            ward.open_link("runs").follow()
+        assert ward["fakes"][:].tolist() == [7, 8]
+
+
+def test_what_is_named_from_the_root_is_known_by_its_own_path(store: kist.Store) -> None:
+    """A secret was given for what stands in clear: links and unions in groups do not hide it."""
+    key = bytes(range(32))
+    with kist.open("ward.kist", "w") as ward:
+        ward["runs"] = [1, 2]
+        ward["patients"] = ward["g/patients"] = np.array([(1, b"FAKE")], "i4,S4")
+        ward.create_link("g/runs", "/runs")
+        ward.create_link("g/one", "/patients")
+    with kist.open("ward.kist", secrets={"runs": key, "patients/f1": key}) as ward:
+        for look in (
+            lambda: ward["g/runs"][:],
+            lambda: ward["g"].union("/runs")[:],
+            lambda: ward["g/one"]["f1"][:],
+            lambda: ward["g"].union("/patients")["f1"][:],
+            lambda: ward["g"].union("/p*")["f1"][:],
+        ):
+            with pytest.raises(kist.TamperedDataError):
+                look()
+        assert ward["g"].union("patients")["f1"][0] == b"FAKE"

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import kist
+from kist.engine.sealedrecords import SealedPointer
 from kist.errors import SecretError, TamperedDataError, WrongSecretError
+from kist.model.unions.backend import FILE_BITS
+from kist.model.unions.state import _tagged
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
 
@@ -108,6 +111,18 @@ def test_an_exchanged_extent_of_a_part_is_not_shown(made: Path, tmp_path: Path) 
         assert store["t"]["x"][50] == 1.5
         with pytest.raises((kist.CorruptDataError, TamperedDataError)):
             store["t"]["x"][:]
+
+
+def test_a_pointer_of_a_part_is_called_what_it_is_called_in_its_file(made: Path) -> None:
+    with kist.open(made / "2.kist", secrets=KEY) as store:
+        state = store["t"]._state()
+        (leaf,) = [leaf for leaf in state.schema.leaves if leaf.path == ("x",)]
+        pointer, _ = state.find_page(leaf, state.layout.groups[0])
+        moved = _tagged(pointer, 5 << FILE_BITS)
+        assert isinstance(moved, SealedPointer) and "'x'" in moved.where
+        assert (moved.where, moved.salt, moved.keys) == (pointer.where, pointer.salt, pointer.keys)
+        assert moved.offset >> FILE_BITS == moved.stored.offset >> FILE_BITS == 5
+        assert str(moved.named(TamperedDataError("why"))) == f"{pointer.where}: why"
 
 
 def test_unions_of_several_files_take_secrets(made: Path, expected: np.ndarray) -> None:

@@ -206,6 +206,25 @@ def test_key_stores_under_other_keys_are_sealed_anew(tmp_path: Path, decoded: li
         store["k"]["x"]
 
 
+@pytest.mark.parametrize("name", ["a", "k"])
+def test_parts_that_have_some_keys_in_common_are_one_again(tmp_path: Path, name: str) -> None:
+    """What stands under a key that the first part has not is sealed anew."""
+    file = (make_array if name == "a" else make_keys)(tmp_path / "f.kist")
+    first, second = kist.split(file, name, parts=2, out=tmp_path / "p{}.kist", secrets=KEY)
+    with kist.open(second, "r+", secrets=KEY) as store:
+        store[name].rotate()
+        if name == "a":
+            store["a"].append(CUBE[:2])
+        else:
+            store["k"]["zz"] = np.arange(3000)
+    kist.merge([first, second], tmp_path / "m.kist", secrets=KEY)
+    if name == "a":
+        found = array_of(tmp_path / "m.kist")
+        np.testing.assert_array_equal(found, np.concatenate([CUBE, CUBE[:2]]))
+    else:
+        same_entries(entries_of(tmp_path / "m.kist"), RUNS | {"zz": np.arange(3000)})
+
+
 def test_no_key_comes_twice(tmp_path: Path) -> None:
     one = make_keys(tmp_path / "a.kist")
     for entries, words in (({"small": 1}, "comes twice"), ({"u\u0308": 1}, "Unicode form")):

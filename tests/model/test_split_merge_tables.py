@@ -29,7 +29,11 @@ from kist.errors import (
     StoreExistsError,
     StoreNotFoundError,
     TooLargeError,
+    UnsupportedVersionError,
 )
+from kist.format import keys
+from kist.format.values import pack_record
+from kist.model.parts.origin import Origin
 
 Array = np.ndarray[Any, Any]
 GROUP = 65_536
@@ -322,6 +326,52 @@ def test_parts_that_overlap_or_vanished_are_refused(path: Path, tmp_path: Path) 
         kist.merge([names[0], tmp_path / "gone.kist"], tmp_path / "whole.kist")
     assert files_of(tmp_path) == left
     kist.merge([names[1], other[0]][:1] + names[:1], tmp_path / "whole.kist")
+    for name, is_part in ((names[0], True), (tmp_path / "whole.kist", False)):
+        with kist.open(name) as store:
+            origin = Origin.of(store._session.view(), store["t"]._id)
+            assert (origin is not None) == is_part
+
+
+def test_what_is_noted_of_a_frame_goes_along(path: Path, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"x": np.arange(90.0)}, index=pandas.RangeIndex(5, 95, name="id"))
+    with kist.open(path, "w") as store:
+        store["t"] = frame
+    names = kist.split(path, "t", rows=50, out=tmp_path / "p-{}.kist")
+    kist.merge(names, tmp_path / "whole.kist")
+    for name, first, last in (
+        (names[0], 5, 54),
+        (names[1], 55, 94),
+        (tmp_path / "whole.kist", 5, 94),
+    ):
+        with kist.open(name) as store:
+            found = store["t"].to_pandas()
+            assert found.index.name == "id" and list(found.columns) == ["x"]
+            assert (found.index[0], found.index[-1]) == (first, last)
+    # Rows that did not follow each other have no labels that count.
+    frame["k"] = frame.index % 3
+    with kist.open(path, "w") as store:
+        store["t"] = frame
+    for name in kist.split(path, "t", by="k", out=tmp_path / "q-{}.kist"):
+        with kist.open(name) as store:
+            found = store["t"].to_pandas()
+            assert found.index.name == "id" and found.index.tolist() == list(range(30))
+
+
+def test_records_of_a_kind_that_is_not_known_are_not_left_behind(
+    path: Path, tmp_path: Path
+) -> None:
+    make(path, rows(100))
+    make(tmp_path / "other.kist", rows(100))
+    with kist.open(path, "r+") as store, store._write() as txn:
+        prefix = keys.node(store["t"]._id)[:8]
+        txn.put(prefix + b"Q" + bytes(8), pack_record(b"of a newer kist"))
+    left = files_of(tmp_path)
+    with pytest.raises(UnsupportedVersionError, match=r"kind 'Q'.*copy\(\) takes the whole"):
+        kist.split(path, "t", rows=50, out=tmp_path / "p-{}.kist")
+    with pytest.raises(UnsupportedVersionError, match="kind 'Q'"):
+        kist.merge([tmp_path / "other.kist", path], tmp_path / "whole.kist")
+    assert files_of(tmp_path) == left
 
 
 def test_rows_that_break_a_unique_index_are_refused(tmp_path: Path) -> None:

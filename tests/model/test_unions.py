@@ -23,6 +23,8 @@ from kist.errors import (
     SelectionError,
     StoreClosedError,
 )
+from kist.model.unions.backend import FILE_BITS, FilesBackend
+from kist.storage import MemoryBackend
 
 Array = np.ndarray[Any, Any]
 DTYPE = np.dtype([("a", "i4"), ("b", "f8"), ("s", "S3")])
@@ -222,6 +224,7 @@ def test_what_is_no_union_is_refused(path: Path) -> None:
 def test_a_union_is_not_changed(path: Path) -> None:
     with kist.open(path, "w") as store:
         store["p/1"], store["p/2"] = rows(5), rows(5)
+        store.attrs["of"] = "the root"
         union = store.union("p/*")
 
         def update() -> None:
@@ -249,6 +252,28 @@ def test_a_union_is_not_changed(path: Path) -> None:
 
 
 # Tables of several files
+
+
+def test_an_offset_names_a_file_and_a_place_in_it() -> None:
+    contents = [bytes(range(100)), bytes(range(100, 0, -1)), b"x" * 50]
+    inner = [MemoryBackend() for _ in contents]
+    for one, content in zip(inner, contents, strict=True):
+        one.write(0, [content])
+    whole = FilesBackend(inner)
+    assert whole.size() == 250
+    for number, content in enumerate(contents):
+        at = (number << FILE_BITS) + 7
+        buffer = bytearray(9)
+        assert whole.read(at, 9) == content[7:16] and whole.read_into(at, buffer) == 9
+        memory, start = whole.map(at, 9, 1)
+        assert buffer == memoryview(memory)[start : start + 9] == content[7:16]
+        assert whole.is_near(at, at + 9)
+    for write in (
+        lambda: whole.write(0, [b"y"]),
+        lambda: whole.resize(1),
+    ):
+        with pytest.raises(ReadOnlyError):
+            write()
 
 
 def files(folder: Path, n: int = 3, size: int = 50) -> list[str]:

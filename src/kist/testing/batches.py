@@ -38,11 +38,16 @@ def prepare(store: kist.Store, writers: int) -> None:
         counters = store.create_keystore("counters")
         for name in ("batches", "rows", "dropped"):
             counters[name] = 0
+        store.create_keystore("plans").update({f"{n} {w}": 0 for n in "ab" for w in range(writers)})
 
 
 def write_batch(store: kist.Store, writer: int) -> tuple[int, float]:
     """Commit the next batch of a writer; returns its number and how long it waited."""
     started = time.monotonic()
+    # Two small commits, the second at once if nobody comes between them: `kist.engine.few`.
+    plans, planned = store["plans"], int(store["last"][writer]) + 1
+    plans[f"a {writer}"] = planned
+    plans[f"b {writer}"] = planned
     with store.transaction():
         waited = time.monotonic() - started
         counters, table = store["counters"], store["rows"]
@@ -73,6 +78,7 @@ def look(store: kist.Store) -> Array:
         last, rows = store["last"][:], store["rows"][:]
         counters = dict(store["counters"].items())
         newest = store.attrs.get("newest")
+        plans = dict(store["plans"].items())
     there = len(rows) + counters["dropped"]
     demand(there == counters["rows"], f"{there} rows, and {counters['rows']} were counted")
     demand(int(last.sum()) == counters["batches"], f"{last} batches, not {counters['batches']}")
@@ -80,7 +86,9 @@ def look(store: kist.Store) -> Array:
     demand(sizes == there, f"{there} rows, and the batches have {sizes}")
     if newest is not None:
         demand(int(last[newest[0]]) == newest[1], f"the newest batch is {newest}, not {last}")
-    for writer in range(len(last)):
+    for writer, n in enumerate(last.tolist()):
+        first, second = plans[f"a {writer}"], plans[f"b {writer}"]
+        demand(n <= second <= first <= n + 1, f"{n} batches, and {second} and {first} were planned")
         own = rows[rows["writer"] == writer]
         if not len(own):
             continue

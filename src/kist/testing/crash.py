@@ -188,6 +188,7 @@ CASES = (
     "api_workloads",
     "sealed_workloads",
     "link_workloads",
+    "step_workloads",
 )
 
 

@@ -195,8 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Try faults at the calls of a workload in a temporary directory; gives 1 when one failed."""
     # Not above: those modules take their Fault from this one.
     from kist.testing import memory
-    from kist.testing.sealed_work import WORKS
     from kist.testing.trials import FAULTS, Report, Stage
+    from kist.testing.works import WORKS
 
     parser = argparse.ArgumentParser(prog="python -m kist.testing.faults", description=main.__doc__)
     parser.add_argument("--every", type=int, default=1, help="one place in so many (default: all)")

@@ -22,8 +22,10 @@ run, over both forms, all durabilities and all programs, in a temporary director
 
 The program ``rows`` appends, assigns and deletes rows. ``objects`` takes the steps of
 `kist.testing.programs`: arrays, tables, key stores and attributes, made, changed, moved and
-deleted. ``sealed`` does the former to sealed columns, beside a sealed array and key store, and
-rotates their keys; ``sealed-store`` to a store that is sealed as a whole.
+deleted. ``few`` makes small commits by handles that are kept, ``kinds`` changes rows with nulls,
+categories and cells, their index, links and unions. ``sealed`` does what ``rows`` does to sealed
+columns, beside a sealed array and key store, and rotates their keys; ``ward`` in a sealed group;
+``sealed-store`` in a store that is sealed as a whole.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ import argparse
 import itertools
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -50,7 +53,7 @@ FRESH_EVERY = {"alone": 8, "among": 12}
 
 FORMS = tuple(FRESH_EVERY)
 DURABILITIES = ("full", "relaxed", "none")
-SHARES = {"rows": 9, "objects": 1, "sealed": 2, "sealed-store": 2}
+SHARES = {"rows": 9, "objects": 1, "few": 4, "kinds": 2, "ward": 2, "sealed": 2, "sealed-store": 2}
 """Of kills in the long run: to compare all objects takes ten times as long."""
 
 
@@ -79,7 +82,7 @@ def run_kills(
         One writer at a time, or writers, readers and compactors at once.
     durability : {"full", "relaxed", "none"}
         Of those who write.
-    program : {"rows", "objects", "sealed", "sealed-store"}
+    program : {"rows", "objects", "few", "kinds", "ward", "sealed", "sealed-store"}
         What they do.
     most_answers : int
         The next one is killed after at most so many answers.
@@ -96,12 +99,14 @@ def run_kills(
     own = Nursery() if nursery is None else nursery
     try:
         while report.kills < kills:
-            path = Path(folder) / f"{form}-{durability}-{program}-{report.kills}.kist"
+            path = Path(folder) / f"{form}-{durability}-{program}-{report.kills}" / "killed.kist"
+            path.parent.mkdir()
+            PROGRAMS[program].beside(path.parent)
             judge: Judge = (Alone if form == "alone" else Among)(
                 own, path, rng, report, durability, program, most_answers
             )
             judge.life_of_a_store(min(FRESH_EVERY[form], kills - report.kills))
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path.parent)
     except (BrokenError, kist.KistError) as failure:
         kind = "" if isinstance(failure, BrokenError) else f"{type(failure).__name__}: "
         report.failures.append(f"{path}, kill {report.kills}: {kind}{failure}")
@@ -125,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--form", choices=FORMS, help="one only, of two")
     parser.add_argument("--durability", choices=DURABILITIES, help="one only, of three")
-    parser.add_argument("--program", choices=tuple(PROGRAMS), help="one only, of four")
+    parser.add_argument("--program", choices=tuple(PROGRAMS), help="one only, of seven")
     parser.add_argument("--folder", help="where to make the stores")
     options = parser.parse_args(arguments)
     started = time.monotonic()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import kist
-from kist.testing import programs
+from kist.testing import kill_kinds, programs
 
 __all__ = ["DTYPE", "PROGRAMS", "Model", "Program", "take_step"]
 
@@ -69,18 +70,23 @@ class Model:
     def is_shown_by(self, store: kist.Store) -> bool:
         """Tell whether the store holds exactly this."""
         with store.read():
-            noted = store.attrs.get("step", 0)
-            return bool(store["rows"][:].tobytes() == self.rows.tobytes() and noted == self.noted)
+            return self.is_in(store)
+
+    def is_in(self, owner: Any) -> bool:
+        """Tell whether a group holds exactly this."""
+        noted = owner.attrs.get("step", 0)
+        return bool(owner["rows"][:].tobytes() == self.rows.tobytes() and noted == self.noted)
 
 
-def take_step(store: kist.Store, step: int) -> None:
-    """Do step number `step` to a store, in one commit; `Model.next` says what it is."""
-    table = store["rows"]
+def take_step(store: kist.Store, step: int, owner: Any = None) -> None:
+    """Do step number `step` to a store, or a group of it, in one commit: see `Model.next`."""
+    owner = store if owner is None else owner
+    table = owner["rows"]
     kind = step % 10
     if kind == 6:
         with store.transaction(f"step {step}"):
             table.append(_rows(step, 3))
-            store.attrs["step"] = step
+            owner.attrs["step"] = step
     elif kind == 8:
         table["value"][_picked(step, len(table))] = -step
     elif kind == 9:
@@ -136,6 +142,45 @@ def take_sealed_step(store: kist.Store, step: int) -> None:
             store[name].rotate(now=step % 16 == 5)
 
 
+class WardModel(Model):
+    """The model of `take_ward_step`: what `Model` has, in a sealed group, beside an array."""
+
+    def next(self) -> WardModel:
+        """Return the model after one more step; this one stays."""
+        new = WardModel()
+        before = super().next()
+        new.step, new.rows, new.noted = before.step, before.rows, before.noted
+        return new
+
+    def is_shown_by(self, store: kist.Store) -> bool:
+        """Tell whether the store holds exactly this."""
+        with store.read():
+            ward, made = store["ward"], self.step // 4 * 4
+            return self.is_in(ward) and (
+                ward["sub/line"][:].tolist() == [*range(made, made + 50)]
+                if made
+                else "sub" not in ward
+            )
+
+
+def make_ward(store: kist.Store) -> None:
+    """Make a sealed group with a table in it, in one commit."""
+    if "ward" not in store:
+        with store.transaction():
+            store.create_group("ward", encrypt=KEY).create_table("rows", dtype=DTYPE)
+
+
+def take_ward_step(store: kist.Store, step: int) -> None:
+    """Do a step to what `make_ward` has made, in one commit; at times its keys change too."""
+    with store.transaction():
+        ward = store["ward"]
+        take_step(store, step, ward)
+        if step % 4 == 0:
+            ward.create_array("sub/line", np.arange(step, step + 50), overwrite=True)
+        if step % 8 == 5:
+            ward.rotate(now=step % 16 == 5)
+
+
 class Program(NamedTuple):
     """What writers do. A model has ``step``, ``next()`` and ``is_shown_by(store)``."""
 
@@ -151,6 +196,8 @@ class Program(NamedTuple):
     """Of `kist.open`, for whoever opens the store."""
     making: Mapping[str, Any] = {}
     """More of them, for who may have to make it."""
+    beside: Callable[[Path], None] = lambda folder: None
+    """Puts files into the folder of the store, before anybody works there."""
 
 
 PROGRAMS = {
@@ -162,6 +209,26 @@ PROGRAMS = {
     ),
     "objects": Program(
         lambda: programs.World(0), lambda store: None, lambda store: True, programs.take_step
+    ),
+    "few": Program(
+        kill_kinds.FewModel,
+        kill_kinds.make_few,
+        lambda store: "rows" in store,
+        kill_kinds.take_few,
+    ),
+    "kinds": Program(
+        kill_kinds.KindsModel,
+        kill_kinds.make_kinds,
+        lambda store: "cells" in store,
+        kill_kinds.take_kinds,
+        beside=kill_kinds.put_part,
+    ),
+    "ward": Program(
+        WardModel,
+        make_ward,
+        lambda store: "ward" in store,
+        lambda store, model: take_ward_step(store, model.step + 1),
+        {"secrets": KEY},
     ),
     "sealed": Program(
         SealedModel,

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
 import kist
 from kist.testing import workload
 
-__all__ = ["WORKS", "Work"]
+__all__ = ["KEY", "OTHER", "SEALED", "WARD", "WHOLE"]
 
 KEY: Final = bytes(range(32))
 OTHER: Final = bytes(range(32, 64))
-
-
-class Work(NamedTuple):
-    """Steps, and how the store is opened that they are taken in.
-
-    Attributes
-    ----------
-    steps : mapping of str to callable
-        What is done, by its name.
-    options, making : mapping of str to object
-        Of `kist.open`: for whoever opens the store, and for who makes it, beside that.
-    """
-
-    steps: Mapping[str, Callable[[kist.Store], object]]
-    options: Mapping[str, Any] = {}
-    making: Mapping[str, Any] = {}
 
 
 def _datasets(store: kist.Store) -> None:
@@ -93,6 +77,80 @@ SEALED: Final[dict[str, Callable[[kist.Store], object]]] = {
     "the file is made compact": lambda store: store.compact(),
 }
 
+
+def _ward(store: kist.Store) -> None:
+    with store.transaction("a ward"):
+        ward = store.create_group("ward", encrypt={"lab": KEY}, attrs={"of": "x" * 300})
+        ward["rows"] = workload.rows(300, 1)
+        ward["scans"] = np.arange(6000, dtype="<i4").reshape(60, 100)
+        ward.create_keystore("runs").update((f"k{n}", n) for n in range(20))
+        ward["sub/few"] = [1.5, 2.5]
+
+
+def _cells(store: kist.Store) -> None:
+    dtype = {
+        "id": "<i8",
+        "word": kist.categorical("str", ["pear"]),
+        "hits": kist.nullable(kist.ragged("<i2")),
+        "n": kist.nullable("<i4"),
+    }
+    secrets = {("word", "n"): KEY, "hits": OTHER}
+    store.create_table("cells", _some_cells(60, 0), dtype=dtype, encrypt=secrets)
+
+
+def _some_cells(n: int, first: int) -> dict[str, list[object]]:
+    numbers = range(first, first + n)
+    return {
+        "id": [*numbers],
+        "word": [("pear", "fig", None, f"word {first}")[i % 4] for i in numbers],
+        "hits": [None if i % 5 == 0 else [i % 7] * (i % 4) for i in numbers],
+        "n": [None if i % 3 == 0 else i for i in numbers],
+    }
+
+
+def _ward_moves(store: kist.Store) -> None:
+    with store.transaction():
+        store.move("ward/rows", "ward/sub/rows")
+        store.copy("ward/scans", "ward/sub/copy")
+        del store["ward/runs"]
+
+
+def _noted(change: Callable[[kist.Store], object]) -> Callable[[kist.Store], None]:
+    """The same and an attribute: what a store shows says whether it was done."""
+
+    def step(store: kist.Store) -> None:
+        with store.transaction():
+            change(store)
+            store.attrs["changes"] = store.attrs.get("changes", 0) + 1
+
+    return step
+
+
+WARD: Final[dict[str, Callable[[kist.Store], object]]] = {
+    "a sealed group is made": _ward,
+    "rows are appended in it": lambda store: store["ward/rows"].append(workload.rows(10, 2)),
+    "an array is written in it": lambda store: store["ward/scans"].__setitem__(slice(2, 40), 7),
+    "a key is put in it": lambda store: store["ward/runs"].update(k3=workload.noise(300, 1)),
+    "attributes are set in it": lambda store: store["ward/sub"].attrs.update(a=1, b="x" * 5000),
+    "a group is made in it": lambda store: store.create_group("ward/new/deep"),
+    "a secret comes": _noted(lambda store: store["ward"].add_secret(OTHER, label="more")),
+    "it gets another key": _noted(lambda store: store["ward"].rotate()),
+    "it is sealed again": _noted(lambda store: store["ward"].rotate(now=True)),
+    "nodes are moved in it": _ward_moves,
+    "sealed cells are made": _cells,
+    "cells with new words are appended": lambda store: store["cells"].append(_some_cells(9, 60)),
+    "many cells are appended": lambda store: store["cells"].append(_some_cells(2000, 100)),
+    "cells are changed": lambda store: store["cells"]["hits"].__setitem__(7, [1, 2, 3]),
+    "cells become null": lambda store: store["cells"].where("id < 20").update({"word": None}),
+    "cells are deleted": lambda store: store["cells"].delete(slice(0, 60, 2)),
+    "a tag is set": lambda store: store.tag("kept"),
+    "cells are sealed again": _noted(lambda store: store["cells"].rotate(now=True)),
+    "a secret goes": _noted(lambda store: store["ward"].remove_secret("lab")),
+    "the group goes": lambda store: store.__delitem__("ward"),
+    "a tag goes": lambda store: store.untag("kept"),
+    "the file is made compact": lambda store: store.compact(),
+}
+
 # Which opens another handle, without the secret.
 _NOT_WHOLE: Final = ("all is read",)
 
@@ -101,10 +159,3 @@ WHOLE: Final[dict[str, Callable[[kist.Store], object]]] = {
     "the store gets another key": lambda store: store.rotate(),
     "the store is sealed again": lambda store: store.rotate(now=True),
 }
-
-WORKS: Final = {
-    "everything": Work(workload.STEPS),
-    "sealed": Work(SEALED, {"secrets": [KEY, OTHER]}),
-    "sealed-store": Work(WHOLE, {"secrets": {"/": KEY}}, {"encrypt": KEY}),
-}
-"""What `kist.testing.trials.Stage` can try, by its name."""

@@ -28,7 +28,7 @@ import shutil
 import signal
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,8 +37,8 @@ import kist
 from kist.storage import FileBackend
 from kist.testing import workload
 from kist.testing.faults import Fault
-from kist.testing.sealed_work import WORKS
 from kist.testing.system import FaultySystem
+from kist.testing.works import WORKS
 
 __all__ = ["FAULTS", "Report", "Stage", "Step", "Trial"]
 
@@ -130,15 +130,37 @@ def _demand(holds: bool, otherwise: str) -> None:
 
 
 class Step(NamedTuple):
-    """A step of the workload, and what is there before and after it."""
+    """A step of the workload, and what is there before it and after each of its commits."""
 
     name: str
     take: Callable[[kist.Store], object]
     image: Path  # of the file after a kill, before the step
-    before: Any
-    after: Any
+    states: Sequence[Any]
     cold: Counter[str]
     warm: Counter[str]
+
+    @property
+    def before(self) -> Any:
+        return self.states[0]
+
+    @property
+    def after(self) -> Any:
+        return self.states[-1]
+
+    def each(self, store: kist.Store, first: int = 0) -> Iterator[int]:
+        """Take it from a state on; yields the number of the state, after each commit."""
+        if isinstance(self.take, workload.Commits):
+            yield from self.take.each(store, first)
+        else:
+            self.take(store)
+            yield 1
+
+    def go_on(self, store: kist.Store, found: Any) -> None:
+        """Take what is left of it when a store shows one of its states."""
+        first = self.states.index(found)
+        if first < len(self.states) - 1:
+            for _ in self.each(store, first):
+                pass
 
 
 def _terminated(number: int, frame: object) -> None:
@@ -155,7 +177,7 @@ class Stage:
     durability : {"full", "relaxed", "none"}
         Of the handles that meet the faults.
     work : {"everything", "sealed", "sealed-store"}
-        What is done: of `kist.testing.sealed_work`.
+        What is done: of `kist.testing.works`.
     """
 
     def __init__(
@@ -193,13 +215,15 @@ class Stage:
         return kist.open(self.path, **self.work.options)
 
     def _rehearse(self) -> None:
+        if self.work.beside is not None:
+            self.work.beside(self.folder)
         with FaultySystem() as system:
             kist.open(self.path, "w", **self.work.options, **self.work.making).close()
             for number, (name, take) in enumerate(self.work.steps.items()):
                 image = self.folder / f"{number}.image"
                 with self._open() as store:
                     store.attrs["step"] = number
-                    before = workload.shown(store)
+                    states = [workload.shown(store)]
                     shutil.copyfile(self.path, image)
                 self._restore(image)
                 system.count_anew()
@@ -208,13 +232,18 @@ class Stage:
                 store.close()
                 cold = system.calls.copy()
                 self._restore(image)
+                step = Step(name, take, image, states, cold, Counter())
+                with self._open() as store:
+                    _warm_up(store)
+                    for _ in step.each(store):
+                        states.append(workload.shown(store))
+                self._restore(image)
                 with self._open() as store:
                     _warm_up(store)
                     system.count_anew()
                     take(store)
-                    warm = system.calls.copy()
-                    after = workload.shown(store)
-                self.steps.append(Step(name, take, image, before, after, cold, warm))
+                    step.warm.update(system.calls)
+                self.steps.append(step)
 
     def restore(self, step: Step) -> None:
         """Put the file there as it is before a step."""
@@ -261,6 +290,7 @@ class Trial:
         self.store: kist.Store | None = None
         self.system = FaultySystem()
         self.lost = False  # what a sync could not write
+        self.done = 0  # commits of the step that have returned
 
     def failures(self) -> list[str]:
         """Run it, and return what was wrong."""
@@ -306,7 +336,8 @@ class Trial:
                 _warm_up(self.store)
                 self._arm()
             self.where = "step"
-            self.step.take(self.store)
+            for done in self.step.each(self.store):
+                self.done = done
             self.where = "closing"
             if not self.warm:
                 self.store.close()
@@ -338,7 +369,9 @@ class Trial:
             logged = [f for f in fired if f.kind == "sync" or f.offset >= 0]
             _demand(bool(logged) and raised.commit is not None, "the outcome is known")
         elif isinstance(wanted, int):
-            _demand(isinstance(raised, kist.StorageError), "not a StorageError")
+            # A file that a link leads to, and that cannot be opened, is a link that leads nowhere.
+            kinds = kist.StorageError, kist.LinkError
+            _demand(isinstance(raised, kinds), "not a StorageError")
             number = getattr(raised.__cause__, "errno", None) or getattr(raised, "errno", None)
             _demand(number == wanted, f"errno {number}")
         else:
@@ -366,11 +399,8 @@ class Trial:
             except kist.ReadOnlyError:
                 return
             raise _WrongError("the handle goes on writing after a failed sync")
-        if known == step.before:
-            step.take(store)
-            _demand(
-                workload.shown(store) == step.after, "the step, taken again, does something else"
-            )
+        step.go_on(store, known)
+        _demand(workload.shown(store) == step.after, "the step, taken again, does something else")
         store.attrs["later"] = 1
         _demand(store.attrs["later"] == 1, "the next commit is not there")
         del store.attrs["later"]
@@ -396,11 +426,9 @@ class Trial:
             return [step.after]
         if self.where == "opening":
             return [step.before]
-        if self.fault.signal or isinstance(self.raised, kist.CommitUnknownError):
-            return [step.before, step.after]
-        if step.name in _SEVERAL_COMMITS:
-            return [step.before, step.after]
-        return [step.before]
+        unknown = self.fault.signal or isinstance(self.raised, kist.CommitUnknownError)
+        known = not unknown and step.name not in _SEVERAL_COMMITS
+        return list(step.states[self.done : self.done + (1 if known else 2)])
 
     # The file
 
@@ -411,13 +439,12 @@ class Trial:
             found = workload.shown(store)
         fine = found in self._possible() or (self.store is not None and found == step.after)
         if self.lost and self.stage.durability != "full":
-            fine = fine or found == step.before
+            fine = fine or found in step.states
         _demand(fine, "opened again, the file shows another state")
         with self.stage._open() as store:
             if self.fault.at % 2:
                 self._check(store)
-            if found == step.before:
-                step.take(store)
+            step.go_on(store, found)
             _demand(workload.shown(store) == step.after, "after the next step: another state")
             self._check(store)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 import kist
 
-__all__ = ["STEPS", "UndoneError", "noise", "rows", "shown"]
+__all__ = ["STEPS", "Commits", "UndoneError", "noise", "rows", "shown"]
 
 ROW = np.dtype([("id", "<i8"), ("value", "<f8"), ("name", "S6")])
 
@@ -35,6 +35,39 @@ def noise(n: int, seed: int) -> np.ndarray[Any, Any]:
 
 class UndoneError(Exception):
     """Ends a block that is to leave nothing."""
+
+
+class Commits:
+    """A step of several calls, each of them a commit, by handles that are kept.
+
+    Such a handle makes small commits at once: see `kist.engine.few`.
+
+    Parameters
+    ----------
+    *calls : callable
+        Called with a function that gives the node at a path, always by the same handle.
+    """
+
+    def __init__(self, *calls: Callable[[Callable[[str], Any]], object]) -> None:
+        self._calls = calls
+
+    def each(self, store: kist.Store, first: int = 0) -> Iterator[int]:
+        """Make the calls from a number on; yields how many have been made, after each."""
+        nodes: dict[str, Any] = {}
+
+        def node(path: str) -> Any:
+            if path not in nodes:
+                nodes[path] = store[path]
+            return nodes[path]
+
+        for number, call in enumerate(self._calls[first:], first + 1):
+            call(node)
+            yield number
+
+    def __call__(self, store: kist.Store) -> None:
+        """Make all calls."""
+        for _ in self.each(store):
+            pass
 
 
 def _datasets(store: kist.Store) -> None:
@@ -161,11 +194,26 @@ def _contents(node: Any) -> Iterator[Any]:
         yield _packed(dict(node.items()))
     elif node.kind == "table":
         yield from (_packed(node[name][:]) for name in node.colnames)
+        yield [index.name for index in getattr(node, "indexes", ())]  # unions have none
     elif node.kind == "array":
         yield _packed(node[...])
+    elif node.kind == "link":
+        yield node.leads_to
+        try:
+            end = node.follow()
+        except kist.LinkError as error:
+            # What leads nowhere is a state; what could not be read is none.
+            if isinstance(error.__cause__, OSError):
+                raise
+            yield "nowhere"
+            return
+        yield from _contents(end)
 
 
 def _packed(value: Any) -> Any:
+    if isinstance(value, kist.Ragged):
+        data = str(value.to_list()).encode()
+        return str(value.dtype), hashlib.blake2b(data, digest_size=8).hexdigest()
     if isinstance(value, np.ndarray):
         data = str(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
         return str(value.dtype), value.shape, hashlib.blake2b(data, digest_size=8).hexdigest()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PANDAS",
     "ZONES",
+    "count_on",
     "get_note",
     "get_zones",
     "names_a_file",
@@ -58,6 +59,23 @@ def get_note(view: View, node: int, name: str) -> dict[Any, Any]:
         payload = bytes(view.read(pointers[0]))
     note = unpack_value(payload)
     return note if isinstance(note, dict) else {}
+
+
+def count_on(txn: Transaction, node: int, first: int | None) -> None:
+    """Let labels that only count the rows of a frame go on from a row of the whole.
+
+    None forgets them, for rows that do not follow each other there.
+    """
+    note = get_note(txn, node, PANDAS)
+    index = note.get("index")
+    counted = index.get("range") if isinstance(index, dict) else None
+    if not isinstance(counted, list | tuple) or first == 0:
+        return
+    index = {name: value for name, value in index.items() if name != "range"}
+    if first is not None and len(counted) == 2 and all(type(part) is int for part in counted):
+        index["range"] = (counted[0] + first * counted[1], counted[1])
+    txn.delete(keys.note(node, PANDAS))
+    put_notes(txn, node, {PANDAS: {**note, "index": index}})
 
 
 def rename_in_notes(txn: Transaction, node: int, old: str, new: str | None) -> None:

@@ -34,6 +34,7 @@ _MOST_COUNTED: Final = (1 << 32) - 1
 
 def gather(
     store: Store,
+    link: str,
     files: Iterable[tuple[str, str]],
     path: str,
     version: int | str | None = None,
@@ -43,8 +44,8 @@ def gather(
 
     Parameters
     ----------
-    store : Store
-        Of the link.
+    store, link : Store, str
+        The link.
     files : iterable of (str, str)
         Name relative to the folder of the store, and real path.
     path : str
@@ -68,7 +69,7 @@ def gather(
         raise TooLargeError(f"{len(wanted):,} files; a link is of at most {MAX_FILES:,}")
     notes: _Tables | _Arrays | None = None
     for done, (name, real) in enumerate(wanted, 1):
-        with store._links.fresh(real, version, path) as other:
+        with store._links.fresh(real, version, link) as other:
             node = other[path]
             if not isinstance(node, Table | StoredArray) or node._store is not other:
                 raise SelectionError(f"{path!r} of {name!r} is no table and no array: {node!r}")

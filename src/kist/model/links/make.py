@@ -100,7 +100,8 @@ def put_parts(
 
     store = link._store
     known = [relative_name(store, name) for name in names]
-    record = gather(store, real_files(store, known, link._path), path, version, progress)
+    files = real_files(store, known, link._path)
+    record = gather(store, link._path, files, path, version, progress)
     # An extent belongs to one record: the old one goes with it.
     txn.delete(keys.link(link._id))
     put_link(txn, link._id, LinkRecord(record.form, {**record.said, "names": known}))

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kist.errors import ConstraintError
-from kist.model.frames.notes import get_note, put_notes
+from kist.model.frames.notes import count_on, get_note, put_notes
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
@@ -45,7 +45,8 @@ class Origin(NamedTuple):
     value: tuple[str, object] | None = None
 
     def put(self, txn: Transaction, node: int) -> None:
-        """Put the note."""
+        """Put the note; labels that count rows are those that the rows had in the whole."""
+        count_on(txn, node, self.start if self.value is None else None)
         note: dict[str, Any] = self._asdict()
         if self.value is None:
             del note["value"]
