@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import kist
 from kist.errors import KistError
-from kist.testing.bases import BASES, made
+from kist.testing.bases import BASES, MEMORY_FOLDER, made
 from kist.testing.everything import ask
 from kist.testing.forged import Forged, forge
 
@@ -234,7 +234,7 @@ def is_foreign(name: str, folder: Path) -> bool:
 def _child(first: int, stop: int) -> None:
     """Play rounds and say what came of each, one line of JSON a round, after one with its seed."""
     faulthandler.enable()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY_FOLDER) as name:
         folder = Path(name)
         # Once as they are: modules are imported and threads begun before limits are set.
         for base, way in BASES.items():

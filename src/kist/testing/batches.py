@@ -38,7 +38,8 @@ def prepare(store: kist.Store, writers: int) -> None:
         counters = store.create_keystore("counters")
         for name in ("batches", "rows", "dropped"):
             counters[name] = 0
-        store.create_keystore("plans").update({f"{n} {w}": 0 for n in "ab" for w in range(writers)})
+        plans = store.create_keystore("plans")
+        plans.update((f"{name} {writer}", 0) for name in "ab" for writer in range(writers))
 
 
 def write_batch(store: kist.Store, writer: int) -> tuple[int, float]:

@@ -113,7 +113,7 @@ def ask(store: Any, only: str | None = None, *, reading: bool = True) -> Iterato
     A store that may be written is changed, too, and with ``reading=False`` its nodes are not read
     before: what is asked last is that it be made smaller.
     """
-    yield "tree", lambda: (repr(store.tree()), store.tree()._repr_html_(), store.tree().to_dict())
+    yield "tree", lambda: _drawn(store.tree())
     yield "info", lambda: repr(store.info)
     yield "check", lambda: store.check()
     yield "history", lambda: list(store.history())
@@ -134,6 +134,10 @@ def ask(store: Any, only: str | None = None, *, reading: bool = True) -> Iterato
     yield "delete", lambda: store.__delitem__("g")
     yield "tag", lambda: store.tag("again")
     yield "compact", store.compact
+
+
+def _drawn(tree: Any) -> object:
+    return repr(tree), tree._repr_html_(), tree.to_dict()
 
 
 def _name(node: Any) -> str | None:

@@ -39,6 +39,10 @@ from kist.testing.forged import forge
 
 __all__ = ["Report", "run_hostile"]
 
+_A_CHILD: Final = 2000
+"""Rounds of a child, which first makes all bases and asks everything of them: some 5 s."""
+_TOLD: Final = 500
+"""After so many rounds the command says how far it is."""
 _LOST: Final = 300.0
 """Seconds after which a round that does not come back is ended from outside."""
 
@@ -95,7 +99,12 @@ class Report:
 
 
 def run_hostile(
-    first: int, stop: int, report: Report | None = None, *, lost: float = _LOST
+    first: int,
+    stop: int,
+    report: Report | None = None,
+    *,
+    lost: float = _LOST,
+    told: Callable[[], None] | None = None,
 ) -> Report:
     """Play the rounds of some seeds in child processes.
 
@@ -107,6 +116,8 @@ def run_hostile(
         Where they are counted.
     lost : float
         Seconds after which a child that says nothing is ended.
+    told : callable, optional
+        Called after each round.
 
     Returns
     -------
@@ -121,13 +132,19 @@ def run_hostile(
     report = Report() if report is None else report
     seed = first
     while seed < stop:
-        end = min(stop, seed + 500)
+        end = min(stop, seed + _A_CHILD)
         command = [sys.executable, "-m", "kist.testing.attack", str(seed), str(end)]
-        seed = run_child(command, end, report, lost)
+        seed = run_child(command, end, report, lost, told)
     return report
 
 
-def run_child(command: Sequence[str], stop: int, report: Report, lost: float) -> int:
+def run_child(
+    command: Sequence[str],
+    stop: int,
+    report: Report,
+    lost: float,
+    told: Callable[[], None] | None = None,
+) -> int:
     """Run one child until it ends, and count its rounds; returns the next seed."""
     # One heap, and Arrow's memory from it: address space is what is limited.
     more = {"MALLOC_ARENA_MAX": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
@@ -147,6 +164,8 @@ def run_child(command: Sequence[str], stop: int, report: Report, lost: float) ->
                     errors_ = Counter[str](found.pop("errors"))
                     report.add(Round(errors=errors_, **found))
                     begun = None
+                    if told is not None:
+                        told()
         if child.returncode == 0:
             return stop
         errors.seek(0)
@@ -202,12 +221,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 report.add(play(seed, Path(folder), trace=True))
     else:
         known = 0
-        for seed in range(options.first, stop, 500):
-            run_hostile(seed, min(stop, seed + 500), report)
+
+        def told() -> None:
+            nonlocal known
             for finding in report.findings[known:]:
                 print(finding, flush=True)
             known = len(report.findings)
-            print(f"... {report.rounds:,} files, {known} findings", flush=True)
+            if report.rounds % _TOLD == 0:
+                print(f"... {report.rounds:,} files, {known} findings", flush=True)
+
+        run_hostile(options.first, stop, report, told=told)
     print(report)
     for finding in report.findings:
         print(finding)

@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 from kist.format import keys, layout
 from kist.format.values import pack_record, unpack_record
-from kist.testing.bases import BASES, FILE
+from kist.testing.bases import BASES, FILE, MEMORY_FOLDER
 from kist.testing.bodies import changed, changed_bundle, changed_page
 from kist.testing.mutations import Mutation, changed_payload
 
@@ -178,7 +178,7 @@ class _Tap:
 
 def _make(name: str, tap: _Tap) -> bytes:
     """The file of a base that was made with a tap, or what there was when its maker failed."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY_FOLDER) as folder:
         path = Path(folder) / FILE
         # The maker reads what was changed: that it fails, or how, is no matter here.
         with tap.set():

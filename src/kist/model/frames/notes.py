@@ -68,8 +68,10 @@ def count_on(txn: Transaction, node: int, first: int | None) -> None:
     """
     note = get_note(txn, node, PANDAS)
     index = note.get("index")
-    counted = index.get("range") if isinstance(index, dict) else None
-    if not isinstance(counted, list | tuple) or first == 0:
+    if not isinstance(index, dict) or first == 0:
+        return
+    counted = index.get("range")
+    if not isinstance(counted, list | tuple):
         return
     index = {name: value for name, value in index.items() if name != "range"}
     if first is not None and len(counted) == 2 and all(type(part) is int for part in counted):

@@ -1,0 +1,161 @@
+"""Small commits at the engine: what is refused leaves nothing, no old state is built on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kist.engine import Engine, Frame
+from kist.engine.few import Few
+from kist.format import keys, layout
+from kist.format.values import pack_record
+from kist.storage import MemoryBackend, MemoryFile
+
+NODE = 5
+RECORD = pack_record(b"value")
+
+
+def key(n: int) -> bytes:
+    return keys.group(NODE, n)
+
+
+def contents(engine: Engine) -> dict[bytes, bytes]:
+    return dict(engine.newest().scan(*keys.groups(NODE)))
+
+
+def engine_on(backend: MemoryBackend) -> Engine:
+    """An engine that has just made a commit with a record in an extent."""
+    engine = Engine.open_backend(backend, "a", timeout=0)
+    txn = engine.begin()
+    txn.put(key(1), RECORD)
+    txn.put(key(2), pack_record(b"", txn.write([Frame(b"BLOB", NODE, 0, 1, b"z" * 5000)])))
+    txn.commit()
+    return engine
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return engine_on(MemoryBackend())
+
+
+def one(at: bytes, value: bytes, old: bytes | None = None) -> Callable[[Few], bool]:
+    def write(few: Few) -> bool:
+        few.put(at, value, old=old)
+        return True
+
+    return write
+
+
+def test_records_are_there_when_it_returns(engine: Engine) -> None:
+    before = engine.commit
+    assert engine.put_few(before, one(key(3), RECORD)) is True
+    assert engine.commit == before + 1
+    assert contents(engine)[key(3)] == RECORD
+    assert engine.check() == []
+
+
+@pytest.mark.parametrize("what", ["new extents", "old extents", "short key", "long key", "empty"])
+def test_what_is_no_small_record_takes_a_transaction(engine: Engine, what: str) -> None:
+    owner, before, commit = contents(engine)[key(2)], contents(engine), engine.commit
+    write = {
+        "new extents": one(key(3), owner),
+        "old extents": one(key(2), RECORD, owner),
+        "short key": one(key(3)[:8], RECORD),
+        "long key": one(key(3) + bytes(layout.MAX_KEY), RECORD),
+        "empty": one(key(3), b""),
+    }[what]
+
+    def after_another(few: Few) -> bool:
+        few.put(key(9), RECORD)
+        return write(few)
+
+    assert engine.put_few(commit, after_another) is None
+    assert contents(engine) == before and engine.commit == commit
+    assert engine.put_few(commit, one(key(4), RECORD)) is True
+    assert contents(engine) == before | {key(4): RECORD}
+
+
+def test_a_step_that_fails_after_it_has_put_something_leaves_nothing(engine: Engine) -> None:
+    before, commit = contents(engine), engine.commit
+
+    def fails(few: Few) -> bool:
+        few.put(key(3), RECORD)
+        assert few.get(key(3)) == RECORD  # it sees what it has put
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        engine.put_few(commit, fails)
+    assert contents(engine) == before and engine.commit == commit
+    assert not engine.backend.locks.writer_held()
+    txn = engine.begin()
+    txn.put(key(4), RECORD)
+    txn.commit()
+    assert contents(engine) == before | {key(4): RECORD}
+    assert engine.put_few(engine.commit, one(key(5), RECORD)) is True
+
+
+def test_more_than_a_record_of_the_log_holds_takes_a_transaction(engine: Engine) -> None:
+    before, commit = contents(engine), engine.commit
+
+    def many(few: Few) -> bool:
+        for n in range(3, 3 + layout.MAX_RECORD // 900 + 1):
+            few.put(key(n), pack_record(bytes(900)))
+        return True
+
+    assert engine.put_few(commit, many) is None
+    assert contents(engine) == before and engine.check() == []
+
+
+@pytest.mark.parametrize("how", ["changes", "tree"])
+def test_what_others_have_committed_is_not_written_over(how: str) -> None:
+    file = MemoryFile()
+    engine = engine_on(MemoryBackend(file))
+    other = Engine.open_backend(MemoryBackend(file), "r+", timeout=0)
+    txn = other.begin()
+    txn.put(key(7), RECORD)
+    txn.commit()
+    if how == "tree":
+        other.checkpoint()
+    assert engine.put_few(engine.chain.state.commit, one(key(3), RECORD)) is None
+    txn = engine.begin()
+    txn.put(key(3), RECORD)
+    txn.commit()
+    assert engine.put_few(engine.commit, one(key(4), RECORD)) is True
+    for looked_at in (engine, other, Engine.open_backend(MemoryBackend(file), "r")):
+        assert {key(n) for n in (1, 2, 3, 4, 7)} == set(contents(looked_at))
+        assert looked_at.check() == []
+
+
+def test_an_older_commit_of_the_same_engine_is_no_ground(engine: Engine) -> None:
+    commit = engine.commit
+    assert engine.put_few(commit, one(key(3), RECORD)) is True
+    assert engine.put_few(commit, one(key(3), pack_record(b"old"))) is None
+    assert contents(engine)[key(3)] == RECORD
+
+
+@pytest.mark.parametrize(
+    "options", [{"durability": "relaxed"}, {"durability": "none"}, {"retain": 2}], ids=str
+)
+def test_stores_that_need_more_take_a_transaction(options: dict[str, object]) -> None:
+    engine = Engine.open_backend(MemoryBackend(), "a", **options)  # type: ignore[arg-type]
+    txn = engine.begin()
+    txn.put(key(1), RECORD)
+    txn.commit()
+    assert engine.put_few(engine.commit, one(key(3), RECORD)) is None
+    assert set(contents(engine)) == {key(1)}
+
+
+def test_a_reader_of_the_same_engine_sees_it_at_once(tmp_path: Path) -> None:
+    engine = Engine.open(tmp_path / "few.kist", "x")
+    try:
+        txn = engine.begin()
+        txn.put(key(1), RECORD)
+        txn.commit()
+        before = engine.newest()
+        assert engine.put_few(engine.commit, one(key(3), RECORD)) is True
+        assert engine.newest().get(key(3)) == RECORD
+        assert before.get(key(3)) is None  # a snapshot stays as it is
+    finally:
+        engine.close()
