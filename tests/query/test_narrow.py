@@ -46,6 +46,57 @@ def check(values: Any, constant: Any, valid: Any = None) -> bool:
     return told
 
 
+JOINED = [
+    "~(x < c)",
+    "(x < c) | (x > d)",
+    "~((x >= c) & (x < d))",
+    "isin(x, [c, d])",
+    "~isin(x, [c, d]) & (x != d)",
+    "isin(x, [])",
+    "(x == c) | ~(x <= d) | isin(x, [d])",
+]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_joined_comparisons_are_those_of_the_values(data: st.DataObject) -> None:
+    dtype = np.dtype(data.draw(st.sampled_from(["u2", "i4", "i8", "f8", "M8[s]"])))
+    low = data.draw(st.integers(0, 60_000))
+    numbers = np.array(
+        data.draw(st.lists(st.integers(low, low + 300), min_size=600, max_size=700)), "i8"
+    )
+    if dtype.kind == "f":
+        values = numbers / 8 if data.draw(st.booleans()) else numbers / 100
+    else:
+        values = numbers.astype(dtype)
+    c, d = (data.draw(st.sampled_from(values.tolist())) for _ in range(2))
+    if dtype.kind == "M":
+        c, d = np.datetime64(c, "s"), np.datetime64(d, "s")
+    valid = np.array(data.draw(st.lists(st.booleans(), min_size=1, max_size=9)))
+    valid = np.resize(valid, len(values)) if data.draw(st.booleans()) else None
+    page = page_of(values)
+    for condition in JOINED:
+        bound = parse(condition, {"x": values.dtype}, {"c": c, "d": d})
+        known: Any = {}
+        for _ in range(2):  # the second time with what is known
+            found = None if page is None else holds(bound, page, valid, known)
+            if found is None:
+                continue
+            given_valid = {} if valid is None else {"x": valid}
+            expected = bound.evaluate({"x": values}, len(values), given_valid)
+            np.testing.assert_array_equal(found, expected, err_msg=condition)
+
+
+def test_what_is_joined_of_comparisons_needs_no_values() -> None:
+    page = page_of(np.random.default_rng(3).integers(70_000, 71_009, 4_000, np.int32))
+    assert page is not None and page.items is None
+    for condition in JOINED[:5]:
+        bound = parse(condition, {"x": np.dtype("i4")}, {"c": 70_010, "d": 70_500})
+        assert holds(bound, page) is not None, condition
+    bound = parse("isin(x, c)", {"x": np.dtype("i4")}, {"c": list(range(70_000, 70_100))})
+    assert holds(bound, page) is None
+
+
 INTEGERS = ["i2", "u2", "i4", "u4", "i8", "u8"]
 
 

@@ -1,18 +1,31 @@
 """Conditions on pages that are left as narrow integers (`kist.codecs.narrow`).
 
-A comparison with a constant becomes one of the integers with another constant; of a dictionary
-any condition is computed once for each item. The outcome is that of the values, bit by bit.
+A comparison with a constant becomes one of the integers with another constant, and what is joined
+of such comparisons (`and`, `or`, `not`, `isin`) stays joined; of a dictionary any condition is
+computed once for each item. The outcome is that of the values, bit by bit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kist._kernels.bits import limits_of
 from kist.query.bound import Bound
-from kist.query.nodes import Array, Callback, Column, CompareConstant, OfCodes, walk
+from kist.query.nodes import (
+    Array,
+    Callback,
+    Column,
+    CompareConstant,
+    Logic,
+    Member,
+    Node,
+    Not,
+    OfCodes,
+    walk,
+)
 
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
@@ -22,6 +35,8 @@ __all__ = ["Known", "holds", "may_be_narrow"]
 
 _FEW_ITEMS = 4
 """So many items are compared one by one, which beats looking up each number."""
+_FEW_MEMBERS = 16
+"""So many constants are compared one by one, which beats a search for each value."""
 
 
 def may_be_narrow(part: Bound) -> bool:
@@ -29,8 +44,8 @@ def may_be_narrow(part: Bound) -> bool:
     return not any(isinstance(node, Callback) for node in walk(part.node))
 
 
-Known = dict[tuple[int, Any], "tuple[int, int] | None"]
-"""Limits of numbers, by the condition and the encodings of a page."""
+Known = dict[tuple[tuple[int, int], Any], "tuple[int, int] | None"]
+"""Limits of numbers, by the constant of a condition and the encodings of a page."""
 
 
 def holds(
@@ -47,7 +62,8 @@ def holds(
     valid : ndarray of bool, optional
         Where the column has a value; everywhere by default.
     known : dict, optional
-        Kept from page to page of one query, for what is the same in many of them.
+        Kept from page to page of one query, for what is the same in many of them; its conditions
+        must stay alive, because their identity is what they are known by.
 
     Returns
     -------
@@ -58,12 +74,10 @@ def holds(
     found: Array | None
     if page.items is not None:
         found = _by_items(part, page.items, page.numbers)
-    elif isinstance(node, CompareConstant) and isinstance(node.x, Column):
-        found = _compared(node, page, {} if known is None else known)
-    elif isinstance(node, OfCodes) and page.numbers.dtype.itemsize == 1:
-        found = _of_codes(part, page)
+    elif isinstance(node, OfCodes):
+        found = _of_codes(part, page) if page.numbers.dtype.itemsize == 1 else None
     else:
-        return None
+        found = _of_node(node, page, {} if known is None else known)
     if found is None or valid is None:
         return found
     return np.logical_or(found, ~valid) if part.null_truth else np.logical_and(found, valid)
@@ -91,15 +105,50 @@ def _looked_up(true: Array, numbers: Array) -> Array:
     return found
 
 
-def _compared(node: CompareConstant, page: Narrow, known: Known) -> Array | None:
-    key = id(node), page.encodings
-    if key not in known:
-        known[key] = page.limits(node.value)
-    limits = known[key]
+def _of_node(node: Node, page: Narrow, known: Known) -> Array | None:
+    """Return where comparisons with constants hold, and what is joined of such.
+
+    No page of narrow integers has NaN or NaT, so what is not true is false.
+    """
+    if isinstance(node, CompareConstant) and isinstance(node.x, Column):
+        return _compared(node.op, node.value, (id(node), 0), page, known)
+    if isinstance(node, Not):
+        found = _of_node(node.x, page, known)
+        return None if found is None else np.logical_not(found, out=found)
+    if isinstance(node, Logic):
+        masks = (_of_node(one, page, known) for one in node.args)
+        return _joined(np.logical_and if node.op == "and" else np.logical_or, masks)
+    if isinstance(node, Member) and isinstance(node.x, Column) and len(node.values) <= _FEW_MEMBERS:
+        masks = (
+            _compared("==", value, (id(node), at), page, known)
+            for at, value in enumerate(node.values)
+        )
+        return _joined(np.logical_or, masks)
+    return None
+
+
+def _joined(func: np.ufunc, masks: Iterable[Array | None]) -> Array | None:
+    """Return masks joined, None where one of them is not known or there are none."""
+    found: Array | None = None
+    for mask in masks:
+        if mask is None:
+            return None
+        found = mask if found is None else func(found, mask, out=found)
+    return found
+
+
+def _compared(
+    op: str, value: Any, key: tuple[int, int], page: Narrow, known: Known
+) -> Array | None:
+    """Return where values compare with a constant; `key` is that of the constant in `known`."""
+    limits_key = key, page.encodings
+    if limits_key not in known:
+        known[limits_key] = page.limits(value)
+    limits = known[limits_key]
     if limits is None:
         return None
     at_least, above = limits
-    numbers, op = page.numbers, node.op
+    numbers = page.numbers
     if op in ("<", "<="):
         return _below(numbers, at_least if op == "<" else above)
     if op in (">", ">="):
