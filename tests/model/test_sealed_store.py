@@ -464,3 +464,19 @@ def test_a_link_and_a_union_lead_into_sealed_stores(file: Path, tmp_path: Path) 
     with kist.union(names, "groupname/tablename", secrets=[KEY, OTHER]) as both:
         assert both[:].tobytes() == expected + ROWS.tobytes()
         assert both.where("n == 5")["n"][:].tolist() == [5, 5, 5]
+
+
+def test_small_commits_by_a_kept_handle_are_sealed_too(path: Path) -> None:
+    """Each may be made without a transaction, by the handle that has made the last one."""
+    rows = np.zeros(10, [("n", "i4"), ("name", "S9")])
+    rows["name"] = b"namevalue"
+    with kist.open(path, "x", encrypt=KEY) as store:
+        runs, table = store.create_keystore("runs"), store.create_table("t", rows[:0])
+        for n in range(5):
+            runs[f"runkey-{n}"] = "smallvalue"
+        for _ in range(5):
+            table.append(rows)
+        data = path.read_bytes()
+        assert not [word for word in TELLTALE if word.encode() in data]
+    with kist.open(path, secrets=KEY) as store:
+        assert len(store["runs"]) == 5 and len(store["t"]) == 50 and store.check().ok
