@@ -192,3 +192,28 @@ def test_sealed_tables_are_split_and_merged_with_the_secrets(file: Path, tmp_pat
     assert not run("merge", *names, "-o", whole, env=env)[0]
     with kist.open(whole, secrets=KEY) as store:
         assert store["t"]["f1"][:].tolist() == [b"Ann", b"Bob"]
+
+
+def test_errors_say_how_secrets_are_given_here(file: Path) -> None:
+    found = CliRunner().invoke(cli, ["cat", f"{file}:t"])
+    assert found.exit_code == 2
+    assert "--secret-file FILE before the verb, or KIST_SECRET" in found.output
+    assert "kist.open" not in found.output
+
+
+def test_a_copy_that_fails_leaves_no_file_and_sealed_targets_take_secrets(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, whole = tmp_path / "new.kist", tmp_path / "whole.kist"
+    assert CliRunner().invoke(cli, ["copy", f"{file}:t", str(new)]).exit_code == 2
+    assert not new.exists()
+    kist.open(new, "x").close()
+    assert CliRunner().invoke(cli, ["copy", f"{file}:t", str(new)]).exit_code == 2
+    assert new.exists()  # it was there before
+    monkeypatch.setenv("KIST_SECRET", f"hex:{KEY.hex()}")
+    kist.open(whole, "x", encrypt=KEY).close()
+    for target in (new, whole):
+        found = CliRunner().invoke(cli, ["copy", f"{file}:t", f"{target}:copied"])
+        assert found.exit_code == 0, found.output
+        with kist.open(target, secrets=KEY) as store:
+            assert len(store["copied"]) and store.check().ok

@@ -72,6 +72,23 @@ def test_a_union_says_in_which_file_and_where(parts: list[Path]) -> None:
         assert union["id"][-1] == N - 1
 
 
+def test_a_missing_file_is_named_without_a_mode_that_would_make_it(tmp_path: Path) -> None:
+    gone, out = tmp_path / "gone.kist", tmp_path / "out.kist"
+    with kist.open(tmp_path / "there.kist", "x") as store:
+        store["t"] = np.zeros(3, "i4,f8")
+    for step in (
+        lambda: kist.merge([tmp_path / "there.kist", gone], out),
+        lambda: kist.split(gone, "t", parts=2, out=out),
+        lambda: kist.union([tmp_path / "there.kist", gone], "t"),
+        lambda: kist.salvage(gone, out),
+    ):
+        with pytest.raises(kist.StoreNotFoundError, match=r"gone.kist': no such file$") as caught:
+            step()
+        assert caught.value.filename == str(gone) and not out.exists()
+    with pytest.raises(kist.StoreNotFoundError, match="mode 'a' makes one"):
+        kist.open(gone)
+
+
 def test_a_merge_says_whose_values_do_not_fit(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.kist" for number in (1, 2)]
     for path, kind in zip(paths, ("i4", "i8"), strict=True):

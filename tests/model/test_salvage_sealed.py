@@ -244,6 +244,28 @@ def test_records_that_nothing_vouches_for_are_not_saved(file: Path, tmp_path: Pa
     assert clear_of(out)
 
 
+def test_what_somebody_took_records_from_is_not_saved(file: Path, tmp_path: Path) -> None:
+    kinds = {"people": b"P", "scans": b"C", "runs": b"K", "ward/below": b"A"}
+    with kist.open(file, "r+") as store:  # without the secrets
+        for name, kind in kinds.items():
+            node: Any = store[name]
+            with node._write() as txn:
+                found = list(txn.scan(*keys.whole_node(node._id)))
+                txn.delete(max(key for key, _ in found if keys.kind_of(key) == kind))
+    out = tmp_path / "out.kist"
+    report = kist.salvage(file, out, secrets=ALL)
+    lost = {(loss.node, loss.column) for loss in report.losses}
+    assert lost == {
+        ("/people", "weight"), ("/scans", None), ("/runs", None), ("/ward/below", None),
+        ("/lost+found/x", None),  # its group is not there
+    }  # fmt: skip
+    with kist.open(out, secrets=ALL) as store:
+        assert store["people"].columns == ("id", "name") and store.check().ok
+        assert list(store) == ["lost+found", "open", "people", "ward"]
+        assert store["ward/t"][:].tobytes() == ROWS[:1000].tobytes()
+    assert clear_of(out)
+
+
 def test_secrets_by_name_hold_for_what_is_saved(path: Path, tmp_path: Path) -> None:
     with kist.open(path, "x") as store:
         store["t"], store["x"] = ROWS[:5], np.arange(3)

@@ -105,7 +105,8 @@ def _opened(file: str, **how: Any) -> kist.Store:
     except kist.StoreNotFoundError as error:
         if error.filename is None:  # not on this machine: who serves it has said what is wrong
             raise
-        # What `kist.open` says names a mode that would make the file; verbs have no modes.
+        # What `kist.open` says names a mode that would make the file; verbs have no modes. The
+        # name is as it was given.
         found = kist.StoreNotFoundError(f"{file!r}: no such file")
         found.errno, found.filename = error.errno, error.filename
         raise found from None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from kist.cli import secrets
 from kist.cli.common import at_option, examples, open_at, open_to_write, place_argument
 from kist.cli.places import itself, named_target, said
 
@@ -34,8 +38,6 @@ def copy(file: tuple[str, str], target: str, at: str | None, overwrite: bool) ->
     root of a store is copied node by node. A file NAME.kist that does not exist is made. All of
     it is one commit, or nothing.
     """
-    import kist
-
     to_file, to_path = named_target(target, file[0])
     path = file[1].strip("/")
     if to_file == file[0] and at is None:
@@ -44,10 +46,25 @@ def copy(file: tuple[str, str], target: str, at: str | None, overwrite: bool) ->
         return
     with (
         open_at(file[0], at) as source,
-        kist.open(to_file, "a") as store,
+        _target(to_file) as store,
         store.transaction(f"kist copy {path}"),
     ):
         _copy(source, store, path, to_path, overwrite)
+
+
+@contextmanager
+def _target(file: str) -> Iterator[kist.Store]:
+    """Give a store that is there, or one that is made, which goes again when the block fails."""
+    import kist
+
+    made = not os.path.lexists(file)
+    with kist.open(file, "x" if made else "a", secrets=secrets.given()) as store:
+        try:
+            yield store
+        except BaseException:
+            if made:
+                os.unlink(file)
+            raise
 
 
 def _copy(source: kist.Store, store: kist.Store, path: str, to_path: str, overwrite: bool) -> None:

@@ -21,6 +21,8 @@ from kist.errors import (
 
 __all__ = ["cli", "exit_code", "main"]
 
+_IN_PYTHON: Final = "kist.open(..., secrets=[...])"
+
 DAMAGE: Final = 1
 USAGE: Final = 2
 UNREADABLE: Final = 3
@@ -95,8 +97,15 @@ class _Verbs(click.Group):
                 return super().invoke(ctx)
             except (KistError, OSError, ImportError) as error:
                 mark = painted("kist:", err=True, fg="red", bold=True)
-                click.echo(f"{mark} {_one_line(error)}", err=True)
+                click.echo(f"{mark} {_for_the_command_line(error)}", err=True)
                 ctx.exit(exit_code(error))
+
+
+def _for_the_command_line(error: object) -> str:
+    # How secrets are given is said for Python; here nobody writes that.
+    return _one_line(error).replace(
+        _IN_PYTHON, "--secret-file FILE before the verb, or KIST_SECRET"
+    )
 
 
 def _one_line(error: object) -> str:

@@ -166,7 +166,7 @@ class _Roots:
     def root(self, number: int) -> Node:
         """Return a source as a node of an open store."""
         from kist.model.node import Node
-        from kist.model.store import open
+        from kist.model.store import open_source
 
         source = self.sources[number]
         if isinstance(source, Node):
@@ -174,7 +174,7 @@ class _Roots:
         if number in self._open:
             self._open.move_to_end(number)
         else:
-            self._open[number] = open(source, "r", secrets=self._secrets)
+            self._open[number] = open_source(source, self._secrets)
             if len(self._open) > _OPEN:
                 self._open.popitem(last=False)[1].close()
         return self._open[number]

@@ -150,12 +150,12 @@ def _dataset(source: Any, path: str | None, secrets: object) -> Iterator[Node]:
     """Give the dataset that is to be split, and close what was opened for it."""
     from kist.model.group import Group
     from kist.model.node import Node
-    from kist.model.store import open
+    from kist.model.store import open_source
 
     with ExitStack() as opened:
         try:
             if not isinstance(source, Node):
-                source = opened.enter_context(open(source, "r", secrets=secrets))
+                source = opened.enter_context(open_source(source, secrets))
             elif secrets is not None:
                 raise SecretError(f"{source._store.path!r} is open: it was to be given its secrets")
         finally:

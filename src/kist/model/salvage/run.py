@@ -15,6 +15,7 @@ from kist.errors import (
     SecretError,
     SnapshotError,
     StorageError,
+    StoreNotFoundError,
     TransactionError,
 )
 from kist.format import keys
@@ -33,6 +34,7 @@ from kist.model.salvage.rescue import Rescue, Writer, put_note
 from kist.model.salvage.tables import rescue_table
 from kist.model.salvage.target import new_file
 from kist.model.store import open as open_store
+from kist.model.store import without_modes
 from kist.storage import FileBackend
 from kist.storage.objectstore import shown
 
@@ -126,7 +128,10 @@ def salvage(
     finally:
         secrets = None  # a traceback would show it
     report = SalvageReport(source, target)
-    backend = FileBackend(source)
+    try:
+        backend = FileBackend(source)
+    except StoreNotFoundError as error:
+        raise without_modes(error) from None
     try:
         is_sealed = _is_sealed(backend, ring)
         with new_file(target) as work:
@@ -272,11 +277,13 @@ def _save_records(rescue: Rescue, writer: Writer, place: Place, path: str, close
     closed : str
         Why it is not saved as part of a sealed group in which it stands; empty of others.
     """
+    new = directory.record(writer.txn, writer.new)
+    in_seal = new is not None and directory.is_marked(writer.txn, new.parent)
+    if closed and (in_seal or place.kind != NodeKind.GROUP):  # nothing in clear in a sealed group
+        return f"is in a sealed group, and {closed}"
     if place.kind == NodeKind.GROUP:
         _look_for_gaps(rescue, place.node, path)
         return ""
-    if closed:
-        return f"is in a sealed group, and {closed}"
     if sealed.is_sealed(rescue, place):
         return sealed.rescue_sealed(rescue, writer, place, path)
     save = _SAVED_BY.get(NodeKind(place.kind)) if place.kind in set(NodeKind) else None

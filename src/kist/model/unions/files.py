@@ -138,12 +138,12 @@ def _files(sources: Iterable[Any]) -> list[Any]:
 
 def _dataset(source: Any, path: str | None, opened: ExitStack, secrets: Any) -> Any:
     from kist.model.group import Group
-    from kist.model.store import open
+    from kist.model.store import open_source
 
     node = source
     if isinstance(source, str | os.PathLike):
         try:
-            node = opened.enter_context(open(source, "r", secrets=secrets))
+            node = opened.enter_context(open_source(source, secrets))
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
