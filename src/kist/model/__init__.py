@@ -4,7 +4,8 @@ Four packages for what a store holds: `tables`, `arrays`, `keystores`, and `fram
 and Arrow on their way in and out. `evaluation` computes expressions over whole arrays and columns.
 Beside them, in the order in which one meets them:
 
-- `store`: `open` and the open file. `shelf`: a dictionary in one. `group`, with `group_tables`,
+- `store`: `open` and the open file; `sources`: files that others are made of. `shelf`: a
+  dictionary in one. `group`, with `group_tables`,
   `group_arrays`, `group_keystores` and what these share in `group_maker`. `node`: what all have.
   `attributes`: small named values on nodes and columns.
 - `given`: what becomes a table, and what an array. `paths`: which names are allowed. `directory`:

@@ -13,7 +13,6 @@ from kist.errors import (
     KeyNotFoundError,
     NodeNameError,
     SnapshotError,
-    StoreNotFoundError,
     TamperedDataError,
 )
 from kist.format import keys
@@ -35,25 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Store", "open"]
 
 Progress = Callable[[int, int], None]
-
-
-def open_source(path: Any, secrets: object = None) -> Store:
-    """Open a store out of which another one is made; the error knows no mode that would make it."""
-    try:
-        return open(path, "r", secrets=secrets)
-    except StoreNotFoundError as error:
-        raise without_modes(error) from None
-    finally:
-        secrets = None  # a traceback would show it
-
-
-def without_modes(error: StoreNotFoundError) -> StoreNotFoundError:
-    """Return the error of a file that is missing, for callers whose user gives no mode."""
-    if error.filename is None:  # not on this machine: who serves it has said what is wrong
-        return error
-    found = StoreNotFoundError(f"{error.filename!r}: no such file")
-    found.errno, found.filename = error.errno, error.filename
-    return found
 
 
 class _Default(str):

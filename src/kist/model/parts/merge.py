@@ -166,7 +166,7 @@ class _Roots:
     def root(self, number: int) -> Node:
         """Return a source as a node of an open store."""
         from kist.model.node import Node
-        from kist.model.store import open_source
+        from kist.model.sources import open_source
 
         source = self.sources[number]
         if isinstance(source, Node):

@@ -150,7 +150,7 @@ def _dataset(source: Any, path: str | None, secrets: object) -> Iterator[Node]:
     """Give the dataset that is to be split, and close what was opened for it."""
     from kist.model.group import Group
     from kist.model.node import Node
-    from kist.model.store import open_source
+    from kist.model.sources import open_source
 
     with ExitStack() as opened:
         try:

@@ -33,8 +33,8 @@ from kist.model.salvage.report import SalvageReport
 from kist.model.salvage.rescue import Rescue, Writer, put_note
 from kist.model.salvage.tables import rescue_table
 from kist.model.salvage.target import new_file
+from kist.model.sources import without_modes
 from kist.model.store import open as open_store
-from kist.model.store import without_modes
 from kist.storage import FileBackend
 from kist.storage.objectstore import shown
 

@@ -138,7 +138,7 @@ def _files(sources: Iterable[Any]) -> list[Any]:
 
 def _dataset(source: Any, path: str | None, opened: ExitStack, secrets: Any) -> Any:
     from kist.model.group import Group
-    from kist.model.store import open_source
+    from kist.model.sources import open_source
 
     node = source
     if isinstance(source, str | os.PathLike):
