@@ -15,6 +15,7 @@ from kist.codecs.choose import choose
 from kist.codecs.decimals import Decimals
 from kist.format.plain import pack_scalars, pack_value
 from kist.model.keystores import write
+from kist.model.keystores.read import pointer_of
 
 KEYS = st.one_of(
     st.text("abé", min_size=1, max_size=2), st.integers(-3, 3), st.binary(min_size=1, max_size=1)
@@ -99,7 +100,7 @@ def test_what_suits_is_looked_for_ever_less_often(monkeypatch: pytest.MonkeyPatc
         calls.append(1)
         return choose(*arguments, **options)
 
-    monkeypatch.setattr("kist.model.keystores.values.choose", counted)
+    monkeypatch.setattr("kist.model.keystores.recipes.choose", counted)
     rng = np.random.default_rng(1)
     with kist.open(":memory:") as store:
         runs = store.create_keystore("runs")
@@ -122,3 +123,41 @@ def test_an_exception_repeats_the_last_decimal(wrong: list[bool], seed: int) -> 
     for i in range(len(wrong)):
         before = [j for j in good if j <= i] or good[:1]
         assert integers[i] == (round(numbers[before[-1]] * 100) if before else 0)
+
+
+def _sizes(store: kist.Store, values: dict[str, Any]) -> list[int]:
+    runs = store.create_keystore("runs")
+    runs.update(values)
+    view = runs._view()
+    found = [runs._found(view, key) for key in values]
+    return [pointer_of(record).length for record in found if record is not None]
+
+
+def test_the_same_values_take_the_same_bytes_whichever_thread_is_faster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(2)
+    waves = [np.round(np.sin(np.arange(9000) * 0.01), i % 4 + 1) for i in range(30)]
+    noise = [rng.random(9000) for _ in range(10)]
+    mixed = [(waves + noise)[i] for i in rng.permutation(40).tolist()]
+    values = {f"{i:02}": (a, a[::-1], i) for i, a in enumerate(mixed)}
+    monkeypatch.setattr("kist.model.keystores.values.THREAD_VALUES", 1)
+    with kist.open(":memory:") as store:
+        expected = _sizes(store, values)
+    assert max(expected) > 3 * min(expected)
+
+    def backwards(tasks: list[Any]) -> list[Any]:
+        return [task() for task in reversed(tasks)][::-1]
+
+    monkeypatch.setattr("kist.model.keystores.values.run", backwards)
+    with kist.open(":memory:") as store:
+        assert _sizes(store, values) == expected
+
+
+def test_one_array_unlike_the_others_settles_little() -> None:
+    rng = np.random.default_rng(3)
+    first = {"00": rng.random(9000)}
+    others = {f"{i:02}": np.round(rng.normal(size=9000), 1) for i in range(1, 40)}
+    with kist.open(":memory:") as store:
+        sizes = _sizes(store, first | others)
+    assert sum(size > 30_000 for size in sizes) <= 5

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, islice
+from itertools import chain, count, islice
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -27,7 +27,8 @@ from kist.format.layout import PACKED_HEAD, PACKED_RECORD
 from kist.format.packed import DONE, PAGE, VALUE, PackedKind, PackedRecord
 from kist.format.values import Pointer
 from kist.model.keystores.read import assemble, empty, finished
-from kist.model.keystores.values import Recipes, bundle_of, encode_pages, split
+from kist.model.keystores.recipes import Chosen, Made, Recipes
+from kist.model.keystores.values import bundle_of, encode_pages, split
 
 __all__ = [
     "PackReport",
@@ -260,32 +261,39 @@ def pack_stream(
     written, start = PACKED_HEAD.size, 0
     if head:
         # Alone, so that values begin with a page.
-        written += _write(target, *_page(recipes, 1, np.frombuffer(first[:head], "u1"), 0))
+        written += _write(target, *_page(recipes, np.frombuffer(first[:head], "u1"), 0)[:2])
         start = head
     # Threads pack while this one reads and writes: neither waits for the other.
     ahead = options.n_threads + 1
     step = max(1, _PAGE_BYTES // kind.itemsize) * kind.itemsize
     rest = b""
+    n_begun = n_settled = 0
 
-    def pages() -> Iterator[Callable[[], tuple[PackedRecord, list[Any]]]]:
-        nonlocal start, rest
+    def pages() -> Iterator[Callable[[], tuple[PackedRecord, list[Any], Made]]]:
+        nonlocal start, rest, n_begun
         for block in _blocks(source, first[head:], step, ahead + 1):
             whole = block.size // kind.itemsize * kind.itemsize
             if whole:
-                yield partial(_page, recipes, 0, block[:whole].view(kind), start)
+                nth = n_begun - n_settled
+                last = recipes.last(0, kind)
+                n_begun += 1
+                yield partial(_page, recipes, block[:whole].view(kind), start, last, nth)
             start += block.size
             rest = block[whole:].tobytes()
 
     tasks = pages()
-    for task in islice(tasks, 1):  # it alone settles how the others are encoded
-        written += _write(target, *task())
-    for record, parts in run_ahead(tasks, ahead):
+    # The first one alone: it settles how the others are encoded.
+    for record, parts, made in chain(
+        (task() for task in islice(tasks, 1)), run_ahead(tasks, ahead)
+    ):
+        recipes.settle(0, kind, made)
+        n_settled += 1
         written += _write(target, record, parts)
         if progress is not None:
             progress(record.start + record.nbytes)
     if rest:
         at = start - len(rest)
-        written += _write(target, *_page(recipes, 2, np.frombuffer(rest, "u1"), at))
+        written += _write(target, *_page(recipes, np.frombuffer(rest, "u1"), at)[:2])
     if progress is not None:
         progress(start)
     record = PackedRecord(DONE, 0, 0, start, 0, "", sum128(b""))
@@ -360,14 +368,15 @@ def _unpacking(
 
 
 def _page(
-    recipes: Recipes, number: int, values: Array, start: int
-) -> tuple[PackedRecord, list[Any]]:
-    head, blocks = recipes.encode(number, values, 0, values.size)
+    recipes: Recipes, values: Array, start: int, last: Chosen | None = None, nth: int | None = None
+) -> tuple[PackedRecord, list[Any], Made]:
+    made = recipes.encode(values, last, nth)
+    head, blocks = made.page
     length = len(head) + sum(map(len, blocks))
     record = PackedRecord(
         PAGE, len(head), length, start, values.size, values.dtype.str, sum128(head)
     )
-    return record, [head, *blocks]
+    return record, [head, *blocks], made
 
 
 def _write(target: Writable, record: PackedRecord, parts: list[Any]) -> int:

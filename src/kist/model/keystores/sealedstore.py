@@ -17,8 +17,9 @@ from kist.format.layout import FRAME_BUNDLE
 from kist.format.values import pack_record
 from kist.model.keystores.keystore import KeyStore
 from kist.model.keystores.read import Found, unpack
+from kist.model.keystores.recipes import Recipes
 from kist.model.keystores.sealed import ENTRY_HEAD, SealedKeys, seal_anew, stored_size
-from kist.model.keystores.values import Recipes, Split, bundle_of, encode_pages
+from kist.model.keystores.values import Split, bundle_of, encode_pages
 from kist.model.keystores.write import Change
 
 __all__ = ["SealedKeyStore"]

@@ -22,7 +22,8 @@ from kist.format.layout import NODE_SEALED
 from kist.format.plain import pack_scalars, pack_value
 from kist.format.values import pack_record, unpack_record
 from kist.model import directory
-from kist.model.keystores.values import Recipes, Split, split, write_bundles
+from kist.model.keystores.recipes import Recipes
+from kist.model.keystores.values import Split, split, write_bundles
 
 if TYPE_CHECKING:
     from kist.engine import Transaction
