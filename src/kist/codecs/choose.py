@@ -80,6 +80,7 @@ _ENCODING_NS = {
     ZIGZAG: (0.3, 0.3),
 }
 _LZ4_NS = {NO_FILTER: (1.0, 0.3), SHUFFLE: (1.2, 0.6), BITSHUFFLE: (1.5, 1.4)}
+_LZ4_LEAST = 0.35  # of these where nearly nothing is left: long matches are skipped and copied
 _PLAIN_NS = (0.05, 0.05)
 _PCODEC_NS = (30.0, 4.0)  # per value
 _RUNS_NS = (0.5, 0.1)
@@ -185,7 +186,7 @@ def choose(
     assert best is not None  # no encoding at all is always among them
     # The other codecs only for what looks best with the usual one.
     trials.sort(key=lambda t: t[0])
-    for _, steps, rest, base_ns in trials[:2]:
+    for _, steps, rest, base_ns in trials[:3]:
         for step in _other_codecs(rest, settings, best[0], block is not None):
             price, codec_step = _price(rest, step, settings, block_values)
             if price + base_ns < best[0]:
@@ -358,11 +359,13 @@ def _price(
     """Price per value of storing `rest` with this codec, and the codec."""
     stage, blocks = run_codec(rest, step, (PLAIN,), block_values)
     stored = len(stage.params) + sum(map(len, blocks))
-    encode, decode = _codec_ns(rest, step, stored / rest.nbytes)
+    encode, decode = _codec_ns(rest, step, stored / rest.nbytes, settings)
     return settings.byte_ns * stored / rest.size + encode / 2 + decode, step
 
 
-def _codec_ns(rest: NDArray[Any], step: tuple[int, ...], ratio: float) -> tuple[float, float]:
+def _codec_ns(
+    rest: NDArray[Any], step: tuple[int, ...], ratio: float, settings: _Preset
+) -> tuple[float, float]:
     """Work of a codec per value, which shrinks `rest` to `ratio`."""
     size = rest.itemsize
     if step[0] == PCODEC:
@@ -374,6 +377,10 @@ def _codec_ns(rest: NDArray[Any], step: tuple[int, ...], ratio: float) -> tuple[
         encode, decode = _PLAIN_NS
     elif step[1] == LZ4:
         encode, decode = _LZ4_NS[filter_]
+        if settings.compressor == LZ4:
+            # Beside Zstd all is priced alike: masks would become three times as large.
+            part = min(1.0, _LZ4_LEAST + ratio)
+            encode, decode = part * encode, part * decode
     elif filter_ == BITSHUFFLE:
         encode, decode = 1.0 + 4.0 * ratio, 1.2 + 1.0 * ratio
     else:
