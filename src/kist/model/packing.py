@@ -142,7 +142,7 @@ def pack(value: Any, codec: str = "fast") -> bytes:
     --------
     >>> import kist, numpy as np
     >>> data = kist.pack({"x": np.arange(100_000), "unit": "mm"})
-    >>> len(data) < 2000, kist.unpack(data)["x"][-1], kist.unpack(data)["unit"]
+    >>> len(data) < 4000, kist.unpack(data)["x"][-1], kist.unpack(data)["unit"]
     (True, np.int64(99999), 'mm')
     """
     parts = split(value)
