@@ -1,6 +1,7 @@
 """Peak memory of large changes and questions: ``python -m bench.peaks --rows 20_000_000``.
 
-A table of the queries' seven columns is written block by block; then each step runs in a process
+A table of the queries' seven columns is written block by block, and one of text and a nullable
+column; then each step runs in a process
 of its own, which opens the file, does one thing to all of it, and says how much memory it held at
 most: everything, with Python, NumPy and what is mapped of the file, and beside it what was not
 mapped. Steps change one copy after the other, so that each finds what those before it left.
@@ -26,7 +27,7 @@ import numpy as np
 
 from bench.engines.base import load
 from bench.measure import status_bytes
-from bench.queries.data import DELETE, DTYPE, UPDATE, iter_blocks, unclustered
+from bench.queries.data import DELETE, DTYPE, UPDATE, iter_blocks, nulls, unclustered
 from bench.report import table as markdown_table
 from bench.worker import pin
 
@@ -105,6 +106,38 @@ STEPS: dict[str, Callable[[Any], object]] = {
     "cast_column": lambda t: t.cast_column("size", "i8"),
     "cast_column to categories": lambda t: t.cast_column("symbol", load("kist").categorical(str)),
 }
+KINDS: dict[str, Callable[[Any], object]] = {
+    "sort by text, two columns, by blocks": lambda t: _in_order(t, "name"),
+    "sort by distinct text, by blocks": lambda t: _in_order(t, "label"),
+    "sort by text, positions": lambda t: _same(len(t.sort_by("name").indices()), len(t)),
+    "sort by a nullable column, by blocks": lambda t: _in_order(t, "code"),
+    "group-by, 20,000 texts": lambda t: _grouped(t, "name"),
+    "distinct, 20,000 texts": lambda t: _same(t.distinct("name").count(), N_NAMES),
+    "rows of text that begins with a word, by blocks": lambda t: [
+        None for _ in t.where("startswith(name, 'user01')").blocks()
+    ],
+    "create_index, text": lambda t: t.create_index("name"),
+    "create_index, nullable": lambda t: t.create_index("code"),
+    "sort by an indexed nullable column, by blocks": lambda t: _in_order(t, "code"),
+    "update of text, 3 %": lambda t: t.where("code < 300").update({"name": "somebody else"}),
+}
+N_NAMES = 20_000
+
+
+def _in_order(table: Any, field: str) -> None:
+    """Read a column and another one in the order of the first, and see that it is one."""
+    last: Any = None
+    n = 0
+    for block in table.sort_by(field)[[field, "price"]].blocks():
+        values = block[field]
+        if values.dtype.names is not None:  # nulls are last
+            values = values["value"][values["valid"]]
+        if len(values):
+            if (last is not None and values[0] < last) or (values[1:] < values[:-1]).any():
+                raise AssertionError("not sorted")
+            last = values[-1]
+        n += len(block)
+    _same(n, len(table))
 
 
 def write(path: Path, n_rows: int) -> None:
@@ -114,6 +147,22 @@ def write(path: Path, n_rows: int) -> None:
         table = store.create_table("t", dtype=DTYPE)
         for block in iter_blocks(n_rows):
             table.append(block)
+        _write_kinds(store, n_rows)
+
+
+def _write_kinds(store: Any, n_rows: int) -> None:
+    """Make a table of text and of a nullable column."""
+    text = np.dtypes.StringDType()
+    nullable = load("kist").nullable("i4")
+    dtype = [("name", text), ("label", text), ("code", nullable), ("price", "f8")]
+    table = store.create_table("kinds", dtype=dtype)
+    names = np.array([f"user{n:05d}" for n in range(N_NAMES)], text)
+    for number, block in enumerate(iter_blocks(n_rows)):
+        key = block["key"]
+        columns: dict[str, Any] = {"name": names[key % N_NAMES], "price": block["price"]}
+        columns["label"] = np.char.mod("item-%012d", key).astype(text)
+        columns["code"] = np.ma.MaskedArray(block["code"], nulls(block, number))
+        table.append(columns)
 
 
 class Watch:
@@ -142,7 +191,10 @@ def child(path: Path, step: str) -> dict[str, float]:
     kist: Any = load("kist")
     start = time.perf_counter()
     with Watch() as watch, kist.open(path, "r+") as store:
-        STEPS[step](store["t"])
+        if step in STEPS:
+            STEPS[step](store["t"])
+        else:
+            KINDS[step](store["kinds"])
     return {
         "seconds": time.perf_counter() - start,
         "peak": status_bytes("VmHWM"),
@@ -206,7 +258,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.child is not None:
         print(json.dumps(child(args.folder / "peaks.kist", args.child)))
         return 0
-    names = [s for s in STEPS if not args.words or any(word in s for word in args.words)]
+    every = (*STEPS, *KINDS)
+    names = [s for s in every if not args.words or any(word in s for word in args.words)]
     with tempfile.TemporaryDirectory(prefix="kist-peaks-", dir=args.folder) as folder:
         found = run(Path(folder), args.rows, names, args.threads)
     print(report(found), end="")

@@ -84,10 +84,3 @@ def test_a_damaged_block_is_noticed(tmp_path: Path) -> None:
         view, runs = _runs(store["t"])
         with pytest.raises(kist.errors.CorruptDataError, match="fails its checksum"):
             read_block(view, pointer, np.dtype("u8"), N, (N - 1) // BLOCK)
-
-
-def test_a_nullable_column_is_told_that_it_cannot_be_indexed() -> None:
-    with kist.open(":memory:") as store:
-        table = store.create_table("t", dtype={"a": kist.nullable("i4")})
-        with pytest.raises(kist.DTypeError, match="column 'a' is nullable; an index is on plain"):
-            table.create_index("a")

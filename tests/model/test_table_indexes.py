@@ -42,7 +42,15 @@ DTYPES: dict[str, Any] = {
     "t": TEXT,
     "p": PLAIN,
     "q": "f16",
+    "ni": kist.nullable("i4"),
+    "nk": kist.nullable("u8"),
+    "nb": kist.nullable("?"),
+    "nf": kist.nullable("f8"),
+    "nd": kist.nullable("M8[s]"),
+    "ns": kist.nullable("S10"),
+    "nl": kist.nullable("S40"),
 }
+NULLABLE = [name for name in DTYPES if name[0] == "n"]
 TEXTS = [
     "",
     "a",
@@ -87,12 +95,18 @@ def make(n: int, seed: int) -> dict[str, Array]:
         [TEXTS[x] if x < len(TEXTS) else None for x in rng.integers(0, 12, n)], TEXT
     )
     rows["p"] = np.array([TEXTS[x] for x in rng.integers(0, len(TEXTS), n)], PLAIN)
+    rows["ns"] = pick([b"", b"a", b"ab", b"b\0c", b"\xff" * 10], "S10")
+    for name in NULLABLE:
+        values = rows.get(name, rows.get(name[1:]))
+        rows[name] = np.ma.MaskedArray(values.copy(), rng.random(n) < 0.2)
     return {name: rows[name] for name in DTYPES}
 
 
 INDEXES = [
     ("i",), ("k",), ("b",), ("f",), ("g",), ("e",), ("z",), ("d",), ("m",), ("s",), ("l",),
     ("u",), ("w",), ("t",), ("p",), ("q",), ("i", "f"), ("s", "d", "i"), ("t", "i"),
+    ("ni",), ("nk",), ("nb",), ("nf",), ("nd",), ("ns",), ("nl",), ("ni", "i"), ("i", "nf"),
+    ("nb", "ni", "ns"), ("ni.value",), ("nf.valid",),
 ]  # fmt: skip
 
 NUMBERS = ["-2.5", "0", "0.1", "1e300", "7", "-20", "3.5", "1e999", "-1e999"]
@@ -101,6 +115,7 @@ OPERATORS = ["<", "<=", "==", "!=", ">", ">="]
 
 def constants(name: str) -> list[str]:
     """Constants that a column is compared with."""
+    name = {"ns": "s"}.get(name, name.removeprefix("n"))
     if name == "b":
         return ["True", "False"]
     if name in "kz":
@@ -117,6 +132,13 @@ def constants(name: str) -> list[str]:
     return [repr(text) for text in TEXTS]
 
 
+NULL_TESTS = [
+    *("b", "~b", "~(i == 3)", "isnull(t)", "f != f", "nb", "~nb", "isnull(ni)", "isnull(nf)"),
+    *("~isnull(ns)", "isnull(nd) | (nd > datetime64(0, 's'))", "~(ni > 3)", "ni == i", "nf.valid"),
+    *("isnull(i)", "isnull(ni) & (ni == 7)", "(ni == 7) & isnull(nf)", "ni.value == 0"),
+]
+
+
 @st.composite
 def conditions(draw: Any, depth: int = 2) -> str:
     """A condition on some of the columns."""
@@ -124,11 +146,11 @@ def conditions(draw: Any, depth: int = 2) -> str:
         left, right = draw(conditions(depth - 1)), draw(conditions(depth - 1))
         return f"({left}) {draw(st.sampled_from('&|'))} ({right})"
     if draw(st.integers(0, 12)) == 0:
-        return draw(st.sampled_from(["b", "~b", "~(i == 3)", "isnull(t)", "f != f"]))
-    name = draw(st.sampled_from([*DTYPES, "i", "i", "f"]))
+        return draw(st.sampled_from(NULL_TESTS))
+    name = draw(st.sampled_from([*DTYPES, "i", "i", "f", "ni", "nf"]))
     pool = constants(name)
     value = draw(st.sampled_from(pool))
-    if name in "slutwp" and draw(st.integers(0, 2)) == 0:
+    if name in (*"slutwp", "ns", "nl") and draw(st.integers(0, 2)) == 0:
         return f"startswith({name}, {value})"
     if draw(st.integers(0, 3)) == 0:
         more = draw(st.lists(st.sampled_from(pool), min_size=1, max_size=3))
@@ -166,6 +188,8 @@ def checkpoint(table: Any) -> None:
 
 def same(one: Any, other: Any) -> bool:
     """Tell whether two results are equal, missing values and all."""
+    if np.ma.isMaskedArray(one) and not np.array_equal(one.mask, other.mask):
+        return False
     if isinstance(one, np.ndarray) and one.dtype.kind == "T":
         return bool(one.tolist() == other.tolist())
     return bool(np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind in "fmM"))
@@ -301,8 +325,9 @@ def test_every_comparison_of_every_dtype_agrees(small: None, name: str) -> None:
         table.create_index(name)
         asked = [f"{name} {op} {value}" for op in OPERATORS for value in constants(name)]
         asked += [f"isin({name}, [{value}])" for value in constants(name)]
-        if name in "slutwp":
+        if name in (*"slutwp", "ns", "nl"):
             asked += [f"startswith({name}, {value})" for value in constants(name)]
+        asked += [f"isnull({name})", f"isnull({name}) | ({asked[0]})"] * (name in NULLABLE)
         n_used = 0
         for condition in asked:
             expected = outcome(lambda c=condition: plain.where(c).indices())

@@ -23,6 +23,7 @@ from kist.indexes.keys import (
 from kist.query.nodes import (
     Column,
     CompareConstant,
+    IsNull,
     Logic,
     Member,
     Node,
@@ -49,15 +50,18 @@ class KeyRanges(NamedTuple):
         Keys as numbers (`kist.indexes.keys`).
     exact : bool
         Whether the condition holds for every row with such a key.
+    nulls : bool
+        Whether it holds for the nulls of a nullable column, whose keys have no place in the order.
     """
 
     ranges: tuple[Range, ...]
     exact: bool
+    nulls: bool = False
 
     @property
     def are_points(self) -> bool:
         """Whether each range is a single key."""
-        return all(low == high for low, high in self.ranges)
+        return not self.nulls and all(low == high for low, high in self.ranges)
 
 
 def key_ranges(node: Node) -> KeyRanges | None:
@@ -78,7 +82,7 @@ def both(x: KeyRanges, y: KeyRanges) -> KeyRanges:
             if other[1] > high:
                 break
             other = next(others, None)
-    return KeyRanges(tuple(out), x.exact and y.exact)
+    return KeyRanges(tuple(out), x.exact and y.exact, x.nulls and y.nulls)
 
 
 def _either(parts: Sequence[KeyRanges]) -> KeyRanges:
@@ -89,7 +93,8 @@ def _either(parts: Sequence[KeyRanges]) -> KeyRanges:
             out[-1] = out[-1][0], max(high, out[-1][1])
         else:
             out.append((low, high))
-    return KeyRanges(tuple(out), all(part.exact for part in parts))
+    nulls = any(part.nulls for part in parts)
+    return KeyRanges(tuple(out), all(part.exact for part in parts), nulls)
 
 
 def _of(node: Node) -> KeyRanges | None:
@@ -113,6 +118,8 @@ def _of(node: Node) -> KeyRanges | None:
     if isinstance(node, OfCodes) and isinstance(node.x, Column):
         places = np.flatnonzero(node.true)
         return _of_members(node.x.dtype, places) if len(places) <= MOST_RANGES else None
+    if isinstance(node, IsNull) and isinstance(node.x, Column) and node.x.dtype.kind != "T":
+        return KeyRanges((), True, nulls=True)
     if isinstance(node, Column) and node.dtype.kind == "b":
         return KeyRanges(((1, 1),), True)
     if isinstance(node, Not) and isinstance(node.x, Column) and node.x.dtype.kind == "b":

@@ -3,8 +3,8 @@
 Beside this page stands what users touch: `table`, `column`, `selection`, `row`, `appender`,
 `groupby`; what the first three share is in `base`, `queries` (steps that give selections),
 `reductions` (numbers), `changing`, `altering` and `indexed` (what tables offer for changing rows,
-columns and indexes); how they look is in `repr` and `show`; `check` holds the records
-against each other. Below it:
+columns and indexes); how they look is in `repr` and `show`, what others call what they do in
+`spellings`; `check` holds the records against each other. Below it:
 
 - `stored`: how rows stand in the file, and how they are read. It knows nothing of the others.
 - `query`: which rows are meant, in which order, and what is computed of them; `indexes`: sorted
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         row_loop,
         selection,
         show,
+        spellings,
         stored,
     )
 else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from kist.errors import SelectionError
+from kist.model import tables
 from kist.model.tables import query
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class Queries:
     def _shown(self) -> list[str]:
         """Return the names of the columns shown."""
         raise TypeError(f"{type(self).__name__} has no columns")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise tables.spellings.no_attribute(self, name, self._shown)
 
     def _all_params(self) -> dict[str, Any]:
         """Return the parameters of the conditions so far, which later expressions may name."""

@@ -1,7 +1,8 @@
 """Indexes of a table; docs/design/0008-indexes.md.
 
-`index` shows them as one view has them, `find` and `order` ask them, `keep` and `unique` are called
-by each change of the rows. `sealed` has those on sealed columns.
+`index` shows them as one view has them, `keyparts` which columns their keys are of; `find` and
+`order` ask them, `keep` and `unique` are called by each change of the rows. `sealed` has those on
+sealed columns.
 """
 
 from __future__ import annotations

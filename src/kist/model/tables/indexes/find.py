@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from kist.errors import CorruptDataError, DamageWarning
-from kist.indexes.keys import is_exact, n_words
 from kist.indexes.runs import Run
 from kist.model.tables.indexes.index import Index, covered_groups, indexes_of
 from kist.model.tables.stored.state import TableState
@@ -113,8 +112,8 @@ def _plan(index: Index, ranges: Mapping[str, list[tuple[int, KeyRanges]]]) -> _P
     sure: set[int] = set()
     prefixes: list[tuple[int, int]] = [(0, 0)]
     left = index.record.n_words
-    for leaf in index.leaves:
-        given = ranges.get(".".join(leaf.path))
+    for one in index.parts:
+        given = ranges.get(one.bound_name)
         if given is None:
             break
         found = given[0][1]
@@ -123,14 +122,16 @@ def _plan(index: Index, ranges: Mapping[str, list[tuple[int, KeyRanges]]]) -> _P
         if len(prefixes) * len(found.ranges) > MOST_RANGES:
             break
         # Each part is exact or not by itself; together they are if all of them are.
-        sure |= {place for place, one in given if one.exact}
-        words = n_words(leaf.dtype)
-        left -= words
+        sure |= {place for place, part in given if part.exact}
+        words, first = 64 * one.n_words, one.first_value
+        left -= one.n_words
+        own = [(0, first - 1)] if found.nulls and first else []
+        own += [(first + low, first + high) for low, high in found.ranges]
         prefixes = [
-            (head << (64 * words) | low, head << (64 * words) | high)
-            for (head, _), (low, high) in product(prefixes, found.ranges)
+            (head << words | low, head << words | high)
+            for (head, _), (low, high) in product(prefixes, own)
         ]
-        if not (found.are_points and is_exact(leaf.dtype)):
+        if not (found.are_points and one.is_exact):
             break
     if left == index.record.n_words:
         return None

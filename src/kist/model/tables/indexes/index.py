@@ -16,8 +16,9 @@ from kist.format import keys
 from kist.format.index import IndexRecord, IndexState
 from kist.format.schema import Leaf
 from kist.format.values import unpack_record
-from kist.indexes.keys import is_exact, n_words
+from kist.indexes.keys import n_words
 from kist.indexes.runs import Run, run_of
+from kist.model.tables.indexes.keyparts import KeyPart, key_parts
 from kist.model.tables.stored.layout import Layout
 from kist.model.tables.stored.state import TableState
 
@@ -43,8 +44,8 @@ class Index:
         What it is of.
     runs : tuple of Run
         In order of their rows.
-    names : tuple of str
-        Columns of these leaves, as users name them.
+    parts : tuple of KeyPart
+        The columns of these leaves.
     field : int
         The sealed field that it is of, or 0.
     """
@@ -53,18 +54,18 @@ class Index:
     record: IndexRecord
     leaves: tuple[Leaf, ...]
     runs: tuple[Run, ...]
-    names: tuple[str, ...]
+    parts: tuple[KeyPart, ...]
     field: int = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns."""
-        return self.names
+        return tuple(part.name for part in self.parts)
 
     @property
     def is_exact(self) -> bool:
         """Whether rows with the same key have equal values."""
-        return all(is_exact(leaf.dtype) for leaf in self.leaves)
+        return all(part.is_exact for part in self.parts)
 
     @property
     def stop(self) -> int:
@@ -116,17 +117,17 @@ def read_indexes(state: TableState) -> list[Index]:
     for number, record in records.items():
         leaves = leaves_of(state, record)
         if leaves is not None:
-            names = tuple(_name(state, leaf) for leaf in leaves)
+            columns = key_parts(state.schema, leaves)
             stored = values.get(number, ())
             # Of any sealed leaf: whoever writes the record may put an open one before it.
             field = next((sealed[leaf.id] for leaf in leaves if leaf.id in sealed), 0)
             if field:
                 found.append(
-                    _sealed(state, Index(number, record, leaves, (), names, field), stored)
+                    _sealed(state, Index(number, record, leaves, (), columns, field), stored)
                 )
                 continue
             runs = tuple(run_of(first, value, record.n_words) for first, value in stored)
-            found.append(Index(number, record, leaves, runs, names))
+            found.append(Index(number, record, leaves, runs, columns))
     return found
 
 
@@ -140,12 +141,6 @@ def _sealed(state: TableState, index: Index, stored: Sequence[tuple[int, bytes]]
     n_words = index.record.n_words
     runs = [opened_run(state.view, first, value, n_words, opened) for first, value in stored]
     return replace(index, runs=tuple(runs))
-
-
-def _name(state: TableState, leaf: Leaf) -> str:
-    """Return the name of the column whose values a leaf holds, perhaps as codes."""
-    is_code = state.schema.columns[leaf.column].is_categorical
-    return leaf.path[0] if is_code else ".".join(leaf.path)
 
 
 def leaves_of(state: TableState, record: IndexRecord) -> tuple[Leaf, ...] | None:

@@ -62,7 +62,9 @@ WORN: Final = 64
 
 def most_rows(index: Index) -> int:
     """Return the row ids that a run of an index stands for at most."""
-    return max(GROUP_ROWS, RUN_WORDS // index.record.n_words)
+    # Where nulls are takes a bit, and is sorted with the first word of the value.
+    words = index.record.n_words - sum(part.valid is not None for part in index.parts)
+    return max(GROUP_ROWS, RUN_WORDS // words)
 
 
 def carry(txn: Transaction, node: int, before: Tail, tail: Tail, schema: Schema) -> bool:

@@ -162,21 +162,17 @@ def _leaves_of(schema: Schema, columns: tuple[Any, ...], what: str) -> list[Leaf
     for name in columns:
         if not isinstance(name, str):
             raise DTypeError(f"{what}: name columns as str, not {name!r}")
-        fields = field_at(schema, parse_path(schema, name))
-        if fields.is_nullable:
-            raise DTypeError(
-                f"{what}: column {name!r} is nullable; an index is on plain columns: those of "
-                "floats, times, text and categories have a missing value of their own (NaN, NaT, "
-                "None)",
-                column=name,
-            )
+        path = parse_path(schema, name)
+        fields = field_at(schema, path)
+        nullable = fields.is_nullable and len(path) == 1
         several = fields.is_structured or fields.item_shape or len(fields.leaves) != 1
-        if several and fields.sort is None:
+        if several and fields.sort is None and not nullable:
             raise DTypeError(
                 f"{what}: column {name!r} has several values a row; an index is on single values",
                 column=name,
             )
-        (leaf,) = fields.stored if fields.sort is None else schema.stored_of(name)
+        stored = fields.stored if fields.sort is None else schema.stored_of(name)
+        leaf, *valid = stored
         if leaf.is_virtual:
             raise DTypeError(
                 f"{what}: column {name!r} is virtual; cast or add it as a stored one first",
@@ -189,7 +185,7 @@ def _leaves_of(schema: Schema, columns: tuple[Any, ...], what: str) -> list[Leaf
             )
         if leaf in leaves:
             raise DTypeError(f"{what}: column {name!r} is named twice", column=name)
-        leaves.append(leaf)
+        leaves += [*valid, leaf]
     total = sum(n_words(leaf.dtype) for leaf in leaves)
     if total > MAX_KEY_WORDS:
         raise DTypeError(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from kist._kernels.sets import ascending, members
 from kist.errors import CorruptDataError, DamageWarning
-from kist.indexes.keys import key_number, missing_word
+from kist.indexes.keys import key_number
 from kist.indexes.runs import Run
 from kist.model.tables.indexes.index import Index, covered_groups, indexes_of
+from kist.model.tables.indexes.keyparts import KeyPart
 from kist.model.tables.query.operands import Key
 from kist.model.tables.stored.state import TableState
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from kist.engine import View
     from kist.format.schema import Leaf
 
-__all__ = ["first_of_order", "index_in_order"]
+__all__ = ["first_of_column", "first_of_order", "index_in_order"]
 
 Array = np.ndarray[Any, Any]
 
@@ -38,10 +39,26 @@ def first_of_order(state: TableState, keys: Sequence[Key], k: int) -> tuple[Arra
         there is no index in that order.
     """
     found = index_in_order(state, keys)
-    if found is None:
-        return None
+    return None if found is None else _first_or_none(state, *found, k)
+
+
+def first_of_column(
+    state: TableState, leaf: Leaf, valid: Leaf | None, k: int, *, descending: bool
+) -> tuple[Array, Array] | None:
+    """Return the same for one column, which may be nullable."""
+    for index in indexes_of(state):
+        if index.runs and index.is_exact and len(index.parts) == 1:
+            part = index.parts[0]
+            if part.leaf == leaf and part.valid == valid:
+                return _first_or_none(state, index, descending, k)
+    return None
+
+
+def _first_or_none(
+    state: TableState, index: Index, descending: bool, k: int
+) -> tuple[Array, Array] | None:
     try:
-        return _first(state, found[0], k, found[1])
+        return _first(state, index, k, descending)
     except CorruptDataError as error:
         warnings.warn(
             f"{state.path!r}: an index is damaged, rows are sorted instead; drop it and "
@@ -55,13 +72,26 @@ def first_of_order(state: TableState, keys: Sequence[Key], k: int) -> tuple[Arra
 def index_in_order(state: TableState, keys: Sequence[Key]) -> tuple[Index, bool] | None:
     """Return an index that has rows in the order of some keys, and whether from behind."""
     descending = {key.descending for key in keys}
-    columns = [None if key.operand.bound else key.operand.column for key in keys]
     if len(descending) > 1 or (True in descending and len(keys) > 1):
         return None
     for index in indexes_of(state):
-        if list(index.leaves) == columns and index.is_exact and index.runs:
+        if not index.runs or not index.is_exact or len(index.parts) != len(keys):
+            continue
+        # Nulls are last in order; where they are first in the keys of several columns, no order
+        # of theirs is it.
+        if len(keys) > 1 and any(part.valid is not None for part in index.parts):
+            continue
+        if all(_is_of(part, key) for part, key in zip(index.parts, keys, strict=True)):
             return index, True in descending
     return None
+
+
+def _is_of(part: KeyPart, key: Key) -> bool:
+    """Tell whether a column of an index is what rows are sorted by."""
+    operand = key.operand
+    if operand.column != part.leaf:
+        return False
+    return (operand.bound is None) if part.valid is None else bool(operand.valid)
 
 
 def _first(state: TableState, index: Index, k: int, descending: bool) -> tuple[Array, Array] | None:
@@ -96,20 +126,28 @@ def _first(state: TableState, index: Index, k: int, descending: bool) -> tuple[A
 
 def _ranks(view: View, index: Index, run: Run, k: int, descending: bool) -> list[tuple[int, int]]:
     """Return the ranks of entries among which the first `k` of a run are."""
-    if not descending:
-        return [(0, min(k, run.n))] if run.n else []
     if not run.n:
         return []
-    leaf: Leaf = index.leaves[0]
-    last = 2 ** (64 * run.n_words) - 1
+    part = index.parts[0]
     blocks: dict[int, Array] = {}
-    # What is missing stays last in this direction too.
-    n = run.rank(view, last, "left", blocks) if missing_word(leaf.dtype) else run.n
-    spans = []
-    if n:
-        number = key_number(run.keys(view, max(0, n - k), max(0, n - k) + 1)[0], run.n_words)
-        low, high = (run.rank(view, number, side, blocks) for side in ("left", "right"))
-        # Equal rows stand in their order: of the last ones needed the first k are enough.
-        spans = [(low, min(low + k, high)), (high, n)]
-    spans.append((n, min(n + k - min(n, k), run.n)))
+
+    def rank(number: int, side: Literal["left", "right"] = "left") -> int:
+        return run.rank(view, number, side, blocks)
+
+    # Nulls are last either way, as is what else is missing; in the keys nulls are first.
+    start = rank(part.first_value) if part.valid is not None else 0
+    nulls = (0, max(0, min(start, k - (run.n - start))))
+    spans = [nulls]
+    if not descending:
+        spans.append((start, min(start + k, run.n)))
+    else:
+        last = part.missing_value if len(index.parts) == 1 else None
+        n = run.n if last is None else rank(last)
+        if n > start:
+            low = max(start, n - k)
+            number = key_number(run.keys(view, low, low + 1)[0], run.n_words)
+            low, high = rank(number), rank(number, "right")
+            # Equal rows stand in their order: of the last ones needed the first k are enough.
+            spans += [(low, min(low + k, high)), (high, n)]
+        spans.append((n, min(n + k - min(n - start, k), run.n)))
     return [(low, high) for low, high in spans if low < high]

@@ -15,16 +15,16 @@ from kist._kernels.sets import ascending, members
 from kist._kernels.strings import missing_of
 from kist.engine import parallel
 from kist.errors import ConstraintError
-from kist.indexes.keys import LAST_WORD, is_exact, joined, missing_word, n_words, words_of
+from kist.indexes.keys import joined, words_of
 from kist.indexes.runs import Run
 from kist.model.tables.indexes.index import Index, covered_groups, read_indexes
+from kist.model.tables.indexes.keyparts import KeyPart
 from kist.model.tables.query.find import Found, positions_of
 from kist.model.tables.stored.read import Span, as_ordinals, as_run, group_spans, read_leaves
 from kist.model.tables.stored.state import TableState
 
 if TYPE_CHECKING:
     from kist.engine import View
-    from kist.format.schema import Leaf
 
 __all__ = ["check_all", "check_new_rows", "check_rows"]
 
@@ -76,7 +76,10 @@ def check_new_rows(state: TableState, first: int, what: str) -> None:
 def _check(state: TableState, index: Index, rows: Array, what: str) -> None:
     spans, n = _spans_of(state, rows)
     words = [word for leaf in index.leaves for word in words_of(_read(state, leaf, spans, n))]
-    wanted = ascending(joined(words))
+    wanted = joined(words)
+    wanted = ascending(wanted[~_missing(index, wanted)])
+    if not len(wanted):
+        return
     parts = [rows, *_scanned(state, index, wanted)]
     parts += [run.matching(state.view, wanted) for run in index.runs]
     _refuse(state, index, ascending(np.concatenate(parts)), what, rows)
@@ -89,7 +92,7 @@ def check_all(state: TableState, index: Index, what: str) -> None:
     of the first keys where a key is all of a value, so that it makes no difference how many rows
     have it; else all, because they may differ behind what is kept of them.
     """
-    exact = all(is_exact(leaf.dtype) for leaf in index.leaves)
+    exact = index.is_exact
     for some, is_all in _keys_twice(state, index):
         others = None if is_all else "perhaps others"
         if exact:
@@ -123,7 +126,7 @@ def _keys_twice(state: TableState, index: Index) -> Iterator[tuple[Array, bool]]
     for at, run in enumerate(index.runs):
         last: Array | None = None
         for values in _blocks(view, run):
-            values = values[~_missing(state, index, values)]
+            values = values[~_missing(index, values)]
             # With the last key of the block before.
             some = values if last is None else np.concatenate((last, values))
             if not len(some):
@@ -146,18 +149,15 @@ def _blocks(view: View, run: Run) -> Iterator[Array]:
         yield run.keys(view, start, min(start + _STEP, run.n))
 
 
-def _missing(state: TableState, index: Index, values: Array) -> Array:
+def _missing(index: Index, values: Array) -> Array:
     """Return which keys have a missing value among theirs, which is equal to no other."""
     found = np.zeros(len(values), bool)
-    words = [n_words(leaf.dtype) for leaf in index.leaves]
-    matrix = values.view(np.uint64 if sum(words) == 1 else ">u8").reshape(len(values), -1)
+    n_words = index.record.n_words
+    matrix = values.view(np.uint64 if n_words == 1 else ">u8").reshape(len(values), n_words)
     at = 0
-    for leaf, width in zip(index.leaves, words, strict=True):
-        if _is_code(state, leaf):
-            found |= matrix[:, at] == 0
-        elif missing_word(leaf.dtype):
-            found |= (matrix[:, at : at + width] == LAST_WORD).all(axis=1)
-        at += width
+    for part in index.parts:
+        found |= part.missing(matrix[:, at : at + part.n_words])
+        at += part.n_words
     return found
 
 
@@ -216,12 +216,14 @@ def _refuse(
     if not n:
         return
     ids = np.concatenate([as_ordinals(span.ordinals) + span.group.first for span in spans])
-    columns = [_read(state, leaf, spans, n) for leaf in index.leaves]
+    columns = [_read(state, part.leaf, spans, n) for part in index.parts]
     there = np.ones(n, bool)
-    for leaf, values in zip(index.leaves, columns, strict=True):
-        if _is_code(state, leaf):
+    for part, values in zip(index.parts, columns, strict=True):
+        if part.is_code:
             there &= values != 0
             continue
+        if part.valid is not None:
+            there &= _read(state, part.valid, spans, n)
         missing = missing_of(values) if values.dtype.kind == "T" else values != values
         if missing is not None:
             there &= ~missing
@@ -246,8 +248,8 @@ def _refuse(
     for code in codes[bad][np.sort(np.unique(codes[bad], return_index=True)[1])][:_SHOWN]:
         same = np.flatnonzero(codes == code)
         key = ", ".join(
-            _shown(state, leaf, values[there][same[:1]])
-            for leaf, values in zip(index.leaves, columns, strict=True)
+            _shown(state, part, values[there][same[:1]])
+            for part, values in zip(index.parts, columns, strict=True)
         )
         places = [_position(state, int(row)) for row in ids[same[:5]]]
         shown = ", ".join(map(str, places[:-1])) + f" and {places[-1]}"
@@ -264,15 +266,10 @@ def _refuse(
     )
 
 
-def _is_code(state: TableState, leaf: Leaf) -> bool:
-    """Tell whether a leaf holds codes of categories; 0 is that of no value."""
-    return state.schema.columns[leaf.column].is_categorical
-
-
-def _shown(state: TableState, leaf: Leaf, value: Array) -> str:
+def _shown(state: TableState, part: KeyPart, value: Array) -> str:
     """Return one value as a message shows it."""
-    if _is_code(state, leaf):
-        known = state.categories(state.schema.columns[leaf.column])
+    if part.is_code:
+        known = state.categories(state.schema.columns[part.leaf.column])
         known.check(value)
         value = known.table()[value]
     return repr(value.tolist()[0])

@@ -18,7 +18,7 @@ from kist import options
 from kist._kernels.ordering import stable_order
 from kist._kernels.sets import ascending
 from kist.errors import CorruptDataError, DamageWarning
-from kist.indexes.keys import joined, key_number, missing_word, words_of
+from kist.indexes.keys import joined, key_number, search_key, words_of
 from kist.indexes.runs import BLOCK
 from kist.model.tables.indexes.index import Index, covered_groups
 from kist.model.tables.indexes.order import index_in_order
@@ -130,16 +130,24 @@ class Merge:
     def _parts(self) -> Iterator[tuple[int, bool]]:
         """Yield the parts in their order, and whether each is turned round."""
         n = len(self._cuts) - 1
-        n_there = n - self._has_missing  # what is missing is last either way
+        # What is missing is last either way, and behind it nulls, which have the first keys.
+        start, n_there = int(self._has_nulls), n - (self._missing is not None)
         if self._descending:
-            yield from ((part, True) for part in range(n_there - 1, -1, -1))
+            yield from ((part, True) for part in range(n_there - 1, start - 1, -1))
             yield from ((part, False) for part in range(n_there, n))
         else:
-            yield from ((part, False) for part in range(n))
+            yield from ((part, False) for part in range(start, n))
+        yield from ((part, False) for part in range(start))
 
     @property
-    def _has_missing(self) -> bool:
-        return missing_word(self.used.leaves[0].dtype) and len(self.used.leaves) == 1
+    def _has_nulls(self) -> bool:
+        """Whether the first part is that of nulls."""
+        return self.used.parts[0].valid is not None
+
+    @property
+    def _missing(self) -> int | None:
+        """The first key of the last part, if that is of what is missing."""
+        return self.used.parts[0].missing_value if len(self.used.parts) == 1 else None
 
     def _scanned(self) -> tuple[Array, Array]:
         """Return keys and row ids of the rows that no run answers for, sorted."""
@@ -169,15 +177,18 @@ class Merge:
         every = np.sort(np.concatenate([*fences, self._keys[::BLOCK]]))
         edges = ascending(every[:: max(1, _PART // BLOCK)][1:])
         numbers = [key_number(edge, n_words) for edge in edges]
-        if self._has_missing:
-            numbers = [*(n for n in numbers if n < 2**64 - 1), 2**64 - 1]
+        first, last = self.used.parts[0].first_value, self._missing
+        if self._has_nulls:
+            numbers = [first, *(n for n in numbers if n > first)]
+        if last is not None:
+            numbers = [*(n for n in numbers if n < last), last]
         cuts = np.zeros((len(numbers) + 2, len(runs) + 1), np.int64)
         for column, run in enumerate(runs):
             blocks: dict[int, Array] = {}
             cuts[1:-1, column] = [run.rank(view, number, "left", blocks) for number in numbers]
             cuts[-1, column] = run.n
-        edges = np.array(numbers, np.uint64) if n_words == 1 else edges
-        cuts[1:-1, -1] = self._keys.searchsorted(edges)
+        found = [search_key(number, n_words) for number in numbers]
+        cuts[1:-1, -1] = self._keys.searchsorted(np.array(found, self._keys.dtype))
         cuts[-1, -1] = len(self._keys)
         return cuts
 
@@ -186,7 +197,8 @@ class Merge:
         view = self._state.view
         keys, places = [], []
         spans = np.stack((self._cuts[part], self._cuts[part + 1]), axis=1)
-        several = turned or np.count_nonzero(spans[:, 1] > spans[:, 0]) > 1
+        nulls = part < self._has_nulls
+        several = turned or nulls or np.count_nonzero(spans[:, 1] > spans[:, 0]) > 1
         runs = [run for run in self.used.runs if run.n]
         for run, (low, high) in zip(runs, spans.tolist(), strict=False):
             if low < high:
@@ -203,6 +215,8 @@ class Merge:
             return np.zeros(0, np.int64)
         if not several:
             return places[0]
+        if nulls:
+            return np.sort(np.concatenate(places))  # whatever stands under them
         if len(places) == 1:
             return _turned(keys[0], places[0])
         return _merged(np.concatenate(keys), np.concatenate(places), turned)

@@ -25,11 +25,10 @@ import numpy as np
 from kist.engine.parallel import run
 from kist.errors import DTypeError, QueryError
 from kist.format.schema import Leaf
-from kist.model.tables.indexes.order import first_of_order
+from kist.model.tables.indexes.order import first_of_column
 from kist.model.tables.query.accumulators import is_missing, sum_dtype
 from kist.model.tables.query.bounds import known_nulls
 from kist.model.tables.query.find import Found
-from kist.model.tables.query.operands import Key, Operand
 from kist.model.tables.query.rowset import Ordered, RowSet, read_at, read_spans_of
 from kist.model.tables.stored.categories import Categories
 from kist.model.tables.stored.fields import Fields
@@ -350,7 +349,6 @@ def _with_statistics(
     parts: list[Any] = []
     if rows.is_whole and (found := _indexed(values, rows, largest)) is not None:
         ends, covered = found
-        ends = values.kept(ends)
         parts += [pick(ends)] if len(ends) else []
         hits = [hit for hit in hits if not covered[hit.place]]
     if hits and leaf.dtype.kind in "biufmM":
@@ -385,20 +383,17 @@ def _with_statistics(
 
 def _indexed(values: Values, rows: Ordered, largest: bool) -> tuple[Array, Array] | None:
     """Return values of an index among which the extreme is, and the groups that it covers."""
-    state, leaf = rows.state, values.leaf
-    if values.valid is not None:
-        return None  # what stands under nulls is in the index too
-    key = Key(Operand(values.label, leaf.dtype, (leaf,)), largest)
-    found = first_of_order(state, [key], 1)
+    state, leaf, valid = rows.state, values.leaf, values.valid
+    found = first_of_column(state, leaf, valid, 1, descending=largest)
     if found is None:
         return None
     positions, covered = found
     if leaf.dtype.kind in "fmM" and not values.skipna:
         # Missing values stand at the end of both orders, and here one of them decides.
-        bounds = state.bounds(leaf)
+        bounds = state.bounds(leaf) if valid is None else state.bounds_of_valid(leaf)
         if not (bounds.known & (bounds.n_nan == 0))[covered].all():
             return None
-    return read_at(state, [leaf], positions)[0][0], covered
+    return values.kept(*read_at(state, values.leaves, positions)[0]), covered
 
 
 def _is_whole(hit: Found) -> bool:
