@@ -11,6 +11,9 @@ import pytest
 
 import kist
 
+# An index that says something impossible is left, with a warning.
+pytestmark = pytest.mark.filterwarnings("error")
+
 N = 140_000
 
 
