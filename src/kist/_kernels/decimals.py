@@ -15,7 +15,7 @@ from kist._kernels.scratch import scratch
 
 _FLOAT32, _FLOAT64 = np.dtype("<f4"), np.dtype("<f8")
 
-_STRIP = 16_384
+_STRIP = 32_768
 """Values that are taken through all steps at once: they stay in the cache of a core."""
 
 _MAX_EXPONENT32 = 10

@@ -226,7 +226,7 @@ def _encodings(
     """Ways to narrow the values: steps, what they leave, and the price of their work."""
     decimal = _decimal_step(form) if form.dtype.kind == "f" and form.itemsize >= 4 else None
     # Tried on finite values; too many NaN or infinities are as good as no decimals.
-    scaled = _trial(form, (decimal,), block_values) if decimal is not None else None
+    scaled = None if decimal is None else _scaled(form, decimal, settings, block_values)
     if form.dtype.kind not in "iu" and scaled is None:
         yield (), form, 0.0  # else it is among those below, or no match for them
     if _is_repetitive(form) and (numbers := _trial(form, ((DICTIONARY,),), block_values)):
@@ -239,14 +239,14 @@ def _encodings(
             rest = rest.astype("<u2") if many else rest
             yield numbers[0], rest, numbers[2] + (_MANY_ITEMS_NS / 2 if many else 0.0)
     if scaled is not None:
-        yield from _integers(scaled[1], scaled[0], (0, 1, 2), block_values)
+        yield from _integers(*scaled, (0, 1, 2), block_values)
     elif form.dtype.kind == "f":
         for order in settings.float_orders:
             found = _trial(form, ((DELTA, order), (ZIGZAG,)), block_values)
             if found:
                 yield found
     elif form.dtype.kind in "iu":
-        yield from _integers(form, (), (0, 1, 2), block_values)
+        yield from _integers((), form, 0.0, (0, 1, 2), block_values)
 
 
 def _is_repetitive(form: NDArray[Any]) -> bool:
@@ -264,7 +264,7 @@ def _n_items(sample: NDArray[Any]) -> int:
 
 
 def _integers(
-    values: NDArray[Any], before: Steps, orders: tuple[int, ...], block_values: int
+    before: Steps, values: NDArray[Any], ns: float, orders: tuple[int, ...], block_values: int
 ) -> Iterator[tuple[Steps, NDArray[Any], float]]:
     for order in orders:
         steps: Steps = ((DELTA, order),) if order else ()
@@ -277,12 +277,23 @@ def _integers(
             found = run_encodings(rest, steps[-1:], block_values)
             assert found is not None  # a reference that does not suit is left out
             rest = found[1]
-        yield (*before, *steps), rest, _encoding_ns((*before, *steps))
+        yield (*before, *steps), rest, ns + _encoding_ns(steps)
         if rest.dtype.kind == "i":
             steps = (*steps, (ZIGZAG,))
             found = run_encodings(rest, steps[-1:], block_values)
             assert found is not None
-            yield (*before, *steps), found[1], _encoding_ns((*before, *steps))
+            yield (*before, *steps), found[1], ns + _encoding_ns(steps)
+
+
+def _scaled(
+    form: NDArray[Any], step: tuple[int, ...], settings: _Preset, block_values: int
+) -> tuple[Steps, NDArray[Any], float] | None:
+    """What floats are as decimals; those that are none, and are listed, have their price."""
+    found = run_encodings(form, (step,), block_values)
+    if found is None or not found[0]:
+        return None
+    listed = settings.byte_ns * len(found[0][0].params) / form.size
+    return (step,), found[1], _encoding_ns((step,)) + listed
 
 
 def _trial(

@@ -47,9 +47,10 @@ class Decimals:
             count = int(np.count_nonzero(wrong))
             if not count:
                 return _HEAD.pack(exponent, trial, _NONE, 0), integers
-            exceptions = _exceptions(values, wrong, count)
+            bad = np.flatnonzero(wrong)
+            exceptions = _exceptions(values, wrong, bad)
             if exceptions is not None:
-                _fill(integers, wrong)
+                _fill(integers, bad)
                 kind, listed = exceptions
                 return _HEAD.pack(exponent, trial, kind, count) + listed, integers
         return None
@@ -138,29 +139,27 @@ class LoadedDecimals:
 
 
 def _exceptions(
-    values: NDArray[Any], wrong: NDArray[np.bool_], count: int
+    values: NDArray[Any], wrong: NDArray[np.bool_], bad: NDArray[np.intp]
 ) -> tuple[int, bytes] | None:
     """Kind and bytes of the exceptions, or None when they are too many."""
-    words = values.view(f"<u{values.itemsize}")
-    if count <= MAX_LISTED:
-        positions = np.flatnonzero(wrong)
-        return _LIST, positions.astype(_POSITION).tobytes() + words[positions].tobytes()
-    items = words[wrong]
+    items = values.view(f"<u{values.itemsize}")[bad]
+    if bad.size <= MAX_LISTED:
+        return _LIST, bad.astype(_POSITION).tobytes() + items.tobytes()
     # Missing values: one NaN in many places.
-    if count < values.size and (items == items[0]).all():
+    if bad.size < values.size and (items == items[0]).all():
         return _BITMAP, items[:1].tobytes() + np.packbits(wrong, bitorder="little").tobytes()
     return None
 
 
-def _fill(integers: NDArray[Any], wrong: NDArray[np.bool_]) -> None:
+def _fill(integers: NDArray[Any], bad: NDArray[np.intp]) -> None:
     """Put the last good integer (else the first) where there is none: a delta of zero."""
-    bad = np.flatnonzero(wrong)
-    if bad.size == wrong.size:
+    if bad.size == integers.size:
         integers[...] = 0
         return
     # Of the few bad ones only: listing all that are good takes as long as scaling them.
     begins = np.concatenate(([True], bad[1:] != bad[:-1] + 1))
     before = bad[begins] - 1
     if before[0] < 0:
-        before[0] = wrong.argmin()
+        ends = np.flatnonzero(begins)
+        before[0] = ends[1] if ends.size > 1 else bad.size
     integers[bad] = integers[before[np.cumsum(begins) - 1]]

@@ -37,6 +37,11 @@ FEW_VALUES: Final = 2048
 """Arrays of fewer values are not worth choosing for: encoding them takes 50 us, choosing 1 ms."""
 
 DRIFT: Final = 1.3
+EXCESS_BYTES: Final = 16 << 10
+"""Choose anew when arrays have taken so much more than 1.3 times what they were thought to: short
+ones compress less than long ones, and are not worth what suits them and no other."""
+
+GAIN: Final = 0.95
 REST_BITS: Final = 0.5
 RETRY: Final = 4
 """Choose anew after so many uses: values that suit better than before are not noticed else, and the
@@ -58,14 +63,16 @@ class Chosen(NamedTuple):
     bits: float  # stored bits a value
     uses: int
     retry: int = RETRY  # choose anew after so many
+    excess: float = 0.0  # bytes that others took beyond what they should
 
 
 class Made(NamedTuple):
-    """A page, what its place goes on with, if that is new, and whether this was a use of it."""
+    """A page, and what its place goes on with: something new, or the last with one more use."""
 
     page: Page
     chosen: Chosen | None = None
     is_use: bool = False
+    excess: float = 0.0
 
 
 class Recipes:
@@ -132,15 +139,19 @@ class Recipes:
         if last is not None:
             page = build_page(values, last.recipe, block_values=block_values)
             bits = _bits(page, n)
-            if nth is None or not (
-                (bits > REST_BITS and (bits > DRIFT * last.bits or is_time(last, nth)))
+            if nth is None:
+                return Made(page)
+            excess = max(bits - DRIFT * last.bits, 0.0) * n / 8 if bits > REST_BITS else 0.0
+            if not (
+                last.excess + excess > EXCESS_BYTES
+                or (is_time(last, nth) and bits > REST_BITS)
                 or _unsuited(page, last.recipe)
             ):
-                return Made(page, None, nth is not None)
+                return Made(page, None, True, excess)
         recipe = self._choose(values, block_values)
         if last is None or recipe != last.recipe:
             again = build_page(values, recipe, block_values=block_values)
-            if last is None or _bits(again, n) < bits:
+            if last is None or _bits(again, n) < GAIN * bits:
                 page, bits = again, _bits(again, n)
             else:
                 recipe = last.recipe
@@ -155,7 +166,7 @@ class Recipes:
         """Go on with what the first page of a part was encoded by; called in their order."""
         chosen = made.chosen
         if made.is_use and (last := self.last(number, dtype)) is not None:
-            chosen = last._replace(uses=last.uses + 1)
+            chosen = last._replace(uses=last.uses + 1, excess=last.excess + made.excess)
         if chosen is not None:
             self.keep(number, dtype, chosen)
 
