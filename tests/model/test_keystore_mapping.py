@@ -409,3 +409,19 @@ def test_counts_follow_every_change(runs: Any) -> None:
 def test_a_slice_is_no_key_and_the_error_names_what_gives_ranges(runs: Any) -> None:
     with pytest.raises(kist.DTypeError, match=r"range\(first, stop\)"):
         runs["a":"c"]
+
+
+@pytest.mark.parametrize("codec", ["none", "fast", "small"])
+def test_a_value_stays_as_it_is_when_others_are_read(codec: str) -> None:
+    rng = np.random.default_rng(4)
+    values = {
+        i: (rng.random(3000), np.round(rng.normal(size=5000), 2), rng.bytes(2000), "é" * 900)
+        for i in range(5)
+    }
+    with kist.open(":memory:") as store:
+        runs = store.create_keystore("runs", codec=codec)
+        runs.update(values)
+        found = {i: runs[i] for i in values}
+        for i, expected in values.items():
+            for a, b in zip(found[i], expected, strict=True):
+                assert np.array_equal(a, b) if isinstance(b, np.ndarray) else a == b
