@@ -91,6 +91,9 @@ class Cursor:
     def varint(self) -> int:
         """Return an unsigned LEB128 number below 2**64."""
         data, start = self.data, self.pos
+        if start < len(data) and data[start] < 0x80:  # nearly all
+            self.pos = start + 1
+            return data[start]
         value = shift = 0
         for byte in data[start : start + MAX_VARINT_BYTES]:
             value |= (byte & 0x7F) << shift
