@@ -12,6 +12,7 @@ import kist
 from kist.errors import CorruptDataError, DTypeError
 from kist.format import keys, layout
 from kist.format.values import unpack_record
+from kist.model.tables.stored.layout import forget
 
 KEY = bytes(range(32))
 N = 70_000
@@ -65,11 +66,53 @@ def test_copying_a_damaged_dataset_names_its_file(parts: list[Path]) -> None:
 
 def test_a_union_says_in_which_file_and_where(parts: list[Path]) -> None:
     with kist.union(parts, "t", secrets=KEY) as union:
-        with pytest.raises(CorruptDataError, match=r"byte \d+ of file 3 of them") as caught:
+        with pytest.raises(CorruptDataError, match=r"byte \d+ of '.*part-3.kist'") as caught:
             union["x"][:]
         offset = caught.value.offset
         assert offset is not None and offset < parts[2].stat().st_size
         assert union["id"][-1] == N - 1
+
+
+def test_unions_of_arrays_say_in_which_file(parts: list[Path]) -> None:
+    with kist.open(parts[0].with_name("all.kist"), "x", secrets=KEY) as store:
+        store.create_union("a", "a", files="part-*.kist")
+        with kist.union(parts, "a", secrets=KEY) as union:
+            for arrays in (union, store["a"]):
+                for key in (slice(None), [0, 3 * N - 1], slice(None, None, -70)):
+                    with pytest.raises(CorruptDataError, match=r"^'[^']*part-3.kist': '/a' chunk"):
+                        arrays[key]
+                assert len(arrays[: 2 * N]) == 2 * N
+
+
+def test_unions_of_arrays_that_do_not_fit_say_whose(tmp_path: Path) -> None:
+    for number, value in enumerate((np.zeros((2, 3)), np.zeros((2, 3), "f4"), np.zeros((2, 4)))):
+        with kist.open(tmp_path / f"{number}.kist", "x") as store:
+            store["a"], store[f"only-{number}"] = value, value
+    for number, error in ((1, DTypeError), (2, kist.ShapeError)):
+        files = [tmp_path / "0.kist", tmp_path / f"{number}.kist"]
+        with pytest.raises(error, match=rf"'/a' of '.*{number}.kist' .*'/a' of '.*0.kist' "):
+            kist.union(files, "a")
+        with pytest.raises(kist.NodeNotFoundError, match=rf"^'.*{number}.kist': .* no '/only-0'"):
+            kist.union(files, "only-0")
+
+
+def test_a_damaged_piece_of_a_union_names_its_file(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.kist" for number in (1, 2)]
+    for path in files:
+        with kist.open(path, "x") as store:
+            store["t"] = np.random.default_rng(0).normal(size=(2000, 2)).view("f8,f8").ravel()
+    with kist.open(files[1]) as store:
+        node: Any = store["t"]
+        records = list(node._view().scan(*keys.groups(node._id)))
+        (pointer,) = [p for _, value in records for p in unpack_record(value)[0]]
+    data = bytearray(files[1].read_bytes())
+    data[pointer.offset + layout.FRAME.size + pointer.nbytes - 20] ^= 1
+    files[1].write_bytes(data)
+    forget()
+    with kist.union(files, "t") as union:
+        with pytest.raises(CorruptDataError, match=r"^'.*2.kist': '/t' column"):
+            union["f0"][:]
+        assert len(union["f0"][:2000]) == 2000
 
 
 def test_a_missing_file_is_named_without_a_mode_that_would_make_it(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from kist.crypto.hidden import Hidden
 from kist.extras import need
 
-__all__ = ["TAG_BYTES", "Units", "seal_once", "unseal_once"]
+__all__ = ["TAG_BYTES", "Units", "seal_alone", "seal_once", "unseal_alone", "unseal_once"]
 
 TAG_BYTES: Final = 16
 _NONCES: Final = tuple(number.to_bytes(12, "little") for number in range(64))
@@ -60,6 +60,28 @@ def unseal_once(key: Hidden, sealed: bytes, associated: bytes) -> Hidden | None:
         return None
 
 
+def seal_alone(base: Hidden, info: bytes, plain: Buffer, associated: bytes) -> bytes:
+    """Seal the one unit of a body: what `unseal_alone` opens."""
+    sealed: bytes = _library().cipher(base.mac(info)).encrypt(_NONCES[0], plain, associated)
+    return sealed
+
+
+def unseal_alone(base: Hidden, info: bytes, sealed: Buffer, associated: Buffer) -> bytes | None:
+    """Return the plaintext of the one unit of a body, None where its tag does not fit.
+
+    Parameters
+    ----------
+    base, info : Hidden, bytes
+        What the key of the body follows from: `kist.crypto.derive.info`.
+    """
+    found = _library()
+    try:  # the key is in no variable, which a traceback would show
+        plain: bytes = found.cipher(base.mac(info)).decrypt(_NONCES[0], sealed, associated)
+    except found.wrong_tag:
+        return None
+    return plain
+
+
 class Units:
     """Seals and unseals the units of one body; their nonces are their numbers.
 
@@ -76,6 +98,14 @@ class Units:
     def __init__(self, key: Hidden, associated: bytes) -> None:
         self._cipher = _cipher(key)
         self._associated = associated
+
+    @classmethod
+    def following(cls, base: Hidden, info: bytes, associated: bytes) -> Units:
+        """Return those of the body whose key follows from another: `kist.crypto.derive.info`."""
+        units = cls.__new__(cls)
+        units._cipher = _library().cipher(base.mac(info))
+        units._associated = associated
+        return units
 
     def __repr__(self) -> str:
         return "<units of a sealed body>"

@@ -14,7 +14,16 @@ from typing import Final, NamedTuple
 from kist.crypto.hidden import Hidden
 from kist.errors import CorruptDataError
 
-__all__ = ["DEFAULT_WORK", "SALT_BYTES", "Work", "expand", "extract", "pass_bytes", "stretch"]
+__all__ = [
+    "DEFAULT_WORK",
+    "SALT_BYTES",
+    "Work",
+    "expand",
+    "extract",
+    "info",
+    "pass_bytes",
+    "stretch",
+]
 
 SALT_BYTES: Final = 32
 """Bytes of salts: random ones of 256 bits do not meet again."""
@@ -82,7 +91,12 @@ def extract(secret: Hidden, salt: bytes) -> Hidden:
 
 def expand(key: Hidden, label: bytes, salt: bytes = b"") -> Hidden:
     """Return the key of a label and a salt (HKDF-Expand, 32 bytes, info = label + salt)."""
-    return Hidden(key.mac(label + salt + b"\x01"))
+    return Hidden(key.mac(info(label, salt)))
+
+
+def info(label: bytes, salt: bytes = b"") -> bytes:
+    """Return what is hashed for a label and a salt, for who needs many keys."""
+    return label + salt + b"\x01"
 
 
 def stretch(passphrase: Hidden, work: Work, salt: bytes) -> Hidden:

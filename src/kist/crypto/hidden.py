@@ -53,9 +53,10 @@ class Hidden:
         What depends on the key alone is hashed once: with a few bytes of message that makes it
         five times as fast as `hmac.digest`, and it is done for each sealed body and record.
         """
-        if self._begun is None:
-            self._begun = self._padded(_INNER), self._padded(_OUTER)
-        inner, outer = self._begun[0].copy(), self._begun[1].copy()
+        begun = self._begun
+        if begun is None:
+            begun = self._begun = self._padded(_INNER), self._padded(_OUTER)
+        inner, outer = begun[0].copy(), begun[1].copy()
         inner.update(message)
         outer.update(inner.digest())
         digest: bytes = outer.digest()

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from kist.crypto.aead import TAG_BYTES, Units
-from kist.crypto.derive import SALT_BYTES, expand
+from kist.crypto.aead import TAG_BYTES, Units, seal_alone, unseal_alone
+from kist.crypto.derive import SALT_BYTES, expand, info
 from kist.crypto.hidden import Hidden
 from kist.errors import CorruptDataError, TamperedDataError
 from kist.format.checksum import Buffer, sum64
@@ -29,7 +29,18 @@ from kist.format.sealed import (
     unpack_sealed_head,
 )
 
-__all__ = ["UNIT", "DataKey", "SealedBody", "open_head", "seal_body", "unseal_body", "verify_body"]
+__all__ = [
+    "UNIT",
+    "DataKey",
+    "SealedBody",
+    "WholeBody",
+    "open_head",
+    "seal_body",
+    "unseal_body",
+    "unseal_small",
+    "verify_body",
+    "whole_body",
+]
 
 UNIT: Final = 15
 """Units of 32 KiB: a row opens two of them, and larger ones are hardly faster."""
@@ -38,7 +49,8 @@ _BODY: Final = b"kist 1 body"
 _ONE: Final = SEALED_HEAD.size + 8 + TAG_BYTES
 """What a body of one unit has beside its plaintext."""
 _SMALL: Final = 4096
-_EMPTY: Final = memoryview(b"")
+_JOINED: Final = 1 << 17
+"""Most bytes of many small parts that are copied first: to look at each part costs more."""
 
 
 class DataKey(NamedTuple):
@@ -78,8 +90,8 @@ def seal_body(key: DataKey, parts: Sequence[Buffer], unit: int = UNIT) -> tuple[
     ValueError
         More than 64 GiB.
     """
-    views = [memoryview(part).cast("B") for part in parts]
-    length = sum(map(len, views))
+    views = [memoryview(part) for part in parts]
+    length = sum([view.nbytes for view in views])
     if length >= MAX_BODY:
         raise ValueError(f"a sealed body of {length:,} bytes; at most {MAX_BODY - 1:,}")
     # Fresh for each body and of the system: a counter would be repeated by a crash, by a copy of
@@ -87,9 +99,15 @@ def seal_body(key: DataKey, parts: Sequence[Buffer], unit: int = UNIT) -> tuple[
     salt = os.urandom(SALT_BYTES)
     head = SealedHead(unit, length, key.name, salt)
     fixed = head.pack()
-    units = Units(expand(key.key, _BODY, salt), fixed)
+    if length <= 1 << unit:
+        sealed = seal_alone(key.key, info(_BODY, salt), b"".join(views), fixed)
+        return fixed + pack_sums([sealed]), memoryview(sealed)
+    units = Units.following(key.key, info(_BODY, salt), fixed)
     out = np.empty(head.total - head.size, np.uint8).data  # not zeroed first
-    units.seal_units(_cut(views, 1 << unit) if length else [_EMPTY], out)
+    if length <= _JOINED:
+        units.seal(1 << unit, memoryview(b"".join(views)), out)
+    else:
+        units.seal_units(_cut([view.cast("B") for view in views], 1 << unit), out)
     step = (1 << unit) + TAG_BYTES
     return fixed + pack_sums([out[at : at + step] for at in range(0, len(out), step)]), out
 
@@ -231,29 +249,74 @@ def open_head(
     return SealedBody(head, sums, key, offset)
 
 
+class WholeBody(NamedTuple):
+    """A body of which all is wanted and at hand: verified by its tags alone, and not kept.
+
+    Attributes
+    ----------
+    units : Units
+        Opens its units.
+    step : int
+        Plaintext bytes of each but the last.
+    sealed : memoryview
+        All of them.
+    """
+
+    units: Units
+    step: int
+    sealed: memoryview
+
+    def unseal(self, out: memoryview) -> bool:
+        """Write the plaintext to `out`, which has its length; tell whether all tags fit."""
+        return self.units.unseal(self.step, 0, self.sealed, out) is None
+
+
+def whole_body(
+    data: memoryview, salt: bytes, length: int, keys: Mapping[bytes, Hidden]
+) -> WholeBody | None:
+    """Return the body of a salt and a length, all of whose bytes are at hand.
+
+    None where it is another one, or not as usual: `open_head` says what is wrong. Sums are not
+    looked at: units are bound to the head, and tags say more than sums do.
+    """
+    if len(data) < _ONE:
+        return None
+    magic, version, unit, stored, name, own = SEALED_HEAD.struct.unpack_from(data)
+    if (magic, version, stored, own) != (SEALED_MAGIC, 1, length, salt):
+        return None
+    if not MIN_UNIT <= unit <= MAX_UNIT or name not in keys:
+        return None
+    n_units = -(-length >> unit) or 1
+    begin = SEALED_HEAD.size + 8 * n_units
+    if len(data) != begin + length + TAG_BYTES * n_units:
+        return None
+    units = Units.following(keys[name], info(_BODY, salt), bytes(data[: SEALED_HEAD.size]))
+    return WholeBody(units, 1 << unit, data[begin:])
+
+
 def unseal_body(data: Buffer, keys: Mapping[bytes, Hidden]) -> memoryview:
     """Return the plaintext of a whole body; see `open_head` and `SealedBody.unseal`."""
-    plain = _unseal_small(data, keys) if len(data) <= _SMALL else None
+    plain = unseal_small(data, keys)
     if plain is not None:
         return memoryview(plain)
     body = open_head(data, len(data), keys)
     return body.whole(data)
 
 
-def _unseal_small(data: Buffer, keys: Mapping[bytes, Hidden]) -> bytes | None:
-    """Return the plaintext of a body of one unit, as records are: nothing is made around it.
+def unseal_small(data: Buffer, keys: Mapping[bytes, Hidden]) -> bytes | None:
+    """Return the plaintext of a small body of one unit, as records are: nothing is made around it.
 
     None where anything is not as usual: who looks at all of it says what.
     """
     view = memoryview(data)
-    if len(view) < _ONE:
+    if not _ONE <= len(view) <= _SMALL:
         return None
     magic, version, unit, length, name, salt = SEALED_HEAD.struct.unpack_from(view)
     usual = (magic, version) == (SEALED_MAGIC, 1) and MIN_UNIT <= unit <= MAX_UNIT
     if not usual or length > 1 << unit or len(view) != _ONE + length or name not in keys:
         return None
-    units = Units(expand(keys[name], _BODY, salt), bytes(view[: SEALED_HEAD.size]))
-    return units.unseal_first(view[SEALED_HEAD.size + 8 :])
+    sealed, head = view[SEALED_HEAD.size + 8 :], view[: SEALED_HEAD.size]
+    return unseal_alone(keys[name], info(_BODY, salt), sealed, head)
 
 
 def verify_body(data: Buffer) -> SealedHead:

@@ -2,7 +2,8 @@
 
 A decoder leaves nothing in the caches of the processor, and what a body costs beside its cipher is
 many small steps that take eight times as long then. So all heads of a run are opened together, and
-the pages of a piece are unsealed before the first of them is decoded.
+the pages of a piece are unsealed before the first of them is decoded. Nothing of them is kept: who
+reads whole pages again opens their heads again, which costs less than to keep them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from kist import options
 from kist._kernels.scratch import KEPT_BYTES, scratch
 from kist.engine.pages import Request, decode_request, neighbours
 from kist.engine.parallel import run
@@ -23,8 +25,8 @@ from kist.format.leaves import is_loose
 
 __all__ = ["read_sealed_pages"]
 
-PIECES: Final = 8
-"""Of a run, so that threads which decode have something to take from each other."""
+PIECES: Final = 2
+"""Of a run, for each thread, so that one can take from the other; more are colder each."""
 
 PIECE_BYTES: Final = 512 * 1024
 """That are read and unsealed before they are decoded: more would leave the caches again."""
@@ -47,7 +49,7 @@ def read_sealed_pages(view: View, requests: Sequence[Request]) -> None:
 
 def _pieces(requests: Sequence[Request]) -> list[list[Request]]:
     pieces: list[list[Request]] = []
-    most = -(-len(requests) // PIECES)
+    most = -(-len(requests) // (PIECES * options.n_threads))
     size = 0
     for request in requests:
         length = request[0].length
@@ -88,22 +90,29 @@ def _fill(view: View, requests: Sequence[Request]) -> None:
     data = _read(view, begin, end - begin)
     bodies = []
     size = 0
+    for pointer, start, stop in places:
+        stored = reader.body(pointer.stored, data[start - begin : stop - begin])
+        body = pointer.complete(stored)
+        size += 0 if body is None else pointer.length
+        bodies.append((body, pointer, stored))
+    room = scratch("opened", size, _BYTES).data
     plain = []
-    try:
-        for pointer, start, stop in places:
-            stored = reader.body(pointer.stored, data[start - begin : stop - begin])
-            body = pointer.opened(reader, stored)
-            bodies.append((body, stored))
-            size += body.head.length
-        room = scratch("opened", size, _BYTES).data
-        # Cells may stay views of what they were made of.
-        loose = [is_loose(request[1].dtype) for request in requests]
-        for (body, stored), own in zip(bodies, loose, strict=True):
-            length = body.head.length
-            plain.append(body.whole(stored, None if own else room[:length]))
-            room = room[length:]
-    except TamperedDataError as error:
-        at = len(plain) if len(bodies) == len(places) else len(bodies)
-        raise places[at][0].named(error) from None
+    for (body, pointer, stored), request in zip(bodies, requests, strict=True):
+        out = None
+        if body is not None:
+            out, room = room[: pointer.length], room[pointer.length :]
+            if is_loose(request[1].dtype):  # cells may stay views of what they were made of
+                out = np.empty(pointer.length, np.uint8).data
+            if not body.unseal(out):
+                out = None
+        plain.append(_unsealed(view, pointer, stored) if out is None else out)
     for request, opened in zip(requests, plain, strict=True):
         decode_request(view, request, opened, vouched=True)
+
+
+def _unsealed(view: View, pointer: SealedPointer, stored: memoryview) -> memoryview:
+    """Return the plaintext of a body that is not as usual, or say what is wrong with it."""
+    try:
+        return pointer.opened(view.reader, stored).whole(stored)
+    except TamperedDataError as error:
+        raise pointer.named(error) from None

@@ -18,7 +18,16 @@ import numpy as np
 from kist._kernels.scratch import KEPT_BYTES, scratch
 from kist.crypto.derive import SALT_BYTES
 from kist.crypto.hidden import Hidden
-from kist.engine.sealed import DataKey, SealedBody, open_head, seal_body, unseal_body
+from kist.engine.sealed import (
+    DataKey,
+    SealedBody,
+    WholeBody,
+    open_head,
+    seal_body,
+    unseal_body,
+    unseal_small,
+    whole_body,
+)
 from kist.engine.transaction import Frame
 from kist.engine.view import Reader, View
 from kist.errors import CorruptDataError, TamperedDataError
@@ -59,11 +68,11 @@ class SealedPointer(Pointer):
         Of the body that must stand there.
     keys : mapping of bytes to Hidden
         Data keys of the field.
-    where : str
-        What errors call it.
+    where : str or (str, str, int)
+        What errors call it; of a page, of which there are many, table, column and row id.
     """
 
-    where: str = ""
+    where: str | tuple[str, str, int] = ""
     stored: Pointer
     salt: bytes
     keys: Mapping[bytes, Hidden]
@@ -87,8 +96,7 @@ class SealedPointer(Pointer):
         keys: Mapping[bytes, Hidden],
     ) -> SealedPointer:
         """Return the pointer of an extent, given length, head and sum of its plaintext."""
-        length, head, checksum = plain
-        pointer = cls(stored.offset, length, head, stored.birth, checksum)
+        pointer = cls(stored.offset, plain[0], plain[1], stored.birth, plain[2])
         pointer.stored, pointer.salt, pointer.keys = stored, salt, keys
         return pointer
 
@@ -149,6 +157,10 @@ class SealedPointer(Pointer):
         except TamperedDataError as error:
             raise self.named(error) from None
 
+    def complete(self, data: memoryview) -> WholeBody | None:
+        """Return the body, whose bytes are at hand; None where `opened` says what is wrong."""
+        return whole_body(data, self.salt, self.length, self.keys)
+
     def opened(self, reader: Reader, data: memoryview) -> SealedBody:
         """Return the body, whose bytes are at hand, its head verified; raises as `read_part`.
 
@@ -165,7 +177,11 @@ class SealedPointer(Pointer):
 
     def named(self, error: TamperedDataError) -> TamperedDataError:
         """Return an error with the column and the page that it is about."""
-        return TamperedDataError(f"{self.where}: {error}") if self.where else error
+        where = self.where
+        if isinstance(where, tuple):
+            path, column, first = where
+            where = f"{path!r} column {column!r}, page of row id {first}"
+        return TamperedDataError(f"{where}: {error}") if where else error
 
     def _body(self, reader: Reader) -> SealedBody:
         return self._kept() or self._keep(_load(reader, self.stored, self.keys))
@@ -261,7 +277,7 @@ def seal_record(
     sealed = []
     for frame in frames:
         head, units = seal_body(key, [frame.head, *frame.parts])
-        length = len(frame.head) + sum(len(memoryview(part).cast("B")) for part in frame.parts)
+        length = len(frame.head) + sum([memoryview(part).nbytes for part in frame.parts])
         extents.append(_EXTENT.pack(length, len(frame.head), sum128(frame.head), _salt_of(head)))
         sealed.append(Frame(FRAME_SEALED, frame.node, frame.column, frame.row, head, (units,)))
     place = frames[0][1:4] if frames else (0, 0, 0)
@@ -314,12 +330,17 @@ def open_record(
         It is damaged.
     """
     if len(payload) != SALT_BYTES:
-        plain = unseal_body(payload, keys).tobytes()
+        found = unseal_small(payload, keys)
+        plain = unseal_body(payload, keys).tobytes() if found is None else found
     elif pointers:
         *pointers, last = pointers
         plain = _whole(view.reader, last, payload, keys)
     else:
         raise CorruptDataError("a sealed record without its content")
+    if len(pointers) == 1 and len(plain) > _EXTENT.size and plain[0] == 1:  # as pages have it
+        length, head, checksum, salt = _EXTENT.unpack_from(plain, 1)
+        one = SealedPointer.of(pointers[0], (length, head, checksum), salt, keys)
+        return (one,), plain[1 + _EXTENT.size :]
     end = 1 + len(pointers) * _EXTENT.size
     if not plain or plain[0] != len(pointers):
         raise TamperedDataError(

@@ -113,7 +113,8 @@ class LinkedArrays(Linked, ReadOnlyArray):
                 return states[place]
 
             def fetch(where: Box | Points) -> NumPyArray:
-                return fetch_parts(parts.edges, state_of, parts.dtype, where)
+                name_of = parts.files.__getitem__
+                return fetch_parts(parts.edges, state_of, name_of, parts.dtype, where)
 
             yield Seen(parts.shape, parts.dtype, fetch)
 

@@ -11,13 +11,14 @@ from weakref import finalize
 
 import numpy as np
 
-from kist.errors import DTypeError, ShapeError
+from kist.errors import CorruptDataError, DTypeError, ShapeError
 from kist.model.arrays.read import read
 from kist.model.arrays.readonly import ReadOnlyArray, Seen
 from kist.model.arrays.segment import empty_array
 from kist.model.arrays.state import ArrayState, array_state
 from kist.model.indexing import Box, Points, Selection
 from kist.model.text import guarded
+from kist.model.unions.backend import of_file
 from kist.model.unions.members import find_members
 from kist.model.unions.table import members_of
 
@@ -47,6 +48,10 @@ class GroupArrays(NamedTuple):
     def store(self) -> Store:
         """Where they stand."""
         return self.group.store
+
+    def file_name(self, number: int) -> str:
+        """Return no name: all of them stand in one file."""
+        return ""
 
     def arrays(self) -> list[Array]:
         """Return their handles."""
@@ -79,6 +84,10 @@ class GivenArrays(NamedTuple):
     def store(self) -> Store:
         """That of the first."""
         return self.given[0].store
+
+    def file_name(self, number: int) -> str:
+        """Return the name of the file of an array."""
+        return self.given[number].store.path
 
     def arrays(self) -> list[Array]:
         """Return their handles."""
@@ -126,23 +135,29 @@ class ArrayUnion(ReadOnlyArray):
     def _held(self) -> Iterator[Seen]:
         with self._source.hold() as states:
             first = states[0]
-            for state in states:
+            for number, state in enumerate(states):
                 if state.dtype != first.dtype:
                     raise DTypeError(
-                        f"{self._path}: {state.path!r} is of {state.dtype}, {first.path!r} of "
-                        f"{first.dtype}"
+                        f"{self._path}: {self._called(number, state)} is of {state.dtype}, "
+                        f"{self._called(0, first)} of {first.dtype}"
                     )
                 if not state.shape or state.shape[1:] != first.shape[1:]:
                     raise ShapeError(
-                        f"{self._path}: {state.path!r} has shape {state.shape}, {first.path!r} "
-                        f"{first.shape}; only the first axes may differ, and there must be one"
+                        f"{self._path}: {self._called(number, state)} has shape {state.shape}, "
+                        f"{self._called(0, first)} {first.shape}; only the first axes may differ, "
+                        "and there must be one"
                     )
             edges = edges_of([state.shape[0] for state in states])
 
             def fetch(where: Box | Points) -> NumPyArray:
-                return fetch_parts(edges, states.__getitem__, first.dtype, where)
+                name_of = self._source.file_name
+                return fetch_parts(edges, states.__getitem__, name_of, first.dtype, where)
 
             yield Seen((int(edges[-1]), *first.shape[1:]), first.dtype, fetch)
+
+    def _called(self, number: int, state: ArrayState) -> str:
+        name = self._source.file_name(number)
+        return f"{state.path!r} of {name!r}" if name else repr(state.path)
 
     def _more_facts(self) -> dict[str, Any]:
         return {"n_parts": len(self.parts)}
@@ -206,6 +221,7 @@ def edges_of(lengths: Sequence[int] | NumPyArray) -> NumPyArray:
 def fetch_parts(
     edges: NumPyArray,
     state_of: Callable[[int], ArrayState],
+    name_of: Callable[[int], str],
     dtype: np.dtype[Any],
     where: Box | Points,
 ) -> NumPyArray:
@@ -217,9 +233,24 @@ def fetch_parts(
         As of `edges_of`.
     state_of : callable
         Gives an array by its number; asked for those alone whose elements are wanted.
+    name_of : callable
+        Gives the name of its file, for errors; "" where all stand in one.
     dtype : dtype
         Of all of them.
+
+    Raises
+    ------
+    CorruptDataError
+        Naming the file.
     """
+
+    def fetch(number: int, where: Box | Points, out: NumPyArray | None = None) -> NumPyArray:
+        state = state_of(number)
+        try:
+            return read(state, where, out)
+        except CorruptDataError as error:
+            raise of_file(error, name_of(number)) from error
+
     points = where if isinstance(where, Points) else None
     box = where.box if isinstance(where, Points) else where
     others = [n for axis, n in enumerate(box.count) if points is None or axis not in points.axes]
@@ -233,7 +264,7 @@ def fetch_parts(
             coords = (along[mine] - edges[number], *(c[mine] for c in points.coords[1:]))
             cut = points._replace(coords=coords)
             shape = (len(mine), *others)
-            out[mine] = Selection(cut, shape, shape, None).read(partial(read, state_of(number)))
+            out[mine] = Selection(cut, shape, shape, None).read(partial(fetch, number))
         return out
     start, step, count = box.start[0], box.step[0], box.count[0]
     first = 0
@@ -244,8 +275,8 @@ def fetch_parts(
         last = min(count, first - (at - high) // step)  # rounded up
         part = Box((at - low, *box.start[1:]), (last - first, *box.count[1:]), box.step)
         if points is not None:
-            out[:, first:last] = read(state_of(number), points._replace(box=part))
+            out[:, first:last] = fetch(number, points._replace(box=part))
         else:
-            read(state_of(number), part, out[first:last])
+            fetch(number, part, out[first:last])
         first = last
     return out

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from kist.engine.view import Reader
-from kist.errors import ReadOnlyError
+from kist.errors import CorruptDataError, ReadOnlyError
 from kist.model.tables.stored.joined import FILE_BITS
 from kist.storage.base import StorageBackend
 
@@ -15,10 +15,17 @@ if TYPE_CHECKING:
     from kist.format.values import Pointer
     from kist.storage.base import Readable, Writable
 
-__all__ = ["MAX_FILES", "FilesBackend", "FilesReader"]
+__all__ = ["MAX_FILES", "FilesBackend", "FilesReader", "of_file"]
 
 MAX_FILES: Final = 1 << 16
 _OFFSET: Final = (1 << FILE_BITS) - 1
+
+
+def of_file(error: CorruptDataError, name: str) -> CorruptDataError:
+    """Return an error of one of many files with the name of that file, where it has one."""
+    if not name:
+        return error
+    return CorruptDataError(f"{name!r}: {error}", offset=error.offset, node=error.node)
 
 
 class FilesBackend(StorageBackend):
@@ -37,6 +44,10 @@ class FilesBackend(StorageBackend):
         self._files = tuple(files)
         self.name = f"{len(self._files)} files"
         self.remote = any(file.remote for file in files)
+
+    def file_name(self, number: int) -> str:
+        """Return the name of a file."""
+        return self._files[number].name
 
     def size(self) -> int:
         """Return the length of all files together."""

@@ -15,7 +15,9 @@ from kist.engine import Transaction
 from kist.engine.collector import pause
 from kist.engine.interrupts import hold_interrupts
 from kist.errors import (
+    LinkError,
     NodeError,
+    NodeNotFoundError,
     SelectionError,
     StorageError,
     StoreNotFoundError,
@@ -156,7 +158,12 @@ def _dataset(source: Any, path: str | None, opened: ExitStack, secrets: Any) -> 
     if isinstance(node, Group):
         if path is None and len(node) != 1:
             raise NodeError(f"{node.store.path!r} holds {len(node)} nodes: name the dataset")
-        node = node[path if path is not None else next(iter(node))]
+        try:
+            return node[path if path is not None else next(iter(node))]
+        except LinkError:
+            raise
+        except NodeNotFoundError as error:
+            raise NodeNotFoundError(f"{node.store.path!r}: {error}") from None
     return node
 
 

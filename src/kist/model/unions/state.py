@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from kist.errors import CorruptDataError
 from kist.format.columns import ColumnSpec
 from kist.format.schema import Leaf, Schema
 from kist.format.values import Pointer, pack_record
@@ -24,6 +25,7 @@ from kist.model.tables.stored.layout import Group, Layout
 from kist.model.tables.stored.records import Tail, new_stamp
 from kist.model.tables.stored.state import Known, TableState, state_of
 from kist.model.tables.stored.statistics import recoded
+from kist.model.unions.backend import FilesBackend, of_file
 from kist.model.unions.categories import MergedLists
 
 if TYPE_CHECKING:
@@ -138,6 +140,11 @@ class JoinedState(TableState):
         """Ids of leaves that some groups of some members may lack."""
         return self._added
 
+    def file_name(self, number: int) -> str:
+        """Return the name of one of the files that it stands in; "" where it is in one alone."""
+        backend = self.view.reader.backend
+        return backend.file_name(number) if isinstance(backend, FilesBackend) else ""
+
     def _member(self, place: int) -> TableState:
         found = self._states[place]
         if found is None:
@@ -179,7 +186,10 @@ class JoinedState(TableState):
     def find_page(self, leaf: Leaf, group: Group) -> Page | None:
         """Return pointer and record of one page, None when there is none."""
         state, own, fit = self._of(group)
-        found = state.find_page(fit.leaves[leaf.id], own)
+        try:
+            found = state.find_page(fit.leaves[leaf.id], own)
+        except CorruptDataError as error:
+            raise self._of_file(error, group) from None
         tag = self._fit(group.place)[1] if isinstance(group, JoinedGroup) else 0
         if found is None or not tag:
             return found
@@ -222,10 +232,18 @@ class JoinedState(TableState):
     def piece(self, group: Group, leaf: Leaf | None = None) -> Any:
         """Return all rows of a piece, deleted ones too, patches not applied."""
         state, own, fit = self._of(group)
-        rows = state.piece(own, None if leaf is None else fit.leaves[leaf.id])
+        try:
+            rows = state.piece(own, None if leaf is None else fit.leaves[leaf.id])
+        except CorruptDataError as error:
+            raise self._of_file(error, group) from None
         place = group.place if isinstance(group, JoinedGroup) else 0
         codes = self._recodings(place)
         return rows if fit.is_same and not codes else _Translated(rows, fit, codes, self.path)
+
+    def _of_file(self, error: CorruptDataError, group: Group) -> CorruptDataError:
+        """Return the error of a member with the file that it stands in, of several."""
+        number = self._fit(group.place)[1] if isinstance(group, JoinedGroup) else 0
+        return of_file(error, self.file_name(number))
 
     def dead(self, group: Group) -> Array | None:
         """Return which rows of a group are deleted, None for no row."""

@@ -133,7 +133,7 @@ def numbered(state: TableState, leaf: Leaf, hit: Found) -> Numbered | None:
         read = read_texts if leaf.is_loose else read_numbered
         found = read(state.view, page[0], leaf.dtype, group.n_rows)
     except CorruptDataError as error:
-        raise located(error, state.path, ".".join(leaf.path), group.first) from error
+        raise located(error, state, ".".join(leaf.path), group.first) from error
     if found is None or len(set(found[0].tolist())) < len(found[0]):
         return None
     items, numbers = found

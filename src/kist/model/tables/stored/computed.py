@@ -238,7 +238,7 @@ def fill_virtual(
             try:
                 known[codes].decode(leaf, columns[codes], out)
             except CorruptDataError as error:
-                raise located(error, state.path, leaf.path[0], span.group.first) from error
+                raise located(error, state, leaf.path[0], span.group.first) from error
             return out
 
         values = Values(facts, span.n, read, columns)

@@ -39,7 +39,7 @@ def narrow_page(state: TableState, leaf: Leaf, group: Group) -> Narrow | Texts |
         found = engine.pages.read_narrow(state.view, page[0], leaf.dtype, group.n_rows)
     except CorruptDataError as error:
         state.view.reader.backend.distrust()
-        raise located(error, state.path, ".".join(leaf.path), group.first) from error
+        raise located(error, state, ".".join(leaf.path), group.first) from error
     return found and found[0]
 
 
@@ -52,7 +52,7 @@ def string_blocks(state: TableState, leaf: Leaf, group: Group) -> list[StringBlo
         return engine.textpages.read_string_blocks(state.view, page[0], group.n_rows)
     except CorruptDataError as error:
         state.view.reader.backend.distrust()
-        raise located(error, state.path, ".".join(leaf.path), group.first) from error
+        raise located(error, state, ".".join(leaf.path), group.first) from error
 
 
 def page_bytes(state: TableState, leaf: Leaf, group: Group) -> PageBytes | None:
@@ -69,7 +69,7 @@ def page_bytes(state: TableState, leaf: Leaf, group: Group) -> PageBytes | None:
         found = engine.textpages.read_page_bytes(state.view, page[0], group.n_rows)
     except CorruptDataError as error:
         state.view.reader.backend.distrust()
-        raise located(error, state.path, ".".join(leaf.path), group.first) from error
+        raise located(error, state, ".".join(leaf.path), group.first) from error
     if hasattr(leaf.dtype, "na_object"):
         return found
     missing, numbers = found.strings.missing, found.numbers

@@ -286,7 +286,7 @@ def _validity(state: TableState, leaf: Leaf, group: Group) -> Array:
             engine.pages.read_page(state.view, pointer, found, 0, group.n_rows)
         except CorruptDataError as error:
             state.view.reader.backend.distrust()
-            raise located(error, state.path, ".".join(leaf.path), group.first) from error
+            raise located(error, state, ".".join(leaf.path), group.first) from error
         bits = np.packbits(found)
         return bits, bits.nbytes + 200
 
@@ -307,8 +307,8 @@ def naming_page(
     found = None if error.offset is None else named.get(error.offset)
     if found is not None:
         leaf, group = found
-        return located(error, state.path, ".".join(leaf.path), group.first)
-    text, offset = in_its_file(error)
+        return located(error, state, ".".join(leaf.path), group.first)
+    text, offset = in_its_file(error, state)
     return CorruptDataError(f"{state.path!r}: {text}", offset=offset, node=state.path)
 
 
@@ -378,7 +378,7 @@ def _pick(state: TableState, span: Span, leaf: Leaf, target: Array) -> None:
             target[...] = engine.pages.take_page(state.view, pointer, leaf.dtype, places, n_values)
     except CorruptDataError as error:
         state.view.reader.backend.distrust()
-        raise located(error, state.path, ".".join(leaf.path), span.group.first) from error
+        raise located(error, state, ".".join(leaf.path), span.group.first) from error
 
 
 def bring_near(state: TableState, spans: Sequence[Span], leaves: Sequence[Leaf]) -> None:

@@ -131,15 +131,14 @@ def _page_name(path: str, leaf: Leaf, first: int) -> str:
     return f"{path!r} column {'.'.join(leaf.path)!r}, page of row id {first}"
 
 
-def located(error: CorruptDataError, path: str, column: str, row: int) -> CorruptDataError:
+def located(error: CorruptDataError, state: TableState, column: str, row: int) -> CorruptDataError:
     """Return the error with the place in the table added to it."""
-    text, offset = in_its_file(error)
-    return CorruptDataError(
-        f"{path!r} column {column!r}, page of row id {row}: {text}", offset=offset, node=path
-    )
+    text, offset = in_its_file(error, state)
+    where = f"{state.path!r} column {column!r}, page of row id {row}"
+    return CorruptDataError(f"{where}: {text}", offset=offset, node=state.path)
 
 
-def in_its_file(error: CorruptDataError) -> tuple[str, int | None]:
+def in_its_file(error: CorruptDataError, state: TableState) -> tuple[str, int | None]:
     """Return text and offset of an error, both as they are in the file: also of a part of many."""
 
     def own(byte: int) -> int:
@@ -147,8 +146,8 @@ def in_its_file(error: CorruptDataError) -> tuple[str, int | None]:
 
     def said(found: re.Match[str]) -> str:
         byte = int(found[1])
-        number = byte >> FILE_BITS
-        return f"byte {own(byte)} of file {number + 1} of them" if number else found[0]
+        file = state.file_name(byte >> FILE_BITS)
+        return f"byte {own(byte)} of {file!r}" if file else found[0]
 
     offset = error.offset
     return _BYTE.sub(said, str(error)), None if offset is None else own(offset)
@@ -208,6 +207,10 @@ class TableState:
         """Raise where a secret is missing of some sealed field: no change could be vouched for."""
         if self.facts.sealed:
             self.sealing.all_keys()
+
+    def file_name(self, number: int) -> str:
+        """Return the name of one of the files that it stands in; "" where it is in one alone."""
+        return ""
 
     @property
     def added(self) -> frozenset[int]:
@@ -330,7 +333,7 @@ class TableState:
             except (TamperedDataError, CorruptDataError):
                 with self.naming(leaf, first):
                     raise
-            where = _page_name(self.path, leaf, first)
+            where = self.path, ".".join(leaf.path), first
             for pointer in sealed:
                 pointer.where = where
             pointers = sealed
@@ -346,7 +349,7 @@ class TableState:
         except TamperedDataError as error:
             raise TamperedDataError(f"{_page_name(self.path, leaf, first)}: {error}") from None
         except CorruptDataError as error:
-            raise located(error, self.path, ".".join(leaf.path), first) from error
+            raise located(error, self, ".".join(leaf.path), first) from error
 
     def bounds(self, leaf: Leaf) -> Bounds:
         """Return the statistics of a leaf, one entry per group of the layout.
@@ -394,7 +397,7 @@ class TableState:
                 packed = facts.rows_at(group.record.version)
                 rows = packed.decode(self._piece_data(group, body), group.n_rows)
             except CorruptDataError as error:
-                raise located(error, self.path, "*", group.first) from error
+                raise located(error, self, "*", group.first) from error
             return freeze(rows), rows.nbytes + 200
 
         return RECENT.get(body, "rows", make)
@@ -414,7 +417,7 @@ class TableState:
                     data = unseal_part(opened, data)
                 rows = packed.decode(data, group.n_rows)
             except CorruptDataError as error:
-                raise located(error, self.path, "*", group.first) from error
+                raise located(error, self, "*", group.first) from error
             return freeze(rows), rows.nbytes + 200
 
         return RECENT.get(body, ("rows", field), make)
