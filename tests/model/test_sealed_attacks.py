@@ -351,6 +351,19 @@ def test_an_edit_without_the_secret_is_seen(file: Path, edit: Edit) -> None:
         look(file)
 
 
+def test_bodies_of_one_length_under_each_others_pointers_are_seen(path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 1 << 62, 2 * 65_536)
+    with kist.open(path, "w") as store:
+        store.create_table("t", {"c": values}, codec="none", encrypt=KEY)
+    attack(path, swap_bodies_under_pointers)
+    for key in (slice(None), slice(0, 65_536), 3, [5, 70_000]):
+        with (
+            kist.open(path, secrets=KEY) as store,
+            pytest.raises(TamperedDataError, match="another one than its record names"),
+        ):
+            store["t"]["c"][key]
+
+
 def test_a_manifest_that_holds_for_one_table_says_nothing_of_another(file: Path) -> None:
     """The other one was read, and verified, by the same handle before."""
     attack(file, take_all_of_another_table)

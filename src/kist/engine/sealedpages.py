@@ -25,8 +25,9 @@ from kist.format.leaves import is_loose
 
 __all__ = ["read_sealed_pages"]
 
-PIECES: Final = 2
-"""Of a run, for each thread, so that one can take from the other; more are colder each."""
+FEW: Final = 4
+"""Pages for each thread that are one piece: smaller ones would be opened with cold caches. Of more
+there are two for each thread, so that one can take from the other."""
 
 PIECE_BYTES: Final = 512 * 1024
 """That are read and unsealed before they are decoded: more would leave the caches again."""
@@ -44,12 +45,14 @@ def read_sealed_pages(view: View, requests: Sequence[Request]) -> None:
     CorruptDataError
         A page is damaged, or does not decode.
     """
-    run([partial(_fill, view, piece) for near in neighbours(requests) for piece in _pieces(near)])
+    ordered = [request for near in neighbours(requests) for request in near]
+    run([partial(_fill, view, piece) for piece in _pieces(ordered)])
 
 
 def _pieces(requests: Sequence[Request]) -> list[list[Request]]:
     pieces: list[list[Request]] = []
-    most = -(-len(requests) // (PIECES * options.n_threads))
+    parts = options.n_threads * (1 if len(requests) <= FEW * options.n_threads else 2)
+    most = -(-len(requests) // parts)
     size = 0
     for request in requests:
         length = request[0].length
@@ -61,37 +64,48 @@ def _pieces(requests: Sequence[Request]) -> list[list[Request]]:
     return pieces
 
 
-def _read(view: View, begin: int, n: int) -> memoryview:
-    """Return bytes of the file, in memory of this thread."""
+Place = tuple[SealedPointer, int, int]
+"""Of a page: its pointer, the first byte of its body in the file, and the end of that."""
+
+
+def _read(view: View, near: Sequence[Sequence[Place]]) -> list[memoryview]:
+    """Return the bodies of pages, neighbours read together, in memory of this thread."""
+    spans = [(places[0][1], max(place[2] for place in places)) for places in near]
+    total = sum(end - begin for begin, end in spans)
+    # More may be more than the file has: no memory for that before it is read.
+    room = scratch("sealed", total, _BYTES).data if total <= KEPT_BYTES else None
     backend = view.reader.backend
-    if n > KEPT_BYTES:  # which may be more than the file has: no memory for that
-        data = memoryview(backend.read(begin, n))
-        got = len(data)
-    else:
-        data = scratch("sealed", n, _BYTES).data
-        got = backend.read_into(begin, data)
-    if got != n:
-        raise CorruptDataError(
-            f"byte {begin}: the file ends within the pages up to byte {begin + n}", offset=begin
-        )
-    return data
+    found = []
+    for places, (begin, end) in zip(near, spans, strict=True):
+        if room is None:
+            data = memoryview(backend.read(begin, end - begin))
+            got = len(data)
+        else:
+            data, room = room[: end - begin], room[end - begin :]
+            got = backend.read_into(begin, data)
+        if got != end - begin:
+            raise CorruptDataError(
+                f"byte {begin}: the file ends within the pages up to byte {end}", offset=begin
+            )
+        for pointer, start, stop in places:
+            found.append(view.reader.body(pointer.stored, data[start - begin : stop - begin]))
+    return found
 
 
 def _fill(view: View, requests: Sequence[Request]) -> None:
-    """Read neighbouring pages, unseal them, then decode them."""
-    reader = view.reader
-    places: list[tuple[SealedPointer, int, int]] = []
-    for request in requests:
-        pointer = request[0]
-        assert isinstance(pointer, SealedPointer)
-        reader.check_range(pointer)
-        places.append((pointer, *pointer.body))
-    begin, end = places[0][1], max(place[2] for place in places)
-    data = _read(view, begin, end - begin)
+    """Read pages, unseal them, then decode them."""
+    near: list[list[Place]] = []
+    for some in neighbours(requests):
+        near.append([])
+        for request in some:
+            pointer = request[0]
+            assert isinstance(pointer, SealedPointer)
+            view.reader.check_range(pointer)
+            near[-1].append((pointer, *pointer.body))
     bodies = []
     size = 0
-    for pointer, start, stop in places:
-        stored = reader.body(pointer.stored, data[start - begin : stop - begin])
+    pointers = [place[0] for places in near for place in places]
+    for pointer, stored in zip(pointers, _read(view, near), strict=True):
         body = pointer.complete(stored)
         size += 0 if body is None else pointer.length
         bodies.append((body, pointer, stored))
