@@ -219,9 +219,8 @@ def _odd_ones(name: str, workload: WorkloadResult) -> Iterator[Verdict]:
         what = "keystore: durable put over compress, append and fdatasync"
         yield judge(what, None if put is None else put.median, 1.2, "x")
     if name == "listing":
-        step = "import, with NumPy"
-        ours, bare = seconds(step), seconds(step, "limit:numpy")
-        ms = None if ours is None or bare is None else (ours - bare) * 1e3
+        ours = seconds("import, after NumPy")
+        ms = None if ours is None else ours * 1e3
         yield judge("listing: import of kist above NumPy's", ms, 15, " ms")
     if name == "grown":
         grown = workload.engines["kist"].median_s("open and read, grown")

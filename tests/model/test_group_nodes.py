@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import kist
+from kist.model import directory
 
 ROWS = np.array([(1, 2.0), (3, 4.0)], "i4,f8")
 
@@ -365,3 +366,30 @@ def test_groups_do_not_nest_without_end(store: kist.Store) -> None:
     with pytest.raises(kist.NodeNameError, match="deep"):
         store.create_group("/".join(["g"] * 210))
     assert store.check().ok
+
+
+def test_who_asks_whether_something_is_there_is_not_told_what_else_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Comparing a thousand names takes 10 ms: ten thousand new datasets took minutes.
+    asked: list[str] = []
+    instead = directory._instead
+
+    def counted(*arguments: Any) -> str:
+        asked.append(arguments[-1])
+        return instead(*arguments)
+
+    monkeypatch.setattr(directory, "_instead", counted)
+    with kist.open(":memory:") as store:
+        assert "a" not in store and "a/b" not in store and store.get("a") is None
+        store["a"] = np.arange(3)
+        store["a"] = np.arange(4)
+        store["rows"] = np.zeros(2, "i4,f8")
+        store["deep/a"] = 1.5
+        store.require_group("group")
+        store.require_array("more", shape=3, dtype="f8")
+        store.create_keystore("runs", overwrite=True)
+        assert store.get("grop", 7) == 7 and asked == []
+        with pytest.raises(kist.NodeNotFoundError, match="did you mean 'group'"):
+            store["grop"]
+        assert asked == ["grop"]

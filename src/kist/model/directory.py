@@ -59,6 +59,7 @@ __all__ = [
 
 _NAME = len(keys.children(0)[0])  # where the name begins in the key of a child
 _FEW = 64
+_HINTS = 250
 _NOWHERE = -1  # no node has this number
 COUNTED = 100_000
 """Entries of a group that are counted for people; beyond, "more than" does."""
@@ -280,8 +281,15 @@ def find(view: View, group: int, names: tuple[str, ...], base: str) -> Child:
     return entry
 
 
-def descend(view: View, group: int, names: tuple[str, ...], base: str) -> tuple[Child, str, int]:
+def descend(
+    view: View, group: int, names: tuple[str, ...], base: str, *, hint: bool = True
+) -> tuple[Child, str, int]:
     """Follow names downwards to the last one, or to the first that is a link.
+
+    Parameters
+    ----------
+    hint : bool
+        Whether the error names what is there: not for who only asks whether something is.
 
     Returns
     -------
@@ -304,7 +312,10 @@ def descend(view: View, group: int, names: tuple[str, ...], base: str) -> tuple[
             raise _ends(entry, path, name)
         below = child(view, entry.node, name)
         if below is None:
-            raise NodeNotFoundError(_missing(view, entry.node, path, name))
+            missing = f"there is no {join(path, name)!r}"
+            raise NodeNotFoundError(
+                missing + _instead(view, entry.node, path, name) if hint else missing
+            )
         entry, path = below, join(path, name)
     return entry, path, len(names)
 
@@ -316,20 +327,19 @@ def _ends(entry: Child, path: str, name: str) -> NodeNotFoundError:
     )
 
 
-def _missing(view: View, group: int, path: str, name: str) -> str:
-    message = f"there is no {join(path, name)!r}"
+def _instead(view: View, group: int, path: str, name: str) -> str:
     same = view.get(keys.child(group, nfc(name)))
     if same is not None:
         other = Child.unpack(nfc(name), same).name
-        return f"{message}; its group holds {other!a}, the same text in another Unicode form"
-    # A group of a million names is not worth reading for a hint.
-    names = [entry.name for entry, _ in zip(children(view, group), range(1000), strict=False)]
+        return f"; its group holds {other!a}, the same text in another Unicode form"
+    # More names are not worth comparing for a hint: a thousand take 10 ms.
+    names = [entry.name for entry, _ in zip(children(view, group), range(_HINTS), strict=False)]
     import difflib
 
     near = difflib.get_close_matches(name, names, n=3)
     if near:
-        return f"{message}; did you mean {' or '.join(repr(n) for n in near)}?"
-    return f"{message}; {path!r} holds {', '.join(map(repr, names[:5])) or 'nothing'}" + (
+        return f"; did you mean {' or '.join(repr(n) for n in near)}?"
+    return f"; {path!r} holds {', '.join(map(repr, names[:5])) or 'nothing'}" + (
         ", ..." if len(names) > 5 else ""
     )
 

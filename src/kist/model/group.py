@@ -64,11 +64,13 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
             return within(view, entry, base, rest, last=last)
         return entry, base
 
-    def _descend(self, view: View, path: str) -> tuple[Child, str, tuple[str, ...]]:
+    def _descend(
+        self, view: View, path: str, *, hint: bool = True
+    ) -> tuple[Child, str, tuple[str, ...]]:
         """Return the entry at a path, or the first link on it, its path, and the names behind."""
         absolute, names = split(path)
         start, base = (keys.ROOT, "/") if absolute else (self._id, self._base(view))
-        entry, base, used = directory.descend(view, start, names, base)
+        entry, base, used = directory.descend(view, start, names, base, hint=hint)
         return entry, base, names[used:]
 
     def _base(self, view: View) -> str:
@@ -86,8 +88,11 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
         LinkError
             A link on the path cannot be followed.
         """
+        return self._at(path, hint=True)
+
+    def _at(self, path: str, *, hint: bool) -> Any:
         view = self._view()
-        entry, where, rest = self._descend(view, path)
+        entry, where, rest = self._descend(view, path, hint=hint)
         if entry.kind == NodeKind.LINK:
             from kist.model.links.follow import handle_behind
 
@@ -99,7 +104,7 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
             return False
         view = self._view()
         try:
-            entry, where, rest = self._descend(view, path)
+            entry, where, rest = self._descend(view, path, hint=False)
             if entry.kind == NodeKind.LINK:
                 from kist.model.links.follow import follow
 
@@ -111,7 +116,7 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
     def get(self, path: str, default: Any = None) -> Any:
         """Return the handle of the node at a path, or `default` when there is none."""
         try:
-            return self[path]
+            return self._at(path, hint=False)
         except NodeNotFoundError:
             return default
 
