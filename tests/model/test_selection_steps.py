@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ import kist
 from kist import options
 from kist.model.tables.query import rowset, sort
 from kist.model.tables.query.rowset import Ordered
+from kist.model.tables.query.sort import Sorter
+from kist.model.tables.query.spill import Spill
 
 Array = np.ndarray[Any, Any]
 
@@ -251,6 +254,48 @@ def test_a_sort_of_more_than_memory_leaves_no_file(
         sizes = rows["size"][rows["sym"] == row["sym"]]
         assert row["size_nunique"] == len(np.unique(sizes))
         assert row["size_median"] == np.median(sizes)
+
+
+def test_sampling_keys_does_not_hold_them_in_memory() -> None:
+    n = 65_536
+    rng = np.random.default_rng(1)
+
+    def batches() -> Iterator[list[Any]]:
+        for _ in range(40):
+            yield [rng.random(n), np.zeros(n), np.arange(n)]
+
+    sorter = Sorter([False], 40 * n, "a test")
+    tracemalloc.start()
+    try:
+        splitters, _ = sorter._splitters(batches(), 40 * n)
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(splitters) == 2
+    assert held < 10 * 3 * 8 * n, held
+
+
+def test_text_that_is_sorted_by_is_put_aside_once(store: Any, monkeypatch: Any) -> None:
+    kept: list[str] = []
+    put = Spill._put
+
+    def noted(self: Spill, column: Any) -> Any:
+        kept.append(column.dtype.char)
+        return put(self, column)
+
+    monkeypatch.setattr(Spill, "_put", noted)
+    names = np.random.default_rng(2).permutation(9_000).astype(str)
+    text = names.astype(np.dtypes.StringDType())
+    t = store.create_table("t", {"v": np.arange(9_000), "s": text})
+    options.max_memory = 200_000
+    for shown in (["s"], ["v", "s"], ["v"]):
+        kept.clear()
+        found = list(t.sort_by("s", "v")[shown].blocks())
+        rows = np.concatenate([block["s" if "s" in shown else "v"] for block in found])
+        order = np.argsort(names, kind="stable")
+        assert rows.tolist() == (names if "s" in shown else np.arange(9_000))[order].tolist()
+        # The text, the number and the rank of each row, whatever is shown.
+        assert kept.count("T") * 2 == len(kept) - kept.count("T") > 0
 
 
 def test_a_full_disk_says_what_the_file_is_for(

@@ -29,7 +29,7 @@ from kist.format.schema import Leaf
 from kist.model.tables.indexes.order import first_of_order
 from kist.model.tables.indexes.whole import order_by_index
 from kist.model.tables.query.find import GROUPS_AT_ONCE, Found, positions_of, spans_of
-from kist.model.tables.query.operands import Key, all_leaves
+from kist.model.tables.query.operands import Key, Operand, all_leaves
 from kist.model.tables.query.rowset import Ordered, Part, order_of, read_at, read_spans_of, taken
 from kist.model.tables.query.spill import Extent, Spill
 from kist.model.tables.query.texts import sorting_words_of
@@ -241,20 +241,27 @@ def _through_file(
     base: Ordered, keys: Sequence[Key], leaves: Sequence[Leaf], start: int, stop: int
 ) -> Iterator[Part]:
     every = all_leaves((key.operand for key in keys), leaves)
+    # Where each column that is shown stands: those that are sorted by as they are only once.
+    plain = [type(key.operand) is Operand and key.operand.bound is None for key in keys]
+    place = {
+        key.operand.leaves[0].id: at
+        for at, (key, is_plain) in enumerate(zip(keys, plain, strict=True))
+        if is_plain
+    }
+    beside = [leaf for leaf in leaves if leaf.id not in place]
+    place |= {leaf.id: len(keys) + at for at, leaf in enumerate(beside)}
 
     def rows(columns: list[Array], n: int) -> list[Array]:
         by_id = {leaf.id: column for leaf, column in zip(every, columns, strict=True)}
         values = [key.operand.of(by_id, n) for key in keys]
         wide = [
-            column.reshape(n, leaf.n_values) if leaf.n_values != 1 else column
-            for leaf, column in zip(leaves, columns[: len(leaves)], strict=True)
+            by_id[leaf.id].reshape(n, leaf.n_values) if leaf.n_values != 1 else by_id[leaf.id]
+            for leaf in beside
         ]
         return [*values, *wide]
 
     for columns in _sorter(base, keys).run(lambda: base.map(every, rows), start, stop):
-        n = len(columns[-1])
-        shown = columns[len(keys) : -1]
-        yield [column.reshape(-1) for column in shown], n
+        yield [columns[place[leaf.id]].reshape(-1) for leaf in leaves], len(columns[-1])
 
 
 def _positions_through_file(
@@ -366,7 +373,8 @@ class Sorter:
             width = max(width, _row_nbytes(rows))
             # Every step-th row, from a place that no regularity of the rows knows.
             first = int(random.integers(step))
-            sample.append([column[first::step] for column in self._keys(rows)])
+            # Copies: views would hold all keys in memory.
+            sample.append([column[first::step].copy() for column in self._keys(rows)])
         # Words of all keys and the order of them stand beside the rows.
         wanted = max(1, -(-n * (width + 2 * _WORK) // max(1, options.max_memory // 2)))
         keys = _joined(sample)
