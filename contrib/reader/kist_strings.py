@@ -20,7 +20,7 @@ def read_block(data: bytes, n: int) -> list[str | None]:
         raise Damage("block of strings: cut off")
     flags, size = struct.unpack_from("<BI", data)
     codec, width = flags & 3, 1 << (flags >> 4 & 3)
-    if flags & ~0x37 or codec == 3 or width == 8:
+    if flags & ~0x77 or codec == 3 or width == 8 or (flags & 0x40 and flags & 0x34):
         raise Unknown(f"flags {flags:#x} of a block of strings")
     if size > 1 << 28:
         raise Damage("block of strings: size")
@@ -31,6 +31,8 @@ def read_block(data: bytes, n: int) -> list[str | None]:
         body = unblosc(body, size, CODECS[codec], 0, 1)
     elif len(body) != size:
         raise Damage("block of strings: length")
+    if flags & 0x40:
+        return read_columns(body, n)
     content = Cursor(body, "block of strings")
     missing = np.zeros(n, bool)
     if flags & 4:
@@ -48,6 +50,16 @@ def read_block(data: bytes, n: int) -> list[str | None]:
             raise Damage("block of strings: not UTF-8") from error
     content.end()
     return values
+
+
+def read_columns(content: bytes, n: int) -> list[str | None]:
+    """Strings of one length: the first byte of each, then the second one of each."""
+    if not n or not content or len(content) % n:
+        raise Damage("block of strings: bytes of strings of one length")
+    try:
+        return [content[at::n].decode() for at in range(n)]
+    except UnicodeDecodeError as error:
+        raise Damage("block of strings: not UTF-8") from error
 
 
 def as_array(values: list[str | None], leaf: Leaf) -> Array:

@@ -11,11 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kist.codecs import stringpages
+from kist.codecs.blosc import LZ4, ZSTD
 from kist.codecs.recipe import Recipe
 from kist.codecs.registry import STRING_DICTIONARY, STRINGS
 from kist.codecs.stage import Stage
 from kist.codecs.stringpages import choose_strings, decode_strings, encode_strings
-from kist.codecs.strings import content_of, fill, open_block, pack_block
+from kist.codecs.strings import (
+    StringColumns,
+    content_of,
+    fill,
+    open_block,
+    open_columns,
+    pack_block,
+)
 from kist.errors import CodecError
 
 PLAIN = np.dtypes.StringDType()
@@ -257,3 +265,85 @@ def test_an_array_of_strings_that_are_none_is_refused(parts: list[bytes]) -> Non
         with pytest.raises(CodecError):
             content_of(values)
     assert content.text == b"a"
+
+
+# Strings of one length, by columns
+
+
+def _alike(n: int, length: int, seed: int = 0, *, letters: str = "abc") -> Any:
+    picks = np.random.default_rng(seed).integers(0, len(letters), (n, length))
+    return np.array(["".join(letters[at] for at in row) for row in picks], PLAIN)
+
+
+@pytest.mark.parametrize("compressor", [0, LZ4, ZSTD])
+@pytest.mark.parametrize(
+    ("n", "length"), [(1, 1), (1, 300), (7, 15), (90, 16), (500, 9), (40, 200)]
+)
+@pytest.mark.parametrize("letters", ["ab", "\u00e4\u00f6", "a\0"])
+def test_strings_of_one_length_come_back_from_columns(
+    n: int, length: int, letters: str, compressor: int
+) -> None:
+    values = _alike(n, length, letters=letters)
+    packed = pack_block(content_of(values), compressor, columns=True)
+    assert packed[0] & 0x40
+    found = open_columns(packed, n)
+    assert isinstance(found, StringColumns)
+    assert found.text.shape == (length * (2 if "\u00e4" in letters else 1), n)
+    for block in (found, found.block(), open_block(packed, n)):
+        out = np.empty(n, PLAIN)
+        fill(block, out)
+        assert out.tolist() == values.tolist()
+    some = np.arange(0, n, 3)
+    out = np.empty(len(some), PLAIN)
+    fill(found, out, some)
+    assert out.tolist() == values[some].tolist()
+
+
+@pytest.mark.parametrize("values", [["a", "bb"], ["", ""], [None, "a"], [None, None], []])
+def test_other_strings_are_not_put_by_columns(values: list[Any]) -> None:
+    given = np.array(values, np.dtypes.StringDType(na_object=None))
+    packed = pack_block(content_of(given), columns=True)
+    assert packed == pack_block(content_of(given))
+
+
+@pytest.mark.parametrize(
+    ("flags", "size", "n"),
+    [
+        (0x44, 6, 3),
+        (0x50, 6, 3),
+        (0x40, 7, 3),
+        (0x40, 2, 3),
+        (0x40, 0, 3),
+        (0x40, 6, 0),
+        (0xC0, 6, 3),
+    ],
+)
+def test_blocks_by_columns_that_cannot_be_are_refused(flags: int, size: int, n: int) -> None:
+    with pytest.raises(CodecError):
+        open_columns(struct.pack("<BI", flags, size) + b"a" * size, n)
+
+
+def test_bytes_by_columns_that_are_no_text_are_refused() -> None:
+    block = struct.pack("<BI", 0x40, 4) + b"\xc3\xc3\xa4a"
+    with pytest.raises(CodecError, match="UTF-8"):
+        fill(open_columns(block, 2), np.empty(2, PLAIN))
+
+
+def test_columns_are_chosen_where_they_are_shorter() -> None:
+    names = np.array([f"user{n * 7919 % 99_991:05d}" for n in range(9_000)], PLAIN)
+    recipe = choose_strings(names)
+    assert recipe.steps == ((19, ZSTD, 1, 1),)
+    assert Recipe.unpack(recipe.pack()) == recipe
+    whole = encode_strings(names, recipe, block_values=8_192)
+    plain = encode_strings(names, Recipe("auto", ((19, ZSTD, 1),)), block_values=8_192)
+    assert whole.nbytes < 0.8 * plain.nbytes
+    rng = np.random.default_rng(4)
+    source = "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 3_000))
+    lines = [source[at : at + 100] for at in rng.integers(0, 2_900, 3_000).tolist()]
+    assert choose_strings(np.array(lines, PLAIN), "balanced").steps == ((19, ZSTD, 1),)
+    mixed = np.concatenate([names[:70], np.array(["x"], PLAIN), names[70:]])
+    assert choose_strings(mixed).steps == ((19, ZSTD, 1),)
+    out = np.empty(len(mixed), PLAIN)
+    found = encode_strings(mixed, recipe, block_values=64)  # chosen for others
+    decode_strings(found.stages, len(mixed), 64, 0, found.blocks, out, slice(0, len(mixed)))
+    assert out.tolist() == mixed.tolist()

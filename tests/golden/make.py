@@ -527,6 +527,24 @@ def strings_of(n: int) -> dict[str, list[Any]]:
 
 
 @maker
+def string_columns(path: Path) -> Group:
+    """Strings of one length, whose blocks have the first bytes of all, then the second ones."""
+    n = 9_000
+    names = {
+        "code": [f"item-{i * 7919 % n:05d}" for i in range(n)],
+        "name": [f"\u00e4{i * 31 % n:04d}\u20ac" for i in range(n)],
+        "some": [f"{i % 97:02d}" if i > 10 else "other" for i in range(n)],
+    }
+    text = np.dtypes.StringDType()
+    with kist.open(path, "x") as store:
+        store.create_table("t", {name: np.array(x, text) for name, x in names.items()})
+    rows = np.empty(n, [(name, "O") for name in names])
+    for name, values in names.items():
+        rows[name] = values
+    return Group({"t": Table(rows, strings=dict.fromkeys(names, text))})
+
+
+@maker
 def strings(path: Path) -> Group:
     """Columns of strings of any length: pieces, pages with and without dictionary, patches."""
     n = 9_000

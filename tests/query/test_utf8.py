@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import kist
-from kist.codecs.strings import block_of
+from kist.codecs.strings import StringColumns, block_of, content_of, open_columns, pack_block
 from kist.query.bound import parse
 from kist.query.utf8 import asks_bytes, holds_of_bytes
 
@@ -36,8 +36,8 @@ CONDITIONS = [
 # Few letters, so that texts occur in each other; of one, two, three and four bytes.
 TEXTS = st.text("abé日🎈", max_size=6)
 LONG = st.builds(lambda a, b: a + "0123456789" + b, TEXTS, TEXTS)
-EQUAL = st.sampled_from([1, 7, 8, 9, 16, 17]).flatmap(
-    lambda n: st.lists(st.text("ab", min_size=n, max_size=n), min_size=1, max_size=8)
+EQUAL = st.tuples(st.sampled_from([1, 7, 8, 9, 16, 17]), st.sampled_from(["ab", "éß"])).flatmap(
+    lambda x: st.lists(st.text(x[1], min_size=x[0], max_size=x[0]), min_size=1, max_size=8)
 )
 
 
@@ -87,9 +87,18 @@ def test_strings_of_one_length_are_compared_where_they_stand(
     for text in (one + end, one[cut:], one[:cut], one[: max(0, len(one) - cut)] + end):
         strings = np.array(values, PLAIN)
         part = parse(condition, {"s": PLAIN}, {"text": text, "other": values[0]})
-        found = holds_of_bytes(part, [block_of(strings)], PLAIN)
-        assert found is not None
-        assert found.tolist() == part.evaluate({"s": strings}, len(strings)).tolist()
+        right = part.evaluate({"s": strings}, len(strings)).tolist()
+        for block in (block_of(strings), by_columns(strings)):
+            found = holds_of_bytes(part, [block], PLAIN)
+            assert found is not None
+            assert found.tolist() == right
+
+
+def by_columns(strings: Any) -> StringColumns:
+    packed = pack_block(content_of(strings), columns=True)
+    found = open_columns(packed, len(strings))
+    assert isinstance(found, StringColumns)
+    return found
 
 
 def test_nuls_are_left_to_numpy() -> None:
@@ -97,6 +106,7 @@ def test_nuls_are_left_to_numpy() -> None:
     for condition in ("s == 'a'", "contains(s, 'b')"):
         part = parse(condition, {"s": PLAIN}, {})
         assert holds_of_bytes(part, [block_of(strings)], PLAIN) is None
+        assert holds_of_bytes(part, [by_columns(strings[[0, 2]])], PLAIN) is None
     assert not asks_bytes(parse("s == text", {"s": PLAIN}, {"text": "a\0"}))
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "slow_sizes",
     "within",
     "words_of",
+    "words_of_columns",
 ]
 
 Array = NDArray[Any]
@@ -191,6 +192,25 @@ def short_words(rows: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[
         How many bytes each has, at most 15.
     """
     return _short_words(rows, lengths) if _can_put() else None
+
+
+def words_of_columns(text: NDArray[np.uint8]) -> NDArray[Any] | None:
+    """Return the words of short strings of one length; None when NumPy keeps them in another way.
+
+    Parameters
+    ----------
+    text : ndarray of uint8, shape (length, n)
+        The first bytes of all, then the second ones; at most 15.
+    """
+    if not _can_put():
+        return None
+    length, n = text.shape
+    words = np.empty(n, _WORD)
+    words[...] = _masks()[1][length]
+    rows = words.view(np.uint8).reshape(n, SHORT + 1)
+    for at, column in enumerate(text):
+        rows[:, at] = column
+    return words
 
 
 def _short_words(rows: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[Any]:

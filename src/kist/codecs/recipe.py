@@ -17,7 +17,7 @@ _OPTION = struct.Struct("<Q")
 
 # Numbers of options that each stage takes, at least and at most.
 _OPTIONS = {1: (0, 0), 2: (0, 0), 3: (0, 0), 4: (0, 1), 5: (1, 1), 6: (0, 0), 7: (2, 2)}
-_OPTIONS |= {16: (0, 0), 17: (4, 4), 18: (1, 1), 19: (2, 2), 20: (0, 0), 21: (0, 0)}
+_OPTIONS |= {16: (0, 0), 17: (4, 4), 18: (1, 1), 19: (2, 3), 20: (0, 0), 21: (0, 0)}
 
 
 # Least and greatest of the options: recipes stand in files, and what they say is done when values
@@ -28,7 +28,7 @@ _RANGES = {
     7: ((0, MAX_EXPONENT), (4, 8)),
     17: ((0, 5), (0, 9), (0, 2), (0, 2)),
     18: ((0, 12),),
-    19: ((0, 5), (0, 9)),
+    19: ((0, 5), (0, 9), (0, 1)),
 }
 
 

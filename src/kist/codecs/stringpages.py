@@ -26,9 +26,11 @@ from kist.codecs.stage import Block, Encoded, Stage
 from kist.codecs.strings import (
     BLOCK_HEAD,
     StringBlock,
+    StringColumns,
     content_of,
     fill,
     open_block,
+    open_columns,
     pack_block,
 )
 from kist.codecs.utf8 import Utf8
@@ -62,6 +64,9 @@ MAX_ITEM_BYTES: Final = 1 << 16
 _FAST_ITEMS: Final = 4096
 """More items are found one by one: searching them takes as long."""
 _SAMPLE: Final = 1024
+_BLOCK: Final = 8_192
+_LEAST: Final = 64
+"""Strings of one length are put by columns if that makes so many shorter, `_BLOCK` at most."""
 _CHOICE: Final = 16_384
 """Values that are encoded both ways to compare."""
 _COUNT: Final = struct.Struct("<I")
@@ -123,7 +128,7 @@ def choose_strings(values: Array | Utf8, preset: str = "auto") -> Recipe:
     """
     name = parse_codec(preset)
     values = values[:_CHOICE]
-    plain = Recipe(name, ((STRINGS, *_LEVELS.get(name.partition("+")[0], _OTHERS)),))
+    plain = Recipe(name, (_plain_step(values, name),))
     if name not in _DICTIONARY_PRESETS or not _is_repetitive(values):
         return plain
     known = _sizes(values)
@@ -137,6 +142,18 @@ def choose_strings(values: Array | Utf8, preset: str = "auto") -> Recipe:
     with_items = pipeline.encode(numbers, Recipe(name, steps), block_values=block_values)
     direct = encode_strings(values, plain, block_values=block_values)
     return recipe if len(params) + with_items.nbytes < direct.nbytes else plain
+
+
+def _plain_step(values: Array | Utf8, name: str) -> tuple[int, ...]:
+    """Return the step that blocks of strings are made by: in columns, if that is shorter."""
+    compressor, level = _LEVELS.get(name.partition("+")[0], _OTHERS)
+    few = values[:_BLOCK]
+    known = _sizes(few)
+    if len(few) < _LEAST or not compressor or not (known[0] == known[0][0]).all():
+        return STRINGS, compressor, level
+    content = few.content(0, len(few)) if isinstance(few, Utf8) else content_of(few, known)
+    packed = [pack_block(content, compressor, level, columns=way) for way in (False, True)]
+    return (STRINGS, compressor, level, *(1,) * (len(packed[1]) < len(packed[0])))
 
 
 def _sizes(values: Array | Utf8) -> Known:
@@ -186,7 +203,8 @@ def encode_strings(
             return Encoded(stages, encoded.blocks, len(values), block_values)
     if first[0] != STRINGS:
         first = (STRINGS, *_LEVELS.get(recipe.preset.partition("+")[0], _OTHERS))
-    _, compressor, level = first
+    _, compressor, level, *more = first
+    columns = more == [1]
 
     def packed(start: int) -> bytes:
         stop = min(start + block_values, len(values))
@@ -195,7 +213,7 @@ def encode_strings(
         else:
             missing = None if known[1] is None else known[1][start:stop]
             content = content_of(values[start:stop], (known[0][start:stop], missing))
-        return pack_block(content, compressor, level)
+        return pack_block(content, compressor, level, columns=columns)
 
     tasks = [partial(packed, start) for start in range(0, len(values), block_values)]
     blocks: list[Block] = [*run(tasks)]
@@ -339,7 +357,7 @@ def decode_strings(
         part = part_of(where, at, at + size)
         n = part.stop - part.start if isinstance(part, slice) else len(part)
         if n:
-            fill(open_block(block, size), out[done : done + n], part)
+            fill(open_columns(block, size), out[done : done + n], part)
         at, done = at + size, done + n
     if done != len(out):
         raise CodecError(f"{done} values of {at} do not fit into {len(out)}")
@@ -357,7 +375,7 @@ def _check_stages(stages: Sequence[Stage]) -> None:
 
 def opened_blocks(
     stages: Sequence[Stage], n_values: int, block_values: int, blocks: Sequence[Block]
-) -> list[StringBlock]:
+) -> list[StringBlock | StringColumns]:
     """Return all values of a page of stage 19 as bytes.
 
     Parameters and errors as for `numbered_strings`.
@@ -366,7 +384,7 @@ def opened_blocks(
     counts = [min(block_values, n_values - at) for at in range(0, n_values, block_values)]
     if len(counts) != len(blocks):
         raise CodecError(f"{len(blocks)} blocks, not {len(counts)}")
-    return [open_block(block, count) for block, count in zip(blocks, counts, strict=True)]
+    return [open_columns(block, count) for block, count in zip(blocks, counts, strict=True)]
 
 
 def numbered_strings(

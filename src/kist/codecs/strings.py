@@ -26,6 +26,7 @@ from kist._kernels.strings import (
     sizes,
     within,
     words_of,
+    words_of_columns,
 )
 from kist.codecs.blosc import (
     COMPRESSOR_NAMES,
@@ -46,12 +47,15 @@ __all__ = [
     "Strings",
     "Content",
     "StringBlock",
+    "StringColumns",
+    "are_alike",
     "block_of",
     "check_text",
     "content_of",
     "fill",
     "joined_blocks",
     "open_block",
+    "open_columns",
     "pack_block",
     "rows_from",
     "windows",
@@ -68,7 +72,7 @@ SMALL: Final = 8192
 """Contents up to here go through LZ4 unless told otherwise, as the bodies of pieces do."""
 
 BLOCK_HEAD: Final = struct.Struct("<BI")
-_CODEC, _MISSING, _WIDTH, _KNOWN = 0x03, 0x04, 0x30, 0x37
+_CODEC, _MISSING, _WIDTH, _COLUMNS, _KNOWN = 0x03, 0x04, 0x30, 0x40, 0x77
 _STORED, _LZ4, _ZSTD = 0, 1, 2
 _CODES: Final = {LZ4: _LZ4, ZSTD: _ZSTD}
 _COMPRESSORS: Final = {code: compressor for compressor, code in _CODES.items()}
@@ -149,13 +153,17 @@ def block_of(values: Array) -> StringBlock:
     return StringBlock(ends - lengths, lengths, missing, np.frombuffer(text, np.uint8))
 
 
-def pack_block(content: Content, compressor: int | None = None, level: int = 1) -> bytes:
+def pack_block(
+    content: Content, compressor: int | None = None, level: int = 1, *, columns: bool = False
+) -> bytes:
     """Return a block.
 
     Parameters
     ----------
     compressor : int, optional
         `LZ4` or `ZSTD`, 0 for none; by default LZ4 for short contents and Zstd for others.
+    columns : bool
+        Where all strings have one length, put their first bytes together, then their second ones.
 
     Raises
     ------
@@ -164,9 +172,13 @@ def pack_block(content: Content, compressor: int | None = None, level: int = 1) 
     """
     lengths, missing, text = content
     longest = int(lengths.max(initial=0))
-    log_width = 0 if longest < 1 << 8 else 1 if longest < 1 << 16 else 2
-    parts = [b"", lengths.astype(f"<u{1 << log_width}").tobytes(), text]
-    flags = log_width << 4
+    if columns and are_alike(content):
+        flags = _COLUMNS
+        parts = [np.frombuffer(text, np.uint8).reshape(len(lengths), longest).T.tobytes()]
+    else:
+        log_width = 0 if longest < 1 << 8 else 1 if longest < 1 << 16 else 2
+        parts = [b"", lengths.astype(f"<u{1 << log_width}").tobytes(), text]
+        flags = log_width << 4
     if missing is not None:
         flags |= _MISSING
         parts[0] = np.packbits(missing, bitorder="little").tobytes()
@@ -187,6 +199,12 @@ def pack_block(content: Content, compressor: int | None = None, level: int = 1) 
     return BLOCK_HEAD.pack(flags, size) + body
 
 
+def are_alike(content: Content) -> bool:
+    """Tell whether strings have one length, and bytes at all."""
+    lengths, missing, text = content
+    return missing is None and len(text) > 0 and bool((lengths == lengths[0]).all())
+
+
 class StringBlock(NamedTuple):
     """A block taken apart.
 
@@ -205,6 +223,29 @@ class StringBlock(NamedTuple):
     text: NDArray[np.uint8]
 
 
+class StringColumns(NamedTuple):
+    """A block of strings of one length, without missing ones.
+
+    Attributes
+    ----------
+    text : ndarray of uint8, shape (length, n_values)
+        UTF-8, not looked at yet: the first byte of all strings, then the second one.
+    """
+
+    text: NDArray[np.uint8]
+
+    def block(self) -> StringBlock:
+        """Return the strings one behind the other."""
+        length, n_values = self.text.shape
+        text = np.empty((n_values, length), np.uint8)
+        for at, column in enumerate(self.text) if length <= _KEPT // 64 else ():
+            text[:, at] = column  # faster than NumPy's own way, which takes row after row
+        if length > _KEPT // 64:
+            text[...] = self.text.T
+        starts, lengths = _places_of(n_values, length)
+        return StringBlock(starts, lengths, None, text.reshape(-1))
+
+
 def open_block(block: Block, n_values: int) -> StringBlock:
     """Undo the codec of a block of so many values, every size checked.
 
@@ -213,33 +254,41 @@ def open_block(block: Block, n_values: int) -> StringBlock:
     CodecError
         It is no such block. No more than `MAX_CONTENT` is allocated.
     """
+    found = open_columns(block, n_values)
+    return found.block() if isinstance(found, StringColumns) else found
+
+
+def open_columns(block: Block, n_values: int) -> StringBlock | StringColumns:
+    """Undo the codec of a block, and leave its bytes in the order in which they are stored.
+
+    Raises
+    ------
+    CodecError
+        As `open_block`.
+    """
     if len(block) < BLOCK_HEAD.size:
         raise CodecError(f"a block of strings of {len(block)} bytes is cut off")
     flags, size = BLOCK_HEAD.unpack_from(block)
     code = flags & _CODEC
     width = 1 << ((flags & _WIDTH) >> 4)
-    if flags & ~_KNOWN or code > _ZSTD or width > 4:
+    strange = flags & ~_KNOWN or (flags & _COLUMNS and flags & (_MISSING | _WIDTH))
+    if strange or code > _ZSTD or width > 4:
         raise CodecError(f"a block of strings with flags {flags:#04x}: use a newer kist")
+    if flags & _COLUMNS:
+        if not (n_values and n_values <= size <= MAX_CONTENT and size % n_values == 0):
+            raise CodecError(f"a block of {n_values} strings of one length in {size} bytes")
+        return StringColumns(_content(block, code, size).reshape(-1, n_values))
     at_lengths = -(-n_values // 8) if flags & _MISSING else 0
     at_text = at_lengths + width * n_values
     if not at_text <= size <= MAX_CONTENT:
         raise CodecError(f"a block of {n_values} strings in {size} bytes")
-    body = memoryview(block)[BLOCK_HEAD.size :]
-    if code == _STORED:
-        content = np.frombuffer(body, np.uint8)
-        if len(content) != size:
-            raise CodecError(f"a block of strings of {len(content)} bytes, {size} expected")
-    else:
-        content = np.empty(size, np.uint8)
-        if len(body) >= size:
-            raise CodecError(f"a block of {size} bytes is compressed to {len(body)}")
-        decompress_into(body, content, BloscParams(_COMPRESSORS[code], 1, NO_FILTER, 1))
+    content = _content(block, code, size)
     stored = content[at_lengths:at_text].view(f"<u{width}")
     if n_values and (stored == stored[0]).all():
         # Strings of one length, such as names with numbers: nothing to add up.
         length = int(stored[0])
         total = n_values * length
-        starts, lengths = (_kept_places if n_values <= _KEPT else _places)(n_values, length)
+        starts, lengths = _places_of(n_values, length)
     else:
         lengths = stored.astype(np.int64)
         ends = lengths.cumsum()
@@ -254,6 +303,21 @@ def open_block(block: Block, n_values: int) -> StringBlock:
         if lengths[missing].any():
             raise CodecError("a missing string that has a length")
     return StringBlock(starts, lengths, missing, content[at_text:])
+
+
+def _content(block: Block, code: int, size: int) -> NDArray[np.uint8]:
+    """Undo the codec of a block whose content has so many bytes, at most `MAX_CONTENT`."""
+    body = memoryview(block)[BLOCK_HEAD.size :]
+    if code == _STORED:
+        content = np.frombuffer(body, np.uint8)
+        if len(content) != size:
+            raise CodecError(f"a block of strings of {len(content)} bytes, {size} expected")
+        return content
+    if len(body) >= size:
+        raise CodecError(f"a block of {size} bytes is compressed to {len(body)}")
+    content = np.empty(size, np.uint8)
+    decompress_into(body, content, BloscParams(_COMPRESSORS[code], 1, NO_FILTER, 1))
+    return content
 
 
 def joined_blocks(blocks: Sequence[StringBlock]) -> StringBlock:
@@ -283,7 +347,11 @@ def _places(n: int, length: int) -> tuple[Ints, Ints]:
 _kept_places = lru_cache(maxsize=8)(_places)
 
 
-def fill(block: StringBlock, out: Array, where: slice | Ints | None = None) -> None:
+def _places_of(n: int, length: int) -> tuple[Ints, Ints]:
+    return (_kept_places if n <= _KEPT else _places)(n, length)
+
+
+def fill(block: StringBlock | StringColumns, out: Array, where: slice | Ints | None = None) -> None:
     """Make strings of a block.
 
     Parameters
@@ -298,6 +366,12 @@ def fill(block: StringBlock, out: Array, where: slice | Ints | None = None) -> N
     CodecError
         They are no UTF-8, or one is missing where `out` has no value for that.
     """
+    if isinstance(block, StringColumns):
+        if where is None or (isinstance(where, slice) and len(out) == block.text.shape[1]):
+            if _fill_by_columns(block.text, out):
+                return
+            where = None
+        block = block.block()
     starts, lengths, missing, text = block
     if isinstance(where, np.ndarray) and _fill_by_words(block, out, where):
         return
@@ -313,6 +387,14 @@ def fill(block: StringBlock, out: Array, where: slice | Ints | None = None) -> N
         if not hasattr(dtype, "na_object"):
             raise CodecError("a missing string in a column that has no missing value")
         out[missing] = dtype.na_object
+
+
+def _fill_by_columns(text: NDArray[np.uint8], out: Array) -> bool:
+    """Make all of some short strings of one length and of ASCII; False where they are others."""
+    if len(text) > SHORT or int(text.max()) > 0x7F:
+        return False
+    words = words_of_columns(text)
+    return words is not None and put_words(words, out)
 
 
 def _fill_by_words(block: StringBlock, out: Array, where: Ints) -> bool:
@@ -397,7 +479,7 @@ class _OfStrings:
 class Strings(_OfStrings):
     """Stage 19. No parameters; every block is a block of strings.
 
-    Options of a recipe: compressor (0 for none), level.
+    Options of a recipe: compressor (0 for none), level, and 1 for strings of one length by columns.
     """
 
     id = 19
@@ -405,7 +487,7 @@ class Strings(_OfStrings):
 
     def describe(self, options: Options) -> str:
         """Name and compressor, such as ``strings-zstd``."""
-        compressor, level = options
+        compressor, level = options[:2]
         text = f"{self.name}-{COMPRESSOR_NAMES.get(compressor, 'none')}"
         return f"{text}({level})" if level != 1 else text
 

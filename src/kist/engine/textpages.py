@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kist.codecs.registry import STRING_DICTIONARY, STRINGS
 from kist.codecs.stringpages import Texts, numbered_bytes, numbered_strings, opened_blocks
-from kist.codecs.strings import StringBlock, joined_blocks
+from kist.codecs.strings import StringBlock, StringColumns, joined_blocks
 from kist.engine.pages import check_size, load_head, read_blocks, undecoded
 from kist.engine.view import View
 from kist.errors import CodecError
@@ -61,7 +61,9 @@ def read_texts(
         raise undecoded(pointer, error) from error
 
 
-def read_string_blocks(view: View, pointer: Pointer, n_values: int) -> list[StringBlock] | None:
+def read_string_blocks(
+    view: View, pointer: Pointer, n_values: int
+) -> list[StringBlock | StringColumns] | None:
     """Return the strings of a page as bytes, None if it has a dictionary.
 
     Parameters and errors as for `read_texts`.
@@ -90,6 +92,7 @@ def read_page_bytes(view: View, pointer: Pointer, n_values: int) -> PageBytes:
             items, numbers = numbered_bytes(stages, n_values, head.block_values, blocks)
             return PageBytes(items, numbers)
         found = opened_blocks(stages, n_values, head.block_values, blocks)
-        return PageBytes(joined_blocks(found), None)
+        plain = [one.block() if isinstance(one, StringColumns) else one for one in found]
+        return PageBytes(joined_blocks(plain), None)
     except CodecError as error:
         raise undecoded(pointer, error) from error

@@ -14,10 +14,11 @@ import numpy as np
 
 from kist._kernels.textwords import sorting_word
 from kist.query.bound import Bound
+from kist.query.bytecolumns import ColumnSearch
 from kist.query.nodes import Array, Column, CompareConstant, Member, Node, TextTest
 
 if TYPE_CHECKING:
-    from kist.codecs.strings import StringBlock
+    from kist.codecs.strings import StringBlock, StringColumns
 
 __all__ = ["asks_bytes", "holds_of_bytes"]
 
@@ -37,7 +38,7 @@ def asks_bytes(part: Bound) -> bool:
 
 
 def holds_of_bytes(
-    part: Bound, blocks: Sequence[StringBlock], dtype: np.dtype[Any]
+    part: Bound, blocks: Sequence[StringBlock | StringColumns], dtype: np.dtype[Any]
 ) -> Array | None:
     """Return where a condition holds among the strings of some blocks.
 
@@ -45,7 +46,7 @@ def holds_of_bytes(
     ----------
     part : Bound
         One that `asks_bytes`.
-    blocks : sequence of StringBlock
+    blocks : sequence of StringBlock or StringColumns
         Strings, one block behind the other.
     dtype : StringDType
         Of the column.
@@ -55,6 +56,8 @@ def holds_of_bytes(
     ndarray of bool, or None
         A new array; None where a string holds NULs, of which NumPy leaves out those at the end.
     """
+    from kist.codecs.strings import StringColumns  # who has blocks has loaded it
+
     tests, negated = _tests(part.node) or ([], False)
     # Searching bytes for one of them beats NumPy by far.
     if any(b"\0" in block.text.tobytes() for block in blocks):
@@ -62,16 +65,23 @@ def holds_of_bytes(
     found = [np.zeros(0, bool)]
     of_missing: bool | None = None
     for block in blocks:
-        mask = np.zeros(len(block.lengths), bool)
-        search = _Search(block)
+        search: _Search | ColumnSearch
+        missing = None
+        if not isinstance(block, StringColumns):
+            search, n, missing = _Search(block), len(block.lengths), block.missing
+        elif any(func == "contains" for func, _ in tests):
+            search, n = _Search(block.block()), block.text.shape[1]
+        else:
+            search, n = ColumnSearch(block.text), block.text.shape[1]
+        mask = np.zeros(n, bool)
         for func, text in tests:
             mask[search.rows(func, text)] = True
         if negated:
             np.logical_not(mask, out=mask)
-        if block.missing is not None:
+        if missing is not None:
             if of_missing is None:
                 of_missing = _of_missing(part, dtype)
-            mask[block.missing] = of_missing
+            mask[missing] = of_missing
         found.append(mask)
     return np.concatenate(found)
 

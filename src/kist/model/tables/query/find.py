@@ -44,7 +44,7 @@ from kist.query.utf8 import asks_bytes, holds_of_bytes
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
     from kist.codecs.stringpages import Texts
-    from kist.codecs.strings import StringBlock
+    from kist.codecs.strings import StringBlock, StringColumns
 
 __all__ = [
     "Found",
@@ -423,7 +423,7 @@ class NarrowPages:
     def __init__(self, state: TableState, group: Group) -> None:
         self._state, self._group = state, group
         self._pages: dict[int, Narrow | Texts | None] = {}
-        self._blocks: dict[int, list[StringBlock] | None] = {}
+        self._blocks: dict[int, list[StringBlock | StringColumns] | None] = {}
         self._known: dict[str, Array | None] = {}
 
     def mask(

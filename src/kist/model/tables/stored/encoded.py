@@ -16,7 +16,7 @@ from kist.model.tables.stored.state import TableState, located
 if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
     from kist.codecs.stringpages import Texts
-    from kist.codecs.strings import StringBlock
+    from kist.codecs.strings import StringBlock, StringColumns
     from kist.engine.textpages import PageBytes
 
 __all__ = ["narrow_page", "narrow_pages", "page_bytes", "string_blocks"]
@@ -43,7 +43,9 @@ def narrow_page(state: TableState, leaf: Leaf, group: Group) -> Narrow | Texts |
     return found and found[0]
 
 
-def string_blocks(state: TableState, leaf: Leaf, group: Group) -> list[StringBlock] | None:
+def string_blocks(
+    state: TableState, leaf: Leaf, group: Group
+) -> list[StringBlock | StringColumns] | None:
     """Return all strings of a leaf in a group as bytes; None as for `narrow_page`."""
     page = state.find_page(leaf, group) if group.is_pages and leaf.is_string else None
     if page is None or state.rewrites(leaf, group):
