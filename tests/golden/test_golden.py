@@ -43,6 +43,7 @@ NAMES = [
     "ragged",
     "ragged_nulls",
     "relaxed",
+    "string_columns",
     "strings",
     "versions",
 ]
