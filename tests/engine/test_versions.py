@@ -112,6 +112,30 @@ def test_a_tag_names_the_commit_asked_for_with_its_message(engine: Engine) -> No
         assert found[number] == (f"put {i}", (f"t{number}",))
 
 
+@pytest.mark.parametrize("name", ["nothing", "", "\0", "\ud800", "x" * 300, "kept\0"])
+def test_what_is_no_tag_is_not_there(engine: Engine, name: str) -> None:
+    put(engine, 1)
+    engine.tag("kept")
+    with pytest.raises(SnapshotExpiredError, match="tags are: 'kept'"):
+        engine.snapshot(name)
+
+
+def test_a_tag_is_opened_without_reading_the_others(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(engine, 1)
+    engine.tag("first")
+    put(engine, 2)
+
+    def scan(*_: object, **__: object) -> None:
+        raise AssertionError("tags or versions were read from one end to the other")
+
+    monkeypatch.setattr(View, "scan", scan)
+    with engine.snapshot("first") as view:
+        assert view.get(keys.group(NODE, 1)) is not None
+        assert view.get(keys.group(NODE, 2)) is None
+
+
 def test_names_of_tags_are_checked(engine: Engine) -> None:
     put(engine, 0)
     for name in ("", "12", "x" * 256, "a\0b"):

@@ -32,18 +32,21 @@ def versions(view: View) -> list[KeptVersion]:
     return [KeptVersion.unpack(value) for _, value in view.scan(*keys.VERSIONS)]
 
 
+def _version(view: View, commit: int) -> KeptVersion | None:
+    value = view.get(keys.version(commit))
+    return None if value is None else KeptVersion.unpack(value)
+
+
+def _commits_of(value: bytes) -> tuple[int, int]:
+    payload = unpack_record(value)[1]
+    if len(payload) < 16:
+        raise CorruptDataError(f"a tag of {len(payload)} bytes")
+    return int.from_bytes(payload[:8], "little"), int.from_bytes(payload[8:16], "little")
+
+
 def _tagged(view: View) -> dict[str, tuple[int, int]]:
     """Tag -> (commit of the kept version, commit that the user tagged)."""
-    out = {}
-    for key, value in view.scan(*keys.TAGS):
-        payload = unpack_record(value)[1]
-        if len(payload) < 16:
-            raise CorruptDataError(f"a tag of {len(payload)} bytes")
-        out[keys.tag_of(key)] = (
-            int.from_bytes(payload[:8], "little"),
-            int.from_bytes(payload[8:16], "little"),
-        )
-    return out
+    return {keys.tag_of(key): _commits_of(value) for key, value in view.scan(*keys.TAGS)}
 
 
 def tags(view: View) -> dict[str, int]:
@@ -60,21 +63,22 @@ def state_of(engine: Engine, version: int | str) -> State:
         It is not.
     """
     view = View(engine.reader, engine.state)
-    kept = versions(view)
     if isinstance(version, str):
-        known = _tagged(view)
-        if version not in known:
-            names = ", ".join(map(repr, sorted(known))) or "none"
+        try:
+            value = view.get(keys.tag(version))
+        except UnicodeEncodeError:
+            value = None  # a lone surrogate is no tag
+        if value is None:
+            names = ", ".join(map(repr, sorted(tags(view)))) or "none"
             raise SnapshotExpiredError(
                 f"{engine.path}: there is no tag {version!r}; tags are: {names}"
             )
-        found = [v for v in kept if v.commit == known[version][0]]
+        v = _version(view, _commits_of(value)[0])
     else:
         if version in (engine.state.commit, engine.state.shown):
             return engine.state
-        found = [v for v in kept if v.shown == version]
-    if found:
-        v = found[0]
+        v = next((v for v in versions(view) if v.shown == version), None)
+    if v is not None:
         return State(v.commit, v.time_ns, v.root, Overlay(), v.end, v.next_node, v.shown)
     if not isinstance(version, int) or not 0 <= version < engine.commit:
         raise SnapshotExpiredError(
@@ -237,4 +241,4 @@ def newer(chain: Chain, commit: int) -> int:
 def is_kept(engine: Engine, commit: int) -> bool:
     """Whether the file keeps a commit for a tag or by retention."""
     fresh = recovery.load(engine.backend, engine.path, unlock=engine.unlock).chain.state
-    return any(v.commit == commit for v in versions(View(engine.reader, fresh)))
+    return _version(View(engine.reader, fresh), commit) is not None
