@@ -217,3 +217,26 @@ def test_a_copy_that_fails_leaves_no_file_and_sealed_targets_take_secrets(
         assert found.exit_code == 0, found.output
         with kist.open(target, secrets=KEY) as store:
             assert len(store["copied"]) and store.check().ok
+
+
+def test_a_sealed_store_is_split_and_merged_into_sealed_ones(tmp_path: Path) -> None:
+    file, out = tmp_path / "sealed.kist", tmp_path / "all.kist"
+    with kist.open(file, "x", encrypt=KEY) as store:
+        store["secret/x"] = np.arange(10)
+    env = {"KIST_SECRET": f"hex:{KEY.hex()}"}
+    split = ["split", f"{file}:secret/x", "--parts", "2", "-o", tmp_path / "p-{}"]
+    code, said = run(*split, env=env)
+    assert code == 2 and "with encrypt=" in said
+    code, said = run("split", f"{file}:secret/x", "--parts", "2", "--encrypt", env=env)
+    assert code == 2 and "out= with {} in it" in said
+    code, said = run(*split, "--encrypt")
+    assert code == 2 and sorted(tmp_path.iterdir()) == [file]
+    code, said = run(*split, "--encrypt", env=env)
+    parts = [tmp_path / "p-0001", tmp_path / "p-0002"]
+    assert code == 0 and all(part.exists() for part in parts)
+    code, said = run("merge", *parts, "-o", out, "--encrypt")
+    assert code == 2 and "--encrypt takes secrets" in said and not out.exists()
+    code, said = run("merge", *parts, "-o", out, "--encrypt", env=env)
+    assert code == 0
+    with kist.open(out, secrets={"/": KEY}) as store:
+        assert store["secret/x"][:].tolist() == list(range(10))

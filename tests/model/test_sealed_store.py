@@ -338,6 +338,43 @@ def test_sealed_columns_stand_in_a_sealed_store_as_well(tmp_path: Path) -> None:
         assert store.check().ok
 
 
+def test_parts_of_a_sealed_store_are_sealed_stores_and_merged_to_one(
+    file: Path, tmp_path: Path
+) -> None:
+    with kist.open(file, secrets=KEY) as source:
+        path, whole = "groupname/tablename", source["groupname/tablename"][:]
+        frames, runs = source["arrayname"][...], dict(source["runs"].items())
+        kinds = ((path, {"rows": 1000}), ("arrayname", {"parts": 3}), ("runs", {"parts": 1}))
+        for name, how in kinds:
+            for out in (None, tmp_path / "folder"):
+                with pytest.raises(SecretError, match=r"out= with \{\}"):
+                    kist.split(source, name, **how, out=out, encrypt=OTHER)
+            out = tmp_path / f"{name[0]}-{{}}.part"
+            files = kist.split(source, name, **how, out=out, encrypt={"lab": OTHER})
+            for one in map(Path, files):
+                with pytest.raises(SecretError):
+                    kist.open(one)
+                with kist.open(one, secrets={"/": OTHER}) as part:
+                    assert part.sealed == ("lab",) and part.check().ok
+                assert not shown(one)
+        with pytest.raises(SecretError, match="values of a column"):
+            kist.split(source, path, by="n", out=tmp_path / "by-{}", encrypt=OTHER)
+    parts = sorted(tmp_path.glob("*.part"))
+    assert len(parts) == 4 + 3 + 1
+    out = tmp_path / "whole"
+    with pytest.raises(SecretError, match="with encrypt="):
+        kist.merge(parts, out, secrets=OTHER)
+    kist.merge(parts, out, secrets=OTHER, encrypt=KEY)
+    assert not shown(out)
+    with kist.open(out, secrets={"/": KEY}) as merged:
+        assert np.array_equal(merged[path][:], whole) and merged.check().ok
+        assert np.array_equal(merged["arrayname"][...], frames)
+        assert merged[path].indexes[0].name == "n"
+        for key, value in runs.items():
+            assert repr(merged["runs"][key]) == repr(value)
+    assert sorted(tmp_path.iterdir()) == sorted([file, out, *parts])
+
+
 def test_copies_stay_sealed_or_are_refused(file: Path, tmp_path: Path) -> None:
     with kist.open(file, secrets=KEY) as source:
         with kist.open(":memory:") as clear:
@@ -346,10 +383,11 @@ def test_copies_stay_sealed_or_are_refused(file: Path, tmp_path: Path) -> None:
             with pytest.raises(SecretError, match="stand in clear"):
                 repack(source, clear, "zstd")
             assert len(clear) == 0
-        with pytest.raises(SecretError):
+        with pytest.raises(SecretError, match="with encrypt="):
             kist.split(source, "groupname/tablename", rows=1000, out=tmp_path / "p-{}.kist")
-        with pytest.raises(SecretError):
+        with pytest.raises(SecretError, match="with encrypt="):
             kist.merge([source], tmp_path / "m.kist", "groupname/tablename")
+        assert sorted(tmp_path.iterdir()) == [file]
         with pytest.raises(SecretError, match="decrypt=True"):
             kist.convert(f"{file}:arrayname", tmp_path / "a.npy", secrets=KEY)
         with pytest.raises(SecretError, match="stand in clear"):

@@ -234,3 +234,25 @@ def test_cuts_beyond_the_keys_are_refused(path: Path, tmp_path: Path) -> None:
         with pytest.raises(kind):
             kist.split(path, "runs", out=tmp_path / "p", **how)
     assert files_of(tmp_path) == ["t.kist"]
+
+
+def test_arrays_of_other_dtypes_are_cast_when_asked_value_by_value(tmp_path: Path) -> None:
+    sealed = pytest.importorskip("cryptography") and {"encrypt": bytes(32)}
+    for more, secrets in (({}, None), (sealed, bytes(32))):
+        values = np.arange(24.0).reshape(8, 3)
+        parts = [values, values.astype("i4"), values.astype(">f4") + 0.5]
+        files = [tmp_path / f"{number}.kist" for number in range(len(parts))]
+        for file, part in zip(files, parts, strict=True):
+            with kist.open(file, "w") as store:
+                store.create_array("x", part, chunks=(5, 2), **more)
+        out = tmp_path / "out.kist"
+        with pytest.raises(DTypeError, match=r"1.kist': '/x' of int32 cannot .* cast=True"):
+            kist.merge(files, out, secrets=secrets)
+        assert not out.exists()
+        kist.merge(files, out, cast=True, secrets=secrets, overwrite=True)
+        with kist.open(out, secrets=secrets) as store:
+            assert store["x"].dtype == "f8" and np.array_equal(store["x"][:], np.concatenate(parts))
+        out.unlink()
+        with pytest.raises(DTypeError, match=r"2.kist': .*fraction"):
+            kist.merge([files[1], files[2]], out, cast=True, secrets=secrets)
+        assert sorted(tmp_path.iterdir()) == files

@@ -7,7 +7,7 @@ import os
 import click
 
 from kist.cli.common import examples, progress_shown
-from kist.cli.secrets import given
+from kist.cli.secrets import encrypt_option, given, given_to_seal
 
 __all__ = ["merge"]
 
@@ -21,9 +21,17 @@ __all__ = ["merge"]
 @click.argument("files", nargs=-1, required=True, type=click.Path())
 @click.option("-o", "--out", required=True, type=click.Path(), help="The new file.")
 @click.option("--path", metavar="PATH", help="Merge this dataset only.")
-@click.option("--cast", is_flag=True, help="Cast tables of other dtypes to that of the first.")
+@click.option("--cast", is_flag=True, help="Cast other dtypes to those of the first.")
+@encrypt_option
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
-def merge(files: tuple[str, ...], out: str, path: str | None, cast: bool, overwrite: bool) -> None:
+def merge(
+    files: tuple[str, ...],
+    out: str,
+    path: str | None,
+    cast: bool,
+    encrypt: bool,
+    overwrite: bool,
+) -> None:
     """Merge the datasets of FILES into a new file, in the order of the files.
 
     Tables and arrays of one path follow each other, key stores are joined. Nothing is decoded
@@ -40,5 +48,6 @@ def merge(files: tuple[str, ...], out: str, path: str | None, cast: bool, overwr
             overwrite=overwrite,
             progress=progress,
             secrets=given(),
+            encrypt=given_to_seal(encrypt),
         )
     click.echo(f"{out}: {os.path.getsize(out):,} bytes of {len(files)} files")

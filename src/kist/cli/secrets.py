@@ -13,7 +13,7 @@ import click
 
 from kist.errors import SecretError
 
-__all__ = ["given", "secret_option"]
+__all__ = ["encrypt_option", "given", "given_to_seal", "secret_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,6 +35,27 @@ secret_option: Callable[[F], F] = click.option(
     help="Secrets of sealed columns, one a line: a passphrase, or hex: and 64 digits. - asks for "
     f"one. The environment gives one as {_VARIABLE}.",
 )
+
+
+encrypt_option: Callable[[F], F] = click.option(
+    "--encrypt",
+    is_flag=True,
+    help="Seal new files as a whole, under all secrets that are given.",
+)
+
+
+def given_to_seal(wanted: bool) -> list[bytes | str] | None:
+    """Return the secrets for new files, None where they shall not be sealed.
+
+    Raises
+    ------
+    SecretError
+        They shall, and none was given.
+    """
+    found = given() if wanted else None
+    if wanted and not found:
+        raise SecretError(f"--encrypt takes secrets: --secret-file FILE, or {_VARIABLE}")
+    return found
 
 
 def given() -> list[bytes | str] | None:

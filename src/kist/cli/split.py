@@ -7,6 +7,7 @@ import os
 import click
 
 from kist.cli.common import at_option, examples, open_at, place_argument, progress_shown
+from kist.cli.secrets import encrypt_option, given_to_seal
 
 __all__ = ["split"]
 
@@ -26,6 +27,7 @@ __all__ = ["split"]
 @click.option("--by", metavar="COLUMN", help="One part for each value of a column.")
 @click.option("-o", "--out", metavar="FOLDER|NAME", help="A folder, or a name with {} in it.")
 @at_option
+@encrypt_option
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 def split(
     file: tuple[str, str],
@@ -35,6 +37,7 @@ def split(
     by: str | None,
     out: str | None,
     at: str | None,
+    encrypt: bool,
     overwrite: bool,
 ) -> None:
     """Split the dataset at PATH into files, and print their names.
@@ -58,6 +61,7 @@ def split(
             out=out,
             overwrite=overwrite,
             progress=progress,
+            encrypt=given_to_seal(encrypt),
         )
     for name in names:
         click.echo(os.path.relpath(name))

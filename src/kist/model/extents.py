@@ -156,7 +156,8 @@ def refuse_clear(source: Reader, target: Reader) -> None:
         raise SecretError(
             f"{source.backend.name} is sealed as a whole, and in {target.backend.name} a copy"
             " would stand in clear: copy into a store that is"
-            " made with kist.open(path, 'x', encrypt=), or read the values and write them yourself"
+            " made with kist.open(path, 'x', encrypt=), split and merge it with encrypt=, or read"
+            " the values and write them yourself"
         )
 
 

@@ -17,6 +17,7 @@ from kist.format import keys
 from kist.format.array import ArraySchema, item_bytes
 from kist.format.node import NodeKind
 from kist.format.values import unpack_record
+from kist.model.arrays.input import cast_array
 from kist.model.arrays.read import read
 from kist.model.arrays.state import ArrayState, array_state, new_array, put_bounds
 from kist.model.arrays.write import write
@@ -40,7 +41,8 @@ _RECORDS: Final = 20_000
 class ArraySink:
     """A new array on its way; parameters as of `TableSink`, and the shape of the first part.
 
-    One that is sealed has an open field, and takes sealed arrays only.
+    One that is sealed has an open field, and takes sealed arrays only. With `cast` it takes arrays
+    of other dtypes, whose values are cast and checked.
     """
 
     def __init__(
@@ -52,8 +54,11 @@ class ArraySink:
         step: Callable[[], Transaction],
         told: Callable[[int], None] | None = None,
         field: SealedField | None = None,
+        *,
+        cast: bool = False,
     ) -> None:
         self._step = step
+        self._cast = cast
         self._told = told
         self._node = node
         self._field = field
@@ -80,9 +85,10 @@ class ArraySink:
             It has another dtype, or another shape beyond the first axis.
         """
         state = array_state(view, node, path)
-        if state.dtype != self._schema.dtype:
+        if state.dtype != self._schema.dtype and not self._cast:
             raise DTypeError(
-                f"{path!r} of {state.dtype} cannot follow an array of {self._schema.dtype}"
+                f"{path!r} of {state.dtype} cannot follow an array of {self._schema.dtype}; "
+                "cast=True (--cast) casts its values"
             )
         if state.shape[1:] != self._rest or not state.shape:
             raise ShapeError(
@@ -144,6 +150,8 @@ class ArraySink:
         for corner, size in _boxes((stop - start, *self._rest), self._schema):
             steps = (1,) * len(size)
             values = read(state, Box((start + corner[0], *corner[1:]), size, steps))
+            if values.dtype != self._schema.dtype:
+                values = cast_array(values, self._schema.dtype, state.path, "merge")
             write(self._txn, made, Box((self._n + corner[0], *corner[1:]), size, steps), values)
             self._n_records += 1
         self._n += stop - start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from kist.errors import StorageError, StoreExistsError
 from kist.storage.names import give_name, refused, sync_folder
 
 if TYPE_CHECKING:
+    from kist.crypto.secret import Secret
     from kist.model.store import Store
 
 __all__ = ["NewFiles"]
@@ -25,10 +26,25 @@ class NewFiles:
     ----------
     overwrite : bool
         Whether they may replace files.
+    encrypt : as `kist.open` takes it, optional
+        What seals each of them as a whole.
+
+    Raises
+    ------
+    SecretError
+        Of `encrypt`: something is no secret.
     """
 
-    def __init__(self, *, overwrite: bool) -> None:
+    def __init__(self, *, overwrite: bool, encrypt: object = None) -> None:
         self._overwrite = overwrite
+        self._encrypt: Mapping[str, Secret] | None = None
+        if encrypt is not None:
+            from kist.model.tables.input.encrypt import labelled
+
+            try:
+                self._encrypt = labelled(encrypt)
+            finally:
+                encrypt = None  # a traceback would show it
         self._parts: dict[str, str] = {}  # target -> name until it is complete
         self._folders: list[str] = []
 
@@ -64,7 +80,7 @@ class NewFiles:
         part = f"{target}.{secrets.token_hex(4)}.part"
         self._parts[target] = part
         # Nobody reads it before it has its name: one sync at its end is enough.
-        with open(part, "x", durability="none") as store:
+        with open(part, "x", durability="none", encrypt=self._encrypt) as store:
             # Folding is for tables that grow; here it would decode what is copied as bytes.
             store._session.engine.maintain = None
             store._session.engine.backend.eager = True

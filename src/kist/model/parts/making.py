@@ -50,6 +50,8 @@ class Making:
         Where `like` is read.
     told : callable, optional
         Called with the number of bytes copied.
+    cast : bool
+        Whether an array takes others of other dtypes.
     """
 
     def __init__(
@@ -59,8 +61,11 @@ class Making:
         like: Node,
         view: View,
         told: Callable[[int], None] | None = None,
+        *,
+        cast: bool = False,
     ) -> None:
         self._store = store
+        self._casts = cast
         self._path = path
         self._like = like
         of: Any = like
@@ -107,7 +112,10 @@ class Making:
             from kist.model.parts.arraysink import ArraySink
 
             state = array_state(view, like._id, like._path)
-            return ArraySink(txn, node, state.schema, state.shape, self._step, told, field)
+            shape = state.shape
+            return ArraySink(
+                txn, node, state.schema, shape, self._step, told, field, cast=self._casts
+            )
         if like._kind == NodeKind.KEYSTORE:
             from kist.model.parts.keysink import KeySink
 

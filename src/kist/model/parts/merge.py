@@ -49,6 +49,7 @@ def merge(
     overwrite: bool = False,
     progress: Progress | None = None,
     secrets: object = None,
+    encrypt: object = None,
 ) -> None:
     """Merge the datasets of several stores into a new one, without decoding what need not be.
 
@@ -66,8 +67,8 @@ def merge(
     path : str, optional
         Merge this dataset only; where the sources are datasets, its path in the new store.
     cast : bool
-        Where a table has other dtypes or lacks columns, decode it and cast its values, checked one
-        by one, to the columns of the first; missing ones get their fill value.
+        Where a table or an array has another dtype, or a table lacks columns, decode it and cast
+        its values, checked one by one, to those of the first; missing columns get their fill value.
     overwrite : bool
         Replace `out`.
     progress : callable, optional
@@ -75,13 +76,17 @@ def merge(
     secrets : as `kist.open` takes them, optional
         What opens what is sealed in the files that are given by their paths: all of them are
         needed, also those of datasets that were sealed apart.
+    encrypt : as `kist.open` takes it, optional
+        What seals the new store as a whole. What stands in a store that is sealed as a whole is
+        merged no other way.
 
     Raises
     ------
     SecretError
         A secret is missing.
     DTypeError
-        Schemas differ, and `cast` is false, or a value would lose something; shows the difference.
+        Schemas or dtypes differ, and `cast` is false, or a value would lose something; shows the
+        difference.
     ConstraintError
         Two parts hold the same rows of what was split, or rows break a unique index.
     NodeExistsError
@@ -109,10 +114,12 @@ def merge(
         raise SelectionError(f"merge takes a list of sources, not the one path {sources!r}")
     with ExitStack() as held:
         try:
+            files = NewFiles(overwrite=overwrite, encrypt=encrypt)
+            encrypt = None
             roots = held.enter_context(_Roots(list(sources), secrets))
         finally:
-            secrets = None  # a traceback would show it
-        files = held.enter_context(NewFiles(overwrite=overwrite))
+            secrets = encrypt = None  # a traceback would show it
+        held.enter_context(files)
         target = os.path.abspath(os.fspath(out))
         files.check(target)
         if overwrite and any(_same_file(target, name) for name in roots.files):
@@ -123,7 +130,7 @@ def merge(
         told = _told(found, progress)
         files.folder(os.path.dirname(target))
         with files.create(target) as store:
-            _merge(roots, store, found, told)
+            _merge(roots, store, found, cast, told)
 
 
 @dataclass
@@ -320,6 +327,7 @@ def _merge(
     roots: _Roots,
     store: Store,
     found: dict[str, list[_Part]],
+    cast: bool,
     told: Callable[[int], None] | None,
 ) -> None:
     message = f"merge of {len(roots.sources)} stores"
@@ -338,7 +346,7 @@ def _merge(
                 store.copy(like, where)  # also one without axes
                 continue
             with _naming(roots, parts[0]):
-                making = Making(store, where, like, view, told)
+                making = Making(store, where, like, view, told, cast=cast)
                 making.add_whole(like, view)
             for part in parts[1:]:
                 with roots.read(part) as (node, at), _naming(roots, part):

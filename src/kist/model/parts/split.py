@@ -40,6 +40,7 @@ def split(
     overwrite: bool = False,
     progress: Progress | None = None,
     secrets: object = None,
+    encrypt: object = None,
 ) -> list[str]:
     """Split a dataset into files, without decoding what no cut goes through; returns their paths.
 
@@ -72,11 +73,15 @@ def split(
     secrets : as `kist.open` takes them, optional
         What opens what is sealed in a file that is given by its path: all of them are needed.
         The parts open with the same secrets.
+    encrypt : as `kist.open` takes it, optional
+        What seals each of the files as a whole. What stands in a store that is sealed as a whole
+        is split no other way.
 
     Raises
     ------
     SecretError
-        A secret is missing, or files would be named after the values of a sealed column.
+        A secret is missing; files would be named after the values of a sealed column, or after
+        what stands in a store that is sealed as a whole; or of such a store parts would not be.
     SelectionError
         Not one of `rows`, `parts`, `at` and `by`; a cut beyond the end; more parts than rows.
     StoreExistsError
@@ -103,12 +108,16 @@ def split(
         raise SelectionError("split takes one of rows=, parts=, at= and by=")
     with ExitStack() as held:
         try:
+            files = NewFiles(overwrite=overwrite, encrypt=encrypt)
+            encrypt = None
             node = held.enter_context(_dataset(source, path, secrets))
         finally:
-            secrets = None  # a traceback would show it
+            secrets = encrypt = None  # a traceback would show it
         view = held.enter_context(node._hold())
         pattern = _pattern(node, out)
-        files = held.enter_context(NewFiles(overwrite=overwrite))
+        if view.reader.sealing is not None:
+            _keep_names(node, out, by)
+        held.enter_context(files)
         if by is not None:
             return _by_column(node, view, by, pattern, files, progress)
         cuts = _cuts(node, view, rows, parts, at)
@@ -194,6 +203,20 @@ def _pattern(node: Node, out: str | os.PathLike[str] | None) -> str:
         return "{}".join(part.replace("{", "{{").replace("}", "}}") for part in (head, tail))
     escaped = text.replace("{", "{{").replace("}", "}}")
     return os.path.join(escaped, f"{_safe(name)}-{{}}.kist")
+
+
+def _keep_names(node: Node, out: str | os.PathLike[str] | None, by: str | None) -> None:
+    """Raise where names of files would tell what a store that is sealed as a whole does not."""
+    if by is not None:
+        told, instead = "the values of a column", "rows=, parts= or at="
+    elif out is None or "{}" not in os.fspath(out):
+        told, instead = f"{node._path!r}", "out= with {} in it"
+    else:
+        return
+    raise SecretError(
+        f"{node._store.path!r} is sealed as a whole, and the names of the files would tell {told}:"
+        f" give {instead}"
+    )
 
 
 def _named(pattern: str, number: str) -> str:
