@@ -89,6 +89,8 @@ def test_bare_and_between_comparisons_is_refused_with_the_form_to_write(
         ("sqrt > 1", "sqrt", "is a function"),
         ("n > 1", "n", "write n.x or n.y.z"),
         ("n.q > 1", "n.q", "unknown column"),
+        ("a.abs > 1", "a.abs", "abs is a function: write abs(a)"),
+        ("a.dt.hour == 1", "a.dt.hour", "hour is a function: write hour(a)"),
         ("limit > limit2", "limit2", "unknown column"),
         ("rec > 1", "rec", "write rec.x"),
         ("grid > 1", "grid", "no conditions"),

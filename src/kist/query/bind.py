@@ -174,11 +174,16 @@ class Binder:
             self.fail(f"column {name!r} has fields; write {' or '.join(fields[:4])}", at)
         if name in FUNCTIONS or name in ("isin", "between", *REDUCTIONS):
             self.fail(f"{name} is a function; write {name}(...)", at)
+        column, _, last = name.rpartition(".")
+        column = column.removesuffix(".dt")  # as pandas has it
+        if last in FUNCTIONS and column in self.columns:
+            self.fail(f"unknown column {name!r}; {last} is a function: write {last}({column})", at)
         known = [*self.columns, *self.params]
         hint = did_you_mean(name, known)
         if "did you mean" not in hint:
             # PyTables and pandas look into the variables of the caller; SQL is less strict on text.
-            hint += f"; text stands in quotes, variables are given by name: {name}={name}"
+            hint += "; text stands in quotes"
+            hint += f", variables are given by name: {name}={name}" * name.isidentifier()
         self.fail(f"unknown column {name!r}{hint}", at)
 
     # Operators.
