@@ -69,6 +69,35 @@ def test_keys_are_found_in_first_and_last_blocks(tmp_path: Path) -> None:
             assert table.where(f"spread == {key + 1}").count() == 0
 
 
+@pytest.mark.parametrize("columns", [("a",), ("a", "b"), ("b", "a"), ("a", "wide"), ("f", "a")])
+@pytest.mark.parametrize("share", [1, 3, 4_000])
+def test_keys_of_one_run_are_found_in_another(columns: tuple[str, ...], share: int) -> None:
+    rng = np.random.default_rng(len(columns) + share)
+    with kist.open(":memory:") as store:
+        table = store.create_table(
+            "t",
+            {
+                "a": rng.integers(-900, 900, N),
+                "b": rng.integers(0, 40, N, np.uint8),
+                "wide": rng.choice(np.array([0, 1, 2**63, 2**64 - 1], np.uint64), N),
+                "f": rng.choice([-1.5, 0.0, np.nan, np.inf], N),
+            },
+        )
+        table.create_index(*columns)
+        view, (run,) = _runs(table)
+        keys = run.keys(view, 0, N)
+        wanted = np.concatenate((keys, keys[: N // 2]))
+        if wanted.dtype.kind == "u":
+            wanted = np.concatenate((wanted, wanted + np.uint64(1), [np.uint64(0), ~np.uint64(0)]))
+        else:
+            wanted = np.concatenate((wanted, np.roll(wanted.view("u1"), 8).view(wanted.dtype)))
+        wanted = np.unique(wanted)[::share]
+        assert np.array_equal(run.has(view, wanted), np.isin(wanted, keys))
+        assert run.has(view, wanted[:0]).tolist() == []
+        empty = wanted[:1] if wanted[0] < keys[0] else wanted[-1:]
+        assert run.has(view, empty)[0] == np.isin(empty, keys)[0]
+
+
 def test_a_damaged_block_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "t.kist"
     _made(path)

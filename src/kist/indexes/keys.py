@@ -23,6 +23,7 @@ from kist._kernels.strings import missing_of
 __all__ = [
     "LAST_WORD",
     "VALUE_WORDS",
+    "as_numbers",
     "can_be_key",
     "is_exact",
     "joined",
@@ -108,6 +109,32 @@ def joined(words: Sequence[Words]) -> Array:
     for at, word in enumerate(words):
         out[:, at] = word
     return out.view(f"S{8 * len(words)}").reshape(-1)
+
+
+def as_numbers(*several: Array, n: int) -> list[Words] | None:
+    """Return arrays of keys of `n` words, from `joined`, as one word a key that sorts like them.
+
+    The words can be compared within one call only. None where what differs is too long for one.
+    """
+    if n == 1:
+        return list(several)
+    matrices = [np.ascontiguousarray(x).view(">u8").reshape(len(x), n) for x in several]
+    found = [np.zeros(len(keys), np.uint64) for keys in several]
+    room = 64
+    for at in range(n):
+        words = [matrix[:, at].astype(np.uint64) for matrix in matrices]
+        low = min(int(word.min()) for word in words if len(word))
+        high = max(int(word.max()) for word in words if len(word))
+        bits = (high - low).bit_length()
+        if bits > room:
+            return None
+        if bits:
+            found = [
+                (mine << np.uint64(bits % 64)) | (word - np.uint64(low))
+                for mine, word in zip(found, words, strict=True)
+            ]
+            room -= bits
+    return found
 
 
 def search_key(number: Key, n: int) -> Any:
