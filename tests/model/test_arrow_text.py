@@ -39,7 +39,14 @@ def test_what_stands_under_a_null_is_not_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ends", "data"), [([0, 2], b"\xff\xfe"), ([0, 2], b"a\xc3"), ([0, 2, 0, 2], b"ab")]
+    ("ends", "data"),
+    [
+        ([0, 2], b"\xff\xfe"),
+        ([0, 2], b"a\xc3"),
+        ([0, 2, 0, 2], b"ab"),
+        ([0, 1, 2], "é".encode()),
+        ([0, 0, 1, 1, 2, 2], "é".encode()),
+    ],
 )
 def test_bytes_that_are_no_text_raise(ends: list[int], data: bytes) -> None:
     offsets = pa.py_buffer(np.array(ends, "i4").tobytes())

@@ -230,8 +230,10 @@ def fitting(lengths: Ints, block_values: int) -> int:
     """
     if not len(lengths):
         return block_values
-    ends = np.cumsum(lengths)
     block_values = min(block_values, max(1, len(lengths)))
+    if int(lengths.max()) * block_values <= BLOCK_BYTES:
+        return block_values
+    ends = np.cumsum(lengths)
     while block_values > 1:
         at = ends[block_values - 1 :: block_values]
         longest = int(np.diff(at, prepend=0, append=ends[-1]).max())

@@ -73,7 +73,7 @@ class Utf8:
         missing: Bools | None,
         text: NDArray[np.uint8],
         *,
-        checked: bool = False,
+        check: Callable[[Array, Array], None] | None = None,
         number: Callable[[], Numbered] | None = None,
     ) -> Utf8:
         """Return strings between ends, all looked at.
@@ -82,8 +82,9 @@ class Utf8:
         ----------
         ends : ndarray of int, shape (n + 1,)
             Where each begins, and where the last one ends.
-        checked : bool
-            The caller has seen that each string is UTF-8.
+        check : callable, optional
+            Is given bytes, some of which are no ASCII, and where in them strings begin; raises
+            unless each string is UTF-8.
         number : callable, optional
             Finds the distinct ones when these are asked for.
 
@@ -100,8 +101,11 @@ class Utf8:
             raise CodecError("a missing string that has a length")
         starts = ends[:-1].astype(np.int64)
         own = text[first:last]
-        if not checked and len(own) and int(own.max()) >= 0x80:
-            check_text(own, own.tobytes(), starts - first, lengths)
+        if len(own) and int(own.max()) >= 0x80:
+            if check is None:
+                check_text(own, own.tobytes(), starts - first, lengths)
+            else:
+                check(own, starts - first)
         return cls(starts, lengths, missing, text, number)
 
     def __len__(self) -> int:
@@ -175,15 +179,24 @@ class Utf8:
             The first byte of each that is taken.
         """
         left = np.clip(self.lengths[rows] - offset, 0, _WORD)
-        starts = np.minimum(self.starts[rows] + offset, len(self.text))
+        starts = self.starts[rows] + offset
         text = self.text
-        if len(text) < _WORD or int(starts.max(initial=0)) > len(text) - _WORD:
+        if len(text) < _WORD:
             text = np.append(text, np.zeros(_WORD, np.uint8))
         # As numbers at any byte: NumPy gathers them in a fifth of the time of eight bytes each.
-        every = np.ndarray((len(text) - _WORD + 1,), np.uint64, text, strides=(1,))
-        words: NDArray[np.uint64] = every[starts]
+        last = len(text) - _WORD
+        every = np.ndarray((last + 1,), np.uint64, text, strides=(1,))
+        words: NDArray[np.uint64] = every[np.minimum(starts, last)]
         words &= _kept().take(left)
-        return words.view(">u8").astype(np.uint64)
+        words = words.view(">u8").astype(np.uint64)
+        near = np.flatnonzero(starts > last)
+        if len(near):
+            # Nothing is read behind the text: these are what is left of its last eight bytes.
+            tail = np.uint64(int.from_bytes(text[last:].tobytes(), "big"))
+            shifts = 8 * np.minimum(starts[near] - last, _WORD).astype(np.uint64)
+            kept = _kept().view(">u8").astype(np.uint64)[left[near]]
+            words[near] = (tail << shifts) & kept
+        return words
 
     def heads(self) -> NDArray[np.uint8]:
         """Return the first byte of each, 0 of empty ones."""

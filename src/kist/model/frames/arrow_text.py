@@ -51,11 +51,25 @@ def utf8_of(array: Any) -> Utf8 | Array:
     null = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
     text = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
     try:
-        # Arrow looks at text in a tenth of our time, and lets other threads run meanwhile.
-        array.validate(full=True)
-        return Utf8.of(ends, null, text, checked=True, number=partial(_numbered, array))
+        return Utf8.of(ends, null, text, check=_check, number=partial(_numbered, array))
     except (CodecError, pa.ArrowInvalid):  # perhaps nothing but bytes below nulls
         return _by_objects(array)
+
+
+def _check(text: Array, starts: Array) -> None:
+    """Raise where text is no UTF-8, or one of its strings begins within a character.
+
+    Arrow looks at one long string in a fraction of the time that many short ones take it, and lets
+    other threads run meanwhile.
+    """
+    import pyarrow as pa
+
+    ends = np.array([0, len(text)], np.int64)
+    whole = pa.LargeStringArray.from_buffers(1, pa.py_buffer(ends), pa.py_buffer(text))
+    whole.validate(full=True)
+    inside = starts[: np.searchsorted(starts, len(text))]  # empty ones at the end are not
+    if (text[inside] & 0xC0 == 0x80).any():
+        raise CodecError("a string that begins within a character")
 
 
 def _numbered(array: Any) -> Numbered:
