@@ -72,6 +72,17 @@ def test_short_buffers_do_not_cut_later_ones_into_small_blocks():
             assert int.from_bytes(chunk[8:12], "little") == 4 * n
 
 
+def test_blocks_of_any_size_leave_few_contexts_behind():
+    library = libblosc.find_backend()
+    used = BloscParams(blosc.ZSTD, 1, blosc.NO_FILTER, 1)
+    data = np.tile(np.arange(50, dtype=np.uint8), 200)
+    for n in range(5000, 5040):
+        library.compress(data[:n], n, used)
+        library.compress(data[:4096], 4096, used)
+    assert (used, 4096) in library._thread.compressors
+    assert len(library._thread.compressors) <= 4
+
+
 @given(st.integers(0, 31), st.integers(0, 255))
 def test_a_changed_header_is_refused_or_changes_nothing(place, value):
     used = BloscParams(blosc.LZ4, 5, blosc.BITSHUFFLE, 4)

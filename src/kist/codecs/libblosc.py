@@ -43,6 +43,7 @@ _VARIABLES = (
 )  # fmt: skip
 
 _MAX_CONTEXTS = 24  # compression contexts that a thread keeps
+_MAX_SIZES = 4  # of these for one way to compress: blocks of text are of any size, a context 1 MB
 
 
 class Backend(Protocol):
@@ -164,6 +165,9 @@ class Library:
             wanted.filters[5] = params.filter
             context = _Context(self._new_compressor(wanted), self._free)
             contexts[key] = context
+            alike = [other for other in contexts if other[0] == params]
+            if len(alike) > _MAX_SIZES:
+                del contexts[alike[0]]
             if len(contexts) > _MAX_CONTEXTS:
                 contexts.popitem(last=False)
         else:
