@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -187,9 +189,46 @@ def test_diff_of_files_tells_each_difference(file: str, tmp_path: Path) -> None:
 def test_completion_prints_a_script(shell: str) -> None:
     script = run("completion", shell)
     assert "_KIST_COMPLETE" in script
-    if shell == "bash":
-        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
     run("completion", "tcsh", code=2)
+
+
+BEHIND_A_COLON = """
+kist() { command "$KIST_PYTHON" -c 'from kist.cli.main import main; main()' "$@"; }
+env() { while [[ $1 == *=* ]]; do export "$1"; shift; done; "$@"; }
+compopt() { echo compopt "$@"; }
+complete_line() { COMP_LINE=$1 COMP_POINT=${#1}; _kist_completion kist; echo "${COMPREPLY[@]}"; }
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32" or not shutil.which("bash"), reason="needs bash")
+def test_bash_completes_behind_the_colon_what_it_takes_for_a_word(file: str) -> None:
+    def completed(line: str) -> list[str]:
+        done = subprocess.run(
+            ["bash", "--norc"],
+            input=run("completion", "bash") + BEHIND_A_COLON + f"complete_line {line!r}\n",
+            env=os.environ | {"KIST_PYTHON": sys.executable},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout.splitlines()
+
+    assert completed(f"kist head {file}:g/") == ["g/t"]
+    assert completed(f"kist convert {file}:g") == ["compopt -o nospace", "g/"]
+    assert completed("kist hist") == ["history"]
+    assert completed("kist pack da")[0] == "compopt -o default"
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="needs fish")
+def test_fish_completes_names_with_commas(tmp_path: Path) -> None:
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        store["a, b"] = [1]
+    script = run("completion", "fish").replace(
+        " kist);", f" {sys.executable} -c 'from kist.cli.main import main; main()');"
+    )
+    asked = f"complete -C 'kist head {tmp_path}/a.kist:'"
+    done = subprocess.run(
+        ["fish", "--no-config"], input=f"{script}\n{asked}\n", capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == [f"{tmp_path}/a.kist:a, b\tarray"]
 
 
 def test_verbs_and_paths_in_files_are_completed(file: str) -> None:

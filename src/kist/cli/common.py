@@ -24,6 +24,7 @@ __all__ = [
     "at_option",
     "examples",
     "file_argument",
+    "given_place",
     "joined",
     "json_option",
     "node_argument",
@@ -71,7 +72,15 @@ class _Place(click.ParamType):  # type: ignore[type-arg]
         return places(incomplete)
 
 
+class _GivenPlace(_Place):
+    """The same as the text that was given."""
+
+    def convert(self, value: Any, parameter: Any, ctx: Any) -> Any:
+        return value
+
+
 place_type: Final = _Place()
+given_place: Final = _GivenPlace()
 place_argument: Callable[[F], F] = click.argument("file", type=place_type, metavar="FILE[:PATH]")
 node_argument: Callable[[F], F] = click.argument("node", required=False, metavar="[PATH]")
 

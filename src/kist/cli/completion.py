@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from kist.cli.common import examples, split_place
 
 __all__ = ["completion", "places"]
+
+# click's own script asks which bash there is, and takes the words that bash makes, which end at
+# the colon of FILE:PATH. What stands before the colon is there already, and is not given again.
+_BASH: Final = r"""_kist_completion() {
+    local IFS=$'\n' line word found kind before=""
+    line="${COMP_LINE:0:COMP_POINT}"
+    word="${line##*[[:space:]]}"
+    if [[ $word == *:* && $COMP_WORDBREAKS == *:* ]]; then
+        before="${word%:*}:"
+    fi
+    COMPREPLY=()
+    for found in $(env COMP_WORDS="$line" COMP_CWORD="$word" _KIST_COMPLETE=fish_complete "$1"); do
+        kind="${found%%,*}"
+        found="${found#*,}"
+        found="${found%%$'\t'*}"
+        if [[ $kind == dir ]]; then
+            compopt -o dirnames
+        elif [[ $kind == file ]]; then
+            compopt -o default
+        else
+            [[ $found != */ ]] || compopt -o nospace
+            COMPREPLY+=("${found#"$before"}")
+        fi
+    done
+}
+complete -o nosort -F _kist_completion kist 2>/dev/null || complete -F _kist_completion kist"""
 
 
 @click.command(
@@ -20,20 +46,19 @@ __all__ = ["completion", "places"]
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a script that lets SHELL complete verbs, options, files and paths within files.
-
-    The colon of FILE:PATH ends a word in bash, where paths are therefore not completed.
-    """
-    from click.shell_completion import BashComplete, get_completion_class
+    """Print a script that lets SHELL complete verbs, options, files and paths within files."""
+    if shell == "bash":
+        click.echo(_BASH)
+        return
+    from click.shell_completion import get_completion_class
 
     from kist.cli.main import cli
 
     kind = get_completion_class(shell)
-    assert kind is not None  # click knows all three
-    if kind is BashComplete:
-        # Without its question which bash there is: this may run on another machine.
-        kind._check_version = staticmethod(lambda: None)  # type: ignore[method-assign]
-    click.echo(kind(cli, {}, "kist", "_KIST_COMPLETE").source())
+    assert kind is not None  # click knows them
+    script = kind(cli, {}, "kist", "_KIST_COMPLETE").source()
+    # Names and what is said of them may hold commas.
+    click.echo(script.replace('string split ","', 'string split -m 1 ","'))
 
 
 def places(incomplete: str) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from kist.cli.common import examples, print_json, progress_shown
+from kist.cli.common import examples, given_place, print_json, progress_shown
 from kist.cli.secrets import given
 
 __all__ = ["convert"]
@@ -54,8 +54,8 @@ def _types(pairs: tuple[str, ...]) -> dict[str, str]:
         "kist convert survey.h5 survey.kist --resume",
     )
 )
-@click.argument("source", nargs=-1, required=True)
-@click.argument("target")
+@click.argument("source", nargs=-1, required=True, type=given_place)
+@click.argument("target", type=given_place)
 @click.option("-f", "--format", "format_", help="The other format; by default what the file is.")
 @click.option("--strict", is_flag=True, help="Refuse what would change or be left behind.")
 @click.option("--overwrite", is_flag=True, help="Replace the file, or datasets of these names.")

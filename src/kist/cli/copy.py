@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from kist.cli import secrets
-from kist.cli.common import at_option, examples, open_at, open_to_write, place_argument
+from kist.cli.common import (
+    at_option,
+    examples,
+    given_place,
+    open_at,
+    open_to_write,
+    place_argument,
+)
 from kist.cli.places import itself, named_target, said
 
 if TYPE_CHECKING:
@@ -28,7 +35,7 @@ __all__ = ["copy"]
     )
 )
 @place_argument
-@click.argument("target", metavar="FILE[:PATH]|:PATH")
+@click.argument("target", type=given_place, metavar="FILE[:PATH]|:PATH")
 @at_option
 @click.option("--overwrite", is_flag=True, help="Replace what stands at the target.")
 def copy(file: tuple[str, str], target: str, at: str | None, overwrite: bool) -> None:

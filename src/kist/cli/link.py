@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kist.cli.common import examples, open_to_write, place_argument, progress_shown, version_of
+from kist.cli.common import (
+    examples,
+    given_place,
+    open_to_write,
+    place_argument,
+    progress_shown,
+    version_of,
+)
 
 if TYPE_CHECKING:
     import kist
@@ -26,7 +33,7 @@ __all__ = ["link"]
     )
 )
 @place_argument
-@click.argument("targets", metavar="[TARGET]...", nargs=-1)
+@click.argument("targets", metavar="[TARGET]...", nargs=-1, type=given_place)
 @click.option("--file", "other", help="Another kist file, relative to the folder of FILE.")
 @click.option("--union", is_flag=True, help="TARGETs are datasets or patterns, read as one.")
 @click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kist.cli.common import examples, open_to_write, place_argument
+from kist.cli.common import examples, given_place, open_to_write, place_argument
 from kist.cli.places import named_target, said
 from kist.errors import NodeError
 
@@ -18,7 +18,7 @@ __all__ = ["mv"]
     )
 )
 @place_argument
-@click.argument("target", metavar=":PATH|FILE:PATH")
+@click.argument("target", type=given_place, metavar=":PATH|FILE:PATH")
 def mv(file: tuple[str, str], target: str) -> None:
     """Give the node at PATH another name or place in its file, and say what was done.
 

@@ -18,7 +18,7 @@ __all__ = ["pack"]
         "kist pack samples.bin --dtype '<f4'",
     )
 )
-@click.argument("source")
+@click.argument("source", type=click.Path(allow_dash=True))
 @click.option("-o", "--output", help=f"By default SOURCE{SUFFIX}; - is standard output.")
 @click.option("--codec", default="fast", show_default=True, help="A preset or a codec.")
 @click.option("--dtype", help="Into which values the bytes are divided; NPY files say it.")

@@ -17,7 +17,7 @@ __all__ = ["unpack"]
         "kist unpack raw.tar.kpk -o - | tar x",
     )
 )
-@click.argument("source")
+@click.argument("source", type=click.Path(allow_dash=True))
 @click.option("-o", "--output", help=f"By default SOURCE without {SUFFIX}; - is standard output.")
 @click.option("--overwrite", is_flag=True, help="Replace a file of that name.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no report.")
