@@ -74,6 +74,11 @@ def read_table(
         except pa.ArrowInvalid as error:
             if widen is None or not widen(error):
                 raise
+        except kist.DTypeError:
+            # Perhaps nothing but damage: of what a library hands on unseen, this says so.
+            for batch in open_batches()[1]:
+                batch.validate(full=True)
+            raise
         job.report.n_tables, job.report.n_rows, job.report.nbytes = before
 
 

@@ -14,6 +14,7 @@ from typing import IO, Any, ClassVar, Final
 import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Bridge, Job, rows_for
+from kist.bridges.filearray import held
 from kist.bridges.nodes import paths_above, plain_columns
 from kist.bridges.nulls import paired
 from kist.bridges.report import Loss
@@ -41,14 +42,14 @@ _FREE: Final = 1 << 30
 
 
 class Npy(Bridge):
-    """NPY files, read through a memory map."""
+    """NPY files, read part by part."""
 
     name: ClassVar[str] = "npy"
     losses: ClassVar[Mapping[str, Loss]] = LOSSES
 
     def read(self, job: Job, source: str) -> None:
         with job.reading(source):
-            _store(job, mapped(source, source), job.base)
+            _store(job, in_file(source), job.base)
 
     def write(self, job: Job, node: Any, target: str) -> None:
         if node.kind not in ("array", "table"):
@@ -94,7 +95,7 @@ class Npz(Bridge):
 
 
 def mapped(file: str | IO[bytes], place: str) -> Array:
-    """Return an array over a file, without loading it.
+    """Return an array over a file, without loading it: one that nobody makes shorter.
 
     Raises
     ------
@@ -147,7 +148,12 @@ def by_numpy(file: str | IO[bytes], place: str) -> Array:
         raise
 
 
-def _store(job: Job, values: Array, path: str) -> None:
+def in_file(source: str) -> Any:
+    """Return the array of an NPY file as one that is read when it is asked for."""
+    return held(mapped(source, source))
+
+
+def _store(job: Job, values: Any, path: str) -> None:
     """Put an array into the store: rows as a table, as by assignment."""
     if values.dtype.names is not None and values.ndim == 1:
         size = rows_for(values.dtype.itemsize)
@@ -161,12 +167,12 @@ def _store(job: Job, values: Array, path: str) -> None:
     job.array(path, values.shape, values.dtype, lambda where: _part(values, where))
 
 
-def _part(values: Array, where: Any) -> Array:
+def _part(values: Any, where: Any) -> Array:
     """Return a part of an array, and let go of what a map holds of the parts before."""
-    held = getattr(values, "_mmap", None)
-    if held is not None and hasattr(held, "madvise"):
+    mapping = getattr(values, "_mmap", None)
+    if mapping is not None and hasattr(mapping, "madvise"):
         # Else the whole file stays resident; a part that is still in use is only mapped again.
-        held.madvise(mmap.MADV_DONTNEED)
+        mapping.madvise(mmap.MADV_DONTNEED)
     return np.asarray(values[where])
 
 

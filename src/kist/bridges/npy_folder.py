@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import IO, Any, ClassVar, Final
 
 import numpy as np
 
 from kist.bridges.base import Bridge, Job
+from kist.bridges.filearray import FileArray
 from kist.bridges.npy import LOSSES as OF_FILES
-from kist.bridges.npy import by_numpy, filled_text, mapped, refuse_bombs, unpacked, write_header
+from kist.bridges.npy import (
+    by_numpy,
+    filled_text,
+    in_file,
+    mapped,
+    refuse_bombs,
+    unpacked,
+    write_header,
+)
 from kist.bridges.report import Loss
 from kist.errors import ConversionError
 
@@ -109,11 +120,24 @@ def _values(job: Job, found: dict[str, str], most: int | None) -> Iterator[tuple
             opened.close()  # a map goes on without its file
 
 
+@contextmanager
+def _copy_of(file: str) -> Iterator[IO[bytes]]:
+    with open(file, "rb") as data, tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(data, copy, 1 << 20)
+        copy.seek(0)
+        yield copy
+
+
 def _load(job: Job, file: str, most: int | None, opened: ExitStack) -> Any:
     """Return the array of a file, or a dict of those in an archive."""
     if file.lower().endswith(".npy"):
-        array = mapped(file, file)
-        return np.array(array) if array.nbytes <= _SMALL else array
+        array = in_file(file)
+        if not isinstance(array, FileArray):
+            return array
+        if array.nbytes <= _SMALL:
+            return array[:] if array.ndim else array[()]
+        # A value is mapped while it is stored: of a file that nobody else knows.
+        return mapped(opened.enter_context(_copy_of(file)), file)
     archive = opened.enter_context(zipfile.ZipFile(file))
     members = archive.infolist()
     refuse_bombs(file, members, most)

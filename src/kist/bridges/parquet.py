@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from kist.bridges.base import BLOCK_ROWS, PART_BYTES, Bridge, Job
@@ -11,13 +13,16 @@ from kist.bridges.columns import LOSSES
 from kist.bridges.columns_in import read_table
 from kist.bridges.columns_out import outgoing
 from kist.bridges.report import Loss
-from kist.errors import ConversionError
+from kist.errors import ConversionError, CorruptDataError
 from kist.extras import need
 
 __all__ = ["ArrowFile", "Parquet"]
 
 _GROUP_BYTES: Final = 64 << 20
 """Raw bytes of a row group that is written."""
+_BUFFER: Final = 1 << 20
+_WHOLE: Final = 4 * PART_BYTES
+"""Record batches of up to so many bytes are read as a whole."""
 
 
 class Parquet(Bridge):
@@ -32,7 +37,8 @@ class Parquet(Bridge):
         columns = job.option("columns")
         with (
             job.reading(source),
-            parquet.ParquetFile(source, memory_map=True) as file,
+            # Not by a map, as everywhere: a file that gets shorter would end the process.
+            parquet.ParquetFile(source, buffer_size=_BUFFER) as file,
         ):
             schema = file.schema_arrow
             if columns is not None:
@@ -84,14 +90,19 @@ class ArrowFile(Bridge):
                     f"{source}: Feather of version 1; write it again with version 2"
                 )
 
+            large = _largest(pa, source, head) > _WHOLE
+            open_data = pa.memory_map if large else pa.OSFile
+            copied = partial(_copies, pa, source) if large else iter
+
             def opened() -> tuple[Any, Iterable[Any]]:
                 # A file of its own for each reader: streams are read from where they stand.
-                data = files.enter_context(pa.memory_map(source))
+                data = files.enter_context(open_data(source))
                 if head != b"ARROW1":
                     stream = pa.ipc.open_stream(data)
-                    return stream.schema, stream
+                    return stream.schema, copied(stream)
                 file = pa.ipc.open_file(data)
-                return file.schema, (file.get_batch(k) for k in range(file.num_record_batches))
+                found = (file.get_batch(k) for k in range(file.num_record_batches))
+                return file.schema, copied(found)
 
             def alone(name: str) -> Iterable[Any]:
                 schema, batches = opened()
@@ -113,6 +124,39 @@ class ArrowFile(Bridge):
         ):
             for batch in batches:
                 writer.write_batch(batch)
+
+
+def _largest(pa: Any, source: str, head: bytes) -> int:
+    """Return the bytes of the largest record batch of a file or stream, without reading them."""
+    largest = 0
+    with pa.memory_map(source) as data:
+        data.seek(8 if head == b"ARROW1" else 0)
+        with contextlib.suppress(StopIteration, pa.ArrowInvalid, OSError):
+            messages = pa.ipc.MessageReader.open_stream(data)
+            while True:
+                body = messages.read_next_message().body
+                largest = max(largest, 0 if body is None else body.size)
+    return largest
+
+
+def _copies(pa: Any, source: str, batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield the rows of mapped batches in memory of their own, while the file is as long as it was.
+
+    Raises
+    ------
+    CorruptDataError
+        It has become shorter; looking at what was mapped would end the process.
+    """
+    size = os.path.getsize(source)
+    for batch in batches:
+        rows = max(1, PART_BYTES * batch.num_rows // max(1, batch.nbytes))
+        for start in range(0, batch.num_rows, rows):
+            if os.path.getsize(source) < size:
+                raise CorruptDataError(f"{source}: was made shorter while it was read")
+            kept = pa.BufferOutputStream()
+            with pa.ipc.new_stream(kept, batch.schema) as writer:
+                writer.write_batch(batch.slice(start, rows))
+            yield pa.ipc.open_stream(kept.getvalue()).read_next_batch()
 
 
 def _need_table(node: Any, name: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from kist.bridges.base import TEXT, Bridge, Job, rows_for
+from kist.bridges.filearray import held
 from kist.bridges.formats import stem_of
 from kist.bridges.report import Loss
 from kist.errors import ConversionError, KistError
@@ -130,7 +131,7 @@ def _put(job: Job, value: Any, path: str, place: str) -> bool:
         parts = {"values": np.asarray(value.data), "valid": ~np.ma.getmaskarray(value)}
         _put_group(job, parts, path, place)
     elif isinstance(value, np.ndarray | np.generic):
-        _put_array(job, np.asarray(value), path, place)
+        _put_array(job, held(value), path, place)
     elif type(value) is dict and all(map(_is_name, value)):
         _put_group(job, value, path, place)
     elif type(value) in (list, tuple) and any(isinstance(v, np.ndarray) for v in value):
