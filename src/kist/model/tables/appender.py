@@ -11,10 +11,13 @@ import numpy as np
 
 from kist.errors import TransactionError
 from kist.model.frames.incoming import Target, adopt
+from kist.model.tables.input.quick import packer_of
 from kist.model.tables.input.values import as_rows
 from kist.model.tables.stored.batch import Rows, joined
+from kist.model.tables.stored.schema import facts_of
 
 if TYPE_CHECKING:
+    from kist.format.schema import Schema
     from kist.model.tables.table import Table
 
 __all__ = ["Appender"]
@@ -59,8 +62,9 @@ class Appender:
         self._rows = int(rows)
         self._seconds = float(seconds)
         self._timer = timer
-        self._schema = table._state().schema
+        self._take(table._state().schema)
         self._waiting: list[Rows] = []
+        self._packed: list[bytes] = []  # rows that came after those
         self.n_waiting = 0
         self.n_rows = 0
         self._oldest = 0.0
@@ -69,6 +73,10 @@ class Appender:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+
+    def _take(self, schema: Schema) -> None:
+        self._schema = schema
+        self._packer = packer_of(facts_of(schema.given))
 
     def __enter__(self) -> Appender:
         self._table.store._session.check_writable()  # not after an hour of rows
@@ -88,7 +96,10 @@ class Appender:
         """
         if not self._entered:
             raise TransactionError("an appender is used in a with block, so that its end commits")
-        self._raise_from_timer()
+        if self._error is not None:
+            self._raise_from_timer()
+        if type(rows) is tuple and self._add_packed(rows):
+            return
         self._follow()
         given = adopt(rows, f"append to {self._table._path!r}", self._target)
         array = as_rows(given, self._schema, self._table._path)
@@ -97,22 +108,51 @@ class Appender:
         with self._lock:
             if not len(array):
                 return
-            if not self.n_waiting:
-                self._oldest = time.monotonic()
+            self._unpack()
             self._waiting.append(array)
-            self.n_waiting += len(array)
-            self.n_rows += len(array)
-            if self.n_waiting >= self._rows or time.monotonic() - self._oldest >= self._seconds:
-                self.flush()
+            self._count(len(array))
 
     add = __call__
+
+    def _add_packed(self, row: tuple[Any, ...]) -> bool:
+        """Take a row of plain values; returns False where it is to be looked at more closely.
+
+        So is the first one of a batch: whether the columns have changed is looked up with it.
+        """
+        with self._lock:
+            if not self.n_waiting or self._packer is None:
+                return False
+            packed = self._packer.pack(row)
+            if packed is None:
+                return False
+            self._packed.append(packed)
+            self._count(1)
+            return True
+
+    def _count(self, n: int) -> None:
+        """Count rows that wait since now, and commit what waits when it is time to."""
+        now = time.monotonic()
+        if not self.n_waiting:
+            self._oldest = now
+        self.n_waiting += n
+        self.n_rows += n
+        if self.n_waiting >= self._rows or now - self._oldest >= self._seconds:
+            self.flush()
+
+    def _unpack(self) -> None:
+        """Put rows that were packed one by one behind the others that wait."""
+        if self._packed and self._packer is not None:
+            packed = self._packer.rows(self._packed)
+            self._waiting.append(as_rows(packed, self._schema, self._table._path))
+            self._packed.clear()
 
     def _follow(self) -> None:
         """Commit what waits when columns have changed since: it was matched to the old ones."""
         schema = self._table._state().schema
-        if schema is not self._schema:
-            self.flush()
-            self._schema = schema
+        with self._lock:
+            if schema is not self._schema:
+                self.flush()
+                self._take(schema)
 
     def _target(self) -> Target:
         return Target.of(self._table._view(), self._table._id, self._schema)
@@ -122,6 +162,7 @@ class Appender:
         with self._lock:
             if not self.n_waiting:
                 return 0
+            self._unpack()
             rows = joined(self._waiting)
             n = self._append(rows)
             self._waiting.clear()
