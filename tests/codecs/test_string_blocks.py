@@ -22,6 +22,7 @@ from kist.codecs.strings import (
     fill,
     open_block,
     open_columns,
+    open_several,
     pack_block,
 )
 from kist.errors import CodecError
@@ -327,6 +328,28 @@ def test_bytes_by_columns_that_are_no_text_are_refused() -> None:
     block = struct.pack("<BI", 0x40, 4) + b"\xc3\xc3\xa4a"
     with pytest.raises(CodecError, match="UTF-8"):
         fill(open_columns(block, 2), np.empty(2, PLAIN))
+
+
+@pytest.mark.parametrize("compressor", [0, LZ4, ZSTD])
+@pytest.mark.parametrize("last", [1, 60, 100])
+def test_blocks_of_a_page_are_opened_together_as_each_by_itself(compressor: int, last: int) -> None:
+    counts = [100, 100, 100, last]
+    values = [_alike(n, 9, seed) for seed, n in enumerate(counts)]
+    blocks = [pack_block(content_of(x), compressor, columns=True) for x in values]
+    mixed = [blocks[0], pack_block(content_of(values[1]), compressor), *blocks[2:]]
+    for several in (blocks, mixed):
+        found = open_several(several, counts)
+        for one, block, n in zip(found, several, counts, strict=True):
+            alone = open_columns(block, n)
+            assert type(one) is type(alone)
+            assert np.array_equal(one.text, alone.text)
+    for at in range(4):
+        for damaged in (blocks[at][:-1], blocks[at][:4], b"\x44" + blocks[at][1:]):
+            with pytest.raises(CodecError):
+                open_several([*blocks[:at], damaged, *blocks[at + 1 :]], counts)
+    for odd in ([100, 100, 100, last + 1], [99, 100, 100, last]):
+        with pytest.raises(CodecError):
+            open_several(blocks, odd)
 
 
 def test_columns_are_chosen_where_they_are_shorter() -> None:

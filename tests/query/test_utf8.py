@@ -152,3 +152,17 @@ def test_rows_of_a_table_are_those_that_python_finds() -> None:
                     wanted = [t for t in texts if test(t)]
                 assert found == wanted and wanted
                 assert table.where(condition).count() == len(wanted)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 8, 9])
+@pytest.mark.parametrize("n_letters", [2, 26])
+def test_members_are_found_among_many_strings_of_one_length(length: int, n_letters: int) -> None:
+    rng = np.random.default_rng(length)
+    letters = rng.integers(97, 97 + n_letters, (5_000, length)).astype(np.uint8)
+    plain = letters.view(f"S{length}")[:, 0].astype(f"U{length}")
+    strings = plain.astype(PLAIN)
+    for others in (plain[:1], plain[:5], plain[7:9], np.array(["a" * length, "zz"])):
+        part = parse("isin(s, others)", {"s": PLAIN}, {"others": others.tolist()})
+        found = holds_of_bytes(part, [by_columns(strings)], PLAIN)
+        assert found is not None
+        assert np.array_equal(found, np.isin(plain, others))

@@ -31,6 +31,7 @@ from kist.codecs.strings import (
     fill,
     open_block,
     open_columns,
+    open_several,
     pack_block,
 )
 from kist.codecs.utf8 import Utf8
@@ -386,7 +387,7 @@ def opened_blocks(
     counts = [min(block_values, n_values - at) for at in range(0, n_values, block_values)]
     if len(counts) != len(blocks):
         raise CodecError(f"{len(blocks)} blocks, not {len(counts)}")
-    return [open_columns(block, count) for block, count in zip(blocks, counts, strict=True)]
+    return open_several(blocks, counts)
 
 
 def numbered_strings(

@@ -35,6 +35,7 @@ from kist.codecs.blosc import (
     ZSTD,
     BloscParams,
     compress,
+    decompress_blocks,
     decompress_into,
 )
 from kist.codecs.stage import Block, Options, Shape
@@ -56,6 +57,7 @@ __all__ = [
     "joined_blocks",
     "open_block",
     "open_columns",
+    "open_several",
     "pack_block",
     "rows_from",
     "windows",
@@ -76,6 +78,9 @@ _CODEC, _MISSING, _WIDTH, _COLUMNS, _KNOWN = 0x03, 0x04, 0x30, 0x40, 0x77
 _STORED, _LZ4, _ZSTD = 0, 1, 2
 _CODES: Final = {LZ4: _LZ4, ZSTD: _ZSTD}
 _COMPRESSORS: Final = {code: compressor for compressor, code in _CODES.items()}
+
+_TOGETHER: Final = 1 << 26
+"""Most bytes of several blocks that are decoded by one call."""
 
 _OFTEN: Final = 4
 """From so many values for each item on, it pays to make all items first."""
@@ -303,6 +308,37 @@ def open_columns(block: Block, n_values: int) -> StringBlock | StringColumns:
         if lengths[missing].any():
             raise CodecError("a missing string that has a length")
     return StringBlock(starts, lengths, missing, content[at_text:])
+
+
+def open_several(
+    blocks: Sequence[Block], counts: Sequence[int]
+) -> list[StringBlock | StringColumns]:
+    """Undo the codec of consecutive blocks of a page; by one long call where all are columns.
+
+    Raises
+    ------
+    CodecError
+        As `open_block`.
+    """
+    heads = {bytes(block[: BLOCK_HEAD.size]) for block in blocks[:-1]}
+    if len(heads) == 1 and len(set(counts[:-1])) == 1 and counts[-1] <= counts[0]:
+        flags, size = BLOCK_HEAD.unpack(heads.pop())
+        whole = flags, size // counts[0] * counts[-1]
+        last = len(blocks[-1]) > BLOCK_HEAD.size and BLOCK_HEAD.unpack_from(blocks[-1]) == whole
+        bodies = [memoryview(block)[BLOCK_HEAD.size :] for block in blocks]
+        shorter = all(len(body) < size for body in bodies[:-1]) and len(bodies[-1]) < whole[1]
+        usual = flags & _COLUMNS and flags & _CODEC in _COMPRESSORS and not flags & ~_KNOWN
+        total = size * (len(blocks) - 1) + whole[1]
+        if last and shorter and usual and size % counts[0] == 0 and total <= _TOGETHER:
+            content = np.empty(total, np.uint8)
+            params = BloscParams(_COMPRESSORS[flags & _CODEC], 1, NO_FILTER, 1)
+            decompress_blocks(bodies, content, size, params)
+            ends = [*range(size, total, size), total]
+            return [
+                StringColumns(content[end - size // counts[0] * n : end].reshape(-1, n))
+                for end, n in zip(ends, counts, strict=True)
+            ]
+    return [open_columns(block, n) for block, n in zip(blocks, counts, strict=True)]
 
 
 def _content(block: Block, code: int, size: int) -> NDArray[np.uint8]:

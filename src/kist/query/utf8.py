@@ -74,8 +74,12 @@ def holds_of_bytes(
         else:
             search, n = ColumnSearch(block.text), block.text.shape[1]
         mask = np.zeros(n, bool)
-        for func, text in tests:
-            mask[search.rows(func, text)] = True
+        several = len(tests) > 2 and all(func == "==" for func, _ in tests)
+        if several and isinstance(search, ColumnSearch):
+            mask[search.members([text for _, text in tests])] = True
+        else:
+            for func, text in tests:
+                mask[search.rows(func, text)] = True
         if negated:
             np.logical_not(mask, out=mask)
         if missing is not None:
