@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 pytest.importorskip("cryptography")
 
 from kist.crypto.hidden import Hidden
-from kist.engine.sealed import DataKey, open_head, seal_body, unseal_body, verify_body
+from kist.engine.sealed import (
+    DataKey,
+    open_head,
+    seal_body,
+    unseal_body,
+    verify_body,
+    whole_body,
+)
 from kist.errors import CorruptDataError, KistError, TamperedDataError
 from kist.format.checksum import sum64
 from kist.format.sealed import SEALED_HEAD, SealedHead, unpack_sealed_head
@@ -143,3 +150,36 @@ def test_units_and_sizes_of_a_head_agree() -> None:
     assert head.n_units == 3
     assert head.span(0, 2) == (head.size, head.total)
     assert head.span(1, 1)[1] - head.span(1, 1)[0] == 4096 + 16
+
+
+@pytest.mark.parametrize("unit", [12, 15])
+@pytest.mark.parametrize(
+    "lengths", [[0], [1], [4096], [4097], [100, 0, 32_700], [70_000, 3], [65_536] * 2, [70_001] * 3]
+)
+def test_a_whole_body_opens_by_its_tags_alone_or_not_at_all(unit: int, lengths: list[int]) -> None:
+    parts = [os.urandom(n) for n in lengths]
+    plain = b"".join(parts)
+    head, units = seal_body(KEY, parts, unit)
+    body = bytearray(head + units)
+    salt = bytes(body[SEALED_HEAD.offset("salt") : SEALED_HEAD.size])
+
+    def opened(data: bytes, salt: bytes = salt, length: int = len(plain)) -> bytes | None:
+        whole = whole_body(memoryview(data), salt, length, KEYS)
+        out = bytearray(length)
+        return bytes(out) if whole is not None and whole.unseal(memoryview(out)) else None
+
+    assert opened(body) == plain == bytes(unseal_body(body, KEYS))
+    assert opened(body, bytes(32)) is None and opened(body, length=len(plain) + 1) is None
+    assert opened(body + b"x") is None and opened(body[:-1]) is None and opened(body[:50]) is None
+    n_units = max(1, -(-len(plain) >> unit))
+    sums = range(64, 64 + 8 * n_units)
+    for at in {0, 2, 3, 5, 8, 20, 40, 64, sums.stop, len(body) // 2, len(body) - 1}:
+        changed = bytearray(body)
+        changed[at] ^= 1
+        assert opened(changed) == (plain if at in sums else None), at
+    if n_units > 1:  # two units exchanged
+        step = (1 << unit) + 16
+        begin = sums.stop
+        first, second = body[begin : begin + step], body[begin + step : begin + 2 * step]
+        if len(second) == step:
+            assert opened(body[:begin] + second + first + body[begin + 2 * step :]) is None
