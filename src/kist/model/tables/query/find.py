@@ -9,6 +9,7 @@ few rows, these take the place of the pages that it covers.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import compress
@@ -64,6 +65,9 @@ Array = np.ndarray[Any, Any]
 
 FEW: Final = 8
 """Below one row in `FEW` the next part of a condition reads the blocks of those rows only."""
+
+_CHEAP: Final = 2.0
+"""What a part of a condition may cost to be asked of all rows with the one before it."""
 
 GROUPS_AT_ONCE: Final = 8
 """Groups per thread between two looks at whether enough rows were found."""
@@ -371,7 +375,9 @@ def _search(
     many = len(left) * FEW >= group.n_rows
     if many and (mask := narrows.together(parts, names)) is not None:
         left, parts = _among(left, mask), []
-    for part in parts:
+    waiting = deque(parts)
+    while waiting:
+        part = waiting.popleft()
         if not len(left):
             return None
         mask = narrows.mask(part, names) if len(left) * FEW >= group.n_rows else None
@@ -389,6 +395,13 @@ def _search(
             whole |= _read(state, names, missing, group, every)
             valid = facts.valid(part.columns, whole)
             mask = part.evaluate(whole, group.n_rows, valid)
+            while waiting and waiting[0].cost <= _CHEAP:
+                # To look for places takes longer than to compare what is here a second time.
+                needs = facts.needs(waiting[0].columns)
+                if not all(name in whole for name in needs):
+                    break
+                more = waiting.popleft()
+                mask &= more.evaluate(whole, group.n_rows, facts.valid(more.columns, whole))
             kept = np.flatnonzero(mask)
             if left is not every:
                 kept = as_ordinals(left)[mask[_where(left)]]
