@@ -44,9 +44,9 @@ main()
 # Task: (code, what runs in an open store, modules of kist at most, of others beside NumPy's).
 TASKS = {
     "import": ("import kist", "", 1, 4),
-    "open": (OPENED, "store.path", 48, 22),
+    "open": (OPENED, "store.path", 49, 22),
     "one value of an array": (OPENED, "assert store['group/a'][2] == 2.0", 84, 24),
-    "one row of a table": (OPENED, "assert store['t'][1]['n'] == 2", 101, 22),
+    "one row of a table": (OPENED, "assert store['t'][1]['n'] == 2", 102, 22),
     "kist --version": (VERSION, "", 2, 4),
     "kist ls": (LISTED, "", 60, 45),
 }

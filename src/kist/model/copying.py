@@ -11,6 +11,7 @@ from kist.format.node import NodeKind, NodeRecord
 from kist.format.values import Pointer, unpack_record
 from kist.model import directory
 from kist.model.extents import Extents, frame_of, refuse_clear
+from kist.model.later import settle
 from kist.model.paths import join
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def _copy_records(source: View, txn: Transaction, listed: _Listed, new: int, pat
 
             whole = copied_field(source, node, kind, origin)
     place = keys.manifest(node, keys.PLACE)
+    settle(source, node)
     for key, value in source.scan(*keys.whole_node(node)):
         if not keys.kind_of(key):
             raise CorruptDataError(

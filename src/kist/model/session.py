@@ -30,6 +30,7 @@ from kist.errors import (
     TransactionClosedError,
     TransactionError,
 )
+from kist.model.later import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -409,7 +410,9 @@ class Session:
     def finish(self, writer: Writer, message: str) -> int:
         """Commit what the writer has done, and drop it."""
         try:
-            commit = writer.commit = self.engine.finish(writer.use(), message)
+            txn = writer.use()
+            settle(txn)
+            commit = writer.commit = self.engine.finish(txn, message)
             self._blank = None
             return commit
         finally:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kist.errors import TransactionClosedError, TransactionError
+from kist.model.later import put_off_by, settle
 from kist.model.session import Session, Writer, current_owner
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ class Write:
         writer = session.own_writer()
         if writer is not None:
             txn = writer.use()
+            later = put_off_by(txn)
+            if later is not None:
+                later.step_done()  # what was written until now stays written
+                # Of a group: copies, moves and deletes arrays as they stand in the map.
+                if later.is_full or self._node is None or self._node.kind == "group":
+                    later.settle()
+                    later.step_done()
             self._point = txn.savepoint()
             self._writer = writer
         else:
@@ -78,6 +86,11 @@ class Write:
                 raise
         return txn
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether it has joined a transaction, which goes on after it."""
+        return self._point is not None
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -87,8 +100,14 @@ class Write:
         writer, session = self._writer, self._session
         assert writer is not None
         if self._point is not None:
-            if kind is not None and writer.txn is not None and not writer.txn.closed:
-                writer.txn.rollback_to(self._point)  # type: ignore[arg-type]
+            txn = writer.txn
+            if txn is None or txn.closed:
+                return
+            if kind is not None:
+                txn.rollback_to(self._point)  # type: ignore[arg-type]
+                later = put_off_by(txn)
+                if later is not None:
+                    later.step_undone()
         elif kind is not None:
             session.drop(writer)
         else:
@@ -139,7 +158,12 @@ class Transaction:
         session.check_writable()
         outer = session.own_writer()
         if outer is not None:
-            self._point = outer.use().savepoint()
+            txn = outer.use()
+            settle(txn)  # what is put off from here on is of this block
+            later = put_off_by(txn)
+            if later is not None:
+                later.step_done()
+            self._point = txn.savepoint()
             self._nested = True
             self._writer = outer
             return self
@@ -162,6 +186,9 @@ class Transaction:
         if self._nested:
             if kind is not None and writer.txn is not None and not writer.txn.closed:
                 writer.txn.rollback_to(self._point)  # type: ignore[arg-type]
+                later = put_off_by(writer.txn)
+                if later is not None:
+                    later.forget()
         elif kind is not None:
             session.drop(writer)
         else:

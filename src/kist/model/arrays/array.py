@@ -293,12 +293,16 @@ class Array(ArrayOperators, SealedDataset):
         DTypeError
             A value would lose something. Nothing is changed.
         """
-        with self._write() as txn:
-            state = self._state(txn)
+        step = self._write()
+        with step as txn:
+            state = array_state(txn, self._id, self._path, settled=step.is_inside)
             selection = parse(key, state.shape)
             spread = selection.spread(arrays.input.cast_array(values, state.dtype, self._path))
-            if not selection.is_empty:
-                arrays.write.write(txn, state, selection.where, spread)
+            if selection.is_empty:
+                return
+            if step.is_inside and arrays.later.put_off(txn, state, selection.where, spread):
+                return
+            arrays.write.write(txn, state, selection.where, spread)
 
     def append(self, values: Any, axis: int = 0) -> int:
         """Add values behind the last along an axis, and return by how much it grew.

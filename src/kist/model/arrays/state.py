@@ -15,6 +15,7 @@ from kist.format import keys
 from kist.format.array import ArraySchema, SegmentRecord, pack_bounds, unpack_bounds
 from kist.format.layout import FRAME_BLOB, MAX_INLINE
 from kist.format.values import Pointer, pack_record, unpack_record
+from kist.model.later import settle
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
@@ -310,11 +311,18 @@ def _segment(
     return index, Segment(start, record, pointers[0] if pointers else None)
 
 
-def array_state(view: View, node: int, path: str) -> ArrayState:
+def array_state(view: View, node: int, path: str, *, settled: bool = False) -> ArrayState:
     """Return an array as a view shows it.
 
     Two look-ups in the map; none the second time with the same snapshot, unless it is sealed.
+
+    Parameters
+    ----------
+    settled : bool
+        Whether it may be shown without the writes that a transaction has put off.
     """
+    if view.is_transaction and not settled:
+        settle(view, node)
     known: Known | None = view.by_node.get(node)
     if known is not None and not view.is_transaction and view.reader.keyring is None:
         return ArrayState(view, node, path, known.schema, known.shape, None, known.found)

@@ -1,0 +1,287 @@
+"""Arrays changed again and again in a transaction: as in memory, whatever comes between."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kist
+from kist.model.arrays import later, write
+
+SHAPE, CHUNKS = (12, 9), (5, 4)
+NUMBERS = st.integers(0, 11)
+
+
+class Undone(Exception):
+    """Raised to leave a block."""
+
+
+def _steps(depth: int = 2) -> st.SearchStrategy[Any]:
+    simple = st.one_of(
+        st.tuples(st.just("set"), st.sampled_from("xy"), NUMBERS, NUMBERS, st.integers(1, 4)),
+        st.tuples(st.just("row"), st.sampled_from("xy"), NUMBERS),
+        st.tuples(st.just("points"), st.sampled_from("xy"), NUMBERS, NUMBERS),
+        st.tuples(st.just("mask"), st.sampled_from("xy"), NUMBERS),
+        st.tuples(st.just("bad"), st.sampled_from("xy"), NUMBERS),
+        st.tuples(st.just("broken"), st.sampled_from("xy")),
+        st.tuples(st.just("other"), st.sampled_from("xy")),
+        st.tuples(st.just("read"), st.sampled_from("xy"), NUMBERS),
+        st.tuples(st.just("whole"), st.sampled_from("xy")),
+        st.tuples(st.just("append"), st.sampled_from("xy")),
+        st.tuples(st.just("resize"), st.sampled_from("xy"), st.integers(1, 14)),
+        st.tuples(st.just("copy"), st.sampled_from("xy")),
+        st.tuples(st.just("replace"), st.sampled_from("xy")),
+        st.tuples(st.just("rows"), st.sampled_from("xy")),
+        st.tuples(st.just("key"), st.integers(0, 3)),
+        st.tuples(st.just("attr"), st.sampled_from("xy")),
+        st.tuples(st.just("info"), st.sampled_from("xy")),
+    )
+    if not depth:
+        return simple
+    block = st.tuples(st.sampled_from(["block", "undone"]), st.lists(_steps(depth - 1), max_size=6))
+    return st.one_of(simple, *[block] * 6)  # among 18 kinds of simple ones
+
+
+class Program:
+    """A store and what it should hold."""
+
+    def __init__(self, store: kist.Store) -> None:
+        self.store, self.count = store, 0.0
+        self.arrays = {name: np.zeros(SHAPE) for name in "xy"}
+        self.keys: dict[int, float] = {}
+        self.rows: list[float] = []
+        for name in "xy":
+            store.create_array(name, shape=SHAPE, dtype="f8", chunks=CHUNKS)
+        store.create_keystore("runs")
+        store.create_table("t", dtype=[("a", "f8")])
+
+    def value(self) -> float:
+        self.count += 1
+        return self.count
+
+    def check(self) -> None:
+        for name, expected in self.arrays.items():
+            assert np.array_equal(self.store[name][...], expected), name
+        assert dict(self.store["runs"]) == self.keys
+        assert self.store["t"]["a"][:].tolist() == self.rows
+
+    def run(self, steps: list[Any]) -> None:
+        for kind, *said in steps:
+            if kind in ("block", "undone"):
+                before = {name: values.copy() for name, values in self.arrays.items()}
+                keys, rows = dict(self.keys), list(self.rows)
+                try:
+                    with self.store.transaction():
+                        self.run(said[0])
+                        if kind == "undone":
+                            raise Undone
+                except Undone:
+                    self.arrays, self.keys, self.rows = before, keys, rows
+            else:
+                getattr(self, "do_" + kind)(*said)
+
+    def do_set(self, name: str, i: int, j: int, step: int) -> None:
+        where = (slice(i, i + 6, step), slice(j, j + 3))
+        self.arrays[name][where] = value = self.value()
+        self.store[name][where] = value
+
+    def do_row(self, name: str, i: int) -> None:
+        i %= len(self.arrays[name])
+        self.arrays[name][i] = values = np.arange(SHAPE[1]) + self.value()
+        self.store[name][i] = values
+
+    def do_points(self, name: str, i: int, j: int) -> None:
+        n = len(self.arrays[name])
+        where = ([i % n, 0, (i + j) % n], [j % 9, 1, 2])
+        self.arrays[name][where] = value = self.value()
+        self.store[name][where] = value
+
+    def do_mask(self, name: str, i: int) -> None:
+        mask = self.arrays[name] > i
+        self.arrays[name][mask] = value = self.value()
+        self.store[name][mask] = value
+
+    def do_bad(self, name: str, i: int) -> None:
+        with pytest.raises(kist.KistError):
+            self.store[name][i % len(self.arrays[name])] = "no number"
+
+    def do_broken(self, name: str) -> None:
+        """A step that reads the other array, so that what was put off is written, and fails."""
+        other = "yx"["xy".index(name)]
+        with pytest.raises(kist.ShapeError):
+            self.store[name][:1, :3] = self.store[other]
+
+    def do_other(self, name: str) -> None:
+        """A step that reads the other array."""
+        other = "yx"["xy".index(name)]
+        n = min(len(self.arrays[name]), len(self.arrays[other]))
+        self.arrays[name][:n] = self.arrays[other][:n]
+        self.store[name][:n] = self.store[other][:n]
+
+    def do_read(self, name: str, i: int) -> None:
+        i %= len(self.arrays[name])
+        assert np.array_equal(self.store[name][i], self.arrays[name][i])
+
+    def do_whole(self, name: str) -> None:
+        self.arrays[name][:5, :4] = value = self.value()
+        self.store[name][:5, :4] = value
+
+    def do_append(self, name: str) -> None:
+        if len(self.arrays[name]) < 30:
+            row = np.full((1, SHAPE[1]), self.value())
+            self.arrays[name] = np.concatenate([self.arrays[name], row])
+            self.store[name].append(row)
+
+    def do_resize(self, name: str, n: int) -> None:
+        new = np.zeros((n, SHAPE[1]))
+        old = self.arrays[name][:n]
+        new[: len(old)] = old
+        self.arrays[name] = new
+        self.store[name].resize(new.shape)
+
+    def do_copy(self, name: str) -> None:
+        if "copy" in self.store:
+            del self.store["copy"]
+        self.store.copy(name, "copy")
+        assert np.array_equal(self.store["copy"][...], self.arrays[name])
+
+    def do_replace(self, name: str) -> None:
+        self.arrays[name] = np.full(SHAPE, self.value())
+        del self.store[name]
+        self.store.create_array(name, self.arrays[name], chunks=CHUNKS)
+
+    def do_rows(self, name: str) -> None:
+        value = float(self.arrays[name][0, 0])
+        self.rows.append(value)
+        self.store["t"].append([(float(self.store[name][0, 0]),)])
+
+    def do_key(self, key: int) -> None:
+        self.keys[key] = value = self.value()
+        self.store["runs"][key] = value
+
+    def do_attr(self, name: str) -> None:
+        self.store[name].attrs["n"] = self.value()
+
+    def do_info(self, name: str) -> None:
+        assert self.store[name].info and repr(self.store[name])
+
+
+@settings(max_examples=200)
+@given(st.lists(_steps(), max_size=14), st.sampled_from([0, 500, 1 << 30]), st.booleans())
+def test_programs_in_transactions_agree_with_numpy(
+    steps: list[Any], most: int, by_hand: bool
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, kist.open(":memory:") as store:
+        program = Program(store)
+        # 0: nothing is kept; 500: about two chunks, so that writes happen at any time.
+        patch.setattr(later, "MOST_BYTES", most)
+        if by_hand:
+            store.begin()
+            program.run(steps)
+            program.check()
+            store.commit()
+        else:
+            with store.transaction():
+                program.run(steps)
+        program.check()
+        assert store.check().ok
+
+
+def test_a_loop_over_rows_writes_each_chunk_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.kist"
+    values = np.random.default_rng(5).random((300, 2000))
+    with kist.open(path, "w") as store:
+        x = store.create_array("x", shape=values.shape, dtype="f8")
+        y = store.create_array("y", shape=300, dtype="f8")
+        with store.transaction():
+            for i, row in enumerate(values):
+                x[i] = row
+                y[i] = row[0]
+                store["x"].attrs["n"] = i
+        assert np.array_equal(x[...], values) and np.array_equal(y[...], values[:, 0])
+    assert os.path.getsize(path) < 1.3 * values.nbytes
+
+
+def test_what_is_put_off_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(later, "MOST_BYTES", 1 << 20)
+    kept: list[int] = []
+    with kist.open(":memory:") as store:
+        x = store.create_array("x", shape=(64, 1 << 14), dtype="f8", chunks=(4, 1 << 14))
+        with store.transaction():
+            for i in range(64):
+                x[i] = i
+                view = x._view()
+                kept.append(sum(k.nbytes for k in view.by_node[later.LATER]._kept.values()))
+        assert x[:, 0].tolist() == list(range(64))
+    assert 0 < max(kept) <= (1 << 20) + (4 << 17)
+
+
+def test_a_disk_that_is_full_takes_nothing_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    with kist.open(":memory:") as store:
+        x = store.create_array("x", shape=(8, 8), dtype="f8", chunks=(4, 4))
+        with store.transaction():
+            x[1] = 1.0
+            real = write._write_batch
+
+            def full(*_: Any) -> None:
+                raise kist.StorageError("no space left on the device")
+
+            monkeypatch.setattr(write, "_write_batch", full)
+            with pytest.raises(kist.StorageError):
+                x[2]
+            x[3] = 3.0
+            monkeypatch.setattr(write, "_write_batch", real)
+            assert x[:, 0].tolist() == [0, 1, 0, 3, 0, 0, 0, 0]
+        assert x[:, 0].tolist() == [0, 1, 0, 3, 0, 0, 0, 0]
+        with pytest.raises(kist.StorageError), store.transaction():
+            x[1] = 5.0
+            monkeypatch.setattr(write, "_write_batch", full)
+        monkeypatch.setattr(write, "_write_batch", real)
+        assert x[1, 0] == 1.0
+        x[1] = 6.0
+        assert x[1, 0] == 6.0
+
+
+def test_other_readers_see_nothing_before_the_commit(tmp_path: Path) -> None:
+    path = tmp_path / "a.kist"
+    with kist.open(path, "w") as store:
+        x = store.create_array("x", shape=(8, 8), dtype="f8", chunks=(4, 4))
+        with kist.open(path) as reader:
+            with store.transaction():
+                x[1] = 1.0
+                assert x[1, 0] == 1.0 and reader["x"][1, 0] == 0.0
+            reader.refresh()
+            assert reader["x"][1, 0] == 1.0
+        with pytest.raises(Undone), store.transaction():
+            x[1] = 2.0
+            raise Undone
+        assert x[1, 0] == 1.0
+
+
+def test_a_block_that_fails_takes_only_its_own_back() -> None:
+    with kist.open(":memory:") as store:
+        x = store.create_array("x", shape=(8, 8), dtype="f8", chunks=(4, 4))
+        with store.transaction():
+            x[1] = 1.0
+            with pytest.raises(Undone), store.transaction():
+                x[1] = 2.0
+                x[2] = 2.0
+                raise Undone
+            with store.transaction():
+                x[3] = 3.0
+        assert x[:, 0].tolist() == [0, 1, 0, 3, 0, 0, 0, 0]
+
+
+def test_copies_into_other_stores_hold_it() -> None:
+    with kist.open(":memory:") as store, kist.open(":memory:") as other:
+        x = store.create_array("x", shape=(8, 8), dtype="f8", chunks=(4, 4))
+        with store.transaction():
+            x[1] = 1.0
+            other.copy(x, "x")
+        assert other["x"][1, 0] == 1.0
