@@ -42,6 +42,23 @@ def test_a_table_is_split_and_merged(file: str) -> None:
     ]  # fmt: skip
 
 
+def test_datasets_are_named_behind_their_files(file: str) -> None:
+    with kist.open("other.kist", "w") as store:
+        store["x/t2"] = np.array([(7,)], [("t", "i8")])
+        store["t2"] = np.array([(8,)], [("t", "i8")])
+    run("merge", f"{file}:t2", "other.kist:x/t2", "other.kist:t2", "-o", "whole.kist")
+    with kist.open("whole.kist") as store:
+        assert list(store) == ["t2"] and store["t2"]["t"][:].tolist() == [*range(10), 7, 8]
+    run("merge", "other.kist:t2", f"{file}:t2", "-o", "named.kist", "--path", "a/b")
+    with kist.open("named.kist") as store:
+        assert list(store) == ["a"] and store["a/b"]["t"][:2].tolist() == [8, 0]
+    run("merge", "other.kist:x", file, "-o", "all.kist")
+    with kist.open("all.kist") as store:
+        assert sorted(store) == ["g", "t2"] and len(store["t2"]) == 11
+    assert "no '/nope'" in run("merge", file, "other.kist:nope", "-o", "w.kist", code=2)
+    assert "no such file" in run("merge", file, "gone.kist:t", "-o", "w.kist", code=3)
+
+
 def test_an_older_version_is_split(file: str) -> None:
     with kist.open(file, "r+") as store:
         store.tag("first")
