@@ -124,6 +124,19 @@ def test_a_pointer_of_a_part_is_called_what_it_is_called_in_its_file(made: Path)
         assert moved.offset >> FILE_BITS == moved.stored.offset >> FILE_BITS == 5
         said = str(moved.named(TamperedDataError("why")))
         assert said == "'/t' column 'x', page of row id 0: why"
+    files = [made / f"{job}.kist" for job in (1, 2, 3)]
+    with (
+        kist.union(files[::-1], "t", secrets=KEY) as whole,
+        kist.open(made / "all.kist", secrets=KEY) as store,
+    ):
+        for table, order in ((whole, files[::-1]), (store["t"], files)):
+            with table._hold() as view:
+                groups = [group for group in view.table.layout.groups if group.is_pages]
+                assert {order[group.place] for group in groups} == {*files[1:]}
+                for group in groups:
+                    pointer, _ = view.table.find_page(leaf, group)
+                    said = str(pointer.named(TamperedDataError("why")))
+                    assert said.startswith(f"'{order[group.place]}': '/t' column 'x', page of row")
 
 
 def test_unions_of_several_files_take_secrets(made: Path, expected: np.ndarray) -> None:

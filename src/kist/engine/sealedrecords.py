@@ -68,11 +68,12 @@ class SealedPointer(Pointer):
         Of the body that must stand there.
     keys : mapping of bytes to Hidden
         Data keys of the field.
-    where : str or (str, str, int)
-        What errors call it; of a page, of which there are many, table, column and row id.
+    where : str or (str, str, int, str)
+        What errors call it; of a page, of which there are many, table, column, row id, and the file
+        if it is one of several.
     """
 
-    where: str | tuple[str, str, int] = ""
+    where: str | tuple[str, str, int, str] = ""
     stored: Pointer
     salt: bytes
     keys: Mapping[bytes, Hidden]
@@ -179,8 +180,9 @@ class SealedPointer(Pointer):
         """Return an error with the column and the page that it is about."""
         where = self.where
         if isinstance(where, tuple):
-            path, column, first = where
+            path, column, first, file = where
             where = f"{path!r} column {column!r}, page of row id {first}"
+            where = f"{file!r}: {where}" if file else where
         return TamperedDataError(f"{where}: {error}") if where else error
 
     def _body(self, reader: Reader) -> SealedBody:

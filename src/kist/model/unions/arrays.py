@@ -11,7 +11,7 @@ from weakref import finalize
 
 import numpy as np
 
-from kist.errors import CorruptDataError, DTypeError, ShapeError
+from kist.errors import CorruptDataError, DTypeError, ShapeError, TamperedDataError
 from kist.model.arrays.read import read
 from kist.model.arrays.readonly import ReadOnlyArray, Seen
 from kist.model.arrays.segment import empty_array
@@ -240,7 +240,7 @@ def fetch_parts(
 
     Raises
     ------
-    CorruptDataError
+    CorruptDataError, TamperedDataError
         Naming the file.
     """
 
@@ -250,6 +250,9 @@ def fetch_parts(
             return read(state, where, out)
         except CorruptDataError as error:
             raise of_file(error, name_of(number)) from error
+        except TamperedDataError as error:
+            name = name_of(number)
+            raise TamperedDataError(f"{name!r}: {error}" if name else str(error)) from None
 
     points = where if isinstance(where, Points) else None
     box = where.box if isinstance(where, Points) else where

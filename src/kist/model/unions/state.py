@@ -191,10 +191,12 @@ class JoinedState(TableState):
         except CorruptDataError as error:
             raise self._of_file(error, group) from None
         tag = self._fit(group.place)[1] if isinstance(group, JoinedGroup) else 0
-        if found is None or not tag:
-            return found
+        if found is None:
+            return None
         pointer, record = found
-        return _tagged(pointer, tag << FILE_BITS), record
+        # What is sealed knows what errors call it.
+        file = "" if pointer.__class__ is Pointer else self.file_name(tag)
+        return (_tagged(pointer, tag << FILE_BITS, file), record) if tag or file else found
 
     def list_pages(self, leaf: Leaf) -> Mapping[tuple[int, int], Page]:
         """Return the pages of one leaf under (leaf id, first row id of the whole)."""
@@ -266,7 +268,7 @@ class JoinedState(TableState):
         return {new for new, old in fit.leaves.items() if old.id in changed}
 
 
-def _tagged(pointer: Pointer, bits: int) -> Pointer:
+def _tagged(pointer: Pointer, bits: int, file: str = "") -> Pointer:
     """Return a pointer with bits above its offset, that of what is sealed too."""
     moved = pointer._replace(offset=pointer.offset | bits)
     if pointer.__class__ is not Pointer:
@@ -275,6 +277,8 @@ def _tagged(pointer: Pointer, bits: int) -> Pointer:
         if isinstance(pointer, SealedPointer) and isinstance(moved, SealedPointer):
             moved.stored = _tagged(pointer.stored, bits)
             moved.salt, moved.keys, moved.where = pointer.salt, pointer.keys, pointer.where
+            if isinstance(moved.where, tuple):
+                moved.where = (*moved.where[:3], file)
     return moved
 
 

@@ -333,7 +333,7 @@ class TableState:
             except (TamperedDataError, CorruptDataError):
                 with self.naming(leaf, first):
                     raise
-            where = self.path, ".".join(leaf.path), first
+            where = self.path, ".".join(leaf.path), first, ""
             for pointer in sealed:
                 pointer.where = where
             pointers = sealed
