@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,23 @@ def test_other_readers_see_nothing_before_the_commit(tmp_path: Path) -> None:
             x[1] = 2.0
             raise Undone
         assert x[1, 0] == 1.0
+
+
+def test_a_loop_outside_of_a_transaction_is_told_what_it_costs() -> None:
+    with kist.open(":memory:") as store:
+        x = store.create_array("x", shape=(1000, 4096), dtype="f8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            x[:] = 1.0
+            with store.transaction():
+                for i in range(100):
+                    x[i] = 2.0
+            for i in range(4):
+                x[i] = 3.0
+        with pytest.warns(kist.PerformanceWarning, match=r"store\.transaction") as told:
+            for i in range(100):
+                x[i] = 4.0
+        assert len(told) == 1 and told[0].filename == __file__
 
 
 def test_a_block_that_fails_takes_only_its_own_back() -> None:

@@ -45,6 +45,8 @@ Owner = tuple[threading.Thread, object]
 _MANY_COMMITS = 1000
 _MANY_SECONDS = 10.0
 _NOTED = 100  # of so many commits the time of one is noted
+_MUCH_ANEW = 256 << 20  # bytes of chunks, and so many times those that were given
+_TIMES_ANEW = 16
 
 
 def current_owner() -> Owner:
@@ -197,6 +199,7 @@ class Session:
         self._n_commits = 0
         self._commits: deque[float] = deque(maxlen=_MANY_COMMITS // _NOTED)
         self._warned = False
+        self._given = self._anew = 0  # bytes of elements, and of the chunks that hold them
         self._blank: Shared | None = None
         if empty_first and engine.commit > 0:
             self._blank = Shared(_empty_snapshot(engine))
@@ -435,6 +438,24 @@ class Session:
                 f"{self.name!r}: 1,000 small commits in {now - times[0]:.1f} s, each waiting for "
                 "the disk. Put the loop into `with store.transaction():`, or append rows through "
                 "`with table.appender() as add:`",
+                PerformanceWarning,
+                stacklevel=_user_level(),
+            )
+
+    def count_anew(self, given: int, anew: int) -> None:
+        """Warn once when a loop of small assignments writes large chunks of arrays anew."""
+        if self._given < 0:
+            return
+        self._given += given
+        self._anew += anew
+        if self._anew > max(_MUCH_ANEW, _TIMES_ANEW * self._given):
+            n = self._anew / max(self._given, 1)
+            self._given = -1
+            warnings.warn(
+                f"{self.name!r}: assignments to parts of chunks of arrays, each a commit, have "
+                f"written {self._anew / 1e6:,.0f} MB, {n:,.0f} times what was assigned. Put the "
+                "loop into `with store.transaction():`, which writes each chunk once; or make the "
+                "array with chunks= of the parts that are assigned",
                 PerformanceWarning,
                 stacklevel=_user_level(),
             )

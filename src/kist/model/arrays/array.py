@@ -303,6 +303,9 @@ class Array(ArrayOperators, SealedDataset):
             if step.is_inside and arrays.later.put_off(txn, state, selection.where, spread):
                 return
             arrays.write.write(txn, state, selection.where, spread)
+        if not step.is_inside:
+            anew = arrays.write.bytes_anew(state, selection.where)
+            self._store._session.count_anew(spread.nbytes, anew)
 
     def append(self, values: Any, axis: int = 0) -> int:
         """Add values behind the last along an axis, and return by how much it grew.

@@ -44,6 +44,7 @@ __all__ = [
     "INLINE_BYTES",
     "Job",
     "Made",
+    "bytes_anew",
     "slab_rows",
     "slabs",
     "write",
@@ -154,6 +155,17 @@ def write(txn: Transaction, state: ArrayState, where: Box | Points, values: Arra
         write_jobs(txn, state, _box_jobs(state, where, values))
     if state.schema.sealed:
         state.field.vouch(txn)
+
+
+def bytes_anew(state: ArrayState, where: Box | Points) -> int:
+    """Return the raw bytes of the chunks that a box touches; of points those of one."""
+    lengths = state.schema.chunks
+    n_chunks = 1
+    if isinstance(where, Box):
+        low, high = box_chunks(where, lengths)
+        n_chunks = math.prod([b - a + 1 for a, b in zip(low, high, strict=True)])
+    shape = [min(c, n) for c, n in zip(lengths, state.shape, strict=True)]
+    return n_chunks * math.prod(shape) * state.dtype.itemsize
 
 
 def write_small(txn: Transaction, state: ArrayState, values: Array) -> bool:
