@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import warnings
 from typing import Any
 
@@ -52,6 +54,27 @@ def write_pytables(job: Job, node: Any, target: str) -> None:
                 writer.dataset(node, file.root, node.name.rsplit("/", 1)[1])
         # PyTables loses errors of a flush and a close; a file that is cut short does not open.
         tables.open_file(target, "r").close()
+        _check_space(target)
+
+
+def _check_space(path: str) -> None:
+    """Raise when the disk had no room for parts of a file, which are holes in it.
+
+    Raises
+    ------
+    OSError
+        Of no room. Systems that cannot tell say nothing.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.posix_fallocate(handle, 0, max(1, os.fstat(handle).st_size))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+    finally:
+        os.close(handle)
 
 
 class _Writer:

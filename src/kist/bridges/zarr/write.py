@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +29,24 @@ def write(job: Job, node: Any, target: str) -> None:
         raise ValueError(f"zarr_format {zarr_format!r} is neither 2 nor 3")
     packed = job.report.target.lower().endswith(".zip")
     with job.writing(), quiet(), opened(zarr, target, "w", packed) as store:
-        _Writer(job, zarr, store, zarr_format).write(node)
+        try:
+            _Writer(job, zarr, store, zarr_format).write(node)
+        except BaseException:
+            _settle()
+            raise
+
+
+def _settle() -> None:
+    """Wait for chunks that Zarr still writes after one has failed: they would make files again."""
+    with contextlib.suppress(ImportError, RuntimeError):
+        from zarr.core.sync import sync
+
+        async def others() -> None:
+            here = asyncio.current_task()
+            left = [task for task in asyncio.all_tasks() if task is not here]
+            await asyncio.gather(*left, return_exceptions=True)
+
+        sync(others())
 
 
 class _Writer:
