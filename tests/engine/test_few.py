@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kist.engine import Engine, Frame
+from kist.engine.engine import Durability
 from kist.engine.few import Few
 from kist.format import keys, layout
 from kist.format.values import pack_record
@@ -108,11 +110,13 @@ def test_more_than_a_record_of_the_log_holds_takes_a_transaction(engine: Engine)
     assert contents(engine) == before and engine.check() == []
 
 
-@pytest.mark.parametrize("how", ["changes", "tree"])
+@pytest.mark.parametrize("how", ["changes", "tree", "relaxed"])
 def test_what_others_have_committed_is_not_written_over(how: str) -> None:
     file = MemoryFile()
     engine = engine_on(MemoryBackend(file))
-    other = Engine.open_backend(MemoryBackend(file), "r+", timeout=0)
+    # Its records stand closer to each other than those of "full".
+    durability: Durability = "relaxed" if how == "relaxed" else "full"
+    other = Engine.open_backend(MemoryBackend(file), "r+", timeout=0, durability=durability)
     txn = other.begin()
     txn.put(key(7), RECORD)
     txn.commit()
@@ -126,6 +130,48 @@ def test_what_others_have_committed_is_not_written_over(how: str) -> None:
     for looked_at in (engine, other, Engine.open_backend(MemoryBackend(file), "r")):
         assert {key(n) for n in (1, 2, 3, 4, 7)} == set(contents(looked_at))
         assert looked_at.check() == []
+
+
+@pytest.mark.parametrize("what", ["fork", "close", "distrust"])
+def test_a_handle_that_may_not_go_on_does_nothing(engine: Engine, what: str) -> None:
+    commit, file = engine.commit, bytes(engine.backend.file.data)  # type: ignore[attr-defined]
+    if what == "fork":
+        engine.backend.forked = True
+    elif what == "close":
+        engine.closed = True
+    else:
+        engine.distrust()  # memory ran out while it followed others
+    assert engine.put_few(commit, one(key(3), RECORD)) is None
+    assert bytes(engine.backend.file.data) == file  # type: ignore[attr-defined]
+    assert not engine.backend.locks.writer_held()
+
+
+def test_another_thread_may_follow_others_just_before_the_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = MemoryFile()
+    engine, real = engine_on(MemoryBackend(file)), MemoryBackend.take_turn
+    other = Engine.open_backend(MemoryBackend(file), "r+", timeout=0)
+
+    def take_turn(backend: MemoryBackend, *places: Any) -> Any:
+        if backend is engine.backend and other.commit == commit:
+            txn = other.begin()
+            txn.put(key(7), RECORD)
+            txn.commit()
+            assert engine.refresh() == commit + 1
+        return real(backend, *places)
+
+    commit = engine.commit
+    monkeypatch.setattr(MemoryBackend, "take_turn", take_turn)
+    assert engine.put_few(commit, one(key(3), RECORD)) is None
+    assert {key(n) for n in (1, 2, 7)} == set(contents(engine)) and engine.check() == []
+
+
+def test_nobody_keeps_the_state_before_from_being_let_go(engine: Engine) -> None:
+    commit = engine.newest().commit_id
+    assert engine.backend.locks.pins(100) == [commit]
+    assert engine.put_few(commit, one(key(3), RECORD)) is True
+    assert engine.backend.locks.pins(100) == []
 
 
 def test_an_older_commit_of_the_same_engine_is_no_ground(engine: Engine) -> None:

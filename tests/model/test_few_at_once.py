@@ -17,6 +17,8 @@ import pytest
 import kist
 from kist.engine import few, recovery, writer
 from kist.errors import CommitUnknownError, NodeExistsError, ReadOnlyError, StaleHandleError
+from kist.format import keys
+from kist.format.keystore import pack_key
 from kist.model.node import Node
 from kist.storage import file
 
@@ -158,6 +160,41 @@ def test_who_stands_in_line_is_not_overtaken(path: Path, store: kist.Store) -> N
     locks.release_writer()
 
 
+def test_counts_are_those_of_what_was_replaced_too(
+    path: Path, store: kist.Store, done: list[bool]
+) -> None:
+    runs = puts(store)
+    for value in ("a text", b"bytes" * 40, "ä" * 300, 2.5, None, True, 1 << 70, "", b"", 1j):
+        runs["key 1"] = runs["other"] = value
+        assert runs["key 1"] == value and type(runs["key 1"]) is type(value)
+    del done[:]
+    runs["é"] = 1  # is looked at for other forms
+    runs["é"] = 2
+    runs[b"bytes"], runs[7] = 3, 4
+    assert all(done[1:]) and store.check().ok  # which counts anew
+    with kist.open(path) as again:
+        assert dict(again["k"]) == dict(runs) and len(runs) == BEFORE + 4
+
+
+def test_what_cannot_be_a_key_or_a_value_changes_nothing(store: kist.Store) -> None:
+    runs, before = puts(store), store.info.commit
+    for key, value in (("", 1), ("x" * 1001, 1), (1.5, 1), ("\ud800", 1), ("x", object())):
+        with pytest.raises((kist.NodeNameError, kist.DTypeError)):
+            runs[key] = value
+    assert store.info.commit == before and len(runs) == BEFORE
+
+
+def test_a_damaged_entry_is_told_by_who_replaces_it(store: kist.Store) -> None:
+    runs = puts(store)
+    node = runs._id
+    with store.transaction():
+        txn = store._session.own_writer().use()  # type: ignore[union-attr]
+        txn.put(keys.item(node, pack_key("key 1")), b"\0\x01damaged")
+    runs["key 2"] = 1
+    with pytest.raises(kist.CorruptDataError, match="an entry of a key store"):
+        runs["key 1"] = 5
+
+
 def test_values_in_extents_take_a_transaction(store: kist.Store, done: list[bool]) -> None:
     runs = puts(store)
     runs["large"] = np.arange(100_000)
@@ -204,7 +241,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (file.FileBackend, "same_file"),
+        (file.FileBackend, "take_turn"),
         (few.Few, "put"),
         (writer.Writer, "_write_record"),
         (writer.Writer, "_flush"),

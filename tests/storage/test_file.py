@@ -230,6 +230,38 @@ def failing(number: int) -> Callable[..., Any]:
     return fail
 
 
+def test_no_turn_is_taken_where_the_path_leads_elsewhere(backend: FileBackend, path: Path) -> None:
+    backend.write(0, [bytes(100)])
+    assert backend.take_turn((0, 8), (8, 8)) is not None
+    backend.locks.release_writer()
+    path.rename(path.with_name("moved"))
+    path.write_bytes(bytes(100))
+    assert backend.take_turn((0, 8), (8, 8)) is None
+    assert not backend.locks.writer_held()
+
+
+def test_a_turn_that_shows_less_than_was_asked_for_is_given_back(backend: FileBackend) -> None:
+    backend.write(0, [bytes(100)])
+    for first, second in (((90, 20), (0, 8)), ((0, 8), (90, 20))):
+        assert backend.take_turn(first, second) is None
+        assert not backend.locks.writer_held()
+
+
+def test_a_turn_whose_look_fails_is_given_back(
+    backend: FileBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int, n: int, offset: int) -> bytes:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(StorageError) as raised:
+        backend.take_turn((0, 8), (8, 8))
+    assert raised.value.errno == errno.EIO and str(backend.path) in str(raised.value)
+    assert not backend.locks.writer_held()
+    backend.locks.acquire_writer(0)
+    backend.locks.release_writer()
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
 @pytest.mark.parametrize(
     ("call", "function"),

@@ -348,31 +348,9 @@ class Engine(Following):
 
         Returns what `write` gives, or None where nothing was done: it takes a transaction.
         """
-        writer, backend = self._writer, self.backend
-        if self.closed or backend.forked or not self._puts_few:
-            return None
-        with hold_interrupts():
-            if not backend.locks.take_writer():
-                return None
-            try:
-                with self._lock:
-                    state = self.chain.state
-                    if (
-                        state.commit != commit
-                        or writer.left is not state
-                        or self.reader.sealing is not None
-                        or not self.is_newest()
-                        or not backend.same_file()
-                    ):
-                        return None
-                    self._writing = True
-                self._newest = self._glance = None
-                return writer.commit_few(write)
-            except BaseException:
-                writer.drop_space()
-                raise
-            finally:
-                persistently(self._stop_writing)
+        from kist.engine.few import put_few
+
+        return put_few(self, commit, write)
 
     def _check_writable(self) -> None:
         if self.closed:
@@ -385,8 +363,7 @@ class Engine(Following):
             raise ReadOnlyError(f"{self.path}: opened before a fork; open it in this process")
 
     def _stop_writing(self) -> None:  # with interrupts held
-        with self._lock:
-            self._writing = False
+        self._writing = False  # without its lock: nobody looks for newer commits until then
         # Before the lock is free: whoever takes it notes a transaction of its own.
         transaction, self._transaction = self._transaction, None
         try:

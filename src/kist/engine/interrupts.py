@@ -11,7 +11,7 @@ from threading import get_ident
 from types import FrameType, TracebackType
 
 Handler = Callable[[int, FrameType | None], object]
-_SIGNALS = (int(signal.SIGINT), int(signal.SIGTERM))
+_SIGINT, _SIGTERM = int(signal.SIGINT), int(signal.SIGTERM)
 _main = threading.main_thread().ident  # the only thread in which handlers run
 _holding: list[hold_interrupts] = []  # the outermost one, while it holds
 
@@ -27,16 +27,19 @@ class hold_interrupts:  # used as a statement: with hold_interrupts():
     __slots__ = ("_arrived", "_old")
 
     def __enter__(self) -> None:
-        self._old: list[tuple[int, Handler]] = []
+        self._old: tuple[tuple[int, Handler], ...] = ()
         if _holding or get_ident() != _main:
             return
         self._arrived: list[tuple[int, FrameType | None]] = []
+        # Each is noted before it is held: putting back one that was not does no harm. No loop:
+        # this is a part of every small commit.
         try:
-            for number in _SIGNALS:
-                handler = _signal.getsignal(number)
-                if callable(handler):
-                    self._old.append((number, handler))
-                    _signal.signal(number, self._remember)
+            if callable(handler := _signal.getsignal(_SIGINT)):
+                self._old = ((_SIGINT, handler),)
+                _signal.signal(_SIGINT, self._remember)
+            if callable(handler := _signal.getsignal(_SIGTERM)):
+                self._old += ((_SIGTERM, handler),)
+                _signal.signal(_SIGTERM, self._remember)
             _holding.append(self)
         except BaseException:  # the handler of one that is not held yet
             self.__exit__(None, None, None)

@@ -187,23 +187,25 @@ class Tree:
 
     def get(self, root: bytes | None, key: bytes) -> bytes | None:
         """Value of a key, or None. Costs a fraction of decoding the pages on the way."""
-        level = MAX_TREE_DEPTH + 1
+        above = MAX_TREE_DEPTH + 1
         while root is not None:
             node: Node | PackedPage = self._inner.get(root) or self._page(root)
-            if node.level >= level:
-                raise CorruptDataError(f"a tree page of level {node.level} below level {level}")
             level = node.level
+            if level >= above:
+                raise CorruptDataError(f"a tree page of level {level} below level {above}")
             if isinstance(node, PackedPage):
                 if level == 0:
                     return node.get(key)
                 root = node.child(key)
-                continue
-            at = bisect_right(node.keys, key) - 1
-            if at < 0:
-                return None
-            if level == 0:
-                return node.values[at] if node.keys[at] == key else None
-            root = node.values[at]
+            else:
+                keys = node.keys
+                at = bisect_right(keys, key) - 1
+                if at < 0:
+                    return None
+                root = node.values[at]
+                if level == 0:
+                    return root if keys[at] == key else None
+            above = level
         return None
 
     def get_many(self, root: bytes | None, keys: Sequence[bytes]) -> list[bytes | None]:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from kist.engine.few import Few, NotFewError
 from kist.engine.interrupts import hold_interrupts
 from kist.engine.overlay import Overlay
 from kist.engine.recovery import (
@@ -35,14 +33,12 @@ from kist.errors import (
     TransactionClosedError,
 )
 from kist.format import layout, superblock
-from kist.format.layout import BLOCK
-from kist.format.log import Freed, Record, Seal, pack_puts
+from kist.format.layout import BLOCK, COMMIT_CHANGES, MAX_RECORD
+from kist.format.log import Freed, Record, Seal
 from kist.format.superblock import Slot
 
 if TYPE_CHECKING:
     from kist.engine.engine import Engine
-
-T = TypeVar("T")
 
 # Extents that wait for reuse make a checkpoint due: a file that is overwritten all the time
 # stays small. Two checkpoints pass before space comes back, so about three times this.
@@ -259,7 +255,7 @@ class Writer:
         waiting = space.fresh_bytes
         if freed:
             waiting += sum([f.length for f in freed])
-        small = size <= layout.MAX_RECORD and not engine.retain
+        small = size <= MAX_RECORD and not engine.retain
         switch = small and waiting >= WAITING_LIMIT and self._without_folding < FOLD_EVERY
         if small and not switch and self._commit_small(txn, message, freed, space):
             return
@@ -294,7 +290,7 @@ class Writer:
         step = BLOCK if full else 64
         position = -(-chain.position // step) * step
         record = Record(
-            layout.COMMIT_CHANGES,
+            COMMIT_CHANGES,
             commit,
             position,
             time.time_ns(),
@@ -309,61 +305,43 @@ class Writer:
             ops=txn.ops(),
         )
         data = record.pack(engine.uuid, self._seal())
-        return self._log(record, data, txn.overlay, space)
+        return self.log(record, data, txn.overlay, space)
 
-    def commit_few(self, write: Callable[[Few], T]) -> T | None:
-        """Commit a few records on top of what was left; None where it takes a transaction."""
-        engine, chain, space = self._engine, self._engine.chain, self.space
-        few = Few(engine.reader, chain.state)
-        try:
-            found = write(few)
-        except NotFewError:
-            return None
-        record = Record(
-            layout.COMMIT_CHANGES,
-            chain.state.commit + 1,
-            -(-chain.position // BLOCK) * BLOCK,
-            time.time_ns(),
-            chain.horizon,
-            space.end,
-            chain.state.next_node,
-            chain.last,
-        )
-        data = record.pack(engine.uuid, payload=pack_puts(few.n_puts, few.packed))
-        if record.size > layout.MAX_RECORD or not self._log(record, data, few.overlay, space):
-            return None
-        return found
-
-    def _log(self, record: Record, data: bytes, overlay: Overlay, space: Space) -> bool:
+    def log(self, record: Record, data: bytes, overlay: Overlay, space: Space) -> bool:
         """Make a record of changes the newest commit; False where the half has no room for it."""
-        engine, full = self._engine, self._full
+        engine, commit = self._engine, record.commit
         chain = engine.chain
         room = engine.ring.half_end(chain.position) - record.position - record.size
         if room < BLOCK:
             return False
         # Made now: after the sync nothing should need memory, and the processor has forgotten us.
-        state = chain.state_after(record, overlay)
-        self._write_record(record, data, whole_blocks=full)
+        root, time_ns, end = chain.state.root, record.time_ns, record.end
+        state = State(commit, time_ns, root, overlay, end, record.next_node, commit)
+        self._write_record(record, data, whole_blocks=self._full)
         try:
-            if full:
+            if self._full:
                 self._sync_record(record)
-                chain.horizon = record.commit
+                chain.horizon = commit
             else:
                 self._unsynced_bytes += sum(v.length for v in record.verify)
             if record.freed:
                 space.wait(record.freed)
             with engine.publishing:
                 chain.take(record, state)
-            self._made(record.commit)
+            self._made(commit)
             if room >= RESERVE + BLOCK and space.fresh_bytes < WAITING_LIMIT and not space.lowest:
                 self.left = state
-            relaxed = not full and engine.durability == "relaxed"
-            if relaxed and time.monotonic() - self._synced_at > RELAXED_SYNC_S:
-                self._sync_record(record)
-                chain.horizon = record.commit
+            if not self._full:
+                self._sync_now_and_then(record)
         except (MemoryError, RecursionError) as error:
             raise self._cut_off(record, error) from error
         return True
+
+    def _sync_now_and_then(self, record: Record) -> None:
+        late = time.monotonic() - self._synced_at > RELAXED_SYNC_S
+        if late and self._engine.durability == "relaxed":
+            self._sync_record(record)
+            self._chain.horizon = record.commit
 
     def _seal(self) -> Seal | None:
         sealing = self._engine.reader.sealing
@@ -378,7 +356,7 @@ class Writer:
     def _write_record(self, record: Record, data: bytes, *, whole_blocks: bool) -> None:
         backend = self._engine.backend
         if whole_blocks:
-            data = data.ljust(-(-record.size // BLOCK) * BLOCK, b"\0")
+            data += bytes(-record.size % BLOCK)
         try:
             backend.write(record.position, (data,))
         except (OSError, MemoryError) as error:
@@ -429,7 +407,8 @@ class Writer:
             except OSError:
                 self._fail("a sync failed")
                 raise
-        self._synced_at = time.monotonic()
+        if not self._full:
+            self._synced_at = time.monotonic()
         self._unsynced_bytes = 0
 
     def _fail(self, why: str) -> None:

@@ -150,7 +150,10 @@ def pack_varint(n: int) -> bytes:
 
 def pack_blob(raw: bytes) -> bytes:
     """Return bytes preceded by their LEB128 length."""
-    return pack_varint(len(raw)) + raw
+    n = len(raw)
+    if 0x80 <= n < 0x4000:  # as `pack_varint`, in one step
+        return bytes((n & 0x7F | 0x80, n >> 7)) + raw
+    return pack_varint(n) + raw
 
 
 def pack_text(text: str) -> bytes:

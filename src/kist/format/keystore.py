@@ -15,7 +15,7 @@ import numpy as np
 
 from kist.errors import CorruptDataError, DTypeError, NodeNameError
 from kist.format.layout import MAX_INLINE, FieldTable
-from kist.format.values import pack_record, unpack_record
+from kist.format.values import unpack_record
 
 __all__ = [
     "COUNTS",
@@ -57,6 +57,9 @@ COUNTS: Final = FieldTable(
 )
 
 
+_PACK_COUNTS = COUNTS.struct.pack
+
+
 class Counts(NamedTuple):
     """The ``B`` record of a key store."""
 
@@ -69,11 +72,11 @@ class Counts(NamedTuple):
         """Value of the record; numbers that a damaged one has led astray are cut to what fits."""
         n_keys, nbytes, stored, codec = self
         try:
-            numbers = COUNTS.struct.pack(n_keys, nbytes, stored)
+            numbers = _PACK_COUNTS(n_keys, nbytes, stored)
         except struct.error:
             cut = [min(max(number, 0), _MAX_COUNT) for number in (n_keys, nbytes, stored)]
-            numbers = COUNTS.struct.pack(*cut)
-        return pack_record(numbers + codec.encode())
+            numbers = _PACK_COUNTS(*cut)
+        return b"\0" + numbers + codec.encode()  # a record without pointers
 
     @classmethod
     def unpack(cls, value: bytes | None) -> Counts:
@@ -104,8 +107,7 @@ def pack_key(key: object) -> bytes:
     """
     if isinstance(key, str):
         try:
-            raw = key.encode()
-            if 0 < len(raw) <= MAX_KEY_BYTES:
+            if 0 < len(raw := key.encode()) <= MAX_KEY_BYTES:
                 return b"\x50" + raw
         except UnicodeEncodeError:
             raise NodeNameError(

@@ -77,17 +77,10 @@ class Record:
     sealed: bytes = b""
     bound: bytes = b""
 
-    def pack(self, uuid: bytes, seal: Seal | None = None, payload: bytes | None = None) -> bytes:
-        """Bytes of the record; sets `sum` and `size`. With `seal` as sealed stores have it.
-
-        Parameters
-        ----------
-        payload : bytes, optional
-            What follows the header where it is packed already, as by `pack_puts`.
-        """
+    def pack(self, uuid: bytes, seal: Seal | None = None) -> bytes:
+        """Bytes of the record; sets `sum` and `size`. With `seal` as sealed stores have it."""
         if seal is None or self.kind == layout.COMMIT_MARK:
-            if payload is None:
-                payload = self._payload()
+            payload = self._payload()
             header = self._header(uuid, len(payload))
         else:
             from kist.format.sealed import SealedHead  # most stores are not sealed
@@ -98,6 +91,15 @@ class Record:
             payload = clear + seal(self.commit, plain, header + clear)
         self.sum = sum128(header + payload)
         data = b"".join((header, self.sum, payload))
+        self.size = len(data)
+        return data
+
+    def pack_puts(self, uuid: bytes, puts: list[bytes]) -> bytes:
+        """Bytes of a record that does nothing but set values, packed as `OP`, key and value."""
+        payload = _ONLY_OPS.pack(0, 0, 0, 0, len(puts)) + b"".join(puts)
+        header = self._header(uuid, len(payload))
+        self.sum = own = sum128(header + payload)
+        data = header + own + payload
         self.size = len(data)
         return data
 
@@ -177,11 +179,6 @@ class Record:
             for op, key, value in self.ops:
                 parts += [OP.pack(op, len(key), len(value)), key, value]
         return b"".join(parts)
-
-
-def pack_puts(n_puts: int, packed: bytes) -> bytes:
-    """Payload of a record that does nothing but set values, packed as in `Record`."""
-    return _ONLY_OPS.pack(0, 0, 0, 0, n_puts) + packed
 
 
 def unpack_record_at(data: bytes, at: int, position: int, uuid: bytes) -> Record | None:

@@ -43,6 +43,8 @@ _LIST, _TUPLE, _SET, _FROZENSET, _DICT = range(16, 21)
 _SCALAR, _ARRAY, _STRINGS, _BYTEARRAY = range(24, 28)
 _PART = 32
 _TAG: Final = tuple(bytes((tag,)) for tag in range(33))
+_STR_TAG: Final = _TAG[_STR]
+_BYTES_TAG: Final = _TAG[_BYTES]
 # Kinds of time zone.
 _NAIVE, _FIXED, _NAMED = range(3)
 
@@ -88,14 +90,14 @@ def pack_value(value: Any, take: Take | None = None) -> bytes:
         Anything else; a container that holds itself, or nested deeper than 64 levels.
     """
     kind = type(value)
+    if take is None:  # nobody takes a large one: no sink is needed either
+        if kind is bytes:
+            return _BYTES_TAG + pack_blob(value)
+        if kind is str:
+            return _STR_TAG + pack_text(value)
     scalar = _SCALARS.get(kind)
     if scalar is not None:
         return scalar(value)
-    if take is None:  # nobody takes a large one: no sink is needed either
-        if kind is bytes:
-            return _TAG[_BYTES] + pack_blob(value)
-        if kind is str:
-            return _TAG[_STR] + pack_text(value)
     parts = _Sink(take)
     _pack(value, parts, 0)
     return b"".join(parts)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     # To type checkers an ndarray is a buffer from Python 3.12 on.
     Readable: TypeAlias = ReadableBuffer | np.ndarray[Any, Any]
     Writable: TypeAlias = WriteableBuffer | np.ndarray[Any, Any]
+    Look: TypeAlias = tuple[bytes, bytes]
 
 __all__ = ["Stats", "StorageBackend", "bytes_of", "view_of"]
 
@@ -198,6 +199,29 @@ class StorageBackend(ABC):
     def same_file(self) -> bool:
         """Tell whether the path still leads to the bytes that are open here."""
         return True
+
+    def take_turn(self, first: tuple[int, int], second: tuple[int, int]) -> Look | None:
+        """Become the one writer at once, and read two ranges; None where it takes more than that.
+
+        What small commits begin with, in as few steps as there can be. With None nothing has been
+        done: somebody else writes or waits, or the path leads elsewhere. Interrupts are held by
+        the caller until it has released the writer's lock, as with `Locks.take_writer`.
+
+        Parameters
+        ----------
+        first, second : (int, int)
+            Offset and length of what is read, in this order.
+        """
+        if not self.locks.take_writer():
+            return None
+        look = None
+        try:
+            if self.same_file():
+                look = self.read(*first), self.read(*second)
+        finally:
+            if look is None:
+                self.locks.release_writer()
+        return look
 
     def _after_fork_in_child(self) -> None:
         self.forked = True

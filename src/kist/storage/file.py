@@ -34,7 +34,7 @@ from kist.storage.names import sync_folder
 from kist.storage.ofd import HAVE_OFD, FileLocks, system
 
 if TYPE_CHECKING:
-    from kist.storage.base import Readable, Writable
+    from kist.storage.base import Look, Readable, Writable
 
 __all__ = ["FileBackend"]
 
@@ -285,14 +285,17 @@ class FileBackend(StorageBackend):
             self._check_writable()
         if offset < 0:
             _check_offset(offset)
-        if len(buffers) > IOV_MAX:
-            for first in range(0, len(buffers), IOV_MAX):
+        count = len(buffers)
+        if count == 1 and buffers[0].__class__ is bytes:  # as most commits write
+            n = len(buffers[0])
+        elif count <= IOV_MAX:
+            n = _bytes_in(buffers)
+        else:
+            for first in range(0, count, IOV_MAX):
                 part = buffers[first : first + IOV_MAX]
                 self.write(offset, part)
                 offset += _bytes_in(part)
             return
-        one = len(buffers) == 1 and isinstance(buffers[0], bytes)  # as most commits write
-        n = len(buffers[0]) if one else _bytes_in(buffers)  # type: ignore[arg-type]
         stats = self.stats
         stats.writes += 1
         try:
@@ -302,8 +305,8 @@ class FileBackend(StorageBackend):
         except OSError as error:
             raise self._failed(f"write at {offset}", error) from None
         stats.write_bytes += n
-        self._unstarted += n
-        if self._unstarted >= EARLY_BYTES and self.eager:
+        self._unstarted = unstarted = self._unstarted + n
+        if unstarted >= EARLY_BYTES and self.eager:
             self._unstarted = 0
             system.start_writing(self._fd)
 
@@ -364,6 +367,26 @@ class FileBackend(StorageBackend):
         straight = same and link == self.path and not self.append_only
         self._link = link if straight else ""
         return same
+
+    def take_turn(self, first: tuple[int, int], second: tuple[int, int]) -> Look | None:
+        locks, fd, look = self.locks, self._fd, None
+        if not locks.take_writer():
+            return None
+        try:
+            link = system.link_of(fd)
+            if (link and link == self._link) or self.same_file():
+                one = os.pread(fd, first[1], first[0])
+                two = os.pread(fd, second[1], second[0])
+                if len(one) == first[1] and len(two) == second[1]:
+                    look = one, two
+                    self.stats.reads += 2
+                    self.stats.read_bytes += len(one) + len(two)
+        except OSError as error:
+            raise self._failed("look at the log and the slots", error) from None
+        finally:
+            if look is None:
+                locks.release_writer()
+        return look
 
     # Life
 

@@ -213,10 +213,12 @@ class ThreadGate:
     def release(self) -> None:
         """Leave."""
         self._inside.clear()
-        try:
-            self._bell.release()
-        except RuntimeError:
-            return  # it rings already
+        bell = self._bell
+        if bell.locked():  # else it rings already
+            try:
+                bell.release()
+            except RuntimeError:
+                return  # another thread was quicker
 
 
 def joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

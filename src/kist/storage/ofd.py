@@ -29,6 +29,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from threading import get_ident
 
 from kist.errors import (
     KistWarning,
@@ -153,30 +154,28 @@ class FileLocks(CountedPins):
             raise
 
     def take_writer(self) -> bool:
-        if not self._writable or self._fd < 0 or self.sole:
+        if self._fd < 0 or self.sole or not self._writable:
             return False
-        if not self._gate.enter((threading.get_ident(), None)):
+        if not self._gate.enter((get_ident(), None)):
             return False
         try:
-            self._held = self._take_at_once()
+            self._held = held = self._take_at_once()
+            return held
         finally:
             if not self._held:
                 try:
                     self._free(_FREE_WRITER)  # perhaps taken, and no memory to say so
                 finally:
                     self._gate.release()
-        return self._held
 
     def _take_at_once(self) -> bool:
         """Take the writer's lock if it is free and nobody waits for it."""
-        assert _SETLK is not None
-        assert _GETLK is not None
         try:
             # Where nothing is locked the question comes back as it was, but for its type.
-            answer = fcntl.fcntl(self._fd, _GETLK, _WHOLE_LINE)
+            answer = fcntl.fcntl(self._fd, _GETLK, _WHOLE_LINE)  # type: ignore[arg-type]
             if answer != _LEAVE_LINE and self._conflict(_WHOLE_LINE):
                 return False
-            fcntl.fcntl(self._fd, _SETLK, _LOCK_WRITER)
+            fcntl.fcntl(self._fd, _SETLK, _LOCK_WRITER)  # type: ignore[arg-type]
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False
@@ -266,22 +265,20 @@ class FileLocks(CountedPins):
         return found
 
     def release_writer(self) -> None:
-        if not self._held:
-            return
-        self._held = False
-        try:
-            self._free(_FREE_WRITER)
-        finally:
-            self._gate.release()
+        if self._held:
+            self._held = False
+            try:
+                self._free(_FREE_WRITER)
+            finally:
+                self._gate.release()
 
     def _free(self, request: bytes) -> None:
         # Never a reason to raise: what was done under the lock is done, and whoever called
         # would take its commit for failed.
-        assert _SETLK is not None
         why: Exception
         for _ in range(20):
             try:
-                fcntl.fcntl(self._fd, _SETLK, request)
+                fcntl.fcntl(self._fd, _SETLK, request)  # type: ignore[arg-type]
                 return
             except OSError as error:
                 why = self._failed(error)

@@ -214,6 +214,27 @@ class StorageContract(ReadingContract):
         assert time.monotonic() - started < 30
         assert backend.locks.writer_held()
 
+    def test_a_turn_shows_what_stands_in_two_places(self, backend: StorageBackend) -> None:
+        backend.write(0, [bytes(range(200))])
+        assert backend.take_turn((10, 3), (150, 2)) == (b"\x0a\x0b\x0c", b"\x96\x97")
+        assert backend.locks.writer_held()
+        assert backend.take_turn((10, 3), (150, 2)) is None  # it is not reentrant
+        assert backend.locks.writer_held()
+        backend.locks.release_writer()
+
+    def test_no_turn_is_taken_while_another_writes(
+        self, device: Device, backend: StorageBackend
+    ) -> None:
+        backend.write(0, [bytes(100)])
+        other = device.open()
+        other.locks.acquire_writer(0)
+        assert backend.take_turn((0, 9), (9, 9)) is None
+        assert not backend.locks.writer_held() and other.locks.writer_held()
+        other.locks.release_writer()
+        assert backend.take_turn((0, 9), (9, 9)) == (bytes(9), bytes(9))
+        backend.locks.release_writer()
+        other.close()
+
     def test_releasing_what_is_not_held_does_nothing(self, backend: StorageBackend) -> None:
         backend.locks.release_writer()
         backend.locks.acquire_writer(0)

@@ -17,7 +17,7 @@ from kist.model.keystores.open import open_value
 from kist.model.keystores.read import Found, unpack, unpack_many
 from kist.model.keystores.repr import keystore_html, keystore_repr
 from kist.model.keystores.scan import Items, Keys, Values, scan
-from kist.model.keystores.write import Change
+from kist.model.keystores.write import Change, put_entry, short_record
 from kist.model.sealing.dataset import SealedDataset
 
 if TYPE_CHECKING:
@@ -148,11 +148,16 @@ class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
         NodeExistsError
             There is a key which is the same text in another Unicode form.
         """
-        change = self._change()
-        change.add(key, value)
         left = self._left
         counted = left[1]
-        few = counted is not None and change.is_few
+        short = None
+        if counted is not None and (short := short_record(value)) is not None:
+            put = partial(put_entry, self._id, pack_key(key), short, counted)
+            if self._at_once(left, put):
+                return
+        change = self._change()
+        change.add(key, value)
+        few = counted is not None and short is None and change.is_few
         if few and self._at_once(left, partial(change.write_one, counted=counted)):
             return
         step = self._write()

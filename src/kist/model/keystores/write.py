@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from kist.codecs.choose import parse_codec
+from kist.engine.few import NotFewError
 from kist.errors import NodeExistsError, NodeNameError
 from kist.format import keys
 from kist.format.keystore import (
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from kist.model.keystores.keystore import KeyStore
     from kist.model.sealing.secrets import Encryption
 
-__all__ = ["Change", "create_keystore"]
+__all__ = ["Change", "create_keystore", "put_entry", "short_record"]
 
 AUTO: Final = "fast"
 """Values are read whole and at once, and somebody waits. With arrays of times and readings
@@ -49,6 +50,51 @@ _RUN: Final = 4096
 _DICT_ITEMS: Final[type] = type({}.items())
 _BATCH_BYTES: Final = 16 << 20
 """Of values: large enough that one write and all threads are worth it, small in memory."""
+
+
+def short_record(value: object) -> bytes | None:
+    """Return the record of a number, None, or a short text; None for other values."""
+    kind = type(value)
+    if kind in _TEXT:
+        if len(value) >= _SHORT:  # type: ignore[arg-type]
+            return None
+    elif kind not in _SCALARS:
+        return None
+    return b"\0\0" + pack_value(value)
+
+
+def put_entry(node: int, packed: bytes, record: bytes, counted: Counts, few: Few) -> Counts:
+    """Put one entry as `Change.write_one` does, and return the counts that were put.
+
+    Parameters
+    ----------
+    packed, record : bytes
+        A key, and what `short_record` gives of its value.
+    counted : Counts
+        The counts so far.
+
+    Raises
+    ------
+    NotFewError
+        The key has a value in an extent, or is new and may look like another one.
+    """
+    n_keys, nbytes, stored, codec = counted
+    key = keys.item(node, packed)
+    old = few.get(key)
+    n_record = len(record)
+    if old is None and packed.isascii():
+        n_keys += 1
+        stored += len(key)
+    elif old is not None and old[:2] == b"\0\0":
+        n_old = len(old)
+        nbytes -= n_old - 2
+        stored -= n_old
+    else:
+        raise NotFewError
+    few.put(key, record)
+    counts = Counts(n_keys, nbytes + n_record - 2, stored + n_record, codec)
+    few.put(keys.bounds(node), counts.pack())  # they own no extents
+    return counts
 
 
 class Change:

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.codecs.rawrows import are_kept, pack_rows
+from kist.codecs.rawrows import HEAD, are_kept, pack_rows
 from kist.engine.few import ROOM
 from kist.format import keys
-from kist.format.values import pack_record
 from kist.model.casts import same_dtype
 from kist.model.tables.changes.write import MAX_LOOSE, room_of_piece
 from kist.model.tables.stored.layout import Group, known, remember
@@ -33,17 +32,22 @@ if TYPE_CHECKING:
 
 __all__ = ["End", "end_of"]
 
+_SURELY_KEPT = room_of_piece(ROOM) - HEAD.size
+"""Bytes of rows that stand in the room of a commit as they are: what `are_kept` says of it."""
+assert are_kept(_SURELY_KEPT, room_of_piece(ROOM))
+assert not are_kept(_SURELY_KEPT + 1, room_of_piece(ROOM))
+
 
 class End:
     """Where a table ends, and how a few rows are put there."""
 
-    __slots__ = ("_dtype", "_layout", "_most", "_node", "_tail", "_tail_key", "_version")
+    __slots__ = ("_dtype", "_layout", "_most", "_node", "_seen", "_tail", "_tail_key", "_version")
 
     def __init__(self, state: TableState) -> None:
         schema, facts = state.schema, state.facts
         self._node = state.node
         self._version = schema.version
-        self._dtype = schema.given.dtype
+        self._dtype = self._seen = schema.given.dtype
         # What `SchemaFacts.are_piece` says, once for all appends.
         self._most = min(facts.group_rows, PIECE_ROWS - 1, (PIECE_BYTES - 1) // facts.row_nbytes)
         self._tail = state.tail
@@ -55,12 +59,16 @@ class End:
 
         `room` is how many bytes records may take at no cost, by default those of a whole commit.
         """
+        if type(data) is not np.ndarray or data.ndim != 1:
+            return False
+        if (dtype := data.dtype) is not self._seen:  # slices of one array have it in common
+            if not same_dtype(dtype, self._dtype):
+                return False
+            self._seen = dtype
+        nbytes = data.nbytes
         return (
-            type(data) is np.ndarray
-            and data.ndim == 1
-            and same_dtype(data.dtype, self._dtype)
-            and 0 < len(data) <= self._most
-            and are_kept(data.nbytes, room_of_piece(room))
+            0 < len(data) <= self._most
+            and (nbytes <= _SURELY_KEPT if room == ROOM else are_kept(nbytes, room_of_piece(room)))
             and self._tail.n_loose < MAX_LOOSE
         )
 
@@ -71,14 +79,20 @@ class End:
         data = pack_rows(n, rows.tobytes())
         record = GroupRecord(INLINE, 0, self._version, n, n, data)
         tail = Tail(first + n, n_live + n, n_loose + 1, new_stamp())
-        txn.put(keys.group(node, first), pack_record(record.pack()), old=None)
-        txn.put(self._tail_key, pack_record(tail.pack()), old=None)  # a tail owns no extents
+        # Records without pointers begin with 0. Neither replaces one that owns extents.
+        txn.put(keys.group(node, first), b"\0" + record.pack(), old=None)
+        txn.put(self._tail_key, b"\0" + tail.pack(), old=None)
         layout = self._layout or known(node, before)
         if layout is not None:
             layout = layout.appended(tail, Group.of(first, record))
             remember(node, layout)
         end: End = End.__new__(End)
-        end._node, end._version, end._dtype = node, self._version, self._dtype
+        end._node, end._version, end._dtype, end._seen = (
+            node,
+            self._version,
+            self._dtype,
+            self._seen,
+        )
         end._tail, end._tail_key, end._layout = tail, self._tail_key, layout
         end._most = self._most
         return end
