@@ -13,6 +13,7 @@ import kist
 from kist.format import keys
 from kist.format.layout import FRAME
 from kist.format.values import unpack_record
+from kist.model.salvage import boxes
 
 N = 60_000
 TEXT: Any = np.dtypes.StringDType(na_object=None)
@@ -96,3 +97,78 @@ def test_rows_that_are_not_told_as_lost_are_what_they_were(
     # Less is lost than all rows of the pages that were hit.
     hit = [found for found in lost.values() if found.any()]
     assert min(float(found.mean()) for found in hit) < 0.5
+
+
+def arrays() -> dict[str, tuple[Any, dict[str, Any]]]:
+    rng = np.random.default_rng(4)
+    return {
+        "cube": (rng.normal(size=(90, 100, 70)).astype("f4"), {"fill_value": -1.0}),
+        "planes": (
+            rng.integers(0, 1 << 14, (40, 300, 200)).astype("i2"),
+            {"chunks": (7, 300, 200)},
+        ),
+        "line": (np.cumsum(rng.integers(-3, 4, 400_000)), {"codec": "none"}),
+        "texts": (np.array([f"word {n}" for n in rng.integers(0, 9999, 90_000)], TEXT), {}),
+        "grown": (rng.normal(size=(700, 600)), {"chunks": (350, 600)}),
+        "records": (np.ones((300, 400), [("a", "<f4"), ("b", "<i8")]), {"codec": "lz4"}),
+    }
+
+
+@pytest.mark.parametrize("most", [256, 1])
+@pytest.mark.parametrize("name", ["cube", "planes", "line", "texts", "records", "grown"])
+def test_of_a_damaged_chunk_the_whole_blocks_are_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int
+) -> None:
+    monkeypatch.setattr(boxes, "_MOST_BOXES", most)
+    values, options = arrays()[name]
+    path, out = tmp_path / "broken.kist", tmp_path / "out.kist"
+    with kist.open(path, "w") as store:
+        first = len(values) if name != "grown" else 300  # then chunks have several segments
+        store.create_array("a", values[:first], **options)
+        array: Any = store["a"]
+        if name == "grown":
+            for at in range(first, len(values), 100):
+                array.append(values[at : at + 100])
+        chunk = int(np.prod(array.chunks))
+        found = array._view().scan(*keys.whole_node(array._id))
+        places = [
+            (pointer.offset + FRAME.size, pointer.length)
+            for key, value in found
+            if keys.kind_of(key) == b"C"
+            for pointer in unpack_record(value)[0]
+        ]
+    rng = random.Random(name)
+    if name == "grown":
+        places = places[-1:]
+    for start, length in rng.sample(places, min(2, len(places))):
+        flip(path, start + length - rng.randrange(1, length // 2))
+    report = kist.salvage(path, out)
+    lost = np.zeros(values.shape, bool)
+    for loss in report.losses:
+        assert loss.node == "/a" and loss.region is not None and loss.rows == loss.region[0]
+        lost[tuple(slice(*part) for part in loss.region)] = True
+    assert lost.any()
+    with kist.open(out) as store:
+        assert store.check().ok
+        saved = store["a"][...]
+        assert saved.shape == values.shape and (saved[~lost] == values[~lost]).all()
+        fill = store["a"].fill_value
+        if most > 1:
+            assert (saved[lost] == fill).all()
+    if most == 1:  # one box around all that is lost of a segment
+        assert len(report.losses) <= 2
+        return
+    # The chunks that were hit hold more than what is lost.
+    assert lost.sum() < 0.6 * min(2, len(places)) * min(chunk, values.size)
+
+
+def test_boxes_are_joined_along_the_last_axis_only() -> None:
+    lost: list[boxes.Box] = []
+    for box in (
+        ((0, 4), (0, 8)),
+        ((0, 4), (8, 16)),
+        ((4, 8), (16, 24)),
+        ((4, 8), (32, 40)),
+    ):
+        boxes._add(lost, box)
+    assert lost == [((0, 4), (0, 16)), ((4, 8), (16, 24)), ((4, 8), (32, 40))]

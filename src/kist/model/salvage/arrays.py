@@ -1,16 +1,25 @@
-"""Saving an array: what is missing shows the fill value."""
+"""Saving an array: what is missing shows the fill value.
+
+Segments that are whole are copied, and of others the blocks that are.
+"""
 
 from __future__ import annotations
 
 import struct
 from contextlib import suppress
+from typing import TYPE_CHECKING, cast
 
 from kist.errors import FormatError
 from kist.format import keys
 from kist.format.array import ArraySchema, pack_bounds, unpack_bounds
 from kist.format.values import pack_record
 from kist.model.arrays.state import ArrayState, Segment
+from kist.model.arrays.write import Job, write_jobs
+from kist.model.salvage.boxes import Box, read_whole_blocks
 from kist.model.salvage.rescue import NO_SCHEMA, Rescue, Writer
+
+if TYPE_CHECKING:
+    from kist.engine import Transaction
 
 __all__ = ["chunk_region", "rescue_array", "rows_of", "words_of"]
 
@@ -35,6 +44,7 @@ def rescue_array(rescue: Rescue, writer: Writer, node: int, path: str) -> str:
         rescue.lose(path, f"its shape is lost; {shape} is as far as what is left of it reaches")
     writer.txn.put(keys.bounds(writer.new), pack_record(pack_bounds(shape)))
     state = ArrayState(rescue.view, node, path, schema, shape)
+    made = ArrayState(writer.txn, writer.new, path, schema, shape)
     for key, value in rescue.scan(keys.segments(node)):
         try:
             index, segment = state.segment_of(key, value)
@@ -43,8 +53,10 @@ def rescue_array(rescue: Rescue, writer: Writer, node: int, path: str) -> str:
             rescue.lose(path, f"{words_of(region)}: {error}", region=region, rows=rows_of(region))
             continue
         wrong = writer.copy(key, value)
-        if wrong:
-            region = _region(state, index, segment)
+        if not wrong:
+            continue
+        whole = _region(state, index, segment)
+        for region in _copy_blocks(made, state, index, segment) or [whole]:
             rescue.lose(
                 path,
                 f"{words_of(region)}: the fill value stands for what is lost: {wrong}",
@@ -53,6 +65,24 @@ def rescue_array(rescue: Rescue, writer: Writer, node: int, path: str) -> str:
             )
     _lost_ranges(rescue, state)
     return ""
+
+
+def _copy_blocks(made: ArrayState, state: ArrayState, index: Shape, segment: Segment) -> list[Box]:
+    """Make a segment of those blocks of a damaged one that are whole; returns what is lost.
+
+    Nothing where no block is whole, and then no segment is made.
+    """
+    found = read_whole_blocks(state, segment)
+    if found is None:
+        return []
+    values, lost = found
+    write_jobs(
+        cast("Transaction", made.view),
+        made,
+        [Job(index, segment.start, values.shape, lambda: values, ())],
+    )
+    corner = [low for low, _ in _region(state, index, segment)]
+    return [tuple((at + a, at + b) for at, (a, b) in zip(corner, box, strict=True)) for box in lost]
 
 
 def _bounds(rescue: Rescue, node: int, schema: ArraySchema) -> Shape | None:
