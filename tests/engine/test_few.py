@@ -167,6 +167,14 @@ def test_another_thread_may_follow_others_just_before_the_turn(
     assert {key(n) for n in (1, 2, 7)} == set(contents(engine)) and engine.check() == []
 
 
+def test_a_path_that_leads_elsewhere_ends_the_turn(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryBackend, "same_file", lambda self: False)
+    assert engine.put_few(engine.commit, one(key(3), RECORD)) is None
+    assert not engine.backend.locks.writer_held()
+
+
 def test_nobody_keeps_the_state_before_from_being_let_go(engine: Engine) -> None:
     commit = engine.newest().commit_id
     assert engine.backend.locks.pins(100) == [commit]

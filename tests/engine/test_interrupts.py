@@ -236,6 +236,20 @@ def test_a_held_interrupt_rises_at_the_end() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_request_to_end_is_held_too_where_a_handler_takes_it() -> None:
+    steps: list[str] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: steps.append("told"))
+    try:
+        own = signal.getsignal(signal.SIGTERM)
+        with hold_interrupts():
+            signal.raise_signal(signal.SIGTERM)
+            steps.append("held")
+        assert steps == ["held", "told"]
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_other_threads_hold_nothing() -> None:
     seen: list[object] = []
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kist.errors import DTypeError, FormatError
+from kist.format.cursor import pack_blob, pack_varint
 from kist.format.plain import MAX_DEPTH, pack_value, unpack_value
 
 ZONES = st.one_of(
@@ -156,3 +157,9 @@ def test_cut_and_changed_bytes_are_a_value_or_corrupt(value: Any, data: st.DataO
             unpack_value(raw)
         except FormatError:
             continue
+
+
+@pytest.mark.parametrize("n", [0, 1, 0x7F, 0x80, 0x3FFF, 0x4000, 0x20_0000])
+def test_lengths_take_no_more_bytes_than_they_need(n: int) -> None:
+    assert pack_blob(bytes(n)) == pack_varint(n) + bytes(n)
+    assert len(pack_varint(n)) == max(1, -(-n.bit_length() // 7))
