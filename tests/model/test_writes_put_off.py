@@ -282,6 +282,17 @@ def test_a_loop_outside_of_a_transaction_is_told_what_it_costs() -> None:
         assert len(told) == 1 and told[0].filename == __file__
 
 
+def test_a_loop_may_fill_the_same_memory_again() -> None:
+    with kist.open(":memory:") as store:
+        x = store.create_array("x", shape=(8, 8), dtype="f8", chunks=(4, 4))
+        row = np.zeros(8)
+        with store.transaction():
+            for i in range(8):
+                row[:] = i
+                x[i] = row
+        assert x[:, 5].tolist() == list(range(8))
+
+
 def test_a_block_that_fails_takes_only_its_own_back() -> None:
     with kist.open(":memory:") as store:
         x = store.create_array("x", shape=(8, 8), dtype="f8", chunks=(4, 4))

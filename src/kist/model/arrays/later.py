@@ -1,8 +1,8 @@
-"""Chunks that a transaction has changed in part, and writes later.
+"""Elements that a transaction has given new values in part of a chunk, and writes later.
 
 A loop that fills an array row by row changes the same chunks again and again: each time they would
-be decoded, encoded and written anew, to new space. So within a transaction of the caller they stay
-in memory until something else needs them, or they are too many, or the transaction ends.
+be decoded, encoded and written anew, to new space. So within a transaction of the caller the values
+stay in memory until something else needs them, or they are too many, or the transaction ends.
 
 What has been put off is never lost by a step that fails: it stays here, also when it was written
 within that step, until the step has succeeded (docs/design/0021-writes-put-off.md).
@@ -11,18 +11,17 @@ within that step, until the step has succeeded (docs/design/0021-writes-put-off.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from kist.engine.interrupts import hold_interrupts
-from kist.engine.parallel import run
 from kist.format.dtypes import is_string_dtype
 from kist.model.arrays.read import axis_part, box_chunks, place
-from kist.model.arrays.segment import empty_array
-from kist.model.arrays.state import ArrayState, array_state
+from kist.model.arrays.state import ArrayState, Segment, array_state
 from kist.model.arrays.write import SLAB_BYTES, Job, old_values, write_jobs
 from kist.model.indexing import Box, Points
 from kist.model.later import LATER
@@ -36,26 +35,33 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 
 MOST_BYTES: Final = 64 << 20
-"""Raw bytes of chunks that are kept, beside those of one write."""
+"""Bytes of values that are kept, those of one write not counted: a quarter of it at most."""
+
+PATCH_BYTES: Final = 512
+"""What a patch takes beside its values, about."""
+
+
+class Patch(NamedTuple):
+    """New values of a part of a chunk."""
+
+    where: tuple[slice, ...]
+    values: Array
 
 
 class _Kept:
-    """Chunks of one array; `is_written` by the step that runs, or since the last one."""
+    """Patches of one array by chunk; `is_written` by the step that runs, or since the last one."""
 
-    __slots__ = ("chunks", "is_written", "path")
+    __slots__ = ("is_written", "nbytes", "patches", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.chunks: dict[Shape, Array] = {}
+        self.patches: dict[Shape, list[Patch]] = {}
+        self.nbytes = 0
         self.is_written = False
-
-    @property
-    def nbytes(self) -> int:
-        return sum([chunk.nbytes for chunk in self.chunks.values()])
 
 
 class Later:
-    """The chunks that a transaction keeps: see `kist.model.later.PutOff`."""
+    """What a transaction keeps of arrays: see `kist.model.later.PutOff`."""
 
     __slots__ = ("_kept", "_txn")
 
@@ -73,10 +79,7 @@ class Later:
             if kept is None or kept.is_written:
                 continue
             state = array_state(self._txn, number, kept.path, settled=True)
-            jobs = [
-                Job(index, 0, chunk.shape, partial(_same, chunk), _starts(state, index))
-                for index, chunk in kept.chunks.items()
-            ]
+            jobs = (_job(state, index, patches) for index, patches in sorted(kept.patches.items()))
             write_jobs(self._txn, state, jobs)
             kept.is_written = True
 
@@ -91,55 +94,72 @@ class Later:
         self._kept = {}
 
     def take(self, state: ArrayState, box: Box, values: Array) -> bool:
-        """Give elements new values here; return False where they are to be written at once.
+        """Keep new values of elements; return False where they are to be written at once.
 
         All of them or, after an error, none. Elements to be written at once are in none of the
         chunks that wait.
         """
         lengths = state.schema.chunks
-        nbytes = math.prod(lengths) * state.dtype.itemsize
         low, high = box_chunks(box, lengths)
         n_chunks = math.prod([b - a + 1 for a, b in zip(low, high, strict=True)])
-        if nbytes > SLAB_BYTES or n_chunks * nbytes > MOST_BYTES:
+        nbytes = values.nbytes + PATCH_BYTES * n_chunks
+        chunk_nbytes = math.prod(lengths) * state.dtype.itemsize
+        if chunk_nbytes > SLAB_BYTES or nbytes > MOST_BYTES // 4:
             self.settle(state.node)
             return False
-        mine = self._kept.get(state.node)
-        if mine is None or mine.is_written:
-            mine = _Kept(state.path)
-        kept = mine.chunks
-        found: dict[Shape, Array] = {}
-        changes: list[tuple[Shape, Any, Array]] = []
-        reads: list[Shape] = []
+        kept = self._kept.get(state.node)
+        if kept is None or kept.is_written:
+            kept = _Kept(state.path)
+        mine = np.array(values)  # a loop may fill the same memory again
+        changes: list[tuple[Shape, Patch]] = []
+        is_part = False
         for index in product(*(range(a, b + 1) for a, b in zip(low, high, strict=True))):
-            region = state.region(index)
             parts = [
                 axis_part(k, c, *along) for k, c, *along in zip(index, lengths, *box, strict=True)
             ]
-            counts = tuple(n for _, n, _ in parts)
-            if not all(counts):
+            if not all(n for _, n, _ in parts):
                 continue  # a step leads over it
             where = tuple(
                 slice(a, a + d * n, d) for (a, n, _), d in zip(parts, box.step, strict=True)
             )
-            changes.append((index, where, values[place(slice(at, at + n) for _, n, at in parts)]))
-            if index in kept:
-                found[index] = kept[index]
-            elif counts == region:
-                found[index] = empty_array(region, state.dtype)
-            else:
-                reads.append(index)
-        if not reads and not any(index in kept for index, *_ in changes):
+            patch = Patch(where, mine[place(slice(at, at + n) for _, n, at in parts)])
+            is_part |= index in kept.patches or patch.values.shape != state.region(index)
+            changes.append((index, patch))
+        if not is_part:
             return False  # whole chunks: there is nothing to wait for
-        found |= zip(reads, run([partial(_whole, state, index) for index in reads]), strict=True)
         with hold_interrupts():
-            self._kept[state.node] = mine
-            for index, where, new in changes:
-                kept.setdefault(index, found[index])[where] = new
+            self._kept[state.node] = kept
+            kept.nbytes += nbytes
+            for index, patch in changes:
+                kept.patches.setdefault(index, []).append(patch)
         return True
 
 
+def _job(state: ArrayState, index: Shape, patches: list[Patch]) -> Job:
+    """Return the job that writes a chunk as it is with the patches."""
+    region, old = state.region(index), state.segments(index)
+    # What stands before a patch of all of it does not count.
+    wholes = [at for at, patch in enumerate(patches) if patch.values.shape == region]
+    make = partial(_patched, state, index, old, patches[wholes[-1] :] if wholes else patches)
+    return Job(index, 0, region, make, [segment.start for segment in old])
+
+
+def _patched(
+    state: ArrayState, index: Shape, old: Sequence[Segment], patches: list[Patch]
+) -> Array:
+    region = state.region(index)
+    if patches[0].values.shape == region:
+        out = patches[0].values.copy()
+        patches = patches[1:]
+    else:
+        out = old_values(state, index, 0, region, old)
+    for where, values in patches:
+        out[where] = values
+    return out
+
+
 def put_off(txn: Transaction, state: ArrayState, where: Box | Points, values: Array) -> bool:
-    """Change chunks in memory, if that is how these elements are best written.
+    """Keep new values in memory, if that is how these elements are best written.
 
     Parameters
     ----------
@@ -160,15 +180,3 @@ def put_off(txn: Transaction, state: ArrayState, where: Box | Points, values: Ar
     if later is None:
         later = txn.by_node[LATER] = Later(txn)
     return later.take(state, where, values)
-
-
-def _whole(state: ArrayState, index: Shape) -> Array:
-    return old_values(state, index, 0, state.region(index), state.segments(index))
-
-
-def _starts(state: ArrayState, index: Shape) -> list[int]:
-    return [segment.start for segment in state.segments(index)]
-
-
-def _same(values: Array) -> Array:
-    return values
