@@ -108,8 +108,8 @@ def test_missing_engine_is_skipped_by_name(monkeypatch: pytest.MonkeyPatch) -> N
     harness = bench("harness")
     engine = harness.engines_of("listing")["sqlite"]
     monkeypatch.setattr(engine, "modules", ("no_such_module",))
-    usable, skipped = harness.choose("listing", ["sqlite", "lmdb"])
-    assert usable == ["lmdb"]
+    usable, skipped = harness.choose("listing", ["sqlite", "kist"])
+    assert usable == ["kist"]
     assert "no_such_module" in skipped["sqlite"]
 
 

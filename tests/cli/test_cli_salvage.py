@@ -60,7 +60,7 @@ def test_salvage_says_what_is_missing(damaged: Path, tmp_path: Path) -> None:
     found = json.loads(output)
     assert code == 1
     assert found["losses"][0]["node"] == "/x"
-    assert found["losses"][0]["region"] == [[0, 9000]]
+    assert found["losses"][0]["region"] == [[0, 8192]]  # the block that is damaged
     assert run("salvage", damaged, out)[0] == 3
     code, output = run("salvage", out, tmp_path / "third.kist")
     assert code == 0
