@@ -161,3 +161,20 @@ def test_one_array_unlike_the_others_settles_little() -> None:
     with kist.open(":memory:") as store:
         sizes = _sizes(store, first | others)
     assert sum(size > 30_000 for size in sizes) <= 5
+
+
+def test_short_arrays_among_long_ones_are_not_worth_a_look_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        return choose(*arguments, **options)
+
+    monkeypatch.setattr("kist.model.keystores.recipes.choose", counted)
+    lengths = [60_000, 4_000, 50_000, 2_500, 70_000, 3_000] * 8
+    with kist.open(":memory:") as store:
+        runs = store.create_keystore("runs")
+        runs.update((i, np.arange(n) * 0.001 + i) for i, n in enumerate(lengths))
+    assert len(calls) <= 8

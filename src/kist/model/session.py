@@ -200,6 +200,7 @@ class Session:
         self._commits: deque[float] = deque(maxlen=_MANY_COMMITS // _NOTED)
         self._warned = False
         self._given = self._anew = 0  # bytes of elements, and of the chunks that hold them
+        self._warned_anew = False
         self._blank: Shared | None = None
         if empty_first and engine.commit > 0:
             self._blank = Shared(_empty_snapshot(engine))
@@ -444,13 +445,13 @@ class Session:
 
     def count_anew(self, given: int, anew: int) -> None:
         """Warn once when a loop of small assignments writes large chunks of arrays anew."""
-        if self._given < 0:
+        if self._warned_anew:
             return
         self._given += given
         self._anew += anew
         if self._anew > max(_MUCH_ANEW, _TIMES_ANEW * self._given):
             n = self._anew / max(self._given, 1)
-            self._given = -1
+            self._warned_anew = True
             warnings.warn(
                 f"{self.name!r}: assignments to parts of chunks of arrays, each a commit, have "
                 f"written {self._anew / 1e6:,.0f} MB, {n:,.0f} times what was assigned. Put the "
