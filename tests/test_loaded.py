@@ -105,6 +105,23 @@ def test_a_short_table_is_read_without_a_codec(file: Path) -> None:
     assert "kist.engine.pages" not in found
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        "store['a'] = np.round(np.arange(5e4) / 7, 2)",
+        "store.create_keystore('k')['x'] = np.arange(5e4) % 50, {'a': 1.5}",
+        "t = store.create_table('t', np.ones(9, 'i4,f8,S2')); t.append(t[:3]); t[3]; t['f0'][:]",
+        "t = store.create_table('t', {'x': np.arange(5e4) % 50}); t.where('x > 7').to_numpy(); "
+        "t.where('x == 3').count(); t.sort_by('x')[:5]",
+    ],
+)
+def test_writing_and_asking_need_no_masked_arrays(task: str, tmp_path: Path) -> None:
+    code = (
+        f"import numpy as np, kist\nwith kist.open({str(tmp_path / 'f')!r}, 'x') as store: {task}"
+    )
+    assert "numpy.ma" not in loaded(code), "it takes 10 ms"
+
+
 def test_listing_a_store_needs_no_numpy(file: Path) -> None:
     code = LISTED.format(path=str(file)) + "assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

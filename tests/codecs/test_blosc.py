@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kist.codecs import blosc, libblosc
 from kist.codecs.blosc import BloscParams, compress, decompress_into
-from kist.codecs.bloscchunk import joined
+from kist.codecs.bloscchunk import cut_apart, joined
 from kist.codecs.stage import StoredBlocks
 from kist.errors import CodecError
 
@@ -220,6 +220,59 @@ def test_blocks_that_shrank_are_joined_and_others_are_not():
     assert joined([zeros, zeros], 4000, p) is None  # nothing to take the header from
     assert joined([blocks[0], values[:4000].data], 4000, p) is None
     assert joined([blocks[0], blocks[0][:-1]], 4000, p) is None
+
+
+def counted_calls(monkeypatch):
+    """A library whose calls of Blosc2's compressor are counted."""
+    library = libblosc.find_backend()
+    calls = []
+    compress = library._compress
+    monkeypatch.setattr(library, "_compress", lambda *a: calls.append(a[2]) or compress(*a))
+    return library, calls
+
+
+def test_blocks_are_compressed_by_one_call_for_each_megabyte(monkeypatch):
+    library, calls = counted_calls(monkeypatch)
+    p = BloscParams(blosc.LZ4, 1, blosc.SHUFFLE, 8)
+    data = np.arange(300_000.0).view(np.uint8)
+    blocks = library.compress(data, 1 << 16, p)
+    assert calls == [1 << 20, 1 << 20, data.size - (2 << 20)]
+    assert len(blocks) == -(-data.size >> 16)
+    out = np.empty_like(data)
+    for number, block in enumerate(blocks):
+        decompress_into(block, out[number << 16 : (number + 1) << 16], p)
+    assert np.array_equal(out, data)
+
+
+def test_blocks_that_do_not_shrink_are_those_of_the_values(monkeypatch):
+    library, calls = counted_calls(monkeypatch)
+    p = BloscParams(blosc.LZ4, 1, blosc.NO_FILTER, 1)
+    noise = np.frombuffer(np.random.default_rng(0).bytes(40_000), np.uint8)
+    half = np.concatenate([noise[:20_000], np.zeros(10_000, np.uint8), noise[20_000:]])
+    for data in (noise, half):
+        blocks = library.compress(data, 10_000, p)
+        whole = [data[at : at + 10_000].tobytes() for at in range(0, data.size, 10_000)]
+        kept = [bytes(block) == part for block, part in zip(blocks, whole, strict=True)]
+        assert kept == [part.count(0) < 10_000 for part in whole]
+        assert [type(block) for block in blocks] == [memoryview if k else bytes for k in kept]
+    assert calls == [40_000, 50_000]
+
+
+def test_only_a_chunk_as_it_was_asked_for_is_cut_apart():
+    p = BloscParams(blosc.LZ4, 1, blosc.SHUFFLE, 4)
+    data = np.arange(6000, dtype="<u4").view(np.uint8)
+    found = joined(blosc.compress_blocks(data, 8000, p), 8000, p)
+    assert found is not None
+    chunk = bytes(found)
+    again = cut_apart(chunk, data.data, 8000, p)
+    assert again is not None
+    out = np.empty_like(data)
+    blosc.decompress_blocks(again, out, 8000, p)
+    assert np.array_equal(out, data)
+    first, second = 32, 36  # where it says where the first two blocks begin
+    swapped = chunk[:first] + chunk[second : second + 4] + chunk[first:second] + chunk[second + 4 :]
+    for wrong in (swapped, chunk[:-1], chunk[:40], chunk[:3] + b"\x08" + chunk[4:]):
+        assert cut_apart(wrong, data.data, 8000, p) is None
 
 
 @given(st.integers(0, 35), st.integers(0, 3), st.integers(0, 255))

@@ -110,12 +110,12 @@ def _scale64(
 
 def from_scaled_integers(integers: NDArray[Any], exponent: int, out: NDArray[Any]) -> None:
     """``integers / 10**exponent`` into `out` (``<f4`` or ``<f8``), rounded as the format says."""
-    power = power_of_ten(exponent)
+    power = _POWERS[exponent]
     for at in range(0, integers.size, _STRIP):
         source, target = integers[at : at + _STRIP], out[at : at + _STRIP]
         if out.itemsize == 8:
             # Two plain loops are as fast as one that casts on the way, and need no buffer.
-            np.copyto(target, source)
+            target[...] = source
             if exponent:
                 np.divide(target, power, out=target)
         elif exponent <= _MAX_EXPONENT32 and _is_within(source, _MAX_INTEGER32):

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kist._kernels.sets import ascending
+
 Keys = NDArray[np.uint64]
 
 # Odd multipliers; the first is 2**64 / golden ratio, the others are from splitmix64.
@@ -59,8 +61,11 @@ def keys_of(items: NDArray[Any]) -> Keys:
 
 def distinct(items: NDArray[Any], keys: Keys) -> tuple[NDArray[Any], Keys]:
     """The distinct keys, ascending, and an item for each."""
-    found, first = np.unique(keys, return_index=True)
-    return items[first], found
+    order = keys.argsort(kind="stable")
+    found = keys[order]
+    new = np.ones(len(found), bool)
+    np.not_equal(found[1:], found[:-1], out=new[1:])
+    return items[order[new]], found[new]
 
 
 def number(keys: Keys, known: Keys) -> NDArray[Any] | None:
@@ -83,7 +88,7 @@ def number(keys: Keys, known: Keys) -> NDArray[Any] | None:
         shift = np.uint64(64 - bits)
         for multiplier in _MULTIPLIERS:
             slots = (known * multiplier) >> shift
-            if np.unique(slots).size == known.size:
+            if ascending(slots).size == known.size:
                 table = np.zeros(1 << bits, width)
                 table[slots] = np.arange(known.size)
                 hashed = keys * multiplier

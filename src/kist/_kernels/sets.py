@@ -1,7 +1,7 @@
 """Distinct values, and which values are among others, by sorting.
 
 NumPy's `unique` puts numbers into a hash table since 2.3, and its `isin` begins with that: half a
-second for 600,000 integers of 64 bits, which are sorted in 6 ms.
+second for 600,000 integers of 64 bits, which are sorted in 6 ms. Both load `numpy.ma`, 10 ms.
 """
 
 from __future__ import annotations

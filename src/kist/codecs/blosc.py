@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ from kist.codecs.bloscchunk import (
 )
 from kist.codecs.fields import FieldReader
 from kist.codecs.libblosc import backend
-from kist.codecs.stage import Block, Options, Shape, Span
+from kist.codecs.stage import Block, Options, Shape, Span, StoredBlocks
 from kist.errors import CodecError
 
 __all__ = [
@@ -54,6 +55,9 @@ __all__ = [
 
 _MANY = 2
 """Blocks from which on they are decoded together."""
+
+_JOINED_BYTES = 64 << 10
+"""Longer blocks are decoded one by one, where joining them is a copy: a call costs less."""
 
 _MAX_BLOCK = 1 << 30  # well below Blosc2's own limit of 2 GiB
 
@@ -112,26 +116,23 @@ def decompress_blocks(
         )
     n = total // block_nbytes  # the last block may be shorter
     done = 0
-    if n >= _MANY:
+    decompress = backend().decompress
+    if n >= _MANY and (block_nbytes <= _JOINED_BYTES or isinstance(blocks, StoredBlocks)):
         whole = blocks if n == len(blocks) else blocks[:n]
         chunk = joined(whole, block_nbytes, params)
         if chunk is not None:
-            backend().decompress(chunk, flat[: n * block_nbytes])
+            decompress(chunk, flat[: n * block_nbytes])
             done = n
     for at in range(done, len(blocks)):
-        start = at * block_nbytes
-        _decompress_block(blocks[at], flat[start : min(start + block_nbytes, total)], params)
-
-
-def _decompress_block(block: Block, out: NDArray[np.uint8], params: BloscParams) -> None:
-    size = out.size
-    if len(block) < size:
-        check_chunk(block, size, params)
-        backend().decompress(block, out)
-    elif len(block) == size:
-        out[:] = np.frombuffer(block, np.uint8)
-    else:
-        raise CodecError(f"a block of {size} bytes is stored in {len(block)}, which is longer")
+        block, target = blocks[at], flat[at * block_nbytes : (at + 1) * block_nbytes]
+        stored, size = len(block), len(target)
+        if stored < size:
+            check_chunk(block, size, params)
+            decompress(block, target)
+        elif stored == size:
+            target[:] = np.frombuffer(block, np.uint8)
+        else:
+            raise CodecError(f"a block of {size} bytes is stored in {stored}, which is longer")
 
 
 def compress(data: bytes | memoryview | NDArray[Any], params: BloscParams) -> bytes:
@@ -168,6 +169,7 @@ def _check_sizes(total: int, block_nbytes: int, params: BloscParams) -> None:
 
 
 _STAGE = struct.Struct("<BBB")
+_params = lru_cache(maxsize=256)(BloscParams)
 
 
 class Blosc2:
@@ -189,19 +191,15 @@ class Blosc2:
             return None
         compressor, level, narrow, wide = options
         typesize = size if size <= MAX_TYPESIZE else 1
-        params = BloscParams(compressor, level, narrow if typesize == 1 else wide, typesize)
+        params = _params(compressor, level, narrow if typesize == 1 else wide, typesize)
         blocks = compress_blocks(values, block_values * size, params)
         return _STAGE.pack(params.compressor, params.filter, params.typesize), blocks
 
     def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedBlosc2:
         """What the chunks of the page must be."""
-        reader = FieldReader(params, self.name)
-        compressor, filter_, typesize = reader.read(_STAGE)
-        reader.end()
         if not form.itemsize:
             raise CodecError("a Blosc2 page cannot hold items of no bytes")
-        chunks = BloscParams(compressor, 1, filter_, typesize)
-        return LoadedBlosc2(chunks, shape.block_values * form.itemsize)
+        return LoadedBlosc2(_chunks_of(params), shape.block_values * form.itemsize)
 
     def describe(self, options: Options) -> str:
         """Compressor and filters, such as ``blosc2-zstd+shuffle``."""
@@ -210,6 +208,14 @@ class Blosc2:
         text = f"{self.name}-{COMPRESSOR_NAMES.get(compressor, compressor)}"
         names = [str(FILTER_NAMES.get(f, f)) for f in dict.fromkeys((wide, narrow)) if f]
         return "+".join([text, *names]) + (f"({level})" if level != 1 else "")
+
+
+@lru_cache(maxsize=256)
+def _chunks_of(params: bytes) -> BloscParams:
+    reader = FieldReader(params, Blosc2.name)
+    compressor, filter_, typesize = reader.read(_STAGE)
+    reader.end()
+    return BloscParams(compressor, 1, filter_, typesize)
 
 
 class LoadedBlosc2(NamedTuple):

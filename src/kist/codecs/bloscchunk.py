@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ MAX_TYPESIZE = 255
 _HEADER = struct.Struct("<BBBBiii6sBB6sBB")
 _VERSION = 5
 _EXTENDED = 0x05  # the two flag bits that announce the 32-byte header
+_COPIED = 0x02
 _NOT_SPLIT = 0x10
 _FORMAT_OF = {LZ4: 1, ZSTD: 4}  # the compressor as the upper three flag bits tell it
 _ZEROS = 0x10  # in the last flag byte: the chunk is a header that stands for zeros
@@ -51,8 +52,14 @@ NO_META = bytes(6)
 FILTER_BYTES = {code: bytes((0, 0, 0, 0, 0, code)) for code in FILTER_NAMES}
 
 
-@dataclass(frozen=True, slots=True)
-class BloscParams:
+class _Params(NamedTuple):
+    compressor: int
+    level: int
+    filter: int
+    typesize: int
+
+
+class BloscParams(_Params):
     """How one page's blocks are compressed.
 
     Attributes
@@ -67,19 +74,19 @@ class BloscParams:
         Bytes of one item for the shuffles, 1 to 255.
     """
 
-    compressor: int
-    level: int
-    filter: int
-    typesize: int
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
+    def __new__(cls, compressor: int, level: int, filter: int, typesize: int) -> BloscParams:
+        """Refuse what Blosc2 is not used for."""
+        found = super().__new__(cls, compressor, level, filter, typesize)
         if (
-            self.compressor not in COMPRESSOR_NAMES
-            or self.filter not in FILTER_NAMES
-            or not 1 <= self.level <= 9
-            or not 1 <= self.typesize <= MAX_TYPESIZE
+            compressor not in COMPRESSOR_NAMES
+            or filter not in FILTER_NAMES
+            or not 1 <= level <= 9
+            or not 1 <= typesize <= MAX_TYPESIZE
         ):
-            raise CodecError(f"Blosc2 cannot be used like this: {self!r}")
+            raise CodecError(f"Blosc2 cannot be used like this: {found!r}")
+        return found
 
     @property
     def split(self) -> bool:
@@ -155,7 +162,7 @@ def joined(blocks: Sequence[Block], size: int, params: BloscParams) -> Block | N
             zeros.add(at)
     n = len(blocks)
     streams = [block[_BEGIN:] for block in blocks]
-    places = list(accumulate(map(len, streams), initial=_top(n, params)))
+    places = list(accumulate(map(len, streams), initial=top_of(n, params)))
     total = places.pop()
     for at in zeros:
         places[at] = OVERHEAD + 4 * n
@@ -178,7 +185,7 @@ def _joined_in_place(blocks: StoredBlocks, size: int, params: BloscParams) -> Bl
     """
     starts, n = blocks.starts, len(blocks)
     lengths = blocks.stops - starts
-    top = _top(n, params)
+    top = top_of(n, params)
     begin, end = blocks.bounds or (int(starts[0]), int(blocks.stops[-1]))
     room, total = begin - top, end - begin + top
     if room < 0 or max(total, n * size) > _MAX_CHUNK:
@@ -205,6 +212,51 @@ def _joined_in_place(blocks: StoredBlocks, size: int, params: BloscParams) -> Bl
     return chunk
 
 
+def cut_apart(chunk: bytes, data: memoryview, size: int, params: BloscParams) -> list[Block] | None:
+    """Return the blocks of a chunk, each as a chunk of its own: what `joined` undoes.
+
+    Parameters
+    ----------
+    chunk : bytes
+        Just compressed by one thread: its blocks follow each other.
+    data : memoryview
+        What was compressed, of which blocks that did not shrink are returned.
+    size : int
+        Bytes of a block; the last one may be shorter.
+
+    Returns
+    -------
+    list of bytes or memoryview, or None
+        None where the chunk is not what was asked for.
+    """
+    total = len(data)
+    n = -(-total // size)
+    views: list[Block] = [data[at : at + size] for at in range(0, total, size)]
+    flags = chunk[2]
+    if flags & _COPIED:  # nothing shrank
+        return views
+    starts = struct.unpack_from(f"<{n}i", chunk, OVERHEAD) if len(chunk) > OVERHEAD + 4 * n else ()
+    try:
+        check_chunk(chunk, total, params)
+    except CodecError:
+        return None
+    if not starts or starts[0] < OVERHEAD + 4 * n or any(map(int.__ge__, starts, starts[1:])):
+        return None
+    head, tail = chunk[:4], chunk[16:OVERHEAD] + _FIRST
+    blocks: list[Block] = []
+    for view, begin, end in zip(views, starts, (*starts[1:], len(chunk)), strict=True):
+        nbytes, length = len(view), _BEGIN + end - begin
+        if length >= nbytes:
+            blocks.append(view)
+            continue
+        if nbytes < size:
+            # Blosc2 never splits a last block that is shorter.
+            head = chunk[:2] + bytes((flags | _NOT_SPLIT,)) + chunk[3:4]
+        sizes = struct.pack("<iii", nbytes, nbytes, length)
+        blocks.append(b"".join((head, sizes, tail, chunk[begin:end])))
+    return blocks
+
+
 def _heads_at(
     buffer: NDArray[np.uint8], starts: NDArray[np.int64], highest: int
 ) -> NDArray[np.int32]:
@@ -219,7 +271,7 @@ def _heads_at(
     return buffer.take(starts[:, None] + np.arange(_BEGIN), mode="clip").view("<i4")
 
 
-def _top(n_blocks: int, params: BloscParams) -> int:
+def top_of(n_blocks: int, params: BloscParams) -> int:
     """Bytes before the streams: the header, where blocks begin, and one block of zeros.
 
     That one has streams of length 0, which Blosc2 takes for zeros.

@@ -9,16 +9,15 @@ recipe.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kist._kernels.decimals import scaled_integers
 from kist._kernels.lookup import keys_of
+from kist._kernels.sets import ascending
 from kist.codecs.blosc import BITSHUFFLE, FILTERS, LZ4, NO_FILTER, SHUFFLE, ZSTD
-from kist.codecs.pco import suits
 from kist.codecs.recipe import Recipe
 from kist.codecs.reference import common_step
 from kist.codecs.registry import (
@@ -37,8 +36,7 @@ from kist.codecs.values import changes, to_form
 from kist.errors import CodecError
 
 
-@dataclass(frozen=True, slots=True)
-class _Preset:
+class _Preset(NamedTuple):
     byte_ns: float  # what a stored byte costs; 6.7 is a disk of 150 MB/s
     # balanced: at 15, Zstd took 0.3 bytes off each step of a price and doubled the time to read.
     compressor: int
@@ -171,7 +169,7 @@ def choose(
         return Recipe(name, (_explicit(name),))
     settings = _PRESETS[name]
     if often:
-        settings = replace(settings, byte_ns=settings.byte_ns / 2)
+        settings = settings._replace(byte_ns=settings.byte_ns / 2)
     if not form.size or not form.itemsize or constant(form, block_values):
         return Recipe(name, (fallback_of(name),))
     best: tuple[float, Steps] | None = None
@@ -254,13 +252,13 @@ def _is_repetitive(form: NDArray[Any]) -> bool:
     if form.itemsize == 1:
         return False
     few = np.ascontiguousarray(form[:: max(1, form.size // 512)])
-    return np.unique(keys_of(few)).size <= max(few.size // 2, 1)
+    return ascending(keys_of(few)).size <= max(few.size // 2, 1)
 
 
 def _n_items(sample: NDArray[Any]) -> int:
     """Distinct items far and wide: what wanders has few nearby, and many in a page."""
     spread = sample[:: max(1, sample.size // (2 * _WINDOW))]
-    return int(np.unique(keys_of(to_form(np.ascontiguousarray(spread)))).size)
+    return int(ascending(keys_of(to_form(np.ascontiguousarray(spread)))).size)
 
 
 def _integers(
@@ -360,8 +358,11 @@ def _other_codecs(
         yield (BLOSC2, LZ4, 1, BITSHUFFLE, BITSHUFFLE)
     # Trying pcodec is dear: its own work must leave room for a gain.
     room = best > 2 * (_PCODEC_NS[0] / 2 + _PCODEC_NS[1])
-    if settings.pcodec is not None and suits(rest.dtype) and room:
-        yield (PCODEC, settings.pcodec)
+    if settings.pcodec is not None and room:
+        from kist.codecs.pco import suits
+
+        if suits(rest.dtype):
+            yield (PCODEC, settings.pcodec)
 
 
 def _price(

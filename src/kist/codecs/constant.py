@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +40,7 @@ class Constant:
         return self.name
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedConstant:
+class LoadedConstant(NamedTuple):
     """The item of a page."""
 
     item: NDArray[Any]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +70,7 @@ class Decimals:
             positions = reader.array(_POSITION, count)
             items = reader.array(words, count)
             ascend = count and positions[-1] < shape.n_values
-            if not ascend or (positions[1:] <= positions[:-1]).any():
+            if not ascend or np.logical_or.reduce(positions[1:] <= positions[:-1]):
                 raise CodecError("decimal: the exceptions do not ascend within the page")
         elif kind == _BITMAP:
             items = reader.array(words, 1)
@@ -86,8 +85,7 @@ class Decimals:
         return f"{self.name}({options[0]})"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedDecimals:
+class LoadedDecimals(NamedTuple):
     """Exponent and exceptions of a page."""
 
     form: np.dtype[Any]
@@ -102,6 +100,9 @@ class LoadedDecimals:
         if self.items is None:
             return
         every = target.view(self.items.dtype)
+        if type(span) is Span:
+            self._restore(every, span)
+            return
         for part, where in span.runs():
             self._restore(every[where], part)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +60,7 @@ class Delta:
         return self.name if options[0] == 1 else f"{self.name}({options[0]})"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedDelta:
+class LoadedDelta(NamedTuple):
     """First values of each block, for each order."""
 
     form: np.dtype[Any]

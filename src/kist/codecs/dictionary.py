@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kist._kernels.lookup import distinct, keys_of, number
+from kist._kernels.sets import members
 from kist.codecs.fields import FieldReader
 from kist.codecs.stage import Options, Shape, Span
 from kist.codecs.values import as_words
@@ -63,8 +63,7 @@ class Dictionary:
         return self.name
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedDictionary:
+class LoadedDictionary(NamedTuple):
     """The items of a page."""
 
     form: np.dtype[Any]
@@ -121,7 +120,7 @@ def find_items(
             stride = max(1, more.size // _SAMPLE)
             more = more[::stride]
         new_items, new_keys = distinct(values[more], keys[more])
-        if np.isin(new_keys, known).any():
+        if members(new_keys, known).any():
             return None
         known = np.concatenate((known, new_keys))
         order = np.argsort(known)

@@ -27,12 +27,18 @@ class FieldReader:
 
     def read(self, table: struct.Struct) -> tuple[Any, ...]:
         """The fields of one table."""
-        start = self._take(table.size)
+        start = self._at
+        self._at = start + table.size
+        if self._at > len(self._data):
+            raise self._cut_off()
         return table.unpack_from(self._data, start)
 
     def array(self, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
         """`count` items, as a read-only view of the parameters."""
-        start = self._take(count * dtype.itemsize)
+        start = self._at
+        self._at = start + count * dtype.itemsize
+        if self._at > len(self._data):
+            raise self._cut_off()
         return np.frombuffer(self._data, dtype, count, start)
 
     def end(self) -> None:
@@ -42,12 +48,7 @@ class FieldReader:
                 f"parameters of {self._stage}: {len(self._data)} bytes, {self._at} expected"
             )
 
-    def _take(self, size: int) -> int:
-        start = self._at
-        if size < 0 or size > len(self._data) - start:
-            raise CodecError(
-                f"parameters of {self._stage} are cut off: {len(self._data)} bytes, "
-                f"{start + size} expected"
-            )
-        self._at = start + size
-        return start
+    def _cut_off(self) -> CodecError:
+        return CodecError(
+            f"parameters of {self._stage} are cut off: {len(self._data)} bytes, {self._at} expected"
+        )

@@ -29,6 +29,8 @@ from kist.codecs.bloscchunk import (
     ZSTD,
     BloscParams,
     check_chunk,
+    cut_apart,
+    top_of,
 )
 from kist.codecs.stage import Block
 from kist.errors import CodecError, PerformanceWarning
@@ -41,6 +43,11 @@ if TYPE_CHECKING:
 _VARIABLES = (
     "BLOSC_CLEVEL", "BLOSC_COMPRESSOR", "BLOSC_DELTA", "BLOSC_SHUFFLE", "BLOSC_TYPESIZE",
 )  # fmt: skip
+
+_TOGETHER_BYTES = 1 << 20
+"""Blocks that one call compresses: as many as stay in the cache of a core."""
+
+addressof, from_buffer = ctypes.addressof, ctypes.c_char.from_buffer
 
 _MAX_CONTEXTS = 24  # compression contexts that a thread keeps
 _MAX_SIZES = 4  # of these for one way to compress: blocks of text are of any size, a context 1 MB
@@ -177,11 +184,44 @@ class Library:
     def compress(
         self, data: NDArray[np.uint8], block_nbytes: int, params: BloscParams
     ) -> list[Block]:
+        blocks: list[Block] = []
+        step = max(1, _TOGETHER_BYTES // block_nbytes) * block_nbytes
+        for start in range(0, data.size, step):
+            part = data[start : start + step]
+            blocks += self._compress_together(part, block_nbytes, params) or self._compress_each(
+                part, block_nbytes, params
+            )
+        return blocks
+
+    def _compress_together(
+        self, data: NDArray[np.uint8], block_nbytes: int, params: BloscParams
+    ) -> list[Block] | None:
+        """Compress blocks by one call, which lets the interpreter go once, into one chunk.
+
+        Each block is cut out of it, as `joined` puts them together. None where that does not go.
+        """
+        if data.size < 2 * block_nbytes or block_nbytes <= OVERHEAD:
+            return None
+        n_blocks = -(-data.size // block_nbytes)
+        size = data.size + top_of(n_blocks, params)
+        target, context = self._room(size), self._compressor(params, block_nbytes)
+        length = self._compress(context, _address(data), data.size, target, size)
+        if length <= OVERHEAD:
+            return None
+        return cut_apart(ctypes.string_at(target, length), data.data, block_nbytes, params)
+
+    def _room(self, nbytes: int) -> int:
+        """Address of memory that this thread keeps."""
         thread = self._thread
-        if thread.scratch.size < block_nbytes:
-            thread.scratch = np.empty(block_nbytes, np.uint8)
+        if thread.scratch.size < nbytes:
+            thread.scratch = np.empty(nbytes, np.uint8)
             thread.scratch_address = _address(thread.scratch)
-        scratch, compress = thread.scratch_address, self._compress
+        return thread.scratch_address
+
+    def _compress_each(
+        self, data: NDArray[np.uint8], block_nbytes: int, params: BloscParams
+    ) -> list[Block]:
+        scratch, compress = self._room(block_nbytes), self._compress
         source, total = _address(data), data.size
         blocks: list[Block] = []
         known, context = 0, 0
@@ -198,19 +238,24 @@ class Library:
             blocks.append(_kept(ctypes.string_at(scratch, max(length, 0)), block, params))
         return blocks
 
-    def _context(self) -> int:
-        thread = self._thread
-        context = thread.decompressor
-        if context is None:
-            wanted = _DParams(nthreads=1, typesize=8)
-            context = _Context(self._new_decompressor(wanted), self._free)
-            thread.decompressor = context
-        return context.pointer
+    def _context(self) -> _Context:
+        wanted = _DParams(nthreads=1, typesize=8)
+        context = _Context(self._new_decompressor(wanted), self._free)
+        self._thread.decompressor = context
+        return context
 
     def decompress(self, chunk: Block, out: NDArray[np.uint8]) -> None:
-        source: Any = chunk if isinstance(chunk, bytes) else _address(np.frombuffer(chunk, "u1"))
-        target = ctypes.addressof(ctypes.c_char.from_buffer(out.data))
-        got = self._decompress(self._context(), source, len(chunk), target, out.size)
+        source: Any = chunk
+        if not isinstance(chunk, bytes):
+            # The first takes a third of the time.
+            source = (
+                _address(np.frombuffer(chunk, "u1"))
+                if chunk.readonly
+                else addressof(from_buffer(chunk))
+            )
+        target = addressof(from_buffer(out.data))
+        context = self._thread.decompressor or self._context()
+        got = self._decompress(context.pointer, source, len(chunk), target, out.size)
         if got != out.size:
             raise CodecError(f"Blosc2 could not decode a chunk of {len(chunk)} bytes (code {got})")
 

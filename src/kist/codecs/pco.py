@@ -6,9 +6,8 @@ Dense where nothing simpler is, and slow to write: 0.1 to 0.5 GB/s.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,8 +56,7 @@ class Pcodec:
         return f"{self.name}({options[0]})"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedPcodec:
+class LoadedPcodec(NamedTuple):
     """Values of a block."""
 
     block_values: int

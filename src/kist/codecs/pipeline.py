@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,6 @@ from kist.codecs.values import form_of, store, target_of, to_form
 from kist.errors import CodecError
 
 if TYPE_CHECKING:
-    from kist.codecs.plain import LoadedPlain
     from kist.codecs.recipe import Recipe
 
 __all__ = [
@@ -166,7 +165,8 @@ def decode(
         buffer = buffers[-1]
         same = step.form.itemsize == buffer.itemsize
         if not same and step is loaded[-1] and stages[-1].id == PLAIN:
-            shown = cast("LoadedPlain", last).view(blocks, step.form, span)
+            plain: Any = last
+            shown = plain.view(blocks, step.form, span)
         if shown is not None:
             buffers.append(shown)
         elif same:
@@ -209,7 +209,8 @@ def decode_alone(
 
 def span_of(shape: Shape, first_block: int, n_blocks: int) -> Span:
     """Return the values of consecutive blocks of a page."""
-    n_values, block_values, total = shape.n_values, shape.block_values, shape.n_blocks
+    n_values, block_values = shape
+    total = -(-n_values // block_values)
     if first_block < 0 or first_block + n_blocks > total:
         raise CodecError(
             f"blocks {first_block} to {first_block + n_blocks - 1} of a page of {total}"

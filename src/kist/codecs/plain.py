@@ -27,7 +27,8 @@ class Plain:
 
     def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedPlain:
         """Nothing to keep but the length of a block."""
-        FieldReader(params, self.name).end()
+        if params:
+            FieldReader(params, self.name).end()
         return LoadedPlain(shape.block_values)
 
     def describe(self, options: Options) -> str:

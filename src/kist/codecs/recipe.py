@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kist._kernels.decimals import MAX_EXPONENT
 from kist.codecs.delta import MAX_ORDER
@@ -32,8 +32,12 @@ _RANGES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class _Recipe(NamedTuple):
+    preset: str
+    steps: tuple[tuple[int, ...], ...]
+
+
+class Recipe(_Recipe):
     """Stages in the order of encoding, each ``(id, option, ...)``; hashable.
 
     Attributes
@@ -44,12 +48,11 @@ class Recipe:
         Array -> array stages, then the codec.
     """
 
-    preset: str
-    steps: tuple[tuple[int, ...], ...]
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        steps = self.steps
-        good = 0 < len(steps) <= MAX_STEPS and len(self.preset) < 64
+    def __new__(cls, preset: str, steps: tuple[tuple[int, ...], ...]) -> Recipe:
+        """Refuse what no page can be encoded by."""
+        good = 0 < len(steps) <= MAX_STEPS and len(preset) < 64
         for place, (number, *options) in enumerate(steps):
             known = CODECS if place == len(steps) - 1 else ENCODINGS
             low, high = _OPTIONS.get(number, (1, 0))
@@ -57,7 +60,8 @@ class Recipe:
             ranges = _RANGES.get(number, ())
             good = good and all(a <= o <= b for o, (a, b) in zip(options, ranges, strict=False))
         if not good:
-            raise CodecError(f"no recipe: {steps!r} for {self.preset!r}")
+            raise CodecError(f"no recipe: {steps!r} for {preset!r}")
+        return super().__new__(cls, preset, steps)
 
     def describe(self) -> str:
         """Short text for people, such as ``decimal(2) delta reference blosc2-zstd``."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,27 +64,14 @@ class Reference:
 
     def load(self, params: bytes, form: np.dtype[Any], shape: Shape) -> LoadedReference:
         """Stored form, base and step; the stored form must be narrower."""
-        reader = FieldReader(params, self.name)
-        code, base, step = reader.read(_PARAMS)
-        reader.end()
-        width = code & ~_SIGNED
-        if form.kind not in "iu" or width not in WIDTHS or width >= form.itemsize:
-            raise CodecError(f"reference: {code} names no stored form for {form}")
-        bits = unsigned(form.itemsize)
-        mask = (1 << 8 * form.itemsize) - 1
-        return LoadedReference(
-            signed(width) if code & _SIGNED else unsigned(width),
-            bits.type(base & mask) if base & mask else None,
-            bits.type(step & mask) if step != 1 else None,
-        )
+        return _load(params, form)
 
     def describe(self, options: Options) -> str:
         """Its name, and the step if there is one."""
         return f"{self.name}(step {options[0]})" if options and options[0] > 1 else self.name
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedReference:
+class LoadedReference(NamedTuple):
     """Base and step of a page, where they do anything."""
 
     form: np.dtype[Any]
@@ -93,7 +80,7 @@ class LoadedReference:
 
     def decode(self, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
         """Widen, multiply and add, wrapping around."""
-        np.copyto(target, source, casting="unsafe")  # sign-extends signed ones
+        target[...] = source  # sign-extends signed ones
         if self.step is None and self.base is None:
             return
         bits = target.view(unsigned(target.itemsize))
@@ -101,6 +88,23 @@ class LoadedReference:
             bits *= self.step
         if self.base is not None:
             bits += self.base
+
+
+@lru_cache(maxsize=256)
+def _load(params: bytes, form: np.dtype[Any]) -> LoadedReference:
+    reader = FieldReader(params, Reference.name)
+    code, base, step = reader.read(_PARAMS)
+    reader.end()
+    width = code & ~_SIGNED
+    if form.kind not in "iu" or width not in WIDTHS or width >= form.itemsize:
+        raise CodecError(f"reference: {code} names no stored form for {form}")
+    bits = unsigned(form.itemsize)
+    mask = (1 << 8 * form.itemsize) - 1
+    return LoadedReference(
+        signed(width) if code & _SIGNED else unsigned(width),
+        bits.type(base & mask) if base & mask else None,
+        bits.type(step & mask) if step != 1 else None,
+    )
 
 
 def _narrowest(low: int, high: int) -> tuple[np.dtype[Any], int]:

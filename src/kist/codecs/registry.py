@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from typing import Final, Generic, TypeVar
 
@@ -77,6 +78,7 @@ CODECS: Mapping[int, Codec] = _Stages(
 """Stages that end a pipeline."""
 
 
+@cache
 def encoding(number: int) -> Encoding:
     """The array -> array stage of that id.
 
@@ -91,6 +93,7 @@ def encoding(number: int) -> Encoding:
     return found
 
 
+@cache
 def codec(number: int) -> Codec:
     """The stage of that id that ends a pipeline.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +63,7 @@ class Runs:
         return self.name
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedRuns:
+class LoadedRuns(NamedTuple):
     """The runs of a page."""
 
     ends: NDArray[np.uint32]

@@ -74,8 +74,9 @@ def to_form(values: NDArray[Any]) -> NDArray[Any]:
 
 def target_of(out: NDArray[Any]) -> NDArray[Any] | None:
     """`out` in its form, when results can be written there directly; else None."""
-    if out.flags.c_contiguous and is_stored_order(out.dtype):
-        return out.view(form_of(out.dtype))
+    dtype = out.dtype
+    if out.flags.c_contiguous and (dtype.byteorder in _STORED_ORDERS or dtype.kind == "V"):
+        return out.view(form_of(dtype))
     return None
 
 

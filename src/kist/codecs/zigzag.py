@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +39,7 @@ class Zigzag:
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedZigzag:
+class LoadedZigzag(NamedTuple):
     """The unsigned form."""
 
     form: np.dtype[Any]

@@ -43,6 +43,7 @@ READ_RUN = 8 << 20
 MAX_BLOCK_BYTES = 64 << 20
 """Most bytes of a block of which only a part is wanted. Writers make far smaller ones; in
 a hostile file a few bytes may stand for as many values as they like."""
+_named: Any = tuple.__new__  # of a named tuple, without its function in Python
 _CACHED_HEADS = 4096
 _heads: OrderedDict[bytes, tuple[PageHead, tuple[Stage, ...]]] = OrderedDict()
 
@@ -201,9 +202,11 @@ def read_body(view: View, pointer: Pointer, body: memoryview, out: Array) -> Non
 def decode_body(pointer: Pointer, body: memoryview, out: Array) -> None:
     """Decode all values of a page whose head is verified, as `read_body` does."""
     head = unpack_page_head(bytes(body[: pointer.head]), pointer.length)
-    stages = tuple([Stage(number, params) for number, params in head.stages])
+    stages = tuple([_named(Stage, stage) for stage in head.stages])
     check_size(pointer, head, len(out))
-    _decode(pointer, head, stages, body[head.size :], 0, range(len(head.sums)), out, 0)
+    data = body[head.size :]
+    verify_sectors(pointer, head, data, 0, range(len(head.sums)))
+    _decode_verified(pointer, head, stages, data, 0, out, 0)
 
 
 def check_size(pointer: Pointer, head: PageHead, n_values: int) -> None:
@@ -335,6 +338,9 @@ def _stored_blocks(
     if len(blocks) == 1:  # of a single row
         begin = head.ends[blocks[0] - 1] if blocks[0] else 0
         return [data[begin - at : head.ends[blocks[0]] - at]]
+    if not blocks.start and not at:
+        found = head.ends[: blocks.stop]
+        return Neighbours(data[: found[-1]], found)
     begin = head.ends[blocks[0] - 1] if blocks[0] else 0
     ends = [end - begin for end in head.ends[blocks.start : blocks.stop]]
     return Neighbours(data[begin - at : begin - at + ends[-1]], ends)

@@ -32,6 +32,7 @@ MAX_PAGE_BYTES: Final = 64 << 20
 
 _PAGE = struct.Struct("<QI16s")  # bytes of the page, bytes of its head, XXH3-128 of that
 _BYTES = np.dtype("u1")
+_entry: Final[Any] = tuple.__new__  # of a named tuple, without its function in Python
 
 
 class PartKind(enum.IntEnum):
@@ -142,20 +143,22 @@ def unpack_bundle_head(data: bytes, body_length: int) -> Bundle:
         Anything does not add up.
     """
     cursor = Cursor(data, "bundle head")
-    fields = BUNDLE_HEAD.unpack(cursor.take(BUNDLE_HEAD.size))
-    if fields["magic"] != BUNDLE_MAGIC or fields["version"] != 1:
+    # In the order of the fields: by name it takes three times as long.
+    fields: Any = cursor.unpack(BUNDLE_HEAD.struct)
+    magic, version, n_parts, value_length = fields
+    if magic != BUNDLE_MAGIC or version != 1:
         raise CorruptDataError(f"bundle head begins with {data[:3]!r}")
-    plain = cursor.take(fields["value_length"])
-    if fields["n_parts"] > cursor.left:
-        raise cursor.corrupt(f"{fields['n_parts']} parts announced, {cursor.left} bytes left")
+    plain = cursor.take(value_length)
+    if n_parts > cursor.left:
+        raise cursor.corrupt(f"{n_parts} parts announced, {cursor.left} bytes left")
     parts = []
     at = len(data)
-    for _ in range(fields["n_parts"]):
+    for _ in range(n_parts):
         part = _unpack_part(cursor)
         part.first = at
         parts.append(part)
         for page in part.pages:
-            at += aligned(page.length)
+            at += -(-page.length // ALIGNMENT) * ALIGNMENT
     last = parts[-1].pages[-1].length if parts and parts[-1].pages else 0
     if at - aligned(last) + last != body_length or any(cursor.data[cursor.pos :]):
         raise CorruptDataError(f"bundle of {body_length} bytes: its parts do not add up")
@@ -191,18 +194,18 @@ def _unpack_part(cursor: Cursor) -> Part:
         ndim = cursor.count()
         if ndim > 64:
             raise cursor.corrupt(f"an array of {ndim} dimensions")
-        shape = tuple([cursor.varint() for _ in range(ndim)])
+        shape = (cursor.varint(),) if ndim == 1 else tuple([cursor.varint() for _ in range(ndim)])
     else:
         shape = (cursor.varint(),)
     part = Part(_KINDS[number], dtype, shape, cursor.varint())
     if part.page_values < 1 or part.page_values * max(dtype.itemsize, 1) > MAX_PAGE_BYTES:
         raise cursor.corrupt(f"pages of {part.page_values} values of {dtype}")
-    n_pages = -(-part.size // part.page_values)
+    n_pages = -(-math.prod(shape) // part.page_values)
     if not dtype.itemsize or not n_pages or n_pages * _PAGE.size > cursor.left:
         raise cursor.corrupt(f"a part of shape {shape} and dtype {dtype} in {n_pages} pages")
     for _ in range(n_pages):
-        page = PageEntry(*_PAGE.unpack(cursor.take(_PAGE.size)))
-        if page.head > min(page.length, MAX_HEAD):
+        page = _entry(PageEntry, cursor.unpack(_PAGE))
+        if page.head > page.length or page.head > MAX_HEAD:
             raise cursor.corrupt(f"a page of {page.length} bytes with a head of {page.head}")
         part.pages.append(page)
     return part

@@ -112,12 +112,18 @@ class Cursor:
     def count(self) -> int:
         """Return a LEB128 count of things that take at least one byte each."""
         n = self.varint()
-        if n > self.left:
+        if n > len(self.data) - self.pos:
             raise self.corrupt(f"{n} items announced, {self.left} bytes left")
         return n
 
     def blob(self) -> bytes:
         """Return bytes preceded by their LEB128 length."""
+        data, start = self.data, self.pos
+        n = data[start] if start < len(data) else 0x80
+        stop = start + 1 + n
+        if n < 0x80 and stop <= len(data):  # nearly all
+            self.pos = stop
+            return data[start + 1 : stop]
         return self.take(self.varint())
 
     def text(self) -> str:

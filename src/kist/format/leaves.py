@@ -28,7 +28,7 @@ def is_loose(dtype: np.dtype[Any]) -> bool:
 
     NumPy keeps neither in structured arrays; there they stand as objects.
     """
-    return is_string_dtype(dtype) or is_ragged(dtype)
+    return dtype.kind in "TV" and (is_string_dtype(dtype) or is_ragged(dtype))
 
 
 @dataclass(frozen=True, slots=True)

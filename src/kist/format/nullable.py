@@ -7,7 +7,8 @@ column. docs/design/0009-column-kinds.md says why.
 
 from __future__ import annotations
 
-from typing import Any, Final
+import sys
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 
@@ -18,6 +19,7 @@ __all__ = [
     "as_pairs",
     "dtype_text",
     "has_masked",
+    "is_masked_array",
     "is_nullable",
     "nullable",
     "pairs",
@@ -115,9 +117,16 @@ def as_pairs(values: Array) -> Array:
     return pairs(*found, nullable(values.dtype))
 
 
+def is_masked_array(values: object) -> TypeGuard[np.ma.MaskedArray[Any, Any]]:
+    """Return whether values are a masked array: without `numpy.ma`, of 10 ms, there are none."""
+    # Another thread may be loading it.
+    kind = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+    return kind is not None and isinstance(values, kind)
+
+
 def has_masked(values: Any) -> bool:
     """Tell whether anything is masked in an array, fields too; nothing is in other arrays."""
-    if not isinstance(values, np.ma.MaskedArray):
+    if not is_masked_array(values):
         return False
     return bool(np.ma.flatten_mask(np.ma.getmaskarray(values)).any())
 
@@ -126,6 +135,6 @@ def parts(values: Array) -> tuple[Array, Array] | None:
     """Return values, and which of them are there, of an array that can say; else None."""
     if values.dtype.names is not None and is_nullable(values.dtype):
         return values["value"], values["valid"]
-    if isinstance(values, np.ma.MaskedArray) and values.dtype.names is None:
+    if is_masked_array(values) and values.dtype.names is None:
         return values.data, ~np.ma.getmaskarray(values)
     return None

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _POINTER = POINTER.struct
+_named: Any = tuple.__new__  # of a named tuple, without its function in Python
 
 
 class Pointer(NamedTuple):
@@ -86,7 +87,8 @@ class Pointer(NamedTuple):
 
     def within(self, at: int, length: int, head: int, checksum: bytes) -> Pointer:
         """Return a pointer to a part of the body that is read as a body of its own."""
-        return Pointer(self.offset + at, length, head, self.birth, checksum)
+        found: Pointer = _named(Pointer, (self.offset + at, length, head, self.birth, checksum))
+        return found
 
 
 def sealed_pointer(pointer: Pointer) -> Pointer:
@@ -137,7 +139,8 @@ def unpack_record(value: bytes) -> tuple[tuple[Pointer, ...], bytes]:
         raise CorruptDataError(
             f"a record of {len(value)} bytes claims {count} pointers of {POINTER.size} bytes"
         )
-    found = tuple(Pointer(*_POINTER.unpack_from(value, at)) for at in range(1, end, POINTER.size))
+    size = POINTER.size
+    found = tuple([_named(Pointer, _POINTER.unpack_from(value, at)) for at in range(1, end, size)])
     if found[0].offset & 63:
         found = tuple(map(sealed_pointer, found))
     return found, value[end:]

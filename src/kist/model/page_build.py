@@ -16,7 +16,6 @@ import numpy as np
 from kist._kernels.cells import Cells
 from kist.codecs.choose import choose
 from kist.codecs.recipe import Recipe
-from kist.codecs.stringpages import choose_strings
 from kist.engine.page_write import build_page
 from kist.errors import CodecError
 from kist.format.dtypes import is_string_dtype
@@ -103,6 +102,8 @@ def build(
         bits = _bits(encoded, values)
     if chosen is None or _has_drifted(bits, chosen, values.itemsize, number):
         if is_string_dtype(values.dtype):
+            from kist.codecs.stringpages import choose_strings
+
             recipe = choose_strings(values, codec)
         elif isinstance(values, Cells):
             from kist.codecs.raggedpages import choose_ragged

@@ -20,6 +20,7 @@ from kist._kernels.cells import holds_missing
 from kist._kernels.sets import members
 from kist._kernels.strings import missing_of
 from kist.errors import QueryError
+from kist.format.nullable import is_masked_array
 from kist.query.callbacks import call_function
 from kist.query.integers import checked, narrowed
 from kist.query.nodes import (
@@ -273,7 +274,7 @@ def _length(node: Length, block: Block, out: Array | None) -> Array:
 
 def _callback(node: Callback, block: Block, out: Array | None) -> Array:
     found = call_function(node, block.columns, block.valid, block.n)
-    if isinstance(found, np.ma.MaskedArray):
+    if is_masked_array(found):
         return found.filled(False) if found.dtype == BOOL else found.data
     return found
 

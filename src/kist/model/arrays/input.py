@@ -8,6 +8,7 @@ import numpy as np
 
 from kist.errors import DTypeError, ShapeError
 from kist.format.leaves import is_loose
+from kist.format.nullable import is_masked_array
 from kist.format.ragged import item_text
 from kist.model.cast_values import Cast
 from kist.model.casts import to_records
@@ -95,7 +96,7 @@ def cast_array(values: Any, dtype: DType, path: str, what: str = "assign") -> Ar
     ShapeError
         Nested lists of different lengths.
     """
-    if isinstance(values, np.ma.MaskedArray):
+    if is_masked_array(values):
         if np.ma.getmaskarray(values).any():
             raise DTypeError(
                 f"{what}: {path!r} takes no masked values; fill them first: x.filled(...)"

@@ -13,6 +13,7 @@ import numpy as np
 from kist import options
 from kist.engine.parallel import run
 from kist.errors import QueryError, ShapeError
+from kist.format.nullable import is_masked_array
 from kist.model.arrays.create import slabs_of
 from kist.model.evaluation.operands import Operand, Where
 from kist.query import Bound
@@ -82,7 +83,7 @@ class Computed:
         valid: dict[str, Array] = {}
         for name, operand in self._operands.items():
             values = operand.read(where)
-            if isinstance(values, np.ma.MaskedArray):
+            if is_masked_array(values):
                 valid[name] = ~np.broadcast_to(np.ma.getmaskarray(values), shape).reshape(-1)
                 values = np.asarray(values.data)
             blocks[name] = np.broadcast_to(values, shape).reshape(-1)
@@ -92,7 +93,7 @@ class Computed:
             found = self._bound.evaluate(blocks, n, valid)
         else:
             found = self._bound.value(blocks, n, valid, out=flat)
-            if isinstance(found, np.ma.MaskedArray):
+            if is_masked_array(found):
                 raise QueryError(
                     "the result is null in places, as the year of NaT is; say what it shall be "
                     "there: where(isnull(x), 0, x)"

@@ -16,6 +16,7 @@ import numpy as np
 from kist._kernels.cells import Cells
 from kist.errors import DTypeError, KistError
 from kist.extras import need
+from kist.format.nullable import is_masked_array
 from kist.model.frames.exports import Exports, Outgoing, by_codes, read_columns
 from kist.model.frames.notes import names_a_file
 from kist.model.tables.stored.fields import named_fields
@@ -148,7 +149,7 @@ def _restored(array: Array, name: str, out: Outgoing) -> Any:
         return _categorical(array, name, note, out)
     if isinstance(array, Cells) and not (isinstance(wanted, str) and wanted.endswith("[pyarrow]")):
         return array.objects()
-    if isinstance(array, np.ma.MaskedArray):
+    if is_masked_array(array):
         return _nullable(array.data, np.ma.getmaskarray(array), wanted, name, out)
     if array.ndim > 1:
         column = np.empty(len(array), object)

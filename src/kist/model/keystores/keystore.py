@@ -11,11 +11,7 @@ from kist.errors import CorruptDataError, DTypeError, KeyNotFoundError, NodeName
 from kist.format import keys
 from kist.format.keystore import Counts, Key, pack_key, pack_limit, unpack_key
 from kist.format.node import NodeKind
-from kist.model.completing import completions
-from kist.model.keystores.check import check_keystore
-from kist.model.keystores.open import open_value
 from kist.model.keystores.read import Found, unpack, unpack_many
-from kist.model.keystores.repr import keystore_html, keystore_repr
 from kist.model.keystores.scan import Items, Keys, Values, scan
 from kist.model.keystores.write import Change, put_entry, short_record
 from kist.model.sealing.dataset import SealedDataset
@@ -197,6 +193,8 @@ class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
         ...     x.shape, x[50_000:50_002], unit
         ((100000,), array([50000., 50001.]), 'volts')
         """
+        from kist.model.keystores.open import open_value
+
         held = self._hold()
         value = self._found(held.view, key)
         if value is None:
@@ -430,6 +428,8 @@ class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
 
     def _check_records(self, view: View) -> Iterator[str]:
         """Sentences about what is wrong with the key store in a view."""
+        from kist.model.keystores.check import check_keystore
+
         return check_keystore(self, view)
 
     def _listing(self, view: View) -> dict[str, Any]:
@@ -440,10 +440,16 @@ class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
         return f"key store of {n:,} key{'' if n == 1 else 's'}"
 
     def _ipython_key_completions_(self) -> list[Any]:
+        from kist.model.completing import completions
+
         return completions(lambda: self)
 
     def __repr__(self) -> str:
+        from kist.model.keystores.repr import keystore_repr
+
         return keystore_repr(self)
 
     def _repr_html_(self) -> str:
+        from kist.model.keystores.repr import keystore_html
+
         return keystore_html(self)

@@ -14,8 +14,9 @@ from kist.engine.ahead import bring_bodies
 from kist.engine.pages import read_body, read_page
 from kist.engine.parallel import run
 from kist.errors import CorruptDataError, TooLargeError
-from kist.format.bundle import Bundle, Part, PartKind, aligned, unpack_bundle_head
+from kist.format.bundle import Bundle, Part, PartKind, unpack_bundle_head
 from kist.format.keystore import FORM_PLAIN
+from kist.format.layout import ALIGNMENT
 from kist.format.page import MAX_HEAD
 from kist.format.plain import unpack_value
 from kist.format.values import Pointer, stored_pointer, unpack_record
@@ -119,13 +120,18 @@ def load(view: View, pointer: Pointer) -> Any:
     arrays = [empty(part) for part in bundle.parts]
     tasks: list[Callable[[], None]] = []
     for part, array in zip(bundle.parts, arrays, strict=True):
-        tasks += _fill(view, pointer, part, data, array)
+        _fill(view, pointer, part, data, array, tasks)
     if total >= THREAD_BYTES:
         run(tasks)
     else:
         for task in tasks:
             task()
-    return assemble(bundle, lambda number: finished(bundle.parts[number], arrays[number]))
+    parts = bundle.parts
+    made = [
+        array if part.kind == PartKind.ARRAY else finished(part, array)
+        for part, array in zip(parts, arrays, strict=True)
+    ]
+    return assemble(bundle, made.__getitem__)
 
 
 def assemble(bundle: Bundle, part: Callable[[int], Any]) -> Any:
@@ -147,11 +153,15 @@ def assemble(bundle: Bundle, part: Callable[[int], Any]) -> Any:
 
 
 def _fill(
-    view: View, pointer: Pointer, part: Part, data: memoryview | None, array: Array
-) -> list[Callable[[], None]]:
-    """What must be done to fill the memory of a part; `data` is the bundle's body, if read."""
-    tasks: list[Callable[[], None]] = []
-    flat = array.reshape(-1)
+    view: View,
+    pointer: Pointer,
+    part: Part,
+    data: memoryview | None,
+    array: Array,
+    tasks: list[Callable[[], None]],
+) -> None:
+    """Add what must be done to fill the memory of a part; `data` is the bundle's body, if read."""
+    flat = array if array.ndim == 1 else array.reshape(-1)
     begin, at = 0, part.first
     for page in part.pages:
         own = pointer.within(at, *page)
@@ -161,8 +171,7 @@ def _fill(
         else:
             tasks.append(partial(read_body, view, own, data[at : at + page.length], out))
         begin += part.page_values
-        at += aligned(page.length)
-    return tasks
+        at += -(-page.length // ALIGNMENT) * ALIGNMENT
 
 
 def empty(part: Part, size: int | None = None) -> Array:
@@ -204,5 +213,7 @@ def finished(part: Part, array: Array) -> Any:
 def load_part(view: View, pointer: Pointer, part: Part) -> Any:
     """Read one part of a bundle whole."""
     array = empty(part)
-    run(_fill(view, pointer, part, None, array))
+    tasks: list[Callable[[], None]] = []
+    _fill(view, pointer, part, None, array, tasks)
+    run(tasks)
     return finished(part, array)

@@ -17,7 +17,6 @@ import numpy as np
 from kist.codecs.choose import choose, fallback_of, parse_codec
 from kist.codecs.recipe import Recipe
 from kist.codecs.registry import CONSTANT, DECIMAL, DICTIONARY
-from kist.codecs.stringpages import choose_strings
 from kist.engine.page_write import build_page
 from kist.format.dtypes import is_string_dtype
 from kist.format.layout import PAGE_HEAD
@@ -172,6 +171,8 @@ class Recipes:
 
     def _choose(self, values: Array, block_values: int) -> Recipe:
         if is_string_dtype(values.dtype):
+            from kist.codecs.stringpages import choose_strings
+
             return choose_strings(values, self.codec)
         # Long blocks are not worth looking at whole.
         block_values = min(block_values, BLOCK_VALUES)

@@ -10,6 +10,7 @@ import numpy as np
 
 from kist import options
 from kist.errors import DTypeError, ShapeError, TooLargeError
+from kist.format.nullable import is_masked_array
 from kist.format.schema import Schema
 from kist.model.damage import check_errors, warn_of_damage
 from kist.model.frames.exports import Exports
@@ -50,7 +51,7 @@ def to_array(array: Any, dtype: Any, copy: bool | None, what: str) -> Array:
     if not isinstance(array, np.ndarray):  # a Ragged
         cells: Array = array.__array__(dtype)
         return cells
-    if isinstance(array, np.ma.MaskedArray):
+    if is_masked_array(array):
         if np.ma.is_masked(array):
             raise DTypeError(
                 f"{what} has nulls, which an array cannot hold; [:] gives a masked array"

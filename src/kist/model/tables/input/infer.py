@@ -10,7 +10,7 @@ import numpy as np
 from kist.errors import DTypeError, ShapeError
 from kist.format.categorical import dtype_with
 from kist.format.leaves import is_loose
-from kist.format.nullable import as_pairs, has_masked, nullable
+from kist.format.nullable import as_pairs, has_masked, is_masked_array, nullable
 from kist.model.cast_items import is_missing
 from kist.model.cast_nullable import is_null
 from kist.model.cast_ragged import as_cells, common_dtype, have_width
@@ -45,7 +45,7 @@ def dtype_of(data: Any, what: str) -> tuple[RowDtype, Any]:
             return _of_source(data)
         if data.dtype.hasobject:
             return _of_objects(data, what)
-        if isinstance(data, np.ma.MaskedArray) and data.ndim == 1:
+        if is_masked_array(data) and data.ndim == 1:
             return _of_columns({name: _of_masked(data[name]) for name in data.dtype.names}, what)
         return data.dtype, data
     if isinstance(data, Mapping):
@@ -138,7 +138,7 @@ def as_column(values: Any, name: str, what: str) -> np.ndarray[Any, Any]:
     """
     if hasattr(values, "offsets") or _are_uneven(values):
         return as_ragged(values, name, what)
-    if isinstance(values, np.ma.MaskedArray):
+    if is_masked_array(values):
         values = _without_mask(values, name, what)
     try:
         array = np.asarray(values)

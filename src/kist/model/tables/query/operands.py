@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.errors import CorruptDataError, DTypeError, QueryError
-from kist.format.nullable import nullable, pairs
+from kist.format.nullable import is_masked_array, nullable, pairs
 from kist.format.ragged import item_text
 from kist.format.schema import Leaf, Schema
 from kist.model.tables.query.find import check_sources
@@ -107,7 +107,7 @@ class Operand:
             valid = columns[self.leaves[1].id]
             return columns[self.column.id], None if valid.all() else valid
         found = self.bound.value(self._named(self.bound, columns), n, self._valid(columns))
-        if not isinstance(found, np.ma.MaskedArray):
+        if not is_masked_array(found):
             return found, None
         return np.ma.getdata(found), ~np.ma.getmaskarray(found)
 
