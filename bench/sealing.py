@@ -67,7 +67,7 @@ def _read(path: Path) -> None:
 def _cipher_ms(n_bytes: int) -> float:
     """Milliseconds of opening so many bytes in units, without anything around it."""
     n = 8
-    units = Units(Hidden(KEY), bytes(64))
+    units = Units.under(Hidden(KEY), bytes(64))
     plain = memoryview(bytearray(STEP * n))
     sealed = memoryview(bytearray((STEP + 16) * n))
     units.seal(STEP, plain, sealed)

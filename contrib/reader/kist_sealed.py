@@ -49,7 +49,7 @@ def unseal(body: bytes, keys: dict[bytes, bytes]) -> bytes:
     magic, version, unit, length, name, salt = HEAD.unpack_from(body)
     if magic != b"KS":
         raise Damage("not a sealed body")
-    if version != 1:
+    if version not in (1, 2):
         raise Unknown(f"sealed body of version {version}")
     if not 12 <= unit <= 20 or length >= 1 << 36:
         raise Damage("numbers out of bounds")
@@ -65,10 +65,14 @@ def unseal(body: bytes, keys: dict[bytes, bytes]) -> bytes:
             raise Damage(f"the sum of unit {number} fails")
     if name not in keys:
         raise Tampered("under a key that is not of this field")
-    cipher = AESGCM(expand(keys[name], b"kist 1 body" + salt))
+    if version == 1:
+        cipher, own = AESGCM(expand(keys[name], b"kist 1 body" + salt)), bytes(8)
+    else:
+        cipher, own = AESGCM(expand(keys[name], b"kist 1 batch" + salt[:24])), salt[24:]
     bound = HEAD.pack(magic, version, unit, length, name, salt)
+    nonces = [i.to_bytes(4, "little") + own for i in range(n)]
     try:
-        plain = [cipher.decrypt(i.to_bytes(12, "little"), p, bound) for i, p in enumerate(parts)]
+        plain = [cipher.decrypt(*pair, bound) for pair in zip(nonces, parts, strict=True)]
     except InvalidTag:
         raise Tampered("a tag fails") from None
     return b"".join(plain)

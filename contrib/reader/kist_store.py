@@ -625,7 +625,7 @@ def check_units(body: bytes) -> None:
     if len(body) < 64:
         raise Damage("shorter than a sealed head")
     magic, version, unit, length = struct.unpack_from("<2sBB4xQ", body)
-    if magic != b"KS" or version != 1:
+    if magic != b"KS" or version not in (1, 2):
         raise Unknown("a sealed body of another sort")
     if not 12 <= unit <= 20 or length >= 1 << 36:
         raise Damage("sealed head: numbers out of bounds")

@@ -78,6 +78,23 @@ def test_a_file_with_sealed_columns_shows_what_its_secrets_open(
                 np.testing.assert_array_equal(shown[name], rows[name])
 
 
+def test_bodies_of_batches_open_as_the_format_says(sealed_golden: Callable[[str], Any]) -> None:
+    golden = sealed_golden("batches")
+    path = golden.FOLDER / "batches.kist"
+    secrets = [golden.KEY, golden.PHRASE]
+    with Reader(path, secrets) as reader:
+        reader.verify()
+        shown = reader.table("/t")
+        for name in golden.expected().dtype.names:
+            np.testing.assert_array_equal(shown[name], golden.expected()[name])
+        np.testing.assert_array_equal(reader.array("/a"), golden.numbers())
+    with kist.open(path, secrets=secrets) as store:
+        np.testing.assert_array_equal(store["t"][:], golden.expected())
+        np.testing.assert_array_equal(store["a"][:], golden.numbers())
+        assert store["k"]["two"] == "text" and store["k"]["one"].tolist() == [0, 1, 2, 3, 4]
+        assert not store.check().problems
+
+
 def test_sealed_categories_are_shown_with_their_secret_only(
     sealed_golden: Callable[[str], Any],
 ) -> None:

@@ -62,3 +62,23 @@ def test_a_schema_of_before_the_change_is_not_believed(tmp_path: Path, change: s
         engine.close()
     with kist.open(file, secrets=KEY) as store, pytest.raises(TamperedDataError):
         store["t"]["name"][:]
+
+
+def test_reading_a_column_opens_the_record_of_each_page_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kist.engine import sealedrecords
+
+    opened: list[bytes] = []
+    real = sealedrecords.open_record
+
+    def counted(view: Any, pointers: Any, payload: bytes, keys_: Any) -> Any:
+        opened.append(payload)
+        return real(view, pointers, payload, keys_)
+
+    with small_groups(), kist.open(tmp_path / "t.kist", "w", secrets=KEY) as store:
+        store.create_table("t", {"name": np.arange(2000).astype("S8")}, encrypt=KEY)
+    monkeypatch.setattr(sealedrecords, "open_record", counted)
+    with kist.open(tmp_path / "t.kist", secrets=KEY) as store:
+        assert len(store["t"]["name"][:]) == 2000
+    assert len(opened) == len(set(opened)) > 20

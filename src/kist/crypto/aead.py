@@ -1,7 +1,8 @@
 """AES-256-GCM: a key under a key, a small text under a key, a body in units.
 
-Each key here seals once, or seals units that count their nonces. What may be used twice (secrets,
-data keys) is the input of `derive.expand` with a fresh salt, never a key of this module.
+Each key here seals once, or the units of one body, whose nonces are their numbers, or the bodies of
+one batch, each of which has its own part of the nonce (`kist.crypto.batch`). What may be used twice
+otherwise (secrets, data keys) is the input of `derive.expand` with a fresh salt, never a key here.
 """
 
 from __future__ import annotations
@@ -13,11 +14,25 @@ from typing import Any, Final, NamedTuple
 from kist.crypto.hidden import Hidden
 from kist.extras import need
 
-__all__ = ["TAG_BYTES", "Units", "seal_alone", "seal_once", "unseal_alone", "unseal_once"]
+__all__ = [
+    "ALONE",
+    "TAG_BYTES",
+    "Units",
+    "cipher_of",
+    "seal_first",
+    "seal_once",
+    "unseal_first",
+    "unseal_once",
+]
 
 TAG_BYTES: Final = 16
-_NONCES: Final = tuple(number.to_bytes(12, "little") for number in range(64))
+ALONE: Final = bytes(8)
+"""The own part of the nonces of a body that has its key for itself."""
+
+_COUNTS: Final = tuple(number.to_bytes(4, "little") for number in range(64))
 """Of the first units, which most bodies have no more than."""
+_FIRST: Final = _COUNTS[0]
+_ONCE: Final = _FIRST + ALONE
 
 Buffer = bytes | bytearray | memoryview
 
@@ -35,17 +50,25 @@ def _library() -> _Library:
     return _Library(aead.AESGCM, InvalidTag)
 
 
+def cipher_of(key: Hidden, message: bytes) -> Any:
+    """Return the cipher of the key that follows from another and a message.
+
+    The key itself is in no variable, which a traceback would show.
+    """
+    return _library().cipher(key.mac(message))
+
+
 def _cipher(key: Hidden) -> Any:
     return _library().cipher(key.reveal())
 
 
-def _nonce(number: int) -> bytes:
-    return _NONCES[number] if number < len(_NONCES) else number.to_bytes(12, "little")
+def _count(number: int) -> bytes:
+    return _COUNTS[number] if number < len(_COUNTS) else number.to_bytes(4, "little")
 
 
 def seal_once(key: Hidden, plain: Hidden, associated: bytes) -> bytes:
     """Seal a few bytes under a key that seals nothing else; 16 bytes longer."""
-    sealed: bytes = _cipher(key).encrypt(_NONCES[0], plain.reveal(), associated)
+    sealed: bytes = _cipher(key).encrypt(_ONCE, plain.reveal(), associated)
     return sealed
 
 
@@ -55,57 +78,58 @@ def unseal_once(key: Hidden, sealed: bytes, associated: bytes) -> Hidden | None:
     if len(sealed) < TAG_BYTES:
         return None
     try:
-        return Hidden(cipher.decrypt(_NONCES[0], sealed, associated))
+        return Hidden(cipher.decrypt(_ONCE, sealed, associated))
     except _library().wrong_tag:
         return None
 
 
-def seal_alone(base: Hidden, info: bytes, plain: Buffer, associated: bytes) -> bytes:
-    """Seal the one unit of a body: what `unseal_alone` opens."""
-    sealed: bytes = _library().cipher(base.mac(info)).encrypt(_NONCES[0], plain, associated)
+def seal_first(cipher: Any, own: bytes, plain: Buffer, associated: bytes) -> bytes:
+    """Seal the one unit of a body: what `unseal_first` opens."""
+    sealed: bytes = cipher.encrypt(_FIRST + own, plain, associated)
     return sealed
 
 
-def unseal_alone(base: Hidden, info: bytes, sealed: Buffer, associated: Buffer) -> bytes | None:
+def unseal_first(cipher: Any, own: bytes, sealed: Buffer, associated: Buffer) -> bytes | None:
     """Return the plaintext of the one unit of a body, None where its tag does not fit.
 
     Parameters
     ----------
-    base, info : Hidden, bytes
-        What the key of the body follows from: `kist.crypto.derive.info`.
+    cipher : object
+        From `cipher_of`.
+    own : bytes
+        The part of the nonce that is the body's own, 8 bytes.
     """
-    found = _library()
-    try:  # the key is in no variable, which a traceback would show
-        plain: bytes = found.cipher(base.mac(info)).decrypt(_NONCES[0], sealed, associated)
-    except found.wrong_tag:
+    try:
+        plain: bytes = cipher.decrypt(_FIRST + own, sealed, associated)
+    except _library().wrong_tag:
         return None
     return plain
 
 
 class Units:
-    """Seals and unseals the units of one body; their nonces are their numbers.
+    """Seals and unseals the units of one body; their nonces are their numbers and what is its own.
 
     Parameters
     ----------
-    key : Hidden
-        Of this body alone.
+    cipher : object
+        From `cipher_of`.
     associated : bytes
         What each unit is bound to.
+    own : bytes
+        The part of the nonce that no other body under this key has, 8 bytes.
     """
 
-    __slots__ = ("_associated", "_cipher")
+    __slots__ = ("_associated", "_cipher", "_own")
 
-    def __init__(self, key: Hidden, associated: bytes) -> None:
-        self._cipher = _cipher(key)
+    def __init__(self, cipher: Any, associated: bytes, own: bytes = ALONE) -> None:
+        self._cipher = cipher
         self._associated = associated
+        self._own = own
 
     @classmethod
-    def following(cls, base: Hidden, info: bytes, associated: bytes) -> Units:
-        """Return those of the body whose key follows from another: `kist.crypto.derive.info`."""
-        units = cls.__new__(cls)
-        units._cipher = _library().cipher(base.mac(info))
-        units._associated = associated
-        return units
+    def under(cls, key: Hidden, associated: bytes) -> Units:
+        """Return those of a body that has its key for itself."""
+        return cls(_cipher(key), associated)
 
     def __repr__(self) -> str:
         return "<units of a sealed body>"
@@ -117,20 +141,16 @@ class Units:
 
     def seal_units(self, units: Iterable[memoryview], out: memoryview) -> None:
         """Write all units of a plaintext to `out`."""
-        seal, associated = self._cipher.encrypt_into, self._associated
+        seal, associated, own = self._cipher.encrypt_into, self._associated, self._own
         at = 0
         for number, unit in enumerate(units):
             end = at + len(unit) + TAG_BYTES
-            seal(_nonce(number), unit, associated, out[at:end])
+            seal(_count(number) + own, unit, associated, out[at:end])
             at = end
 
     def unseal_first(self, sealed: Buffer) -> bytes | None:
         """Return the plaintext of the first unit, None where its tag does not fit."""
-        try:
-            plain: bytes = self._cipher.decrypt(_NONCES[0], sealed, self._associated)
-        except _library().wrong_tag:
-            return None
-        return plain
+        return unseal_first(self._cipher, self._own, sealed, self._associated)
 
     def unseal(self, step: int, first: int, sealed: memoryview, out: memoryview) -> int | None:
         """Write the plaintext of neighbouring units to `out`.
@@ -149,14 +169,14 @@ class Units:
         int or None
             The first unit whose tag does not fit; nothing of `out` may be used then.
         """
-        unseal, associated = self._cipher.decrypt_into, self._associated
+        unseal, associated, own = self._cipher.decrypt_into, self._associated, self._own
         at = begin = 0
         number = first
         try:
             while begin < len(sealed):
                 stop = min(at + step, len(out))
                 end = begin + stop - at + TAG_BYTES
-                unseal(_nonce(number), sealed[begin:end], associated, out[at:stop])
+                unseal(_count(number) + own, sealed[begin:end], associated, out[at:stop])
                 at, begin, number = stop, end, number + 1
         except _library().wrong_tag:
             return number

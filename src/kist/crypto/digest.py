@@ -54,11 +54,8 @@ class SetDigest:
         self.count -= self._turn(items)
 
     def _turn(self, items: Iterable[bytes]) -> int:
-        value, n, mac = self._value, 0, self._key.mac
-        for item in items:
-            value ^= int.from_bytes(mac(item), "little")
-            n += 1
-        self._value = value
+        turned, n = self._key.xor_of_macs(items)
+        self._value ^= turned
         return n
 
     def hidden(self) -> Hidden:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 from kist.errors import SecretError
@@ -31,11 +32,12 @@ class Hidden:
     """
 
     # No __dict__: vars() would show it.
-    __slots__ = ("_begun", "_value")
+    __slots__ = ("_begun", "_value", "batches")
 
     def __init__(self, value: bytes) -> None:
         self._value = bytes(value)
         self._begun: tuple[Any, Any] | None = None
+        self.batches: Any = None  # ciphers that were made of it, `kist.crypto.batch`
 
     @classmethod
     def random(cls) -> Hidden:
@@ -53,14 +55,28 @@ class Hidden:
         What depends on the key alone is hashed once: with a few bytes of message that makes it
         five times as fast as `hmac.digest`, and it is done for each sealed body and record.
         """
-        begun = self._begun
-        if begun is None:
-            begun = self._begun = self._padded(_INNER), self._padded(_OUTER)
+        begun = self._begun or self._begin()
         inner, outer = begun[0].copy(), begun[1].copy()
         inner.update(message)
         outer.update(inner.digest())
         digest: bytes = outer.digest()
         return digest
+
+    def xor_of_macs(self, messages: Iterable[bytes]) -> tuple[int, int]:
+        """Return the XOR of what `mac` gives for many messages, little-endian, and their number."""
+        begun_inner, begun_outer = self._begun or self._begin()
+        found = n = 0
+        for message in messages:
+            inner, outer = begun_inner.copy(), begun_outer.copy()
+            inner.update(message)
+            outer.update(inner.digest())
+            found ^= int.from_bytes(outer.digest(), "little")
+            n += 1
+        return found, n
+
+    def _begin(self) -> tuple[Any, Any]:
+        begun = self._begun = self._padded(_INNER), self._padded(_OUTER)
+        return begun
 
     def _padded(self, pad: bytes) -> Any:
         if len(self._value) > _BLOCK:

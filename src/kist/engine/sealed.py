@@ -7,14 +7,14 @@ docs/design/0013-sealed-columns.md.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from kist.crypto.aead import TAG_BYTES, Units, seal_alone, unseal_alone
-from kist.crypto.derive import SALT_BYTES, expand, info
+from kist.crypto.aead import ALONE, TAG_BYTES, Units, cipher_of, seal_first, unseal_first
+from kist.crypto.batch import COMMON_BYTES, batch_cipher, next_body
+from kist.crypto.derive import info
 from kist.crypto.hidden import Hidden
 from kist.errors import CorruptDataError, TamperedDataError
 from kist.format.checksum import Buffer, sum64
@@ -24,6 +24,7 @@ from kist.format.sealed import (
     MIN_UNIT,
     SEALED_HEAD,
     SEALED_MAGIC,
+    SEALED_VERSIONS,
     SealedHead,
     pack_sums,
     unpack_sealed_head,
@@ -46,6 +47,7 @@ UNIT: Final = 15
 """Units of 32 KiB: a row opens two of them, and larger ones are hardly faster."""
 
 _BODY: Final = b"kist 1 body"
+_ALONE, _IN_BATCH = SEALED_VERSIONS
 _ONE: Final = SEALED_HEAD.size + 8 + TAG_BYTES
 """What a body of one unit has beside its plaintext."""
 _SMALL: Final = 4096
@@ -94,15 +96,14 @@ def seal_body(key: DataKey, parts: Sequence[Buffer], unit: int = UNIT) -> tuple[
     length = sum([view.nbytes for view in views])
     if length >= MAX_BODY:
         raise ValueError(f"a sealed body of {length:,} bytes; at most {MAX_BODY - 1:,}")
-    # Fresh for each body and of the system: a counter would be repeated by a crash, by a copy of
-    # the file that was restored, by a fork.
-    salt = os.urandom(SALT_BYTES)
-    head = SealedHead(unit, length, key.name, salt)
+    cipher, salt = next_body(key.key, length)
+    own = salt[COMMON_BYTES:]
+    head = SealedHead(unit, length, key.name, salt, _IN_BATCH)
     fixed = head.pack()
     if length <= 1 << unit:
-        sealed = seal_alone(key.key, info(_BODY, salt), b"".join(views), fixed)
+        sealed = seal_first(cipher, own, b"".join(views), fixed)
         return fixed + pack_sums([sealed]), memoryview(sealed)
-    units = Units.following(key.key, info(_BODY, salt), fixed)
+    units = Units(cipher, fixed, own)
     out = np.empty(head.total - head.size, np.uint8).data  # not zeroed first
     if length <= _JOINED:
         units.seal(1 << unit, memoryview(b"".join(views)), out)
@@ -110,6 +111,13 @@ def seal_body(key: DataKey, parts: Sequence[Buffer], unit: int = UNIT) -> tuple[
         units.seal_units(_cut([view.cast("B") for view in views], 1 << unit), out)
     step = (1 << unit) + TAG_BYTES
     return fixed + pack_sums([out[at : at + step] for at in range(0, len(out), step)]), out
+
+
+def _opener(key: Hidden, version: int, salt: bytes) -> tuple[Any, bytes]:
+    """Return the cipher that opens a body, and the part of its nonces that is its own."""
+    if version == _ALONE:
+        return cipher_of(key, info(_BODY, salt)), ALONE
+    return batch_cipher(key, salt[:COMMON_BYTES]), salt[COMMON_BYTES:]
 
 
 def _cut(parts: Sequence[memoryview], step: int) -> Iterator[memoryview]:
@@ -154,7 +162,8 @@ class SealedBody:
         self.offset = offset
         self.n_units = len(sums)
         self._sums = sums
-        self._units = Units(expand(key, _BODY, head.salt), head.pack())
+        cipher, own = _opener(key, head.version, head.salt)
+        self._units = Units(cipher, head.pack(), own)
 
     def units_of(self, start: int, length: int) -> tuple[int, int]:
         """Return the first and the last unit with some bytes of the plaintext, at least one."""
@@ -281,8 +290,8 @@ def whole_body(
     """
     if len(data) < _ONE:
         return None
-    magic, version, unit, stored, name, own = SEALED_HEAD.struct.unpack_from(data)
-    if (magic, version, stored, own) != (SEALED_MAGIC, 1, length, salt):
+    magic, version, unit, stored, name, found = SEALED_HEAD.struct.unpack_from(data)
+    if (magic, stored, found) != (SEALED_MAGIC, length, salt) or version not in SEALED_VERSIONS:
         return None
     if not MIN_UNIT <= unit <= MAX_UNIT or name not in keys:
         return None
@@ -290,8 +299,8 @@ def whole_body(
     begin = SEALED_HEAD.size + 8 * n_units
     if len(data) != begin + length + TAG_BYTES * n_units:
         return None
-    units = Units.following(keys[name], info(_BODY, salt), bytes(data[: SEALED_HEAD.size]))
-    return WholeBody(units, 1 << unit, data[begin:])
+    cipher, own = _opener(keys[name], version, salt)
+    return WholeBody(Units(cipher, bytes(data[: SEALED_HEAD.size]), own), 1 << unit, data[begin:])
 
 
 def unseal_body(data: Buffer, keys: Mapping[bytes, Hidden]) -> memoryview:
@@ -312,11 +321,12 @@ def unseal_small(data: Buffer, keys: Mapping[bytes, Hidden]) -> bytes | None:
     if not _ONE <= len(view) <= _SMALL:
         return None
     magic, version, unit, length, name, salt = SEALED_HEAD.struct.unpack_from(view)
-    usual = (magic, version) == (SEALED_MAGIC, 1) and MIN_UNIT <= unit <= MAX_UNIT
+    usual = magic == SEALED_MAGIC and version in SEALED_VERSIONS and MIN_UNIT <= unit <= MAX_UNIT
     if not usual or length > 1 << unit or len(view) != _ONE + length or name not in keys:
         return None
     sealed, head = view[SEALED_HEAD.size + 8 :], view[: SEALED_HEAD.size]
-    return unseal_alone(keys[name], info(_BODY, salt), sealed, head)
+    cipher, own = _opener(keys[name], version, salt)
+    return unseal_first(cipher, own, sealed, head)
 
 
 def verify_body(data: Buffer) -> SealedHead:

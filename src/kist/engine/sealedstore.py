@@ -176,7 +176,9 @@ class StoreSealing:
         fixed = head.pack()
         if record.sealed[: head.size] != fixed + _sums_of(head, body):
             raise why
-        units = Units(expand(self.keys.data[head.key], _BODY, head.salt), fixed + record.bound)
+        units = Units.under(
+            expand(self.keys.data[head.key], _BODY, head.salt), fixed + record.bound
+        )
         if units.unseal(1 << head.unit, 0, body, out) is not None:
             raise why
         record.opened(bytes(out))
@@ -244,7 +246,7 @@ class StoreSealing:
         head = pointer.sealed_head(name)
         count = max(1, -(-len(sealed) // (_STEP + TAG_BYTES)))
         out = memoryview(bytearray(len(sealed) - TAG_BYTES * count))
-        units = Units(expand(key, _BODY, head.salt), head.pack())
+        units = Units.under(expand(key, _BODY, head.salt), head.pack())
         failed = units.unseal(_STEP, first, sealed, out)
         if failed is not None:
             begin = (failed - first) * (_STEP + TAG_BYTES)
@@ -340,7 +342,7 @@ def _sealed(
     fixed = head.pack()
     out = bytearray(head.total - head.size)
     view = memoryview(out)
-    Units(expand(key, _BODY, head.salt), fixed + bound).seal(1 << head.unit, plain, view)
+    Units.under(expand(key, _BODY, head.salt), fixed + bound).seal(1 << head.unit, plain, view)
     return fixed + _sums_of(head, view), out
 
 

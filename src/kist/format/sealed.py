@@ -23,6 +23,7 @@ __all__ = [
     "MAX_SLOTS",
     "SEALED_HEAD",
     "SEALED_MAGIC",
+    "SEALED_VERSIONS",
     "SLOT_HEAD",
     "TAG_BYTES",
     "Lock",
@@ -40,6 +41,7 @@ MAX_KEYS: Final = 1024
 MAX_LABEL: Final = 255
 _MAX_NOTE: Final = 1024
 _VERSION: Final = 1
+SEALED_VERSIONS: Final = (1, 2)
 SEALED_MAGIC: Final = b"KS"
 _WRAPPED: Final = 32 + TAG_BYTES
 
@@ -47,7 +49,7 @@ SEALED_HEAD: Final = FieldTable(
     "Sealed head",
     (
         ("magic", "2s", "KS"),
-        ("version", "B", "1"),
+        ("version", "B", "1, or 2: of a batch"),
         ("unit", "B", "binary logarithm of the plaintext bytes of a unit, 12 to 20"),
         ("reserved0", "4x", "zeros"),
         ("length", "Q", "bytes of the plaintext, below 2^36"),
@@ -86,13 +88,16 @@ class SealedHead(NamedTuple):
     key : bytes
         Name of the data key.
     salt : bytes
-        What the key of this body follows from.
+        What the key of this body follows from, all of it or the common part.
+    version : int
+        1, a body that has its key for itself; 2, one of a batch.
     """
 
     unit: int
     length: int
     key: bytes
     salt: bytes
+    version: int = 1
 
     @property
     def n_units(self) -> int:
@@ -116,7 +121,7 @@ class SealedHead(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the fixed part: what each unit is bound to."""
-        return _HEAD.pack(SEALED_MAGIC, _VERSION, *self)
+        return _HEAD.pack(SEALED_MAGIC, self.version, *self[:4])
 
 
 def pack_sums(units: Sequence[Buffer]) -> bytes:
@@ -144,7 +149,7 @@ def unpack_sealed_head(data: Buffer, total: int) -> tuple[SealedHead, tuple[int,
     if len(data) < _HEAD.size or data[:2] != SEALED_MAGIC:
         raise CorruptDataError(f"{total} bytes are not a sealed body")
     _, version, unit, length, key, salt = _HEAD.unpack_from(data)
-    if version != _VERSION:
+    if version not in SEALED_VERSIONS:
         raise UnsupportedVersionError(f"sealed body of version {version}: use a newer kist")
     # Sizes before memory is taken: the sums are as many as the length calls for. Written out, not
     # asked of the head: it is done for each page and record.
@@ -161,7 +166,7 @@ def unpack_sealed_head(data: Buffer, total: int) -> tuple[SealedHead, tuple[int,
     if len(data) < size:
         raise CorruptDataError(f"the head of a sealed body ends after {len(data)} bytes")
     sums = _sums(n_units).unpack_from(data, _HEAD.size)
-    return SealedHead(unit, length, key, salt), sums
+    return SealedHead(unit, length, key, salt, version), sums
 
 
 @lru_cache(128)

@@ -11,17 +11,19 @@ import json
 import os
 import struct
 import warnings
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kist.crypto.aead import Units
+from kist.crypto.derive import expand
 from kist.crypto.hidden import Hidden
 from kist.crypto.secret import Secret
 from kist.engine.fieldkeys import add_secret, make_lock, remove_secret, rotate
 from kist.engine.sealed import DataKey, seal_body
 from kist.format.checksum import sum64
-from kist.format.sealed import SEALED_HEAD, SLOT_HEAD
+from kist.format.sealed import SEALED_HEAD, SLOT_HEAD, SealedHead, pack_sums
 
 FOLDER = Path(__file__).resolve().parent
 NAME, OTHER = bytes(range(16)), bytes(range(16, 32))
@@ -88,8 +90,14 @@ def bodies() -> None:
     key = DataKey(NAME, Hidden(KEY))
 
     def sealed(plain: bytes, which: DataKey = key, unit: int = UNIT) -> bytes:
-        head, units = seal_body(which, [plain], unit)
-        return head + units
+        """A body of version 1, which kist does not write any more, but in sealed stores."""
+        head = SealedHead(unit, len(plain), which.name, os.urandom(32))
+        out = memoryview(bytearray(head.total - head.size))
+        body_key = expand(which.key, b"kist 1 body", head.salt)
+        Units.under(body_key, head.pack()).seal(1 << unit, memoryview(plain), out)
+        step = (1 << unit) + 16
+        sums = pack_sums([out[at : at + step] for at in range(0, len(out), step)])
+        return head.pack() + sums + bytes(out)
 
     for n in (0, 1, 4095, 4096, 4097):
         body(f"body-{n}", f"{n} bytes in units of 4 KiB", "plain", sealed(TEXT[:n]), TEXT[:n])
@@ -146,7 +154,59 @@ def bodies() -> None:
     }
     for name, (about, data) in refused.items():
         body(name, about, "damage", data)
-    body("later-version", "version 2", "unsupported", field(good, "version", b"\x02"))
+    body("later-version", "version 3", "unsupported", field(good, "version", b"\x03"))
+
+
+def batches() -> None:
+    key = DataKey(NAME, Hidden(KEY))
+
+    def sealed(plain: bytes, which: DataKey = key, unit: int = UNIT) -> bytes:
+        head, units = seal_body(which, [plain], unit)
+        return head + units
+
+    good, next_one = sealed(TEXT), sealed(TEXT[::-1])
+    body("batch-units", "the first body of a batch, in two units", "plain", good)
+    body("batch-next", "the second body of the batch", "plain", next_one, TEXT[::-1])
+    body("batch-empty", "no bytes", "plain", sealed(b""), b"")
+    body("batch-whole", "6,000 bytes in units of 32 KiB", "plain", sealed(TEXT, unit=15))
+    first, step = SEALED_HEAD.size + 16, 4096 + 16
+    salt, own = SEALED_HEAD.offset("salt"), SEALED_HEAD.offset("salt") + 24
+    even = sealed(TEXT[:4096] + TEXT[:4096])
+    changed = {
+        "batch-flipped-bit": ("a bit of unit 1, sums anew", flipped(good, first + step + 9)),
+        "batch-other-common": ("another common part of the salt", flipped(good, salt + 3)),
+        "batch-other-count": ("it says that it is the second body", flipped(good, own)),
+        "batch-other-random": ("another random part of the nonce", flipped(good, own + 5)),
+        "batch-other-body": (
+            "unit 0 of the second body of the batch",
+            good[:first] + next_one[first : first + step] + good[first + step :],
+        ),
+        "batch-other-head": (
+            "the units of the second body under the head of the first",
+            good[:first] + next_one[first:],
+        ),
+        "batch-swapped-units": (
+            "units 0 and 1 in each other's place",
+            even[:first] + even[first + step : first + 2 * step] + even[first : first + step],
+        ),
+        "batch-version": ("it says version 1", field(good, "version", b"\x01")),
+        "alone-version": (
+            "of version 1, and says 2",
+            field(b64decode(_stored("body-units")), "version", b"\x02"),
+        ),
+        "batch-wrong-key": (
+            "sealed under another key of the same name",
+            sealed(TEXT, DataKey(NAME, Hidden(OTHER_KEY))),
+        ),
+    }
+    for name, (about, data) in changed.items():
+        body(name, about, "tampered", summed(data))
+    body("batch-cut-off", "the last byte is missing", "damage", good[:-1])
+
+
+def _stored(name: str) -> str:
+    found: str = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["body"]
+    return found
 
 
 def lock(name: str, about: str, expect: str, data: bytes, secret: object, **keys: object) -> None:
@@ -226,6 +286,7 @@ def make() -> None:
         warnings.simplefilter("error")
         bodies()
         locks()
+        batches()  # behind what was there before them, so that all that keeps its random bytes
 
 
 if __name__ == "__main__":

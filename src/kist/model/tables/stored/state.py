@@ -310,7 +310,8 @@ class TableState:
         if leaf.id not in known.listed:
             for key, value in self.view.scan(*keys.pages(self.node, leaf.id)):
                 first = keys.row_of(key)
-                known.pages[leaf.id, first] = self._unpack_page(leaf, first, value)
+                if (leaf.id, first) not in known.pages:  # some were asked for one by one
+                    known.pages[leaf.id, first] = self._unpack_page(leaf, first, value)
             known.listed.add(leaf.id)
         return known.pages
 
