@@ -17,7 +17,7 @@ from kist.model.paths import join
 if TYPE_CHECKING:
     from kist.engine import Frame, Transaction, View
 
-__all__ = ["copied_frame", "copy_node"]
+__all__ = ["copied_frame", "copy_inside", "copy_node"]
 
 _NODE_ID = struct.Struct(">Q")
 
@@ -51,6 +51,16 @@ def copy_node(source: View, txn: Transaction, node: int, target: int, name: str,
 
         check_copy(source, txn, node, target)
     # Listed before anything is written: the target may lie inside what is copied.
+    return _copy_listed(source, txn, _list(source, node), target, name, base)
+
+
+def copy_inside(
+    source: View, txn: Transaction, node: int, target: int, name: str, base: str
+) -> int:
+    """Copy a node into a group that is sealed as the one where it stands, of any store.
+
+    As `copy_node`; that both groups have the same keys, and the node its place, the caller knows.
+    """
     return _copy_listed(source, txn, _list(source, node), target, name, base)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kist.errors import DTypeError, SecretError, ShapeError
+from kist.errors import DTypeError, ShapeError
 from kist.format import keys
 from kist.format.keystore import Counts
 from kist.format.node import NodeKind
@@ -74,13 +74,16 @@ class Making:
         store.begin()
         txn = self._txn()
         refuse_clear(view.reader, txn.reader)
+        marked = directory.is_marked(view, like._id)
+        if marked:
+            from kist.model.parts import sealedgroups
+
+            sealedgroups.take_group(view, like._id, txn, path)
         group, base, name = store._place(txn, path)
-        if directory.is_marked(view, like._id) or directory.is_marked(txn, group):
-            raise SecretError(
-                f"{like._path!r}: what stands in a sealed group is not split or merged: parts would"
-                " be under the key of the group; copy the whole group, or read the values and write"
-                " them into new datasets with encrypt="
-            )
+        if not marked and directory.is_marked(txn, group):
+            from kist.model.parts.sealedgroups import check_outside
+
+            check_outside(txn, group, path)
         self._node = directory.add(txn, group, name, like._kind, base)
         old, new = directory.record(view, like._id), directory.record(txn, self._node)
         assert old is not None and new is not None
@@ -88,6 +91,8 @@ class Making:
         new = new._replace(**{mask: getattr(old, mask) for mask in masks})
         txn.put(keys.node(self._node), new.pack())
         copy_beside(view, like._id, txn, self._node)
+        if marked:
+            sealedgroups.vouch_for_copy(view, like._id, txn, self._node, path)
         self._sealed = _is_sealed(like, view)
         self.sink = self._sink(txn, view, told)
 

@@ -337,13 +337,17 @@ def _merge(
             if parts[0].kind == NodeKind.LINK:
                 store.copy(like, where)
                 continue
+            with _naming(roots, parts[0]):
+                if directory.is_marked(view, like._id) and _inside(like, view, store, where, parts):
+                    continue
             if parts[0].kind == NodeKind.GROUP:
                 made = store if where == "/" else store.require_group(where)
                 with made._write() as txn:
                     copy_beside(view, like._id, txn, made._id)
                 continue
             if len(parts) == 1 and parts[0].kind == NodeKind.ARRAY:
-                store.copy(like, where)  # also one without axes
+                with _naming(roots, parts[0]):
+                    store.copy(like, where)  # also one without axes
                 continue
             with _naming(roots, parts[0]):
                 making = Making(store, where, like, view, told, cast=cast)
@@ -352,6 +356,21 @@ def _merge(
                 with roots.read(part) as (node, at), _naming(roots, part):
                     making.add_whole(node, at)
             making.finish(message)
+
+
+def _inside(like: Node, view: View, store: Store, where: str, parts: list[_Part]) -> bool:
+    """Make what is sealed by a group, or is one, where no parts are put together; tell whether."""
+    from kist.model.parts import sealedgroups
+
+    if parts[0].kind == NodeKind.GROUP:
+        make = sealedgroups.copy_group
+    elif len(parts) == 1 and parts[0].kind == NodeKind.ARRAY:
+        make = sealedgroups.copy_array
+    else:
+        return False
+    with store._write() as txn:
+        make(view, like._id, txn, where)
+    return True
 
 
 @contextmanager
