@@ -107,4 +107,4 @@ def undo_block_differences(values: IntArray, starts: IntArray, block_values: int
 
 def integer_range(values: IntArray) -> tuple[int, int]:
     """(smallest, largest) of a 1-d array that is not empty, as Python integers."""
-    return int(values.min()), int(values.max())
+    return int(np.minimum.reduce(values)), int(np.maximum.reduce(values))

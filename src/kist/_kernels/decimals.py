@@ -86,7 +86,7 @@ def _scale32(
 def _scale64(
     values: NDArray[Any], exponent: int, integers: NDArray[Any], wrong: NDArray[np.bool_]
 ) -> None:
-    power = power_of_ten(exponent)
+    power = _POWERS[exponent]
     work = scratch("decimals", values.size, _FLOAT64)
     # Without its dtype NumPy multiplies `<f4` in binary32, and widens the product.
     np.multiply(values, power, out=work, dtype=_FLOAT64)
@@ -95,9 +95,9 @@ def _scale64(
         # and compresses better than the nearest one, which a few more values would have.
         np.multiply(values, _FLOAT32.type(power), out=work, dtype=_FLOAT32)
     np.rint(work, out=work)
-    np.copyto(integers, work, casting="unsafe")
+    integers[...] = work
     # From the integers, not from `work`: they know no -0.0 and none beyond their width.
-    np.copyto(work, integers)
+    work[...] = integers
     if exponent:
         np.divide(work, power, out=work)
     if values.itemsize == 8:

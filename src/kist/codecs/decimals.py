@@ -43,10 +43,10 @@ class Decimals:
         exponent, width = options
         for trial in (4, 8) if width == 4 else (8,):
             integers, wrong = scaled_integers(values, exponent, _INTEGERS[trial])
-            count = int(np.count_nonzero(wrong))
+            bad = wrong.nonzero()[0]
+            count = len(bad)
             if not count:
                 return _HEAD.pack(exponent, trial, _NONE, 0), integers
-            bad = np.flatnonzero(wrong)
             exceptions = _exceptions(values, wrong, bad)
             if exceptions is not None:
                 _fill(integers, bad)
@@ -156,6 +156,9 @@ def _fill(integers: NDArray[Any], bad: NDArray[np.intp]) -> None:
     """Put the last good integer (else the first) where there is none: a delta of zero."""
     if bad.size == integers.size:
         integers[...] = 0
+        return
+    if bad[0] and not np.logical_or.reduce(bad[1:] == bad[:-1] + 1):  # each by itself
+        integers[bad] = integers[bad - 1]
         return
     # Of the few bad ones only: listing all that are good takes as long as scaling them.
     begins = np.concatenate(([True], bad[1:] != bad[:-1] + 1))

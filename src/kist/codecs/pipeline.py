@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kist._kernels.scratch import scratch
-from kist.codecs.registry import PLAIN, codec, encoding
+from kist.codecs.registry import DECIMAL, PLAIN, REFERENCE, codec, encoding
 from kist.codecs.stage import (
     MAX_STEPS,
     Block,
@@ -242,9 +242,12 @@ def load(
     """The stages of a page with their parameters checked: single blocks use them many times."""
     if not 0 < len(stages) <= MAX_STEPS:
         raise CodecError(f"a page has 1 to {MAX_STEPS} stages, not {len(stages)}")
-    steps = []
+    steps: list[Any] = []
     for stage in stages[:-1]:
-        step = encoding(stage.id).load(stage.params, form, shape)
+        step: Any = encoding(stage.id).load(stage.params, form, shape)
         form = step.form
+        if len(steps) == 1 and stage.id == REFERENCE and stages[0].id == DECIMAL and step.widens:
+            steps = [steps[0]._replace(form=form)]  # it takes integers of any width: a pass less
+            continue
         steps.append(step)
     return tuple(steps), codec(stages[-1].id).load(stages[-1].params, form, shape)

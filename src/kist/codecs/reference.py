@@ -78,6 +78,11 @@ class LoadedReference(NamedTuple):
     base: Any
     step: Any
 
+    @property
+    def widens(self) -> bool:
+        """Whether values are what is stored, in more bytes."""
+        return self.base is None and self.step is None
+
     def decode(self, source: NDArray[Any], target: NDArray[Any], span: Span) -> None:
         """Widen, multiply and add, wrapping around."""
         target[...] = source  # sign-extends signed ones

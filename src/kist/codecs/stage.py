@@ -27,7 +27,10 @@ class Neighbours(list[memoryview]):
 
     def __init__(self, whole: memoryview, ends: Sequence[int]) -> None:
         """Cut `whole` at the ends of blocks, of which the last is its own."""
-        super().__init__([whole[a:b] for a, b in pairwise((0, *ends))])
+        begin = 0
+        for end in ends:
+            self.append(whole[begin:end])
+            begin = end
         self.whole = whole
 
 

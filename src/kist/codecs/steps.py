@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from kist.codecs.registry import CODECS, CONSTANT, DECIMAL, DICTIONARY, PLAIN, codec, encoding
+from kist.codecs.registry import CONSTANT, DECIMAL, DICTIONARY, PLAIN, codec, encoding
 from kist.codecs.stage import Block, Stage
 
 Steps = tuple[tuple[int, ...], ...]
@@ -39,7 +39,7 @@ def run_encodings(
 
 def constant(rest: NDArray[Any], block_values: int) -> tuple[Stage, list[Block]] | None:
     """The stage and blocks of values that are all the same, else None."""
-    found = CODECS[CONSTANT].encode(rest, block_values, ())
+    found = codec(CONSTANT).encode(rest, block_values, ())
     return None if found is None else (Stage(CONSTANT, found[0]), found[1])
 
 
@@ -51,6 +51,6 @@ def run_codec(
         found = codec(number).encode(rest, block_values, tuple(options))
         if found is not None:
             return Stage(number, found[0]), found[1]
-    found = CODECS[PLAIN].encode(rest, block_values, ())
+    found = codec(PLAIN).encode(rest, block_values, ())
     assert found is not None  # plain suits everything
     return Stage(PLAIN, found[0]), found[1]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from kist.errors import CodecError
 
+_WORDS = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
 _STORED_ORDERS = "<|=" if sys.byteorder == "little" else "<|"
 
 
@@ -96,9 +97,8 @@ def _without_unit(values: NDArray[Any]) -> NDArray[Any]:
 
 def as_words(items: NDArray[Any]) -> NDArray[Any] | None:
     """Items of 1, 2, 4 or 8 bytes as unsigned integers: equal bytes are equal words."""
-    if items.itemsize in (1, 2, 4, 8):
-        return items.view(f"<u{items.itemsize}")
-    return None
+    words = _WORDS.get(items.itemsize)
+    return None if words is None else items.view(words)
 
 
 def changes(items: NDArray[Any]) -> NDArray[np.bool_]:

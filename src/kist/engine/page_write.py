@@ -11,7 +11,6 @@ import numpy.typing as npt
 from kist._kernels.cells import Cells
 from kist.codecs.pipeline import encode
 from kist.codecs.recipe import Recipe
-from kist.codecs.stringpages import encode_strings
 from kist.engine.parallel import run
 from kist.format.checksum import Buffer
 from kist.format.page import SECTOR_BYTES, pack_page_head
@@ -52,14 +51,15 @@ def build_page(
     """
     encoding: Any = encode
     if values.dtype.kind == "T":
+        from kist.codecs.stringpages import encode_strings
+
         encoding = partial(encode_strings, run=run)
     if isinstance(values, Cells):
         from kist.codecs.raggedpages import encode_ragged as encoding
     encoded = encoding(values, recipe, block_values=block_values)
-    stages = [(s.id, s.params) for s in encoded.stages]
     blocks: list[Buffer] = list(encoded.blocks)
     head = pack_page_head(
-        stages,
+        encoded.stages,
         encoded.n_values,
         encoded.block_values,
         blocks,

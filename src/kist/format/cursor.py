@@ -111,8 +111,13 @@ class Cursor:
 
     def count(self) -> int:
         """Return a LEB128 count of things that take at least one byte each."""
-        n = self.varint()
-        if n > len(self.data) - self.pos:
+        data, start = self.data, self.pos
+        if start < len(data) and data[start] < 0x80:  # nearly all
+            n = data[start]
+            self.pos = start + 1
+        else:
+            n = self.varint()
+        if n > len(data) - self.pos:
             raise self.corrupt(f"{n} items announced, {self.left} bytes left")
         return n
 

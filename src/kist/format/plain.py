@@ -292,7 +292,9 @@ class _PartCursor(Cursor):
     __slots__ = ("part",)
 
     def __init__(self, data: bytes, part: Callable[[int], Any]) -> None:
-        super().__init__(data, "plain value")
+        self.data = data
+        self.pos = 0
+        self.what = "plain value"
         self.part = part
 
 

@@ -165,7 +165,8 @@ class Recipes:
         """Go on with what the first page of a part was encoded by; called in their order."""
         chosen = made.chosen
         if made.is_use and (last := self.last(number, dtype)) is not None:
-            chosen = last._replace(uses=last.uses + 1, excess=last.excess + made.excess)
+            recipe, bits, uses, retry, excess = last
+            chosen = Chosen(recipe, bits, uses + 1, retry, excess + made.excess)
         if chosen is not None:
             self.keep(number, dtype, chosen)
 
