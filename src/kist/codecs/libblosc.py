@@ -9,12 +9,13 @@ not found, or does not behave as expected in a trial run, the package's calls ta
 from __future__ import annotations
 
 import ctypes
+import fnmatch
 import importlib.util
 import os
 import threading
 import warnings
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +35,6 @@ from kist.codecs.bloscchunk import (
 )
 from kist.codecs.stage import Block
 from kist.errors import CodecError, PerformanceWarning
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Blosc2 lets them overrule its arguments (blosc2.h, blosc2_create_cctx). Taking them out of the
 # environment for a moment would not be safe beside other threads.
@@ -118,8 +116,8 @@ class _Thread(threading.local):
 class Library:
     """The functions of libblosc2, called with the GIL released."""
 
-    def __init__(self, path: Path) -> None:
-        lib = ctypes.CDLL(str(path))
+    def __init__(self, path: str) -> None:
+        lib = ctypes.CDLL(path)
         signature = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32) * 2
         self._compress = lib.blosc2_compress_ctx
         self._decompress = lib.blosc2_decompress_ctx
@@ -355,15 +353,16 @@ def works(backend: Backend) -> bool:
     return True
 
 
-def _libraries() -> list[Path]:
-    from pathlib import Path  # 2 ms
-
+def _libraries() -> list[str]:
+    # Not by `pathlib`, which loads `urllib` and `ipaddress`: 6 ms.
     spec = importlib.util.find_spec("blosc2")  # finds the package without importing it
-    found: list[Path] = []
+    found: list[str] = []
     for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for place in (Path(folder) / "lib", Path(folder), Path(folder).parent / "blosc2.libs"):
+        beside = os.path.join(os.path.dirname(folder), "blosc2.libs")
+        for place in (os.path.join(folder, "lib"), folder, beside):
+            names = sorted(os.listdir(place)) if os.path.isdir(place) else []
             for pattern in ("libblosc2*.so*", "libblosc2*.dylib", "*blosc2*.dll"):
-                found.extend(sorted(place.glob(pattern)))
+                found += [os.path.join(place, name) for name in fnmatch.filter(names, pattern)]
     return found
 
 
