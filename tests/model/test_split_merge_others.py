@@ -128,6 +128,26 @@ def test_any_cuts_of_any_array_merge_to_the_array(
         assert np.concatenate([read(name) for name in names]).tolist() == x[...].tolist()
 
 
+def test_arrays_far_larger_than_what_is_stored_of_them_are_cut_by_what_is_stored(
+    tmp_path: Path,
+) -> None:
+    n, wide = 1 << 50, 1 << 40
+    with kist.open(tmp_path / "x.kist", "w") as store:
+        x = store.create_array("x", shape=(n, wide), dtype="i4", chunks=(10, 10), fill_value=7)
+        for row, column in ((3, 5), (n // 2 + 3, wide // 2), (n - 1, wide - 1)):
+            x[row, column] = column % 1000
+        # One cut through a chunk that holds values, and parts of nothing but the fill value.
+        cuts = [1, n // 4, n // 2 + 4, n - 1000]
+        names = kist.split(x, at=cuts, out=tmp_path / "p-{}.kist")
+    kist.merge(names, tmp_path / "whole.kist")
+    with kist.open(tmp_path / "whole.kist") as store:
+        x = store["x"]
+        assert x.shape == (n, wide) and store.check().ok
+        for row, column in ((3, 5), (n // 2 + 3, wide // 2), (n - 1, wide - 1)):
+            assert x[row, column] == column % 1000 and x[row, column - 1] == 7
+            assert x[row - 1, column] == 7
+
+
 def test_arrays_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     arrays = {"a": np.zeros((3, 4)), "b": np.zeros((3, 5)), "c": np.zeros((3, 4), "f4"), "d": 1.5}
     for name, values in arrays.items():

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ArraySink"]
 
+Shape = tuple[int, ...]
+
 _BOX_BYTES: Final = 8 << 20
 """Values that are decoded at once."""
 
@@ -50,7 +52,7 @@ class ArraySink:
         txn: Transaction,
         node: int,
         schema: ArraySchema,
-        shape: tuple[int, ...],
+        shape: Shape,
         step: Callable[[], Transaction],
         told: Callable[[int], None] | None = None,
         field: SealedField | None = None,
@@ -104,10 +106,15 @@ class ArraySink:
         while at < stop:
             # Rows of one chunk of the old array.
             end = min(stop, (at // state.schema.chunks[0] + 1) * state.schema.chunks[0])
+            before = self._n_records
             if not (same and self._copied(state, at, end)):
                 self._extents.flush()
-                self._decode(state, at, end)
+                self._decode(state, at, end, same)
             at = end
+            if self._n_records == before and at < stop:  # nothing is stored of them
+                empty = _empty_rows(state, at, stop)
+                self._n += empty
+                at += empty
             if self._n_records > _RECORDS:
                 self.finish()
                 self._go_on(self._step())
@@ -143,15 +150,18 @@ class ArraySink:
         self._n += stop - start
         return True
 
-    def _decode(self, state: ArrayState, start: int, stop: int) -> None:
+    def _decode(self, state: ArrayState, start: int, stop: int, same: bool) -> None:
+        """Write rows of one chunk anew; where the fill value is the same, only what is stored."""
         shape = (self._n + stop - start, *self._rest)
         put_bounds(self._txn, self._node, shape, self._field)
-        made = ArrayState(self._txn, self._node, state.path, self._schema, shape, self._field)
-        for corner, size in _boxes((stop - start, *self._rest), self._schema):
+        schema = self._schema
+        made = ArrayState(self._txn, self._node, state.path, schema, shape, self._field)
+        whole = (0,) * len(shape), (stop - start, *self._rest)
+        for corner, size in _stored_boxes(state, start, *whole) if same else _boxes(*whole, schema):
             steps = (1,) * len(size)
             values = read(state, Box((start + corner[0], *corner[1:]), size, steps))
-            if values.dtype != self._schema.dtype:
-                values = cast_array(values, self._schema.dtype, state.path, "merge")
+            if values.dtype != schema.dtype:
+                values = cast_array(values, schema.dtype, state.path, "merge")
             write(self._txn, made, Box((self._n + corner[0], *corner[1:]), size, steps), values)
             self._n_records += 1
         self._n += stop - start
@@ -168,16 +178,57 @@ class ArraySink:
         raise StaleHandleError("rows were added to an array that is being made")
 
 
-def _boxes(
-    shape: tuple[int, ...], schema: ArraySchema
-) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+def _empty_rows(state: ArrayState, start: int, stop: int) -> int:
+    """Return how many rows from one on lie in chunks of which nothing is stored.
+
+    An array may be far longer than what is stored of it: who goes from chunk to chunk does not end.
+    """
+    rows = state.schema.chunks[0]
+    low, high = keys.chunk(state.node, (start // rows,)), keys.segments(state.node)[1]
+    for key, _ in state.view.scan(low, high):
+        stored = keys.chunk_of(key[9:], state.schema.ndim)[0][0] * rows
+        return max(0, min(stop, stored) - start)
+    return stop - start
+
+
+def _stored_boxes(
+    state: ArrayState, start: int, corner: Shape, shape: Shape
+) -> Iterator[tuple[Shape, Shape]]:
+    """Yield the boxes that hold all that is stored of the rows of one chunk from `start` on."""
+    lengths, schema = state.schema.chunks, state.schema
+    n_boxes = math.prod(-(-n // k) for n, k in zip(shape, _box_size(shape, schema), strict=True))
+    number = start // lengths[0]
+    stored: dict[Shape, None] = {}
+    for key, _ in state.view.scan(
+        keys.chunk(state.node, (number,)), keys.chunk(state.node, (number + 1,))
+    ):
+        stored[keys.chunk_of(key[9:], schema.ndim)[0][1:]] = None
+        if len(stored) >= n_boxes:
+            yield from _boxes(corner, shape, schema)
+            return
+    for index in stored:
+        at = (corner[0], *(k * c for k, c in zip(index, lengths[1:], strict=True)))
+        size = [min(c, n - a) for c, n, a in zip(lengths[1:], shape[1:], at[1:], strict=True)]
+        if all(n > 0 for n in size):
+            yield from _boxes(at, (shape[0], *size), schema)
+
+
+def _boxes(first: Shape, shape: Shape, schema: ArraySchema) -> Iterator[tuple[Shape, Shape]]:
     """Yield (corner, size) of boxes that together are a shape, along the chunks."""
+    size = _box_size(shape, schema)
+    for corner in product(*(range(0, n, s) for n, s in zip(shape, size, strict=True))):
+        yield (
+            tuple(a + c for a, c in zip(first, corner, strict=True)),
+            tuple(min(s, n - c) for c, s, n in zip(corner, size, shape, strict=True)),
+        )
+
+
+def _box_size(shape: Shape, schema: ArraySchema) -> list[int]:
     limit = max(1, _BOX_BYTES // item_bytes(schema.dtype))
-    size = list(shape)
+    size = [max(1, n) for n in shape]
     for axis, chunk in enumerate(schema.chunks):
         over = math.prod(size) / limit
         if over > 1:
             fewer = max(1, int(size[axis] / over))
             size[axis] = min(size[axis], max(1, fewer // chunk) * chunk)
-    for corner in product(*(range(0, n, s) for n, s in zip(shape, size, strict=True))):
-        yield corner, tuple(min(s, n - c) for c, s, n in zip(corner, size, shape, strict=True))
+    return size
