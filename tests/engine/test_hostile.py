@@ -171,3 +171,27 @@ def test_a_record_that_breaks_the_format_is_listed_by_check(path: Path) -> None:
     engine = Engine.open(path)
     assert [(p.where, p.key) for p in engine.check()] == [("tree", RECORD)]
     engine.close()
+
+
+@pytest.mark.parametrize("offset", [0, 2**30, 2**62, 2**64 - 256])
+def test_what_stood_in_no_place_leaves_no_space_that_is_written_to(offset: int) -> None:
+    file = MemoryFile()
+    MemoryBackend(file).write(0, [with_puts((RECORD, far(offset, 2**20)))])
+    engine = Engine.open_backend(MemoryBackend(file), "r+")
+    txn = engine.begin()
+    txn.delete(RECORD)
+    txn.commit()
+    for n in range(6):
+        txn = engine.begin()
+        pointers = txn.write([Frame(layout.FRAME_BLOB, NODE, 0, 2, bytes(2**19))])
+        txn.put(keys.group(NODE, 2 + n), pack_record(b"y", pointers))
+        txn.commit()
+        engine.checkpoint()
+    engine.compact()
+    assert engine.check() == []
+    assert engine.backend.size() < 2**24
+    engine.close()
+    engine = Engine.open_backend(MemoryBackend(file), "r+")
+    read_all(engine)
+    engine.begin().rollback()
+    engine.close()

@@ -17,6 +17,7 @@ from kist.format.frame import FrameHeader, unpack_frame
 from kist.format.keys import Range
 from kist.format.layout import (
     BLOCK,
+    DATA_OFFSET,
     FRAME,
     MAX_KEY,
     MAX_RECORD,
@@ -474,7 +475,10 @@ class Transaction(View):
         self._lives += lives
 
     def freed(self, commit: int) -> list[Freed]:
-        """Extents that this transaction makes free, with their lives."""
+        """Extents that this transaction makes free, with their lives.
+
+        Of what is deleted unread any place may have been said. What cannot be is none to write to.
+        """
         out = self._lives.copy()
         if not self._freeing and not self._written:
             return out
@@ -485,7 +489,8 @@ class Transaction(View):
         for pointer in self._written:
             if pointer.pack() not in named:  # written, and rolled back to a savepoint
                 out.append(Freed(*pointer.extent, commit, commit))
-        return out
+        end = self._owner.writer_space().end
+        return [f for f in out if DATA_OFFSET <= f.offset <= end - f.length]
 
     def ops(self) -> list[Op]:
         """All changes of the map, in an order that gives it; of a journal that fits a record."""
