@@ -13,7 +13,7 @@ come of a call is data, or an error of `kist.errors`. Anything else is a finding
 
 Rounds run in child processes with a limit on their address space. The long run::
 
-    python -m kist.testing.hostile --seeds 20000
+    python -m kist.testing.hostile --seeds 20000 --jobs 4
     python -m kist.testing.hostile --seeds 1 --first 4711 --trace     # one again, to debug it
 """
 
@@ -30,6 +30,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -39,12 +40,14 @@ from kist.testing.forged import forge
 
 __all__ = ["Report", "run_hostile"]
 
-_A_CHILD: Final = 2000
+_A_CHILD: Final = 1000
 """Rounds of a child, which first makes all bases and asks everything of them: some 5 s."""
 _TOLD: Final = 500
 """After so many rounds the command says how far it is."""
 _LOST: Final = 300.0
 """Seconds after which a round that does not come back is ended from outside."""
+
+_counting = threading.Lock()
 
 
 @dataclass
@@ -105,6 +108,7 @@ def run_hostile(
     *,
     lost: float = _LOST,
     told: Callable[[], None] | None = None,
+    jobs: int = 1,
 ) -> Report:
     """Play the rounds of some seeds in child processes.
 
@@ -118,6 +122,8 @@ def run_hostile(
         Seconds after which a child that says nothing is ended.
     told : callable, optional
         Called after each round.
+    jobs : int
+        Children at the same time.
 
     Returns
     -------
@@ -129,13 +135,18 @@ def run_hostile(
     >>> run_hostile(0, 2).findings
     []
     """
-    report = Report() if report is None else report
-    seed = first
-    while seed < stop:
+    counted = Report() if report is None else report
+
+    def some(seed: int) -> None:
         end = min(stop, seed + _A_CHILD)
-        command = [sys.executable, "-m", "kist.testing.attack", str(seed), str(end)]
-        seed = run_child(command, end, report, lost, told)
-    return report
+        while seed < end:
+            command = [sys.executable, "-m", "kist.testing.attack", str(seed), str(end)]
+            seed = run_child(command, end, counted, lost, told)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for done in [pool.submit(some, seed) for seed in range(first, stop, _A_CHILD)]:
+            done.result()
+    return counted
 
 
 def run_child(
@@ -162,10 +173,11 @@ def run_child(
                     begun = found
                 else:
                     errors_ = Counter[str](found.pop("errors"))
-                    report.add(Round(errors=errors_, **found))
                     begun = None
-                    if told is not None:
-                        told()
+                    with _counting:
+                        report.add(Round(errors=errors_, **found))
+                        if told is not None:
+                            told()
         if child.returncode == 0:
             return stop
         errors.seek(0)
@@ -175,7 +187,8 @@ def run_child(
     forged = forge(begun)
     one = Round(begun, f"{forged.mutation.kind}: {forged.mutation.what}", forged.base)
     one.finding = f"the process ended with {child.returncode}: {said}"
-    report.add(one)
+    with _counting:
+        report.add(one)
     return begun + 1
 
 
@@ -211,6 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seeds", type=int, default=2000, help="files to make")
     parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at the same time")
     parser.add_argument("--trace", action="store_true", help="in this process, with tracebacks")
     options = parser.parse_args(arguments)
     stop = options.first + options.seeds
@@ -230,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if report.rounds % _TOLD == 0:
                 print(f"... {report.rounds:,} files, {known} findings", flush=True)
 
-        run_hostile(options.first, stop, report, told=told)
+        run_hostile(options.first, stop, report, told=told, jobs=options.jobs)
     print(report)
     for finding in report.findings:
         print(finding)
