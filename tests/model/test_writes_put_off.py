@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kist
+from kist.engine import Transaction
 from kist.model.arrays import later, write
 
 SHAPE, CHUNKS = (12, 9), (5, 4)
@@ -314,3 +317,103 @@ def test_copies_into_other_stores_hold_it() -> None:
             x[1] = 1.0
             other.copy(x, "x")
         assert other["x"][1, 0] == 1.0
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[kist.Store, kist.Array]]:
+    """A store with two arrays, and the first of them."""
+    with kist.open(":memory:") as store:
+        x = store.create_array("x", shape=(8, 8), dtype="f8", chunks=(4, 4))
+        store.create_array("y", shape=(8, 8), dtype="f8", chunks=(4, 4))
+        yield store, x
+
+
+def interrupting(original: Any) -> Any:
+    """A function that gets Ctrl-C when it has done its work."""
+
+    def call(*arguments: Any) -> Any:
+        found = original(*arguments)
+        signal.raise_signal(signal.SIGINT)
+        return found
+
+    return call
+
+
+def test_ctrl_c_while_a_step_is_taken_back(
+    pair: tuple[kist.Store, kist.Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, x = pair
+    with store.transaction():
+        x[1] = 1.0
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Transaction, "rollback_to", interrupting(Transaction.rollback_to))
+            store["y"][:1, :3] = x  # reads it, so that what was put off is written, and fails
+        x[2] = 2.0
+    assert x[:, 0].tolist() == [0, 1, 2, 0, 0, 0, 0, 0]
+
+
+def test_ctrl_c_while_a_block_is_taken_back(
+    pair: tuple[kist.Store, kist.Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, x = pair
+    with store.transaction():
+        x[1] = 1.0
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Transaction, "rollback_to", interrupting(Transaction.rollback_to))
+            with store.transaction():
+                x[2] = 2.0
+                raise Undone
+    assert x[:, 0].tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+
+
+class Reading:
+    """Values that are read while they are assigned."""
+
+    def __init__(self, array: kist.Array) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.array[:1]
+
+
+@pytest.mark.parametrize("often", [1, 2, 3])
+def test_ctrl_c_when_a_step_has_read_and_changed_the_same_array(
+    pair: tuple[kist.Store, kist.Array], monkeypatch: pytest.MonkeyPatch, often: int
+) -> None:
+    store, x = pair
+    with store.transaction():
+        x[0] = 1.0
+        for row in range(3, 3 + often):
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(later.Later, "take", interrupting(later.Later.take))
+                x[row] = Reading(x)
+        x[7] = 7.0
+    assert x[:3, 0].tolist() == [1, 0, 0] and x[7, 5] == 7.0
+    assert set(x[3 : 3 + often].ravel()) <= {0.0, 1.0}
+
+
+def test_memory_that_runs_out_keeps_all_of_an_assignment_or_nothing(
+    pair: tuple[kist.Store, kist.Array],
+) -> None:
+    class Scarce(dict[Any, Any]):
+        left = 2
+
+        def setdefault(self, *arguments: Any) -> Any:
+            self.left -= 1
+            if not self.left:
+                super().setdefault(*arguments)
+                raise MemoryError
+            return super().setdefault(*arguments)
+
+    store, x = pair
+    with store.transaction():
+        x[1, :2] = 1.0
+        (kept,) = x._view().by_node[later.LATER]._kept.values()
+        kept.patches = Scarce(kept.patches)
+        with pytest.raises(MemoryError):
+            x[2:6, 1:7] = 5.0
+        assert list(kept.patches) == [(0, 0)]
+        x[3] = 3.0
+    expected = np.zeros((8, 8))
+    expected[1, :2], expected[3] = 1.0, 3.0
+    assert np.array_equal(x[...], expected)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from kist.engine.interrupts import hold_interrupts
 from kist.errors import TransactionClosedError, TransactionError
 from kist.model.later import put_off_by, settle
 from kist.model.session import Session, Writer, current_owner
@@ -104,10 +105,11 @@ class Write:
             if txn is None or txn.closed:
                 return
             if kind is not None:
-                txn.rollback_to(self._point)  # type: ignore[arg-type]
-                later = put_off_by(txn)
-                if later is not None:
-                    later.step_undone()
+                with hold_interrupts():
+                    txn.rollback_to(self._point)  # type: ignore[arg-type]
+                    later = put_off_by(txn)
+                    if later is not None:
+                        later.step_undone()
         elif kind is not None:
             session.drop(writer)
         else:
@@ -185,10 +187,11 @@ class Transaction:
         assert writer is not None
         if self._nested:
             if kind is not None and writer.txn is not None and not writer.txn.closed:
-                writer.txn.rollback_to(self._point)  # type: ignore[arg-type]
-                later = put_off_by(writer.txn)
-                if later is not None:
-                    later.forget()
+                with hold_interrupts():
+                    writer.txn.rollback_to(self._point)  # type: ignore[arg-type]
+                    later = put_off_by(writer.txn)
+                    if later is not None:
+                        later.forget()
         elif kind is not None:
             session.drop(writer)
         else:

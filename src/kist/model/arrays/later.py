@@ -49,15 +49,42 @@ class Patch(NamedTuple):
 
 
 class _Kept:
-    """Patches of one array by chunk; `is_written` by the step that runs, or since the last one."""
+    """Patches of one array by chunk; `is_written` by the step that runs, or since the last one.
 
-    __slots__ = ("is_written", "nbytes", "patches", "path")
+    What was `before` is written, and kept until that is safe.
+    """
 
-    def __init__(self, path: str) -> None:
+    __slots__ = ("before", "is_written", "nbytes", "patches", "path")
+
+    def __init__(self, path: str, before: _Kept | None) -> None:
         self.path = path
+        self.before = before
         self.patches: dict[Shape, list[Patch]] = {}
         self.nbytes = 0
         self.is_written = False
+
+    def waiting(self) -> dict[Shape, list[Patch]]:
+        """Return what is to be written, also of what was written before and was taken back."""
+        if self.before is None or self.before.is_written:
+            return self.patches
+        out = {index: patches.copy() for index, patches in self.before.waiting().items()}
+        for index, patches in self.patches.items():
+            out.setdefault(index, []).extend(patches)
+        return out
+
+    def add(self, changes: list[tuple[Shape, Patch]]) -> None:
+        """Add patches: all or, where memory runs out, none."""
+        try:
+            for index, patch in changes:
+                self.patches.setdefault(index, []).append(patch)
+        except MemoryError:
+            for index, patch in changes:
+                mine = self.patches.get(index)
+                if mine and mine[-1] is patch:
+                    mine.pop()
+                if mine is not None and not mine:
+                    del self.patches[index]
+            raise
 
 
 class Later:
@@ -79,16 +106,23 @@ class Later:
             if kept is None or kept.is_written:
                 continue
             state = array_state(self._txn, number, kept.path, settled=True)
-            jobs = (_job(state, index, patches) for index, patches in sorted(kept.patches.items()))
+            found = sorted(kept.waiting().items())
+            jobs = (_job(state, index, patches) for index, patches in found)
             write_jobs(self._txn, state, jobs)
             kept.is_written = True
 
     def step_done(self) -> None:
         self._kept = {n: kept for n, kept in self._kept.items() if not kept.is_written}
+        for kept in self._kept.values():
+            if kept.before is not None and kept.before.is_written:
+                kept.before = None
 
     def step_undone(self) -> None:
         for kept in self._kept.values():
-            kept.is_written = False
+            one: _Kept | None = kept
+            while one is not None:
+                one.is_written = False
+                one = one.before
 
     def forget(self) -> None:
         self._kept = {}
@@ -109,7 +143,8 @@ class Later:
             return False
         kept = self._kept.get(state.node)
         if kept is None or kept.is_written:
-            kept = _Kept(state.path)
+            kept = _Kept(state.path, kept)
+        patches = kept.waiting()
         mine = np.array(values)  # a loop may fill the same memory again
         changes: list[tuple[Shape, Patch]] = []
         is_part = False
@@ -123,15 +158,17 @@ class Later:
                 slice(a, a + d * n, d) for (a, n, _), d in zip(parts, box.step, strict=True)
             )
             patch = Patch(where, mine[place(slice(at, at + n) for _, n, at in parts)])
-            is_part |= index in kept.patches or patch.values.shape != state.region(index)
+            is_part |= index in patches or patch.values.shape != state.region(index)
             changes.append((index, patch))
         if not is_part:
             return False  # whole chunks: there is nothing to wait for
         with hold_interrupts():
-            self._kept[state.node] = kept
+            if kept.before is not None and not kept.before.is_written:  # it waits again, too
+                kept.nbytes += kept.before.nbytes
+                kept.patches, kept.before = patches, None
+            kept.add(changes)
             kept.nbytes += nbytes
-            for index, patch in changes:
-                kept.patches.setdefault(index, []).append(patch)
+            self._kept[state.node] = kept
         return True
 
 
