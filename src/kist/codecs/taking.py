@@ -81,7 +81,8 @@ def take_values(
     CodecError
         The items are not what the parameters call for.
     """
-    at = next((at for at, step in enumerate(steps) if isinstance(step, LoadedDelta)), None)
+    deltas = [at for at, step in enumerate(steps) if isinstance(step, LoadedDelta)]
+    at = deltas[0] if deltas else None
     if at is None:
         words = as_words(items)
         values = (items if words is None else words).take(places).view(items.dtype)

@@ -91,17 +91,24 @@ class Layout:
             self._load(Shape(head.n_values, head.block_values), form_of(dtype))
         except CodecError as error:
             raise undecoded(pointer, error) from error
-        spans = (head.sector_span(sector) for sector in range(len(head.sums)))
-        self.sectors = [(a, b, s) for (a, b), s in zip(spans, head.sums, strict=True)]
-        self.slices = [(slice(a, b), s) for a, b, s in self.sectors]
+        # Where each sector begins and ends: a row of many columns makes as many layouts.
+        self.sectors: list[tuple[int, int, int]] = []
+        self.slices: list[tuple[slice, int]] = []
+        ends, size, begin = head.ends, head.sector_blocks, 0
+        for number, wanted in enumerate(head.sums, 1):
+            end = ends[min(number * size, len(ends)) - 1]
+            self.sectors.append((begin, end, wanted))
+            self.slices.append((slice(begin, end), wanted))
+            begin = end
 
     def _load(self, shape: Shape, form: np.dtype[Any]) -> None:
         ends, n_values, size = self.head.ends, shape.n_values, shape.block_values
-        if len(ends) != shape.n_blocks:
-            raise CodecError(f"{len(ends)} blocks, not {shape.n_blocks}")
+        n_blocks = -(-n_values // size)
+        if len(ends) != n_blocks:
+            raise CodecError(f"{len(ends)} blocks, not {n_blocks}")
         self.steps, self.codec = load(self.stages, form, shape)
         self.form = self.steps[-1].form if self.steps else form
-        self.whole = span_of(shape, 0, shape.n_blocks)
+        self.whole = span_of(shape, 0, n_blocks)
         self.edges = np.array((0, *ends))
         self.is_plain = isinstance(self.codec, LoadedPlain) and self.form.kind != "V"
         if self.is_plain:

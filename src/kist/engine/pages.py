@@ -65,7 +65,7 @@ def load_head(
         raw = view.reader.read_part(pointer, 0, pointer.head) if data is None else data
         view.reader.verify(pointer, raw)
         head = unpack_page_head(bytes(raw), pointer.length)
-        found = head, tuple(Stage(number, params) for number, params in head.stages)
+        found = head, tuple([_named(Stage, stage) for stage in head.stages])
         _heads[key] = found
         while len(_heads) > _CACHED_HEADS:
             try:

@@ -471,9 +471,9 @@ def read_records(
     out : structured ndarray, shape (n_rows,)
         Written in place; any strides.
     """
-    width = sum(leaf.memory for leaf in leaves) or 1
+    width = sum([leaf.memory for leaf in leaves]) or 1
     limit = min(max(JOIN_BYTES // width, 1), GROUP_ROWS)
-    size = min(limit, sum(span.n for span in spans))
+    size = min(limit, sum([span.n for span in spans]))
     buffers = [empty_values(size * leaf.n_values, leaf.dtype) for leaf in leaves]
     if any(leaf.is_loose for leaf in leaves):
         # Strings and cells have no width to plan with; but those of one row group fit into memory.
