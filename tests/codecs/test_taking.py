@@ -14,7 +14,7 @@ from kist.codecs.choose import choose
 from kist.codecs.pipeline import Encoded, encode, load, span_of
 from kist.codecs.recipe import Recipe
 from kist.codecs.stage import Shape, Span, StoredBlocks
-from kist.codecs.taking import may_take, take_values
+from kist.codecs.taking import Taken, likeness, may_take, take_together, take_values
 from kist.codecs.together import Part, unpack
 from kist.codecs.values import form_of
 from kist.errors import CodecError
@@ -111,7 +111,7 @@ def test_values_at_positions_are_those_of_the_page(
         steps, _ = load(page.stages, form_of(dtype), Shape(n, size))
         kept = items.tobytes()
         out = np.empty(len(positions), dtype)
-        take_values(steps, dtype, items, span, positions, positions - span.start, out)
+        take_values(dtype, Taken(steps, items, span, positions, positions - span.start, out))
         assert out.tobytes() == values[positions].tobytes()
         assert items.tobytes() == kept
 
@@ -135,11 +135,11 @@ def test_sums_behind_differences_are_the_same_for_few_and_many(
     positions = np.unique(np.concatenate([edges, edges[1:] - 1, edges + 1, [n - 1], some]))
     steps, _ = load(page.stages, form_of(values.dtype), Shape(n, size))
     out = np.empty(len(positions), values.dtype)
-    take_values(steps, values.dtype, items, span, positions, positions, out)
+    take_values(values.dtype, Taken(steps, items, span, positions, positions, out))
     assert out.tobytes() == values[positions].tobytes()
     for place in positions[:: max(1, len(positions) // 50)]:
         one = place[None]
-        take_values(steps, values.dtype, items, span, one, one, out[:1])
+        take_values(values.dtype, Taken(steps, items, span, one, one, out[:1]))
         assert out[:1].tobytes() == values[one].tobytes()
 
 
@@ -172,3 +172,74 @@ def test_plain_blocks_of_other_lengths_are_refused() -> None:
     part.blocks.stops[0] -= 8
     with pytest.raises(CodecError, match="a plain block holds"):
         unpack([part], _run)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(KINDS),
+    st.lists(st.integers(1, 3000), min_size=1, max_size=5),
+    st.sampled_from([2, 7, 64, 250, 1000, 40_000]),
+    st.sampled_from([1, 15, 100, 1000]),
+)
+def test_pages_that_are_alike_give_the_same_values_together(
+    seed: int, kind: str, lengths: list[int], size: int, share: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    pages, wanted = [], []
+    for n in lengths:
+        values = _kinds(rng, n)[kind]
+        page = encode(values, choose(values, "balanced"), block_values=size)
+        positions = np.unique(rng.integers(0, n, max(1, n // share)))
+        first, last = int(positions[0]) // size, int(positions[-1]) // size
+        span = span_of(Shape(n, size), first, last - first + 1)
+        if may_take(page.stages):
+            pages.append((page, values.dtype, span))
+            wanted.append((values, positions))
+    parts = _parts(pages) if pages else []
+    alike: dict[tuple[Any, ...], list[tuple[Taken, Array]]] = {}
+    for (page, dtype, span), (values, positions), items in zip(
+        pages, wanted, unpack(parts, _run), strict=True
+    ):
+        form = form_of(dtype)
+        steps, _ = load(page.stages, form, Shape(page.n_values, size))
+        out = np.empty(len(positions), dtype)
+        one = Taken(steps, items, span, positions, positions - span.start, out)
+        key = likeness(steps, items.dtype) or (len(alike),)
+        alike.setdefault(key, []).append((one, values[positions]))
+    for some in alike.values():
+        kept = [one.items.tobytes() for one, _ in some]
+        take_together(values.dtype, [one for one, _ in some])
+        assert [one.items.tobytes() for one, _ in some] == kept
+        for one, expected in some:
+            assert one.out.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("after", [(), ((4, 1),), ((4, 1000),), ((6,),), ((4, 1), (6,))])
+@pytest.mark.parametrize("dtype", ["i8", "i4", "u8"])
+def test_sums_of_several_pages_have_base_and_step_of_each(
+    after: tuple[tuple[int, ...], ...], dtype: str
+) -> None:
+    rng = np.random.default_rng(4)
+    n, size = 20_000, 4096
+    pages, wanted = [], []
+    for base, step in [(0, 1), (5000, 1), (-9_000, 1000), (7, 3000)]:
+        values = np.cumsum(base + step * rng.integers(0, 100, n)).astype(dtype)
+        page = encode(values, Recipe("balanced", ((5, 1), *after, (16,))), block_values=size)
+        assert may_take(page.stages)
+        pages.append((page, values.dtype, span_of(Shape(n, size), 0, 5)))
+        wanted.append((values, np.unique(rng.integers(0, n, 50))))
+    together: dict[tuple[Any, ...], list[tuple[Taken, Array]]] = {}
+    items = unpack(_parts(pages), _run)
+    for (page, form, span), (values, positions), some in zip(pages, wanted, items, strict=True):
+        steps, _ = load(page.stages, form_of(form), Shape(n, size))
+        out = np.empty(len(positions), form)
+        one = Taken(steps, some, span, positions, positions, out)
+        key = likeness(steps, some.dtype)
+        assert key
+        together.setdefault(key, []).append((one, values[positions]))
+    assert max(map(len, together.values())) > 1
+    for alike in together.values():
+        take_together(np.dtype(dtype), [one for one, _ in alike])
+        for one, expected in alike:
+            assert one.out.tobytes() == expected.tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
@@ -324,6 +325,19 @@ def test_more_groups_than_memory_are_refused(store: Any) -> None:
     with pytest.raises(kist.TooLargeError, match="distinct"):
         store["t"].distinct("at").count()
     assert store["t"].group_by("sym").agg("count")["count"].sum() == 20_000
+
+
+def test_groups_are_refused_before_their_tables_grow(store: Any) -> None:
+    rows = np.zeros(300_000, [("k", "i8"), ("v", "f8")])
+    rows["k"] = np.arange(300_000) * 7
+    store["t"] = rows
+    options.max_memory = 12_000_000
+    options.n_threads = 1
+    with pytest.raises(kist.TooLargeError) as found:
+        store["t"].group_by("k").agg("count")
+    said = re.search(r"groups so far, and room for more, take ([\d,]+) bytes", str(found.value))
+    # Grown, they would take twice as much: nothing of that was taken.
+    assert said is not None and int(said[1].replace(",", "")) < 1.3 * options.max_memory
 
 
 def test_sums_of_groups_are_exact_where_numpy_wraps(store: Any) -> None:

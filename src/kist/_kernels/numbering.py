@@ -9,7 +9,7 @@ few keys need a second one.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +26,11 @@ _SAMPLE: Final = 1024
 _ROUNDS: Final = 3
 _MANY: Final = 2048
 """So many unknown keys are looked at through a sample first: often they are few distinct ones."""
+_LARGE_BITS: Final = 20
+"""A table of so many slots grows to twice its size, not to four times, and its numbers have four
+bytes: what it takes then counts for more than the time to fill it anew."""
+_INSERTED: Final = 1 << 17
+"""Keys that are put into slots at a time: what is known of each while this goes on takes memory."""
 
 
 class Numbering:
@@ -34,15 +39,22 @@ class Numbering:
     Key 0 is always there and has number 0: it marks empty slots, which then need no mark of
     their own.
 
+    Parameters
+    ----------
+    before_growth : callable, optional
+        Called with the bytes that the table is about to take more; may raise, and then the table
+        is as it was.
+
     Attributes
     ----------
     count : int
         Keys that have a number.
     """
 
-    __slots__ = ("_bits", "_codes", "_known", "_multiplier", "_slots", "count")
+    __slots__ = ("_before_growth", "_bits", "_codes", "_known", "_multiplier", "_slots", "count")
 
-    def __init__(self) -> None:
+    def __init__(self, before_growth: Callable[[int], None] | None = None) -> None:
+        self._before_growth = before_growth
         # Drawn anew for each table: a file cannot be made so that all its keys collide.
         drawn = int.from_bytes(os.urandom(8), "little") | 1
         self._multiplier = np.uint64(drawn)
@@ -81,7 +93,7 @@ class Numbering:
             places, unknown = self._probe(keys)
             if 2 * (self.count - before) > len(sample):
                 break
-        found = self._codes.take(places, mode="wrap")
+        found = self._codes.take(places, mode="wrap").astype(np.int64, copy=False)
         if len(unknown):
             rest = keys[unknown]
             self._add(rest)
@@ -123,16 +135,27 @@ class Numbering:
         if not len(keys):
             return
         needed = self.count + len(keys)
+        bits = self._bits_for(needed)
+        if self._before_growth is not None and bits > self._bits:
+            more = (1 << bits) * (8 + _code_dtype(bits).itemsize)
+            self._before_growth(more - self._slots.nbytes - self._codes.nbytes)
         if needed > len(self._known):
             known = np.zeros(1 << max(needed - 1, 1).bit_length(), np.uint64)
             known[: self.count] = self.keys
             self._known = known
         self._known[self.count : needed] = keys
         first, self.count = self.count, needed
-        if 2 * needed > 1 << self._bits:
-            self._resize((4 * needed - 1).bit_length())
+        if bits > self._bits:
+            self._resize(bits)
         else:
             self._insert(keys, first)
+
+    def _bits_for(self, needed: int) -> int:
+        """Return the size of a table with room for so many keys, half of the slots empty."""
+        if 2 * needed <= 1 << self._bits:
+            return self._bits
+        bits = (4 * needed - 1).bit_length()
+        return bits if bits < _LARGE_BITS else (2 * needed - 1).bit_length()
 
     def _is_new(self, keys: Keys) -> NDArray[np.bool_]:
         places = self._hash(keys)
@@ -151,9 +174,11 @@ class Numbering:
 
     def _resize(self, bits: int) -> None:
         self._bits = bits
+        # One after the other: the old ones are gone before the new ones are touched.
         self._slots = np.zeros(1 << bits, np.uint64)
-        self._codes = np.zeros(1 << bits, np.int64)
-        self._insert(self.keys[1:], 1)
+        self._codes = np.zeros(1 << bits, _code_dtype(bits))
+        for first in range(1, self.count, _INSERTED):
+            self._insert(self._known[first : min(first + _INSERTED, self.count)], first)
 
     def _insert(self, keys: Keys, first: int) -> None:
         """Put new, distinct keys into free slots; they have the numbers from `first` on."""
@@ -171,14 +196,18 @@ class Numbering:
             places &= (1 << self._bits) - 1
 
 
+def _code_dtype(bits: int) -> np.dtype[Any]:
+    return np.dtype(np.int64 if bits < _LARGE_BITS else np.uint32)
+
+
 class TupleNumbering:
     """Numbers for tuples of keys, two at a time: the number of a pair is itself part of a key."""
 
     __slots__ = ("_pairs", "_parts")
 
-    def __init__(self, n_words: int) -> None:
-        self._parts = [Numbering() for _ in range(n_words)]
-        self._pairs = [Numbering() for _ in range(n_words - 1)]
+    def __init__(self, n_words: int, before_growth: Callable[[int], None] | None = None) -> None:
+        self._parts = [Numbering(before_growth) for _ in range(n_words)]
+        self._pairs = [Numbering(before_growth) for _ in range(n_words - 1)]
 
     @property
     def count(self) -> int:

@@ -7,7 +7,7 @@ NumPy takes to make a `StringDType` array, and to take it apart again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -168,10 +168,10 @@ class TextNumbering:
 
     __slots__ = ("_long", "_long_bytes", "_paths", "_words")
 
-    def __init__(self) -> None:
-        self._words = Numbering()
+    def __init__(self, before_growth: Callable[[int], None] | None = None) -> None:
+        self._words = Numbering(before_growth)
         # What a number and a word behind it lead to. Numbers of first words are even, others odd.
-        self._paths = Numbering()
+        self._paths = Numbering(before_growth)
         self._long: dict[bytes, int] = {}
         self._long_bytes = 0
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from kist._kernels.scratch import scratch
 from kist.codecs.registry import DICTIONARY
 from kist.codecs.stage import Scattered, Span, StoredBlocks
-from kist.codecs.taking import take_values
+from kist.codecs.taking import Taken, likeness, take_together, take_values
 from kist.codecs.together import Part, unpack
 from kist.codecs.values import is_stored_order
 from kist.engine.layouts import Layout, known_layouts, layout_of, layout_of_numbers
@@ -66,6 +66,27 @@ class Pick(NamedTuple):
     n_values: int
     positions: npt.NDArray[np.int64]
     out: Array
+
+
+class _Blocks(NamedTuple):
+    """Blocks of a page that hold some positions.
+
+    Attributes
+    ----------
+    span : Span
+        From the first to the last.
+    places : ndarray of int64
+        Where the positions stand in these.
+    scattered : Scattered or None
+        Those that hold any, where that is not all of them.
+    scattered_places : ndarray of int64
+        Where the positions stand in those.
+    """
+
+    span: Span
+    places: npt.NDArray[np.int64]
+    scattered: Scattered | None
+    scattered_places: npt.NDArray[np.int64]
 
 
 class _Page(NamedTuple):
@@ -181,8 +202,19 @@ def _read_texts(
             yield page.number, found
 
 
-def take_pages(view: View, dtype: np.dtype[np.generic], picks: Sequence[Pick]) -> list[Pick]:
+def take_pages(
+    view: View,
+    dtype: np.dtype[np.generic],
+    picks: Sequence[Pick],
+    known_blocks: dict[tuple[int, int, int], _Blocks] | None = None,
+) -> list[Pick]:
     """Fill in values at some positions of pages; return the picks that this cannot be done for.
+
+    Parameters
+    ----------
+    known_blocks : dict, optional
+        What one call says of positions to the next, which asks for the same ones of another
+        column. The arrays of positions must stay in memory as long.
 
     Raises
     ------
@@ -194,25 +226,37 @@ def take_pages(view: View, dtype: np.dtype[np.generic], picks: Sequence[Pick]) -
     wanted, left = [], []
     where: dict[int, npt.NDArray[np.int64]] = {}
     known = known_layouts(dtype)
+    blocks = {} if known_blocks is None else known_blocks
     for number, pick in enumerate(picks):
         pointer, n_values, positions, _ = pick
         layout = layout_of(view, pointer, dtype, n_values, known)
         if not layout.gives_single or not 0 <= positions[0] <= positions[-1] < n_values:
             left.append(pick)
             continue
-        page, where[number] = _some_blocks(number, pointer, layout, positions)
+        page, where[number] = _some_blocks(number, pointer, layout, positions, blocks)
         if page.nbytes > MAX_BLOCK_BYTES:
             left.append(pick)
         else:
             wanted.append(page)
     for batch in _batches(wanted):
+        alike: dict[tuple[Any, ...], list[tuple[_Page, Taken]]] = {}
         for page, items in _unpacked(view, batch):
             positions, out = picks[page.number][2:]
+            places, layout = where[page.number], page.layout
+            one = Taken(layout.steps, items, page.span, positions, places, out)
+            if layout.likeness is None:
+                layout.likeness = likeness(layout.steps, layout.form)
+            alike.setdefault(layout.likeness or (page.number,), []).append((page, one))
+        for some in alike.values():
             try:
-                places = where[page.number]
-                take_values(page.layout.steps, dtype, items, page.span, positions, places, out)
-            except CodecError as error:
-                raise undecoded(page.pointer, error) from error
+                take_together(dtype, [one for _, one in some])
+            except CodecError:
+                for page, one in some:
+                    try:
+                        take_values(dtype, one)
+                    except CodecError as error:
+                        raise undecoded(page.pointer, error) from error
+                raise
     return left
 
 
@@ -249,7 +293,8 @@ def take_page_value(view: View, pointer: Pointer, n_values: int, position: int, 
         else:
             items = scratch("items", span.size, layout.form)
             layout.codec.decode([stored], items, span)
-        take_values(layout.steps, dtype, items, span, np.array([position]), np.array([at]), out)
+        one = Taken(layout.steps, items, span, np.array([position]), np.array([at]), out)
+        take_values(dtype, one)
     except CodecError as error:
         raise undecoded(pointer, error) from error
     return True
@@ -296,31 +341,48 @@ def read_block(
 
 
 def _some_blocks(
-    number: int, pointer: Pointer, layout: Layout, positions: npt.NDArray[np.int64]
+    number: int,
+    pointer: Pointer,
+    layout: Layout,
+    positions: npt.NDArray[np.int64],
+    known: dict[tuple[int, int, int], _Blocks],
 ) -> tuple[_Page, npt.NDArray[np.int64]]:
     """Return the blocks that hold some positions, and the places where these stand in them."""
     head = layout.head
-    size = head.block_values
+    key = (id(positions), head.block_values, head.n_values)
+    blocks = known.get(key)
+    if blocks is None:
+        blocks = known[key] = _blocks_of(positions, head.block_values, head.n_values)
+    span, scattered = blocks.span, blocks.scattered
+    if scattered is None:
+        sectors = head.sectors_of(span.first_block, span.first_block + span.n_blocks - 1)
+        return _Page(number, pointer, layout, span, None, sectors), blocks.places
+    numbers, size = scattered.numbers, head.sector_blocks
+    chosen = numbers.tolist() if size == 1 else sorted({at // size for at in numbers.tolist()})
+    # What is stored as it is needs no decoding: the blocks between cost nothing.
+    if layout.is_plain:
+        return _Page(number, pointer, layout, span, None, chosen), blocks.places
+    return _Page(number, pointer, layout, scattered, numbers, chosen), blocks.scattered_places
+
+
+def _blocks_of(positions: npt.NDArray[np.int64], size: int, n_values: int) -> _Blocks:
+    """Return which blocks of `size` values hold some positions of a page."""
     first, last = int(positions[0]) // size, int(positions[-1]) // size
     n = last - first + 1
-    start, stop = first * size, min((last + 1) * size, head.n_values)
+    start, stop = first * size, min((last + 1) * size, n_values)
     span = Span(first, n, start, stop)
-    sectors: Sequence[int] = head.sectors_of(first, last)
+    places = positions - start if start else positions
     if n > 2 and len(positions) <= MANY * n:
         edges = positions.searchsorted(np.arange(first, last + 2) * size)
         counts = edges[1:] - edges[:-1]
         numbers = counts.nonzero()[0]
         if len(numbers) < n:
-            sectors = sorted({block // head.sector_blocks for block in (numbers + first).tolist()})
-            # What is stored as it is needs no decoding: the blocks between cost nothing.
-            if not layout.is_plain:
-                gaps = (numbers + first - np.arange(len(numbers))) * size
-                places = positions - gaps.repeat(counts[numbers])
-                numbers += first
-                span = Scattered(first, len(numbers), start, stop, numbers, size)
-                return _Page(number, pointer, layout, span, numbers, sectors), places
-    places = positions - start if start else positions
-    return _Page(number, pointer, layout, span, None, sectors), places
+            gaps = (numbers + first - np.arange(len(numbers))) * size
+            numbers = numbers + first
+            scattered = Scattered(first, len(numbers), start, stop, numbers, size)
+            nearer = positions - gaps.repeat(counts[numbers - first])
+            return _Blocks(span, places, scattered, nearer)
+    return _Blocks(span, places, None, places)
 
 
 def _batches(pages: Sequence[_Page]) -> Iterator[list[_Page]]:

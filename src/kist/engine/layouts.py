@@ -51,6 +51,9 @@ class Layout:
         All stages but the codec: where they are equal, so is what they do.
     is_narrow : bool or None
         What `kist.codecs.narrow` says of the encodings; None as long as it was not asked.
+    likeness : tuple or None
+        Of pages from which values are taken together, see `kist.codecs.taking`; None as long as
+        it was not asked.
     every : range
         Of all sectors.
     slices : list of (slice, int)
@@ -68,6 +71,7 @@ class Layout:
         "is_narrow",
         "is_plain",
         "items",
+        "likeness",
         "sectors",
         "slices",
         "stages",
@@ -85,6 +89,7 @@ class Layout:
         self.stages = stages
         self.encodings = stages[:-1]
         self.is_narrow: bool | None = None
+        self.likeness: tuple[Any, ...] | None = None
         self.every = range(len(head.sums))
         self.gives_single = may_take(stages)
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from kist import options
 from kist._kernels.ordering import sortable, stable_order
 from kist.errors import QueryError, SelectionError
 from kist.format.nullable import nullable, pairs
@@ -27,7 +28,7 @@ from kist.model.tables.query.accumulators import (
     is_missing,
 )
 from kist.model.tables.query.collected import Collected, Distinct, Quantile
-from kist.model.tables.query.find import Found
+from kist.model.tables.query.find import GROUPS_AT_ONCE, Found
 from kist.model.tables.query.grouping import (
     Groups,
     Keys,
@@ -63,6 +64,9 @@ Array = np.ndarray[Any, Any]
 
 _ROWS: Final = 65_536
 """Rows that are grouped at a time."""
+
+_MANY: Final = 1 << 18
+"""With more groups than this, what is known of those of some rows is large."""
 
 Make = Callable[..., Accumulator]
 
@@ -377,21 +381,36 @@ class _Run:
     def run(self) -> Groups:
         """Return the groups; the accumulators of the columns know them."""
         columns = self._columns
-        groups = Groups([key.dtype for key in self._keys])
+        groups = Groups([key.dtype for key in self._keys], self._what)
         ordered = any(one.accumulator.ordered for one in columns)
         rows = self._rows if ordered else self._rows.unordered()
+        room = 0
         if isinstance(rows, Ordered):
-            found = rows.map_tasks(partial(self._tasks, rows.state))
+            # What is found of many groups is large, and threads then save little.
+            few, every = 2 * options.n_threads, GROUPS_AT_ONCE * options.n_threads
+            found = rows.map_tasks(
+                partial(self._tasks, rows.state), lambda: few if room > _MANY else every
+            )
         else:
             leaves = all_leaves([*self._keys, *self._operands])
             found = rows.map(leaves, partial(self._of_rows, leaves))
         for parts in found:
             for keys, local, results in parts:
                 at, _ = groups.number(keys)
+                highest = int(at.max(initial=-1)) + 1
+                if highest > room:  # before it is taken
+                    more = max(highest, 2 * room)
+                    groups.check(self._nbytes * more // max(room, 1))
+                    room = more
                 for column, part in zip(columns, results, strict=True):
                     column.merge(part, local, at)
-                groups.check(sum(one.accumulator.nbytes for one in columns), self._what)
+                groups.check(self._nbytes)
         return groups
+
+    @property
+    def _nbytes(self) -> int:
+        """Bytes of what is known of the groups."""
+        return sum(one.accumulator.nbytes for one in self._columns)
 
     @property
     def _operands(self) -> list[Operand]:
@@ -467,7 +486,7 @@ class _Run:
             found = [values[first] for values in keys]
         parts = [column.local(some, local) for column in self._columns]
         # Those of some groups wait for each other: without what has a number for each row.
-        kept = local._replace(codes=local.codes[:0])
+        kept = local._replace(codes=np.zeros(0, np.int64))
         return found, kept, parts
 
 
@@ -482,11 +501,11 @@ def first_ranks(rows: RowSet, leaves: Sequence[Leaf], what: str) -> Array:
         parts = rows.map(leaves, partial(_distinct, leaves))
     for n, local, keys in parts:
         if groups is None:
-            groups = Groups([values.dtype for values in keys])
+            groups = Groups([values.dtype for values in keys], what)
         _, new = groups.number(keys)
         found.append(np.sort(local.first[new]) + start)
         start += n
-        groups.check(sum(array.nbytes for array in found), what)
+        groups.check(sum(array.nbytes for array in found))
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 

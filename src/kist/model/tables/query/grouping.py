@@ -310,12 +310,18 @@ class Groups:
     ----------
     dtypes : sequence of dtype
         Of the keys.
+    what : str
+        What they are made for, for messages.
     """
 
-    def __init__(self, dtypes: Sequence[np.dtype[Any]]) -> None:
+    def __init__(self, dtypes: Sequence[np.dtype[Any]], what: str) -> None:
         self._dtypes = list(dtypes)
+        self._what = what
+        self._beside = 0
         self._table: TupleNumbering | None = None
-        self._texts = [TextNumbering() if dtype.kind == "T" else None for dtype in dtypes]
+        self._texts = [
+            TextNumbering(self._before_growth) if dtype.kind == "T" else None for dtype in dtypes
+        ]
         self._seen = np.zeros(0, bool)
         self._new: list[tuple[Array, list[Array]]] = []
         self._key_bytes = 0
@@ -324,7 +330,7 @@ class Groups:
     def nbytes(self) -> int:
         """Bytes in memory."""
         tables = [table.nbytes for table in (self._table, *self._texts) if table is not None]
-        return self._key_bytes + sum(tables)
+        return self._key_bytes + self._seen.nbytes + sum(tables)
 
     def number(self, keys: Sequence[Array | TextKey]) -> tuple[Array, Array]:
         """Return the numbers of some groups, and which of them are new.
@@ -356,15 +362,16 @@ class Groups:
             words += key_words(values)
             room = 0
         if self._table is None:
-            self._table = TupleNumbering(len(words))
+            self._table = TupleNumbering(len(words), self._before_growth)
         codes = self._table.number(words)
         self._seen = grown(self._seen, self._table.count, False)
         new = ~self._seen[codes]
         if new.any():
-            self._seen[codes[new]] = True
+            these = codes[new]
+            self._seen[these] = True
             kept = [_made(values[new]) for values in keys]
-            self._new.append((codes[new], kept))
-            self._key_bytes += sum(values.nbytes for values in kept)
+            self._new.append((these, kept))
+            self._key_bytes += these.nbytes + sum(map(_nbytes, kept))
         return codes, new
 
     def keys(self) -> tuple[Array, list[Array]]:
@@ -375,12 +382,18 @@ class Groups:
         columns = zip(*(keys for _, keys in self._new), strict=True)
         return codes, [np.concatenate(column, dtype=column[0].dtype) for column in columns]
 
-    def check(self, more: int, what: str) -> None:
-        """Raise `TooLargeError` when the groups, and `more` bytes beside them, are too many."""
-        nbytes = self.nbytes + more
+    def check(self, beside: int) -> None:
+        """Raise `TooLargeError` when the groups, and some bytes beside them, are too many."""
+        self._beside = beside
+        self._before_growth(0)
+
+    def _before_growth(self, more: int) -> None:
+        """Raise it before so many bytes more are taken: a table grows to twice its size."""
+        nbytes = self.nbytes + self._beside + more
         if nbytes > options.max_memory:
             raise TooLargeError(
-                f"{what}: {np.count_nonzero(self._seen):,} groups so far take {nbytes:,} bytes, "
+                f"{self._what}: {np.count_nonzero(self._seen):,} groups so far"
+                f"{', and room for more,' if more else ''} take {nbytes:,} bytes, "
                 f"more than kist.options.max_memory = {options.max_memory:,}; group by fewer "
                 "distinct values, raise the option, or sort_by() the keys and go through blocks()"
             )
@@ -388,3 +401,12 @@ class Groups:
 
 def _made(values: Array | TextKey) -> Array:
     return values.array() if isinstance(values, TextKey) else values
+
+
+def _nbytes(values: Array) -> int:
+    """Return the bytes that values take, with those of strings."""
+    if values.dtype.kind != "T":
+        return values.nbytes
+    lengths = sizes(values)[0]
+    # Short ones stand in the array itself.
+    return values.nbytes + int(lengths[lengths >= values.itemsize].sum())

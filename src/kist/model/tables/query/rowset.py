@@ -423,13 +423,23 @@ class Ordered(RowSet):
             self._bring_near(some, leaves)
             yield from run([partial(one, hit) for hit in some])
 
-    def map_tasks(self, tasks: Callable[[list[Found]], Sequence[Callable[[], T]]]) -> Iterator[T]:
+    def map_tasks(
+        self,
+        tasks: Callable[[list[Found]], Sequence[Callable[[], T]]],
+        at_once: Callable[[], int],
+    ) -> Iterator[T]:
         """Yield what tasks return that are made for the rows of some groups at a time.
 
-        They may run on several threads.
+        They may run on several threads. What `at_once` of them return stands in memory together;
+        it is asked before each run.
         """
         for some in self.found():
-            yield from run(tasks(some))
+            every = tasks(some)
+            start = 0
+            while start < len(every):
+                stop = start + at_once()
+                yield from run(every[start:stop])
+                start = stop
 
     def _bring_near(self, some: Sequence[Found], leaves: Sequence[Leaf]) -> None:
         if leaves and self.state.view.reader.backend.remote:

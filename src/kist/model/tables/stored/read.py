@@ -318,6 +318,8 @@ def _pick_all(state: TableState, picks: Sequence[tuple[Span, Leaf, Array]]) -> N
     for span, leaf, target in picks:
         by_leaf.setdefault(leaf.id, (leaf, []))[1].append((span, target))
     others: list[tuple[Span, Leaf, Array]] = []
+    places: dict[int, Array] = {}
+    blocks: dict[tuple[int, int, int], Any] = {}
     for leaf, some in by_leaf.values():
         if leaf.n_values != 1:
             others += [(span, leaf, target) for span, target in some]
@@ -327,14 +329,14 @@ def _pick_all(state: TableState, picks: Sequence[tuple[Span, Leaf, Array]]) -> N
         wanted = []
         for span, target in some:
             pointer, _ = state.page(leaf, span.group)
-            pick = engine.batches.Pick(
-                pointer, span.group.n_rows, as_ordinals(span.ordinals), target
-            )
+            # One array for all columns: what is learnt of it is learnt once.
+            ordinals = places.setdefault(id(span), as_ordinals(span.ordinals))
+            pick = engine.batches.Pick(pointer, span.group.n_rows, ordinals, target)
             named[pointer.offset] = leaf, span.group
             requests[id(target)] = span, target
             wanted.append(pick)
         try:
-            left = engine.batches.take_pages(state.view, leaf.dtype, wanted)
+            left = engine.batches.take_pages(state.view, leaf.dtype, wanted, blocks)
         except CorruptDataError as error:
             state.view.reader.backend.distrust()
             raise naming_page(state, error, named) from error
