@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,22 @@ def test_errors_of_the_thread_that_reads_ahead_come_through() -> None:
             seen.append(item)
     assert seen == [0, 1, 2, 3, 4]
     assert list(read_ahead(iter([]))) == [] and list(read_ahead(iter("ab"))) == ["a", "b"]
+
+
+@pytest.mark.parametrize("wrap", [lambda v: v, lambda v: {"a": v}, lambda v: ((0,), v)])
+def test_behind_a_large_part_the_next_is_read_while_it_is_used(wrap: Any) -> None:
+    used, begun = threading.Event(), threading.Event()
+
+    def items() -> Any:
+        yield wrap(np.zeros(1 << 17))
+        begun.set()
+        yield used.wait(30)
+
+    taken = read_ahead(items())
+    next(taken)
+    assert begun.wait(30)
+    used.set()
+    assert list(taken) == [True]
 
 
 @pytest.mark.parametrize(

@@ -81,3 +81,26 @@ def test_old_encodings_and_blank_ends_come_in(tmp_path: Path) -> None:
         kist.convert(tmp_path / f"{name}.csv", tmp_path / f"{name}.kist", **options)
         with kist.open(tmp_path / f"{name}.kist") as store:
             assert store[name]["s"][0] == first and store[name]["n"][0] == 1
+
+
+@pytest.mark.parametrize("at", [0, 300, 1900])
+@pytest.mark.parametrize("dtypes", [None, {"s": "U"}, {"s": "S30"}, {"n": "f8"}])
+def test_text_that_is_none_is_told_by_its_column(
+    tmp_path: Path, at: int, dtypes: dict[str, str] | None
+) -> None:
+    pytest.importorskip("pyarrow")
+    lines = [b"%d,text %d" % (k, k) for k in range(2000)]
+    lines[at] = b"1,x\xff"
+    (tmp_path / "t.csv").write_bytes(b"\n".join([b"n,s", *lines, b""]))
+    if at == 0 and "s" not in (dtypes or ()):  # where types are still open these are bytes
+        kist.convert(tmp_path / "t.csv", tmp_path / "a.kist", dtypes=dtypes, block_size=1000)
+        with kist.open(tmp_path / "a.kist") as store:
+            assert store["t"]["s"][0] == b"x\xff"
+        return
+    with pytest.raises(CorruptDataError, match=r"column ('s'|2): invalid UTF8.*encoding="):
+        kist.convert(tmp_path / "t.csv", tmp_path / "a.kist", dtypes=dtypes, block_size=1000)
+    assert not (tmp_path / "a.kist").exists()
+    if (dtypes or {}).get("s") == "U":
+        kist.convert(tmp_path / "t.csv", tmp_path / "a.kist", dtypes=dtypes, encoding="latin1")
+        with kist.open(tmp_path / "a.kist") as store:
+            assert store["t"]["s"][at] == "x\xff"

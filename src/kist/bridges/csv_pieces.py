@@ -22,7 +22,7 @@ _COUNTED: Final = 1 << 18
 
 def batches_of(
     pa: Any, csv: Any, stream: Any, size: int, names: list[str] | None, generate: bool,
-    parse: Any, convert: Any,
+    parse: Any, convert: Any, *, check_utf8: bool = True,
 ) -> tuple[Any, Iterator[Any]]:  # fmt: skip
     """Return the schema and the record batches of a CSV file; the first piece decides the types.
 
@@ -37,6 +37,8 @@ def batches_of(
     generate : bool
         Whether columns get names f0, f1, ...
     parse, convert : pyarrow.csv.ParseOptions and ConvertOptions
+    check_utf8 : bool
+        Whether text behind the first piece is looked at; if not, who takes it does that.
     """
     inner = min(size, _INNER)
     found = pieces(stream, size)
@@ -51,6 +53,7 @@ def batches_of(
         csv.ReadOptions(column_names=names, autogenerate_column_names=generate, block_size=inner),
     )
     convert.column_types = dict(zip(first.schema.names, first.schema.types, strict=True))
+    convert.check_utf8 = check_utf8
     others = csv.ReadOptions(column_names=first.schema.names, block_size=inner)
 
     def batches() -> Iterator[Any]:

@@ -20,6 +20,9 @@ Shape = tuple[int, ...]
 PART_BYTES: int = 16 << 20
 """Raw bytes that are read, and written, at once; three such parts are in memory."""
 
+_LARGE: Final = 1 << 20
+"""Behind a part of so many bytes there may well be another, and a thread costs little beside it."""
+
 BLOCK_ROWS: Final = 65_536
 """Rows of a row group: tables are filled in multiples of it."""
 
@@ -76,18 +79,32 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
 
     The thread ends with the iteration, also when that is abandoned; its errors are raised here.
     """
-    # The first two here: what comes in one piece, as most datasets do, costs no thread.
-    first, second = next(items, _END), next(items, _END)
-    if first is not _END:
+    # The first two here if they are small: what comes in one piece, as most datasets do, costs no
+    # thread.
+    first = next(items, _END)
+    if first is _END:
+        return
+    small = _nbytes(first) < _LARGE
+    second = next(items, _END) if small else _END
+    if second is _END and small:
         yield first
-    if second is _END:
         return
     with ThreadPoolExecutor(1, "kist-bridge") as pool:
         ahead = pool.submit(next, items, _END)
-        yield second
+        yield first
+        del first  # parts are large
+        if small:
+            yield second
+        del second
         while (item := ahead.result()) is not _END:
             ahead = pool.submit(next, items, _END)
             yield item
+
+
+def _nbytes(item: Any) -> int:
+    """Return the bytes of a block, a dict of columns, or a block with its place."""
+    parts = item if isinstance(item, tuple) else item.values() if isinstance(item, dict) else [item]
+    return sum(getattr(part, "nbytes", 0) for part in parts)
 
 
 def rows_after(blocks: Iterator[Any], n_rows: int) -> Iterator[Any]:

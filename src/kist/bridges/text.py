@@ -37,7 +37,7 @@ _BLOCK: Final = 8 << 20
 _LINES: Final = 16_384
 _ASCII: Final = ("utf8", "ascii", "usascii")
 _WIDER: Final = {"int64": "double"}
-_COLUMN: Final = re.compile(r"In CSV column #(\d+): CSV conversion error to ([\w\[\]]+)")
+_COLUMN: Final = re.compile(r"In CSV column #(\d+): CSV conversion error to ([\w\[\]]+): (.*)")
 
 
 class Csv(Bridge):
@@ -73,9 +73,12 @@ class Csv(Bridge):
                 )
                 generate = names is None and not header
                 if encoding.lower().replace("-", "") in _ASCII:
+                    # Tables look at text themselves. What they refuse is read once more, to say
+                    # in which column and row it is.
                     schema, batches = batches_of(
-                        pa, csv, stream, size, names, generate, parse, convert
-                    )
+                        pa, csv, stream, size, names, generate, parse, convert,
+                        check_utf8=bool(seen or dtypes),
+                    )  # fmt: skip
                 else:
                     options = csv.ReadOptions(
                         block_size=size, column_names=names, encoding=encoding,
@@ -97,7 +100,16 @@ class Csv(Bridge):
                 types[name] = pa.type_for_alias(wider[name])
                 return True
 
-            _fill(job, source, opened, dtypes, widen)
+            try:
+                _fill(job, source, opened, dtypes, widen)
+            except pa.ArrowInvalid as error:
+                found = _COLUMN.search(str(error))
+                if found is None:
+                    raise
+                at = int(found[1])
+                name = repr(seen[at]) if seen else at + 1
+                hint = "; encoding= names another, such as 'latin1'" if "UTF8" in found[3] else ""
+                raise ValueError(f"column {name}: {found[3]}{hint}") from error
 
     def write(self, job: Job, node: Any, target: str) -> None:
         pa = need("pyarrow", "arrow", f"convert {node.name}")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from kist._kernels.cells import Cells
 from kist.codecs.pipeline import encode
 from kist.codecs.recipe import Recipe
-from kist.engine.parallel import run
+from kist.engine.parallel import share
 from kist.format.checksum import Buffer
 from kist.format.page import SECTOR_BYTES, pack_page_head
 
@@ -53,7 +53,7 @@ def build_page(
     if values.dtype.kind == "T":
         from kist.codecs.stringpages import encode_strings
 
-        encoding = partial(encode_strings, run=run)
+        encoding = partial(encode_strings, run=share)
     if isinstance(values, Cells):
         from kist.codecs.raggedpages import encode_ragged as encoding
     encoded = encoding(values, recipe, block_values=block_values)

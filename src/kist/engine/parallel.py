@@ -7,7 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kist import options
 
@@ -31,29 +32,107 @@ def run(tasks: Sequence[Callable[[], T]]) -> list[T]:
     if len(tasks) < 2 or threads < 2 or getattr(_inside, "task", False):
         return [task() for task in tasks]
     # The calling thread works too; taking tasks one by one evens out unequal ones.
-    results: list[T | None] = [None] * len(tasks)
-    errors: list[BaseException] = []
-    order = iter(range(len(tasks)))
+    job = _Job(tasks)
+    team = _Team(min(threads, len(tasks)))
 
     def work() -> None:
-        _inside.task = True
+        _inside.task, _inside.team = True, team
         try:
-            for i in order:
-                if errors:
-                    return
-                results[i] = tasks[i]()
-        except BaseException as error:
-            errors.append(error)
+            job.work()
+            team.help()
         finally:
-            _inside.task = False
+            _inside.task, _inside.team = False, None
 
-    others = [_executor(threads).submit(work) for _ in range(min(threads, len(tasks)) - 1)]
+    others = [_executor(threads).submit(work) for _ in range(team.n_busy - 1)]
     work()
     for other in others:
         other.result()
-    if errors:
-        raise errors[0]
-    return results  # type: ignore[return-value]
+    return job.found()
+
+
+def share(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    """Results of the tasks, in order; within a task of `run`, its threads that are idle help.
+
+    For tasks of a millisecond and more: of unequal columns, the longest is done by all.
+    """
+    team: _Team | None = getattr(_inside, "team", None)
+    if team is None or len(tasks) < 2:
+        return run(tasks)
+    job = _Job(tasks)
+    team.offer(job)
+    job.work()
+    team.finish(job)
+    return job.found()
+
+
+class _Job(Generic[T]):
+    """Tasks that several threads take one by one."""
+
+    def __init__(self, tasks: Sequence[Callable[[], T]]) -> None:
+        self.tasks = tasks
+        self.order = iter(range(len(tasks)))
+        self.results: list[Any] = [None] * len(tasks)
+        self.errors: list[BaseException] = []
+        self.n_helpers = 0
+
+    def work(self) -> None:
+        """Do what nobody has taken."""
+        try:
+            for at in self.order:
+                if self.errors:
+                    return
+                self.results[at] = self.tasks[at]()
+        except BaseException as error:
+            self.errors.append(error)
+
+    def found(self) -> list[T]:
+        """Return the results; call it when all threads are done."""
+        if self.errors:
+            raise self.errors[0]
+        return self.results
+
+
+class _Team:
+    """The threads of one `run`: who is idle takes part in jobs that others offer."""
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_busy = n_threads
+        self._change = threading.Condition()
+        self._offered: list[_Job[Any]] = []
+
+    def offer(self, job: _Job[Any]) -> None:
+        with self._change:
+            self._offered.append(job)
+            self._change.notify_all()
+
+    def finish(self, job: _Job[Any]) -> None:
+        """Wait for those who help with a job of which every task is taken."""
+        with self._change:
+            self._offered.remove(job)
+            while job.n_helpers:
+                self._change.wait()
+
+    def help(self) -> None:
+        """Take part in jobs until no thread works on tasks of its own."""
+        with self._change:
+            self.n_busy -= 1
+            self._change.notify_all()
+        while (job := self._next()) is not None:
+            job.work()
+            with self._change:
+                job.n_helpers -= 1
+                self._change.notify_all()
+
+    def _next(self) -> _Job[Any] | None:
+        with self._change:
+            while True:
+                for job in self._offered:
+                    if length_hint(job.order) and not job.errors:
+                        job.n_helpers += 1
+                        return job
+                if not self.n_busy:
+                    return None
+                self._change.wait()
 
 
 def run_ahead(tasks: Iterable[Callable[[], T]], ahead: int) -> Iterator[T]:
