@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
+from traceback import TracebackException
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 pytest.importorskip("cryptography")
 
 import kist
+from kist.errors import SecretError, WeakSecretWarning
 from kist.model.tables.query import spill
 
 KEY = bytes(range(32))
@@ -181,3 +185,92 @@ def test_rows_of_sealed_columns_are_stored_in_clear_only_by_who_reads_them(
         clear.append(t[:])
         t.append(t)
         assert len(clear) == len(t) == 10
+
+
+PHRASE = "four words that nobody may see"
+
+
+def _failing(folder: Path) -> dict[str, Callable[[], object]]:
+    """Calls with secrets that fail, each in another place."""
+    here, whole = folder / "a.kist", folder / "whole.kist"
+    with kist.open(here, "w") as store:
+        store.create_table("t", {"a": np.arange(3)}, encrypt=PHRASE)
+        store["open"] = np.arange(3)
+        store["clear"] = np.zeros(3, [("a", "i4")])
+    kist.open(whole, "x", encrypt=PHRASE).close()
+    sealed = kist.open(whole, "r+", secrets=PHRASE)
+    made = kist.open(here, "r+")
+    return {
+        "split": lambda: kist.split(here, "t", rows=2, parts=2, secrets=PHRASE, encrypt=PHRASE),
+        "merge": lambda: kist.merge(str(here), folder / "m.kist", secrets=PHRASE, encrypt=PHRASE),
+        "shelf": lambda: kist.shelf(here, "q", secrets=PHRASE, encrypt=PHRASE),
+        "convert out": lambda: kist.convert(here, folder / "t.csv", secrets=PHRASE),
+        "convert in": lambda: kist.convert(folder / "no.csv", here, secrets=PHRASE),
+        "convert nothing": lambda: kist.convert([], here, secrets=PHRASE),
+        "add_secret": lambda: sealed.add_secret(PHRASE, label="1"),
+        "rotate": lambda: sealed.rotate([PHRASE, 4]),
+        "require_keystore": lambda: made.require_keystore("t", encrypt=PHRASE),
+        "require_array": lambda: made.require_array("open", (4,), "i8", encrypt=PHRASE),
+        "require_array clear": lambda: made.require_array("open", (3,), "i8", encrypt=PHRASE),
+        "require_table": lambda: made.require_table("clear", dtype=[("b", "i4")], encrypt=PHRASE),
+        "require_dataset": lambda: made.require_dataset("open", (3,), "i8", encrypt=PHRASE),
+        "create_dataset": lambda: made.create_dataset("open", (3,), "i8", encrypt=PHRASE),
+        "create_dataset option": lambda: made.create_dataset(
+            "new", (3,), "i8", shuffle=True, encrypt=PHRASE
+        ),
+    }
+
+
+NAMES = (
+    "split", "merge", "shelf", "convert out", "convert in", "convert nothing", "add_secret",
+    "rotate", "require_keystore", "require_array", "require_array clear", "require_table",
+    "require_dataset", "create_dataset", "create_dataset option",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_frame_of_kist_shows_a_secret_in_a_traceback(name: str, tmp_path: Path) -> None:
+    calls = _failing(tmp_path)
+    assert tuple(calls) == NAMES
+    with pytest.raises(Exception) as caught:  # whatever it is
+        calls[name]()
+    waiting: list[Any] = [TracebackException.from_exception(caught.value, capture_locals=True)]
+    seen = 0
+    while waiting:
+        found = waiting.pop()
+        for frame in found.stack:
+            if f"{os.sep}kist{os.sep}" in frame.filename:
+                seen += 1
+                assert PHRASE not in repr(frame.locals), (frame.filename, frame.lineno)
+        waiting += [one for one in (found.__cause__, found.__context__) if one is not None]
+    assert seen
+    assert PHRASE not in str(caught.value)
+
+
+def test_what_is_required_sealed_and_stands_in_clear_is_refused(tmp_path: Path) -> None:
+    key = bytes(range(32))
+    with kist.open(tmp_path / "a.kist", "w", secrets=key) as store:
+        store["a"], store["t"] = np.arange(3), np.zeros(3, [("a", "i4"), ("b", "i4")])
+        store.create_table("half", dtype=[("a", "i4"), ("b", "i4")], encrypt={"a": key})
+        for encrypt in (key, {"b": key}, {("a", "b"): [key]}):
+            for name in ("t", "half"):
+                with pytest.raises(SecretError, match="is not sealed, and encrypt= was given"):
+                    store.require_table(name, dtype=[("a", "i4"), ("b", "i4")], encrypt=encrypt)
+        with pytest.raises(SecretError, match="is there and not sealed"):
+            store.require_dataset("a", (3,), "i8", encrypt=key)
+        for encrypt in (None, {"a": key}):
+            found = store.require_table("half", dtype=[("a", "i4"), ("b", "i4")], encrypt=encrypt)
+            assert set(found.sealed) == {"a"}
+        made = store.require_dataset("new", dtype=[("a", "i4")], encrypt=key)
+        assert (
+            set(made.sealed) == {"a"}
+            and made.sealed
+            == store.require_dataset("new", dtype=[("a", "i4")], encrypt={"a": key}).sealed
+        )
+
+
+def test_a_weak_passphrase_is_warned_of_where_it_is_given(tmp_path: Path) -> None:
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        with pytest.warns(WeakSecretWarning) as caught:
+            store.create_array("a", [1], encrypt="abc")
+        assert caught[0].filename == __file__

@@ -44,6 +44,15 @@ __all__ = ["beside", "convert"]
 Progress = Callable[[int, int], None]
 
 
+class _Held:
+    """Secrets on their way, which local variables of frames do not show."""
+
+    __slots__ = ("given",)
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+
 def convert(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     target: str | os.PathLike[str],
@@ -131,6 +140,7 @@ def convert(
     ...     report.ok, lab["raw/x"][:]
     (True, array([0, 1, 2]))
     """
+    held, secrets = _Held(secrets), None  # a traceback would show it
     target = os.fspath(target)
     sources = [source] if isinstance(source, str | os.PathLike) else source
     several = [os.fspath(one) for one in sources]
@@ -159,10 +169,10 @@ def convert(
                 "a new file, whole or not at all"
             )
         report = Report(source, target, "kist")
-        with kist.open(from_file, version=version, secrets=secrets) as store:
+        with kist.open(from_file, version=version, secrets=held.given) as store:
             node = _node(store, from_node)
             if is_store(to_file, new=format is None):
-                both = None if isinstance(secrets, Mapping) else secrets
+                both = _Held(None) if isinstance(held.given, Mapping) else held
                 _copy(node, to_file, to_node, report, overwrite, both)
                 return report
             report.format, bridge = bridge_for(to_file, format, existing=False)
@@ -191,12 +201,12 @@ def convert(
         if resume:
             (one,) = found
             _refuse_to_resume(one.bridge, one.file)
-            target_store = stack.enter_context(_store_in_steps(to_file, secrets))
+            target_store = stack.enter_context(_store_in_steps(to_file, held))
             _refuse_notes_in_clear(target_store, one.base)
             facts = _facts(one.file, one.identity, one.name, {"codec": codec, **options})
             steps: AtOnce = InSteps(target_store, report, one.base, facts, restart=overwrite)
         else:
-            target_store = stack.enter_context(_store_for(to_file, secrets))
+            target_store = stack.enter_context(_store_for(to_file, held))
             steps = AtOnce(target_store, f"convert {source}")
         stack.enter_context(steps.running())
         tellers = [progress] if len(found) == 1 else shares(progress, found)
@@ -312,12 +322,12 @@ def _facts(
 
 
 @contextlib.contextmanager
-def _store_in_steps(file: str, secrets: Any) -> Iterator[Any]:
+def _store_in_steps(file: str, held: _Held) -> Iterator[Any]:
     """Open a store for writing under its own name; a new one goes unless a step is in it."""
     is_new, is_begun = not os.path.exists(file), True
     try:
         # Mode "a" also makes one whose creation was cut off when an earlier run was killed.
-        with kist.open(file, "a", secrets=secrets) as store:
+        with kist.open(file, "a", secrets=held.given) as store:
             is_begun = False
             try:
                 yield store
@@ -331,15 +341,15 @@ def _store_in_steps(file: str, secrets: Any) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _store_for(file: str, secrets: Any) -> Iterator[Any]:
+def _store_for(file: str, held: _Held) -> Iterator[Any]:
     """Open a store for writing; a new one gets its name when all is in it."""
     if os.path.exists(file):
-        with kist.open(file, "r+", secrets=secrets) as store:
+        with kist.open(file, "r+", secrets=held.given) as store:
             yield store
         return
     with (
         beside(file, overwrite=False) as part,
-        kist.open(part, "x", secrets=secrets) as store,
+        kist.open(part, "x", secrets=held.given) as store,
     ):
         yield store
 
@@ -401,9 +411,9 @@ def _export(job: Job, node: Any, target: str, overwrite: bool) -> None:
         job.check_options()
 
 
-def _copy(node: Any, file: str, path: str, report: Report, overwrite: bool, secrets: Any) -> None:
+def _copy(node: Any, file: str, path: str, report: Report, overwrite: bool, held: _Held) -> None:
     """Copy a node into another store, without decoding it."""
-    with _store_for(file, secrets) as store, store.transaction(f"convert {report.source}"):
+    with _store_for(file, held) as store, store.transaction(f"convert {report.source}"):
         if path.strip("/"):
             if overwrite and path in store:
                 del store[path]

@@ -10,11 +10,29 @@ from typing import Any, Final, NoReturn
 
 from kist.errors import SecretError
 
-__all__ = ["Hidden"]
+__all__ = ["Held", "Hidden"]
 
 # Fills a key up to a block of SHA-256, as HMAC does (RFC 2104).
 _BLOCK: Final = 64
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+
+
+class Held:
+    """What a user gave, on its way through calls: a local variable in a frame does not show it.
+
+    Attributes
+    ----------
+    given : object
+        For the argument of a call, not for a variable.
+    """
+
+    __slots__ = ("given",)
+
+    def __init__(self, given: object) -> None:
+        self.given = given
+
+    def __repr__(self) -> str:
+        return "<given>"
 
 
 class Hidden:

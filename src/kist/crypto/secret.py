@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, NoReturn
 
+from kist._kernels.callers import user_level
 from kist.crypto.derive import (
     DEFAULT_WORK,
     SALT_BYTES,
@@ -187,7 +188,7 @@ class Secret:
                 "this passphrase can be guessed: take four random words, or a raw key of 32 bytes"
                 " (os.urandom(32))",
                 WeakSecretWarning,
-                stacklevel=3,
+                stacklevel=user_level(),
             )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kist import model
 from kist.errors import DTypeError, ShapeError
 from kist.format.node import NodeKind
-from kist.model.group_maker import Maker, as_encryption, inherited, refuse_clear
+from kist.model.group_maker import Maker, as_encryption, held, inherited, refuse_clear
 
 if TYPE_CHECKING:
     from kist.model.arrays.array import Array
@@ -171,6 +171,7 @@ class ArrayMaker(Maker):
         from kist.model.arrays.grid import as_shape
         from kist.model.arrays.input import as_array_dtype
 
+        options = held(options)
         wanted = as_array_dtype(dtype, f"require {name!r}")
         bounds = as_shape(shape)
         node = self._require_as(
@@ -209,6 +210,7 @@ class ArrayMaker(Maker):
         TypeError
             Another option of h5py.
         """
+        options = held(options)
         if data is None and not model.given.is_shape(shape):
             shape, data = None, shape
         options.pop("maxshape", None)
@@ -252,12 +254,16 @@ class ArrayMaker(Maker):
             Something else stands there.
         ShapeError, DTypeError
             It has another shape or dtype.
+        SecretError
+            It is not sealed, and ``encrypt=`` was given.
         """
+        options = held(options)
         if name not in self:
             return self.create_dataset(name, shape, dtype, **options)
+        sealed = {key: value for key, value in options.items() if key == "encrypt"}
         if shape is None and model.given.has_fields(dtype, name):
-            return self.require_table(name, dtype=dtype)
-        return self.require_array(name, shape=shape, dtype=dtype, exact=exact)
+            return self.require_table(name, dtype=dtype, **sealed)
+        return self.require_array(name, shape=shape, dtype=dtype, exact=exact, **sealed)
 
 
 _OPTIONS_OF_H5PY = frozenset({"compression", "compression_opts", "shuffle", "fletcher32"})

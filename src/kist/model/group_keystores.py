@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kist import model
 from kist.format.node import NodeKind
-from kist.model.group_maker import Maker, as_encryption, inherited, refuse_clear
+from kist.model.group_maker import Maker, as_encryption, held, inherited, refuse_clear
 from kist.model.handles import handle_of
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ class KeyStoreMaker(Maker):
         """
         from kist.model.keystores.keystore import KeyStore
 
+        options = held(options)
         node = self._require_as(KeyStore, name, lambda: self.create_keystore(name, **options))
         if options.pop("encrypt", None) is not None:
             refuse_clear(node)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kist.format.node import NodeKind
     from kist.model.sealing.secrets import Encryption
 
-__all__ = ["Maker", "as_encryption", "inherited", "other_kind", "refuse_clear"]
+__all__ = ["Maker", "as_encryption", "held", "inherited", "other_kind", "refuse_clear"]
 
 N = TypeVar("N", bound=Node)
 
@@ -119,12 +119,24 @@ def as_encryption(encrypt: Any) -> Encryption | None:
     """Return what was given as ``encrypt=`` for a whole dataset, None where nothing was."""
     if encrypt is None:
         return None
+    from kist.crypto.hidden import Held
     from kist.model.sealing.secrets import Encryption
 
     try:
-        return Encryption(encrypt)
+        return Encryption(encrypt.given if isinstance(encrypt, Held) else encrypt)
     finally:
         encrypt = None  # a traceback would show it
+
+
+def held(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options on their way to what makes a dataset, the secrets among them out of sight."""
+    if options.get("encrypt") is None:
+        return options
+    from kist.crypto.hidden import Held
+
+    if isinstance(options["encrypt"], Held):  # one such call leads to another
+        return options
+    return {**options, "encrypt": Held(options.pop("encrypt"))}
 
 
 def refuse_clear(node: Any) -> None:

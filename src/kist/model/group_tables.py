@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kist import model
 from kist.errors import DTypeError, SelectionError
 from kist.format.node import NodeKind
-from kist.model.group_maker import Maker
+from kist.model.group_maker import Maker, held
 
 if TYPE_CHECKING:
     from kist.model.tables.table import Table
@@ -130,16 +130,23 @@ class TableMaker(Maker):
             Something else stands there.
         DTypeError
             The table that stands there has another dtype.
+        SecretError
+            A column of the table that stands there is not sealed, and ``encrypt=`` names it.
         """
         from kist.model.tables.input.dtype import row_dtype, schema_has
         from kist.model.tables.table import Table
 
+        options = held(options)
         wanted = row_dtype(dtype, f"require {name!r}")
         node = self._require_as(
             Table, name, lambda: self.create_table(name, dtype=dtype, **options)
         )
         if not schema_has(node._state().schema, wanted):
             raise DTypeError(f"{node._path!r} has dtype {node.dtype}, not {wanted}")
+        if options.get("encrypt") is not None:
+            from kist.model.tables.input.encrypt import Encrypt
+
+            Encrypt(options.pop("encrypt")).refuse_clear(node._path, node.sealed, node.columns)
         return node
 
     def union(self, *patterns: str) -> Union | ArrayUnion:

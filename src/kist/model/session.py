@@ -19,7 +19,7 @@ import warnings
 import weakref
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kist.errors import (
     PerformanceWarning,
@@ -435,12 +435,14 @@ class Session:
         times.append(now)
         if many:
             self._warned = True
+            from kist._kernels.callers import user_level
+
             warnings.warn(
                 f"{self.name!r}: 1,000 small commits in {now - times[0]:.1f} s, each waiting for "
                 "the disk. Put the loop into `with store.transaction():`, or append rows through "
                 "`with table.appender() as add:`",
                 PerformanceWarning,
-                stacklevel=_user_level(),
+                stacklevel=user_level(),
             )
 
     def count_anew(self, given: int, anew: int) -> None:
@@ -452,13 +454,15 @@ class Session:
         if self._anew > max(_MUCH_ANEW, _TIMES_ANEW * self._given):
             n = self._anew / max(self._given, 1)
             self._warned_anew = True
+            from kist._kernels.callers import user_level
+
             warnings.warn(
                 f"{self.name!r}: assignments to parts of chunks of arrays, each a commit, have "
                 f"written {self._anew / 1e6:,.0f} MB, {n:,.0f} times what was assigned. Put the "
                 "loop into `with store.transaction():`, which writes each chunk once; or make the "
                 "array with chunks= of the parts that are assigned",
                 PerformanceWarning,
-                stacklevel=_user_level(),
+                stacklevel=user_level(),
             )
 
     # The end
@@ -520,16 +524,6 @@ def _empty_snapshot(engine: Engine) -> Snapshot:
 
     state = replace(engine.state, root=None, overlay=Overlay())
     return Snapshot(engine.reader, state, lambda: None, lambda: engine.closed)
-
-
-def _user_level() -> int:
-    """Return the stack level of the first caller outside kist, counted from our caller."""
-    level = 1
-    frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "kist":
-        frame = frame.f_back
-        level += 1
-    return level
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()

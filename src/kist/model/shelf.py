@@ -97,13 +97,13 @@ def shelf(
     ...     list(results), results["run-1"]["samples"]
     (['run-1'], array([0, 1, 2]))
     """
-    if flag not in _MODES:
-        raise ValueError(f"flag is 'c', 'n', 'w' or 'r', not {flag!r}")
-    if isinstance(protocol, bool):
-        raise TypeError(
-            "the third argument is the protocol of pickles: give writeback=True by name"
-        )
     try:
+        if flag not in _MODES:
+            raise ValueError(f"flag is 'c', 'n', 'w' or 'r', not {flag!r}")
+        if isinstance(protocol, bool):
+            raise TypeError(
+                "the third argument is the protocol of pickles: give writeback=True by name"
+            )
         store = open_store(
             path,
             _MODES[flag],

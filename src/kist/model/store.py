@@ -473,7 +473,8 @@ class Store(Transactional, Group):
         SecretError
             The store is not sealed, has 16 secrets or one of that label, or no room for more.
         """
-        return model.storesecrets.add_secret(self._session, secret, label)
+        given, secret = model.storesecrets.Held(secret), b""  # a traceback would show it
+        return model.storesecrets.add_secret(self._session, given, label)
 
     def remove_secret(self, label: str) -> None:
         """Let a secret no longer open the store; `rotate` locks out who had it.
@@ -501,7 +502,8 @@ class Store(Transactional, Group):
         SecretError
             The store is not sealed, or has no room for further keys.
         """
-        model.storesecrets.rotate(self._session, secrets, now)
+        given, secrets = model.storesecrets.Held(secrets), None  # a traceback would show it
+        model.storesecrets.rotate(self._session, given, now)
 
     # Upkeep
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kist.crypto.hidden import Held
 from kist.engine import fieldkeys
 from kist.engine.keyring import Keyring
 from kist.engine.sealedstore import StoreSealing
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from kist.crypto.secret import Secret
     from kist.model.session import Session
 
-__all__ = ["add_secret", "for_new_store", "remove_secret", "rotate"]
+__all__ = ["Held", "add_secret", "for_new_store", "remove_secret", "rotate"]
 
 
 def for_new_store(given: Any, keyring: Keyring | None) -> tuple[Mapping[str, Secret], Keyring]:
@@ -37,15 +38,16 @@ def for_new_store(given: Any, keyring: Keyring | None) -> tuple[Mapping[str, Sec
     return secrets, keyring
 
 
-def add_secret(session: Session, secret: Any, label: str | None) -> str:
+def add_secret(session: Session, held: Held, label: str | None) -> str:
     """Let one more secret open the store; return its label."""
+    given: Any = None
     try:
-        given = {label: secret} if label is not None else secret
+        given = {label: held.given} if label is not None else held.given
         sealing = session.engine.reader.sealing
         taken = () if sealing is None else [slot.label for slot in sealing.lock.slots]
         new = labelled(given, taken)
     finally:
-        secret = given = None  # a traceback would show it
+        given = None  # a traceback would show it
     if len(new) > 1:
         raise SecretError(f"{len(new)} secrets: add_secret takes them one by one")
     ((name, own),) = new.items()
@@ -67,12 +69,9 @@ def remove_secret(session: Session, label: str) -> None:
     _relock(session, "remove_secret", fewer)
 
 
-def rotate(session: Session, secrets: Any, now: bool) -> None:
+def rotate(session: Session, held: Held, now: bool) -> None:
     """Draw a new data key for what is written from now on."""
-    try:
-        own = None if secrets is None else labelled(secrets)
-    finally:
-        secrets = None  # a traceback would show it
+    own = None if held.given is None else labelled(held.given)
 
     def turned(before: StoreSealing, commit: int) -> StoreSealing:
         lock, keys = fieldkeys.rotate(before.lock, before.keys, own, first_commit=commit)

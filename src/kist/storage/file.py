@@ -104,10 +104,12 @@ class FileBackend(StorageBackend):
             )
         rule = mounts.allow_writing(self.path) if writable and shared else None
         if writable and not system.TESTED:
+            from kist._kernels.callers import user_level
+
             warnings.warn(
                 f"{self.path!r}: kist has never been tested on {sys.platform}: keep backups",
                 MountWarning,
-                stacklevel=mounts.user_level(),
+                stacklevel=user_level(),
             )
         if (create or exclusive) and not writable:
             raise ValueError("a file that is created must be writable")

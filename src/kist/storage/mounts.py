@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import warnings
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -26,7 +25,6 @@ __all__ = [
     "overwrites",
     "parse_mounts",
     "rule_of",
-    "user_level",
 ]
 
 YES: Final = "yes"
@@ -285,6 +283,8 @@ def allow_writing(path: str) -> Rule:
             f"write, {rule.remedy}"
         )
     if rule.network:
+        from kist._kernels.callers import user_level
+
         warnings.warn(
             f"{where}: {rule.why}. One store at a time writes there, until it is closed; the file "
             "only grows, so that readers elsewhere keep what they see; see docs/durability.md, "
@@ -293,12 +293,3 @@ def allow_writing(path: str) -> Rule:
             stacklevel=user_level(),
         )
     return rule
-
-
-def user_level() -> int:
-    """Return the stack level of the first caller outside kist, counted from our caller."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "kist":
-        frame = frame.f_back
-        level += 1
-    return level

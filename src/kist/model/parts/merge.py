@@ -111,6 +111,7 @@ def merge(
     array([ 0, 10], dtype=int32)
     """
     if isinstance(sources, str | os.PathLike):
+        secrets = encrypt = None  # a traceback would show it
         raise SelectionError(f"merge takes a list of sources, not the one path {sources!r}")
     with ExitStack() as held:
         try:

@@ -105,6 +105,7 @@ def split(
     if sum(choice is not None for choice in (rows, parts, at, by)) != 1:
         from kist.errors import SelectionError
 
+        secrets = encrypt = None  # a traceback would show it
         raise SelectionError("split takes one of rows=, parts=, at= and by=")
     with ExitStack() as held:
         try:

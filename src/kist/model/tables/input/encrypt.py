@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kist.crypto.hidden import Held
 from kist.crypto.secret import Secret
 from kist.errors import ColumnNotFoundError, DTypeError, SecretError
 
@@ -37,6 +38,8 @@ class Encrypt:
     def __init__(self, given: Any) -> None:
         secrets: Any = None
         try:
+            if isinstance(given, Held):
+                given = given.given
             if not isinstance(given, Mapping):
                 self._fields = {_EVERY: labelled(given)}
                 return
@@ -60,6 +63,26 @@ class Encrypt:
 
     def __repr__(self) -> str:
         return f"<encrypt {list(self._fields)}>"
+
+    def refuse_clear(self, path: str, sealed: Mapping[str, object], names: Sequence[str]) -> None:
+        """Raise where a table that is there has one of the columns in clear.
+
+        Parameters
+        ----------
+        path : str
+            Of the table.
+        sealed : mapping
+            Its sealed columns.
+        names : sequence of str
+            All of its columns.
+        """
+        asked = [name for own in self._fields for name in (names if own is _EVERY else own)]
+        clear = [name for name in asked if name not in sealed]
+        if clear:
+            raise SecretError(
+                f"{path!r} is there, its column {clear[0]!r} is not sealed, and encrypt= was given:"
+                " make a new table and append the rows, then delete this one"
+            )
 
     def seal(self, schema: Schema, what: str) -> tuple[Schema, dict[int, dict[str, Secret]]]:
         """Return the schema with its sealed fields, and the secrets of each by its number.
