@@ -155,7 +155,8 @@ class KistAccessor:
 
         Notes
         -----
-        Values of Dask are computed chunk by chunk, other lazy ones in parts of 16 MiB.
+        Of Dask arrays as many chunks as make 128 MiB are computed together, other lazy values are
+        read in parts of 32 MiB.
         """
         write(
             self._dataset, os.fspath(path), group, append_dim,

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 from collections.abc import Hashable, Iterator, Mapping
-from itertools import pairwise, product
+from itertools import accumulate, pairwise, product
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +20,12 @@ from kist.integrations.xarray_read import DIMS, DataStore, dims_of
 
 __all__ = ["write"]
 
-_PART_BYTES: Final = 16 << 20
+_PART_BYTES: Final = 32 << 20
+"""Of what is read lazily, in whole chunks of the array that it goes into."""
+
+_DASK_BYTES: Final = 128 << 20
+"""Of whole chunks of Dask; one of its chunks has about so many."""
+
 _TEXT: Any = np.dtypes.StringDType(na_object=None)
 _CODING: Final = ("units", "calendar", "dtype", "scale_factor", "add_offset", "_FillValue")
 
@@ -114,8 +119,11 @@ def _create(
         attrs=attrs,
         overwrite=overwrite,
     )
-    for where, values in _parts(variable):
-        array[where] = values
+    if variable.ndim:
+        array.resize((0, *variable.shape[1:]))  # its chunks are those of the shape that it gets
+        _put(array, variable, 0)
+    else:
+        array[()] = next(_parts(variable, []))[1]
 
 
 def _append(target: Any, name: str, variable: Any, append_dim: str | None) -> None:
@@ -133,7 +141,7 @@ def _append(target: Any, name: str, variable: Any, append_dim: str | None) -> No
     if append_dim not in dims:
         same = array.shape == variable.shape and all(
             np.array_equal(np.asarray(array[where], values.dtype), values)
-            for where, values in _parts(variable)
+            for where, values in _parts(variable, _ends(variable, array.chunks))
         )
         if not same:
             raise ConversionError(
@@ -153,12 +161,25 @@ def _append(target: Any, name: str, variable: Any, append_dim: str | None) -> No
             raise ConversionError(
                 f"{array.name}: {key} is {have!r}; what is appended needs {add!r}"
             )
-    before = array.shape[axis]
-    array.resize(tuple(n + (variable.shape[axis] if a == axis else 0)
-                       for a, n in enumerate(array.shape)))  # fmt: skip
-    for where, values in _parts(variable):
+    _put(array, variable, axis)
+
+
+def _put(array: Any, variable: Any, axis: int) -> None:
+    """Put the values of a variable behind those of an array.
+
+    Parts that follow each other along axis 0 are appended: they become segments beside what the
+    last chunks hold. Assigned to their places, they would have these chunks written anew.
+    """
+    before = array.shape
+    ends = _ends(variable, array.chunks)
+    if axis == 0 and all(len(own) == 2 for own in ends[1:]):
+        for _, values in _parts(variable, ends):
+            array.append(values)
+        return
+    array.resize(tuple(n + variable.shape[axis] if a == axis else n for a, n in enumerate(before)))
+    for where, values in _parts(variable, ends):
         part = where[axis]
-        moved = slice(part.start + before, part.stop + before)
+        moved = slice(part.start + before[axis], part.stop + before[axis])
         array[(*where[:axis], moved, *where[axis + 1 :])] = values
 
 
@@ -198,22 +219,43 @@ def _declare(target: Any, dataset: Any, append_dim: str | None) -> None:
     }
 
 
-def _parts(variable: Any) -> Iterator[tuple[tuple[slice, ...], Any]]:
-    """Yield (where, values) of a variable: chunks of Dask, else parts of some MiB."""
+def _ends(variable: Any, chunks: tuple[int, ...]) -> list[list[int]]:
+    """Return where a variable is cut along each axis, from 0 to its end.
+
+    Parameters
+    ----------
+    chunks : tuple of int
+        Of the array that it goes into. Those of Dask count instead where it has some: as many as
+        fit are computed together, so that what they have in common is computed once.
+    """
     if variable.chunks is not None:
-        ends = [np.cumsum([0, *sizes]).tolist() for sizes in variable.chunks]
-        axes = [[slice(a, b) for a, b in pairwise(e)] for e in ends]
+        cuts, most = [[n for n in sizes if n] for sizes in variable.chunks], _DASK_BYTES
     else:
-        lengths = list(variable.shape)
-        width = max(1, variable.dtype.itemsize)
-        for axis in range(len(lengths)):
-            inner = width * math.prod(lengths[axis + 1 :])
-            lengths[axis] = max(1, min(lengths[axis], _PART_BYTES // max(1, inner)))
-        axes = [
-            [slice(a, min(a + m, n)) for a in range(0, n, m)]
-            for n, m in zip(variable.shape, lengths, strict=True)
+        cuts = [
+            [min(c, n - a) for a in range(0, n, c)]
+            for n, c in zip(variable.shape, chunks, strict=True)
         ]
-    for where in product(*axes):
+        most = _PART_BYTES
+    if not variable.size:
+        return [[0] for _ in cuts]
+    lengths = [max(sizes) for sizes in cuts]
+    ends: list[list[int]] = []
+    for axis in reversed(range(len(cuts))):
+        rest = math.prod(lengths) // lengths[axis] * max(1, variable.dtype.itemsize)
+        own = [0]
+        for end in accumulate(cuts[axis]):
+            if len(own) > 1 and (end - own[-2]) * rest <= most:
+                own[-1] = end
+            else:
+                own.append(end)
+        lengths[axis] = max(b - a for a, b in pairwise(own))
+        ends.insert(0, own)
+    return ends
+
+
+def _parts(variable: Any, ends: list[list[int]]) -> Iterator[tuple[tuple[slice, ...], Any]]:
+    """Yield (where, values) of the parts of a variable, in C order."""
+    for where in product(*([slice(a, b) for a, b in pairwise(own)] for own in ends)):
         values = np.asarray(variable[where].values if where else variable.values)
         yield where, _text(values) if values.dtype.kind == "O" else values
 
