@@ -42,6 +42,9 @@ def stored_bytes(state: TableState, leaves: Sequence[Leaf], pieces: int | None =
 
     `pieces` are the bytes of all pieces, where these have been counted before.
     """
+    if state.n_parts:
+        parts = map(state.part, range(state.n_parts))
+        return sum(stored_bytes(part, [own[leaf.id] for leaf in leaves]) for part, own in parts)
     leaves = _kept(state, leaves)
     total = sum(_category_bytes(state, leaf) for leaf in leaves)
     for leaf in leaves:
@@ -113,10 +116,19 @@ class Sizes:
     def __init__(self, state: TableState, n_leaves: int) -> None:
         self._state = state
         self.exact = state.layout.n_groups * n_leaves <= _COUNTED_PAGES
-        self._pieces = _piece_bytes(state) if self.exact else 0
+        step = 1 if self.exact else -(-state.n_parts // _SAMPLE) or 1
+        self._parts = [
+            (Sizes(part, n_leaves), own)
+            for part, own in map(state.part, range(0, state.n_parts, step))
+        ]
+        self._pieces = _piece_bytes(state) if self.exact and not self._parts else 0
 
     def of(self, leaves: Sequence[Leaf]) -> int:
         """Return the bytes of some leaves."""
+        if self._parts:
+            found = sum(part.of([own[leaf.id] for leaf in leaves]) for part, own in self._parts)
+            rows = sum(part._state.n_rows for part, _ in self._parts)
+            return found if self.exact else found * self._state.n_rows // (rows or 1)
         if self.exact:
             return stored_bytes(self._state, leaves, self._pieces)
         leaves = _kept(self._state, leaves)
@@ -145,6 +157,7 @@ def _recipe(state: TableState, leaf: Leaf) -> str:
     """Return how the last page of a leaf is encoded."""
     if leaf.is_virtual:
         return VIRTUAL
+    state, leaf = state.last_of(leaf)
     found = next(state.view.scan(*keys.pages(state.node, leaf.id), reverse=True), None)
     if found is None and any(group.is_pages for group in state.layout.groups):
         return CONSTANT

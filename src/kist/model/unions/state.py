@@ -152,6 +152,22 @@ class JoinedState(TableState):
             found = self._states[place] = state_of(self.view.bases[place], member.node, member.path)
         return found
 
+    @property
+    def n_parts(self) -> int:
+        """How many tables it is made of."""
+        return len(self._members)
+
+    def part(self, place: int) -> tuple[TableState, Mapping[int, Leaf]]:
+        """Return one of the tables that it is made of, and its leaves by the ids of the whole."""
+        return self._member(place), self._members[place].fit.leaves
+
+    def last_of(self, leaf: Leaf) -> tuple[TableState, Leaf]:
+        """Return in which table the last pages of a leaf stand, and what leaf they are of there."""
+        groups = [group for group in self.layout.groups if isinstance(group, JoinedGroup)]
+        last = next((group for group in reversed(groups) if group.is_pages), None)
+        state, leaves = self.part((last or groups[-1]).place if groups else 0)
+        return state, leaves[leaf.id]
+
     def _of(self, group: Group) -> tuple[TableState, Group, Fit]:
         """Return whose group it is, the group as it stands there, and the leaves of that table."""
         if not isinstance(group, JoinedGroup):

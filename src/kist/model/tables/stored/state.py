@@ -218,6 +218,19 @@ class TableState:
         return self.facts.added
 
     @property
+    def n_parts(self) -> int:
+        """How many tables it is made of; 0 where its pages are its own."""
+        return 0
+
+    def part(self, place: int) -> tuple[TableState, Mapping[int, Leaf]]:
+        """Return one of the tables that it is made of, and its leaves by the ids of the whole."""
+        raise IndexError(f"{self.path!r} is made of no parts, asked for {place}")
+
+    def last_of(self, leaf: Leaf) -> tuple[TableState, Leaf]:
+        """Return in which table the last pages of a leaf stand, and what leaf they are of there."""
+        return self, leaf
+
+    @property
     def tail(self) -> Tail:
         """Number of rows, next row id, stamp."""
         return self._known.tail
