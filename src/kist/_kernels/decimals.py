@@ -94,12 +94,11 @@ def _scale64(
         # Several integers stand for one value. That of the product in binary32 ends in zero bits,
         # and compresses better than the nearest one, which a few more values would have.
         np.multiply(values, _FLOAT32.type(power), out=work, dtype=_FLOAT32)
-    np.rint(work, out=work)
-    integers[...] = work
+    # NumPy casts on the way, piece by piece: half of the calls, after each of which the interpreter
+    # is to be had again.
+    np.rint(work, out=integers, casting="unsafe")
     # From the integers, not from `work`: they know no -0.0 and none beyond their width.
-    work[...] = integers
-    if exponent:
-        np.divide(work, power, out=work)
+    _quotients(integers, power, work)
     if values.itemsize == 8:
         np.not_equal(work.view("<u8"), values.view("<u8"), out=wrong)
         return
@@ -114,20 +113,23 @@ def from_scaled_integers(integers: NDArray[Any], exponent: int, out: NDArray[Any
     for at in range(0, integers.size, _STRIP):
         source, target = integers[at : at + _STRIP], out[at : at + _STRIP]
         if out.itemsize == 8:
-            # Two plain loops are as fast as one that casts on the way, and need no buffer.
-            target[...] = source
-            if exponent:
-                np.divide(target, power, out=target)
+            _quotients(source, power, target)
         elif exponent <= _MAX_EXPONENT32 and _is_within(source, _MAX_INTEGER32):
             np.copyto(target, source, casting="unsafe")
             if exponent:
                 np.divide(target, _FLOAT32.type(power), out=target)
         else:
             work = scratch("decimals", source.size, _FLOAT64)
-            np.copyto(work, source)
-            np.divide(work, power, out=work)
+            _quotients(source, power, work)
             with np.errstate(over="ignore"):
                 np.copyto(target, work, casting="unsafe")
+
+
+def _quotients(integers: NDArray[Any], power: float, out: NDArray[Any]) -> None:
+    if power == 1:
+        out[...] = integers
+    else:
+        np.divide(integers, power, out=out, dtype=_FLOAT64)
 
 
 def _is_within(integers: NDArray[Any], limit: int) -> bool:

@@ -39,6 +39,8 @@ def run_encodings(
 
 def constant(rest: NDArray[Any], block_values: int) -> tuple[Stage, list[Block]] | None:
     """The stage and blocks of values that are all the same, else None."""
+    if rest[:1].tobytes() != rest[-1:].tobytes():  # as nearly always where values grow or walk
+        return None
     found = codec(CONSTANT).encode(rest, block_values, ())
     return None if found is None else (Stage(CONSTANT, found[0]), found[1])
 

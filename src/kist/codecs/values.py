@@ -63,9 +63,10 @@ def to_form(values: NDArray[Any]) -> NDArray[Any]:
     if values.itemsize == 0:
         # NumPy cannot make arrays of no bytes, except as views.
         return np.ndarray(values.size, form, b"")
-    values = _without_unit(values)
-    if not is_stored_order(values.dtype):
-        values = values.byteswap()
+    if values.dtype.byteorder not in _STORED_ORDERS:
+        values = _without_unit(values)
+        if not is_stored_order(values.dtype):
+            values = values.byteswap()
     found: NDArray[Any] = np.ascontiguousarray(values).view(form)
     if values.dtype.kind == "b" and found.size and found.max() > 1:
         # Of a view of other bytes: NumPy takes all but 0 for true, and pages hold 0 and 1.

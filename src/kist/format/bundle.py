@@ -94,7 +94,9 @@ class Part:
         if self.kind == PartKind.ARRAY:
             out += [pack_blob(_packed_dtype(self.dtype)), pack_varint(len(self.shape))]
         out += [*map(pack_varint, self.shape), pack_varint(self.page_values)]
-        return b"".join([*out, *(_PAGE.pack(*page) for page in self.pages)])
+        for page in self.pages:
+            out.append(_PAGE.pack(*page))
+        return b"".join(out)
 
     def places(self) -> Iterator[tuple[int, PageEntry]]:
         """(first byte in the bundle's body, entry) of each page."""
@@ -127,11 +129,9 @@ def aligned(length: int) -> int:
 
 def pack_bundle_head(plain: bytes, parts: list[Part]) -> bytes:
     """Head of a bundle, padded to where the first page begins."""
-    fixed = BUNDLE_HEAD.pack(
-        magic=BUNDLE_MAGIC, version=1, n_parts=len(parts), value_length=len(plain)
-    )
-    head = b"".join([fixed, plain, *(part.pack() for part in parts)])
-    return head + bytes(aligned(len(head)) - len(head))
+    fixed = BUNDLE_HEAD.struct.pack(BUNDLE_MAGIC, 1, len(parts), len(plain))
+    head = b"".join([fixed, plain, *[part.pack() for part in parts]])
+    return head + bytes(-len(head) % ALIGNMENT)
 
 
 def unpack_bundle_head(data: bytes, body_length: int) -> Bundle:

@@ -151,6 +151,8 @@ def pack_varint(n: int) -> bytes:
         return bytes((n,))
     if n < 0x4000:
         return bytes((n & 0x7F | 0x80, n >> 7))
+    if n < 0x20_0000:
+        return bytes((n & 0x7F | 0x80, n >> 7 & 0x7F | 0x80, n >> 14))
     out = bytearray()
     while n >= 0x80:
         out.append(n & 0x7F | 0x80)

@@ -132,7 +132,7 @@ class Recipes:
         block_values = self.block_values(values.dtype)
         if 2 * n < 3 * block_values:
             block_values = n  # half a block is not worth a call of its own
-        if not self.counts(values):
+        if n < FEW_VALUES and not self.counts(values):
             recipe = self._usual if last is None else last.recipe
             return Made(build_page(values, recipe, block_values=block_values))
         if last is not None:

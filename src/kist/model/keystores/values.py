@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from kist.engine import Frame
 from kist.engine.parallel import run
 from kist.errors import TooLargeError
-from kist.format.bundle import PageEntry, Part, PartKind, aligned, pack_bundle_head
+from kist.format.bundle import PageEntry, Part, PartKind, pack_bundle_head
 from kist.format.checksum import sum128
 from kist.format.keystore import MAX_PLAIN, pack_bundle_payload
-from kist.format.layout import FRAME_BUNDLE
+from kist.format.layout import ALIGNMENT, FRAME_BUNDLE
 from kist.format.page import MAX_HEAD
 from kist.format.plain import pack_value
 from kist.format.values import pack_record
@@ -95,7 +95,7 @@ def split(value: Any) -> Split:
     plain = pack_value(value, take)
     nbytes = len(plain)
     if parts:
-        nbytes += sum(values.nbytes for _, values in parts)
+        nbytes += sum([values.nbytes for _, values in parts])
         if nbytes <= MAX_PLAIN:
             whole = pack_value(value)
             if len(whole) <= MAX_PLAIN:
@@ -106,6 +106,7 @@ def split(value: Any) -> Split:
     return Split(plain, parts, shapes, nbytes)
 
 
+@lru_cache(maxsize=256)
 def _page_values(dtype: np.dtype[Any]) -> int:
     block_values = max(1, min(BLOCK_VALUES, BLOCK_BYTES // dtype.itemsize))
     return max(1, PAGE_BYTES // (dtype.itemsize * block_values)) * block_values
@@ -132,28 +133,21 @@ def write_bundles(
 
 
 class _Part(NamedTuple):
-    number: int  # in its value
+    place: tuple[int, np.dtype[Any]]  # its number in its value
     values: Array
     step: int  # values of a page
+    first: Array
     pages: list[Page]
-
-    @property
-    def first(self) -> Array:
-        return self.values[: self.step]
-
-    @property
-    def place(self) -> tuple[int, np.dtype[Any]]:
-        return self.number, self.values.dtype
 
 
 def encode_pages(values: Sequence[Split], recipes: Recipes) -> Iterator[Page]:
     """Encode the pages of all parts of some values, in order, on threads if it is worth it."""
     parts = [
-        _Part(number, flat, _page_values(flat.dtype), [])
+        _Part((number, flat.dtype), flat, (step := _page_values(flat.dtype)), flat[:step], [])
         for value in values
         for number, (_, flat) in enumerate(value.parts)
     ]
-    many = any(part.first.size >= THREAD_VALUES for part in parts)
+    many = max([part.first.size for part in parts], default=0) >= THREAD_VALUES
     left = parts
     while left:
         left = _encode_firsts(left, recipes, many)
@@ -218,7 +212,7 @@ def bundle_of(value: Split, pages: Iterator[Page]) -> tuple[bytes, list[Buffer]]
             if padding:
                 body.append(bytes(padding))
             body += [head, *blocks]
-            padding = aligned(length) - length
+            padding = -length % ALIGNMENT
         parts.append(part)
     head = pack_bundle_head(value.plain, parts)
     if len(head) > MAX_HEAD:
