@@ -353,6 +353,28 @@ def test_a_virtual_dataset_whose_source_is_missing_is_no_data(tmp_path: Path) ->
         assert list(store) == ["x"]
 
 
+def test_filters_that_are_not_here_become_gzip_beside_no_other() -> None:
+    from kist.bridges.hdf5.write import _filters
+
+    gone = 32_015  # Zstandard, which HDF5 alone has not
+
+    class Filters:
+        FILTER_SHUFFLE, FILTER_FLETCHER32, FILTER_DEFLATE, FILTER_LZF = 2, 3, 1, 32_000
+        filter_avail = staticmethod(lambda code: code != gone)
+
+    class Library:
+        h5z = Filters
+
+    plain = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    assert _filters(Library, [[gone, [3]]]) == plain
+    assert _filters(Library, [[32_004, [3]]]) == {"compression": 32_004, "compression_opts": (3,)}
+    assert _filters(Library, [[32_000, []]]) == {"compression": "lzf"}
+    assert _filters(Library, [[gone, [3]], [1, [7]]]) == {
+        "compression": "gzip",
+        "compression_opts": 7,
+    }
+
+
 LOSSY = {
     "ZFP": "hdf5plugin.Zfp(accuracy=1.0)",
     "SZ3": "hdf5plugin.SZ3(absolute=1.0)",

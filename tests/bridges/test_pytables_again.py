@@ -5,12 +5,15 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 
 import kist
+from kist.bridges.hdf5 import write_pytables_as
+from kist.bridges.hdf5.write_pytables_as import Before, make_link
 
 tables: Any = pytest.importorskip("tables")
 
@@ -141,6 +144,43 @@ def test_links_of_every_kind_are_links_again(again: Any) -> None:
     root = again(links).root
     assert root.soft.target == "/x" and root.out.target == "other.h5:/y"
     assert root.hard[:].tolist() == [0, 1, 2]
+
+
+def test_a_hard_link_of_which_only_a_note_tells_is_made(tmp_path: Path) -> None:
+    with tables.open_file(tmp_path / "a.h5", "w") as file:
+        file.create_array("/", "x", np.arange(3))
+        assert make_link(file, "/y", {"hard": "/x"}) and not make_link(file, "/z", {"hard": "/no"})
+        assert file.root.y[:].tolist() == [0, 1, 2] and "/z" not in file
+
+
+def test_rows_of_any_length_are_cut_where_they_were_in_every_block(
+    again: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_pytables_as, "BLOCK_ROWS", 2)
+    cells = [list(range(n)) for n in (3, 1, 0, 2, 5, 4, 1)]
+
+    def lists(file: Any) -> None:
+        made = file.create_vlarray("/", "cells", tables.Int32Atom())
+        for cell in cells:
+            made.append(cell)
+
+    assert [cell.tolist() for cell in again(lists).root.cells] == cells
+
+
+def test_blocks_of_bits_are_shuffled_again_and_chunks_of_other_axes_are_not() -> None:
+    class Node:
+        attrs = MappingProxyType(
+            {"HDF5": {
+                "pytables": {"CLASS": "CARRAY"},
+                "chunks": [5],
+                "filters": [[32001, [2, 2, 8, 400, 5, 2, 1]]],
+            }}
+        )  # fmt: skip
+
+    before = Before(Node)
+    assert before.chunks((20,)) == (5,) and before.chunks((20, 30)) is None
+    found = before.filters(tables)
+    assert found.bitshuffle and not found.shuffle and found.complib == "blosc:lz4"
 
 
 @pytest.mark.parametrize(

@@ -445,3 +445,13 @@ def test_packed_leaves_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatc
     kept = pages.tree._packed
     sizes = [leaf.size for half in (kept._young, kept._old) for leaf in half.values()]
     assert 30_000 < sum(sizes) < 2 * (50_000 + TARGET)
+
+
+def test_a_tree_of_which_little_is_left_has_one_page() -> None:
+    pages = Pages()
+    batch: Batch = {b"%08d" % n: bytes(200) for n in range(20_000)}
+    pages.apply(batch)
+    assert pages.root is not None and pages.tree.node(pages.root).level > 1
+    pages.apply(dict.fromkeys(sorted(batch)[1:], None))
+    pages.check({b"00000000": bytes(200)})
+    assert pages.root is not None and pages.tree.node(pages.root).level == 0

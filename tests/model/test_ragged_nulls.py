@@ -318,3 +318,11 @@ def test_what_is_computed_of_nothing_is_null() -> None:
         there = table.where("~isnan(d)").group_by(year).agg({"g": "max"})
         assert there.dtype["year(d)"] == np.int64 and there["g"].tolist() == [1, 2]
         assert table.sort_by(year, descending=True)["g"][:].tolist() == [2, 1, 1, 3]
+
+
+def test_the_first_null_is_named_where_there_may_be_none() -> None:
+    with kist.open(":memory:") as store:
+        store.create_table("t", dtype={"r": ragged("i4")})
+        with pytest.raises(kist.DTypeError, match="row 1") as told:
+            store["t"].append({"r": [[1], None, [2], None]})
+        assert told.value.row == 1

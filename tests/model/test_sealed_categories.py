@@ -13,9 +13,10 @@ import pytest
 pytest.importorskip("cryptography")
 
 import kist
-from kist.engine import Engine
-from kist.errors import DTypeError, SecretError, TamperedDataError
+from kist.engine import Engine, Frame
+from kist.errors import CorruptDataError, DTypeError, SecretError, TamperedDataError
 from kist.format import keys
+from kist.format.layout import FRAME_BLOB
 from kist.format.values import pack_record, unpack_record
 from kist.model.tables.stored import sealedlists
 
@@ -150,7 +151,35 @@ def test_long_lists_stand_in_an_extent_and_are_sealed_anew_when_they_grow(
         assert store.check().ok
 
 
+def test_a_longer_list_is_padded_by_a_share_of_its_length() -> None:
+    sizes = {len(sealedlists._padded(bytes(n))) for n in range(40_000, 40_900, 50)}
+    assert sizes == {40_960}
+
+
 # Attacks
+
+
+def test_a_list_in_several_pieces_is_tampering(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = sealedlists.seal_record
+
+    def twice(key: Any, payload: bytes, frames: Any) -> Any:
+        return original(key, payload, [*frames, Frame(FRAME_BLOB, 1, 0, 0, b"Mallory")])
+
+    monkeypatch.setattr(sealedlists, "seal_record", twice)
+    with kist.open(path, "w") as store:
+        store.create_table("t", rows(), dtype=SPEC, encrypt={"name": KEY})
+    with kist.open(path, secrets=KEY) as store, pytest.raises(TamperedDataError, match="pieces"):
+        store["t"]["name"][:]
+
+
+def test_a_list_that_is_shorter_than_it_says_is_damage(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealedlists, "_padded", lambda p: sealedlists._LENGTH.pack(len(p) + 4) + p)
+    with kist.open(path, "w") as store:
+        store.create_table("t", rows(), dtype=SPEC, encrypt={"name": KEY})
+    with kist.open(path, secrets=KEY) as store, pytest.raises(CorruptDataError, match="say"):
+        store["t"]["name"][:]
 
 
 def _old_list(txn: Any, node: int, older: Any) -> None:
