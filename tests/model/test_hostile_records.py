@@ -81,3 +81,25 @@ def test_a_sealed_key_that_is_no_text_is_damage(
             list(store["k"])
     with pytest.raises(kist.CorruptDataError, match="not UTF-8"):
         kist.merge([path], tmp_path / "out.kist", secrets=key)
+
+
+def test_an_extent_beyond_the_end_takes_no_memory_to_copy(path: Path, tmp_path: Path) -> None:
+    with kist.open(path, "w") as store:
+        store["x"] = np.random.default_rng(0).random(20_000)
+    image, changed = Image(path.read_bytes()), 0
+    for key, value in image.entries().items():
+        with contextlib.suppress(KistError):
+            if keys.kind_of(key) == b"C":
+                pointers, payload = unpack_record(value)
+                far = [pointer._replace(length=1 << 40) for pointer in pointers]
+                image.add([(layout.OP_PUT, key, pack_record(payload, far))])
+                changed += len(far)
+    assert changed
+    image.pack_log()
+    path.write_bytes(image.data)
+    with kist.open(path, "r+") as store, kist.open(":memory:") as other:
+        with pytest.raises(kist.CorruptDataError, match="ends within a frame"):
+            store.copy("x", "y")
+        with pytest.raises(kist.CorruptDataError, match="ends within a frame"):
+            other.copy(store["x"], "y")
+        assert list(store) == ["x"] and not list(other)

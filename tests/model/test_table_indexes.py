@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -577,6 +578,42 @@ def test_the_old_end_of_a_stream_takes_its_runs_with_it(small: None) -> None:
         assert index_of(table).n_runs == 1
         assert table.where("id == i", i=int(rows["id"][2_700])).indices().tolist() == [200]
         assert store.check().ok
+
+
+def test_an_index_begins_where_the_rows_of_a_stream_begin(
+    small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, int]] = []
+    build = index_keep.build
+
+    def counted(txn: Any, state: Any, index: Any, first: int, stop: int) -> None:
+        made.append((first, stop))
+        build(txn, state, index, first, stop)
+
+    monkeypatch.setattr(index_keep, "build", counted)
+    with kist.open(":memory:") as store:
+        rows = keyed(9_000)
+        table = store.create_table("t", rows)
+        table.drop_before(8_900)
+        table.create_index("id")
+        assert len(made) == 1 and 8_700 < made[0][0] <= 8_900
+        assert table.where("id == i", i=int(rows["id"][8_950])).indices().tolist() == [50]
+        table.append(rows[:10])
+        table.drop_before(110)  # nothing is left
+        table.create_index("name")
+        assert table.where("id == 3").count() == 0
+        table.append(rows[:10])
+        assert table.where("id == i", i=int(rows["id"][3])).count() == 1
+        assert store.check().ok
+
+
+def test_runs_with_a_gap_between_them_are_not_made_one(small: None) -> None:
+    record = SimpleNamespace(n_words=1)
+    runs_ = tuple(SimpleNamespace(first=first, stop=first + 128) for first in (0, 128, 900))
+    near = tuple(SimpleNamespace(first=first, stop=first + 128) for first in (0, 128, 400))
+    for found, alike in ((runs_, None), (near, near)):
+        index: Any = SimpleNamespace(runs=found, record=record, parts=())
+        assert index_keep._alike(index) == alike
 
 
 def test_salvage_makes_the_indexes_again(small: None, tmp_path: Path) -> None:

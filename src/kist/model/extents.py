@@ -103,6 +103,10 @@ class Extents:
             for view in {id(entry.view): entry.view for entry in waiting}.values()
             for run in _runs(view, waiting)
         ]
+        for view, key, _, pointers in waiting:
+            for pointer in pointers:
+                if pointer.nbytes > RUN_BYTES:
+                    self._check_there(view, key, pointer)
         # Memory of this thread that is used again and again: touching fresh memory takes longer
         # than reading from the file system's cache into it.
         total = sum(_length(run) for _, run in runs)
@@ -128,6 +132,12 @@ class Extents:
         )
         if self._told is not None:
             self._told(size)
+
+    def _check_there(self, view: View, key: bytes, pointer: Pointer) -> None:
+        """Refuse an extent beyond the end of the file, before there is memory for it."""
+        if pointer.offset + FRAME.size + pointer.nbytes > view.reader.backend.size():
+            words = f"the file ends within a frame of {pointer.nbytes} bytes"
+            raise self._damaged(view, key, pointer, CorruptDataError(words))
 
     def _damaged(
         self, view: View, key: bytes, pointer: Pointer, error: CorruptDataError

@@ -220,7 +220,7 @@ def grow(txn: Transaction, state: TableState, number: int, *, whole: bool = Fals
         Whether there may be more to do.
     """
     index = _index(state, number)
-    start, end = index.stop, state.tail.next_row
+    start, end = _next_rows(state, index), state.tail.next_row
     least = 1 if whole else GROUP_ROWS
     if end - start < least:
         return False
@@ -242,6 +242,18 @@ def rebuild(txn: Transaction, node: int, path: str) -> None:
             pass
 
 
+def _next_rows(state: TableState, index: Index) -> int:
+    """Return where the next run begins: behind the last one, and not among rows that are gone.
+
+    The old end of a stream may be far longer than what is left of it.
+    """
+    layout = state.layout
+    low = int(layout.ends.searchsorted(index.stop, "right"))
+    if low == len(layout.firsts):
+        return int(state.tail.next_row)
+    return max(index.stop, int(layout.firsts[low]))
+
+
 def _index(state: TableState, number: int) -> Index:
     for index in read_indexes(state):
         if index.number == number:
@@ -258,7 +270,9 @@ def _alike(index: Index) -> tuple[Run, ...] | None:
     several = index.runs[-FAN_IN:]
     sizes = [run.stop - run.first for run in several]
     tiers = {(size // GROUP_ROWS).bit_length() // FAN_IN.bit_length() for size in sizes}
-    if len(several) < FAN_IN or len(tiers) > 1 or sum(sizes) > most_rows(index):
+    if len(several) < FAN_IN or len(tiers) > 1:
+        return None
+    if several[-1].stop - several[0].first > most_rows(index):  # there may be gaps between them
         return None
     return several
 
