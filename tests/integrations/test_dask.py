@@ -455,3 +455,11 @@ def test_a_sealed_table_of_a_writable_store_is_read_on_threads(tmp_path: Path) -
     with kist.open(tmp_path / "a.kist", "w", secrets=key) as store:
         store.create_table("t", np.ones(10, [("a", "i8"), ("b", "f8")]), encrypt={"b": key})
         assert store["t"].to_dask().b.sum().compute(scheduler="sync") == 10
+
+
+@pytest.mark.parametrize("name", ["encrypt", "secrets", "codec", "dtype"])
+def test_what_dask_would_swallow_is_refused(tmp_path: Path, name: str) -> None:
+    kind: type[Exception] = kist.SecretError if name in ("encrypt", "secrets") else TypeError
+    with pytest.raises(kind, match=rf"{name}="):
+        kist.from_dask(da.arange(3), tmp_path / "a.kist", "x", **{name: "four random words"})
+    assert not list(tmp_path.iterdir())

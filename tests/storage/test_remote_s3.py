@@ -70,3 +70,9 @@ def test_an_object_that_is_not_there(s3: dict[str, Any]) -> None:
 def test_an_option_that_there_is_not(s3: dict[str, Any]) -> None:
     with pytest.raises(StorageError, match="storage_options"):
         kist.open("s3://example/none", storage_options=s3 | {"no_such_option": 1})
+
+
+def test_an_option_of_the_client_among_the_others_is_an_error_of_kist() -> None:
+    # obstore panics, which is no Exception.
+    with pytest.raises(StorageError, match=r"allow_http, in client_options="):
+        kist.open("s3://example/a.kist", storage_options={"allow_http": "true"})

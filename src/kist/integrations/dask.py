@@ -22,6 +22,7 @@ import kist
 from kist.errors import (
     KistError,
     ReadOnlyError,
+    SecretError,
     SnapshotExpiredError,
     StoreLockedError,
     TransactionError,
@@ -260,7 +261,9 @@ def from_dask(
     DTypeError
         The parts have different dtypes; shows the difference.
     TypeError
-        It is something else.
+        It is something else, or there is an option that `create_table` and `create_array` have.
+    SecretError
+        ``encrypt=`` was given: workers write in clear.
 
     Notes
     -----
@@ -274,11 +277,31 @@ def from_dask(
     np.int64(285)
     """
     dask = need("dask", "dask", "from_dask")
+    refused = sorted(_NOT_OF_DASK & compute.keys())
+    if refused:
+        compute = {}  # a traceback would show it
+        raise _no_option(refused[0])
     parts = _parts(collection)
     with new_parts(out, overwrite, keep=linked) as folder:
         write = dask.delayed(write_part, pure=False)
         files = dask.compute(*[write(part, folder, path, linked) for part in parts], **compute)
         finish_parts(list(files), out, path, linked=linked, overwrite=overwrite)
+
+
+# Dask takes any name and forgets it.
+_NOT_OF_DASK = frozenset(
+    {"attrs", "cast", "chunks", "codec", "dtype", "encrypt", "fill_value", "secrets", "title"}
+)
+
+
+def _no_option(name: str) -> Exception:
+    if name in ("encrypt", "secrets"):
+        return SecretError(
+            f"from_dask: {name}= is not for workers, which write in clear, as no secret is sent to"
+            " them: let each task write a store of its own, with encrypt= and a secret that it"
+            " gets your way, and merge those (kist.merge)"
+        )
+    return TypeError(f"from_dask takes no {name}=; what is not its own goes to dask.compute")
 
 
 def _parts(collection: Any) -> list[Any]:

@@ -59,11 +59,15 @@ class ObjectStoreTransport(Transport):
         try:
             # The whole address is the base: a signed query then stays with every request.
             self._store = stores.from_url(url, **given)
-        except Exception as error:
+        except BaseException as error:
+            # A panic of Rust is no Exception: options of the client that stand among the others.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             raise StorageError(
                 f"{self.name!r} cannot be opened: {_reason(error)}; addresses are https:, "
                 "s3://example/key, gs://bucket/key, az://account/container/key, and "
-                "storage_options are those of obstore; what else fsspec knows is opened by "
+                "storage_options are those of obstore, with those of its client, such as "
+                "allow_http, in client_options={...}; what else fsspec knows is opened by "
                 "kist.open(fsspec.open(...))"
             ) from None
         self._errors = need("obstore.exceptions", "remote", "errors of obstore")
@@ -142,7 +146,7 @@ class ObjectStoreTransport(Transport):
         raise Transient(reason, is_busy=code in BUSY) from None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Return what went wrong, without addresses and traces of the library."""
     first = str(error).strip().split("\n")[0]
     return first.rsplit(" - ", 1)[-1].rstrip(": ") or type(error).__name__
