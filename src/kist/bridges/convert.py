@@ -9,19 +9,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from secrets import token_hex
 from typing import Any
 
 import kist
 from kist.bridges.base import Bridge, Job
+from kist.bridges.beside import beside
 from kist.bridges.places import split_place
 from kist.bridges.report import Report
 from kist.bridges.resume import NOTE, AtOnce, InSteps
 from kist.bridges.sources import (
     bridge_for,
-    files_of,
     found_at,
     identity_of,
     is_store,
@@ -35,8 +33,7 @@ from kist.errors import (
     NodeNotFoundError,
     ReadOnlyError,
     SecretError,
-    StorageError,
-    StoreExistsError,
+    StoreNotFoundError,
 )
 
 __all__ = ["beside", "convert"]
@@ -188,6 +185,8 @@ def convert(
             _export(job, node, to_file, overwrite)
         return report
     if not is_store(to_file, new=True):
+        if from_file.endswith(".kist") and not os.path.exists(from_file):
+            raise StoreNotFoundError(f"{from_file}: there is no such store")
         raise ConversionError(
             f"{source} -> {target}: one side is a store; give it the extension .kist"
         )
@@ -352,53 +351,6 @@ def _store_for(file: str, held: _Held) -> Iterator[Any]:
         kist.open(part, "x", secrets=held.given) as store,
     ):
         yield store
-
-
-@contextlib.contextmanager
-def beside(target: str, *, overwrite: bool, sync: bool = True) -> Iterator[str]:
-    """Give a name beside the target for what is being written; it becomes the target, or goes.
-
-    With `sync` it is on the device before it gets its name.
-
-    Raises
-    ------
-    StoreExistsError
-        There is something at the target.
-    """
-    if not overwrite and os.path.lexists(target):
-        raise StoreExistsError(f"{target}: exists; overwrite=True (--overwrite) replaces it")
-    folder, name = os.path.split(os.path.abspath(target))
-    part = os.path.join(folder, f".{name}.{token_hex(4)}.part")
-    try:
-        yield part
-        try:
-            for path in files_of(part) if sync else ():
-                _sync(path)
-            if os.path.isdir(target) and not os.path.islink(target):
-                shutil.rmtree(target)
-            os.replace(part, target)
-            if sync:
-                _sync(folder)
-        except OSError as error:
-            raise StorageError(f"{target}: cannot be written: {error}") from error
-    finally:
-        if os.path.isdir(part):
-            shutil.rmtree(part)
-        elif os.path.lexists(part):
-            os.unlink(part)
-
-
-def _sync(path: str) -> None:
-    """Make a file, or the names in a folder, durable."""
-    is_folder = os.path.isdir(path)
-    if is_folder and os.name == "nt":  # folders have no descriptors there
-        return
-    # Some systems sync only what may be written to, and none opens a folder for that.
-    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _export(job: Job, node: Any, target: str, overwrite: bool) -> None:
