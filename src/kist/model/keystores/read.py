@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -42,6 +42,9 @@ Found = bytes | Pointer
 """The record of an entry; of one that was sealed the pointer to its bundle, or its plain record."""
 
 _BYTES: Final = np.dtype("u1")
+
+_SHORT: Final = 64
+"""Bytes of plain values of which it is kept what they consist of."""
 
 READ_WHOLE: Final = 32 << 20
 """Larger bundles are read page by page, so that their stored bytes are not in memory at once."""
@@ -131,7 +134,28 @@ def load(view: View, pointer: Pointer) -> Any:
         array if part.kind == PartKind.ARRAY else finished(part, array)
         for part, array in zip(parts, arrays, strict=True)
     ]
+    usual = _places_of(bundle.plain) if len(bundle.plain) <= _SHORT else None
+    if usual is not None and max(usual) < len(made):
+        return tuple([made[place] for place in usual])
     return assemble(bundle, made.__getitem__)
+
+
+class _Place(int):
+    """Where a part of a value stands."""
+
+
+@lru_cache(maxsize=256)
+def _places_of(plain: bytes) -> tuple[int, ...] | None:
+    """Return which parts a value consists of that is a tuple of parts, each once; else None.
+
+    Many values of a key store are, and their plain bytes are the same.
+    """
+    try:
+        value = unpack_value(plain, _Place)
+    except CorruptDataError:
+        return None  # which is told where it is read
+    is_usual = type(value) is tuple and value and {type(item) for item in value} == {_Place}
+    return value if is_usual and len(set(value)) == len(value) else None
 
 
 def assemble(bundle: Bundle, part: Callable[[int], Any]) -> Any:
