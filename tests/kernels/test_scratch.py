@@ -1,38 +1,44 @@
-"""Scratch arrays are a thread's own, reused by name, and bounded."""
+"""Memory that stays: what is read again and again is not written to new pages each time."""
 
 from __future__ import annotations
 
-import threading
+import platform
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from kist._kernels.scratch import KEPT_BYTES, scratch
+import kist
 
-
-def test_a_slot_gives_the_same_memory_again_and_other_slots_give_other() -> None:
-    first = scratch("a", 1000, np.dtype("f8"))
-    other = scratch("b", 1000, np.dtype("f8"))
-    again = scratch("a", 500, np.dtype("i4"))
-    assert np.shares_memory(first, again)
-    assert not np.shares_memory(first, other)
-    assert (again.dtype, again.size) == (np.dtype("i4"), 500)
-
-
-def test_a_slot_grows_when_more_is_asked_for() -> None:
-    assert scratch("grow", 10, np.dtype("u1")).size == 10
-    assert scratch("grow", 300_000, np.dtype("u1")).size == 300_000
-
-
-def test_large_arrays_are_not_kept() -> None:
-    n = KEPT_BYTES + 1
-    large = scratch("large", n, np.dtype("u1"))
-    assert not np.shares_memory(large, scratch("large", n, np.dtype("u1")))
+READING = """
+import resource, sys
+import kist
+with kist.open(sys.argv[1]) as store:
+    runs = store["runs"]
+    def read():
+        for key in runs:
+            value = runs[key]
+    read()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(3):
+        read()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
 
 
-def test_threads_do_not_share_a_slot() -> None:
-    mine = scratch("shared", 100, np.dtype("u1"))
-    found: list[np.ndarray] = []
-    thread = threading.Thread(target=lambda: found.append(scratch("shared", 100, np.dtype("u1"))))
-    thread.start()
-    thread.join()
-    assert not np.shares_memory(mine, found[0])
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others keep memory as they like")
+def test_values_that_are_read_again_find_memory_that_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "runs.kist"
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1_000, 100_000, 40).tolist()
+    with kist.open(path, "x") as store:
+        store.create_keystore("runs").update(
+            {str(i): (np.arange(n) * 0.001, np.arange(n) % 50 / 8) for i, n in enumerate(sizes)}
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", READING, str(path)], capture_output=True, text=True, check=True
+    )
+    faults = int(done.stdout)
+    assert faults < 40 * 3 * 4, "pages for each value; they hold 200 of them"

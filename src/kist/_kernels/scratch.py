@@ -13,10 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KEPT_BYTES", "scratch"]
+__all__ = ["KEPT_BYTES", "STAYING_BYTES", "scratch"]
 
 KEPT_BYTES = 4 << 20
 """Larger buffers are not kept."""
+
+STAYING_BYTES = 16 << 20
+"""Arrays of up to so many bytes find memory again that others have given back.
+
+glibc takes a large array from the system, and gives what is free at the end of its heap back to it.
+From which size on it does either it learns from the arrays that are freed: this size, and twice
+this size (mallopt(3), "Dynamic adjustment of the mmap threshold"). A process that has freed one
+array of 16 MiB keeps up to 32 MiB of free memory. In one that has not, new pages were a fifth to a
+third of a get of two arrays of 400 KB. Other C libraries are not changed by it.
+"""
+np.empty(STAYING_BYTES - (1 << 16), np.uint8)  # never touched, and freed at once
 
 
 class _Slots(threading.local):
