@@ -240,3 +240,28 @@ def test_a_sealed_store_is_split_and_merged_into_sealed_ones(tmp_path: Path) -> 
     assert code == 0
     with kist.open(out, secrets={"/": KEY}) as store:
         assert store["secret/x"][:].tolist() == list(range(10))
+
+
+def test_a_file_of_secrets_that_is_not_there_is_named(file: Path, tmp_path: Path) -> None:
+    for missing in (tmp_path / "none", tmp_path):
+        code, said = run("--secret-file", missing, "cat", f"{file}:t")
+        assert code == 2 and f"--secret-file {missing}: " in said and "Errno" not in said
+
+
+def test_what_stands_in_a_sealed_group_is_split_and_merged(tmp_path: Path) -> None:
+    one, secrets = tmp_path / "a.kist", tmp_path / "secrets.txt"
+    secrets.write_text(f"hex:{KEY.hex()}\n")
+    with kist.open(one, "w") as store:
+        store.create_group("ward", encrypt=KEY)["t"] = np.arange(8).view([("a", "i8")])
+    code, said = run("split", f"{one}:ward/t", "--parts", 2, "--out", tmp_path / "p-{}.kist")
+    assert code == 2 and "the group '/ward' is sealed" in said
+    with_them = ("--secret-file", secrets)
+    code, said = run(
+        *with_them, "split", f"{one}:ward/t", "--parts", 2, "--out", tmp_path / "p-{}.kist"
+    )
+    assert code == 0, said
+    parts = sorted(tmp_path.glob("p-*.kist"))
+    code, said = run(*with_them, "merge", *parts, "--out", tmp_path / "m.kist")
+    assert code == 0, said
+    with kist.open(tmp_path / "m.kist", secrets={"ward": KEY}) as store:
+        assert store["ward/t"]["a"][:].tolist() == list(range(8))

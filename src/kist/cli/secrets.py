@@ -84,6 +84,9 @@ def given() -> list[bytes | str] | None:
                 text = line.rstrip("\r\n")
                 if text.strip() and not text.startswith("#"):
                     found.append(_secret(text, f"{file}, line {number}"))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SecretError(f"--secret-file {file}: {reason}; no secret was read") from None
     except UnicodeDecodeError:
         raise SecretError(
             f"{file}: holds no text; a raw key is written as {_HEX} and 64 digits"
