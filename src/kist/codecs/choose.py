@@ -164,7 +164,7 @@ def choose(
     About a millisecond; much less for strings and narrow integers.
     """
     name = parse_codec(preset)
-    form, block_values = _picked(sample, block or _WINDOW)
+    form, block_values = _picked(sample, block or _WINDOW, often)
     if name not in _PRESETS:
         return Recipe(name, (_explicit(name),))
     settings = _PRESETS[name]
@@ -192,15 +192,15 @@ def choose(
     return Recipe(name, best[1])
 
 
-def _picked(sample: NDArray[Any], window: int) -> tuple[NDArray[Any], int]:
+def _picked(sample: NDArray[Any], window: int, often: bool) -> tuple[NDArray[Any], int]:
     """The stretches that are looked at, in their form, and their length as a block."""
     n = sample.size
-    if sample.ndim == 1 and n > 4 * window:
+    if sample.ndim == 1 and n > (2 if often else 4) * window:
         starts = (n // 4, (3 * n) // 4)
         if window > _WINDOW:  # those are blocks: look at whole ones
             starts = (starts[0] // window * window, starts[1] // window * window)
         parts = [to_form(sample[at : at + window]) for at in starts]
-        if window > _WINDOW and parts[0].dtype.kind in "iu":
+        if window > _WINDOW and not often and parts[0].dtype.kind in "iu":
             # Blocks of images differ in their level: a reference needs the width of all of them.
             whole = to_form(sample)
             parts[0] = np.concatenate([[whole.min(), whole.max()], parts[0][2:]], dtype=whole.dtype)
