@@ -67,6 +67,62 @@ def _grouped(table: Any, field: str) -> None:
     _same(int(found["count"].sum()), len(table))
 
 
+def _too_many(table: Any, ask: Callable[[], object]) -> None:
+    """See that more groups than fit are refused; those of a small table fit."""
+    try:
+        ask()
+    except load("kist").TooLargeError:
+        return
+    if len(table) > 10_000_000:
+        raise AssertionError("they fit")
+
+
+def _aggregates(table: Any) -> None:
+    """Fifteen numbers of each of 10,000 groups."""
+    found = table.group_by("code").agg(
+        {
+            "price": ["count", "sum", "mean", "min", "max", "std", "var", "first", "last"],
+            "size": ["sum", "mean", "min", "max"],
+            "sent": ["min", "max"],
+        }
+    )
+    _same(int(found["price_count"].sum()), len(table))
+
+
+def _quantiles(table: Any) -> None:
+    found = table.group_by("code").agg(
+        "count", low=("price", "median"), q=("size", "quantile", 0.9)
+    )
+    _same(int(found["count"].sum()), len(table))
+
+
+def _three_keys(table: Any) -> None:
+    """All columns in the order of three of them, the last first."""
+    last: Any = None
+    n = 0
+    for block in table.sort_by("symbol", "code", "price", descending=True).blocks():
+        if last is not None and block["symbol"][0] > last:
+            raise AssertionError("not sorted")
+        last, n = block["symbol"][-1], n + len(block)
+    _same(n, len(table))
+
+
+def _upsert_text(table: Any) -> None:
+    """As `_upsert`, by a text that each row has another of."""
+    text = np.dtypes.StringDType()
+    there = table["label"][:: max(1, len(table) // (N_UPSERT // 2))][: N_UPSERT // 2]
+    new = np.array([f"other-{n:09d}" for n in range(N_UPSERT - len(there))], text)
+    rows = {
+        "name": np.full(N_UPSERT, "somebody", text),
+        "label": np.concatenate([there, new]),
+        "code": np.ma.zeros(N_UPSERT, "i4"),
+        "price": np.ones(N_UPSERT),
+    }
+    n = len(table)
+    table.upsert(rows, on="label")
+    _same(len(table), n + len(new))
+
+
 def _selected(table: Any, parts: int) -> None:
     where = unclustered(parts)
     rows = sum(len(block) for block in table.where(where.text()).blocks())
@@ -89,8 +145,16 @@ STEPS: dict[str, Callable[[Any], object]] = {
     "median": lambda t: t["price"].quantile(0.5),
     "group-by, 8 groups": lambda t: _grouped(t, "symbol"),
     "group-by, 10,000 groups": lambda t: _grouped(t, "code"),
+    "group-by, 10,000 groups, 15 numbers of each": _aggregates,
+    "group-by, 10,000 groups, quantiles": _quantiles,
+    "group-by, 2M groups": lambda t: t.group_by(key=_expr("key % 2000000")).agg("count"),
+    "group-by, too many groups": lambda t: _too_many(
+        t, lambda: t.group_by("key").agg("count", mean=("price", "mean"))
+    ),
     "distinct, 10,000": lambda t: _same(t.distinct("code").count(), 10_000),
     "sort of two columns, by blocks": _sorted,
+    "distinct of two columns": lambda t: t.distinct("code", "symbol").count(),
+    "sort by three keys, descending, by blocks": _three_keys,
     "positions in order": lambda t: t.sort_by("price").limit(len(t) // 2).indices(),
     "create_index": lambda t: t.create_index("key"),
     "create_index, unique, two columns": lambda t: t.create_index("code", "key", unique=True),
@@ -119,6 +183,12 @@ KINDS: dict[str, Callable[[Any], object]] = {
     "create_index, text": lambda t: t.create_index("name"),
     "create_index, nullable": lambda t: t.create_index("code"),
     "sort by an indexed nullable column, by blocks": lambda t: _in_order(t, "code"),
+    "group-by, too many texts": lambda t: _too_many(t, lambda: t.group_by("label").agg("count")),
+    "number of distinct texts": lambda t: _same(t["label"].nunique(), len(t)),
+    "upsert of 100,000 by distinct text": _upsert_text,
+    "delete of 0.5 % by a condition on text": lambda t: t.where(
+        "startswith(name, 'user001')"
+    ).delete(),
     "update of text, 3 %": lambda t: t.where("code < 300").update({"name": "somebody else"}),
 }
 N_NAMES = 20_000

@@ -41,7 +41,7 @@ def members(values: Array, known: Array) -> NDArray[np.bool_]:
     Parameters
     ----------
     values : ndarray
-        Of any shape.
+        Of any shape, no strings of any length: NumPy's `searchsorted` does not find these.
     known : ndarray, 1-d
         Distinct and ascending, of a dtype that compares exactly with that of `values`.
     """

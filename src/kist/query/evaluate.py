@@ -327,6 +327,10 @@ def _member(node: Member, block: Block, out: Array | None) -> Array:
                 one = np.equal(x, values[i : i + 1])
             found = one if found is None else np.logical_or(found, one, out=found)
         return np.zeros(x.shape, dtype=bool) if found is None else found
+    if node.x.dtype.kind == "T":
+        from kist.query.members import among_texts
+
+        return among_texts(x, values)
     # The values are sorted: one search in them a row, without sorting the column.
     return members(x, values)
 

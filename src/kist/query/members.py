@@ -1,4 +1,4 @@
-"""The values of `isin`, fitted to the dtype of the column that is looked at."""
+"""The values of `isin`, fitted to the dtype of the column that is looked at; texts among others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from kist._kernels.sets import ascending
+from kist._kernels.sets import ascending, members
+from kist._kernels.textwords import TextNumbering
+from kist.codecs.strings import block_of
 from kist.query.coerce import fit_comparison
 from kist.query.literals import array_value
 from kist.query.nodes import Array
 
-__all__ = ["fit_members"]
+__all__ = ["among_texts", "fit_members"]
 
 
 def fit_members(dtype: np.dtype[Any], values: Any) -> list[Array]:
@@ -78,3 +80,20 @@ def _fit_each(dtype: np.dtype[Any], values: Iterable[Any]) -> list[Array]:
     if dtype.kind == "T":
         return [np.array(list(map(str, g)), dtype=np.dtypes.StringDType()) for g in groups.values()]
     return [np.array(group) for group in groups.values()]
+
+
+def among_texts(values: Array, known: Array) -> Array:
+    """Return which strings are among the known ones.
+
+    Parameters
+    ----------
+    values, known : ndarray of StringDType, 1-d
+
+    Notes
+    -----
+    Equal strings get equal numbers. Not `searchsorted`, which up to NumPy 2.4 finds no string of
+    16 bytes or more in another array: it looks for the bytes of one in the memory of the other.
+    """
+    table = TextNumbering()
+    wanted = ascending(table.number(*block_of(known)))
+    return members(table.number(*block_of(values)), wanted)

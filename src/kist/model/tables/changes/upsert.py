@@ -17,6 +17,8 @@ from kist._kernels import records
 from kist._kernels.cells import empty_values
 from kist._kernels.sets import ascending
 from kist._kernels.strings import missing_of
+from kist._kernels.textwords import TextNumbering
+from kist.codecs.strings import block_of
 from kist.errors import ConstraintError, DTypeError, SelectionError
 from kist.format.nullable import dtype_text
 from kist.format.schema import Leaf
@@ -248,7 +250,8 @@ class _Numbers:
         n = len(columns[0])
         codes = np.zeros(n, np.int64)
         self._steps: list[tuple[Array, Array]] = []
-        for values, leaf in zip(columns, keys, strict=True):
+        self._texts = [TextNumbering() if leaf.is_string else None for leaf in keys]
+        for values, leaf, texts in zip(columns, keys, self._texts, strict=True):
             missing = missing_of(values) if leaf.is_string else None
             if missing is not None and missing.any():
                 name = ".".join(leaf.path)
@@ -256,7 +259,7 @@ class _Numbers:
                     f"{what}: row {first + int(missing.argmax())}, column {name!r}: a missing "
                     "value is no key; nothing was changed"
                 )
-            native = _native(values)
+            native = _native(values, texts)
             distinct = ascending(native) if native.dtype.kind in "iu" else np.unique(native)
             codes = codes * len(distinct) + distinct.searchsorted(native)
             known, codes = np.unique(codes, return_inverse=True)
@@ -273,12 +276,12 @@ class _Numbers:
         n = len(columns[0])
         codes = np.zeros(n, np.int64)
         found = np.ones(n, bool)
-        for values, (distinct, known) in zip(columns, self._steps, strict=True):
-            values = _native(values)
-            missing = missing_of(values) if values.dtype.kind == "T" else None
+        for values, texts, (distinct, known) in zip(columns, self._texts, self._steps, strict=True):
+            missing = None if texts is None else missing_of(values)
             if missing is not None and missing.any():
                 found &= ~missing
                 values[missing] = ""
+            values = _native(values, texts)
             places = _places(distinct, values)
             found &= _equal(distinct[places], values)
             codes = codes * len(distinct) + places
@@ -288,7 +291,13 @@ class _Numbers:
         return np.where(found, self.last[codes], -1)
 
 
-def _native(values: Array) -> Array:
+def _native(values: Array, texts: TextNumbering | None) -> Array:
+    """Return values that can be sorted and searched: of strings a number for each.
+
+    NumPy's `searchsorted` does not find strings of 16 bytes or more of another array (2.0 to 2.4).
+    """
+    if texts is not None:
+        return texts.number(*block_of(values))
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
 
