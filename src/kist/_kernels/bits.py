@@ -38,9 +38,8 @@ def limits_of(dtype: np.dtype[Any]) -> tuple[int, int]:
 
 def width_for(count: int) -> int:
     """Bytes of the narrowest unsigned integer that holds 0 .. `count`."""
-    for width in WIDTHS:
-        if count < 1 << 8 * width:
-            return width
+    if count < 1 << 64:
+        return 1 if count < 1 << 8 else 2 if count < 1 << 16 else 4 if count < 1 << 32 else 8
     raise ValueError(f"{count} needs more than 8 bytes")
 
 

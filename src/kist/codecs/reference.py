@@ -54,7 +54,7 @@ class Reference:
             origin = np.array(base, values.dtype).view(bits.dtype)
             np.copyto(narrow, bits - origin, casting="unsafe")
         else:
-            np.copyto(narrow, values, casting="unsafe")
+            narrow[...] = values
         return self._packed(form, base, 1), narrow
 
     @staticmethod
