@@ -81,3 +81,17 @@ def test_a_union_of_empty_tables_has_no_encoding() -> None:
         store["a"] = rows(0, 0)
         store["b"] = rows(0, 0)
         assert set(codecs(repr(store.union("a", "b")))[1:]) == {"-"}
+
+
+def test_columns_of_a_linked_table_say_how_they_are_encoded(tmp_path: Path) -> None:
+    for number in range(3):
+        with kist.open(tmp_path / f"p-{number}.kist", "w") as store:
+            store.create_table("t", {"id": np.arange(20_000), "name": ["a"] * 20_000})
+    with kist.open(tmp_path / "all.kist", "w") as store:
+        store.create_union("all", "t", files="p-*.kist")
+    with kist.open(tmp_path / "all.kist") as store:
+        table = store["all"]
+        for name in ("id", "name"):
+            wanted = kist.open(tmp_path / "p-2.kist")["t"][name].info["encoding"]
+            assert table[name].info["encoding"] == wanted
+            assert "index out of range" not in repr(table[name])

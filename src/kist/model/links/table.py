@@ -116,6 +116,12 @@ class _LinkedState(JoinedState):
         self._parts.state(place)
         return self._parts.recodings[place]
 
+    def last_of(self, leaf: Leaf) -> tuple[TableState, Leaf]:
+        """Return the last part that is open, and what leaf it is there; opens one if none is."""
+        opened = [place for place, state in enumerate(self._parts.states) if state is not None]
+        state, leaves = self.part(opened[-1] if opened else len(self._parts.states) - 1)
+        return state, leaves[leaf.id]
+
     def may_match(self, parts: Sequence[Bound], names: Mapping[str, Leaf]) -> Array:
         """Return which groups may hold rows of some conditions; opens their parts."""
         may = self._parts.may_match(parts, names)

@@ -159,7 +159,7 @@ class JoinedState(TableState):
 
     def part(self, place: int) -> tuple[TableState, Mapping[int, Leaf]]:
         """Return one of the tables that it is made of, and its leaves by the ids of the whole."""
-        return self._member(place), self._members[place].fit.leaves
+        return self._member(place), self._fit(place)[0].leaves
 
     def last_of(self, leaf: Leaf) -> tuple[TableState, Leaf]:
         """Return in which table the last pages of a leaf stand, and what leaf they are of there."""
