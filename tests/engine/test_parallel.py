@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -71,3 +73,15 @@ def test_errors_come_through_whoever_meets_them(place: int) -> None:
         run([slow, lambda: None])
     assert met == [place]
     assert run(numbers(5)) == [0, 1, 2, 3, 4]  # the threads are as they were
+
+
+def test_what_is_closed_at_the_end_of_the_program_needs_no_thread() -> None:
+    program = """
+import atexit, kist
+from kist.engine.parallel import run, run_ahead
+kist.options.n_threads = 2
+atexit.register(lambda: print(run([lambda: 1, lambda: 2]), [*run_ahead([lambda: 3] * 3, 2)]))
+assert run([lambda: 1, lambda: 2]) == [1, 2]
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[1, 2] [3, 3, 3]\n", "")

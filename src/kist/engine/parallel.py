@@ -26,10 +26,11 @@ _inside = threading.local()
 def run(tasks: Sequence[Callable[[], T]]) -> list[T]:
     """Results of the tasks, in order; run on `options.n_threads` threads.
 
-    A single task, a single thread, or a call from within a task runs in place.
+    A single task, a single thread, a call from within a task, or at the end of the program, runs in
+    place.
     """
     threads = options.n_threads
-    if len(tasks) < 2 or threads < 2 or getattr(_inside, "task", False):
+    if len(tasks) < 2 or threads < 2 or getattr(_inside, "task", False) or _is_ending():
         return [task() for task in tasks]
     # The calling thread works too; taking tasks one by one evens out unequal ones.
     job = _Job(tasks)
@@ -142,7 +143,7 @@ def run_ahead(tasks: Iterable[Callable[[], T]], ahead: int) -> Iterator[T]:
     what they need and write what they gave. With a single thread each runs when it is asked for.
     Who stops early waits for those that run.
     """
-    if options.n_threads < 2 or getattr(_inside, "task", False):
+    if options.n_threads < 2 or getattr(_inside, "task", False) or _is_ending():
         for task in tasks:
             yield task()
         return
@@ -159,6 +160,11 @@ def run_ahead(tasks: Iterable[Callable[[], T]], ahead: int) -> Iterator[T]:
         for future in waiting:
             if not future.cancel():
                 future.exception()
+
+
+def _is_ending() -> bool:
+    """Tell whether the interpreter ends: what is open is closed then, and no thread begins."""
+    return not threading.main_thread().is_alive()
 
 
 def _alone(task: Callable[[], T]) -> T:
