@@ -199,13 +199,14 @@ def _find(state: TableState, plan: RowPlan, chosen: Sequence[int]) -> list[Found
     found: dict[int, Found | None] = {}
     left: list[Candidates] = []
     layout = state.layout
-    for index, mask, rest in masks_of(state, plan.names, _asked(plan, chosen)):
+    asked = _asked(plan, chosen)
+    for index, mask, rest in masks_of(state, plan.names, asked):
         ordinals = _live(state, layout.group(index), mask).nonzero()[0]
         if len(ordinals):
             left.append(Candidates(index, as_run(ordinals), rest))
         else:
             found[index] = None
-    found |= _sieved(state, plan, left)
+    found |= _sieved(state, plan, [*left, *_pieces(state, asked)])
     tasks = {index: _task(state, plan, index) for index in chosen if index not in found}
     found |= zip(tasks, run(list(tasks.values())), strict=True)
     return [hit for index in chosen if (hit := found[index]) is not None]
@@ -216,7 +217,11 @@ def _count(state: TableState, plan: RowPlan, chosen: Sequence[int]) -> int:
     n, left = 0, []
     others = dict.fromkeys(chosen)
     layout = state.layout
-    for index, mask, rest in masks_of(state, plan.names, _asked(plan, chosen)):
+    asked = _asked(plan, chosen)
+    for one in _pieces(state, asked):
+        left.append(one)
+        del others[one.place]
+    for index, mask, rest in masks_of(state, plan.names, asked):
         mask = _live(state, layout.group(index), mask)
         del others[index]
         if not rest:
@@ -250,6 +255,14 @@ def _asked(plan: RowPlan, chosen: Sequence[int]) -> dict[int, list[Bound]]:
             both = zip(plan.parts, plan.sure, strict=True)
             asked[index] = [part for part, must in both if not must[index]]
     return asked
+
+
+def _pieces(state: TableState, asked: Mapping[int, list[Bound]]) -> Iterator[Candidates]:
+    """Yield the rows of those groups that are pieces: small, so that they are asked together."""
+    for index, parts in asked.items():
+        group = state.layout.group(index)
+        if parts and not group.is_pages:
+            yield Candidates(index, group_spans(state, group).ordinals, parts)
 
 
 def _live(state: TableState, group: Group, mask: Array) -> Array:

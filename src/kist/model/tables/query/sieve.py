@@ -2,7 +2,8 @@
 
 A group by itself costs as much Python as work on its pages. So the first column is compared on the
 narrow integers of its pages, those of several groups together (`kist.engine.batches`); further
-conditions read the rows that are left, of all these groups at once, where they are few.
+conditions read the rows that are left, of all these groups at once, where they are few. Pieces are
+small: all their rows are.
 """
 
 from __future__ import annotations
@@ -150,8 +151,9 @@ def sieve(
     while left:
         by_part: dict[int, list[Candidates]] = {}
         for one in left:
-            n_rows = state.layout.group(one.place).n_rows
-            if one.parts and len(one.ordinals) * FEW < n_rows:
+            group = state.layout.group(one.place)
+            few = len(one.ordinals) * FEW < group.n_rows
+            if one.parts and (few or not group.is_pages):
                 by_part.setdefault(id(one.parts[0]), []).append(one)
             else:
                 yield one
