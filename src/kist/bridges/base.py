@@ -74,7 +74,9 @@ class Bridge:
 
     def write(self, job: Job, node: Any, target: str) -> None:
         """Write a node as a new file or folder."""
-        raise ConversionError(f"{target}: kist reads {self.name} files, it does not write them")
+        raise ConversionError(
+            f"{job.report.target}: kist reads {self.name} files, it does not write them"
+        )
 
 
 class Job:

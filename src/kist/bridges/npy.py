@@ -324,7 +324,7 @@ def _fixed(job: Job, data: Any, place: str) -> np.dtype[Any]:
     """Return the narrowest dtype of fixed width for text."""
     job.note("npy.text", place)
     width = 1
-    for block in data.blocks(BLOCK_ROWS):
+    for block in data.blocks(BLOCK_ROWS) if data.shape else (data[()],):
         if np.asarray(block).size:
             width = max(width, int(np.strings.str_len(filled_text(job, block, place)).max()))
     return np.dtype(f"U{width}")

@@ -44,6 +44,8 @@ def found_at(file: str, target: str, node: str, format: str | None, *, alone: bo
     StoreNotFoundError, CorruptDataError, ConversionError
         There is nothing, not a byte, or nothing of a known format.
     """
+    if format is None and not os.path.exists(file) and dbm.whichdb(file):
+        format = "shelve"  # of several files, none of which is called so
     if file != "-" and not os.path.exists(file) and not _is_shelf(file, format):
         raise StoreNotFoundError(f"{file}: there is no such file")
     if os.path.isfile(file) and os.path.getsize(file) == 0:

@@ -71,22 +71,47 @@ def stats(
 
 
 def _columns(table: Any, columns: str | None, where: str | None) -> Iterator[dict[str, Any]]:
+    import numpy as np
+
     from kist.cli.cat_table import row_blocks
-    from kist.cli.cells import flat
     from kist.model.summary import Summary
 
     names = None if columns is None else [name.strip() for name in columns.split(",")]
     summaries: dict[str, Summary] = {}
     for _, rows in row_blocks(table, names, None, where):
-        for name, column in flat(rows):
-            if column.dtype.kind == "O":  # text of any length is that in rows
-                column = column.astype(table[name].dtype)
-            if name not in summaries:
-                summaries[name] = Summary(column.dtype)
-            summaries[name].add(column)
+        for name, column in _without_pairs(table, rows):
+            dtype = column.dtype
+            if dtype.kind == "O":  # text of any length is that in rows, and lists are
+                dtype = table[name].dtype
+            summary = summaries.setdefault(name, Summary(dtype))
+            if isinstance(column, np.ma.MaskedArray):
+                summary.add(column.compressed())
+                n_null = len(column) - column.count()
+                summary.count += n_null
+                summary.n_missing += n_null
+            elif column.dtype.kind != "O" or dtype.kind == "T":
+                summary.add(column.astype(dtype, copy=False))
+            else:  # lists have no order
+                summary.count += len(column)
+                summary.n_missing += sum(value is None for value in column.tolist())
     for name, summary in summaries.items():
         ratio = None if where is not None else table[name].ratio
         yield _record(name, summary, ratio)
+
+
+def _without_pairs(table: Any, rows: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the columns of rows, nullable ones as masked arrays and not as value and valid."""
+    import numpy as np
+
+    from kist.bridges.nulls import is_nullable
+    from kist.cli.cells import flat
+
+    pairs = [name for name in rows.dtype.names if is_nullable(table[name].dtype)]
+    for name in rows.dtype.names:
+        if name in pairs:
+            yield name, np.ma.array(rows[name]["value"], mask=~rows[name]["valid"])
+        else:
+            yield from flat(rows[[name]])
 
 
 def _array(array: Any) -> Iterator[dict[str, Any]]:

@@ -105,6 +105,8 @@ class _Writer:
         """Make an array laid out as it was in Zarr; None for a dtype that Zarr lacks."""
         if self.zarr_format == 2 and any(dtype[n].names for n in dtype.names or ()):
             return None  # zarr writes compounds in compounds, and cannot read them
+        if dtype.kind in "fc" and dtype.itemsize > (8 if dtype.kind == "f" else 16):
+            return None
         facts = node.attrs.get("ZARR", {})
         facts = facts if isinstance(facts, Mapping) else {}
         dims = node.attrs.get("_DIMS")
