@@ -177,13 +177,14 @@ class Program:
 
 
 @settings(max_examples=200)
-@given(st.lists(_steps(), max_size=14), st.sampled_from([0, 500, 1 << 30]), st.booleans())
+@given(st.lists(_steps(), max_size=14), st.sampled_from([0, 5000, 1 << 30]), st.booleans())
 def test_programs_in_transactions_agree_with_numpy(
     steps: list[Any], most: int, by_hand: bool
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, kist.open(":memory:") as store:
         program = Program(store)
-        # 0: nothing is kept; 500: about two chunks, so that writes happen at any time.
+        # 0: nothing is kept; 5000: a few patches, so that writes happen at any time, and what
+        # changes three chunks is written at once.
         patch.setattr(later, "MOST_BYTES", most)
         if by_hand:
             store.begin()
@@ -416,4 +417,45 @@ def test_memory_that_runs_out_keeps_all_of_an_assignment_or_nothing(
         x[3] = 3.0
     expected = np.zeros((8, 8))
     expected[1, :2], expected[3] = 1.0, 3.0
+    assert np.array_equal(x[...], expected)
+
+
+def kept_of(array: kist.Array) -> dict[Any, Any]:
+    """Patches that wait, by chunk."""
+    found = array._view().by_node[later.LATER]._kept
+    return {index: patches for kept in found.values() for index, patches in kept.patches.items()}
+
+
+def test_chunks_that_a_step_leads_over_are_not_written(
+    pair: tuple[kist.Store, kist.Array],
+) -> None:
+    store, _ = pair
+    z = store.create_array("z", shape=(40,), dtype="f8", chunks=(4,))
+    with store.transaction():
+        z[1::13] = 1.0
+        assert sorted(kept_of(z)) == [(0,), (3,), (6,)]
+    assert np.flatnonzero(z[:]).tolist() == [1, 14, 27]
+
+
+def test_large_chunks_and_large_writes_are_written_at_once_behind_what_waits(
+    pair: tuple[kist.Store, kist.Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, x = pair
+    with store.transaction():
+        x[1] = 1.0
+        assert kept_of(x)
+        with monkeypatch.context() as patch:
+            patch.setattr(later, "MOST_BYTES", 4 * later.PATCH_BYTES)
+            x[:3] = 2.0
+        x[1] = 3.0
+        with monkeypatch.context() as patch:
+            patch.setattr(later, "SLAB_BYTES", 100)
+            x[0] = 4.0
+            x[1, 2] = 5.0
+        x[2, 0] = 6.0
+        with monkeypatch.context() as patch:
+            patch.setattr(later, "SLAB_BYTES", 100)
+            x[2] = 7.0
+    expected = np.zeros((8, 8))
+    expected[:3], expected[1], expected[0], expected[1, 2], expected[2] = 2.0, 3.0, 4.0, 5.0, 7.0
     assert np.array_equal(x[...], expected)
