@@ -419,6 +419,42 @@ def retention(session: Session) -> None:
             session.acknowledged()
 
 
+def put_off(session: Session) -> None:
+    """Rows of arrays one by one in transactions: values wait, are read, taken back, moved."""
+    store = session.engine.store
+    store.create_array("x", shape=(24, 40), dtype="<i4", chunks=(8, 16))
+    session.acknowledged()
+    store.create_array("g/y", shape=(24,), dtype="<f8", chunks=(5,), fill_value=np.nan)
+    session.acknowledged()
+    for turn in range(5):
+        x, y = store["x"], store["g/y"]
+        with store.transaction():
+            for i in range(turn, 24, 2):
+                x[i] = i + 100 * turn
+                y[i] = turn
+                if i % 8 == 7:
+                    x[i - 1, 3:30:4] = x[i, :7]
+            with contextlib.suppress(ZeroDivisionError), store.transaction():
+                x[0] = -1
+                y[3:9] = -1
+                raise ZeroDivisionError
+            if turn == 2:
+                x.resize((20, 44))
+                x[19, 40:] = noise(4, turn)
+                x.resize((24, 40))
+            store.copy("x", f"x{turn}")
+            x[turn, ::3] = noise(14, turn)
+        session.acknowledged()
+        with contextlib.suppress(ZeroDivisionError), store.transaction():
+            x[5] = -7
+            raise ZeroDivisionError
+        if turn % 2:
+            store = died(session)
+        if turn == 3:
+            del store["x0"]
+            session.acknowledged()
+
+
 def stage_of(store: Any) -> int:
     """The stage that a version shows; raises when its objects are of several."""
     if "stage" not in store.attrs:
@@ -462,6 +498,7 @@ WORKLOADS: dict[str, Callable[[Session], None]] = {
     "many datasets": many_datasets,
     "compact": compact,
     "tags": tags,
+    "put off": put_off,
 }
 
 CASES: dict[str, Case] = {
