@@ -447,11 +447,14 @@ def test_large_chunks_and_large_writes_are_written_at_once_behind_what_waits(
         with monkeypatch.context() as patch:
             patch.setattr(later, "MOST_BYTES", 4 * later.PATCH_BYTES)
             x[:3] = 2.0
+            store.attrs["n"] = 1
+            assert not kept_of(x)
         x[1] = 3.0
         with monkeypatch.context() as patch:
             patch.setattr(later, "SLAB_BYTES", 100)
             x[0] = 4.0
             x[1, 2] = 5.0
+            assert not kept_of(x)
         x[2, 0] = 6.0
         with monkeypatch.context() as patch:
             patch.setattr(later, "SLAB_BYTES", 100)
