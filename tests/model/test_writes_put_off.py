@@ -445,7 +445,7 @@ def test_large_chunks_and_large_writes_are_written_at_once_behind_what_waits(
         x[1] = 1.0
         assert kept_of(x)
         with monkeypatch.context() as patch:
-            patch.setattr(later, "MOST_BYTES", 4 * later.PATCH_BYTES)
+            patch.setattr(later, "MOST_BYTES", 8 * later.PATCH_BYTES)
             x[:3] = 2.0
             store.attrs["n"] = 1
             assert not kept_of(x)
