@@ -462,3 +462,30 @@ def test_large_chunks_and_large_writes_are_written_at_once_behind_what_waits(
     expected = np.zeros((8, 8))
     expected[:3], expected[1], expected[0], expected[1, 2], expected[2] = 2.0, 3.0, 4.0, 5.0, 7.0
     assert np.array_equal(x[...], expected)
+
+
+def test_points_are_written_behind_what_waits(pair: tuple[kist.Store, kist.Array]) -> None:
+    store, x = pair
+    with store.transaction():
+        x[1] = 1.0
+        x[[1, 5], [2, 3]] = 5.0
+    assert x[1, :4].tolist() == [1, 1, 5, 1] and x[5, 3] == 5.0
+
+
+def test_what_was_written_and_taken_back_comes_before_what_came_later(
+    pair: tuple[kist.Store, kist.Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, x = pair
+    with store.transaction():
+        x[0] = 1.0
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(later.Later, "take", interrupting(later.Later.take))
+            x[0, :3] = Doubled(x)
+    assert x[0].tolist() == [2.0] * 3 + [1.0] * 5
+
+
+class Doubled(Reading):
+    """Twice the first three values, read while they are assigned."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return 2 * self.array[0, :3]
