@@ -447,7 +447,7 @@ def test_large_chunks_and_large_writes_are_written_at_once_behind_what_waits(
         with monkeypatch.context() as patch:
             patch.setattr(later, "MOST_BYTES", 8 * later.PATCH_BYTES)
             x[:3] = 2.0
-            store.attrs["n"] = 1
+            x.attrs["n"] = 1  # not of the group: its steps write all that waits
             assert not kept_of(x)
         x[1] = 3.0
         with monkeypatch.context() as patch:
