@@ -52,7 +52,7 @@ class Blosc2(Bridge):
     def write(self, job: Job, node: Any, target: str) -> None:
         if node.kind not in ("array", "table"):
             raise ConversionError(
-                f"{node.name!r} is a {node.kind}; a Blosc2 file holds one array or table"
+                f"{node.name!r} ({node.kind}): a Blosc2 file holds one array or table"
             )
         with job.writing():
             write_dataset(job, node, target)

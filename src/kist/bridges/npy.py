@@ -54,7 +54,7 @@ class Npy(Bridge):
     def write(self, job: Job, node: Any, target: str) -> None:
         if node.kind not in ("array", "table"):
             raise ConversionError(
-                f"{node.name!r} is a {node.kind}; an NPY file holds one array or table: use .npz"
+                f"{node.name!r} ({node.kind}): an NPY file holds one array or table: use .npz"
             )
         with job.writing(), open(target, "wb") as file:
             _write(job, node, file)

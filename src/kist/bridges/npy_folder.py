@@ -64,7 +64,7 @@ class NpyFolder(Bridge):
     def write(self, job: Job, node: Any, target: str) -> None:
         if node.kind != "key store":
             raise ConversionError(
-                f"{node.name!r} is a {node.kind}; a folder of NumPy's files is made of a key store"
+                f"{node.name!r} ({node.kind}): a folder of NumPy's files is made of a key store"
             )
         method = zipfile.ZIP_DEFLATED if job.option("compress", False) else zipfile.ZIP_STORED
         if node.attrs:

@@ -161,7 +161,7 @@ def _copies(pa: Any, source: str, batches: Iterable[Any]) -> Iterator[Any]:
 
 def _need_table(node: Any, name: str) -> None:
     if node.kind != "table":
-        raise ConversionError(f"{node.name!r} is a {node.kind}; {name} files hold one table each")
+        raise ConversionError(f"{node.name!r} ({node.kind}): {name} files hold one table each")
 
 
 def _rows_at_once(metadata: Any) -> int:

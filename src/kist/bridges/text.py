@@ -179,7 +179,7 @@ def _fill(job: Job, source: str, opened: Any, dtypes: Mapping[str, Any], widen: 
 def _rows_of(job: Job, pa: Any, node: Any) -> tuple[Any, Iterator[Any]]:
     if node.kind != "table":
         raise ConversionError(
-            f"{node.name!r} is a {node.kind}; {job.bridge.name} files hold one table each"
+            f"{node.name!r} ({node.kind}): {job.bridge.name} files hold one table each"
         )
     if len(node.attrs) or any(len(node[name].attrs) for name in node.columns):
         job.note("text.attributes", node.name)
