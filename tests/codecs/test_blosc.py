@@ -258,6 +258,23 @@ def test_blocks_that_do_not_shrink_are_those_of_the_values(monkeypatch):
     assert calls == [40_000, 50_000]
 
 
+def test_blocks_that_shrink_by_any_few_bytes_come_back():
+    p = BloscParams(blosc.LZ4, 1, blosc.NO_FILTER, 1)
+    rng = np.random.default_rng(0)
+    lengths = set()
+    for n_zeros in range(160):
+        data = np.concatenate(
+            [np.frombuffer(rng.bytes(2000 - n_zeros), "u1"), np.zeros(n_zeros, "u1")]
+        )
+        data = np.tile(data, 3)
+        blocks = blosc.compress_blocks(data, 2000, p)
+        lengths |= set(map(len, blocks))
+        out = np.empty_like(data)
+        blosc.decompress_blocks(blocks, out, 2000, p)
+        assert np.array_equal(out, data), n_zeros
+    assert len(lengths) > 50 and max(lengths) == 2000
+
+
 def test_only_a_chunk_as_it_was_asked_for_is_cut_apart():
     p = BloscParams(blosc.LZ4, 1, blosc.SHUFFLE, 4)
     data = np.arange(6000, dtype="<u4").view(np.uint8)

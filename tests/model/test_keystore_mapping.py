@@ -425,3 +425,22 @@ def test_a_value_stays_as_it_is_when_others_are_read(codec: str) -> None:
         for i, expected in values.items():
             for a, b in zip(found[i], expected, strict=True):
                 assert np.array_equal(a, b) if isinstance(b, np.ndarray) else a == b
+
+
+@pytest.mark.parametrize("number", [0, 9])
+def test_a_tuple_with_a_part_twice_or_of_nothing_is_damage(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kist.model.keystores import write
+
+    def changed(value: Any) -> Any:
+        found = split(value)
+        return found._replace(plain=found.plain[:-1] + bytes((number,)))
+
+    split = write.split
+    monkeypatch.setattr(write, "split", changed)
+    with kist.open(":memory:") as store:
+        runs = store.create_keystore("runs")
+        runs["a"] = np.arange(1000), np.arange(1000.0)
+        with pytest.raises(kist.CorruptDataError, match=f"part {number}, which there is not"):
+            runs["a"]
