@@ -62,6 +62,7 @@ def test_every_mode_meets_everything_that_users_do() -> None:
         "compact",
         "tags",
         "change of retention",
+        "put off",
     }
     assert {name.rsplit(", ", 1)[0] for name in API} == ways
     assert len(API) == len(ways) * len(api_workloads.DURABILITIES)

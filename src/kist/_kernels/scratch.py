@@ -25,7 +25,8 @@ glibc takes a large array from the system, and gives what is free at the end of 
 From which size on it does either it learns from the arrays that are freed: this size, and twice
 this size (mallopt(3), "Dynamic adjustment of the mmap threshold"). A process that has freed one
 array of 16 MiB keeps up to 32 MiB of free memory. In one that has not, new pages were a fifth to a
-third of a get of two arrays of 400 KB. Other C libraries are not changed by it.
+third of a get of two arrays of 400 KB. Other C libraries are not changed by it, nor is glibc where
+the environment sets its thresholds (MALLOC_TRIM_THRESHOLD_, as Dask's workers have it).
 """
 np.empty(STAYING_BYTES - (1 << 16), np.uint8)  # never touched, and freed at once
 
