@@ -154,7 +154,7 @@ def _brought_near(
     for index, axes in parts.items():
         batch.append(index)
         start, count, _ = zip(*axes, strict=True) if axes else ((), (), ())
-        for segment, _, n, own in _within(chunks[index], start, count, step):
+        for segment, _, n, own in _within(chunks[index], start, count, step)[0]:
             found = wanted_of(segment, state.schema, own, n, step)
             if found is not None:
                 stored = math.prod(segment.record.stored)
@@ -275,18 +275,13 @@ def read_chunk(
                 state.view.reader.backend.distrust()
                 raise located(error, state.path, index) from error
             return
-    plan = _within(segments, start, count, step)
-    covered, end = 0, 0
-    for segment, _, counts, _ in plan:
-        if segment.start >= end:
-            covered += math.prod(counts)
-        end = max(end, segment.stop)
+    plan, covered = _within(segments, start, count, step)
     if covered < math.prod(count):
         out[...] = state.schema.fill_value()
     try:
-        for segment, firsts, counts_, starts_ in plan:
-            target = out[place(slice(a, a + n) for a, n in zip(firsts, counts_, strict=True))]
-            read_segment(state.view, segment, state.schema, starts_, counts_, step, target)
+        for segment, firsts, counts, starts in plan:
+            target = out[place([slice(a, a + n) for a, n in zip(firsts, counts, strict=True)])]
+            read_segment(state.view, segment, state.schema, starts, counts, step, target)
     except CorruptDataError as error:
         state.view.reader.backend.distrust()
         raise located(error, state.path, index) from error
@@ -294,28 +289,35 @@ def read_chunk(
 
 def _within(
     segments: Sequence[Segment], start: Shape, count: Shape, step: Shape
-) -> list[tuple[Segment, list[int], Shape, Shape]]:
+) -> tuple[list[tuple[Segment, list[int], Shape, Shape]], int]:
     """Return what each segment of a chunk has of a selection.
 
     Returns
     -------
-    list of (Segment, firsts, counts, starts)
+    plan : list of (Segment, firsts, counts, starts)
         Place in the output, elements, and first corner counted from that of the segment.
+    covered : int
+        Elements that they have together, those of segments that overlap counted once.
     """
     plan = []
+    covered = end = 0
     for segment in segments:
-        valid = segment.record.valid
+        begin, valid = segment.start, segment.record.valid
+        stop = begin + (valid[0] if valid else 1)
         firsts, counts, starts = [], [], []
         for axis, (a, n, d) in enumerate(zip(start, count, step, strict=True)):
-            from_, to = (segment.start, segment.stop) if axis == 0 else (0, valid[axis])
+            from_, to = (begin, stop) if axis == 0 else (0, valid[axis])
             first = max(0, -((a - from_) // d))
             firsts.append(first)
             counts.append(min(n, -((a - to) // d)) - first)
             starts.append(a + first * d - from_)
-        if any(n <= 0 for n in counts):
+        if counts and min(counts) <= 0:
             continue
+        if begin >= end:
+            covered += math.prod(counts)
+        end = max(end, stop)
         plan.append((segment, firsts, tuple(counts), tuple(starts)))
-    return plan
+    return plan, covered
 
 
 # Points

@@ -85,7 +85,7 @@ def inline_values(segment: Segment, dtype: np.dtype[Any]) -> Array:
     record = segment.record
     data = record.data or b""
     n = math.prod(record.stored)
-    if dtype.kind in "iuf" and is_stored_order(dtype) and n * dtype.itemsize == len(data):
+    if n * dtype.itemsize == len(data) and dtype.kind in "iuf" and is_stored_order(dtype):
         return np.frombuffer(data, dtype).reshape(record.stored)  # as they stand in memory
     try:
         if is_string_dtype(dtype):
@@ -173,7 +173,8 @@ def read_segment(
         A checksum fails, or what is stored is not what the record says.
     """
     if segment.pointer is None:
-        out[...] = inline_values(segment, schema.dtype)[_slices(start, count, step)]
+        values = inline_values(segment, schema.dtype)
+        out[...] = values if values.shape == count else values[_slices(start, count, step)]
         return
     pointer = segment.pointer
     if schema.sealed and 2 * math.prod(count) > math.prod(segment.record.stored):
@@ -219,7 +220,7 @@ def wanted_of(
 
 def _slices(start: Ints, count: Ints, step: Ints) -> tuple[slice, ...]:
     return tuple(
-        slice(a, a + (n - 1) * s + 1, s) for a, n, s in zip(start, count, step, strict=True)
+        [slice(a, a + (n - 1) * s + 1, s) for a, n, s in zip(start, count, step, strict=True)]
     )
 
 
@@ -248,8 +249,8 @@ def _read_order(
 ) -> None:
     """Read the elements from runs of values that hold them, leaving out what lies between."""
     strides = [s * d for s, d in zip(grid.strides, step, strict=True)]
-    first = sum(a * s for a, s in zip(start, grid.strides, strict=True))
-    span = 1 + sum((n - 1) * s for n, s in zip(count, strides, strict=True))
+    first = sum([a * s for a, s in zip(start, grid.strides, strict=True)])
+    span = 1 + sum([(n - 1) * s for n, s in zip(count, strides, strict=True)])
     if span == math.prod(count) and out.flags.c_contiguous:
         flat = out.reshape(-1)
         read_runs(view, pointer, [(first, first + span)], out.dtype, grid.n_values, flat)
