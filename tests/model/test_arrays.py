@@ -70,6 +70,24 @@ def test_chunks_and_blocks_of_a_volume_are_cubes() -> None:
     assert choose_chunks((10,), 8) == (131_072,)
 
 
+@pytest.mark.parametrize(
+    ("shape", "width", "chunks"),
+    [
+        ((0, 1024, 1024), 2, (16, 128, 256)),
+        ((0, 721, 1440), 4, (8, 128, 256)),
+        ((0, 2048, 2048), 2, (4, 256, 512)),
+        ((0, 4096, 4096), 2, (1, 512, 1024)),
+        ((0, 5, 1_000_000_000), 1, (1, 5, 131_072)),
+        ((0, 50), 8, (2048, 50)),
+        ((0, 0, 7), 8, (128, 128, 7)),
+    ],
+)
+def test_chunks_of_arrays_that_grow_by_large_frames_hold_few(
+    shape: tuple[int, ...], width: int, chunks: tuple[int, ...]
+) -> None:
+    assert choose_chunks(shape, width) == chunks
+
+
 @given(SHAPES, st.data())
 def test_no_more_than_a_row_of_values_is_padded_along_an_axis(
     shape: tuple[int, ...], data: st.DataObject
