@@ -36,10 +36,11 @@ axes are equal. Measured with a cube of 512 f4: planes are read in 0.7 to 0.8 of
 of 1 MiB, cubes of 32 in 0.85; one changed value costs twice as much. Twice as many chunks in a
 plane along one axis as along another make it 1.3 times as slow."""
 ROW_BYTES: Final = 32 << 20
-"""Most bytes of all chunks side by side, where an array begins without any and is to grow along axis
-0. An append writes to each of them, and again all of them once they are full. Measured with frames
-of 2048 x 2048 u2, appended one by one: 25 ms each and 144 ms at most with 4 in a chunk, 243 ms and 4 s
-with 64, as a cube has; one frame is read in 20 ms in place of 216, one value of all in 5 in place of 1."""
+"""Most bytes of all chunks side by side, where an array begins without any and is to grow along
+axis 0. An append writes to each of them, and once they are full all of them again. Measured with
+frames of 2048 x 2048 u2, appended one by one: 25 ms each and 144 ms at most with 4 in a chunk, 243
+ms and 4 s with 64, as a cube has; one frame is read in 20 ms in place of 216, one value of all
+in 5 in place of 1."""
 BLOCK_BYTES: Final = 32 << 10
 """Raw bytes of a block, or 8 to 64 KiB, so that all axes can be equal."""
 RUN_BYTES: Final = 64 << 10
