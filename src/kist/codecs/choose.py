@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kist._kernels.decimals import scaled_integers
+from kist._kernels.decimals import power_of_ten, scaled_integers
 from kist._kernels.lookup import keys_of
 from kist._kernels.sets import ascending
+from kist.codecs.alike import Looks, looks_of
 from kist.codecs.blosc import BITSHUFFLE, FILTERS, LZ4, NO_FILTER, SHUFFLE, ZSTD
 from kist.codecs.recipe import Recipe
 from kist.codecs.reference import common_step
@@ -68,6 +69,8 @@ _WINDOW = 2048
 _FALLBACK_LEVEL = 1
 _EXPLICIT_LEVEL = 5
 _PCODEC_LEVEL = 8
+
+_DIGITS = np.array([power_of_ten(k) for k in range(11)])
 
 # (encode, decode) in ns, per value for encodings, per byte of input for codecs.
 _ENCODING_NS = {
@@ -192,6 +195,39 @@ def choose(
     return Recipe(name, best[1])
 
 
+def looks(sample: NDArray[Any], preset: str = DEFAULT, *, block: int | None = None) -> Looks | None:
+    """What these values look like: `choose` would do much the same for others that look so.
+
+    Parameters
+    ----------
+    sample, preset, block
+        As for `choose`.
+
+    Returns
+    -------
+    tuple or None
+        Hashable. None: they are no numbers, or choosing is no work.
+
+    Notes
+    -----
+    0.2 to 0.5 ms, where choosing takes 1 to 8.
+    """
+    name = parse_codec(preset)
+    if name not in _PRESETS or sample.size < 3 or sample.dtype.kind not in "iufmM":
+        return None
+    settings = _PRESETS[name]
+    form, block_values = _picked(sample, block or _WINDOW, False)
+    if constant(form, block_values):
+        return None
+    decimal = _decimal_of(form)
+    scaled = None if decimal is None else _scaled(form, decimal, settings, block_values)
+    numbers = form if scaled is None else scaled[1]
+    price = _price(numbers, _main_codec(numbers, settings), settings, block_values)[0]
+    n_items = _n_items(sample).bit_length() if _is_repetitive(form) else 0
+    place = (name, block, form.dtype, scaled and decimal, n_items, sample.size.bit_length())
+    return (*place, *looks_of(numbers, price))
+
+
 def _picked(sample: NDArray[Any], window: int, often: bool) -> tuple[NDArray[Any], int]:
     """The stretches that are looked at, in their form, and their length as a block."""
     n = sample.size
@@ -222,7 +258,7 @@ def _encodings(
     form: NDArray[Any], sample: NDArray[Any], settings: _Preset, block_values: int
 ) -> Iterator[tuple[Steps, NDArray[Any], float]]:
     """Ways to narrow the values: steps, what they leave, and the price of their work."""
-    decimal = _decimal_step(form) if form.dtype.kind == "f" and form.itemsize >= 4 else None
+    decimal = _decimal_of(form)
     # Tried on finite values; too many NaN or infinities are as good as no decimals.
     scaled = None if decimal is None else _scaled(form, decimal, settings, block_values)
     if form.dtype.kind not in "iu" and scaled is None:
@@ -312,24 +348,25 @@ def _encoding_ns(steps: Steps) -> float:
     return total
 
 
-def _decimal_step(values: NDArray[Any]) -> tuple[int, ...] | None:
-    """The decimal step that suits nearly all of these floats."""
+def _decimal_of(values: NDArray[Any]) -> tuple[int, ...] | None:
+    """The decimal step that suits nearly all of these values, if they are floats."""
+    if values.dtype.kind != "f" or values.itemsize < 4:
+        return None
     finite = values[np.isfinite(values)][:512]
     if finite.size < 2:
         return None
-    digits = range(7) if values.itemsize == 4 else range(11)
     allowed = finite.size // 50
-    for exponent in digits:
-        # A few decide against almost every wrong exponent.
-        for part in (finite[:16], finite):
-            wrong = scaled_integers(part, exponent, np.dtype("<i8"))[1]
-            bad = np.count_nonzero(wrong)
-            if bad > max(allowed, 1):
-                break
-        else:
-            if bad <= allowed:
-                scaled = np.abs(finite.astype("<f8")).max() * 10.0**exponent
-                return (DECIMAL, exponent, 4 if scaled < 2.0**30 else 8)
+    most = _DIGITS[: 7 if values.itemsize == 4 else 11]
+    few = finite[:16, np.newaxis]
+    with np.errstate(over="ignore", invalid="ignore"):
+        back = (np.rint(few * most) / most).astype(values.dtype)
+    # A few values decide against almost every wrong exponent.
+    maybe = np.count_nonzero(back != few, axis=0) <= max(allowed, 1)
+    for exponent in np.flatnonzero(maybe).tolist():
+        wrong = scaled_integers(finite, exponent, np.dtype("<i8"))[1]
+        if np.count_nonzero(wrong) <= allowed:
+            scaled = np.abs(finite.astype("<f8")).max() * 10.0**exponent
+            return (DECIMAL, exponent, 4 if scaled < 2.0**30 else 8)
     return None
 
 

@@ -5,6 +5,9 @@ writes too: the record of the last page names it. It is chosen again when a page
 than `DRIFT` times larger than the page it was chosen for; an encoding that does not fit new
 values shows in that too. Where nothing has shrunk the values, pages cannot get larger, so there
 it is tried again from time to time.
+
+Small arrays of one program are often alike, and to choose takes several times what writing one
+takes: those begin with what was chosen for one that looked alike.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from kist._kernels.cells import Cells
-from kist.codecs.choose import choose
+from kist.codecs.alike import Looks
+from kist.codecs.choose import choose, looks
 from kist.codecs.recipe import Recipe
 from kist.engine.page_write import build_page
 from kist.errors import CodecError
@@ -40,6 +44,8 @@ RAW_SHARE: Final = 0.95
 LOOK_EVERY: Final = 8
 """Of so many pages that nothing shrinks, one has its recipe chosen again."""
 
+_MOST_KEPT: Final = 1024
+
 
 class Chosen(NamedTuple):
     """A recipe, the stored bits a value that it was chosen for, and its bytes."""
@@ -55,6 +61,10 @@ class Chosen(NamedTuple):
             return cls(Recipe.unpack(packed), bits, packed)
         except CodecError:
             return None  # choose among what is known here
+
+
+_kept: dict[tuple[bytes, Looks], Chosen] = {}
+"""What was chosen last for values of a store that look so. Forgotten with the process."""
 
 
 class Page(NamedTuple):
@@ -74,6 +84,7 @@ def build(
     aligned: bool = False,
     block: int | None = None,
     number: int = 0,
+    store: bytes | None = None,
 ) -> Page:
     """Encode one page.
 
@@ -91,8 +102,14 @@ def build(
         As for `kist.codecs.choose.choose`.
     number : int
         Of the page among its neighbours.
+    store : bytes, optional
+        Identifier of the store: where no page was before, begin with what this process chose
+        for values of the same store that looked like these.
     """
-    chosen = last
+    chosen, place = last, None
+    if store and last is None and (looked := looks(values, codec, block=block)):
+        place = (store, looked)
+        chosen = _kept.get(place)
     encoded, bits = None, 0.0
     form: dict[str, Any] = {"block_values": block_values, "aligned": aligned}
     if block is not None:
@@ -118,6 +135,10 @@ def build(
             elif chosen is not None:
                 recipe = chosen.recipe
         chosen = Chosen(recipe, bits, recipe.pack())
+        if place is not None:
+            if len(_kept) >= _MOST_KEPT:
+                _kept.clear()
+            _kept[place] = chosen
     assert encoded is not None
     return Page(chosen, *encoded)
 

@@ -67,6 +67,9 @@ BATCH_BYTES: Final = 16 << 20
 MOST_SAMPLED: Final = 16_384
 """Values of a block that are looked at to choose a recipe."""
 
+MOST_ALIKE: Final = 1 << 19
+"""Arrays of so few bytes take what was chosen for one like them; more are worth choosing for."""
+
 _LAST_RECORDS: Final = 64
 """So many of the last records are looked at for the recipe of a page: an array that grows by
 single rows ends in segments that have none."""
@@ -457,7 +460,15 @@ def _encode(state: ArrayState, job: Job, last: Chosen | None) -> Made:
     aligned = grid.is_runs and schema.codec == "none"
     # Blocks that are cubes repeat themselves from plane to plane.
     block = None if grid.is_runs else min(grid.block_values, MOST_SAMPLED)
-    page = build(flat, last, schema.codec, grid.block_values, aligned=aligned, block=block)
+    page = build(
+        flat,
+        last,
+        schema.codec,
+        grid.block_values,
+        aligned=aligned,
+        block=block,
+        store=state.view.reader.uuid if flat.nbytes <= MOST_ALIKE else None,
+    )
     return Made(None, page)
 
 
