@@ -27,9 +27,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def test_of_many_arrays_alike_few_are_chosen_for(
-    tmp_path: Path, chosen: list[int]
-) -> None:
+def test_of_many_arrays_alike_few_are_chosen_for(tmp_path: Path, chosen: list[int]) -> None:
     rng = np.random.default_rng(1)
     weights = [rng.normal(size=(64, 32 * (1 + n % 3))).astype("f4") for n in range(60)]
     prices = [np.round(np.cumsum(rng.normal(size=5_000)), 2) for _ in range(60)]
