@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import kist
 from kist.engine.pages import page_head
+from kist.model import page_build
 from kist.model.tables.changes import pages as table_pages
 from kist.model.tables.changes.pages import Chosen, Recipes
 
@@ -142,3 +143,23 @@ def test_data_that_become_compressible_are_noticed() -> None:
             table.append({"v": steady})
         assert table.nbytes_stored - noise < 0.8 * 16 * n * 8
         assert (table["v"][-n:] == steady).all()
+
+
+def test_small_columns_alike_are_chosen_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = []
+    choose = page_build.choose
+    monkeypatch.setattr(page_build, "choose", lambda *a, **k: chosen.append(a) or choose(*a, **k))
+    rng = np.random.default_rng(5)
+    dtype = np.dtype([(f"price{n}", "f8") for n in range(12)] + [("n", "i4")])
+    tables = []
+    for _ in range(6):
+        rows = np.zeros(9_000, dtype)
+        for name in dtype.names or ():
+            rows[name] = np.round(np.cumsum(rng.normal(size=9_000)), 2)
+        tables.append(rows)
+    with kist.open(":memory:") as store:
+        for number, rows in enumerate(tables):
+            store[f"t{number}"] = rows
+        assert 2 <= len(chosen) <= 30  # of 78
+        for number, rows in enumerate(tables):
+            np.testing.assert_array_equal(store[f"t{number}"][:], rows)

@@ -168,6 +168,8 @@ def write_pages(
     known: dict[int, Statistics | None] = {}
     for place, matrix in (matrices or {}).items() if alone else ():
         known |= enumerate(compute_rows(matrix), place)
+    # In their order, small columns begin with what was chosen for others like them.
+    store = txn.uuid if alone else None
     tasks = []
     valid = _valid(recipes.facts, leaves, columns)
     for number, (leaf, values) in enumerate(zip(leaves, columns, strict=True)):
@@ -178,7 +180,8 @@ def write_pages(
             statistics = None if there is not None else known.get(number)
             key = recipes.keys(leaf)
             at = node, first
-            tasks.append(partial(_build, leaf, values, last, codec, at, statistics, there, key))
+            task = partial(_build, leaf, values, last, codec, at, statistics, there, key, store)
+            tasks.append(task)
     built = [task() for task in tasks] if alone else run(tasks)
     pointers = iter(txn.write([frame for own in built for frame in own.frames]))
     records = []
@@ -198,6 +201,7 @@ def _build(
     statistics: Statistics | None,
     valid: Array | None,
     key: FieldKeys | None,
+    store: bytes | None,
 ) -> _Built:
     node, first = place
     block_values = block_rows_of(leaf) * leaf.n_values
@@ -206,7 +210,7 @@ def _build(
         block_values = len(values)
     # Small pages are folded into full ones later: those are worth a second look.
     number = first // GROUP_ROWS if len(values) >= GROUP_ROWS else 0
-    page = build(values, last, codec, block_values, number=number)
+    page = build(values, last, codec, block_values, number=number, store=store)
     if statistics is None and leaf.n_values == 1:
         statistics = compute(values) if valid is None else of_nullable(values, valid)
     record = PageRecord(
