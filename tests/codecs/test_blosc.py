@@ -307,3 +307,53 @@ def test_a_changed_header_among_many_is_refused_or_changes_nothing(place, which,
         finally:
             assert set(out[:8].tobytes() + out[-8:].tobytes()) == {7}
         assert out[8:-8].tobytes() == data.tobytes()
+
+
+def texts() -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    lengths = (1, 31, 33, 40, 41, 64, 100, 1000, 8191, 20_000, 300_000, 3 << 20)
+    made = [rng.integers(97, 105, n).astype(np.uint8) for n in lengths]
+    return [*made, *(np.zeros(n, np.uint8) for n in lengths), rng.bytes(1000), b"ab" * 40]
+
+
+def test_text_is_compressed_by_zstd_itself_as_blosc2_would():
+    library = libblosc.find_backend()
+    plain = libblosc.Library(libblosc._libraries()[0])
+    assert plain.compress_text(np.zeros(100, np.uint8)) is None
+    for values in texts():
+        data = np.frombuffer(values, np.uint8)
+        block = library.compress_text(data)
+        assert block is not None, "the library of the blosc2 wheel hides Zstd"
+        (usual,) = plain.compress(data, data.size, libblosc.TEXT)
+        assert len(block) <= data.size
+        if len(block) < data.size:
+            blosc.check_chunk(block, data.size, libblosc.TEXT)
+            assert len(usual) == 32 or (block[:12] == usual[:12] and block[16:36] == usual[16:36])
+            for reader in (library, libblosc.Package()):
+                out = np.empty_like(data)
+                reader.decompress(block, out)
+                assert out.tobytes() == data.tobytes()
+        else:
+            assert bytes(block) == data.tobytes()
+
+
+def test_without_zstd_to_be_seen_blosc2_compresses_text(monkeypatch):
+    def hidden(lib):
+        raise AttributeError("undefined symbol: ZSTD_createCCtx")
+
+    monkeypatch.setattr(libblosc, "Zstd", hidden)
+    library = libblosc.find_backend()
+    assert library.compress_text(np.zeros(100, np.uint8)) is None
+    monkeypatch.setattr(libblosc, "_chosen", library)
+    data = np.tile(np.arange(9, dtype=np.uint8), 500)
+    chunk = compress(data, libblosc.TEXT)
+    assert len(chunk) < data.size
+
+
+def test_zstd_that_blosc2_cannot_read_is_not_used(monkeypatch):
+    class Other(libblosc.Zstd):
+        def compress(self, source, size, target, room):
+            return min(100, room)  # whatever stands there
+
+    monkeypatch.setattr(libblosc, "Zstd", Other)
+    assert libblosc.find_backend().compress_text(np.zeros(100, np.uint8)) is None

@@ -30,7 +30,7 @@ from kist.codecs.bloscchunk import (
     joined,
 )
 from kist.codecs.fields import FieldReader
-from kist.codecs.libblosc import backend
+from kist.codecs.libblosc import TEXT, backend
 from kist.codecs.stage import Block, Options, Shape, Span, StoredBlocks
 from kist.errors import CodecError
 
@@ -143,7 +143,8 @@ def compress(data: bytes | memoryview | NDArray[Any], params: BloscParams) -> by
     flat = np.frombuffer(data, np.uint8) if not isinstance(data, np.ndarray) else data
     if flat.nbytes == 0:
         return b""
-    return bytes(compress_blocks(flat, flat.nbytes, params)[0])
+    quickly = backend().compress_text(flat.view(np.uint8)) if params == TEXT else None
+    return bytes(compress_blocks(flat, flat.nbytes, params)[0] if quickly is None else quickly)
 
 
 def decompress_into(chunk: Block, out: NDArray[Any], params: BloscParams) -> None:

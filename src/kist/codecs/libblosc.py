@@ -12,10 +12,11 @@ import ctypes
 import fnmatch
 import importlib.util
 import os
+import struct
 import threading
 import warnings
 from collections import OrderedDict
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from kist.codecs.bloscchunk import (
     BITSHUFFLE,
     FILTER_BYTES,
     LZ4,
+    NO_FILTER,
     NO_META,
     OVERHEAD,
     SHUFFLE,
@@ -33,6 +35,7 @@ from kist.codecs.bloscchunk import (
     cut_apart,
     top_of,
 )
+from kist.codecs.libzstd import STREAM, Zstd
 from kist.codecs.stage import Block
 from kist.errors import CodecError, PerformanceWarning
 
@@ -47,6 +50,12 @@ _TOGETHER_BYTES = 1 << 20
 
 addressof, from_buffer = ctypes.addressof, ctypes.c_char.from_buffer
 
+TEXT: Final = BloscParams(ZSTD, 1, NO_FILTER, 1)
+"""Blocks of text, of which each has a length of its own."""
+
+_SIZES = struct.Struct("<iii")
+_BEHIND = (OVERHEAD + 4).to_bytes(4, "little")  # where the only block of a chunk begins
+
 _MAX_CONTEXTS = 24  # compression contexts that a thread keeps
 _MAX_SIZES = 4  # of these for one way to compress: blocks of text are of any size, a context 1 MB
 
@@ -58,6 +67,9 @@ class Backend(Protocol):
         self, data: NDArray[np.uint8], block_nbytes: int, params: BloscParams
     ) -> list[Block]:
         """One buffer per block: a chunk, or a view of the block where that is no longer."""
+
+    def compress_text(self, data: NDArray[np.uint8]) -> Block | None:
+        """One block with `TEXT`, quickly whatever its length; None where that does not go."""
 
     def decompress(self, chunk: Block, out: NDArray[np.uint8]) -> None:
         """Decode a chunk whose header was checked into `out`; `CodecError` if it fails."""
@@ -138,6 +150,8 @@ class Library:
         lib.blosc2_init.restype = None
         lib.blosc2_init()
         self._thread = _Thread()
+        self._lib = lib
+        self._text: tuple[Zstd, bytes] | None = None
 
     def layout_is_known(self) -> bool:
         """Whether the parameter struct has the fields that this module fills in."""
@@ -207,6 +221,41 @@ class Library:
         if length <= OVERHEAD:
             return None
         return cut_apart(ctypes.string_at(target, length), data.data, block_nbytes, params)
+
+    def look_for_zstd(self) -> None:
+        """Use Zstd itself for text, if this library shows it and reads what comes of it."""
+        try:
+            self._text = self._tried(Zstd(self._lib))
+        except AttributeError:
+            self._text = None
+
+    def _tried(self, zstd: Zstd) -> tuple[Zstd, bytes] | None:
+        """Return it with the head of Blosc2's chunks of text, None where they are others."""
+        values = (np.arange(4096) % 61).astype(np.uint8)
+        (usual,) = self._compress_each(values, values.size, TEXT)
+        if len(usual) <= STREAM or bytes(usual[OVERHEAD : OVERHEAD + 4]) != _BEHIND:
+            return None
+        found = zstd, bytes(usual[:OVERHEAD])
+        chunk, back = self._packed(values, *found), np.zeros_like(values)
+        try:
+            self.decompress(chunk, back)
+        except CodecError:
+            return None
+        return found if len(chunk) < values.size and np.array_equal(values, back) else None
+
+    def compress_text(self, data: NDArray[np.uint8]) -> Block | None:
+        return None if self._text is None else self._packed(data, *self._text)
+
+    def _packed(self, data: NDArray[np.uint8], zstd: Zstd, head: bytes) -> Block:
+        """Return one block as the chunk that Blosc2 would make of it, or as it is."""
+        size, target = data.size, self._room(data.size)
+        # One byte less than the values: what does not shrink finds no room.
+        length = zstd.compress(_address(data), size, target, max(0, size - 1 - STREAM))
+        if not length:
+            return data.data
+        sizes = _SIZES.pack(size, size, STREAM + length)
+        stream = _BEHIND + length.to_bytes(4, "little") + ctypes.string_at(target, length)
+        return b"".join((head[:4], sizes, head[16:], stream))
 
     def _room(self, nbytes: int) -> int:
         """Address of memory that this thread keeps."""
@@ -291,6 +340,9 @@ class Package:
             blocks.append(_kept(bytes(chunk), block.data, params))
         return blocks
 
+    def compress_text(self, data: NDArray[np.uint8]) -> Block | None:
+        return None
+
     def decompress(self, chunk: Block, out: NDArray[np.uint8]) -> None:
         try:
             got = self._blosc2.decompress2(bytes(chunk), dst=out, nthreads=1)
@@ -373,6 +425,7 @@ def find_backend() -> Backend:
         except (OSError, AttributeError):  # not loadable here, or lacking a function
             continue
         if library.layout_is_known() and works(library):
+            library.look_for_zstd()
             return library
     return Package()
 

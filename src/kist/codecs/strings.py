@@ -99,13 +99,13 @@ class Content(NamedTuple):
         Bytes of each value in UTF-8; 0 for missing ones.
     missing : ndarray of bool or None
         None when no value is missing.
-    text : bytes
+    text : bytes, or ndarray of uint8
         All strings, one behind the other.
     """
 
     lengths: Ints
     missing: Bools | None
-    text: bytes
+    text: bytes | NDArray[np.uint8]
 
 
 def content_of(values: Array, known: tuple[Ints, Bools | None] | None = None) -> Content:
@@ -177,23 +177,26 @@ def pack_block(
     """
     lengths, missing, text = content
     longest = int(lengths.max(initial=0))
+    parts: list[Any]
     if columns and are_alike(content):
         flags = _COLUMNS
-        parts = [np.frombuffer(text, np.uint8).reshape(len(lengths), longest).T.tobytes()]
+        parts = [np.frombuffer(text, np.uint8).reshape(len(lengths), longest).T.reshape(-1)]
     else:
         log_width = 0 if longest < 1 << 8 else 1 if longest < 1 << 16 else 2
-        parts = [b"", lengths.astype(f"<u{1 << log_width}").tobytes(), text]
+        parts = [lengths.astype(f"<u{1 << log_width}").view(np.uint8), text]
         flags = log_width << 4
     if missing is not None:
         flags |= _MISSING
-        parts[0] = np.packbits(missing, bitorder="little").tobytes()
+        parts.insert(0, np.packbits(missing, bitorder="little"))
     size = sum(map(len, parts))
     if size > MAX_CONTENT:
         raise CodecError(
             f"{len(lengths)} strings of {len(text):,} bytes are too long for a block of "
             f"{MAX_CONTENT:,}: keep texts of that size in a key store"
         )
-    body = b"".join(parts)
+    # NumPy joins long ones while other threads run.
+    few = size <= SMALL or isinstance(text, bytes)
+    body: Any = parts[0] if len(parts) == 1 else b"".join(parts) if few else np.concatenate(parts)
     if compressor is None:
         compressor = LZ4 if size <= SMALL else ZSTD
     if compressor:
@@ -201,7 +204,7 @@ def pack_block(
         if len(chunk) < size:
             flags |= _CODES[compressor]
             body = chunk
-    return BLOCK_HEAD.pack(flags, size) + body
+    return b"".join((BLOCK_HEAD.pack(flags, size), body))
 
 
 def are_alike(content: Content) -> bool:

@@ -159,7 +159,7 @@ class Utf8:
         """Return what a block keeps of some of them."""
         part = self[start:stop]
         missing = part.missing if part.missing is not None and part.missing.any() else None
-        return Content(part.lengths, missing, part.joined.tobytes())
+        return Content(part.lengths, missing, part.joined)
 
     def matrix(self) -> NDArray[np.uint8] | None:
         """Return them in rows padded with zeros, None where that would be much longer than they."""
@@ -178,7 +178,8 @@ class Utf8:
         offset : int
             The first byte of each that is taken.
         """
-        left = np.clip(self.lengths[rows] - offset, 0, _WORD)
+        left = np.maximum(self.lengths[rows] - offset, 0)
+        np.minimum(left, _WORD, out=left)
         starts = self.starts[rows] + offset
         text = self.text
         if len(text) < _WORD:

@@ -214,6 +214,7 @@ def _write_beside(
     part = f"{path}.{token_hex(4)}.part"
     try:
         with open_store(part, "x", durability="none") as store:
+            store._session.engine.backend.eager = sync  # the device works while we compress
             _put(store, arrays, how, codec)
         try:
             if sync:  # after the last write: that of closing

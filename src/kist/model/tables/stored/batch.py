@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import numpy as np
 
@@ -34,9 +34,73 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 
+_PLAIN: Final = "biufcmM"
+"""Kinds of fields whose columns may pass as they are given."""
+
+
+class _Flat:
+    """Fields of fixed width, each a column of its own, which may be its giver's: not written to.
+
+    Attributes
+    ----------
+    dtype : structured dtype
+        Of the rows that they are together, of plain fields.
+    n_rows : int
+    columns : dict of str to ndarray, shape (n,)
+        Contiguous.
+    """
+
+    __slots__ = ("columns", "dtype", "n_rows")
+
+    def __init__(self, dtype: np.dtype[Any], n_rows: int, columns: dict[str, Array]) -> None:
+        self.dtype, self.n_rows, self.columns = dtype, n_rows, columns
+
+    def put(self, name: str, values: Any) -> None:
+        """Take a column, without a copy where it has the dtype."""
+        kind = self.dtype[name]
+        if type(values) is np.ndarray and values.shape == (self.n_rows,):
+            self.columns[name] = np.ascontiguousarray(values, kind)
+        else:
+            column = self.columns[name] = np.zeros(self.n_rows, kind)
+            column[...] = values
+
+    def seen(self, name: str) -> Array:
+        """Return a column that cannot be written to."""
+        column = self.columns[name].view()
+        column.flags.writeable = False
+        return column
+
+    def part(self, rows: slice) -> _Flat:
+        """Return some of the rows."""
+        columns = {name: np.ascontiguousarray(own[rows]) for name, own in self.columns.items()}
+        n_rows = len(range(*rows.indices(self.n_rows)))
+        return _Flat(self.dtype, n_rows, columns)
+
+    def together(self) -> Array:
+        """Return them as rows, with memory of their own."""
+        rows = np.zeros(self.n_rows, self.dtype)
+        for name, column in self.columns.items():
+            rows[name] = column
+        return rows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows."""
+        return self.n_rows * self.dtype.itemsize
+
+    @staticmethod
+    def join(parts: Sequence[_Flat]) -> _Flat:
+        """Return the rows of several one behind the other."""
+        first = parts[0]
+        columns = {name: np.concatenate([p.columns[name] for p in parts]) for name in first.columns}
+        return _Flat(first.dtype, sum(part.n_rows for part in parts), columns)
+
 
 class Batch:
     """Some rows: the fields of fixed width in a structured array, each other field in its own.
+
+    Where all that were given are columns, those pass as they are from whoever gave them into pages:
+    `fixed` is made of them when somebody asks for it.
 
     Attributes
     ----------
@@ -46,15 +110,24 @@ class Batch:
         Who takes a field gets an array; `Utf8` passes as it is from Arrow into pages alone.
     """
 
-    __slots__ = ("_sizes", "fixed", "loose")
+    __slots__ = ("_fixed", "_flat", "_sizes", "loose")
 
-    def __init__(self, fixed: Array, loose: Mapping[str, Array]) -> None:
-        self.fixed = fixed
+    def __init__(self, fixed: Array | _Flat, loose: Mapping[str, Array]) -> None:
+        self._fixed: Array | None = None if isinstance(fixed, _Flat) else fixed
+        self._flat: _Flat | None = fixed if isinstance(fixed, _Flat) else None
         self.loose: dict[str, Any] = dict(loose)
         self._sizes: Array | None = None
 
     def __len__(self) -> int:
-        return len(self.fixed)
+        return len(self.fixed) if self._flat is None else self._flat.n_rows
+
+    @property
+    def fixed(self) -> Array:
+        """The fields of fixed width."""
+        if self._flat is not None:
+            self._fixed, self._flat = self._flat.together(), None
+        assert self._fixed is not None
+        return self._fixed
 
     def __getitem__(self, index: Any) -> Any:
         """Return a field by name, or a batch of some of the rows."""
@@ -62,15 +135,21 @@ class Batch:
             found = self.loose.get(index)
             if _is_utf8(found):
                 found = self.loose[index] = found.array()
+            if found is None and self._flat is not None:
+                return self._flat.seen(index)
             return self.fixed[index] if found is None else found
-        part = Batch(self.fixed[index], {n: values[index] for n, values in self.loose.items()})
+        flat = self._flat if isinstance(index, slice) else None
+        fixed = self.fixed[index] if flat is None else flat.part(index)
+        part = Batch(fixed, {n: values[index] for n, values in self.loose.items()})
         if self._sizes is not None:
             part._sizes = self._sizes[index]
         return part
 
     def __setitem__(self, name: str, values: Any) -> None:
         """Give a field new values, one for each row or one for all."""
-        if name in (self.fixed.dtype.names or ()):
+        if self._flat is not None and name in (self._flat.dtype.names or ()):
+            self._flat.put(name, values)
+        elif self._flat is None and name in (self.fixed.dtype.names or ()):
             self.fixed[name] = values
         elif isinstance(values, np.ndarray) or _is_utf8(values):
             self.loose[name] = values
@@ -96,9 +175,12 @@ class Batch:
         utf8 : bool
             Give text that came so as `Utf8`, without making strings.
         """
-        fixed = [leaf for leaf in leaves if not leaf.is_loose]
-        split = iter(records.split(self.fixed, fixed))
         source: Any = self.loose if utf8 else self
+        fixed = [leaf for leaf in leaves if not leaf.is_loose]
+        if self._flat is not None:
+            split = iter([self._flat.columns[leaf.path[0]] for leaf in fixed])
+        else:
+            split = iter(records.split(self.fixed, fixed))
         return [
             contiguous(source[leaf.path[0]]) if leaf.is_loose else next(split).reshape(-1)
             for leaf in leaves
@@ -107,7 +189,8 @@ class Batch:
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return int(self.fixed.nbytes + 16 * len(self.loose) * len(self) + self.sizes.sum())
+        fixed = self.fixed.nbytes if self._flat is None else self._flat.nbytes
+        return int(fixed + 16 * len(self.loose) * len(self) + self.sizes.sum())
 
     def copy(self) -> Batch:
         """Return a batch with its own memory."""
@@ -179,7 +262,12 @@ def joined(parts: Sequence[Any]) -> Any:
         return parts[0]
     first = parts[0]
     if isinstance(first, Batch):
-        fixed = joined([part.fixed for part in parts])
+        flats = [part._flat for part in parts]
+        fixed: Any = (
+            _Flat.join([flat for flat in flats if flat is not None])
+            if None not in flats
+            else joined([part.fixed for part in parts])
+        )
         names = first.loose
         loose = {name: _concatenated([part.loose[name] for part in parts]) for name in names}
         batch = Batch(fixed, loose)
@@ -233,9 +321,12 @@ def empty_batch(
     Parameters
     ----------
     given : container of str
-        Loose columns that the caller puts in place of these, which are not made then.
+        Columns that the caller puts in place of these, which are not made then.
     """
     names = [name for name in dtype.names or () if name not in loose]
-    fixed = np.zeros(n_rows, np.dtype([(name, dtype[name]) for name in names]))
+    own = np.dtype([(name, dtype[name]) for name in names])
+    plain = all(name in given and dtype[name].kind in _PLAIN and not dtype[name].shape
+                for name in names)  # fmt: skip
+    fixed = _Flat(own, n_rows, {}) if names and plain else np.zeros(n_rows, own)
     made = {name: empty_values(n_rows, loose[name]) for name in loose if name not in given}
     return Batch(fixed, made)
