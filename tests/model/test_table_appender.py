@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,3 +125,48 @@ def test_an_appender_is_used_in_a_with_block(table: Any) -> None:
 def test_bad_limits_are_refused(table: Any, options: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         table.appender(**options)
+
+
+@pytest.mark.parametrize("leave", ["exit", "fill", "flush", "end"])
+@pytest.mark.parametrize("timer", [False, True])
+def test_rows_that_wait_belong_to_the_process_that_was_forked(
+    tmp_path: Path, leave: str, timer: bool
+) -> None:
+    with kist.open(tmp_path / "f.kist", "a") as store:
+        table = store.create_table("t", dtype=DTYPE)
+        child = 0
+        try:
+            with table.appender(rows=5, seconds=1e6, timer=timer) as add:
+                add([(1, 1.0), (2, 2.0)])
+                child = os.fork()
+                if not child:
+                    if leave == "exit":
+                        raise SystemExit
+                    if leave == "fill":
+                        for i in range(9):
+                            add((10 + i, 0.0))
+                    if leave == "flush":
+                        add.flush()
+                else:
+                    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (leave != "exit")
+                    add((3, 3.0))
+        finally:
+            if not child:
+                error = sys.exception() if sys.version_info >= (3, 11) else sys.exc_info()[1]
+                os._exit(isinstance(error, kist.TransactionClosedError))
+        assert table["a"][:].tolist() == [1, 2, 3]
+        assert store.check()
+
+
+def test_a_forked_process_makes_an_appender_of_its_own(tmp_path: Path) -> None:
+    with kist.open(tmp_path / "f.kist", "a") as store:
+        table = store.create_table("t", dtype=DTYPE)
+        child = os.fork()
+        if not child:
+            try:
+                with table.appender() as add:
+                    add((1, 1.0))
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert table["a"][:].tolist() == [1]

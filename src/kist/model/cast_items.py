@@ -49,7 +49,9 @@ def inexact(source: Array, out: Array) -> Array | None:
 def leaves(values: Any) -> Any:
     """Yield the innermost items of nested sequences."""
     for value in values:
-        if isinstance(value, (list, tuple, np.ndarray)):
+        if isinstance(value, np.ndarray) and not value.ndim:
+            yield value[()]
+        elif isinstance(value, (list, tuple, np.ndarray)):
             yield from leaves(value)
         else:
             yield value

@@ -334,13 +334,13 @@ class Cast:
     def flat(self, source: Array) -> Array:
         """Cast a one-dimensional array."""
         dtype = self.dtype
-        if source.dtype == dtype:
-            return source
         if source.ndim != 1:
             raise ShapeError(
                 f"{self.what}: column {self.column!r} takes one value a row, found shape"
                 f" {source.shape[1:]} a row"
             )
+        if source.dtype == dtype:
+            return source
         have, want = source.dtype.kind, dtype.kind
         if have in _NUMBERS and want in _NUMBERS:
             return self._number(source)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -134,12 +134,19 @@ def iter_blocks(
     Yields
     ------
     ndarray, 1-d, of `dtype`, or Batch when there are loose ones
-        At most `n_rows` records; blocks that are structured arrays come as they are.
+        At most `n_rows` records; blocks that are structured arrays come as they are, and may
+        change when the next one is asked for.
     """
     done = 0
     # Rows of long strings or cells are taken fewer at a time, which the first ones tell.
     size = [n_rows if not loose else min(n_rows, FIRST_ROWS)]
-    for first, group in _grouped(iter(rows), size):
+
+    def is_block(item: Any) -> bool:
+        if type(item) is dict and not _is_row(item, dtype, loose):
+            return True
+        return (isinstance(item, np.ndarray) and item.ndim == 1) or is_frame(item)
+
+    for first, group in _grouped(iter(rows), size, is_block):
         data: Any = first if group is None else group
         block = to_records(data, dtype, defaults, what=what, first_row=done, loose=loose)
         done += len(block)
@@ -148,13 +155,33 @@ def iter_blocks(
         yield block
 
 
-def _grouped(rows: Iterator[Any], n_rows: Sequence[int]) -> Iterator[tuple[Any, list[Any] | None]]:
+def _grouped(
+    rows: Iterator[Any], n_rows: Sequence[int], is_block: Callable[[Any], bool]
+) -> Iterator[tuple[Any, list[Any] | None]]:
     """(block, None) for items that are many rows, (_, rows) for runs of single rows."""
     for item in rows:
-        if (isinstance(item, np.ndarray) and item.ndim == 1) or is_frame(item):
+        if is_block(item):
             yield item, None
         else:
-            yield None, [item, *itertools.islice(rows, n_rows[0] - 1)]
+            # Kept while others are asked for, which may fill the same arrays again.
+            yield None, [_own(item), *map(_own, itertools.islice(rows, n_rows[0] - 1))]
+
+
+_PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
+
+
+def _own(value: Any) -> Any:
+    """Return a row, or a value of it, that nobody else can change."""
+    kind = type(value)
+    if kind is tuple:
+        return value if _PLAIN.issuperset(map(type, value)) else tuple(map(_own, value))
+    if kind is list:
+        return list(map(_own, value))
+    if kind is dict:
+        return {name: _own(one) for name, one in value.items()}
+    if isinstance(value, np.ndarray | np.void):
+        return value.copy()
+    return bytes(value) if kind is bytearray else value
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -240,10 +267,7 @@ def _of_dict(
 ) -> tuple[dict[str, Any], int]:
     if not data:
         raise DTypeError(f"{what}: an empty dict holds no rows")
-    single = {name: _is_single(value, name, dtype, loose) for name, value in data.items()}
-    known = [one for one in single.values() if one is not None]
-    if len(known) < len(single):  # empty lists of ragged columns go with the others
-        single = {name: any(known) if one is None else one for name, one in single.items()}
+    single = _single(data, dtype, loose)
     if all(single.values()):
         return {name: [value] for name, value in data.items()}, 1
     if any(single.values()):
@@ -258,6 +282,21 @@ def _of_dict(
         if length != first:
             raise ShapeError(f"{what}: field {name!r} has {length} rows, others have {first}")
     return dict(data), first
+
+
+def _single(
+    data: dict[str, Any], dtype: DType, loose: Mapping[str, DType]
+) -> dict[str, bool | None]:
+    """Which values of a dict stand for one row."""
+    single = {name: _is_single(value, name, dtype, loose) for name, value in data.items()}
+    known = [one for one in single.values() if one is not None]
+    if len(known) < len(single):  # empty lists of ragged columns go with the others
+        return {name: any(known) if one is None else one for name, one in single.items()}
+    return single
+
+
+def _is_row(data: dict[str, Any], dtype: DType, loose: Mapping[str, DType]) -> bool:
+    return any(_single(data, dtype, loose).values()) or not data
 
 
 def _is_single(value: Any, name: str, dtype: DType, loose: Mapping[str, DType]) -> bool | None:

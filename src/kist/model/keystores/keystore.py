@@ -248,7 +248,8 @@ class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
         Parameters
         ----------
         other : mapping or iterable of (key, value)
-            An iterator is read in batches, so that it may be larger than memory.
+            An iterator is read in batches, so that it may be larger than memory, and may fill the
+            same arrays again for the next value.
         **more
             Keys that are identifiers.
         """

@@ -65,6 +65,15 @@ class Split(NamedTuple):
     shapes: list[tuple[int, ...]]
     nbytes: int
 
+    def copied(self) -> Split:
+        """Return the same with arrays of its own."""
+        return self._replace(
+            parts=[
+                (kind, values.copy() if kind is PartKind.ARRAY else values)
+                for kind, values in self.parts
+            ]
+        )
+
 
 def split(value: Any) -> Split:
     """Take large parts out of a value.

@@ -127,15 +127,20 @@ class Change:
             while texts := list(islice(names, _RUN)):
                 scalars = list(islice(values, _RUN))
                 if set(map(type, texts)) != {str} or not _SCALARS.issuperset(map(type, scalars)):
-                    self._add_each(txn, zip(texts, scalars, strict=True))
+                    self._add_each(txn, zip(texts, scalars, strict=True), lent=False)
                 elif self._add_scalars(texts, scalars):
                     self.write(txn)
         else:
-            self._add_each(txn, pairs)
+            self._add_each(txn, pairs, lent=type(pairs) not in (list, tuple))
         self.write(txn)
 
-    def _add_each(self, txn: Transaction, pairs: Iterable[tuple[object, Any]]) -> None:
-        """Take entries, of which each may be large: none is kept that could be written."""
+    def _add_each(
+        self, txn: Transaction, pairs: Iterable[tuple[object, Any]], *, lent: bool
+    ) -> None:
+        """Take entries, of which each may be large: none is kept that could be written.
+
+        Arrays that are `lent` may be filled with the next value when that is asked for.
+        """
         texts: list[str] = []
         scalars: list[Any] = []
         for key, value in pairs:
@@ -147,7 +152,7 @@ class Change:
                 full = self._add_scalars(texts, scalars)
             else:
                 self._add_scalars(texts, scalars)  # before it: of equal keys the last one counts
-                full = self.add(key, value)
+                full = self.add(key, value, lent=lent)
             if full:
                 self.write(txn)
         self._add_scalars(texts, scalars)
@@ -161,8 +166,10 @@ class Change:
             scalars.clear()
         return len(self._waiting) >= _BATCH_KEYS
 
-    def add(self, key: object, value: Any) -> bool:
+    def add(self, key: object, value: Any, *, lent: bool = False) -> bool:
         """Take one entry; returns whether it is time to write.
+
+        What is `lent` is copied if it is not: until then its owner may not change it.
 
         Raises
         ------
@@ -176,9 +183,11 @@ class Change:
                 self._size += len(value)
         else:
             found = split(value)
+            self._size += found.nbytes
+            if lent and found.parts and self._size < _BATCH_BYTES:
+                found = found.copied()
             entry = found if found.parts else b"\0\0" + found.plain
             self._waiting[self._prefix + pack_key(key)] = entry
-            self._size += found.nbytes
             self._has_bundles |= bool(found.parts)
         return len(self._waiting) >= _BATCH_KEYS or self._size >= _BATCH_BYTES
 

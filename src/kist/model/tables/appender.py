@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from kist.errors import TransactionError
+from kist.errors import TransactionClosedError, TransactionError
 from kist.model.frames.incoming import Target, adopt
 from kist.model.tables.input.quick import packer_of
 from kist.model.tables.input.values import as_rows
-from kist.model.tables.stored.batch import Rows, joined
+from kist.model.tables.stored.batch import Rows, joined, owned
 from kist.model.tables.stored.schema import facts_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,18 @@ __all__ = ["Appender"]
 
 Array = np.ndarray[Any, Any]
 
+_forks = 0
+"""Of this process since the module was imported, its parents' too."""
+
+
+def _after_fork_in_child() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
 
 class Appender:
     """Takes rows and commits them when enough have come, or when the oldest has waited enough.
@@ -31,6 +44,7 @@ class Appender:
     Comes from `Table.appender`. Calling it adds one row or several; what has not been committed
     when the process dies is lost, at most `rows` rows or what came in `seconds`. Leaving the
     ``with`` block commits the rest; leaving it by an exception does too, for they were measured.
+    A process that is forked meanwhile cannot use it, and commits nothing of what waits.
 
     Attributes
     ----------
@@ -69,6 +83,7 @@ class Appender:
         self.n_rows = 0
         self._oldest = 0.0
         self._entered = False
+        self._born = _forks
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -93,7 +108,11 @@ class Appender:
         ------
         DTypeError
             They do not fit; none of them is added, earlier rows stay.
+        TransactionClosedError
+            This process was forked since.
         """
+        if self._born != _forks:
+            self._raise_inherited()
         if not self._entered:
             raise TransactionError("an appender is used in a with block, so that its end commits")
         if self._error is not None:
@@ -103,8 +122,8 @@ class Appender:
         self._follow()
         given = adopt(rows, f"append to {self._table._path!r}", self._target)
         array = as_rows(given, self._schema, self._table._path)
-        if isinstance(rows, np.ndarray):
-            array = array.copy()  # a loop may fill the same array again
+        if type(rows) is not tuple:
+            array = owned(array)  # a loop may fill the same arrays again
         with self._lock:
             if not len(array):
                 return
@@ -159,6 +178,8 @@ class Appender:
 
     def flush(self) -> int:
         """Commit what waits; return its number of rows."""
+        if self._born != _forks:
+            self._raise_inherited()
         with self._lock:
             if not self.n_waiting:
                 return 0
@@ -188,6 +209,12 @@ class Appender:
                         self._error = error  # raised where the next row is added
                         return
 
+    def _raise_inherited(self) -> NoReturn:
+        raise TransactionClosedError(
+            "this appender belongs to the process that was forked, and so do the rows that wait in"
+            " it; make another one here"
+        )
+
     def _raise_from_timer(self) -> None:
         error, self._error = self._error, None
         if error is not None:
@@ -200,6 +227,10 @@ class Appender:
         trace: TracebackType | None,
     ) -> None:
         self._entered = False
+        if self._born != _forks:
+            if error is not None:
+                return  # which says more than another error
+            self._raise_inherited()
         self._stop.set()
         if self._thread is not None:
             self._thread.join()

@@ -235,8 +235,8 @@ class Table(Altering, Indexed, Queries, Changing, Secrets, Node):
         data
             A tuple, a dict of scalars or an `np.void` is one row. A structured array, a list of
             rows, a dict of columns, a DataFrame, an Arrow table or an iterator of rows or of
-            structured arrays are several; an iterator is read in blocks. Fields are matched by
-            name, tuples by position.
+            structured arrays are several; an iterator is read in blocks, and may fill the same
+            arrays again for the next one. Fields are matched by name, tuples by position.
 
         Raises
         ------

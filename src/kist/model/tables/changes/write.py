@@ -25,7 +25,7 @@ from kist.format.schema import Schema
 from kist.format.values import pack_record
 from kist.model.tables import changes
 from kist.model.tables.changes.pages import Recipes, write_pages
-from kist.model.tables.stored.batch import Batch, Rows, joined
+from kist.model.tables.stored.batch import Batch, Rows, joined, owned
 from kist.model.tables.stored.categories import Vocabularies
 from kist.model.tables.stored.computed import completed
 from kist.model.tables.stored.layout import Group, Layout, known, remember
@@ -426,7 +426,7 @@ def by_group(parts: Iterable[Rows], group_rows: int) -> Iterator[Rows]:
             yield joined([*waiting, part[:cut]])
             waiting, n, n_bytes, part = [], 0, 0, part[cut:]
         if len(part):
-            waiting.append(part)
+            waiting.append(owned(part))  # a loop may fill the same array again for the next part
             n += len(part)
         if len(part) and isinstance(part, Batch):
             n_bytes += int(part.sizes.sum())

@@ -29,6 +29,7 @@ __all__ = [
     "empty_batch",
     "freeze",
     "joined",
+    "owned",
     "values_of",
 ]
 
@@ -194,11 +195,7 @@ class Batch:
 
     def copy(self) -> Batch:
         """Return a batch with its own memory."""
-        loose = {
-            name: values.owned() if isinstance(values, Cells) else values.copy()
-            for name, values in self._arrays()
-        }
-        return Batch(self.fixed.copy(), loose)
+        return Batch(self.fixed.copy(), {name: _copied(one) for name, one in self._arrays()})
 
     def broadcast(self, n: int) -> Batch:
         """Return the only row as `n` rows."""
@@ -281,6 +278,20 @@ def joined(parts: Sequence[Any]) -> Any:
         out[at : at + len(part)] = part
         at += len(part)
     return out
+
+
+def owned(rows: Any) -> Any:
+    """Return rows that nobody else can change. Text as it came from Arrow stays that: none can."""
+    if not isinstance(rows, Batch):
+        return rows.copy()
+    loose: dict[str, Any] = {}
+    for name, values in rows.loose.items():
+        loose[name] = values if _is_utf8(values) else _copied(values)
+    return Batch(rows.fixed.copy(), loose)
+
+
+def _copied(values: Any) -> Any:
+    return values.owned() if isinstance(values, Cells) else values.copy()
 
 
 def _concatenated(parts: list[Any]) -> Any:
