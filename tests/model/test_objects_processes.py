@@ -144,3 +144,28 @@ def test_a_tagged_version_shows_all_objects_as_they_were(store: kist.Store) -> N
     with kist.open(store.path, version="one") as old:
         assert [read(kind, handle(old, kind)) for kind in KINDS] == [1] * len(KINDS)
     assert sorted(store) == ["group", "table"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_commits_of_the_upkeep_are_in_the_way_of_no_handle(store: kist.Store, kind: str) -> None:
+    store["other"] = np.random.default_rng(0).random(200_000)
+    for number in range(2, 5):
+        del store["other"]
+        fill(store, number)
+        store.compact()  # more commits than its own: which one is shown, nothing in the file says
+        assert read(kind, pickle.loads(pickle.dumps(handle(store, kind)))) == number
+        store["other"] = np.random.default_rng(number).random(200_000)
+        assert read(kind, pickle.loads(pickle.dumps(handle(store, kind)))) == number
+
+
+def test_a_handle_of_a_tag_made_by_the_upkeep_is_found_again(store: kist.Store) -> None:
+    store["other"] = np.random.default_rng(0).random(200_000)
+    del store["other"]
+    store.compact()
+    store.tag("kept")
+    with store.at("kept") as kept:
+        data = pickle.dumps(kept["array"])
+        for number in range(2, 8):
+            fill(store, number)
+            store.compact()
+    assert read("array", pickle.loads(data)) == 1

@@ -77,7 +77,7 @@ def state_of(engine: Engine, version: int | str) -> State:
     else:
         if version in (engine.state.commit, engine.state.shown):
             return engine.state
-        v = next((v for v in versions(view) if v.shown == version), None)
+        v = next((v for v in versions(view) if version in (v.shown, v.commit)), None)
     if v is not None:
         return State(v.commit, v.time_ns, v.root, Overlay(), v.end, v.next_node, v.shown)
     if not isinstance(version, int) or not 0 <= version < engine.commit:
@@ -148,7 +148,7 @@ def tag(engine: Engine, name: str, commit: int | None, *, move: bool) -> int:
 
 def _keep(engine: Engine, txn: Transaction, commit: int) -> KeptVersion:
     for version in versions(txn):
-        if version.shown == commit:
+        if commit in (version.shown, version.commit):
             return version
     state = state_of(engine, commit)
     root = state.root

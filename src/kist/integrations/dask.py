@@ -182,7 +182,7 @@ def _tagged(store: Any, tag: str) -> bool:
     """Tag what a read-only handle shows; False where only its pin can keep it."""
     try:
         with kist.open(store.path, "r+", timeout=1) as writer:
-            writer.tag(tag, store.commit_id)
+            writer.tag(tag, store._view().state.commit)
     except (ReadOnlyError, SnapshotExpiredError, StoreLockedError):
         return False
     return True

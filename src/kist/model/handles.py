@@ -174,7 +174,8 @@ def reduce_node(node: Node) -> tuple[Any, ...]:
             "cannot be seen by another process"
         )
     where = store._session.source or store.path
-    place = (where, store.uuid, view.state.shown)
+    # Not the commit that is shown: behind it there may be those of `compact`, and no trace of it.
+    place = (where, store.uuid, view.state.commit)
     if node is store:
         return reopen_store, place
     return reopen_node, (*place, node._id, node._created_ns, node._path)
