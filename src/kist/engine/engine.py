@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from kist.engine import creation, history, recovery
 from kist.engine.following import Following
-from kist.engine.interrupts import hold_interrupts, persistently
+from kist.engine.interrupts import STORMS, hold_interrupts, persistently
 from kist.engine.pins import Pins
 from kist.engine.recovery import Chain, oldest_commit
 from kist.engine.view import ClosedEngine, Reader, Snapshot, View
@@ -338,9 +338,20 @@ class Engine(Following):
                     transaction.delete_range(start, stop)
             return transaction
         except BaseException:
-            with hold_interrupts():
-                writer.drop_space()
-                persistently(self._stop_writing)
+            arrived: BaseException | None = None
+            ended = False
+            for _ in STORMS:
+                try:
+                    if not ended:
+                        with hold_interrupts():
+                            writer.drop_space()
+                            persistently(self._stop_writing)
+                            ended = True
+                    break
+                except (KeyboardInterrupt, SystemExit) as error:
+                    arrived = error
+            if arrived is not None:
+                raise arrived from None
             raise
 
     def put_few(self, commit: int, write: Callable[[Few], T]) -> T | None:
@@ -433,8 +444,17 @@ class Engine(Following):
                 self._writer.checkpoint(trim=trim)
                 done = True
         finally:
-            with hold_interrupts():
-                self._end(transaction, keep_space=done)
+            arrived: BaseException | None = None
+            for _ in STORMS:
+                try:
+                    if not transaction.closed:
+                        with hold_interrupts():
+                            self._end(transaction, keep_space=done)
+                    break
+                except (KeyboardInterrupt, SystemExit) as error:
+                    arrived = error
+            if arrived is not None:
+                raise arrived
 
     def checkpoint_now(self) -> None:
         """Write a checkpoint within a transaction of the upkeep, which holds the writer's lock."""

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from threading import get_ident
 from types import FrameType, TracebackType
+from typing import Final
 
 Handler = Callable[[int, FrameType | None], object]
 _SIGINT, _SIGTERM = int(signal.SIGINT), int(signal.SIGTERM)
@@ -63,6 +64,26 @@ class hold_interrupts:  # used as a statement: with hold_interrupts():
             handlers = dict(self._old)
             for number, frame in self._arrived:
                 handlers[number](number, frame)
+
+
+STORMS: Final = range(20)
+"""How often is tried again to do what must be done, where more signals arrive before they are held.
+
+A second Ctrl-C may come within the microseconds that `hold_interrupts` takes to begin. What ends
+something is written out as a loop, because each call is a place where a signal may be noticed::
+
+    for _ in STORMS:
+        try:
+            if not ended:
+                with hold_interrupts():
+                    end()
+                    ended = True
+            break
+        except (KeyboardInterrupt, SystemExit) as error:
+            arrived = error
+    if arrived is not None:
+        raise arrived
+"""
 
 
 def persistently(end: Callable[[], object]) -> None:

@@ -21,6 +21,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kist.engine.interrupts import STORMS
 from kist.errors import (
     PerformanceWarning,
     ReadOnlyError,
@@ -120,15 +121,24 @@ class Held:
 class Writer:
     """The one open transaction of a session."""
 
-    __slots__ = ("by_hand", "commit", "dead", "left", "owner", "txn")
+    __slots__ = ("block", "by_hand", "commit", "dead", "left", "owner", "txn")
 
-    def __init__(self, owner: Owner, by_hand: bool = False) -> None:
+    def __init__(self, owner: Owner, by_hand: bool = False, block: object = None) -> None:
         self.owner = owner
+        self.block = None if block is None else weakref.ref(block)
         self.txn: EngineTransaction | None = None
         self.by_hand = by_hand  # begin() rather than a with-block
         self.dead = False  # begun by the parent of this process
         self.left = False  # its block has gone without reaching its end
         self.commit: int | None = None
+
+    @property
+    def is_left(self) -> bool:
+        """Whether nobody will end it: its block is gone, and did not reach its end.
+
+        The block says so when it is collected (`Session.left`), unless Ctrl-C comes right then.
+        """
+        return self.left or (self.block is not None and self.block() is None)
 
     def use(self) -> EngineTransaction:
         """Return the transaction of the engine, or raise why there is none."""
@@ -317,7 +327,7 @@ class Session:
         writer = self._writer
         if writer is None or writer.owner != current_owner():
             return None
-        if writer.left:
+        if writer.is_left:
             self.drop(writer)
             return None
         return writer
@@ -379,15 +389,27 @@ class Session:
 
     def drop(self, writer: Writer) -> None:
         """Roll back what the writer has not committed, and give the next one its turn."""
-        try:
-            txn = writer.txn
-            if txn is not None and not txn.closed and not writer.dead:
-                txn.rollback()
-        finally:
+        arrived: BaseException | None = None
+        for _ in STORMS:
             try:
-                self._end_turn(writer)
-            except MemoryError:
-                self._end_turn(writer)
+                try:
+                    txn = writer.txn
+                    if txn is not None and not txn.closed and not writer.dead:
+                        txn.rollback()
+                except (KeyboardInterrupt, SystemExit):
+                    raise  # and once more: it may not have begun
+                except BaseException:
+                    self._end_turn(writer)
+                    raise
+                try:
+                    self._end_turn(writer)
+                except MemoryError:
+                    self._end_turn(writer)
+                break
+            except (KeyboardInterrupt, SystemExit) as error:
+                arrived = error
+        if arrived is not None:
+            raise arrived
 
     def _end_turn(self, writer: Writer) -> None:
         with self._lock:

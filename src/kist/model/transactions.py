@@ -41,7 +41,10 @@ class Write:
         What it leaves with this one: set within the block, by who knows the node as it is then.
     """
 
-    __slots__ = ("_message", "_node", "_point", "_session", "_writer", "leaves", "left")
+    __slots__ = (
+        *("_message", "_node", "_point", "_session", "_writer"),
+        *("__weakref__", "leaves", "left"),
+    )
 
     def __init__(self, session: Session, message: str = "", node: Node | None = None) -> None:
         self._session = session
@@ -68,7 +71,7 @@ class Write:
             self._point = txn.savepoint()
             self._writer = writer
         else:
-            writer = self._writer = Writer(current_owner())
+            writer = self._writer = Writer(current_owner(), block=self)
             try:
                 txn = session.begin(writer)
             except BaseException:
@@ -169,7 +172,7 @@ class Transaction:
             self._nested = True
             self._writer = outer
             return self
-        writer = self._writer = Writer(current_owner())
+        writer = self._writer = Writer(current_owner(), block=self)
         try:
             session.begin(writer)
             return self
@@ -208,7 +211,7 @@ class Transaction:
 class Turn:
     """Keeps other threads of this process from writing while the engine works by itself."""
 
-    __slots__ = ("_session", "_what", "_writer")
+    __slots__ = ("__weakref__", "_session", "_what", "_writer")
 
     def __init__(self, session: Session, what: str) -> None:
         self._session = session
@@ -220,7 +223,7 @@ class Turn:
         session.check_writable()
         if session.own_writer() is not None:
             raise TransactionError(f"{self._what} is not possible inside a transaction")
-        writer = self._writer = Writer(current_owner())
+        writer = self._writer = Writer(current_owner(), block=self)
         try:
             session.take_turn(writer)
         except BaseException:

@@ -84,6 +84,9 @@ class FileBackend(StorageBackend):
     """
 
     locks: FileLocks
+    # `__del__` looks at them, also where Ctrl-C came before anything was set.
+    _fd = -1
+    _closed = False
 
     def __init__(
         self,
@@ -94,8 +97,6 @@ class FileBackend(StorageBackend):
         exclusive: bool = False,
         shared: bool = True,
     ) -> None:
-        self._fd = -1  # first of all: __del__ looks at it
-        self._closed = False
         self.path = self.name = os.path.abspath(os.fspath(path))
         if writable and not HAVE_OFD:
             raise StorageError(

@@ -143,14 +143,23 @@ class FileLocks(CountedPins):
                 self._wait_in_line(deadline, started)
             self._held = True
         except BaseException:
-            # Also after Ctrl-C between a lock and the line behind it.
-            if self._gate.holds(ticket):
-                self._held = False
+            # Also after Ctrl-C between a lock and the line behind it, and where more of it come.
+            arrived: BaseException | None = None
+            for _ in range(20):
                 try:
-                    self._free(_FREE_WRITER)
-                    self._free(_LEAVE_LINE)
-                finally:
+                    if self._gate.holds(ticket):
+                        self._held = False
+                        self._free(_FREE_WRITER)
+                        self._free(_LEAVE_LINE)
+                        self._gate.release()
+                    break
+                except (KeyboardInterrupt, SystemExit) as again:
+                    arrived = again
+                except BaseException:
                     self._gate.release()
+                    raise
+            if arrived is not None:
+                raise arrived from None
             raise
 
     def take_writer(self) -> bool:
