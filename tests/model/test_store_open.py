@@ -302,3 +302,13 @@ def test_a_file_cut_short_is_damage_not_an_empty_store(path: Path) -> None:
     path.write_bytes(whole[:0x1000])
     with pytest.raises(kist.FormatError):
         kist.open(path)
+
+
+@pytest.mark.parametrize("length", [100, 4096])
+def test_a_file_that_is_cut_while_it_is_open_is_damaged(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "cut.kist"
+    make(path)
+    with kist.open(path, "r+") as store:
+        os.truncate(path, length)
+        with pytest.raises(kist.CorruptDataError):
+            store.attrs["a"] = 1

@@ -16,6 +16,7 @@ from kist.engine.recovery import (
     Chain,
     Ring,
     find_damage,
+    newest_slot,
     oldest_commit,
     rivals,
 )
@@ -195,7 +196,7 @@ class Writer:
                     self._unsynced_bytes += run.length
                 backend.write(record.position, [backend.read(record.position, record.size)])
         # The newer slot may be such a write too, and the next checkpoint replaces the older one.
-        newest = max((s for s in slots if s), key=lambda s: s.checkpoint)
+        newest = newest_slot(slots, self._engine.path)
         place = layout.SLOT_OFFSETS[slots.index(newest)]
         backend.write(place, [self._block_of(newest)])
 
