@@ -5,21 +5,31 @@ names when they are complete: `split`, `merge`, `write_parts`, `convert`. A `Fol
 what Python asks of the system below a folder, and `FolderRecorder.states` gives folders as a loss
 of power may leave them: of what was written to a file since the sync of it, and of the names that
 were changed since the sync of their folder, any part may be missing.
+
+The long run over all calls, from the project's folder::
+
+    python -m kist.testing.folders --states 4000
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
+import runpy
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kist import options
 from kist.storage import file
 from kist.storage.base import view_of
 
-__all__ = ["Change", "FolderRecorder", "FolderState"]
+__all__ = ["Change", "FolderCase", "FolderRecorder", "FolderState", "check_folder"]
 
 _CALLS = (
     *("open", "pwrite", "pwritev", "ftruncate", "fsync"),
@@ -319,3 +329,112 @@ class FolderRecorder:
             except Exception as error:
                 wrong.append(f"{state.label}: {type(error).__name__}: {error}")
         return n, wrong
+
+
+class FolderCase(NamedTuple):
+    """A call that makes files, with all that it takes to check it.
+
+    Attributes
+    ----------
+    make : callable
+        Puts what the call begins with into an empty folder.
+    run : callable
+        Makes the call in that folder.
+    contents : callable
+        Gives what each file holds that has a name of its own, by path; raises for one that is not
+        whole.
+    """
+
+    make: Callable[[Path], object]
+    run: Callable[[Path], object]
+    contents: Callable[[Path], Mapping[str, Any]]
+
+
+def check_folder(
+    case: FolderCase, work: Path, *, seed: int = 0, limit: int | None = None
+) -> tuple[int, list[str]]:
+    """Make a call, and judge what crashes at any time would leave of its folder.
+
+    Each file that has its name must be whole, what stood there before must be there, or replaced by
+    what the call makes, and all of that must be there once it has returned.
+
+    Parameters
+    ----------
+    case : FolderCase
+        The call.
+    work : Path
+        An empty folder.
+    seed, limit : int
+        As `FolderRecorder.states` takes them.
+
+    Returns
+    -------
+    n, wrong : int, list of str
+        States that were judged, and what was wrong.
+    """
+    folder = work / "made"
+    folder.mkdir()
+    case.make(folder)
+    before = case.contents(folder)
+    with FolderRecorder(folder) as recorder:
+        case.run(folder)
+        recorder.note("returned")
+    after = case.contents(folder)
+    if after == before:
+        raise RuntimeError("the call has made nothing")
+
+    def judge(left: Path, state: FolderState) -> None:
+        found = case.contents(left)
+        if "returned" in state.notes and found != after:
+            raise AssertionError(f"{sorted(found)} are left of {sorted(after)}")
+        for path in before:
+            if path not in found:
+                raise AssertionError(f"{path} is gone")
+        for path, one in found.items():
+            if one not in (before.get(path), after[path]):
+                raise AssertionError(f"{path} is another")
+
+    return recorder.each(judge, work / "left", seed=seed, limit=limit)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Crash calls that make several files; gives 1 when a promise was broken."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kist.testing.folders", description=main.__doc__
+    )
+    parser.add_argument(
+        "file",
+        nargs="?",
+        default="tests/crash/folder_workloads.py",
+        help="Python file with CASES, a dict from name to FolderCase (default: %(default)s)",
+    )
+    parser.add_argument("--states", type=int, default=4000, help="states in all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--case", action="append", help="only cases whose name contains this")
+    given = parser.parse_args(arguments)
+    if not os.path.exists(given.file):
+        parser.error(f"there is no {given.file}; run this in a checkout, or name a file with CASES")
+    # As if it was run itself: it may import its neighbours.
+    sys.path.insert(0, os.path.dirname(os.path.abspath(given.file)))
+    cases: dict[str, FolderCase] = runpy.run_path(given.file)["CASES"]
+    chosen = [n for n in cases if not given.case or any(part in n for part in given.case)]
+    if not chosen:
+        parser.error(f"no such case; there are {', '.join(cases)}")
+    options.n_threads = 1  # pages of a few thousand rows gain nothing from more
+    total, failures = 0, 0
+    for name in chosen:
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as work:
+            limit = max(1, given.states // len(chosen))
+            n, wrong = check_folder(cases[name], Path(work), seed=given.seed, limit=limit)
+        seconds = time.monotonic() - started
+        print(f"{name}, seed {given.seed}, {seconds:.0f} s: {n} states, {len(wrong)} failures")
+        for one in wrong[:5]:
+            print(f"    {one}", flush=True)
+        total, failures = total + n, failures + len(wrong)
+    print(f"{len(chosen)} cases: {total:,} states, {failures} failures")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
