@@ -37,7 +37,7 @@ def _steps(depth: int = 2) -> st.SearchStrategy[Any]:
         st.tuples(st.just("other"), st.sampled_from("xy")),
         st.tuples(st.just("read"), st.sampled_from("xy"), NUMBERS),
         st.tuples(st.just("whole"), st.sampled_from("xy")),
-        st.tuples(st.just("append"), st.sampled_from("xy")),
+        st.tuples(st.just("append"), st.sampled_from("xy"), st.integers(1, 3)),
         st.tuples(st.just("resize"), st.sampled_from("xy"), st.integers(1, 14)),
         st.tuples(st.just("copy"), st.sampled_from("xy")),
         st.tuples(st.just("replace"), st.sampled_from("xy")),
@@ -96,7 +96,7 @@ class Program:
         self.store[name][where] = value
 
     def do_row(self, name: str, i: int) -> None:
-        i %= len(self.arrays[name])
+        i = i % len(self.arrays[name]) if i < 6 else -1  # the last one, which may wait
         self.arrays[name][i] = values = np.arange(SHAPE[1]) + self.value()
         self.store[name][i] = values
 
@@ -136,11 +136,12 @@ class Program:
         self.arrays[name][:5, :4] = value = self.value()
         self.store[name][:5, :4] = value
 
-    def do_append(self, name: str) -> None:
-        if len(self.arrays[name]) < 30:
-            row = np.full((1, SHAPE[1]), self.value())
-            self.arrays[name] = np.concatenate([self.arrays[name], row])
-            self.store[name].append(row)
+    def do_append(self, name: str, n: int) -> None:
+        rows = np.full((n, SHAPE[1]), 0.0)
+        for _ in range(n if len(self.arrays[name]) < 30 else 0):
+            rows[...] = self.value()  # the same memory again
+            self.arrays[name] = np.concatenate([self.arrays[name], rows])
+            assert self.store[name].append(rows) == n
 
     def do_resize(self, name: str, n: int) -> None:
         new = np.zeros((n, SHAPE[1]))
@@ -211,6 +212,84 @@ def test_a_loop_over_rows_writes_each_chunk_once(tmp_path: Path) -> None:
                 store["x"].attrs["n"] = i
         assert np.array_equal(x[...], values) and np.array_equal(y[...], values[:, 0])
     assert os.path.getsize(path) < 1.3 * values.nbytes
+
+
+def test_a_loop_of_appends_writes_each_chunk_once(tmp_path: Path) -> None:
+    frames = np.random.default_rng(1).integers(0, 9, (40, 64, 64)).astype("u2")
+    path = tmp_path / "a.kist"
+    with kist.open(path, "w") as store:
+        stack = store.create_array("stack", shape=(0, 64, 64), dtype="u2", chunks=(16, 64, 64))
+        before = path.stat().st_size
+        with store.transaction():
+            for number, frame in enumerate(frames):
+                assert stack.append(frame) == 1
+                if number == 20:
+                    assert stack.shape == (21, 64, 64)  # whoever looks sees all of them
+                    stack[3] = frames[3]
+        assert np.array_equal(stack[:], frames)
+        assert sum(1 for _ in stack._state().all_segments()) <= 4
+        assert path.stat().st_size - before < frames.nbytes / 2
+
+
+def test_appends_that_do_not_fit_leave_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(later, "MOST_BYTES", 4096)
+    with kist.open(":memory:") as store:
+        x = store.create_array("x", shape=(2, 3), dtype="i4")
+        with store.transaction():
+            assert x.append([1, 2, 3]) == 1
+            with pytest.raises(kist.ShapeError, match=r"\(n, 3\), not \(1, 4\)"):
+                x.append([[1, 2, 3, 4]])
+            with pytest.raises(kist.DTypeError):
+                x.append([[0.5, 1, 2]])
+            assert x.append(np.zeros((0, 3), "i4")) == 0
+            assert x.append(np.ones((500, 3), "i4")) == 500  # more than is kept
+            assert x.append([[4, 5, 6]]) == 1
+        assert x.shape == (504, 3)
+        assert x[2].tolist() == [1, 2, 3] and x[503].tolist() == [4, 5, 6]
+
+
+def test_columns_are_appended_behind_rows_that_wait() -> None:
+    with kist.open(":memory:") as store:
+        x = store.create_array("x", shape=(1, 2), dtype="i4")
+        with store.transaction():
+            x.append([[1, 2]])
+            x.append([[8], [9]], axis=1)
+            x.append([[3, 4, 5]])
+        assert x[:].tolist() == [[0, 0, 8], [1, 2, 9], [3, 4, 5]]
+
+
+def test_appends_are_undone_with_their_block() -> None:
+    with kist.open(":memory:") as store:
+        x = store.create_array("x", shape=(0,), dtype=">f8")
+        with store.transaction():
+            x.append([1.0])
+            with pytest.raises(Undone), store.transaction():
+                x.append([2.0])
+                assert x.shape == (2,)
+                x.append([3.0])
+                raise Undone
+            x.append([4.0])
+        assert x[:].tolist() == [1.0, 4.0]
+
+
+def test_ctrl_c_in_an_append_that_is_put_off_appends_nothing() -> None:
+    with kist.open(":memory:") as store:
+        x = store.create_array("x", shape=(0,), dtype="f8")
+        with store.transaction():
+            x.append([1.0])
+            kept = x._store._session.own_writer().use().by_node["later"]._kept[x._id]
+
+            class Rows(list[Any]):
+                def append(self, row: Any) -> None:
+                    super().append(row)
+                    os.kill(os.getpid(), signal.SIGINT)
+
+            kept.rows = Rows(kept.rows)
+            with pytest.raises(KeyboardInterrupt):
+                x.append([2.0])
+            kept.rows = list(kept.rows)
+            x.append([3.0])
+        assert x[:].tolist() == [1.0, 3.0]
 
 
 def test_what_is_put_off_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,7 +560,8 @@ def test_what_was_written_and_taken_back_comes_before_what_came_later(
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(later.Later, "take", interrupting(later.Later.take))
             x[0, :3] = Doubled(x)
-    assert x[0].tolist() == [2.0] * 3 + [1.0] * 5
+        x[:4, 4:] = 7.0  # a whole chunk, of which only what came before has a part
+    assert x[0].tolist() == [2.0] * 3 + [1.0] + [7.0] * 4
 
 
 class Doubled(Reading):

@@ -295,6 +295,8 @@ class Array(ArrayOperators, SealedDataset):
         """
         step = self._write()
         with step as txn:
+            if step.is_inside:
+                arrays.later.settle_rows(txn, self._id)
             state = array_state(txn, self._id, self._path, settled=step.is_inside)
             selection = parse(key, state.shape)
             spread = selection.spread(arrays.input.cast_array(values, state.dtype, self._path))
@@ -323,16 +325,22 @@ class Array(ArrayOperators, SealedDataset):
         DTypeError
             A value would lose something. Nothing is added.
         """
-        with self._write() as txn:
-            state = self._state(txn)
+        step = self._write()
+        with step as txn:
+            waiting = arrays.later.growing(txn, self._id) if step.is_inside else None
+            state = waiting or self._state(txn)
             if not state.shape:
                 raise ShapeError(
                     f"append: {self._path!r} is 0-d, only arrays with an axis can grow"
                 )
             axis = _as_axis(axis, len(state.shape))
+            if waiting and axis:
+                state = self._state(txn)  # of as many rows as there are
             if arrays.input.is_sliceable(values):
                 shape = tuple(values.shape)
                 arrays.grow.check_append(state, shape, axis)
+                if waiting:
+                    state = self._state(txn)
                 # Cut along the axis only, so that the parts come in order.
                 width = item_bytes(state.dtype)
                 whole = tuple(
@@ -349,6 +357,10 @@ class Array(ArrayOperators, SealedDataset):
             if new.shape == state.shape[:axis] + state.shape[axis + 1 :]:
                 new = np.expand_dims(new, axis)
             arrays.grow.check_append(state, new.shape, axis)
+            if step.is_inside and axis == 0 and arrays.later.put_off_rows(txn, state, new):
+                return len(new)
+            if waiting:
+                state = self._state(txn)
             arrays.grow.append(txn, state, new, axis)
             return int(new.shape[axis])
 
