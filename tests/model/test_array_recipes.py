@@ -78,6 +78,8 @@ def test_each_store_and_each_large_array_is_chosen_for(tmp_path: Path, chosen: l
         np.array(["a", "b", "c"]),
         np.array([1j, 2j, 3j]),
         np.array([b"a", b"b", b"c"]),
+        np.arange(100).astype("longdouble"),
+        np.arange(100).astype("S20"),
     ],
 )
 def test_what_is_no_work_to_choose_for_has_no_looks(values: np.ndarray[Any, Any]) -> None:
