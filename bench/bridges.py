@@ -6,10 +6,11 @@ and h5py for those who repack with the same codec (Blosc's LZ4 with shuffle); "P
 Parquet in" have three columns of text beside three of numbers. "columns in memory" is what
 kist takes to store the values of the Parquet file once they are NumPy arrays: the limit of writing;
 "text columns in memory" the same of text.
-"NPY pack" is `kist pack` beside Blosc2 over the raw buffer, both into a file. Memory is measured
-apart: "npy, peak bytes" is what a process that does nothing but convert holds above what it held
-when its libraries were imported. From scale 1 on the values are about 300 MB, which is what a
-conversion may take whatever the size; with --scale 4 the figures should not grow.
+"NPY pack" is `kist pack` beside Blosc2 over the raw buffer, both into a file. Stored bytes are of
+what "HDF5 in" left. Memory is measured apart: "npy, peak bytes" is what a process that does
+nothing but convert holds above what it held when its libraries were imported. From scale 1 on the
+values are about 300 MB, which is what a conversion may take whatever the size; with --scale 4 the
+figures should not grow.
 """
 
 from __future__ import annotations
@@ -340,6 +341,8 @@ def run(engine: BridgeEngine, steps: Steps, job: Job) -> None:
             steps.not_offered.append(name)
             continue
         steps.time(name, call, lambda _, name=name: engine.is_right(name), repeat=3)
+        if name == "HDF5 in":
+            steps.note("stored bytes", engine.stored_bytes())
     if isinstance(engine, Kist):
         for name, source in MEMORY.items():
             found = peak_bytes(engine.shared / source, engine.folder / "a.kist")

@@ -277,3 +277,18 @@ def test_a_slice_over_a_network_is_held_against_the_bytes_that_it_needs(
     lines = remote.measure(tmp_path, 70_000)
     assert [line.split()[0] for line in lines[2:6]] == ["open", "slice,", "one", "a"]
     assert "times those of its rows" in lines[6] and "of its blocks: 1.0" in lines[7]
+
+
+def test_saving_is_compared_with_numpy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saving = bench("saving")
+    monkeypatch.setattr(saving, "_MOST", 1)
+    saving.main(tmp_path, (800.0,))
+    times, sizes = capsys.readouterr().out.split("\n\n")[:2]
+    assert len(times.splitlines()) == len(sizes.splitlines()) == 2 + len(saving.arrays(1))
+    assert "nan" not in times and "1 / " in sizes
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(saving, "_ZLIB_BYTES", 1)
+    saving.main(tmp_path, (800.0,))
+    assert "nan" in capsys.readouterr().out
