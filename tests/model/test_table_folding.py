@@ -241,3 +241,38 @@ def test_wide_rows_make_shorter_groups() -> None:
         fold(table)
         assert np.array_equal(table["a"][:], np.r_[:300, :20])
         assert b"".join(block["a"].tobytes() for block in table.blocks()) == table["a"][:].tobytes()
+
+
+@pytest.mark.parametrize(("n", "times"), [(10, 40), (1_000, 100), (10_000, 20)])
+def test_what_one_transaction_appends_in_many_pieces_is_folded_in_its_commit(
+    n: int, times: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.kist"
+    with kist.open(path, "w") as store:
+        table: Any = store.create_table("t", dtype=DTYPE)
+        other: Any = store.create_table("gone", dtype=DTYPE)
+        with store.transaction():
+            for number in range(times):
+                table.append(make(n, n * number))
+                other.append(make(n, n * number))
+            assert len(groups(table)) == times
+            del store["gone"]
+    with kist.open(path) as store:
+        table = store["t"]
+        assert len(groups(table)) <= max(2, times // 5)
+        assert np.array_equal(table["a"][:], np.arange(n * times))
+
+
+def test_a_damaged_table_does_not_keep_new_rows_from_being_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def damaged(txn: Any, node: int, path: str) -> bool:
+        raise kist.CorruptDataError("a page is damaged")
+
+    with kist.open(":memory:") as store:
+        table: Any = store.create_table("t", dtype=DTYPE)
+        monkeypatch.setattr(table_fold, "fold_table", damaged)
+        with pytest.warns(kist.DamageWarning, match="a page is damaged"), store.transaction():
+            for number in range(20):
+                table.append(make(100, 100 * number))
+        assert np.array_equal(table["a"][:], np.arange(2_000))

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from kist.engine import View
 
-__all__ = ["LATER", "PutOff", "put_off_by", "settle"]
+__all__ = ["LATER", "PutOff", "much_appended", "note_append", "put_off_by", "settle"]
 
 LATER: Final = "later"
 """Where a view keeps it, in `View.by_node`."""
+
+MANY_APPENDS: Final = 8
+"""Tables that a transaction has appended to so often are folded in its commit: nobody may write to
+them again, and reading hundreds of pieces takes a hundred times as long as reading row groups."""
+
+_APPENDS: Final = "appends"
 
 
 class PutOff(Protocol):
@@ -48,3 +54,15 @@ def settle(view: View, node: int | None = None) -> None:
     found = put_off_by(view)
     if found is not None:
         found.settle(node)
+
+
+def note_append(view: View, node: int) -> None:
+    """Count an append of a transaction to a table."""
+    counts: dict[int, int] = view.by_node.setdefault(_APPENDS, {})
+    counts[node] = counts.get(node, 0) + 1
+
+
+def much_appended(view: View) -> frozenset[int]:
+    """Return the tables that a transaction has appended to many times."""
+    counts: dict[int, int] = view.by_node.get(_APPENDS, {})
+    return frozenset(node for node, n in counts.items() if n >= MANY_APPENDS)

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 from kist.engine.interrupts import STORMS
 from kist.errors import (
+    DamageWarning,
+    KistError,
     PerformanceWarning,
     ReadOnlyError,
     StaleHandleError,
@@ -31,7 +33,7 @@ from kist.errors import (
     TransactionClosedError,
     TransactionError,
 )
-from kist.model.later import settle
+from kist.model.later import much_appended, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -438,11 +440,25 @@ class Session:
         try:
             txn = writer.use()
             settle(txn)
+            self._fold(txn)
             commit = writer.commit = self.engine.finish(txn, message)
             self._blank = None
             return commit
         finally:
             self.drop(writer)
+
+    def _fold(self, txn: EngineTransaction) -> None:
+        """Fold tables that a transaction made of many small pieces, as checkpoints do."""
+        nodes = much_appended(txn)
+        if not nodes or self.engine.maintain is None:
+            return
+        point = txn.savepoint()
+        try:
+            self.engine.maintain(txn, nodes)
+        except KistError as error:
+            # What was damaged before must not keep the new rows from being written.
+            txn.rollback_to(point)
+            warnings.warn(f"{self.name!r}: {error}", DamageWarning, stacklevel=4)
 
     def count_commit(self) -> None:
         """Warn once when a loop pays for a durable commit at each of its turns."""

@@ -14,6 +14,7 @@ import numpy as np
 from kist.format.node import NodeKind
 from kist.format.schema import Schema
 from kist.model import completing, frames, tables
+from kist.model.later import note_append
 from kist.model.node import Node
 from kist.model.tables.altering import Altering
 from kist.model.tables.base import read_only
@@ -253,6 +254,8 @@ class Table(Altering, Indexed, Queries, Changing, Secrets, Node):
             return len(data)
         step = self._write()
         with step as txn:
+            if step.is_inside:
+                note_append(txn, self._id)
             end = step.left
             if end is None:
                 state = self._state(txn)
@@ -274,7 +277,10 @@ class Table(Altering, Indexed, Queries, Changing, Secrets, Node):
 
     def _append_array(self, rows: Rows) -> int:
         """Append rows of exactly the dtype in which rows are given."""
-        with self._write() as txn:
+        step = self._write()
+        with step as txn:
+            if step.is_inside:
+                note_append(txn, self._id)
             return tables.changes.write.append_blocks(txn, self._state(txn), (rows,))
 
     def appender(
