@@ -80,6 +80,7 @@ def test_each_store_and_each_large_array_is_chosen_for(tmp_path: Path, chosen: l
         np.array([b"a", b"b", b"c"]),
         np.arange(100).astype("longdouble"),
         np.arange(100).astype("S20"),
+        np.array(["a", "b", "c"], np.dtypes.StringDType()),
     ],
 )
 def test_what_is_no_work_to_choose_for_has_no_looks(values: np.ndarray[Any, Any]) -> None:

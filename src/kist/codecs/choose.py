@@ -213,11 +213,11 @@ def looks(sample: NDArray[Any], preset: str = DEFAULT, *, block: int | None = No
     0.2 to 0.5 ms, where choosing takes 1 to 8.
     """
     name = parse_codec(preset)
-    if name not in _PRESETS or sample.size < 3:
+    if name not in _PRESETS or sample.size < 3 or sample.dtype.kind not in "iufmM":
         return None
     settings = _PRESETS[name]
     form, block_values = _picked(sample, block or _WINDOW, False)
-    if form.dtype.kind not in "iuf" or form.itemsize > 8 or constant(form, block_values):
+    if form.itemsize > 8 or constant(form, block_values):
         return None
     decimal = _decimal_of(form)
     scaled = None if decimal is None else _scaled(form, decimal, settings, block_values)
