@@ -115,7 +115,7 @@ def check_chunk(chunk: Block, size: int, params: BloscParams) -> None:
         or meta
         or metas != NO_META
         or flags2
-        or not (special == 0 or (zeros and cbytes == OVERHEAD))
+        or not ((special == 0 and cbytes >= _BEGIN) or (zeros and cbytes == OVERHEAD))
     ):
         raise CodecError(
             f"a block of {size} bytes is not the Blosc2 chunk that its page announces "
@@ -197,7 +197,7 @@ def _joined_in_place(blocks: StoredBlocks, size: int, params: BloscParams) -> Bl
     # The length is the one word that may differ: without it all heads are the same bytes.
     heads[:, _LENGTH_WORD] -= lengths
     first = heads[longest].tobytes()
-    if not _is_usual(first[:12] + first[16:], size, params):
+    if first[12:16] != bytes(4) or not _is_usual(first[:12] + first[16:], size, params):
         return None
     places = starts - (room - _BEGIN)
     if heads.tobytes() != first * n:
