@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -347,3 +348,46 @@ def test_whichever_leaf_of_the_directory_is_lost_what_is_shown_is_right(path: Pa
                 saved_whole += not own
         out.unlink()
     assert saved_whole > 60
+
+
+def test_a_folder_that_is_read_only_is_an_error_of_kist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / "a.kist", tmp_path / "there" / "out.kist"
+    with kist.open(source, "x") as store:
+        store["x"] = np.arange(9)
+    out.parent.mkdir()
+    real = os.open
+
+    def refusing(path: Any, flags: int, *rest: Any, **named: Any) -> int:
+        if os.fspath(path).startswith(str(out.parent)) and flags & os.O_CREAT:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(path, flags, *rest, **named)
+
+    def unlinked(path: Any, **named: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))  # also of what is not there
+
+    monkeypatch.setattr(os, "open", refusing)
+    monkeypatch.setattr(os, "unlink", unlinked)
+    with pytest.raises(kist.ReadOnlyError):
+        kist.salvage(source, out)
+    with pytest.raises(kist.ReadOnlyError):
+        kist.save(out, np.zeros(1_000_000))
+    with kist.open(source) as store, pytest.raises(kist.ReadOnlyError):
+        store.backup(out)
+
+
+def test_a_name_that_cannot_be_given_is_an_error_of_kist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / "a.kist", tmp_path / "out.kist"
+    with kist.open(source, "x") as store:
+        store["x"] = np.arange(9)
+
+    def refusing(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "link", refusing)
+    with pytest.raises(kist.StorageError, match="cannot be given its name"):
+        kist.salvage(source, out)
+    assert sorted(tmp_path.iterdir()) == [source]

@@ -38,7 +38,7 @@ from kist.format.superblock import Slot
 from kist.format.values import Pointer, pack_record, unpack_record
 from kist.storage import FileBackend
 from kist.storage.base import StorageBackend
-from kist.storage.names import give_name, refused
+from kist.storage.names import give_name, refused, remove
 
 if TYPE_CHECKING:
     from kist.engine.engine import Engine
@@ -143,8 +143,7 @@ def _copy_for(
         finally:
             copy.close()
     except BaseException:
-        with suppress(FileNotFoundError):  # it has its name, or never had one
-            os.unlink(part)
+        remove(part)
         raise
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from secrets import token_hex
 from typing import Any, Final, Literal
 
@@ -13,7 +12,7 @@ import numpy as np
 from kist.engine.backup import write_whole
 from kist.errors import DTypeError, NodeNotFoundError, StoreNotFoundError
 from kist.model.store import open as open_store
-from kist.storage.names import give_name, refused, sync_folder
+from kist.storage.names import give_name, refused, remove, sync_folder
 
 __all__ = ["SavedArrays", "load", "save", "savez"]
 
@@ -226,8 +225,7 @@ def _write_beside(
         except OSError as error:
             raise refused(path, "the file cannot be written or given its name", error) from error
     except BaseException:
-        with suppress(FileNotFoundError):  # it has its name, or never had one
-            os.unlink(part)
+        remove(part)
         raise
 
 

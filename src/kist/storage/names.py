@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 from kist.errors import StorageError, StoreExistsError
 
-__all__ = ["give_name", "refused", "sync_folder"]
+__all__ = ["give_name", "refused", "remove", "sync_folder"]
 
 # Where a file system has no second names for files.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
@@ -32,6 +33,19 @@ def give_name(part: str, target: str, *, overwrite: bool) -> None:
         os.rename(part, target)
         return
     os.unlink(part)
+
+
+def remove(part: str) -> None:
+    """Remove a file that may have its name by now, or never have been there.
+
+    Raises
+    ------
+    OSError
+        It is there and cannot be removed. A read-only file system would refuse even what is not.
+    """
+    if os.path.lexists(part):
+        with suppress(FileNotFoundError):
+            os.unlink(part)
 
 
 def sync_folder(folder: str) -> None:

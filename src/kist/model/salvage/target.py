@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from kist.errors import StoreExistsError
 from kist.storage import FileBackend
+from kist.storage.names import give_name, refused, remove
 
 __all__ = ["new_file"]
 
@@ -28,16 +29,13 @@ def new_file(out: str) -> Iterator[str]:
     try:
         yield work
         try:
-            os.link(work, out)  # unlike a rename, never over another file
-        except FileExistsError:
-            raise StoreExistsError(f"{out!r}: somebody has made this file meanwhile") from None
-        except OSError:  # a file system without links
+            give_name(work, out, overwrite=False)
+        except OSError as error:
             if os.path.lexists(out):
                 raise StoreExistsError(f"{out!r}: somebody has made this file meanwhile") from None
-            os.rename(work, out)
+            raise refused(out, "the file cannot be given its name", error) from None
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(work)
+        remove(work)
     backend = FileBackend(out, writable=True)
     try:
         backend.sync()
