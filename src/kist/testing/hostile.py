@@ -44,6 +44,8 @@ _A_CHILD: Final = 1000
 """Rounds of a child, which first makes all bases and asks everything of them: some 5 s."""
 _TOLD: Final = 500
 """After so many rounds the command says how far it is."""
+_FIRST: Final = 5
+"""A child has so many times longer until its first round."""
 _LOST: Final = 300.0
 """Seconds after which a round that does not come back is ended from outside."""
 
@@ -194,8 +196,11 @@ def run_child(
 
 @contextlib.contextmanager
 def _ended_after(child: subprocess.Popen[str], seconds: float) -> Iterator[Callable[[], None]]:
-    """Kill a child that is silent for too long; gives what is to be called when it is not."""
-    last = time.monotonic()
+    """Kill a child that is silent for too long; gives what is to be called when it is not.
+
+    Before its first word it makes all bases, and on a busy machine that may take long.
+    """
+    last = time.monotonic() + _FIRST * seconds
     over = threading.Event()
 
     def alive() -> None:
