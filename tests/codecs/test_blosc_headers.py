@@ -133,3 +133,19 @@ def test_what_was_copied_comes_apart_as_the_values() -> None:
     found = cut_apart(copied, noise.data, SIZE, used)
     assert found is not None
     assert b"".join(map(bytes, found)) == noise.tobytes()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_more_than_a_chunk_can_hold_is_not_joined(in_place: bool) -> None:
+    used = USED[1]
+    size = 64 << 20
+
+    def said(chunk: bytes) -> bytes:
+        """The chunk with that length; it is not decoded here."""
+        return chunk[:4] + 2 * size.to_bytes(4, "little") + chunk[12:]
+
+    good, zeros = said(bytes(compress(VALUES, used))), said(bytes(compress(ZEROS, used)))
+    for n, fits in ((20, True), (40, False)):
+        blocks = [good, *[zeros] * n]
+        found = joined(stored(blocks, 8192) if in_place else blocks, size, used)
+        assert (found is not None) == fits

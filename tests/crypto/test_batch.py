@@ -101,3 +101,14 @@ def test_ciphers_of_few_batches_are_kept() -> None:
     assert batch_cipher(key, bytes((99,)) * COMMON_BYTES) is made[99]
     assert batch_cipher(key, bytes(COMMON_BYTES)) is not made[0]
     assert len(key.batches.ciphers) <= 64
+
+
+def test_a_process_that_was_forked_begins_a_batch_though_it_has_the_number_of_its_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = Hidden.random()
+    before = salt_of(key)[:COMMON_BYTES]
+    assert salt_of(key)[:COMMON_BYTES] == before
+    monkeypatch.setattr(batch, "_forks", batch._forks)
+    batch._after_fork_in_child()
+    assert salt_of(key)[:COMMON_BYTES] != before
