@@ -28,7 +28,9 @@ def test_pieces_hold_whole_rows_and_all_of_them(end: str, size: int) -> None:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator=end).writerows(wanted)
     data = text.getvalue().encode()
-    found = [bytes(piece) for piece in pieces(io.BytesIO(data), size)]
+    counted = [(bytes(p.text), p.n_quotes) for p in pieces(io.BytesIO(data), size)]
+    assert all(text.count(b'"') == n for text, n in counted)
+    found = [text for text, _ in counted]
     assert b"".join(found) == data and len(found) > 1
     parsed = [csv.reader(io.StringIO(piece.decode(), newline="")) for piece in found]
     assert [row for part in parsed for row in part] == wanted

@@ -7,11 +7,11 @@ is cut where a row ends, which is a line end outside quotes, and each piece is r
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
-__all__ = ["batches_of", "pieces"]
+__all__ = ["Piece", "batches_of", "pieces"]
 
 _LONGEST: Final = 16
 """Pieces may grow to so many times their size before a row in them ends."""
@@ -43,13 +43,14 @@ def batches_of(
     inner = min(size, _INNER)
     found = pieces(stream, size)
 
-    def read(piece: memoryview, options: Any) -> Any:
+    def read(piece: Piece, options: Any) -> Any:
         # Without quotes every line end ends a row, and the parser need not look for others.
-        parse.newlines_in_values = _check_closed(piece, parse.delimiter.encode())
-        return csv.read_csv(pa.BufferReader(piece), options, parse, convert)
+        parse.newlines_in_values = piece.n_quotes > 0
+        _check_closed(piece, parse.delimiter.encode())
+        return csv.read_csv(pa.BufferReader(piece.text), options, parse, convert)
 
     first = read(
-        next(found, memoryview(b"")),
+        next(found, Piece(memoryview(b""), 0)),
         csv.ReadOptions(column_names=names, autogenerate_column_names=generate, block_size=inner),
     )
     convert.column_types = dict(zip(first.schema.names, first.schema.types, strict=True))
@@ -60,13 +61,20 @@ def batches_of(
         yield from first.to_batches()
         for piece in found:
             # Most pieces show in a few bytes that they are not blank.
-            if not (piece[:16].tobytes().isspace() and piece.tobytes().isspace()):
+            if not (piece.text[:16].tobytes().isspace() and piece.text.tobytes().isspace()):
                 yield from read(piece, others).to_batches()
 
     return first.schema, batches()
 
 
-def pieces(stream: Any, size: int) -> Iterator[memoryview]:
+class Piece(NamedTuple):
+    """Bytes that end with a row, and how many of them are quotes."""
+
+    text: memoryview
+    n_quotes: int
+
+
+def pieces(stream: Any, size: int) -> Iterator[Piece]:
     """Yield the bytes of a stream in pieces that end where a row ends.
 
     All are views of one buffer: each holds until the next one is asked for.
@@ -86,9 +94,9 @@ def pieces(stream: Any, size: int) -> Iterator[memoryview]:
         if not n_read:
             break
         n += n_read
-        end = _last_end(buffer, n)
+        end, n_quotes = _last_end(buffer, n)
         if end:
-            yield memoryview(buffer)[:end]
+            yield Piece(memoryview(buffer)[:end], n_quotes)
             buffer[: n - end] = buffer[end:n]
             n -= end
         elif n > _LONGEST * size:
@@ -97,40 +105,47 @@ def pieces(stream: Any, size: int) -> Iterator[memoryview]:
                 "block_size= may help"
             )
     if n:
-        yield memoryview(buffer)[:n]
+        text = memoryview(buffer)[:n]
+        yield Piece(text, _n_quotes(text))
 
 
-def _check_closed(piece: memoryview, delimiter: bytes) -> bool:
-    """Tell whether there are quotes.
+def _check_closed(piece: Piece, delimiter: bytes) -> None:
+    """Look that quotes are closed.
 
     Raises
     ------
     ValueError
         The text ends within them; pyarrow takes that for the last value.
     """
-    n_quotes = _n_quotes(piece)
-    if n_quotes % 2:
-        text = piece.tobytes()
+    if piece.n_quotes % 2:
+        text = piece.text.tobytes()
         # A quote within a value, as in inches, opens nothing.
         at = text.rfind(b'"')
         if at == 0 or text[at - 1 : at] in (delimiter, b"\n", b"\r"):
             raise ValueError(f"the text ends within quotes: {text[at : at + 40]!r}")
-    return n_quotes > 0
 
 
-def _last_end(text: bytearray, n: int) -> int:
-    """Return where the last row ends that is whole, 0 when there is none."""
+def _last_end(text: bytearray, n: int) -> tuple[int, int]:
+    """Return where the last row ends that is whole, and how many quotes are before that.
+
+    0 when there is none.
+    """
     last = text.rfind(b"\n", 0, n)
     if last < 0:
         last = text.rfind(b"\r", 0, n)
+    if last < 0:
+        return 0, 0
     # Quotes within quotes are doubled, so an even number of them closes.
-    if last < 0 or _n_quotes(memoryview(text)[:last]) % 2 == 0:
-        return last + 1
+    n_quotes = _n_quotes(memoryview(text)[:last])
+    if n_quotes % 2 == 0:
+        return last + 1, n_quotes
     raw = np.frombuffer(text, np.uint8, n)
     ends = np.flatnonzero(raw == raw[last])
     before = np.searchsorted(np.flatnonzero(raw == ord('"')), ends)
-    outside = ends[before % 2 == 0]
-    return int(outside[-1]) + 1 if len(outside) else 0
+    outside = np.flatnonzero(before % 2 == 0)
+    if not len(outside):
+        return 0, 0
+    return int(ends[outside[-1]]) + 1, int(before[outside[-1]])
 
 
 def _n_quotes(text: memoryview) -> int:
