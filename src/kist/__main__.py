@@ -15,7 +15,12 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         import kist
 
-        print(f"kist {kist.__version__}")
+        try:
+            print(f"kist {kist.__version__}", flush=True)
+        except OSError as error:
+            from kist.cli.ending import without_output
+
+            sys.exit(without_output(error))
         return
     from kist.cli.main import main as run
 

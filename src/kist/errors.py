@@ -61,6 +61,20 @@ def _rebuild(cls: type[KistError], args: tuple[Any, ...], state: dict[str, Any])
     return error
 
 
+def call_by_name(error: BaseException, part: str, target: str) -> None:
+    """Let an error speak of a file by the name that it was to get, not by the one it has till then.
+
+    Whoever reads the message asked for `target`, and `part` is gone by then.
+    """
+    error.args = tuple(
+        one.replace(part, target) if isinstance(one, str) else one for one in error.args
+    )
+    for name in ("filename", "filename2"):
+        found = getattr(error, name, None)
+        if isinstance(found, str) and part in found:
+            setattr(error, name, found.replace(part, target))
+
+
 class FormatError(KistError):
     """The bytes are not what the format says."""
 

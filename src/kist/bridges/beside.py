@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import platform
 import shutil
@@ -14,7 +15,7 @@ from secrets import token_hex
 from typing import Final
 
 from kist.bridges.sources import files_of
-from kist.errors import StorageError, StoreExistsError
+from kist.errors import StorageError, StoreExistsError, StoreNotFoundError, call_by_name
 
 __all__ = ["beside"]
 
@@ -30,19 +31,30 @@ file that is synced, and not of a sync of all."""
 def beside(target: str, *, overwrite: bool, sync: bool = True) -> Iterator[str]:
     """Give a name beside the target for what is being written; it becomes the target, or goes.
 
-    With `sync` it is on the device before it gets its name.
+    With `sync` it is on the device before it gets its name. Errors of the block that name it
+    name the target instead.
 
     Raises
     ------
     StoreExistsError
         There is something at the target.
+    StoreNotFoundError
+        The folder is missing in which it would be.
     """
     if not overwrite and os.path.lexists(target):
         raise StoreExistsError(f"{target}: exists; overwrite=True (--overwrite) replaces it")
     folder, name = os.path.split(os.path.abspath(target))
+    if not os.path.isdir(folder):
+        missing = StoreNotFoundError(f"{target}: there is no folder {folder!r}; make it first")
+        missing.errno, missing.filename = errno.ENOENT, target
+        raise missing
     part = os.path.join(folder, f".{name}.{token_hex(4)}.part")
     try:
-        yield part
+        try:
+            yield part
+        except Exception as error:
+            call_by_name(error, part, target)
+            raise
         try:
             if sync:
                 _sync_all(part)

@@ -15,7 +15,7 @@ import click
 from kist.bridges.places import split_place
 from kist.cli import secrets
 from kist.cli.colour import painted
-from kist.errors import SelectionError
+from kist.errors import SelectionError, StorageError
 
 if TYPE_CHECKING:
     import kist
@@ -173,7 +173,14 @@ def write(parts: Iterable[str]) -> None:
 
         several = map(shown, several)
     while some := list(islice(several, _PARTS)):
-        sys.stdout.write("".join(some))
+        try:
+            sys.stdout.write("".join(some))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            full = StorageError(f"standard output: {error.strerror}")
+            full.errno = error.errno
+            raise full from error
 
 
 def print_json(value: Any) -> None:

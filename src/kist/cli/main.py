@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from kist.cli import ending
 from kist.cli.colour import WHEN, choose, painted
 from kist.cli.secrets import secret_option
 from kist.errors import (
@@ -25,7 +26,6 @@ _IN_PYTHON: Final = "kist.open(..., secrets=[...])"
 
 DAMAGE: Final = 1
 USAGE: Final = 2
-UNREADABLE: Final = 3
 
 # Verb -> what it does. The words stand here so that `kist --help` imports no verb.
 VERBS: Final = {
@@ -70,7 +70,7 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, StorageError) or (
         isinstance(error, OSError) and not isinstance(error, KistError)
     ):
-        return UNREADABLE
+        return ending.UNREADABLE
     return USAGE
 
 
@@ -96,12 +96,17 @@ class _Verbs(click.Group):
             try:
                 return super().invoke(ctx)
             except (KistError, OSError, ImportError) as error:
+                if ending.is_closed_pipe(error):
+                    raise BrokenPipeError from error
                 mark = painted("kist:", err=True, fg="red", bold=True)
                 click.echo(f"{mark} {_for_the_command_line(error)}", err=True)
                 ctx.exit(exit_code(error))
 
 
 def _for_the_command_line(error: object) -> str:
+    if isinstance(error, OSError) and not isinstance(error, KistError) and error.strerror:
+        where = error.filename if error.filename is not None else "input or output"
+        error = f"{where}: {error.strerror}"  # not its number
     # How secrets are given is said for Python; here nobody writes that.
     return _one_line(error).replace(
         _IN_PYTHON, "--secret-file FILE before the verb, or KIST_SECRET"
@@ -157,11 +162,25 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line."""
-    # `kist cat ... | head` ends as other commands do: without a word, by the signal of the pipe.
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    ending.streams_there()
     # An output that cannot show a letter of a name gets its number, not a traceback.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    cli(prog_name="kist")
+    code, output = None, sys.stdout
+    try:
+        try:
+            code = cli.main(prog_name="kist", standalone_mode=False)
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        finally:
+            if sys.stdout is not output:  # what click does where nobody reads it
+                raise BrokenPipeError
+            output.flush()
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("kist: interrupted", err=True)
+        ending.by_signal(signal.SIGINT)
+    except OSError as error:
+        code = ending.without_output(error)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -58,4 +58,5 @@ def merge(
             secrets=given(),
             encrypt=given_to_seal(encrypt),
         )
-    click.echo(f"{out}: {os.path.getsize(out):,} bytes of {len(files)} files")
+    of = f"{len(files):,} file{'' if len(files) == 1 else 's'}"
+    click.echo(f"{out}: {os.path.getsize(out):,} bytes of {of}")

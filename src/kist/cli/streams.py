@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kist.cli.common import progress_shown
+from kist.errors import StorageError, StoreNotFoundError
 
 if TYPE_CHECKING:
     from kist.model.packing import PackReport, Readable, Writable
@@ -29,7 +30,7 @@ def working(
         stream: Any = sys.stdin.buffer
         total = 0
         if source != "-":
-            stream = stack.enter_context(open(source, "rb", buffering=0))
+            stream = stack.enter_context(_opened(source))
             total = os.fstat(stream.fileno()).st_size
         target: Any = sys.stdout.buffer
         if output == "-" and sys.stdout.isatty():
@@ -42,6 +43,19 @@ def working(
         tell = stack.enter_context(progress_shown(verb))
         yield stream, _Whole(target), _progress(tell, total)
         target.flush()
+
+
+def _opened(source: str) -> Any:
+    try:
+        return open(source, "rb", buffering=0)
+    except FileNotFoundError as error:
+        missing = StoreNotFoundError(f"{source}: there is no such file")
+        missing.errno, missing.filename = error.errno, source
+        raise missing from None
+    except IsADirectoryError as error:
+        refused = StorageError(f"{source}: is a folder; 'tar c {source} | kist pack -' packs one")
+        refused.errno, refused.filename = error.errno, source
+        raise refused from None
 
 
 def _progress(tell: Callable[[int, int], None] | None, total: int) -> Callable[[int], None] | None:

@@ -30,6 +30,7 @@ from kist.errors import (
     SnapshotExpiredError,
     StorageError,
     StoreExistsError,
+    call_by_name,
 )
 from kist.format import keys, layout
 from kist.format.frame import unpack_frame
@@ -131,8 +132,8 @@ def _copy_for(
     target = os.path.abspath(target)
     _check_target(engine, target, overwrite)
     part = f"{target}.{secrets.token_hex(4)}.part"
-    copy = FileBackend(part, writable=True, exclusive=True, shared=shared)
     try:
+        copy = FileBackend(part, writable=True, exclusive=True, shared=shared)
         try:
             yield copy
             if sync:
@@ -142,8 +143,9 @@ def _copy_for(
                 copy.sync_directory()
         finally:
             copy.close()
-    except BaseException:
+    except BaseException as error:
         remove(part)
+        call_by_name(error, part, target)
         raise
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from kist.engine.backup import write_whole
-from kist.errors import DTypeError, NodeNotFoundError, StoreNotFoundError
+from kist.errors import DTypeError, NodeNotFoundError, StoreNotFoundError, call_by_name
 from kist.model.store import open as open_store
 from kist.storage.names import give_name, refused, remove, sync_folder
 
@@ -224,8 +224,9 @@ def _write_beside(
                 sync_folder(os.path.dirname(path))
         except OSError as error:
             raise refused(path, "the file cannot be written or given its name", error) from error
-    except BaseException:
+    except BaseException as error:
         remove(part)
+        call_by_name(error, part, path)
         raise
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from kist.errors import StorageError, StoreExistsError
+from kist.errors import StorageError, StoreExistsError, call_by_name
 from kist.storage.names import give_name, refused, sync_folder
 
 if TYPE_CHECKING:
@@ -80,12 +80,16 @@ class NewFiles:
         part = f"{target}.{secrets.token_hex(4)}.part"
         self._parts[target] = part
         # Nobody reads it before it has its name: one sync at its end is enough.
-        with open(part, "x", durability="none", encrypt=self._encrypt) as store:
-            # Folding is for tables that grow; here it would decode what is copied as bytes.
-            store._session.engine.maintain = None
-            store._session.engine.backend.eager = True
-            yield store
-            store.sync()
+        try:
+            with open(part, "x", durability="none", encrypt=self._encrypt) as store:
+                # Folding is for tables that grow; here it would decode what is copied as bytes.
+                store._session.engine.maintain = None
+                store._session.engine.backend.eager = True
+                yield store
+                store.sync()
+        except Exception as error:
+            call_by_name(error, part, target)
+            raise
 
     def __enter__(self) -> NewFiles:
         return self

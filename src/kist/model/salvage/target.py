@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator
 
-from kist.errors import StoreExistsError
+from kist.errors import StoreExistsError, call_by_name
 from kist.storage import FileBackend
 from kist.storage.names import give_name, refused, remove
 
@@ -27,7 +27,11 @@ def new_file(out: str) -> Iterator[str]:
         raise StoreExistsError(f"{out!r}: there is already a file; salvage makes a new one")
     work = f"{out}.{secrets.token_hex(4)}.part"
     try:
-        yield work
+        try:
+            yield work
+        except Exception as error:
+            call_by_name(error, work, out)
+            raise
         try:
             give_name(work, out, overwrite=False)
         except OSError as error:
