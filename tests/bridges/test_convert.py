@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -272,3 +273,29 @@ def test_what_shows_other_places_is_not_converted(
     with pytest.raises(kist.ConversionError, match="elsewhere"):
         kist.convert(f"{tmp_path / 'a.kist'}:{name}", tmp_path / f"out.{extension}")
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("format_", ["npy", "npz", "sqlite", "b2z"])
+def test_a_format_that_needs_a_file_is_not_written_to_one_called_dash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with kist.open("a.kist", "w") as store:
+        store["x"] = np.arange(3)
+    with pytest.raises(kist.ConversionError, match="not written to a pipe"):
+        kist.convert("a.kist:x", "-", format=format_)
+    with pytest.raises(kist.ConversionError, match="not read from a pipe"):
+        kist.convert("-", "a.kist:y", format=format_)
+    assert os.listdir() == ["a.kist"]
+
+
+def test_between_stores_nothing_is_ignored_that_was_asked_for(tmp_path: Path) -> None:
+    one, two = tmp_path / "a.kist", tmp_path / "b.kist"
+    with kist.open(one, "w") as store:
+        store["x"] = np.arange(3)
+    with pytest.raises(kist.ConversionError, match="repack"):
+        kist.convert(one, two, codec="small")
+    with pytest.raises(TypeError, match="flavour"):
+        kist.convert(one, two, flavour="pytables")
+    assert not two.exists()
+    kist.convert(one, two)

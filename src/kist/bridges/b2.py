@@ -160,8 +160,10 @@ def write_dataset(job: Job, node: Any, target: str) -> None:
             values = full_text(job, "blosc2.missing", values, node.name).astype(dtype, copy=False)
             if frame:
                 _extend(schunk, values, chunks[0])
+            elif not shape:
+                _put_alone(blosc2, schunk, made, values)
             else:
-                made[where if where else ...] = values
+                made[where] = values
     for name, value in node.attrs.items():
         if name != "BLOSC2":
             plain = type(value) in (str, int, float, bool) and not _is_long(value)
@@ -171,6 +173,15 @@ def write_dataset(job: Job, node: Any, target: str) -> None:
     known = {name: value for name, value in known.items() if value}
     if known:
         schunk.vlmeta["KIST"] = to_json(known)
+
+
+def _put_alone(blosc2: Any, schunk: Any, made: Any, values: Array) -> None:
+    """Write the only item of an array; times of it Blosc2 takes for objects."""
+    if values.dtype.kind in "Mm":
+        packed = blosc2.asarray(values.reshape(1), chunks=(1,), blocks=(1,))
+        schunk.update_chunk(0, packed.schunk.get_chunk(0))
+    else:
+        made[...] = values
 
 
 def _extend(schunk: Any, values: Array, size: int) -> None:

@@ -15,10 +15,11 @@ import numpy as np
 import kist
 from kist.bridges.b2 import LOSSES as ARRAY_LOSSES
 from kist.bridges.b2 import read_array, read_attributes, read_frame, write_dataset
+from kist.bridges.b2z_types import as_before, schema_text, stored_schema
 from kist.bridges.base import Bridge, Job
 from kist.bridges.categories import sort_of
 from kist.bridges.columns import LOSSES as ARROW_LOSSES
-from kist.bridges.columns_in import read_table
+from kist.bridges.columns_in import own_attributes, read_table
 from kist.bridges.columns_out import outgoing
 from kist.bridges.formats import stem_of
 from kist.bridges.nodes import paths_above, split_keystore
@@ -33,11 +34,14 @@ LOSSES: Final = {
     **ARRAY_LOSSES,
     **ARROW_LOSSES,
     "blosc2.other": Loss("not kept", "object that is no array, table or frame", "nothing"),
-    "blosc2.columns": Loss(
-        "not kept", "attributes of a column of a table with text, nulls or lists", "nothing"
-    ),
     "blosc2.categories": Loss(
         "changed", "categories of a column that are not text", "their values"
+    ),
+    "blosc2.restored": Loss(
+        "changed",
+        "durations, dates, half-precision numbers, bytes of a width in a table with text, nulls "
+        "or lists",
+        "the nearest type; attribute KIST restores them",
     ),
     "blosc2.group": Loss("not kept", "group in which there is nothing", "nothing"),
     "blosc2.link": Loss("not kept", "link", "nothing"),
@@ -121,16 +125,18 @@ def _read(job: Job, blosc2: Any, found: Any, place: str, path: str) -> None:
     elif isinstance(found, blosc2.NDArray):
         read_array(job, found, place, path)
     elif isinstance(found, blosc2.CTable):
+        attrs, known = read_attributes(job, dict(found.vlmeta[:]), place)
 
         def opened() -> tuple[Any, Iterable[Any]]:
+            pa = need("pyarrow", "arrow", f"convert {place}")
             batches = found.iter_arrow_batches(batch_size=_ROWS)
             first = next(iter(batches), None)
             if first is None:
-                return found.to_arrow().schema, ()
-            return first.schema, _chained(first, batches)
+                return as_before(pa, known.get("schema"), found.to_arrow().schema, ())
+            whole = _chained(first, batches)
+            return as_before(pa, known.get("schema"), first.schema, whole)
 
-        attrs = _group_attributes(job, found, place)
-        read_table(job, place, path, opened, attrs=attrs, keep_schema=False)
+        read_table(job, place, path, opened, attrs=attrs, keep_schema=False, facts=known)
     elif isinstance(found, blosc2.SChunk):
         read_frame(job, found, place, path)
     else:
@@ -196,16 +202,23 @@ class _Writer:
     def table(self, node: Any, path: str) -> None:
         """Write a table with text, nulls, categories or lists as Blosc2's own kind of table."""
         pa = need("pyarrow", "arrow", f"convert {node.name}")
-        schema, batches = _with_values(self.job, pa, node, *outgoing(self.job, pa, node))
-        for name in node.columns:
-            if node[name].attrs:
-                self.job.note("blosc2.columns", f"{node.name}.{name}")
+        before, batches = outgoing(self.job, pa, node)
+        facts = own_attributes(before)[1]
+        schema = stored_schema(pa, before)
+        for old, new in zip(before, schema, strict=True):
+            if pa.types.is_dictionary(old.type) and old.type != new.type:
+                self.job.note("blosc2.categories", f"{node.name}.{old.name}")
+            elif old.type != new.type:
+                self.job.note("blosc2.restored", f"{node.name}.{old.name} ({old.type})")
+        if schema != before:
+            facts["schema"] = schema_text(before)
+            batches = (batch.cast(schema) for batch in batches)
         folder = f"{self.part}.b2d"  # a store takes tables from files, not from memory
         # Without the hint Blosc2 makes room again and again: 80,000 rows took minutes, now 50 ms.
         made = self.blosc2.CTable.from_arrow(
             schema, batches, urlpath=folder, capacity_hint=max(1, len(node))
         )
-        _put_attributes(made.vlmeta, dict(node.attrs))
+        _put_attributes(made.vlmeta, dict(node.attrs), facts)
         made.close()
         made = self.blosc2.CTable.open(folder, mode="r")
         self.store[path] = made
@@ -219,24 +232,6 @@ class _Writer:
             _put_attributes(group.vlmeta, attrs)
 
 
-def _with_values(
-    job: Job, pa: Any, table: Any, schema: Any, batches: Iterable[Any]
-) -> tuple[Any, Iterable[Any]]:
-    """Return the batches with values for categories that Blosc2 has no column for."""
-    plain = {
-        name: field.type.value_type
-        for name, field in zip(schema.names, schema, strict=True)
-        if pa.types.is_dictionary(field.type) and not pa.types.is_string(field.type.value_type)
-    }
-    if not plain:
-        return schema, batches
-    for name in plain:
-        job.note("blosc2.categories", f"{table.name}.{name}")
-    fields = [f.with_type(plain.get(f.name, f.type)) for f in schema]
-    values = pa.schema(fields, metadata=schema.metadata)
-    return values, (batch.cast(values) for batch in batches)
-
-
 def _is_plain(table: Any) -> bool:
     """Tell whether all columns are those of NumPy's records."""
     for name in table.columns:
@@ -248,9 +243,11 @@ def _is_plain(table: Any) -> bool:
     return True
 
 
-def _put_attributes(vlmeta: Any, attrs: Mapping[str, Any]) -> None:
+def _put_attributes(
+    vlmeta: Any, attrs: Mapping[str, Any], facts: Mapping[str, Any] | None = None
+) -> None:
     """Write attributes; as JSON what Blosc2 would not give back as it was."""
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = dict(facts or {})
     for name, value in attrs.items():
         plain = type(value) in (str, int, float, bool)
         if not plain:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -58,6 +59,8 @@ class Bridge:
         Whether a file holds several nodes; if not, a file is one dataset.
     in_steps : bool
         Whether what is read may be committed in steps: all data go through the job.
+    through_pipes : bool
+        Whether ``-`` may stand for a file: standard input and output.
     errors : tuple of exception classes
         What its library raises when it cannot write.
     """
@@ -66,6 +69,7 @@ class Bridge:
     losses: ClassVar[Mapping[str, Loss]] = {}
     is_tree: ClassVar[bool] = False
     in_steps: ClassVar[bool] = True
+    through_pipes: ClassVar[bool] = False
     errors: ClassVar[tuple[type[Exception], ...]] = (OSError, RuntimeError, ValueError)
 
     def read(self, job: Job, source: str) -> None:
@@ -207,7 +211,10 @@ class Job:
             raise
         except self.bridge.errors as error:
             target, why = self.report.target, _last_line(error)
-            failure = StorageError(f"{target}: cannot be written: {why}; no file was left")
+            said = f"{target}: cannot be written: {why}; no file was left"
+            if target == "-":
+                said = f"standard output: cannot be written: {why}"
+            failure = StorageError(said)
             failure.errno = getattr(error, "errno", None)
             raise failure from error
 
@@ -415,6 +422,8 @@ class Job:
 
 def _last_line(error: BaseException) -> str:
     """Return what an error says, of a library's own trace its last line."""
+    if isinstance(error, OSError) and error.strerror and type(error.errno) is int:
+        return os.strerror(error.errno)  # without its number, and the name that goes
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 

@@ -31,6 +31,7 @@ from kist.extras import need
 __all__ = ["LOSSES", "NOTE", "Columns", "Widen"]
 
 LOSSES: Final = {
+    "arrow.nat": Loss("changed", "NaT in a column of times with nulls", "null"),
     "arrow.nan": Loss("changed", "nulls among floats", "NaN"),
     "arrow.categories": Loss(
         "changed", "categories (dictionary) of bytes, zoned or nested values, or with NaN",
@@ -66,6 +67,20 @@ class Widen(Exception):
         self.name, self.how = name, how
 
 
+class Digits(ValueError):
+    """A column of floating point numbers may have been integers of more digits.
+
+    Attributes
+    ----------
+    name : str
+        Of the column.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"column {name!r}: integers of many digits")
+        self.name = name
+
+
 class Columns:
     """The columns of an Arrow schema on their way into a table.
 
@@ -91,6 +106,7 @@ class Columns:
         self.schema = schema
         self.how = how
         self.losses: dict[str, list[str]] = {}
+        self.nulls_stay: set[str] = set()  # floats of a nullable column
         self.fields = [self._field(field) for field in schema]
 
     def _field(self, field: Any) -> Any:
@@ -196,7 +212,8 @@ class Columns:
             array = array.cast(pa.int64())
         if array.type != field.type:
             array = array.cast(field.type, safe=not types.is_decimal(array.type))
-        if array.null_count and types.is_floating(field.type):
+        stay = field.name in self.nulls_stay
+        if array.null_count and types.is_floating(field.type) and not stay:
             if not self.losses.get(field.name):
                 self._lose(field.name, "arrow.nan")
             nan = pa.scalar(math.nan, pa.float64()).cast(field.type)

@@ -14,12 +14,14 @@ import kist
 from kist.bridges.arrow_kinds import is_bytes, is_list
 from kist.bridges.base import BLOCK_ROWS, PART_BYTES, TEXT, Job
 from kist.bridges.categories import enum_dtype
-from kist.bridges.columns import NOTE, Columns, Widen
+from kist.bridges.columns import NOTE, Columns, Digits, Widen
+from kist.bridges.columns_dtypes import dtypes_again
+from kist.bridges.nulls import is_nullable
 from kist.bridges.plain import from_json
 from kist.errors import KistError
 from kist.extras import need
 
-__all__ = ["read_table", "whole_groups"]
+__all__ = ["own_attributes", "read_table", "whole_groups"]
 
 _GROUPS_BYTES = 2 * PART_BYTES
 
@@ -36,6 +38,7 @@ def read_table(
     attrs: Mapping[str, Any] | None = None,
     keep_schema: bool = True,
     widen: Callable[[Exception], bool] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Read record batches into a table, again with wider types where those of the first are narrow.
 
@@ -55,15 +58,21 @@ def read_table(
         Whether the schema is kept for the way back.
     widen : callable, optional
         Is given an error of the library; true when it made ready for another try.
+    facts : mapping, optional
+        What kist wrote beside the data, where it does not stand in the metadata of the schema.
     """
     pa = need("pyarrow", "arrow", f"convert {place}")
     # Of this table: a source may have several, with columns of the same names.
     known: dict[str, str] = job.steps.memory.setdefault(f"how {path}", dict(how or {}))
     before = job.report.n_tables, job.report.n_rows, job.report.nbytes
+    changed: list[str] = job.steps.memory.setdefault("changed by others", [])
     while True:
         try:
             with job.steps.attempt(path):
-                _fill(job, pa, place, path, open_batches, known, alone, dtypes, attrs, keep_schema)
+                _fill(
+                    job, pa, place, path, open_batches, known, alone, dtypes, attrs, keep_schema,
+                    facts, path not in changed,
+                )  # fmt: skip
             return
         except Widen as found:
             if known.get(found.name) in (found.how, "json"):
@@ -71,14 +80,16 @@ def read_table(
                     f"{place}: column {found.name!r} cannot be kept as {found.how}"
                 ) from found
             known[found.name] = found.how
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, Digits) as error:
             if widen is None or not widen(error):
                 raise
         except kist.DTypeError:
             # Perhaps nothing but damage: of what a library hands on unseen, this says so.
             for batch in open_batches()[1]:
                 batch.validate(full=True)
-            raise
+            if path in changed:
+                raise
+            changed.append(path)  # what it had when kist wrote it does not hold it any more
         job.report.n_tables, job.report.n_rows, job.report.nbytes = before
 
 
@@ -93,12 +104,21 @@ def _fill(
     dtypes: Mapping[str, Any] | None,
     attrs: Mapping[str, Any] | None,
     keep_schema: bool,
+    facts: Mapping[str, Any] | None,
+    as_before: bool,
 ) -> None:
     schema, batches = open_batches()
-    own = {**_own_attributes(schema), **(attrs or {})}
-    by_column, enums = own.pop("columns", {}), own.pop("enums", {})
-    lists = _lists(own.pop("lists", {}))
-    columns = Columns(pa, schema, known, lists)
+    own, known_of = own_attributes(schema)
+    own |= attrs or {}
+    known_of |= facts or {}
+    by_column, enums = known_of.get("columns", {}), known_of.get("enums", {})
+    again = {
+        name: dtype
+        for name, dtype in dtypes_again(known_of.get("dtypes"), schema).items()
+        if as_before and name not in (dtypes or ())
+    }
+    columns = Columns(pa, schema, known, _lists(known_of.get("lists")))
+    columns.nulls_stay = {name for name, dtype in again.items() if is_nullable(dtype)}
     unknown = set(dtypes or ()) - set(schema.names)
     if unknown:
         raise kist.ColumnNotFoundError(f"{place}: there is no column {min(unknown)!r}")
@@ -108,18 +128,24 @@ def _fill(
     blocks = (columns.convert(batch) for batch in whole_groups(pa, batches))
     first = next(blocks, None)
     like = _empty(pa, columns, first, alone)
+
+    def prepare(made: Any) -> None:
+        _restore_enums(pa, made, like.schema, enums)
+        for name, dtype in again.items():
+            made.cast_column(name, dtype)
+
     table = job.table(
         path,
         _chosen(pa, like, dtypes) if dtypes else None,
         blocks if first is None else itertools.chain((first,), blocks),
         like=None if dtypes else pa.RecordBatchReader.from_batches(like.schema, [like]),
         nullable=lambda batch: _with_nulls(pa, batch, dtypes or {}),
-        prepare=lambda made: _restore_enums(pa, made, like.schema, enums),
+        prepare=prepare,
     )
     columns.note(job, place)
     if keep_schema:
-        facts = columns.facts() | _metadata(schema)
-        own |= {NOTE: facts} if facts else {}
+        arrow = columns.facts() | _metadata(schema)
+        own |= {NOTE: arrow} if arrow else {}
     if own:
         table.attrs.update(own)
     for name, values in by_column.items():
@@ -275,10 +301,14 @@ def _restore_enums(pa: Any, table: Any, schema: Any, enums: Any) -> None:
                 table.cast_column(field.name, dtype)
 
 
-def _own_attributes(schema: Any) -> dict[str, Any]:
-    """Return attributes that kist wrote into the metadata of a schema."""
+def own_attributes(schema: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return attributes that kist wrote into the metadata of a schema, and what else it knew."""
     text = (schema.metadata or {}).get(b"kist")
     if text is None:
-        return {}
+        return {}, {}
     found = from_json(text.decode())
-    return dict(found) if isinstance(found, dict) else {}
+    own = dict(found) if isinstance(found, dict) else {}
+    facts = own.pop("KIST", None)
+    if not isinstance(facts, dict):  # of a file that an earlier kist wrote
+        facts = {what: own.pop(what) for what in ("columns", "enums", "lists") if what in own}
+    return own, {what: found for what, found in facts.items() if isinstance(found, dict)}

@@ -16,6 +16,7 @@ from kist.bridges.arrow_kinds import is_bytes, is_list, is_text, is_view
 from kist.bridges.base import Job
 from kist.bridges.categories import sort_of
 from kist.bridges.columns import NOTE, Columns
+from kist.bridges.columns_dtypes import dtypes_beside, holds_nat
 from kist.bridges.plain import to_json
 from kist.extras import need
 
@@ -133,6 +134,9 @@ def outgoing(job: Job, pa: Any, table: Any) -> tuple[Any, Iterator[Any]]:
     for name in table.columns:
         if name not in names:
             job.note("arrow.dtype", f"{table.name}.{name}")
+    for name in names:
+        if holds_nat(table[name]):
+            job.note("arrow.nat", f"{table.name}.{name}")
     reader = pa.RecordBatchReader.from_stream(
         table if len(names) == len(table.columns) else table[names]
     )
@@ -141,9 +145,13 @@ def outgoing(job: Job, pa: Any, table: Any) -> tuple[Any, Iterator[Any]]:
     fields = [before.field(pa, table, f) for f in reader.schema if f.name not in masks]
     own = {name: value for name, value in table.attrs.items() if name != NOTE}
     by_column = {name: dict(table[name].attrs) for name in names}
+    facts = _categories(table, names)
     if any(by_column.values()):
-        own["columns"] = {name: found for name, found in by_column.items() if found}
-    own |= _categories(table, names)
+        facts["columns"] = {name: found for name, found in by_column.items() if found}
+    if dtypes := dtypes_beside(table, names, before.fields):
+        facts["dtypes"] = dtypes
+    if own or facts:
+        own["KIST"] = facts
     schema = pa.schema(fields, before.metadata | ({b"kist": to_json(own).encode()} if own else {}))
 
     def batches() -> Iterator[Any]:

@@ -169,10 +169,12 @@ def convert(
         with kist.open(from_file, version=version, secrets=held.given) as store:
             node = _node(store, from_node)
             if is_store(to_file, new=format is None):
+                _refuse_options(codec, options)
                 both = _Held(None) if isinstance(held.given, Mapping) else held
                 _copy(node, to_file, to_node, report, overwrite, both)
                 return report
             report.format, bridge = bridge_for(to_file, format, existing=False)
+            _refuse_pipe(to_file, bridge, "written to")
             if not isinstance(node, kist.Group | kist.Table | kist.Array | kist.KeyStore):
                 raise ConversionError(
                     f"{from_node!r} shows what stands elsewhere: convert that, or merge it, or "
@@ -194,6 +196,7 @@ def convert(
         raise ConversionError(f"{source}: only stores have versions")
     found = [found_at(one, target, to_node, format, alone=len(several) == 1) for one in several]
     refuse_twice(found)
+    _refuse_pipe(from_file, found[0].bridge, "read from")
     formats = sorted({one.name for one in found})
     report = Report(source, target, formats[0] if len(formats) == 1 else "several formats")
     with contextlib.ExitStack() as stack:
@@ -281,6 +284,23 @@ def _open_once(node: Any) -> None:
         node[(slice(0, 0),) * node.ndim]
     else:
         next(iter(node), None)
+
+
+def _refuse_options(codec: str, options: Mapping[str, Any]) -> None:
+    """Raise for what means nothing where a store is copied into another."""
+    if options:
+        raise TypeError(f"convert: there is no option {min(options)} between two stores")
+    if codec != "auto":
+        raise ConversionError(
+            f"codec={codec!r}: nodes are copied between stores as they are; 'kist repack --codec' "
+            "encodes a store anew"
+        )
+
+
+def _refuse_pipe(file: str, bridge: Bridge, how: str) -> None:
+    """Raise for formats that need a file, and not a pipe."""
+    if file == "-" and not bridge.through_pipes:
+        raise ConversionError(f"-: {bridge.name} is not {how} a pipe; name a file (csv, jsonl are)")
 
 
 def _refuse_to_resume(bridge: Bridge, source: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["from_json", "to_json"]
+__all__ = ["fields_of", "from_json", "to_json"]
 
 _MARK: Final = "$kist"
 
@@ -40,10 +40,12 @@ def _described(value: Any) -> tuple[str, Any]:
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
+        described: Any
         if array.dtype.char == "T":
             texts = array.astype(object).reshape(-1).tolist()
-            return kind, ["T", list(array.shape), texts]
-        described: Any = array.dtype.descr if array.dtype.names else array.dtype.str
+            described = "T" if hasattr(array.dtype, "na_object") else "text"  # nothing is missing
+            return kind, [described, list(array.shape), texts]
+        described = array.dtype.descr if array.dtype.names else array.dtype.str
         raw = base64.b64encode(array.tobytes()).decode()
         return kind, [described, list(array.shape), raw]
     if isinstance(value, tuple | set | frozenset | list):
@@ -71,10 +73,11 @@ def _plain(value: Any) -> Any:
     kind, content = value[_MARK], value["value"]
     if kind in ("array", "scalar"):
         described, shape, data = content
-        if described == "T":
-            array = np.array(data, np.dtypes.StringDType(na_object=None)).reshape(shape)
+        if described in ("T", "text"):
+            kinds = {"T": np.dtypes.StringDType(na_object=None), "text": np.dtypes.StringDType()}
+            array = np.array(data, kinds[described]).reshape(shape)
         else:
-            dtype = np.dtype(_fields(described) if isinstance(described, list) else described)
+            dtype = np.dtype(fields_of(described) if isinstance(described, list) else described)
             array = np.frombuffer(base64.b64decode(data), dtype).reshape(shape).copy()
         return array if kind == "array" else array[()]
     if kind in ("tuple", "set", "frozenset", "list"):
@@ -97,10 +100,10 @@ def _plain(value: Any) -> Any:
     return content
 
 
-def _fields(described: list[Any]) -> list[Any]:
+def fields_of(described: list[Any]) -> list[Any]:
     """Return a description of fields with the tuples that JSON made lists."""
     found = []
     for name, dtype, *shape in described:
-        inner = _fields(dtype) if isinstance(dtype, list) else dtype
+        inner = fields_of(dtype) if isinstance(dtype, list) else dtype
         found.append((name, inner, *(tuple(size) for size in shape)))
     return found

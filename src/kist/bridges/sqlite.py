@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ from kist.bridges.sqlite_schema import (
     restore_database,
     sequence_of,
 )
-from kist.errors import ConversionError
+from kist.errors import ConversionError, CorruptDataError
 
 __all__ = ["Sqlite"]
 
@@ -78,6 +79,7 @@ class Sqlite(Bridge):
     errors: ClassVar[tuple[type[Exception], ...]] = (OSError, sqlite3.Error)
 
     def read(self, job: Job, source: str) -> None:
+        _check_file(source)
         address = Path(source).absolute().as_uri() + "?mode=ro"
         # The blocks of a table are read in another thread, one at a time.
         connect = sqlite3.connect(address, uri=True, check_same_thread=False)
@@ -134,6 +136,26 @@ def _write_group(job: Job, database: sqlite3.Connection, group: Any) -> None:
 
 
 # Reading
+
+
+def _check_file(source: str) -> None:
+    """Raise for what SQLite would take for a database with less in it.
+
+    Raises
+    ------
+    CorruptDataError
+        It has another beginning, or ends before the pages that it says it has.
+    """
+    with open(source, "rb") as data:
+        head, size = data.read(100), data.seek(0, os.SEEK_END)
+    if head[:16] != b"SQLite format 3\0":
+        raise CorruptDataError(f"{source}: does not begin as a database of SQLite")
+    page = int.from_bytes(head[16:18], "big")
+    n_pages = int.from_bytes(head[28:32], "big")
+    # The number of pages holds where it was written by the newest change.
+    holds = head[24:28] == head[92:96] and not os.path.exists(f"{source}-wal")
+    if holds and size < n_pages * (65_536 if page == 1 else page):
+        raise CorruptDataError(f"{source}: ends after {size:,} bytes, before its {n_pages:,} pages")
 
 
 def _read_table(

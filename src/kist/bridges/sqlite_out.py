@@ -35,6 +35,8 @@ def created(target: str) -> sqlite3.Connection:
     # The file has no name yet: what is half written is thrown away, not rolled back.
     database.execute("PRAGMA journal_mode = OFF")
     database.execute("PRAGMA synchronous = OFF")
+    # A database without tables is a database too, and not a file of no bytes.
+    database.execute("PRAGMA user_version = 0")
     return database
 
 
@@ -118,7 +120,7 @@ class _Values:
         self.plain = dtype.subdtype is None and dtype.names is None
         kind = dtype.kind if self.plain else "?json"
         self.kind = "T" if dtype.char == "T" else kind
-        if kind in "biu" and dtype != np.uint64:
+        if kind in "biu" and (kind, dtype.itemsize) != ("u", 8):  # of either byte order
             self.affinity = "INTEGER"
         elif kind == "f" and dtype.itemsize <= 8:
             self.affinity = "REAL"

@@ -15,12 +15,14 @@ import numpy as np
 import kist
 from kist.bridges.base import Bridge, Job
 from kist.bridges.columns import LOSSES as ARROW_LOSSES
+from kist.bridges.columns import Digits
 from kist.bridges.columns_in import read_table
 from kist.bridges.columns_out import outgoing
 from kist.bridges.compressed import open_plain, plain_sink, readable
 from kist.bridges.csv_pieces import batches_of
 from kist.bridges.nulls import value_of
 from kist.bridges.report import Loss
+from kist.bridges.text_values import MISSING, Missing, needs_text, with_all_digits
 from kist.errors import ConversionError
 from kist.extras import need
 
@@ -29,6 +31,11 @@ __all__ = ["Csv", "JsonLines"]
 LOSSES: Final = {
     **ARROW_LOSSES,
     "text.attributes": Loss("not kept", "attributes", "nothing"),
+    "text.empty": Loss(
+        "changed", "text that CSV has no other word for (empty, NA, null, ...)", "missing text"
+    ),
+    "text.nan": Loss("changed", "NaN in a column with nulls", "null"),
+    "text.no_rows": Loss("not kept", "columns of a table without rows, in JSON lines", "nothing"),
     "text.as_text": Loss("changed", "value that the format has no word for", "text"),
 }
 
@@ -46,6 +53,7 @@ class Csv(Bridge):
 
     name: ClassVar[str] = "csv"
     losses: ClassVar[Mapping[str, Loss]] = LOSSES
+    through_pipes: ClassVar[bool] = True
 
     def read(self, job: Job, source: str) -> None:
         pa = need("pyarrow", "arrow", f"convert {source}")
@@ -54,8 +62,9 @@ class Csv(Bridge):
         header, names = job.option("header", True), job.option("names")
         delimiter = job.option("delimiter", "\t" if ".tsv" in source.lower() else ",")
         encoding = job.option("encoding", "utf8")
-        missing = job.option("null_values", ["", "NA", "N/A", "NULL", "null", "NaN", "nan", "None"])
+        missing = job.option("null_values", list(MISSING))
         wider: dict[str, str] = job.steps.memory.setdefault("wider", {})
+        settled: list[str] = job.steps.memory.setdefault("settled", list(dtypes))
         types: dict[str, Any] = {
             **{name: pa.type_for_alias(found) for name, found in wider.items()},
             **{name: pa.large_string() for name, dtype in dtypes.items() if _is_text(dtype)},
@@ -66,7 +75,7 @@ class Csv(Bridge):
 
         with job.reading(source), readable(source) as file:
 
-            def opened() -> tuple[Any, Iterable[Any]]:
+            def opened(types: Any = types) -> tuple[Any, Iterable[Any]]:
                 stream = open_plain(pa, file)
                 convert = csv.ConvertOptions(
                     column_types=types, null_values=missing, strings_can_be_null=True
@@ -87,9 +96,12 @@ class Csv(Bridge):
                     batches = csv.open_csv(stream, options, parse, convert)
                     schema = batches.schema
                 seen[:] = schema.names
-                return schema, _checked(batches, schema)
+                return schema, with_all_digits(pa, _checked(batches, schema), settled)
 
             def widen(error: Exception) -> bool:
+                if isinstance(error, Digits):
+                    wider[error.name], types[error.name] = "uint64", pa.uint64()
+                    return True
                 found = _COLUMN.search(str(error))
                 if found is None:
                     return False
@@ -97,6 +109,10 @@ class Csv(Bridge):
                 if name is None or types.get(name) == pa.large_string():
                     return False
                 wider[name] = _WIDER.get(found[2], "large_string")
+                if found[2] == "uint64":  # which was tried in place of double
+                    settled.append(name)
+                    _, batches = opened(dict.fromkeys(seen, pa.large_string()))
+                    wider[name] = "large_string" if needs_text(batches, name) else "double"
                 types[name] = pa.type_for_alias(wider[name])
                 return True
 
@@ -117,6 +133,7 @@ class Csv(Bridge):
         schema, batches = _rows_of(job, pa, node)
         flat = pa.schema([_printed(job, pa, node, field) for field in schema])
         options = csv.WriteOptions(delimiter=job.option("delimiter", _delimiter(job)))
+        missing = Missing(job, pa, node)
         with (
             job.writing(),
             plain_sink(pa, target, job.report.target) as file,
@@ -127,6 +144,7 @@ class Csv(Bridge):
                     _as_text(pa, array) if field.type != array.type else array
                     for array, field in zip(batch.columns, flat, strict=True)
                 ]
+                missing.look(flat.names, columns)
                 writer.write_batch(pa.record_batch(columns, schema=flat))
 
 
@@ -135,6 +153,7 @@ class JsonLines(Bridge):
 
     name: ClassVar[str] = "jsonl"
     losses: ClassVar[Mapping[str, Loss]] = LOSSES
+    through_pipes: ClassVar[bool] = True
 
     def read(self, job: Job, source: str) -> None:
         pa = need("pyarrow", "arrow", f"convert {source}")
@@ -154,12 +173,16 @@ class JsonLines(Bridge):
     def write(self, job: Job, node: Any, target: str) -> None:
         pa = need("pyarrow", "arrow", f"convert {node.name}")
         schema, batches = _rows_of(job, pa, node)
+        if not len(node):
+            job.note("text.no_rows", node.name)
+        missing = Missing(job, pa, node)
         for field in schema:
             if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
                 job.note("text.as_text", f"{node.name}.{field.name}")
         encode = json.JSONEncoder(ensure_ascii=False, default=_json_value).encode
         with job.writing(), plain_sink(pa, target, job.report.target) as file:
             for batch in batches:
+                missing.look_at_numbers(schema.names, batch.columns)
                 columns = [_json_column(pa, array) for array in batch.columns]
                 rows = (dict(zip(schema.names, row, strict=True)) for row in zip(*columns))  # noqa: B905
                 text = "\n".join(map(encode, rows))
@@ -296,7 +319,7 @@ def _schema_of(pa: Any, file: str, source: str, how: dict[str, str]) -> Any:
             if how.get(name) == "json":
                 continue
             try:
-                kind = pa.array([row.get(name) for row in rows]).type
+                kind = _kind_of(pa, [row.get(name) for row in rows])
                 before = pa.schema([(name, found.get(name, kind))])
                 both = [before, pa.schema([(name, kind)])]
                 found[name] = pa.unify_schemas(both, promote_options="permissive").field(0).type
@@ -306,6 +329,16 @@ def _schema_of(pa: Any, file: str, source: str, how: dict[str, str]) -> Any:
     if not found:
         raise ConversionError(f"{source}: there are no objects in it")
     return pa.schema(list(found.items()))
+
+
+def _kind_of(pa: Any, values: list[Any]) -> Any:
+    """Return the type of values; integers of 64 bits without a sign are not what Arrow tries."""
+    try:
+        return pa.array(values).type
+    except OverflowError as error:
+        if all(type(v) is int and 0 <= v < 2**64 for v in values if v is not None):
+            return pa.uint64()
+        raise pa.ArrowInvalid(str(error)) from error
 
 
 def _column(pa: Any, rows: list[dict[str, Any]], field: Any, how: dict[str, str]) -> Any:

@@ -89,6 +89,9 @@ LOSSES: Final = {
         "changed", "ragged column of a table",
         "VLArray beside it; attribute KIST puts it back",
     ),
+    "pytables.zero": Loss(
+        "changed", "bytes behind a zero byte", "nothing, to all that read strings as HDF5 does"
+    ),
     "pytables.text": Loss(
         "changed", "text of any length", "bytes as wide as the longest text, UTF-8"
     ),

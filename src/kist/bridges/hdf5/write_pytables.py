@@ -375,6 +375,8 @@ class _Writer:
     def fitting(self, values: Any, dtype: Any, place: str) -> Array:
         """Return values in the dtype from `kept`."""
         values = np.asarray(values)
+        if values.dtype.kind == "S" and _has_zeros_inside(values):
+            self.job.note("pytables.zero", place)
         if values.dtype == dtype:
             return np.asarray(values)
         if values.dtype.char == "T":
@@ -407,14 +409,16 @@ class _Writer:
         """Return a value that PyTables stores without pickling it."""
         if isinstance(value, np.ndarray | np.generic):
             array = np.asarray(value)
-            if array.dtype.kind in "biufcS" and array.size and array.dtype.itemsize:
+            fits = array.dtype.kind != "S" or not _has_zeros_inside(array)
+            if array.dtype.kind in "biufcS" and array.size and array.dtype.itemsize and fits:
                 return value
             if array.dtype.kind == "U" and array.ndim == 0:
                 return str(value)
         elif isinstance(value, str | bool | int | float | complex):
-            if not isinstance(value, int) or -(2**63) <= value < 2**63:
+            fits = "\0" not in value if isinstance(value, str) else True
+            if fits and (not isinstance(value, int) or -(2**63) <= value < 2**63):
                 return value if isinstance(value, str) else np.asarray(value)[()]
-        elif isinstance(value, bytes) and value:
+        elif isinstance(value, bytes) and value and b"\0" not in value:
             return np.bytes_(value)
         self.job.note("hdf5.value", place)
         return to_json(value)
@@ -432,6 +436,14 @@ class _Writer:
 def is_rows(group: Any) -> bool:
     """Tell whether a group is what an array of rows of any length became."""
     return "ragged" in Before(group).facts and {"values", "offsets"} <= set(group)
+
+
+def _has_zeros_inside(values: Array) -> bool:
+    """Tell whether bytes go on behind a zero: strings end there, as HDF5 writes PyTables'."""
+    if not values.size or values.dtype.itemsize < 2:
+        return False
+    raw = np.ascontiguousarray(values).view("u1").reshape(-1, values.dtype.itemsize)
+    return bool(((raw[:, :-1] == 0) & (raw[:, 1:] != 0)).any())
 
 
 def _longest(data: Any) -> int:

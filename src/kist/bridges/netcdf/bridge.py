@@ -30,7 +30,8 @@ LOSSES: Final = {
     "netcdf.categories": Loss("changed", "categories of a column", "their values"),
     "netcdf.missing": Loss("changed", "missing text", "empty text"),
     "netcdf.value": Loss(
-        "changed", "attribute that NetCDF has no type for", "JSON text; attribute KIST restores it"
+        "changed", "attribute of a type or name that NetCDF has not",
+        "JSON text; attribute KIST restores it",
     ),
     "netcdf.fill": Loss(
         "changed", "`_FillValue` of another type than its variable, or of text",

@@ -362,7 +362,11 @@ class _Writer:
                 self.job.note("netcdf.value", f"{place}@{name}")
                 known.setdefault("json", []).append(name)
                 found = to_json(value)
-            made.setncattr(name, found)
+            try:
+                made.setncattr(name, found)
+            except AttributeError:  # as of names with a blank in front
+                self.job.note("netcdf.value", f"{place}@{name}")
+                known.setdefault("attrs", {})[name] = value
         if known:
             made.setncattr("KIST", to_json(known))
 

@@ -13,7 +13,7 @@ import kist
 from kist.bridges.base import BLOCK_ROWS, TEXT, Job, as_dtype, parts_of, rows_for
 from kist.bridges.formats import stem_of
 from kist.bridges.nulls import with_nulls
-from kist.bridges.plain import from_json
+from kist.bridges.plain import fields_of, from_json
 from kist.bridges.zarr.opening import DIMENSIONS, opened, quiet
 from kist.errors import ConversionError
 from kist.extras import need
@@ -108,11 +108,16 @@ def _read_array(job: Job, array: Any, path: str, place: str) -> None:
         facts["fill_value"] = None
     attrs["ZARR"] = facts
     dtype, read = _reader(job, array, place)
+    if (was := _dtype_before(known.get("dtype"), dtype)) is not None:
+        if fill is not None:
+            fill = _as_before(np.atleast_1d, was)(fill)[0]
+        dtype, read = was, _as_before(read, was)
     if dtype.names is not None and array.ndim == 1 and known.get("kind") != "array":
         size = rows_for(dtype.itemsize)
 
         def rows(first: int) -> Iterator[Array]:
-            return (np.asarray(array[k : k + size]) for k in range(first, array.shape[0], size))
+            starts = range(first, array.shape[0], size)
+            return (read((slice(k, min(k + size, array.shape[0])),)) for k in starts)
 
         made = job.table(path, dtype, rows, attrs=attrs, fill_value=_by_column(fill))
         for name, values in known.get("attrs", {}).items():
@@ -181,6 +186,29 @@ def _by_column(fill: Any) -> dict[str, Any] | None:
     if not isinstance(fill, np.void) or fill.dtype.names is None:
         return None
     return {name: fill[name] for name in fill.dtype.names}
+
+
+def _dtype_before(described: Any, dtype: Any) -> Any:
+    """Return the compound that kist wrote as another one; None where it is not that any more."""
+    if not isinstance(described, list) or dtype.names is None:
+        return None
+    try:
+        found = np.dtype(fields_of(described))
+    except (TypeError, ValueError):
+        return None
+    same = found.names == dtype.names and found.itemsize == dtype.itemsize
+    return found if same and not found.hasobject else None
+
+
+def _as_before(read: Any, dtype: Any) -> Any:
+    """Return a function that reads slices, as values of the compound that kist wrote."""
+    stored = dtype.newbyteorder("<")
+
+    def values(where: Any) -> Array:
+        found = np.ascontiguousarray(read(where))
+        return np.asarray(found.view(stored).reshape(found.shape).astype(dtype))
+
+    return values
 
 
 def _reader(job: Job, array: Any, place: str) -> tuple[Any, Any]:

@@ -91,13 +91,29 @@ class _Writer:
     def array(self, array: Any, path: str) -> None:
         """Write an array, part by part."""
         known = {"kind": "array"} if array.dtype.names is not None and array.ndim == 1 else {}
+        stored = self.stored(array.dtype, known)
         attrs = self.attributes(array.attrs, array.name, known)
-        made = self.create(path, array, array.shape, array.dtype, array.chunks, attrs)
+        made = self.create(path, array, array.shape, stored, array.chunks, attrs)
         if made is None:
             self.job.note("zarr.dtype", f"{array.name} ({array.dtype})")
             return
         for where, values in self.job.array_parts(array, _cut(made, array)):
-            made[where] = full_text(self.job, "zarr.missing", values, array.name)
+            values = full_text(self.job, "zarr.missing", values, array.name)
+            made[where] = _put(values, stored)
+
+    def stored(self, dtype: Any, known: dict[str, Any]) -> Any:
+        """Return the dtype that is written; what is known restores the one that it is.
+
+        The library writes compounds of format 3 in the byte order that they have, and reads them
+        as little-endian; of rows of values in them it writes the first.
+        """
+        if dtype.names is None or self.zarr_format == 2:
+            return dtype
+        found = _as_bytes(dtype.newbyteorder("<"))
+        if found == dtype:
+            return dtype
+        known["dtype"] = dtype.descr
+        return found
 
     def create(
         self, path: str, node: Any, shape: Any, dtype: Any, chunks: Any, attrs: dict[str, Any]
@@ -159,16 +175,19 @@ class _Writer:
             self.columns(table, path)
             return
         found = {name: dict(table[name].attrs) for name in table.columns}
-        known = {"attrs": {name: values for name, values in found.items() if values}}
-        attrs = self.attributes(table.attrs, table.name, known if known["attrs"] else {})
-        made = self.create(path, table, (len(table),), table.dtype, (BLOCK_ROWS,), attrs)
+        known: dict[str, Any] = {}
+        if given := {name: values for name, values in found.items() if values}:
+            known["attrs"] = given
+        stored = self.stored(table.dtype, known)
+        attrs = self.attributes(table.attrs, table.name, known)
+        made = self.create(path, table, (len(table),), stored, (BLOCK_ROWS,), attrs)
         if made is None:
             self.job.note("zarr.dtype", f"{table.name} ({table.dtype})")
             return
         step = made.chunks[0] if made.shards is None else made.shards[0]
         done = 0
         for block in self.job.table_blocks(table, max(step, BLOCK_ROWS // step * step)):
-            made[done : done + len(block)] = block
+            made[done : done + len(block)] = _put(block, stored)
             done += len(block)
 
     def columns(self, table: Any, path: str) -> None:
@@ -252,6 +271,28 @@ def _as_json(value: Any) -> Any:
         items = {key: _as_json(item) for key, item in value.items()}
         return items if all(items[k] is not None or value[k] is None for k in value) else None
     return None
+
+
+def _as_bytes(dtype: Any) -> Any:
+    """Return a compound with bytes in place of fields of several values."""
+    if dtype.names is None:
+        return np.dtype(f"V{dtype.itemsize}") if dtype.subdtype is not None else dtype
+    return np.dtype(
+        {
+            "names": list(dtype.names),
+            "formats": [_as_bytes(dtype[name]) for name in dtype.names],
+            "offsets": [dtype.fields[name][1] for name in dtype.names],
+            "itemsize": dtype.itemsize,
+        }
+    )
+
+
+def _put(values: Any, stored: Any) -> Any:
+    """Return values of a compound as they are written."""
+    if values.dtype == stored or stored.names is None:
+        return values
+    little = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False))
+    return little.view(stored).reshape(values.shape)
 
 
 def _fill(node: Any, dtype: Any, facts: Mapping[str, Any]) -> Any:

@@ -117,13 +117,15 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
             if dtype.kind == "M" and name in target.names:
                 _check_zone(name, name in zones, target, what)
 
+    nullables = frozenset() if target is None else target.nullable
+
     def blocks(n_rows: int) -> Iterator[dict[str, Array]]:
         done = 0
         for batch in batches:
             for start in range(0, batch.num_rows, n_rows):
                 part = batch.slice(start, n_rows)
                 tasks = [
-                    partial(_block_values, part.column(at), name, what, done)
+                    partial(_block_values, part.column(at), name, what, done, name in nullables)
                     for at, name in enumerate(names)
                 ]
                 # Arrow looks at text without the interpreter: two columns at a time.
@@ -135,8 +137,14 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
     return Incoming(fields, blocks, {ZONES: zones} if target is None else {})
 
 
-def _block_values(array: Any, name: str, what: str, first_row: int) -> Any:
-    return utf8_of(array) if _is_text(array.type) else column_values(array, name, what, first_row)
+def _block_values(array: Any, name: str, what: str, first_row: int, is_nullable: bool) -> Any:
+    if _is_text(array.type):
+        return utf8_of(array)
+    values = column_values(array, name, what, first_row)
+    if is_nullable and array.null_count and values.dtype.kind in "Mm":
+        valid = array.is_valid().to_numpy(zero_copy_only=False)
+        return pairs(values, valid, nullable(values.dtype))
+    return values
 
 
 def _with_nulls(data: Any, first: Any) -> set[str]:

@@ -18,7 +18,7 @@ from kist._kernels.cells import Cells, empty_values
 from kist.codecs.utf8 import Utf8
 from kist.errors import DTypeError
 from kist.extras import need
-from kist.format.nullable import nullable, pairs
+from kist.format.nullable import is_nullable, nullable, pairs
 from kist.format.ragged import is_nullable_ragged
 from kist.model.cast_ragged import as_cells
 from kist.model.frames.notes import PANDAS, ZONES, get_note, get_zones
@@ -66,17 +66,21 @@ class Target:
         What pandas must know of it; empty when it was not made from a DataFrame.
     zones : dict
         Time zones of its columns.
+    nullable : frozenset of str
+        Columns in which nulls are nulls, of times too, which have NaT beside them.
     """
 
     names: tuple[str, ...]
     note: Mapping[Any, Any] = field(default_factory=dict)
     zones: Mapping[str, str] = field(default_factory=dict)
+    nullable: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, view: View, node: int, schema: Schema) -> Target:
         """Return it for a table as a view shows it."""
         names = tuple(column.name for column in schema.columns)
-        return cls(names, get_note(view, node, PANDAS), get_zones(view, node))
+        can = frozenset(column.name for column in schema.columns if is_nullable(column.dtype))
+        return cls(names, get_note(view, node, PANDAS), get_zones(view, node), can)
 
 
 def is_frame(data: Any) -> bool:
