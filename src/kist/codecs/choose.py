@@ -213,7 +213,10 @@ def looks(sample: NDArray[Any], preset: str = DEFAULT, *, block: int | None = No
     0.2 to 0.5 ms, where choosing takes 1 to 8.
     """
     name = parse_codec(preset)
-    if name not in _PRESETS or sample.size < 3 or sample.dtype.kind not in "iufmM":
+    # Text that is bytes already is no array.
+    if name not in _PRESETS or not isinstance(sample, np.ndarray):
+        return None
+    if sample.size < 3 or sample.dtype.kind not in "iufmM":
         return None
     settings = _PRESETS[name]
     form, block_values = _picked(sample, block or _WINDOW, False)
