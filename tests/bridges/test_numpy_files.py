@@ -207,3 +207,15 @@ def test_what_is_saved_is_waited_for_unless_told_otherwise(
     with pytest.raises(ValueError, match="durability"):
         kist.savez(tmp_path / "y", values, durability="some")  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["x.kist"]
+
+
+@pytest.mark.parametrize("durability", ["full", "none"])
+def test_the_disk_works_while_much_is_compressed(
+    durability: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    monkeypatch.setattr("kist.storage.file.system.start_writing", begun.append)
+    values = np.random.default_rng(0).random(3_000_000)
+    kist.save(tmp_path / "a", values, durability=durability)
+    assert bool(begun) == (durability == "full")
+    assert np.array_equal(kist.load(tmp_path / "a.kist"), values)
