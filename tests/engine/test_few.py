@@ -213,3 +213,20 @@ def test_a_reader_of_the_same_engine_sees_it_at_once(tmp_path: Path) -> None:
         assert before.get(key(3)) is None  # a snapshot stays as it is
     finally:
         engine.close()
+
+
+def test_what_was_deleted_by_the_range_is_not_there(engine: Engine) -> None:
+    engine.checkpoint()  # the records stand in the tree
+    txn = engine.begin()
+    txn.delete_range(*keys.groups(NODE))
+    txn.commit()
+    found = []
+
+    def write(few: Few) -> bool:
+        found.append(few.get(key(1)))
+        few.put(key(1), RECORD)
+        return True
+
+    assert engine.put_few(engine.commit, write)
+    assert found == [None]
+    assert contents(engine) == {key(1): RECORD}

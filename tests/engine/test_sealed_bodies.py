@@ -183,3 +183,37 @@ def test_a_whole_body_opens_by_its_tags_alone_or_not_at_all(unit: int, lengths: 
         first, second = body[begin : begin + step], body[begin + step : begin + 2 * step]
         if len(second) == step:
             assert opened(body[:begin] + second + first + body[begin + 2 * step :]) is None
+
+
+@pytest.mark.parametrize("n", [0, 5000])
+def test_a_whole_body_is_the_one_that_was_asked_for(n: int) -> None:
+    body, other = sealed(bytes(n)), sealed(bytes(n))
+    salt = unpack_sealed_head(body, len(body))[0].salt
+
+    def found(data: bytes, length: int = n, keys: Any = KEYS) -> Any:
+        return whole_body(memoryview(data), salt, length, keys)
+
+    whole, out = found(body), bytearray(n)
+    assert whole is not None
+    assert whole.unseal(memoryview(out))
+    assert out == bytes(n)
+    assert found(other) is None  # it stands in another place, with tags that fit
+    assert found(body, n + 1) is None
+    assert found(body[:-1]) is None
+    assert found(body + b"\0") is None
+    assert found(body[:40]) is None
+    assert found(body, keys={}) is None
+    at = SEALED_HEAD.offset("unit")
+    for unit in (0, 11, 21, 255):
+        assert found(body[:at] + bytes((unit,)) + body[at + 1 :]) is None
+
+
+@pytest.mark.parametrize("n", [0, 1, 15, 100])
+def test_bytes_too_few_or_too_many_are_no_body(n: int) -> None:
+    body = sealed(b"some bytes")
+    opened = open_head(body, len(body), KEYS)
+    assert bytes(opened.whole(body)) == b"some bytes"
+    with pytest.raises(CorruptDataError):
+        opened.whole(body + bytes(n + 1))
+    with pytest.raises(CorruptDataError):
+        opened.whole(body[: -n - 1])

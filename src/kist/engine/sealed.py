@@ -50,7 +50,8 @@ _BODY: Final = b"kist 1 body"
 _ALONE, _IN_BATCH = SEALED_VERSIONS
 _ONE: Final = SEALED_HEAD.size + 8 + TAG_BYTES
 """What a body of one unit has beside its plaintext."""
-_SMALL: Final = 4096
+_SMALL: Final = 1 << MIN_UNIT
+"""A body of no more bytes has one unit, however long units are."""
 _JOINED: Final = 1 << 17
 """Most bytes of many small parts that are copied first: to look at each part costs more."""
 
@@ -213,10 +214,11 @@ class SealedBody:
 
     def whole(self, data: Buffer, out: memoryview | None = None) -> memoryview:
         """Return all of the plaintext of a body, given with its head; raises as `unseal`."""
-        head, n_units = self.head, self.n_units
+        n_units = self.n_units
         size = SEALED_HEAD.size + 8 * n_units
-        if n_units == 1 and out is None and len(data) == size + head.length + TAG_BYTES:
-            # What records hold: one call of the cipher, and nothing around it.
+        if n_units == 1 and out is None:
+            # What records hold: one call of the cipher, and nothing around it. It fails for bytes
+            # that are too few or too many, too; what is wrong is said below.
             plain = self._units.unseal_first(memoryview(data)[size:])
             if plain is not None:
                 return memoryview(plain)
@@ -322,7 +324,7 @@ def unseal_small(data: Buffer, keys: Mapping[bytes, Hidden]) -> bytes | None:
         return None
     magic, version, unit, length, name, salt = SEALED_HEAD.struct.unpack_from(view)
     usual = magic == SEALED_MAGIC and version in SEALED_VERSIONS and MIN_UNIT <= unit <= MAX_UNIT
-    if not usual or length > 1 << unit or len(view) != _ONE + length or name not in keys:
+    if not usual or len(view) != _ONE + length or name not in keys:
         return None
     sealed, head = view[SEALED_HEAD.size + 8 :], view[: SEALED_HEAD.size]
     cipher, own = _opener(keys[name], version, salt)
