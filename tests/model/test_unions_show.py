@@ -95,3 +95,17 @@ def test_columns_of_a_linked_table_say_how_they_are_encoded(tmp_path: Path) -> N
             wanted = kist.open(tmp_path / "p-2.kist")["t"][name].info["encoding"]
             assert table[name].info["encoding"] == wanted
             assert "index out of range" not in repr(table[name])
+
+
+def test_a_union_has_a_repr_for_notebooks_closed_ones_too(tmp_path: Path) -> None:
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        for k in range(3):
+            store[f"g/t{k}"] = rows(10, k)
+            store[f"h/x{k}"] = np.arange(5.0)
+        tables, arrays = store.union("g/*"), store.union("h/*")
+        said = tables._repr_html_()
+        assert ">Union<" in said and "30 rows" in said and "<td>" in said and ">Table<" not in said
+        said = arrays._repr_html_()
+        assert ">Union<" in said and "15 float64" in said and "3 arrays" in said
+    for union in (tables, arrays):
+        assert "closed" in union._repr_html_() and "Union" in union._repr_html_()

@@ -12,6 +12,7 @@ from weakref import finalize
 import numpy as np
 
 from kist.errors import CorruptDataError, DTypeError, ShapeError, TamperedDataError
+from kist.model import html
 from kist.model.arrays.read import read
 from kist.model.arrays.readonly import ReadOnlyArray, Seen
 from kist.model.arrays.segment import empty_array
@@ -194,6 +195,15 @@ class ArrayUnion(ReadOnlyArray):
             return f"<kist.ArrayUnion {self._path!r}, {said} {seen.dtype} in {n:,} arrays>"
 
         return guarded(f"kist.ArrayUnion {self._path!r}", draw)
+
+    def _repr_html_(self) -> str:
+        def draw() -> str:
+            seen = self._now()
+            said = " x ".join(f"{n:,}" for n in seen.shape)
+            notes = f"{said} {seen.dtype}", f"in {len(self.parts):,} arrays"
+            return html.document(html.heading("Union", self._path, *notes))
+
+        return html.guarded_html(f"Union {self._path!r}", draw)
 
     # The end
 

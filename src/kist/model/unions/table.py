@@ -23,7 +23,7 @@ from kist.model.session import Held
 from kist.model.tables.base import RowSource, read_only
 from kist.model.tables.column import Column, Columns
 from kist.model.tables.queries import Queries
-from kist.model.tables.repr import table_repr
+from kist.model.tables.repr import table_html, table_repr
 from kist.model.tables.row import Row
 from kist.model.tables.row_loop import iter_rows
 from kist.model.tables.selection import Selection
@@ -186,6 +186,11 @@ class JoinedTable(Queries, RowSource):
 
     def __repr__(self) -> str:
         return table_repr(self._of()).replace("kist.Table", "kist.Union", 1)
+
+    def _repr_html_(self) -> str:
+        return (
+            table_html(self._of()).replace(">Table<", ">Union<", 1).replace("Table ", "Union ", 1)
+        )
 
     def _ipython_key_completions_(self) -> list[str]:
         return completions(lambda: column_names(self.dtype))
