@@ -230,3 +230,12 @@ def test_a_value_above_max_load_is_opened_not_loaded() -> None:
         finally:
             kist.options.reset()
         assert runs["x"].shape == (100_000,)
+
+
+def test_pages_of_any_length_follow_each_other() -> None:
+    values = np.random.default_rng(0).integers(0, 1000, 1_300_000) * 7  # three pages, none round
+    with kist.open(":memory:") as store:
+        runs = store.create_keystore("runs")
+        runs["a"] = (values, values[::-1])
+        for found, expected in zip(runs["a"], (values, values[::-1]), strict=True):
+            assert np.array_equal(found, expected)
