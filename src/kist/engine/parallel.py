@@ -162,6 +162,16 @@ def run_ahead(tasks: Iterable[Callable[[], T]], ahead: int) -> Iterator[T]:
                 future.exception()
 
 
+def begin(task: Callable[[], T]) -> Callable[[], T]:
+    """Let another thread begin with a task; what this returns waits for it, and gives its result.
+
+    Where `run` would work in place, the task is done when it is asked for.
+    """
+    if options.n_threads < 2 or getattr(_inside, "task", False) or _is_ending():
+        return task
+    return _executor(options.n_threads).submit(_alone, task).result
+
+
 def _is_ending() -> bool:
     """Tell whether the interpreter ends: what is open is closed then, and no thread begins."""
     return not threading.main_thread().is_alive()

@@ -1,15 +1,23 @@
-"""Extents on their way to another place: read in runs, verified, written in runs, never decoded."""
+"""Extents on their way to another place: read in runs, verified, written in runs, never decoded.
+
+A thread reads and verifies a run while the one before it is written, which takes as long.
+"""
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from kist._kernels.scratch import scratch
 from kist.engine import Frame
-from kist.errors import CorruptDataError, SecretError
+from kist.engine.parallel import begin
+from kist.errors import CorruptDataError, KistError, SecretError
 from kist.format import keys
 from kist.format.bundle import bundle_damage
 from kist.format.checksum import sum64
@@ -38,7 +46,9 @@ RUN_BYTES: Final = 3 << 20
 """Extents wait until they are so many bytes, to be written with one call. More makes copying a
 large table no faster, and takes memory."""
 
-_BYTE: Final[np.dtype[Any]] = np.dtype(np.uint8)
+_MAX_LENT: Final = 2
+_KEPT_BYTES: Final = 2 * RUN_BYTES
+"""What has more, with an extent larger than a run, is read when it is to be written."""
 
 _READ_RUN: Final = 2 << 20
 _READ_GAP: Final = 16 << 10
@@ -52,6 +62,58 @@ class _Waiting(NamedTuple):
     key: bytes
     payload: bytes
     pointers: Sequence[Pointer]
+
+
+class _Reading:
+    """Records whose extents are being read.
+
+    Attributes
+    ----------
+    waiting : list of _Waiting
+        The records.
+    size : int
+        Bytes of their extents.
+    frames : callable
+        Waits until they are read and verified, and returns them.
+    looked_at : list
+        Whose frame is being made, once all are read.
+    """
+
+    __slots__ = ("__weakref__", "frames", "looked_at", "size", "waiting")
+
+    def __init__(self, waiting: list[_Waiting], size: int) -> None:
+        self.waiting = waiting
+        self.size = size
+        self.frames: Callable[[], list[Frame]]
+        self.looked_at: list[tuple[View, bytes, Pointer]] = []
+
+
+class _Rooms(threading.local):
+    """Two pieces of memory of a thread, for what is read and what is written, lent by turns.
+
+    They are used again and again: touching fresh memory takes longer than reading from the file
+    system's cache into it.
+    """
+
+    def __init__(self) -> None:
+        self._lent: list[tuple[npt.NDArray[np.uint8], Callable[[], object]]] = []
+
+    def lend(self, n: int, reading: _Reading) -> memoryview | None:
+        """Return memory until `reading` is gone; None where both pieces are lent, or for more."""
+        lent = self._lent
+        if n > _KEPT_BYTES:
+            return None
+        free = next((at for at, (_, holder) in enumerate(lent) if holder() is None), len(lent))
+        if free == _MAX_LENT:
+            return None
+        room = lent.pop(free)[0] if free < len(lent) else np.empty(0, np.uint8)
+        if len(room) < n:
+            room = np.empty(n, np.uint8)
+        lent.append((room, weakref.ref(reading)))
+        return room[:n].data
+
+
+_rooms = _Rooms()
 
 
 class Extents:
@@ -70,19 +132,22 @@ class Extents:
         self._told = told
         self._waiting: list[_Waiting] = []
         self._size = 0
+        self._reading: _Reading | None = None
 
     def add(self, view: View, key: bytes, payload: bytes, pointers: Sequence[Pointer]) -> None:
         """Put a record of a new node, with copies of the extents that stand in a view.
 
         Parameters
         ----------
+        view : View
+            Whose store stays open until `flush`.
         key : bytes
             In the new node, which has no such record yet.
 
         Raises
         ------
         CorruptDataError
-            An extent does not match its sums.
+            An extent, of this record or one that waits, does not match its sums.
         """
         if not pointers:
             self._txn.put(key, pack_record(payload))
@@ -90,48 +155,66 @@ class Extents:
         self._waiting.append(_Waiting(view, key, payload, pointers))
         self._size += sum(pointer.length for pointer in pointers)
         if self._size >= RUN_BYTES:
-            self.flush()
+            self._read_on()
 
     def flush(self) -> None:
         """Write what waits."""
-        waiting, size = self._waiting, self._size
-        self._waiting, self._size = [], 0
-        if not waiting:
+        self._read_on()
+        self._write()
+
+    def _read_on(self) -> None:
+        """Begin to read what waits, and write what was read before."""
+        if not self._waiting:
             return
+        reading = _Reading(self._waiting, self._size)
+        self._waiting, self._size = [], 0
         runs = [
             (view, run)
-            for view in {id(entry.view): entry.view for entry in waiting}.values()
-            for run in _runs(view, waiting)
+            for view in {id(entry.view): entry.view for entry in reading.waiting}.values()
+            for run in _runs(view, reading.waiting)
         ]
-        for view, key, _, pointers in waiting:
+        for view, key, _, pointers in reading.waiting:
             for pointer in pointers:
                 if pointer.nbytes > RUN_BYTES:
                     self._check_there(view, key, pointer)
-        # Memory of this thread that is used again and again: touching fresh memory takes longer
-        # than reading from the file system's cache into it.
         total = sum(_length(run) for _, run in runs)
-        room = memoryview(scratch("extents", total, _BYTE).data)
-        bodies: dict[tuple[int, int], memoryview] = {}
-        for view, run in runs:
-            length = _length(run)
-            bodies |= _read(view, run, room[:length])
-            room = room[length:]
-        frames = []
-        for view, key, _, pointers in waiting:
-            for pointer in pointers:
-                try:
-                    frames.append(frame_of(view, key, pointer, bodies[id(view), pointer.offset]))
-                except CorruptDataError as error:
-                    raise self._damaged(view, key, pointer, error) from error
+        room = _rooms.lend(total, reading)
+        if room is None:  # untouched until then: not one for each of many
+            self._write()
+            room = np.empty(total, np.uint8).data
+            reading.frames = partial(_frames, reading.waiting, runs, room, reading.looked_at)
+        else:
+            task = partial(_frames, reading.waiting, runs, room, reading.looked_at)
+            reading.frames = begin(task)
+            try:
+                self._write()
+            except BaseException:
+                # Nothing is read any more when stores are closed; what it says comes second.
+                with suppress(KistError, OSError, MemoryError):
+                    reading.frames()
+                raise
+        self._reading = reading
+
+    def _write(self) -> None:
+        """Write what is being read, once it is."""
+        reading, self._reading = self._reading, None
+        if reading is None:
+            return
+        try:
+            frames = reading.frames()
+        except CorruptDataError as error:
+            if not reading.looked_at:
+                raise
+            raise self._damaged(*reading.looked_at[0], error) from error
         written = iter(self._txn.write(frames))
         self._txn.put_new(
             [
                 (key, pack_record(payload, [next(written) for _ in pointers]))
-                for _, key, payload, pointers in waiting
+                for _, key, payload, pointers in reading.waiting
             ]
         )
         if self._told is not None:
-            self._told(size)
+            self._told(reading.size)
 
     def _check_there(self, view: View, key: bytes, pointer: Pointer) -> None:
         """Refuse an extent beyond the end of the file, before there is memory for it."""
@@ -190,6 +273,26 @@ def _runs(view: View, waiting: list[_Waiting]) -> list[list[Pointer]]:
 
 def _length(run: list[Pointer]) -> int:
     return run[-1].offset + FRAME.size + run[-1].nbytes - run[0].offset
+
+
+def _frames(
+    waiting: Sequence[_Waiting],
+    runs: Sequence[tuple[View, list[Pointer]]],
+    room: memoryview,
+    looked_at: list[tuple[View, bytes, Pointer]],
+) -> list[Frame]:
+    """Return the extents of records as frames for another place, read into `room`."""
+    bodies: dict[tuple[int, int], memoryview] = {}
+    for view, run in runs:
+        length = _length(run)
+        bodies |= _read(view, run, room[:length])
+        room = room[length:]
+    frames = []
+    for view, key, _, pointers in waiting:
+        for pointer in pointers:
+            looked_at[:] = [(view, key, pointer)]  # for who says what is damaged
+            frames.append(frame_of(view, key, pointer, bodies[id(view), pointer.offset]))
+    return frames
 
 
 def _read(view: View, run: list[Pointer], room: memoryview) -> dict[tuple[int, int], memoryview]:

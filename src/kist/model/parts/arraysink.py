@@ -166,6 +166,10 @@ class ArraySink:
             self._n_records += 1
         self._n += stop - start
 
+    def settle(self) -> None:
+        """Write what still waits to be read: the stores where it stands are closed next."""
+        self._extents.flush()
+
     def finish(self) -> None:
         """Write all that waits, the shape, and the manifest of a sealed array."""
         self._extents.flush()

@@ -104,6 +104,10 @@ class KeySink:
         if form != text:
             self._txn.put(noted, pack_record(text.encode()))
 
+    def settle(self) -> None:
+        """Write what still waits to be read: the stores where it stands are closed next."""
+        self._extents.flush()
+
     def finish(self) -> None:
         """Write all that waits, and the counts."""
         self._extents.flush()

@@ -28,6 +28,9 @@ class Sink(Protocol):
     def add_part(self, view: View, node: int, path: str, start: int, stop: int) -> None:
         """Take what stands at positions start .. stop of a dataset of the same kind."""
 
+    def settle(self) -> None:
+        """Write what still waits to be read: the stores where it stands are closed next."""
+
     def finish(self) -> None:
         """Put all that was taken into the transaction."""
 

@@ -158,6 +158,8 @@ class _Roots:
         finally:
             secrets = None
         self._open: OrderedDict[int, Store] = OrderedDict()
+        # What still reads from the stores that are open writes what it has read of them.
+        self.before_closing: Callable[[], None] | None = None
 
     @property
     def files(self) -> list[str]:
@@ -184,6 +186,8 @@ class _Roots:
         else:
             self._open[number] = open_source(source, self._secrets)
             if len(self._open) > _OPEN:
+                if self.before_closing is not None:
+                    self.before_closing()
                 self._open.popitem(last=False)[1].close()
         return self._open[number]
 
@@ -353,10 +357,12 @@ def _merge(
             with _naming(roots, parts[0]):
                 making = Making(store, where, like, view, told, cast=cast)
                 making.add_whole(like, view)
+            roots.before_closing = making.sink.settle
             for part in parts[1:]:
                 with roots.read(part) as (node, at), _naming(roots, part):
                     making.add_whole(node, at)
             making.finish(message)
+            roots.before_closing = None
 
 
 def _inside(like: Node, view: View, store: Store, where: str, parts: list[_Part]) -> bool:

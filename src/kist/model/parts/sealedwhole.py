@@ -179,6 +179,10 @@ class SealedKeySink:
         self._n += len(places)
         self._n_records += len(places)
 
+    def settle(self) -> None:
+        """Write what still waits to be read: the stores where it stands are closed next."""
+        self._extents.flush()
+
     def finish(self) -> None:
         """Write all that waits, the counts, and the manifest."""
         self._extents.flush()

@@ -325,6 +325,10 @@ class TableSink:
         self._next_row += n
         self._n_live += n
 
+    def settle(self) -> None:
+        """Write what still waits to be read: the stores where it stands are closed next."""
+        self._extents.flush()
+
     def finish(self) -> None:
         """Write all that waits, and the tail; more may follow in another transaction."""
         self._flush_rows()
