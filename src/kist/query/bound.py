@@ -343,11 +343,14 @@ class Bound:
     @cached_property
     def is_false_of_null(self) -> bool:
         """Whether the condition, on one column and by row, holds for neither null nor zero."""
-        if self.null_truth:
-            return False
+        return not self.null_truth and not self.zero_truth
+
+    @cached_property
+    def zero_truth(self) -> bool:
+        """Whether the condition, on one column and by row, holds for zero."""
         column = next(part for part in walk(self.node) if isinstance(part, Column))
         zero = {column.name: np.zeros(1, column.dtype)}
-        return not self._compute(zero, 1, {}, None)[0]
+        return bool(self._compute(zero, 1, {}, None)[0])
 
     @cached_property
     def _of_one(self) -> bool:

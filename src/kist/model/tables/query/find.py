@@ -221,11 +221,12 @@ def _count(state: TableState, plan: RowPlan, chosen: Sequence[int]) -> int:
     for one in _pieces(state, asked):
         left.append(one)
         del others[one.place]
-    for index, mask, rest in masks_of(state, plan.names, asked):
+    too_many: dict[int, int] = {}
+    for index, mask, rest in masks_of(state, plan.names, asked, too_many):
         mask = _live(state, layout.group(index), mask)
         del others[index]
         if not rest:
-            n += int(np.count_nonzero(mask))
+            n += int(np.count_nonzero(mask)) - too_many.get(index, 0)
         elif len(ordinals := np.flatnonzero(mask)):
             left.append(Candidates(index, as_run(ordinals), rest))
     n += sum(len(hit.ordinals) for hit in _sieved(state, plan, left).values() if hit is not None)

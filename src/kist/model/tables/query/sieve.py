@@ -55,7 +55,10 @@ class Candidates(NamedTuple):
 
 
 def masks_of(
-    state: TableState, names: Mapping[str, Leaf], asked: Mapping[int, Sequence[Bound]]
+    state: TableState,
+    names: Mapping[str, Leaf],
+    asked: Mapping[int, Sequence[Bound]],
+    too_many: dict[int, int] | None = None,
 ) -> Iterator[tuple[int, Array, list[Bound]]]:
     """Yield where conditions on one column hold among all rows of groups, deleted ones too.
 
@@ -63,6 +66,9 @@ def masks_of(
     ----------
     asked : mapping of int to sequence of Bound
         What must hold in each group, the cheapest first.
+    too_many : dict of int to int, optional
+        Given by who only counts: takes by how many a mask is true too often, because of nulls
+        for which it says what holds for the zero under them.
 
     Yields
     ------
@@ -84,7 +90,8 @@ def masks_of(
     for name, indexes in by_column.items():
         groups = [layout.group(index) for index in indexes]
         own = [[part for part in asked[index] if part.columns == (name,)] for index in indexes]
-        valids = _valid(state, names, name, groups, own)
+        wrong = {} if too_many is None else _of_zero(state, names, name, asked, indexes)
+        valids = _valid(state, names, name, groups, own, [index in wrong for index in indexes])
         for number, page in narrow_pages(state, names[name], groups):
             index, valid = indexes[number], valids[number]
             mask: Array | None = None
@@ -96,8 +103,39 @@ def masks_of(
                     rest.append(part)
                 else:
                     mask = one if mask is None else np.logical_and(mask, one, out=mask)
+            if rest and index in wrong:
+                continue  # which of its rows are null must be known
             if mask is not None:
+                if too_many is not None and index in wrong:
+                    too_many[index] = wrong[index]
                 yield index, mask, rest
+
+
+def _of_zero(
+    state: TableState,
+    names: Mapping[str, Leaf],
+    name: str,
+    asked: Mapping[int, Sequence[Bound]],
+    indexes: Sequence[int],
+) -> dict[int, int]:
+    """Return in how many nulls of groups all holds for the zero under them and not for null.
+
+    It is a negative number where it is the other way round. Groups are left out of which this is
+    not known, or not enough: because rows are deleted, or more is asked than of this column.
+    """
+    said = state.facts.nullable.get(name)
+    if said is None:
+        return {}
+    n_null = known_nulls(state, names[name], names[said])
+    found = {}
+    for index in indexes:
+        group, parts = state.layout.group(index), asked[index]
+        of_one = all(part.columns == (name,) for part in parts)
+        if n_null[index] >= 0 and of_one and group.n_live == group.n_rows:
+            of_zero = all(part.zero_truth for part in parts)
+            of_null = all(part.null_truth for part in parts)
+            found[index] = int(n_null[index]) * (of_zero - of_null)
+    return found
 
 
 def _valid(
@@ -106,15 +144,19 @@ def _valid(
     name: str,
     groups: Sequence[Group],
     asked: Sequence[Sequence[Bound]],
+    counted: Sequence[bool],
 ) -> list[Array | None]:
-    """Return where a column has values in some groups, None where that does not matter."""
+    """Return where a column has values in some groups, None where that does not matter.
+
+    So it is where nulls are `counted`, and need not be known one by one.
+    """
     said = state.facts.nullable.get(name)
     if said is None:
         return [None] * len(groups)
     # Before its pages are looked at: these stand in memory that reading takes.
     found: list[Array | None] = []
-    for group, parts in zip(groups, asked, strict=True):
-        if nulls_are_left_out(state, names[name], names[said], group, parts):
+    for group, parts, is_counted in zip(groups, asked, counted, strict=True):
+        if is_counted or nulls_are_left_out(state, names[name], names[said], group, parts):
             found.append(None)
             continue
         span = Span(group, range(group.n_rows), 0)
@@ -128,13 +170,12 @@ def nulls_are_left_out(
 ) -> bool:
     """Tell whether conditions on a nullable column cannot all hold where a group has a null.
 
-    So it is where zero stands under all of them and one of the conditions holds for neither; then
-    nobody needs to know where they are.
+    So it is where there is none, and where zero stands under all of them and one of the conditions
+    holds for neither; then nobody needs to know where they are.
     """
-    if not any(part.is_false_of_null for part in parts):
-        return False
     place = int(state.layout.firsts.searchsorted(group.first))
-    return bool(known_nulls(state, leaf, valid)[place] >= 0)
+    n_null = known_nulls(state, leaf, valid)[place]
+    return bool(n_null == 0 or (n_null > 0 and any(part.is_false_of_null for part in parts)))
 
 
 def sieve(
