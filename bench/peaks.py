@@ -147,6 +147,10 @@ STEPS: dict[str, Callable[[Any], object]] = {
     "group-by, 10,000 groups": lambda t: _grouped(t, "code"),
     "group-by, 10,000 groups, 15 numbers of each": _aggregates,
     "group-by, 10,000 groups, quantiles": _quantiles,
+    "group-by, 10,000 groups, distinct values": lambda t: _same(
+        int(t.group_by("code").agg(n=("key", "nunique"))["n"].sum()), len(t)
+    ),
+    "number of distinct values": lambda t: _same(t["key"].nunique(), len(t)),
     "group-by, 2M groups": lambda t: t.group_by(key=_expr("key % 2000000")).agg("count"),
     "group-by, too many groups": lambda t: _too_many(
         t, lambda: t.group_by("key").agg("count", mean=("price", "mean"))

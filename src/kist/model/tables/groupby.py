@@ -27,7 +27,7 @@ from kist.model.tables.query.accumulators import (
     Variance,
     is_missing,
 )
-from kist.model.tables.query.collected import Collected, Distinct, Quantile
+from kist.model.tables.query.collected import Again, Collected, Quantile, distinct_by_group
 from kist.model.tables.query.find import GROUPS_AT_ONCE, Found
 from kist.model.tables.query.grouping import (
     Groups,
@@ -82,7 +82,7 @@ _FUNCTIONS: dict[str, Make] = {
     "var": lambda dtype, label, ddof: Variance(dtype, label, ddof, root=False),
     "first": lambda dtype, label, ddof: Edge(dtype, last=False),
     "last": lambda dtype, label, ddof: Edge(dtype, last=True),
-    "nunique": lambda dtype, label, ddof: Distinct(dtype, label),
+    "nunique": lambda dtype, label, ddof: distinct_by_group(dtype, label),
     "median": lambda dtype, label, ddof: Quantile(dtype, label, 0.5),
     "quantile": lambda dtype, label, ddof, q: Quantile(dtype, label, q),
 }
@@ -205,6 +205,7 @@ class GroupBy:
                 _Column(self._selection, state.schema, one, self._ddof, self._skipna)
                 for one in wanted
             ]
+            _collected_once(wanted, columns)
             rows = self._selection._rows(state)
             groups = _Run(rows, keys, columns, f"group_by of {self._selection._label()}").run()
             at, values = groups.keys()
@@ -328,6 +329,8 @@ class _Column:
 
     def local(self, columns: Mapping[int, Array], groups: Local) -> Any:
         """Look at some rows, on any thread."""
+        if isinstance(self.accumulator, Again):
+            return ()
         codes, counts, n = groups.codes, groups.counts, len(groups.codes)
         values, valid = (codes, None) if self.operand is None else self.operand.parts(columns, n)
         if self.operand is not None and (
@@ -358,12 +361,28 @@ class _Column:
         """Add what `local` found; `at` are the groups of the whole for those present."""
         self.accumulator.grow(int(at.max(initial=-1)) + 1)
         if isinstance(self.accumulator, Collected):
-            _, codes, counts = part
+            codes, counts = part[:2]
             there = np.zeros(len(groups.counts), np.int64)
             there[groups.present] = at
             self.accumulator.put(part, there[codes], at, counts[groups.present])
         else:
             self.accumulator.merge(tuple(array[groups.present] for array in part), at)
+
+
+def _collected_once(wanted: Sequence[_Wanted], columns: Sequence[_Column]) -> None:
+    """See that several quantiles of the same values collect them once."""
+    known: dict[Any, Quantile] = {}
+    for one, column in zip(wanted, columns, strict=True):
+        found = column.accumulator
+        if isinstance(found, Quantile):
+            # Expressions are compared by identity: == of them is an expression.
+            key = one.what if isinstance(one.what, str) else id(one.what)
+            first = known.setdefault(key, found)
+            if first is not found:
+                column.accumulator = first.again(found.q)
+    collected = [one.accumulator for one in columns if isinstance(one.accumulator, Collected)]
+    for accumulator in collected:
+        accumulator.part = len(collected)
 
 
 _Part = tuple[list[Array | TextKey], Local, list[Any]]

@@ -3,7 +3,8 @@
 - `find` (rows of a condition), `bounds` (what statistics say of its columns), `sieve` (in several
   row groups at once) and `explain`; `steps` as the user said them, `rowset` what they make of the
   rows, `operands` what rows are sorted and grouped by, `texts` strings among that, as bytes.
-- `sort`, with `spill` for what is more than fits into memory.
+- `sort`, and `shares` of rows that belong together, with `spill` for what is more than fits into
+  memory.
 - `aggregates` and `quantiles` of all rows; of groups `grouping`, `accumulators`, `collected`.
 """
 

@@ -1,48 +1,66 @@
-"""Quantiles and numbers of distinct values by group: what needs all values, sorted.
+"""Quantiles and numbers of distinct values by group: what needs all values.
 
-The values of a column are collected with the numbers of their groups, in memory while they are
-few and in a temporary file from then on, and sorted once by group and value. Quantiles are then the
-values at certain ranks, and distinct values those that differ from the one before.
+The values of a column are collected with the numbers of their groups, and dealt out to shares that
+fit into memory: for quantiles by their groups, so that a share has all values of its groups; for
+numbers of distinct values by group and value, so that equal ones are in one share. Shares are
+looked at one by one. Values of one group that are more than fit are not sorted, but read twice
+(`quantiles`). Texts of any length are sorted, all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
 from kist import options
+from kist._kernels.numbering import key_words
 from kist._kernels.ordering import sortable, stable_order
 from kist.errors import DTypeError
 from kist.model.tables.query.accumulators import Accumulator, Partial
 from kist.model.tables.query.aggregates import Values
-from kist.model.tables.query.quantiles import check_quantiles, interpolated
+from kist.model.tables.query.quantiles import check_quantiles, interpolated, quantiles_of
+from kist.model.tables.query.shares import BITS, Rows, Share, Shares
 from kist.model.tables.query.sort import Sorter
 from kist.model.tables.query.spill import Extent, Spill
 
-__all__ = ["Collected", "Distinct", "Quantile", "count_distinct"]
+__all__ = ["Again", "Collected", "Quantile", "count_distinct", "distinct_by_group"]
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 
-_STEP = 262_144
-"""Values of a temporary file that are distributed at a time."""
+_CODE: Final = np.dtype("u4")
+"""Of the numbers of groups; tables of groups have no room for more."""
+_WORK: Final = 40
+"""Bytes a row that sorting takes beside the values, about."""
+_LONG: Final = 64
+"""Values of a group, on average, from which on each group is sorted by itself."""
+_TEXTS: Final = 262_144
+"""Texts of a temporary file that are distributed at a time."""
 
 
 class Collected(Accumulator):
-    """All values, with the numbers of their groups."""
+    """All values, with the numbers of their groups.
+
+    Attributes
+    ----------
+    part : int
+        How many collect values at the same time.
+    """
 
     def __init__(self, dtype: np.dtype[Any], label: str) -> None:
         super().__init__(dtype)
+        self.part = 1
         self._why = f"values of {label} by group"
-        self._parts: list[list[Array]] = []
-        self._held = self._n = 0
-        self._spill: Spill | None = None
-        self._extents: list[Extent] = []
         self.arrays = [np.zeros(0, np.int64)]  # values of each group
 
     def local(self, values: Array, codes: Array, counts: Array) -> Partial:
-        return values, codes, counts
+        return codes, counts, values
 
     def put(self, part: Partial, codes: Array, at: Array, counts: Array) -> None:
         """Add some values.
@@ -57,63 +75,17 @@ class Collected(Accumulator):
             Groups, and how many of the values are theirs.
         """
         self.arrays[0][at] += counts
-        self._parts.append([codes, part[0]])
-        self._n += len(codes)
-        self._held += sum(array.nbytes for array in self._parts[-1])
-        if 4 * self._held > options.max_memory:
-            if self._spill is None:
-                self._spill = Spill([np.dtype("i8"), self.dtype], self._why)
-            for some in self._parts:
-                self._extents.append(self._spill.put(some))
-            self._parts, self._held = [], 0
+        self._collect([codes.astype(_CODE), *part[2:]])
+
+    @abstractmethod
+    def _collect(self, rows: Rows) -> None:
+        """Keep some values: the numbers of their groups, and what `local` made of them."""
 
     def merge(self, part: Partial, at: Array) -> None:
         raise TypeError("collected values are added by put()")
 
-    def _batches(self) -> Iterator[list[Array]]:
-        if self._spill is not None:
-            for extent in self._extents:
-                codes, values = self._spill.get(extent)
-                # What sorting makes of an extent at once would be several times as long.
-                for at in range(0, len(codes), _STEP):
-                    yield [codes[at : at + _STEP], values[at : at + _STEP]]
-        for codes, values in self._parts:
-            yield [codes, values]
 
-    def sorted(self) -> Iterator[tuple[Array, Array]]:
-        """Yield groups and values, by group and then by value."""
-        if self._spill is None:
-            if self._parts:
-                codes, values = (
-                    np.concatenate(column) for column in zip(*self._parts, strict=True)
-                )
-                order = stable_order([codes.view(np.uint64), *sortable(values)])
-                yield codes[order], values[order]
-            return
-        for codes, values, _ in Sorter([False, False], self._n, self._why).run(self._batches):
-            yield codes, values
-
-
-class Distinct(Collected):
-    """Number of distinct values, nulls and NaN not counted."""
-
-    def finish(self, at: Array) -> Array:
-        return _count_distinct(self.sorted(), len(self.arrays[0]))[at]
-
-
-def _count_distinct(batches: Iterator[tuple[Array, Array]], n: int) -> Array:
-    """Return the number of distinct values of each of `n` groups, from sorted values."""
-    found = np.zeros(n, np.int64)
-    last: tuple[Array, Array] | None = None
-    for codes, values in batches:
-        # -0.0 and 0.0 are equal, and sort as equal.
-        new = np.ones(len(codes), bool)
-        new[1:] = (codes[1:] != codes[:-1]) | (values[1:] != values[:-1])
-        if last is not None:
-            new[:1] = (codes[:1] != last[0]) | (values[:1] != last[1])
-        last = codes[-1:], values[-1:]
-        found += np.bincount(codes[new], minlength=n)
-    return found
+# Quantiles
 
 
 class Quantile(Collected):
@@ -123,59 +95,281 @@ class Quantile(Collected):
         super().__init__(dtype, label)
         if dtype.kind not in "biuf":
             raise DTypeError(f"{label} has no quantiles: it holds {dtype}")
-        (self._q,) = check_quantiles(q)
+        self.q = q
+        self._q = check_quantiles(q).tolist()
         self.result = self.dtype if dtype.kind == "f" else np.dtype("f8")
+        self._shares = Shares([_CODE, self.dtype], _codes_of, self._why)
+        self._found: Array | None = None
+
+    def again(self, q: float) -> Again:
+        """Return what finds another quantile of the same values."""
+        self._q += check_quantiles(q).tolist()
+        return Again(self, len(self._q) - 1)
+
+    def _collect(self, rows: Rows) -> None:
+        self._shares.part = self.part
+        self._shares.put(rows)
 
     def finish(self, at: Array) -> Array:
-        counts = self.arrays[0]
-        ends = np.cumsum(counts)
-        place = self._q * np.maximum(counts - 1, 0)
-        low = np.floor(place).astype(np.int64)
-        start = ends - counts
-        # The last value too: it is NaN where there is any NaN.
-        ranks = np.concatenate([start + low, start + np.minimum(low + 1, counts - 1), ends - 1])
-        there = np.tile(counts > 0, 3)
-        wanted, back = np.unique(ranks[there], return_inverse=True)
-        picked = np.full(len(ranks), np.nan, self.result)
-        picked[there] = _at_ranks((values for _, values in self.sorted()), wanted, self.result)[
-            back
-        ]
-        first, second, last = picked.reshape(3, -1)
-        found = interpolated(first, second, place - low)
-        found[np.isnan(last)] = np.nan
-        return found.astype(self.result)[at]
+        return self.found(0, at)
 
-
-def _at_ranks(batches: Iterator[Array], ranks: Array, dtype: np.dtype[Any]) -> Array:
-    """Return the values at some ranks, ascending, of values that come in order."""
-    out = np.zeros(len(ranks), dtype)
-    at = 0
-    for values in batches:
-        a, b = ranks.searchsorted((at, at + len(values)))
-        out[a:b] = values[ranks[a:b] - at]
-        at += len(values)
-    return out
-
-
-class _Gathered(Collected):
-    """All values of one column."""
-
-    def gather(self, values: Values) -> int:
-        """Take all values; return their number."""
-        self.grow(1)
-        for block in values.map(np.ravel):
-            block = block.astype(self.dtype, copy=False)
-            codes = np.zeros(len(block), np.int64)
-            self.put((block,), codes, codes[:1], np.array([len(block)]))
-        return self._n
-
-    def finish(self, at: Array) -> Array:
-        found: Array = self.arrays[0][at]
+    def found(self, number: int, at: Array) -> Array:
+        """Return one of the quantiles for the groups `at`."""
+        if self._found is None:
+            with self._shares:
+                self._found = self._all()
+        found: Array = self._found[number][at]
         return found
+
+    def _all(self) -> Array:
+        """Return all quantiles of all groups."""
+        found = np.full((len(self._q), len(self.arrays[0])), np.nan, self.result)
+        for share in self._shares.shares(self._fits):
+            if share.n > self._most and self._is_one(share):
+                group = int(next(share.batches())[0][0])
+                one = quantiles_of(_Batches(share, self.dtype), np.array(self._q))
+                found[:, group] = np.nan if one is None else one
+                continue
+            codes, values = share.rows()
+            groups = _sorted_groups(codes, values, share.depth)
+            for out, q in zip(found, self._q, strict=True):
+                out[groups.codes] = groups.quantile(q, self.result)
+        return found
+
+    @property
+    def _most(self) -> int:
+        """Values of a share that are sorted in memory."""
+        return options.max_memory // 2 // (4 * self.dtype.itemsize + _WORK)
+
+    def _fits(self, share: Share) -> bool:
+        return share.n <= self._most or self._is_one(share)
+
+    def _is_one(self, share: Share) -> bool:
+        """Tell whether all values of a share are of one group."""
+        counts = self.arrays[0][share.lowest :: 1 << BITS * share.depth]
+        return int(np.count_nonzero(counts)) == 1
+
+
+class Again(Accumulator):
+    """Another quantile of values that are collected already."""
+
+    def __init__(self, of: Quantile, number: int) -> None:
+        super().__init__(of.dtype)
+        self.result = of.result
+        self._of, self._number = of, number
+
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
+        return ()
+
+    def merge(self, part: Partial, at: Array) -> None:
+        pass
+
+    def finish(self, at: Array) -> Array:
+        return self._of.found(self._number, at)
+
+
+def _codes_of(rows: Rows) -> Array:
+    return rows[0].astype(np.uint64)
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Values of a share, as those of a column are read."""
+
+    share: Share
+    dtype: np.dtype[Any]
+
+    def map(self, work: Callable[[Array], T]) -> Iterator[T]:
+        for _, values in self.share.batches():
+            yield work(values)
+
+
+class _Groups(NamedTuple):
+    """Groups, ascending, and their values: sorted in each group, one group behind the other."""
+
+    codes: Array
+    counts: Array
+    values: Array
+
+    def quantile(self, q: float, dtype: np.dtype[Any]) -> Array:
+        """Return a quantile of each group; NaN where there is any NaN."""
+        ends = np.cumsum(self.counts)
+        starts = ends - self.counts
+        place = q * (self.counts - 1)
+        low = np.floor(place).astype(np.int64)
+        first = self.values[starts + low].astype(dtype)
+        second = self.values[starts + np.minimum(low + 1, self.counts - 1)].astype(dtype)
+        found = interpolated(first, second, place - low)
+        last = self.values[ends - 1]
+        found[last != last] = np.nan  # it sorts last
+        return found.astype(dtype)
+
+
+def _sorted_groups(codes: Array, values: Array, depth: int) -> _Groups:
+    """Sort values by group, and in each group."""
+    n = len(codes)
+    # The lowest bits are the same in all.
+    local = codes.astype(np.uint64) >> np.uint64(BITS * depth)
+    local -= local.min()
+    highest = int(local.max())
+    if not highest:
+        return _Groups(codes[:1], np.array([n]), np.sort(values))
+    if highest < 1 << 16 and (highest + 1) * _LONG <= n:
+        # Of two bytes each NumPy sorts by counting: 5 ns a row, and 10 for the values of a group.
+        order = local.astype(np.uint16).argsort(kind="stable")
+        values = values[order]
+        counts = np.bincount(local.view(np.int64))
+        counts = counts[counts > 0]
+        ends = np.cumsum(counts)
+        for low, high in pairwise([0, *ends.tolist()]):
+            values[low:high].sort()
+        return _Groups(codes[order[ends - 1]], counts, values)
+    order = stable_order([local, *sortable(values)])
+    codes = codes[order]
+    ends = np.append(np.flatnonzero(codes[1:] != codes[:-1]) + 1, n)
+    return _Groups(codes[ends - 1], np.diff(ends, prepend=0), values[order])
+
+
+# Distinct values
+
+
+def distinct_by_group(dtype: np.dtype[Any], label: str) -> Collected:
+    """Return what counts the distinct values of each group, nulls and NaN left out before."""
+    return _DistinctTexts(dtype, label) if dtype.kind == "T" else _Distinct(dtype, label)
 
 
 def count_distinct(values: Values) -> int:
     """Return the number of distinct values."""
-    gathered = _Gathered(values.dtype, values.label)
-    gathered.gather(values)
-    return _count_distinct(gathered.sorted(), 1)[0].item()  # type: ignore[no-any-return]
+    found = distinct_by_group(values.dtype, values.label)
+    found.grow(1)
+    for words in values.map(found.of_block if isinstance(found, _Distinct) else _as_it_is):
+        n = len(words[0])
+        codes = np.zeros(n, np.int64)
+        found.put((codes, codes, *words), codes, codes[:1], np.array([n]))
+    return int(found.finish(np.zeros(1, np.int64))[0])
+
+
+def _as_it_is(block: Array) -> list[Array]:
+    return [block.ravel()]
+
+
+class _Distinct(Collected):
+    """Number of distinct values of a length that is fixed.
+
+    Values are kept as words that are equal where values are.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], label: str) -> None:
+        super().__init__(dtype, label)
+        n_words = len(key_words(np.zeros(0, self.dtype)))
+        # Drawn anew: a file cannot be made so that all its values are dealt to one share.
+        drawn = np.frombuffer(os.urandom(8 * (n_words + 1)), np.uint64) | np.uint64(1)
+        self._multipliers = [np.uint64(one) for one in drawn.tolist()]
+        dtypes: list[np.dtype[Any]] = [_CODE, *[np.dtype(np.uint64)] * n_words]
+        self._shares = Shares(dtypes, self._mixed, self._why, thin=_distinct)
+
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
+        return codes, counts, *key_words(values)
+
+    def of_block(self, block: Array) -> list[Array]:
+        """Return the words of a block of values, each value once."""
+        words = key_words(block.ravel().astype(self.dtype, copy=False))
+        return _distinct([np.zeros(len(words[0]), _CODE), *words])[1:]
+
+    def _collect(self, rows: Rows) -> None:
+        self._shares.part = 2 * self.part  # to find the distinct ones takes several times as much
+        self._shares.put(rows)
+
+    def _mixed(self, rows: Rows) -> Array:
+        """Return numbers that are equal where rows are."""
+        found: Array = rows[0].astype(np.uint64)
+        for column, multiplier in zip(rows[1:], self._multipliers, strict=False):
+            found = (found ^ column) * multiplier
+            found ^= found >> np.uint64(32)
+        found *= self._multipliers[-1]
+        found ^= found >> np.uint64(29)
+        return found
+
+    def finish(self, at: Array) -> Array:
+        n = len(self.arrays[0])
+        found = np.zeros(n, np.int64)
+        row = _CODE.itemsize + 8 * (len(self._multipliers) - 1)
+        most = options.max_memory // 2 // (3 * row + _WORK)
+        with self._shares:
+            for share in self._shares.shares(lambda share: share.n <= most):
+                found += np.bincount(_distinct(share.rows())[0], minlength=n)
+        return found[at]
+
+
+def _distinct(rows: Rows) -> Rows:
+    """Return the rows that differ from each other, sorted."""
+    codes, *words = rows
+    if len(words) == 1 and (codes == codes[:1]).all():
+        word = np.sort(words[0])
+        word = word[np.append(True, word[1:] != word[:-1])[: len(word)]]
+        return [codes[: len(word)], word]
+    order = stable_order([codes.astype(np.uint64), *words])
+    rows = [column[order] for column in rows]
+    new = np.zeros(len(codes), bool)
+    new[:1] = True
+    for column in rows:
+        new[1:] |= column[1:] != column[:-1]
+    return [column[new] for column in rows]
+
+
+class _DistinctTexts(Collected):
+    """Number of distinct texts."""
+
+    def __init__(self, dtype: np.dtype[Any], label: str) -> None:
+        super().__init__(dtype, label)
+        self._parts: list[Rows] = []
+        self._held = self._n = 0
+        self._spill: Spill | None = None
+        self._extents: list[Extent] = []
+
+    def _collect(self, rows: Rows) -> None:
+        self._parts.append(rows)
+        self._n += len(rows[0])
+        self._held += sum(column.nbytes for column in rows)
+        if 4 * self.part * self._held > options.max_memory:
+            if self._spill is None:
+                self._spill = Spill([_CODE, self.dtype], self._why)
+            for some in self._parts:
+                self._extents.append(self._spill.put(some))
+            self._parts, self._held = [], 0
+
+    def _batches(self) -> Iterator[list[Array]]:
+        if self._spill is not None:
+            for extent in self._extents:
+                codes, values = self._spill.get(extent)
+                # What sorting makes of an extent at once would be several times as long.
+                for at in range(0, len(codes), _TEXTS):
+                    yield [codes[at : at + _TEXTS], values[at : at + _TEXTS]]
+        yield from self._parts
+
+    def _sorted(self) -> Iterator[tuple[Array, Array]]:
+        """Yield groups and values, by group and then by value."""
+        if self._spill is None:
+            if self._parts:
+                codes, values = (
+                    np.concatenate(column) for column in zip(*self._parts, strict=True)
+                )
+                order = stable_order([codes.astype(np.uint64), *sortable(values)])
+                yield codes[order], values[order]
+            return
+        with self._spill:
+            for codes, values, _ in Sorter([False, False], self._n, self._why).run(self._batches):
+                yield codes, values
+
+    def finish(self, at: Array) -> Array:
+        n = len(self.arrays[0])
+        found = np.zeros(n, np.int64)
+        last: tuple[Array, Array] | None = None
+        for codes, values in self._sorted():
+            new = np.ones(len(codes), bool)
+            new[1:] = (codes[1:] != codes[:-1]) | (values[1:] != values[:-1])
+            if last is not None:
+                new[:1] = (codes[:1] != last[0]) | (values[:1] != last[1])
+            last = codes[-1:], values[-1:]
+            found += np.bincount(codes[new], minlength=n)
+        return found[at]

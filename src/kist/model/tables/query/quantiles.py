@@ -8,8 +8,8 @@ with limited storage", Theoretical Computer Science 12, 1980). Nothing is assume
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,9 +17,10 @@ from kist import options
 from kist.errors import DTypeError, QueryError
 from kist.model.tables.query.aggregates import Values
 
-__all__ = ["check_quantiles", "interpolated", "quantiles"]
+__all__ = ["check_quantiles", "interpolated", "quantiles", "quantiles_of"]
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 _RUN: Final = 1 << 18
 """Values that are sorted at a time."""
@@ -34,13 +35,24 @@ def quantiles(values: Values, q: Any) -> Any:
         raise DTypeError(f"{values.label} has no quantiles: it holds {dtype}")
     flat = check_quantiles(q)
     result = dtype.newbyteorder("=") if dtype.kind == "f" else np.dtype("f8")
-    found = _of_all(values, flat)
+    found = quantiles_of(values, flat)
     if found is None:
         found = np.full(len(flat), np.nan)
     return found.astype(result).reshape(np.shape(q))[()]
 
 
-def _of_all(values: Values, q: Array) -> Array | None:
+class Source(Protocol):
+    """Values that can be read more than once, some at a time."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the values."""
+
+    def map(self, work: Callable[[Array], T]) -> Iterator[T]:
+        """Yield what a function makes of some values, of at least one."""
+
+
+def quantiles_of(values: Source, q: Array) -> Array | None:
     """Return quantiles, None where there is no value or a NaN among them."""
     held: list[Array] = []
     sample = _Sample()
@@ -74,7 +86,7 @@ def _of_all(values: Values, q: Array) -> Array | None:
     return interpolated(first, second, place - low)
 
 
-def _runs(values: Values) -> Iterator[Array]:
+def _runs(values: Source) -> Iterator[Array]:
     """Yield all values, some at a time, as new arrays of the machine's byte order."""
     dtype = values.dtype.newbyteorder("=")
     held: list[Array] = []
@@ -170,7 +182,7 @@ class _Between:
         return np.partition(between, place)[place] if place < len(between) else ends.high
 
 
-def _at_ranks(values: Values, ranks: list[int], sample: _Sample) -> Array:
+def _at_ranks(values: Source, ranks: list[int], sample: _Sample) -> Array:
     """Return the values of some ranks; the table is read again, once for some hundred of them."""
     ends = {rank: sample.ends_of(rank) for rank in ranks}
     dtype = values.dtype.newbyteorder("=")
@@ -183,7 +195,7 @@ def _at_ranks(values: Values, ranks: list[int], sample: _Sample) -> Array:
     return np.array([found[one].at(rank, one) for rank, one in ends.items()], dtype)
 
 
-def _read_between(values: Values, some: list[_Ends], dtype: np.dtype[Any]) -> list[_Between]:
+def _read_between(values: Source, some: list[_Ends], dtype: np.dtype[Any]) -> list[_Between]:
     """Read all values, and keep those between some ends."""
     lows, highs = (np.array(column, dtype) for column in zip(*some, strict=True))
 
