@@ -55,4 +55,5 @@ def _ask(file: str, words: list[str]) -> None:
     for word in words:
         click.echo(f"{file}: {word}", err=True)
     if not click.confirm("Remove?", err=True):
-        raise click.Abort
+        click.echo("nothing removed", err=True)
+        raise click.exceptions.Exit(1)
