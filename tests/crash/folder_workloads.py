@@ -15,6 +15,7 @@ import numpy as np
 from crash_stores import rows_of, shown
 
 import kist
+from kist.model import saving
 from kist.testing.folders import FolderCase
 
 KEY = bytes(range(32))
@@ -94,6 +95,19 @@ def linked_again(folder: Path) -> None:
         )
 
 
+def save(folder: Path, name: str = "new") -> None:
+    """As what is too large to be made in memory first."""
+    small, saving._SMALL = saving._SMALL, 0  # type: ignore[misc]
+    try:
+        kist.savez(folder / f"{name}.kist", np.arange(900.0), rows=rows_of(700, 3))
+    finally:
+        saving._SMALL = small  # type: ignore[misc]
+
+
+def save_again(folder: Path) -> None:
+    save(folder, "q-0001")
+
+
 RUNS: dict[str, Run] = {
     "split": split,
     "split again": split_again,
@@ -101,6 +115,8 @@ RUNS: dict[str, Run] = {
     "merge again": merge_again,
     "linked": linked,
     "linked again": linked_again,
+    "save": save,
+    "save again": save_again,
 }
 
 

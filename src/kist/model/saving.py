@@ -11,6 +11,7 @@ import numpy as np
 
 from kist.engine.backup import write_whole
 from kist.errors import DTypeError, NodeNotFoundError, StoreNotFoundError, call_by_name
+from kist.model.newstores import make_durable, unknown_store
 from kist.model.store import open as open_store
 from kist.storage.names import give_name, refused, remove, sync_folder
 
@@ -212,13 +213,11 @@ def _write_beside(
     """Write under another name, synced once, when it is whole: until then nobody knows it."""
     part = f"{path}.{token_hex(4)}.part"
     try:
-        with open_store(part, "x", durability="none") as store:
-            store._session.engine.backend.eager = sync  # the device works while we compress
+        with unknown_store(part, eager=sync) as store:  # the device works while we compress
             _put(store, arrays, how, codec)
+            if sync:
+                make_durable(store)
         try:
-            if sync:  # after the last write: that of closing
-                with open(part, "rb") as file:
-                    os.fsync(file.fileno())
             give_name(part, path, overwrite=True)
             if sync:
                 sync_folder(os.path.dirname(path))

@@ -86,6 +86,9 @@ class StorageBackend(ABC):
         are not seen.
     remote : bool
         Whether each read waits for a network, so that `prefetch` pays.
+    lasts : bool
+        Whether `sync` and `sync_directory` do anything. False while nobody knows a new file: its
+        maker syncs it once, when it is whole, or never.
     eager : bool
         Whether the device may begin with what was written before it is asked to `sync`. A hint:
         it changes how long the sync takes, and nothing that is promised.
@@ -96,6 +99,7 @@ class StorageBackend(ABC):
     locks: Locks
     append_only: bool = False
     remote: bool = False
+    lasts: bool = True
     eager: bool = True
 
     def __init__(self) -> None:

@@ -338,6 +338,8 @@ class FileBackend(StorageBackend):
     def sync(self) -> None:
         if self._closed or not self.writable:
             self._check_writable()
+        if not self.lasts:
+            return
         self.stats.syncs += 1
         self._unstarted = 0
         try:
@@ -347,6 +349,8 @@ class FileBackend(StorageBackend):
 
     def sync_directory(self) -> None:
         self._check_writable()
+        if not self.lasts:
+            return
         self.stats.directory_syncs += 1
         folder = os.path.dirname(os.path.realpath(self.path))
         try:

@@ -271,6 +271,8 @@ class WindowsBackend(StorageBackend):
 
     def sync(self) -> None:
         fd = self._fd(writing=True)
+        if not self.lasts:
+            return
         self.stats.syncs += 1
         try:
             os.fsync(fd)  # FlushFileBuffers
@@ -280,6 +282,8 @@ class WindowsBackend(StorageBackend):
     def sync_directory(self) -> None:
         # Windows has no such call: the name becomes durable with FlushFileBuffers of the file.
         fd = self._fd(writing=True)
+        if not self.lasts:
+            return
         self.stats.directory_syncs += 1
         try:
             os.fsync(fd)

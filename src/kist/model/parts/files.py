@@ -14,6 +14,7 @@ from kist.storage.names import give_name, refused, sync_folder
 
 if TYPE_CHECKING:
     from kist.crypto.secret import Secret
+    from kist.engine.engine import Durability
     from kist.model.store import Store
 
 __all__ = ["NewFiles"]
@@ -26,6 +27,8 @@ class NewFiles:
     ----------
     overwrite : bool
         Whether they may replace files.
+    durability : {"full", "none"}
+        Whether they are on the device before they get their names.
     encrypt : as `kist.open` takes it, optional
         What seals each of them as a whole.
 
@@ -33,10 +36,18 @@ class NewFiles:
     ------
     SecretError
         Of `encrypt`: something is no secret.
+    ValueError
+        It is another durability.
     """
 
-    def __init__(self, *, overwrite: bool, encrypt: object = None) -> None:
+    def __init__(
+        self, *, overwrite: bool, durability: Durability = "full", encrypt: object = None
+    ) -> None:
+        if durability not in ("full", "none"):
+            encrypt = None  # a traceback would show it
+            raise ValueError(f"durability is 'full' or 'none', not {durability!r}")
         self._overwrite = overwrite
+        self._lasts = durability == "full"
         self._encrypt: Mapping[str, Secret] | None = None
         if encrypt is not None:
             from kist.model.tables.input.encrypt import labelled
@@ -72,21 +83,18 @@ class NewFiles:
 
     @contextmanager
     def create(self, target: str) -> Iterator[Store]:
-        """Give a new store, which is whole and durable at the end of the block."""
-        from kist.model.store import open
+        """Give a new store, which is whole at the end of the block, and durable if asked for."""
+        from kist.model.newstores import make_durable, unknown_store
 
         target = os.path.abspath(target)
         self.check(target)
         part = f"{target}.{secrets.token_hex(4)}.part"
         self._parts[target] = part
-        # Nobody reads it before it has its name: one sync at its end is enough.
         try:
-            with open(part, "x", durability="none", encrypt=self._encrypt) as store:
-                # Folding is for tables that grow; here it would decode what is copied as bytes.
-                store._session.engine.maintain = None
-                store._session.engine.backend.eager = True
+            with unknown_store(part, self._encrypt, eager=self._lasts) as store:
                 yield store
-                store.sync()
+                if self._lasts:
+                    make_durable(store)
         except Exception as error:
             call_by_name(error, part, target)
             raise
@@ -109,6 +117,8 @@ class NewFiles:
                     except OSError as failed:
                         raise refused(target, "it cannot be given this name", failed) from failed
                     named.append(target)
+                if not self._lasts:
+                    return
                 # New folders have names of their own, in those above.
                 for folder in {os.path.dirname(one) for one in (*self._folders, *named)}:
                     try:

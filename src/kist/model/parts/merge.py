@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from kist.errors import (
     ConflictError,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["merge"]
 
 Progress = Callable[[int, int], None]
+Durability = Literal["full", "none"]
 
 _OPEN: Final = 32
 """Stores that stay open while others are read: a thousand would be a thousand descriptors."""
@@ -47,6 +48,7 @@ def merge(
     *,
     cast: bool = False,
     overwrite: bool = False,
+    durability: Durability = "full",
     progress: Progress | None = None,
     secrets: object = None,
     encrypt: object = None,
@@ -71,6 +73,9 @@ def merge(
         its values, checked one by one, to those of the first; missing columns get their fill value.
     overwrite : bool
         Replace `out`.
+    durability : {"full", "none"}
+        Wait until it is on the device, or not, as ``cp``: a loss of power soon after may then take
+        it, or damage it, which reading notices; what it replaced is gone.
     progress : callable, optional
         Called with bytes done and bytes in all.
     secrets : as `kist.open` takes them, optional
@@ -115,7 +120,7 @@ def merge(
         raise SelectionError(f"merge takes a list of sources, not the one path {sources!r}")
     with ExitStack() as held:
         try:
-            files = NewFiles(overwrite=overwrite, encrypt=encrypt)
+            files = NewFiles(overwrite=overwrite, durability=durability, encrypt=encrypt)
             encrypt = None
             roots = held.enter_context(_Roots(list(sources), secrets))
         finally:

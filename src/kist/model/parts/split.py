@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from kist.errors import LinkError, NodeError, SecretError
 from kist.format.node import NodeKind
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["split"]
 
 Progress = Callable[[int, int], None]
+Durability = Literal["full", "none"]
 
 _AT_ONCE: Final = 32
 """Parts of values that are filled at the same time."""
@@ -38,6 +39,7 @@ def split(
     by: str | None = None,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    durability: Durability = "full",
     progress: Progress | None = None,
     secrets: object = None,
     encrypt: object = None,
@@ -68,6 +70,9 @@ def split(
         default files beside the store, named after it.
     overwrite : bool
         Replace files.
+    durability : {"full", "none"}
+        Wait until the files are on the device, or not, as ``cp``: a loss of power soon after may
+        then take them, or damage them, which reading notices; what they replaced is gone.
     progress : callable, optional
         Called with bytes done and bytes in all.
     secrets : as `kist.open` takes them, optional
@@ -109,7 +114,7 @@ def split(
         raise SelectionError("split takes one of rows=, parts=, at= and by=")
     with ExitStack() as held:
         try:
-            files = NewFiles(overwrite=overwrite, encrypt=encrypt)
+            files = NewFiles(overwrite=overwrite, durability=durability, encrypt=encrypt)
             encrypt = None
             node = held.enter_context(_dataset(source, path, secrets))
         finally:
