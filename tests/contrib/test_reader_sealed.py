@@ -60,6 +60,35 @@ def test_a_vector_opens_or_fails_as_it_says(path: Path) -> None:
         assert opened == keys and isinstance(opened, dict) and list(opened) == list(keys)
 
 
+ATTACKS = sorted((HERE.parent / "golden" / "sealed" / "attacks").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", ATTACKS, ids=lambda p: p.stem)
+def test_an_attack_on_a_file_is_seen(path: Path, tmp_path: Path) -> None:
+    vector: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(vector["secrets"], dict):
+        pytest.skip("the second reader takes no secrets by name")
+    old = (path.parents[1] / vector["file"]).read_bytes()
+    new = bytearray(old[: vector["size"]].ljust(vector["size"], b"\0"))
+    for at, what, *n in vector["changes"]:
+        part = b64decode(what) if not n else old[what : what + n[0]]
+        new[at : at + len(part)] = part
+    file, expect = tmp_path / "t.kist", vector["expect"]
+    file.write_bytes(new)
+    secrets = [bytes.fromhex(one) for one in vector["secrets"]]
+
+    def shown() -> set[str]:
+        with Reader(file, secrets) as reader:
+            return set(reader.table("/t").dtype.names or ())
+
+    if expect in ("tampered", "damage"):
+        with pytest.raises(FAILURES[expect]):
+            shown()
+    else:
+        opened = {"opens": {"a", "b", "c"}, "no secret": {"a", "b"}, "wrong secret": set[str]()}
+        assert shown() == {"id"} | opened[expect]
+
+
 def test_a_file_with_sealed_columns_shows_what_its_secrets_open(
     sealed_golden: Callable[[str], Any],
 ) -> None:
