@@ -398,6 +398,23 @@ def test_what_would_stand_in_clear_is_refused(sealed: Path) -> None:
         assert list(store["t"].sealed) == ["name"]
 
 
+def test_a_table_of_sealed_columns_alone_gets_none_in_clear(path: Path) -> None:
+    """`encrypt=key` says that all of it is sealed; what comes later would not be."""
+    with kist.open(path, "w") as store:
+        t = store.create_table("t", rows_of(50), encrypt=KEY)
+        t.add_column("more", "id + 1", virtual=True)
+        for data in (5, np.arange(50), kist.expr("1 + 1")):
+            with pytest.raises(DTypeError, match=r"every column .* is sealed.*make a new table"):
+                t.add_column("late", data)
+        t.drop_column("more")
+        with pytest.raises(DTypeError, match="every column"):
+            t.add_column("late", "i4", fill_value=0)
+        assert t.columns == ("id", "name", "price")
+        some = store.create_table("some", rows_of(50), encrypt={("id", "name"): KEY})
+        some.add_column("late", 5)
+        assert some.sealed.keys() == {"id", "name"}
+
+
 def test_open_columns_of_a_sealed_table_change_as_in_any_other(sealed: Path) -> None:
     with kist.open(sealed, "r+", secrets=[KEY, OTHER]) as store:
         t = store["t"]

@@ -26,6 +26,7 @@ __all__ = [
     "place_of",
     "refuse_computed_from_sealed",
     "refuse_dependents",
+    "refuse_first_in_clear",
     "refuse_in_clear",
     "refuse_sealed",
 ]
@@ -127,6 +128,16 @@ def refuse_in_clear(table: Table, txn: Transaction, what: str) -> None:
         raise DTypeError(
             f"{what}: the table stands in a sealed group, and a column that is added later would "
             "be in clear; make a new table there and append the rows"
+        )
+
+
+def refuse_first_in_clear(schema: Schema, virtual: bool, what: str) -> None:
+    """Raise for the first stored column in clear of a table of which every column is sealed."""
+    stored = [column for column in schema.columns if not column.is_virtual]
+    if stored and not virtual and all(column.field for column in stored):
+        raise DTypeError(
+            f"{what}: every column of the table is sealed, and one that is added later would be in"
+            " clear; make a new table with create_table(..., encrypt=) and append the rows"
         )
 
 

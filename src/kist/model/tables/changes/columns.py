@@ -24,6 +24,7 @@ from kist.model.tables.changes.column_checks import (
     place_of,
     refuse_computed_from_sealed,
     refuse_dependents,
+    refuse_first_in_clear,
     refuse_in_clear,
     refuse_sealed,
 )
@@ -93,6 +94,7 @@ def add_column(
         old = state.schema
         check_new_name(old, name, what)
         refuse_in_clear(table, txn, what)
+        refuse_first_in_clear(old, virtual, what)
         refuse_column_in_clear(data, what)
         check_codec(codec, (name,), what)
         new = new_column(
