@@ -80,6 +80,7 @@ def _measure(name: str, values: Any, codec: str, rounds: int, folder: Path) -> N
     for _ in range(rounds):
         for sealed in (False, True):
             path = folder / f"{sealed}.kist"
+            path.unlink(missing_ok=True)  # else which of them also tidies up hangs on their sizes
             write = _timed(lambda p=path, s=sealed: _write(p, values, codec, s))  # type: ignore[misc]
             taken.setdefault(("write", sealed), []).append(write)
             taken.setdefault(("read", sealed), []).append(_timed(lambda p=path: _read(p)))  # type: ignore[misc]

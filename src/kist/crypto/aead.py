@@ -7,7 +7,7 @@ otherwise (secrets, data keys) is the input of `derive.expand` with a fresh salt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -62,8 +62,11 @@ def _cipher(key: Hidden) -> Any:
     return _library().cipher(key.reveal())
 
 
-def _count(number: int) -> bytes:
-    return _COUNTS[number] if number < len(_COUNTS) else number.to_bytes(4, "little")
+def _counts(stop: int, start: int = 0) -> Sequence[bytes]:
+    """Return the numbers of units as nonces have them."""
+    if stop <= len(_COUNTS):
+        return _COUNTS[start:stop]
+    return [number.to_bytes(4, "little") for number in range(start, stop)]
 
 
 def seal_once(key: Hidden, plain: Hidden, associated: bytes) -> bytes:
@@ -134,19 +137,35 @@ class Units:
     def __repr__(self) -> str:
         return "<units of a sealed body>"
 
-    def seal(self, step: int, plain: memoryview, out: memoryview) -> None:
-        """Write all units of a plaintext, cut every `step` bytes, to `out`."""
-        n_units = max(1, -(-len(plain) // step))
-        self.seal_units([plain[i * step : (i + 1) * step] for i in range(n_units)], out)
+    def seal(
+        self, step: int, plain: memoryview, out: memoryview, first: int = 0
+    ) -> list[memoryview]:
+        """Write neighbouring units of a plaintext to their places.
 
-    def seal_units(self, units: Iterable[memoryview], out: memoryview) -> None:
-        """Write all units of a plaintext to `out`."""
+        Parameters
+        ----------
+        step : int
+            Plaintext bytes of each unit but the last of the body.
+        plain : memoryview
+            Of the units from number `first` on.
+        out : memoryview
+            Where all units of the body go.
+
+        Returns
+        -------
+        list of memoryview
+            These units in `out`.
+        """
         seal, associated, own = self._cipher.encrypt_into, self._associated, self._own
-        at = 0
-        for number, unit in enumerate(units):
-            end = at + len(unit) + TAG_BYTES
-            seal(_count(number) + own, unit, associated, out[at:end])
-            at = end
+        sealed = []
+        begin, at = first * (step + TAG_BYTES), 0
+        for count in _counts(first + (-(-len(plain) // step) or 1), first):
+            unit = out[begin : begin + step + TAG_BYTES]
+            seal(count + own, plain[at : at + step], associated, unit)
+            sealed.append(unit)
+            begin += step + TAG_BYTES
+            at += step
+        return sealed
 
     def unseal_first(self, sealed: Buffer) -> bytes | None:
         """Return the plaintext of the first unit, None where its tag does not fit."""
@@ -170,14 +189,16 @@ class Units:
             The first unit whose tag does not fit; nothing of `out` may be used then.
         """
         unseal, associated, own = self._cipher.decrypt_into, self._associated, self._own
-        at = begin = 0
+        sealed_step = step + TAG_BYTES
+        begin = at = 0
         number = first
         try:
-            while begin < len(sealed):
-                stop = min(at + step, len(out))
-                end = begin + stop - at + TAG_BYTES
-                unseal(_count(number) + own, sealed[begin:end], associated, out[at:stop])
-                at, begin, number = stop, end, number + 1
+            for count in _counts(first + -(-len(sealed) // sealed_step), first):
+                unit = sealed[begin : begin + sealed_step]
+                unseal(count + own, unit, associated, out[at : at + step])
+                begin += sealed_step
+                at += step
+                number += 1
         except _library().wrong_tag:
             return number
         return None

@@ -72,7 +72,7 @@ def batch_cipher(base: Hidden, common: bytes) -> Any:
     common : bytes
         What the salts of its bodies begin with.
     """
-    batches = _of(base)
+    batches = base.batches or _of(base)
     found = batches.ciphers.get(common)
     if found is None:
         found = cipher_of(base, info(_BATCH, common))
@@ -99,7 +99,7 @@ def next_body(base: Hidden, length: int) -> tuple[Any, bytes]:
     # fork, and by a machine that is resumed twice.
     random = os.urandom(OWN_BYTES - _COUNT)
     with _lock:
-        batches = _of(base)
+        batches = base.batches or _of(base)
         batch = batches.current
         if batch is None or not batch.takes(length):
             common = os.urandom(COMMON_BYTES)

@@ -19,6 +19,7 @@ from kist.engine.sealed import DataKey, seal_body, unseal_body
 from kist.engine.view import View
 from kist.errors import CorruptDataError, TamperedDataError
 from kist.format.keys import Range
+from kist.format.layout import POINTER
 from kist.format.sealed import NAME_BYTES
 from kist.format.values import payload_of, unpack_record
 
@@ -109,8 +110,11 @@ def bound_items(view: View, ranges: Iterable[tuple[Range, bool]]) -> Iterator[by
             for key, value in records:
                 yield item_of(view, key, value, deep=True)
         else:  # as `item_of` does it: there are two for each page
+            sha256 = hashlib.sha256
             for key, value in records:
-                yield key[8:] + hashlib.sha256(payload_of(value)).digest()
+                end = 1 + value[0] * POINTER.size if value else 1
+                payload = value[end:] if end <= len(value) else payload_of(value)
+                yield key[8:] + sha256(payload).digest()
 
 
 def new_digest(keys: FieldKeys, use: bytes = b"") -> SetDigest:

@@ -457,6 +457,8 @@ def read_pages(view: View, requests: Sequence[Request]) -> None:
         from kist.engine.sealedpages import read_sealed_pages
 
         read_sealed_pages(view, records)
+        if len(records) == len(requests):
+            return
         requests = [r for r in requests if r[0].__class__ is Pointer or r[0].is_vouched]
     if len(requests) == 1:
         read_page(view, *requests[0])

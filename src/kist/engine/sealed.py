@@ -7,7 +7,7 @@ docs/design/0013-sealed-columns.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -52,8 +52,8 @@ _ONE: Final = SEALED_HEAD.size + 8 + TAG_BYTES
 """What a body of one unit has beside its plaintext."""
 _SMALL: Final = 1 << MIN_UNIT
 """A body of no more bytes has one unit, however long units are."""
-_JOINED: Final = 1 << 17
-"""Most bytes of many small parts that are copied first: to look at each part costs more."""
+_JOINED: Final = 1 << 20
+"""Bytes that are copied together before they are sealed; whole units."""
 
 
 class DataKey(NamedTuple):
@@ -93,50 +93,55 @@ def seal_body(key: DataKey, parts: Sequence[Buffer], unit: int = UNIT) -> tuple[
     ValueError
         More than 64 GiB.
     """
-    views = [memoryview(part) for part in parts]
-    length = sum([view.nbytes for view in views])
+    # Written out, and copied first: it is done twice for each page, beside an encoder that leaves
+    # nothing of Python in the caches; a step for each block takes longer than its bytes.
+    pieces: Iterable[Buffer]
+    if sum(map(len, parts)) <= _JOINED:
+        pieces = (plain,) = (b"".join(parts),)
+        length = len(plain)
+    else:
+        views = [memoryview(part).cast("B") for part in parts]
+        pieces, length = _pieces(views), sum(map(len, views))
     if length >= MAX_BODY:
         raise ValueError(f"a sealed body of {length:,} bytes; at most {MAX_BODY - 1:,}")
     cipher, salt = next_body(key.key, length)
     own = salt[COMMON_BYTES:]
-    head = SealedHead(unit, length, key.name, salt, _IN_BATCH)
-    fixed = head.pack()
+    fixed = SEALED_HEAD.struct.pack(SEALED_MAGIC, _IN_BATCH, unit, length, key.name, salt)
     if length <= 1 << unit:
-        sealed = seal_first(cipher, own, b"".join(views), fixed)
+        sealed = seal_first(cipher, own, plain, fixed)
         return fixed + pack_sums([sealed]), memoryview(sealed)
+    n_units = -(-length >> unit)
+    out = np.empty(length + TAG_BYTES * n_units, np.uint8).data  # not zeroed first
     units = Units(cipher, fixed, own)
-    out = np.empty(head.total - head.size, np.uint8).data  # not zeroed first
-    if length <= _JOINED:
-        units.seal(1 << unit, memoryview(b"".join(views)), out)
-    else:
-        units.seal_units(_cut([view.cast("B") for view in views], 1 << unit), out)
-    step = (1 << unit) + TAG_BYTES
-    return fixed + pack_sums([out[at : at + step] for at in range(0, len(out), step)]), out
+    sealed_units: list[memoryview] = []
+    for piece in pieces:
+        sealed_units += units.seal(1 << unit, memoryview(piece), out, len(sealed_units))
+    return fixed + pack_sums(sealed_units), out
+
+
+def _pieces(parts: Sequence[memoryview]) -> Iterator[bytes]:
+    """Yield a plaintext in pieces of `_JOINED` bytes: a copy of all of it may be too much."""
+    begun: list[memoryview] = []
+    missing = _JOINED
+    for part in parts:
+        at = 0
+        while len(part) - at >= missing:
+            yield b"".join([*begun, part[at : at + missing]])
+            at += missing
+            begun, missing = [], _JOINED
+        begun.append(part[at:])
+        missing -= len(part) - at
+    if missing < _JOINED:
+        yield b"".join(begun)
 
 
 def _opener(key: Hidden, version: int, salt: bytes) -> tuple[Any, bytes]:
     """Return the cipher that opens a body, and the part of its nonces that is its own."""
     if version == _ALONE:
         return cipher_of(key, info(_BODY, salt)), ALONE
-    return batch_cipher(key, salt[:COMMON_BYTES]), salt[COMMON_BYTES:]
-
-
-def _cut(parts: Sequence[memoryview], step: int) -> Iterator[memoryview]:
-    """Yield the units of a plaintext; only those that two parts share are copied."""
-    begun: list[memoryview] = []
-    missing = step
-    for part in parts:
-        at = 0
-        while len(part) - at >= missing:
-            end = at + missing
-            begun.append(part[at:end])
-            yield begun[0] if len(begun) == 1 else memoryview(b"".join(begun))
-            begun, missing, at = [], step, end
-        if at < len(part):
-            begun.append(part[at:])
-            missing -= len(part) - at
-    if begun:
-        yield begun[0] if len(begun) == 1 else memoryview(b"".join(begun))
+    common = salt[:COMMON_BYTES]
+    cipher = None if key.batches is None else key.batches.ciphers.get(common)
+    return cipher or batch_cipher(key, common), salt[COMMON_BYTES:]
 
 
 class SealedBody:

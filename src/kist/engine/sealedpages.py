@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
 
 from kist import options
 from kist._kernels.scratch import KEPT_BYTES, scratch
-from kist.engine.pages import Request, decode_request, neighbours
+from kist.engine.pages import READ_GAP, READ_RUN, Request, decode_request
 from kist.engine.parallel import run
+from kist.engine.sealed import whole_body
 from kist.engine.sealedrecords import SealedPointer
 from kist.engine.view import View
 from kist.errors import CorruptDataError, TamperedDataError
@@ -33,6 +35,7 @@ PIECE_BYTES: Final = 512 * 1024
 """That are read and unsealed before they are decoded: more would leave the caches again."""
 
 _BYTES: Final = np.dtype(np.uint8)
+_END: Final = itemgetter(2)
 
 
 def read_sealed_pages(view: View, requests: Sequence[Request]) -> None:
@@ -45,7 +48,7 @@ def read_sealed_pages(view: View, requests: Sequence[Request]) -> None:
     CorruptDataError
         A page is damaged, or does not decode.
     """
-    ordered = [request for near in neighbours(requests) for request in near]
+    ordered = sorted(requests, key=itemgetter(0))  # a pointer begins with its offset
     run([partial(_fill, view, piece) for piece in _pieces(ordered)])
 
 
@@ -68,9 +71,9 @@ Place = tuple[SealedPointer, int, int]
 """Of a page: its pointer, the first byte of its body in the file, and the end of that."""
 
 
-def _read(view: View, near: Sequence[Sequence[Place]]) -> list[memoryview]:
-    """Return the bodies of pages, neighbours read together, in memory of this thread."""
-    spans = [(places[0][1], max(place[2] for place in places)) for places in near]
+def _read(view: View, near: Sequence[Sequence[Place]]) -> list[tuple[SealedPointer, memoryview]]:
+    """Return pages with their bodies, neighbours read together, in memory of this thread."""
+    spans = [(places[0][1], max(map(_END, places))) for places in near]
     total = sum(end - begin for begin, end in spans)
     # More may be more than the file has: no memory for that before it is read.
     room = scratch("sealed", total, _BYTES).data if total <= KEPT_BYTES else None
@@ -88,38 +91,45 @@ def _read(view: View, near: Sequence[Sequence[Place]]) -> list[memoryview]:
                 f"byte {begin}: the file ends within the pages up to byte {end}", offset=begin
             )
         for pointer, start, stop in places:
-            found.append(view.reader.body(pointer.stored, data[start - begin : stop - begin]))
+            stored = data[start - begin : stop - begin]
+            if view.reader.sealing is not None:
+                stored = view.reader.body(pointer.stored, stored)
+            found.append((pointer, stored))
     return found
 
 
 def _fill(view: View, requests: Sequence[Request]) -> None:
     """Read pages, unseal them, then decode them."""
+    # Few calls for each page: what is not in the caches takes eight times as long.
+    check_range = view.reader.check_range
     near: list[list[Place]] = []
-    for some in neighbours(requests):
-        near.append([])
-        for request in some:
-            pointer = request[0]
-            assert isinstance(pointer, SealedPointer)
-            view.reader.check_range(pointer)
-            near[-1].append((pointer, *pointer.body))
-    bodies = []
-    size = 0
-    pointers = [place[0] for places in near for place in places]
-    for pointer, stored in zip(pointers, _read(view, near), strict=True):
-        body = pointer.complete(stored)
-        size += 0 if body is None else pointer.length
-        bodies.append((body, pointer, stored))
+    size = last = 0
+    for request in requests:
+        pointer = request[0]
+        assert isinstance(pointer, SealedPointer)
+        check_range(pointer)
+        begin, end = pointer.stored.body
+        if near and begin - last <= READ_GAP and end - near[-1][0][1] <= READ_RUN:
+            near[-1].append((pointer, begin, end))
+        else:
+            near.append([(pointer, begin, end)])
+        last = end
+    found = []
+    for pointer, stored in _read(view, near):
+        body = whole_body(stored, pointer.salt, pointer.length, pointer.keys)
+        found.append((body, pointer, stored))
+        if body is not None:  # its bytes are there: the length that its record has is no lie
+            size += pointer.length
     room = scratch("opened", size, _BYTES).data
     plain = []
-    for (body, pointer, stored), request in zip(bodies, requests, strict=True):
-        out = None
-        if body is not None:
-            out, room = room[: pointer.length], room[pointer.length :]
-            if is_loose(request[1].dtype):  # cells may stay views of what they were made of
-                out = np.empty(pointer.length, np.uint8).data
-            if not body.unseal(out):
-                out = None
-        plain.append(_unsealed(view, pointer, stored) if out is None else out)
+    for request, (body, pointer, stored) in zip(requests, found, strict=True):
+        if body is None:
+            plain.append(_unsealed(view, pointer, stored))
+            continue
+        out, room = room[: pointer.length], room[pointer.length :]
+        if is_loose(request[1].dtype):  # cells may stay views of what they were made of
+            out = np.empty(pointer.length, np.uint8).data
+        plain.append(out if body.unseal(out) else _unsealed(view, pointer, stored))
     for request, opened in zip(requests, plain, strict=True):
         decode_request(view, request, opened, vouched=True)
 

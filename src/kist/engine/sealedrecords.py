@@ -21,12 +21,10 @@ from kist.crypto.hidden import Hidden
 from kist.engine.sealed import (
     DataKey,
     SealedBody,
-    WholeBody,
     open_head,
     seal_body,
     unseal_body,
     unseal_small,
-    whole_body,
 )
 from kist.engine.transaction import Frame
 from kist.engine.view import Reader, View
@@ -48,6 +46,8 @@ __all__ = [
 
 _EXTENT: Final = struct.Struct("<QI16s32s")  # length, head, sum of the plaintext; salt
 _SMALL: Final = 12
+_LENGTH: Final = SEALED_HEAD.offset("length")
+_SALT: Final = SEALED_HEAD.offset("salt")
 _BYTES: Final = np.dtype(np.uint8)
 
 MAX_SEALED: Final = MAX_INLINE - SEALED_HEAD.size - 8 - TAG_BYTES
@@ -157,10 +157,6 @@ class SealedPointer(Pointer):
             return self.opened(reader, data).whole(data)
         except TamperedDataError as error:
             raise self.named(error) from None
-
-    def complete(self, data: memoryview) -> WholeBody | None:
-        """Return the body, whose bytes are at hand; None where `opened` says what is wrong."""
-        return whole_body(data, self.salt, self.length, self.keys)
 
     def opened(self, reader: Reader, data: memoryview) -> SealedBody:
         """Return the body, whose bytes are at hand, its head verified; raises as `read_part`.
@@ -279,7 +275,7 @@ def seal_record(
     sealed = []
     for frame in frames:
         head, units = seal_body(key, [frame.head, *frame.parts])
-        length = len(frame.head) + sum([memoryview(part).nbytes for part in frame.parts])
+        length = int.from_bytes(head[_LENGTH : _LENGTH + 8], "little")
         extents.append(_EXTENT.pack(length, len(frame.head), sum128(frame.head), _salt_of(head)))
         sealed.append(Frame(FRAME_SEALED, frame.node, frame.column, frame.row, head, (units,)))
     place = frames[0][1:4] if frames else (0, 0, 0)
@@ -316,7 +312,7 @@ def _seal_payload(
 
 
 def _salt_of(head: bytes) -> bytes:
-    return head[SEALED_HEAD.offset("salt") : SEALED_HEAD.size]
+    return head[_SALT : SEALED_HEAD.size]
 
 
 def open_record(
