@@ -167,6 +167,35 @@ def test_memory_comes_back_after_an_error(tmp_path: Path, monkeypatch: pytest.Mo
             assert part["t"][:].tobytes() == rows.tobytes()
 
 
+def test_small_extents_far_from_each_other_take_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies between two that are read with one call is read too, up to 16 KiB each time."""
+    monkeypatch.setattr(extents, "RUN_BYTES", 3 << 20)
+    monkeypatch.setattr(extents, "_KEPT_BYTES", 6 << 20)
+    monkeypatch.setattr(extents, "_MOST_EXTENTS", 16)
+    with kist.open(tmp_path / "a.kist", "w", durability="none") as store:
+        few = store.create_array("few", shape=(0,), dtype="f8", chunks=(500,), codec="none")
+        many = store.create_array("many", shape=(0,), dtype="f8", chunks=(1500,), codec="none")
+        for at in range(60):
+            few.append(noise(at, 500))
+            many.append(noise(at, 1500))
+        asked = []
+        lend = extents._rooms.lend
+
+        def counted(n: int, reading: Any) -> Any:
+            asked.append(n)
+            return lend(n, reading)
+
+        monkeypatch.setattr(extents._rooms, "lend", counted)
+        with kist.open(tmp_path / "b.kist", "w", durability="none") as other:
+            other.copy(few, "few")
+            np.testing.assert_array_equal(other["few"][:], few[:])
+            assert other.check().ok
+    assert 4 <= len(asked) <= 6
+    assert max(asked) < 17 * (16 << 10)
+
+
 def test_damage_is_named_whoever_reads_it(tmp_path: Path) -> None:
     """A thread that finds damage cannot ask the transaction: who waits for it says where."""
     name = tmp_path / "a.kist"

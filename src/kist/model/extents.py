@@ -46,6 +46,10 @@ RUN_BYTES: Final = 3 << 20
 """Extents wait until they are so many bytes, to be written with one call. More makes copying a
 large table no faster, and takes memory."""
 
+_MOST_EXTENTS: Final = 1024
+"""So many are written however small they are: what lies between them takes memory too, and more of
+them are written with more than one call to the system anyway."""
+
 _MAX_LENT: Final = 2
 _KEPT_BYTES: Final = 2 * RUN_BYTES
 """What has more, with an extent larger than a run, is read when it is to be written."""
@@ -131,7 +135,7 @@ class Extents:
         self._txn = txn
         self._told = told
         self._waiting: list[_Waiting] = []
-        self._size = 0
+        self._size = self._n_extents = 0
         self._reading: _Reading | None = None
 
     def add(self, view: View, key: bytes, payload: bytes, pointers: Sequence[Pointer]) -> None:
@@ -154,7 +158,8 @@ class Extents:
             return
         self._waiting.append(_Waiting(view, key, payload, pointers))
         self._size += sum(pointer.length for pointer in pointers)
-        if self._size >= RUN_BYTES:
+        self._n_extents += len(pointers)
+        if self._size >= RUN_BYTES or self._n_extents >= _MOST_EXTENTS:
             self._read_on()
 
     def flush(self) -> None:
@@ -167,7 +172,7 @@ class Extents:
         if not self._waiting:
             return
         reading = _Reading(self._waiting, self._size)
-        self._waiting, self._size = [], 0
+        self._waiting, self._size, self._n_extents = [], 0, 0
         runs = [
             (view, run)
             for view in {id(entry.view): entry.view for entry in reading.waiting}.values()
