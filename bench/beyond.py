@@ -18,7 +18,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,17 +29,19 @@ import numpy as np
 from bench.engines.base import load
 from bench.engines.kist_store import warm_kist
 from bench.machine import describe
-from bench.measure import drop_from_page_cache, measure
+from bench.measure import drop_from_page_cache, measure, status_bytes
 from bench.report import table as markdown_table
 from bench.report import time_text
 from bench.steps import equal
 from bench.worker import pin
-from bench.workloads import TABLE_DTYPE, Records, iter_blocks
+from bench.workloads import BLOCK_ROWS, TABLE_DTYPE, Records, iter_blocks
 
 GOAL_TABLES, GOAL_ROWS = 1_000, 5_000_000
 """1,000 tables of 5M rows of 305 bytes: 1.525 TB."""
 FIELDS = ["sent", "price0", "symbol"]
 READS = 5
+APPEND_BLOCKS = 4
+"""262,144 rows at once: full row groups, and 80 MB of memory."""
 
 Log = Callable[[str], None]
 T = TypeVar("T")
@@ -61,23 +65,42 @@ def _block(index: int, n_rows: int, start: int, stop: int) -> Records:
     return np.concatenate(parts)
 
 
-def write_table(store: Any, index: int, n_rows: int) -> float:
-    """One table, in one transaction, from blocks; seconds without making the blocks."""
-    making = 0.0
-    start = time.perf_counter()
-    with store.transaction():
-        handle = store.create_table(name_of(index), dtype=TABLE_DTYPE)
+class Cost:
+    """What calls of kist took together: seconds, and the most memory held in any of them."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.peak_bytes = 0
+
+    def of(self, call: Callable[[], T]) -> T:
+        """Call once, and add what it cost."""
+        held = status_bytes("VmRSS")
+        result, sample = measure(call)
+        self.seconds += sample.seconds
+        self.peak_bytes = max(self.peak_bytes, held + sample.peak_bytes)
+        return result
+
+
+def write_table(store: Any, index: int, n_rows: int, rows: Records) -> Cost:
+    """One table, in one transaction, from blocks that are made in ``rows``; what kist cost."""
+    cost = Cost()
+    with ExitStack() as stack:
+        stack.enter_context(store.transaction())
+        handle = cost.of(lambda: store.create_table(name_of(index), dtype=TABLE_DTYPE))
         blocks = iter_blocks(n_rows, seed=index)
-        while True:
-            began = time.perf_counter()
-            # 262,144 rows at once: full row groups, and 80 MB of memory.
-            some = [block for _, block in zip(range(4), blocks, strict=False)]
-            rows = np.concatenate(some) if some else None
-            making += time.perf_counter() - began
-            if rows is None:
-                break
-            handle.append(rows)
-    return time.perf_counter() - start - making
+        while n := _fill(rows, blocks):
+            cost.of(partial(handle.append, rows[:n]))
+        cost.of(stack.close)
+    return cost
+
+
+def _fill(rows: Records, blocks: Iterator[Records]) -> int:
+    """Make the next blocks in ``rows``, as many as it holds; how many rows they have."""
+    n = 0
+    while n < len(rows) and (block := next(blocks, None)) is not None:
+        rows[n : n + len(block)] = block
+        n += len(block)
+    return n
 
 
 class _Reader:
@@ -135,15 +158,17 @@ def run(folder: Path, n_tables: int, n_rows: int, log: Log = lambda _: None) -> 
     raw_table = n_rows * TABLE_DTYPE.itemsize
     seconds: list[float] = []
     sizes: list[int] = []
-
-    def write() -> None:
-        with kist.open(path, "w") as store:
-            for index in range(n_tables):
-                seconds.append(write_table(store, index, n_rows))
-                sizes.append(path.stat().st_size)
-                log(f"{name_of(index)}: {time_text(seconds[-1])}, file {sizes[-1] / 1e9:.2f} GB")
-
-    _, sample = measure(write)
+    rows = np.ones(APPEND_BLOCKS * BLOCK_ROWS, TABLE_DTYPE)
+    held = status_bytes("VmRSS")
+    peak = 0
+    with kist.open(path, "w") as store:
+        for index in range(n_tables):
+            cost = write_table(store, index, n_rows, rows)
+            peak = max(peak, cost.peak_bytes - held)
+            seconds.append(cost.seconds)
+            sizes.append(path.stat().st_size)
+            log(f"{name_of(index)}: {time_text(seconds[-1])}, file {sizes[-1] / 1e9:.2f} GB")
+    del rows
     reads = _reads(path, n_tables, n_rows)
     last = statistics.median(seconds[-max(1, n_tables // 4) :])
     first = statistics.median(seconds[: max(1, n_tables // 4)])
@@ -158,7 +183,7 @@ def run(folder: Path, n_tables: int, n_rows: int, log: Log = lambda _: None) -> 
         "seconds a table, first quarter": first,
         "seconds a table, last quarter": last,
         "raw bytes a second": raw_table / last,
-        "peak bytes above the start": sample.peak_bytes,
+        "peak bytes above the start": peak,
         "reads, cache dropped": reads,
         "goal": {
             "raw bytes": GOAL_TABLES * GOAL_ROWS * TABLE_DTYPE.itemsize,

@@ -12,7 +12,6 @@ What is not measured, because it would take minutes, is nan.
 from __future__ import annotations
 
 import math
-import os
 import statistics
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 import kist
+from bench.engines.base import sync_path
 
 Array = np.ndarray[Any, Any]
 
@@ -45,15 +45,6 @@ def arrays(n: int) -> dict[str, Array]:
     }
 
 
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 class Saved:
     """One array and the files that it is saved to, one for each way."""
 
@@ -68,13 +59,13 @@ class Saved:
 
     def synced(self) -> None:
         np.save(self.path("b.npy"), self.values)
-        sync(self.path("b.npy"))
+        sync_path(self.path("b.npy"))
 
     def safe(self) -> None:
         np.save(self.path("part.npy"), self.values)
-        sync(self.path("part.npy"))
+        sync_path(self.path("part.npy"))
         self.path("part.npy").replace(self.path("c.npy"))
-        sync(self.folder)
+        sync_path(self.folder)
 
     def savez(self) -> None:
         np.savez(self.path("d.npz"), x=self.values)

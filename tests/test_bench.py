@@ -292,3 +292,30 @@ def test_saving_is_compared_with_numpy(
     monkeypatch.setattr(saving, "_ZLIB_BYTES", 1)
     saving.main(tmp_path, (800.0,))
     assert "nan" in capsys.readouterr().out
+
+
+def test_many_small_things_are_measured_and_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = bench("many")
+    many.main(tmp_path, 0.004)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| what ") and len(lines) == 2 + 4 + 3 + 3 + 4
+    cells = [cell for line in lines[2:] for cell in line.split("|")[3:5]]
+    assert all(float(cell.replace(",", "")) >= 0 for cell in cells)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(AssertionError, match="tables, kist: other values"):
+        many.demand(False, "tables, kist")
+
+
+def test_many_tables_in_one_file_are_measured_and_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beyond = bench("beyond")
+    assert beyond.main(["--tables", "2", "--rows", "1000", "--folder", str(tmp_path)]) == 0
+    found = capsys.readouterr().out
+    assert "2 of 1,000 rows" in found and "1.525 TB of records, reckoned" in found
+    assert not list(tmp_path.iterdir())
+    beyond.run(tmp_path, 2, 1000)
+    with pytest.raises(AssertionError, match="tables are missing"):
+        beyond._reads(tmp_path / "beyond.kist", 3, 1000)
