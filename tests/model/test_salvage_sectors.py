@@ -159,6 +159,31 @@ def test_of_a_damaged_chunk_the_whole_blocks_are_saved(
     assert lost.sum() < 0.6 * min(2, len(places)) * min(chunk, values.size)
 
 
+@pytest.mark.parametrize("part", [0.05, 0.5, 0.95])
+def test_damage_in_what_a_smaller_shape_has_cut_off_loses_nothing(
+    tmp_path: Path, part: float
+) -> None:
+    values = np.random.default_rng(4).normal(size=(90, 100, 70)).astype("f4")
+    path, out = tmp_path / "broken.kist", tmp_path / "out.kist"
+    with kist.open(path, "w") as store:
+        array: Any = store.create_array("a", values, chunks=values.shape, fill_value=-1.0)
+        array.resize((20, 100, 70))
+        found = dict(array._view().scan(*keys.whole_node(array._id)))
+        records = [value for key, value in found.items() if keys.kind_of(key) == b"C"]
+        [pointer] = [pointer for value in records for pointer in unpack_record(value)[0]]
+    flip(path, pointer.offset + FRAME.size + int(part * pointer.length))
+    report = kist.salvage(path, out)
+    assert bool(report.losses) == (part < 0.2)
+    lost = np.zeros((20, 100, 70), bool)
+    for loss in report.losses:
+        assert loss.region is not None
+        lost[tuple(slice(*box) for box in loss.region)] = True
+    assert lost.mean() < 0.5
+    with kist.open(out) as store:
+        assert store.check().ok
+        assert np.array_equal(store["a"][...], np.where(lost, -1.0, values[:20]).astype("f4"))
+
+
 def test_boxes_are_joined_along_the_last_axis_only() -> None:
     lost: list[boxes.Box] = []
     for box in (

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import kist
 from kist.engine import Transaction
+from kist.model import session
 from kist.model.arrays import later, write
 
 SHAPE, CHUNKS = (12, 9), (5, 4)
@@ -272,6 +273,18 @@ def test_appends_are_undone_with_their_block() -> None:
         assert x[:].tolist() == [1.0, 4.0]
 
 
+def test_rows_written_by_an_assignment_are_not_appended_again_when_a_later_step_fails() -> None:
+    with kist.open(":memory:") as store:
+        x = store.create_array("x", shape=(3, 2), dtype="i4")
+        with store.transaction():
+            x.append([[1, 2]])
+            x[0] = [5, 6]  # the row is written first, this waits
+            with pytest.raises(kist.ShapeError):
+                x.resize((4, 3, 2))
+            assert x.shape == (4, 2)
+        assert x[:].tolist() == [[5, 6], [0, 0], [0, 0], [1, 2]]
+
+
 def test_ctrl_c_in_an_append_that_is_put_off_appends_nothing() -> None:
     with kist.open(":memory:") as store:
         x = store.create_array("x", shape=(0,), dtype="f8")
@@ -363,6 +376,25 @@ def test_a_loop_outside_of_a_transaction_is_told_what_it_costs() -> None:
             for i in range(100):
                 x[i] = 4.0
         assert len(told) == 1 and told[0].filename == __file__
+
+
+def test_a_loop_that_assigns_what_it_writes_is_told_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "_MUCH_ANEW", 1 << 16)
+    with kist.open(":memory:") as store, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        x = store.create_array("x", shape=(64, 1024), dtype="f8", chunks=(8, 1024))
+        for i in range(64):
+            x[i] = 3.0  # chunks of 8 rows: eight times what is given, and 16 are told
+
+
+def test_what_an_array_takes_is_told_with_what_waits() -> None:
+    with kist.open(":memory:") as store:
+        x = store.create_array("x", shape=(64, 64), dtype="f8")
+        with store.transaction():
+            x[3] = np.random.default_rng(0).random(64)
+            assert "in memory" not in repr(x) and x.info.stored_bytes > 500
 
 
 def test_a_loop_may_fill_the_same_memory_again() -> None:

@@ -165,9 +165,6 @@ class Transaction:
         if outer is not None:
             txn = outer.use()
             settle(txn)  # what is put off from here on is of this block
-            later = put_off_by(txn)
-            if later is not None:
-                later.step_done()
             self._point = txn.savepoint()
             self._nested = True
             self._writer = outer

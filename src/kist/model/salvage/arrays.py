@@ -55,8 +55,8 @@ def rescue_array(rescue: Rescue, writer: Writer, node: int, path: str) -> str:
         wrong = writer.copy(key, value)
         if not wrong:
             continue
-        whole = _region(state, index, segment)
-        for region in _copy_blocks(made, state, index, segment) or [whole]:
+        lost = _copy_blocks(made, state, index, segment)
+        for region in [_region(state, index, segment)] if lost is None else lost:
             rescue.lose(
                 path,
                 f"{words_of(region)}: the fill value stands for what is lost: {wrong}",
@@ -67,14 +67,16 @@ def rescue_array(rescue: Rescue, writer: Writer, node: int, path: str) -> str:
     return ""
 
 
-def _copy_blocks(made: ArrayState, state: ArrayState, index: Shape, segment: Segment) -> list[Box]:
+def _copy_blocks(
+    made: ArrayState, state: ArrayState, index: Shape, segment: Segment
+) -> list[Box] | None:
     """Make a segment of those blocks of a damaged one that are whole; returns what is lost.
 
-    Nothing where no block is whole, and then no segment is made.
+    None where no block is whole, and then no segment is made.
     """
     found = read_whole_blocks(state, segment)
     if found is None:
-        return []
+        return None
     values, lost = found
     write_jobs(
         cast("Transaction", made.view),

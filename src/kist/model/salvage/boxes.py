@@ -33,8 +33,8 @@ def read_whole_blocks(state: ArrayState, segment: Segment) -> tuple[Array, list[
     -------
     (ndarray, list of box), or None
         The values that count, with the fill value where they are lost; and the boxes that are
-        lost, as (first, one past last) along each axis of the segment. None where nothing can be
-        read, or nothing is cut into blocks.
+        lost, as (first, one past last) along each axis of the segment: none where the damage is
+        in what a smaller shape has cut off. None where nothing can be read.
     """
     view, schema, valid = state.view, state.schema, segment.record.valid
     grid, one = block_grid(segment.record.stored, schema.blocks), (1,) * len(valid)
@@ -63,7 +63,7 @@ def read_whole_blocks(state: ArrayState, segment: Segment) -> tuple[Array, list[
         else:
             values[tuple(slice(a, b) for a, b in box)] = found
             n_whole += 1
-    if not n_whole or not lost:
+    if not n_whole:
         return None
     if len(lost) > _MOST_BOXES:
         axes = zip(*lost, strict=True)
