@@ -18,6 +18,7 @@ import kist
 from kist.engine import Transaction
 from kist.model import session
 from kist.model.arrays import later, write
+from kist.model.later import put_off_by
 
 SHAPE, CHUNKS = (12, 9), (5, 4)
 NUMBERS = st.integers(0, 11)
@@ -387,6 +388,21 @@ def test_a_loop_that_assigns_what_it_writes_is_told_nothing(
         x = store.create_array("x", shape=(64, 1024), dtype="f8", chunks=(8, 1024))
         for i in range(64):
             x[i] = 3.0  # chunks of 8 rows: eight times what is given, and 16 are told
+
+
+@pytest.mark.parametrize("dtype", ["V0", "S0", "U0", "T"])
+def test_values_of_no_bytes_and_of_unknown_many_do_not_wait(dtype: str) -> None:
+    with kist.open(":memory:") as store:
+        x: Any = store.create_array("x", shape=(5, 4), dtype=np.dtype(dtype), chunks=(2, 4))
+        with store.transaction():
+            x[0, 1:3] = values = np.zeros((2,), x.dtype)
+            waiting: Any = put_off_by(x._view())
+            assert waiting is None or not waiting._kept
+            x[3] = x[2]
+            x.append(np.zeros((1, 4), x.dtype))
+            assert waiting is None or not waiting._kept
+        assert x.shape == (6, 4) and np.array_equal(x[0, 1:3], values)
+        assert store.check().ok
 
 
 def test_what_an_array_takes_is_told_with_what_waits() -> None:

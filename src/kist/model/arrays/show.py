@@ -15,7 +15,6 @@ from kist.model import html
 from kist.model.arrays.read import read
 from kist.model.arrays.state import ArrayState
 from kist.model.indexing import parse
-from kist.model.later import settle
 from kist.model.page_build import Chosen
 from kist.model.text import (
     brief,
@@ -112,7 +111,6 @@ def _sealed_facts(state: ArrayState) -> dict[str, Any]:
 
 def _stored(array: Array, view: View) -> tuple[int, bool]:
     """Return the bytes of all segments, counted up to `_COUNTED` of them, and if these are all."""
-    settle(view, array._id)
     total = 0
     for at, (_, value) in enumerate(view.scan(*keys.segments(array._id))):
         if at == _COUNTED:
