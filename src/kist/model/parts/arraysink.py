@@ -214,7 +214,7 @@ def _stored_boxes(
         at = (corner[0], *(k * c for k, c in zip(index, lengths[1:], strict=True)))
         size = [min(c, n - a) for c, n, a in zip(lengths[1:], shape[1:], at[1:], strict=True)]
         if all(n > 0 for n in size):
-            yield from _boxes(at, (shape[0], *size), schema)
+            yield at, (shape[0], *size)
 
 
 def _boxes(first: Shape, shape: Shape, schema: ArraySchema) -> Iterator[tuple[Shape, Shape]]:
