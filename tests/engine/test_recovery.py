@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 
 import pytest
 
-from kist.engine import Engine, Frame
+from kist.engine import Engine, Frame, recovery
 from kist.errors import CommitUnknownError, CorruptDataError, DamageWarning
 from kist.format import keys, layout
 from kist.format.values import Pointer, pack_record
@@ -128,6 +129,44 @@ def test_a_writer_does_not_go_on_behind_a_damaged_commit_of_another() -> None:
         second.begin()
     assert rows(second) == [0]
     assert rows(first) == [0, 1, 2, 3]
+
+
+def test_a_writer_does_not_go_on_behind_a_damaged_commit_that_a_close_has_named() -> None:
+    file = MemoryFile()
+    first = Engine.open_backend(MemoryBackend(file), "a")
+    put(first, 0)
+    second = Engine.open_backend(MemoryBackend(file), "r+")
+    for number in range(1, 4):
+        put(first, number)
+    record = first.chain.seen[-1]
+    first.close()
+    # The record, and the mark behind it that says so too.
+    end = record.position + record.size
+    file.data[end - 1 : end + 4096] = bytes(4097)
+    with pytest.raises(CorruptDataError, match="commit 4 was durable"):
+        second.begin()
+    assert rows(second) == [0, 1, 2]
+
+
+def test_a_record_that_says_it_is_longer_than_the_log_is_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = opened(b"", "a")
+    for number in range(3):
+        put(engine, number)
+    record, half = engine.chain.seen[-1], engine.ring.half
+    data = content(engine)
+    struct.pack_into("<I", data, record.position + recovery._LENGTH_AT, (1 << 32) - 1)
+    lengths = []
+    read = MemoryBackend.read
+
+    def noted(self: MemoryBackend, offset: int, length: int) -> bytes:
+        lengths.append(length)
+        return read(self, offset, length)
+
+    monkeypatch.setattr(MemoryBackend, "read", noted)
+    assert rows(opened(data)) == [0, 1]
+    assert max(lengths) <= half
 
 
 def test_damage_to_any_record_but_the_last_is_told_from_a_torn_write() -> None:
