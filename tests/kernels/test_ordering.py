@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kist._kernels.numbering import Numbering, TupleNumbering, key_words
-from kist._kernels.ordering import smallest, sortable, stable_order
+from kist._kernels.ordering import ranges_of, smallest, sortable, stable_order
 
 Array = np.ndarray[Any, Any]
 
@@ -26,6 +26,20 @@ def test_words_sort_like_lexsort(rows: list[tuple[int, int, int]], k: int) -> No
     expected = np.lexsort(words[::-1])
     assert stable_order(words).tolist() == expected.tolist()
     assert smallest(words, k).tolist() == expected[:k].tolist()
+
+
+@given(
+    st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=60),
+    st.sets(st.integers(0, 59), max_size=20),
+)
+def test_rows_lie_behind_the_splitters_that_are_not_above(
+    rows: list[tuple[int, int, int]], picked: set[int]
+) -> None:
+    splitters = sorted({rows[at % len(rows)] for at in picked})
+    every = [*splitters, *rows]
+    words = [np.array([row[at] for row in every], np.uint64) for at in range(3)]
+    expected = [sum(splitter <= row for splitter in splitters) for row in rows]
+    assert ranges_of(words, len(splitters)).tolist() == expected
 
 
 @pytest.mark.parametrize("n", [100_000, 65_536, 65_537])

@@ -268,12 +268,33 @@ def test_sampling_keys_does_not_hold_them_in_memory() -> None:
     sorter = Sorter([False], 40 * n, "a test")
     tracemalloc.start()
     try:
-        splitters, _ = sorter._splitters(batches(), 40 * n)
+        splitters, _ = sorter._splitters(batches, 40 * n, None)
         held = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert len(splitters) == 2
     assert held < 10 * 3 * 8 * n, held
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("by", [["price"], ["sym", "-price"], ["size"]])
+def test_a_sort_through_a_file_keeps_equal_rows_in_order(
+    store: Any, n_threads: int, by: list[str]
+) -> None:
+    n = 150_000
+    rows = trades(n)
+    rows["price"] = np.round(rows["price"], 1)  # the same ones many times, at the edges too
+    store["t"] = rows
+    options.n_threads, options.max_memory = n_threads, 1_500_000
+    keys = [rows[key.lstrip("-")] for key in by]
+    words = [-key if name[0] == "-" else key for name, key in zip(by, keys, strict=True)]
+    order = np.lexsort(words[::-1])
+    descending = [name[0] == "-" for name in by]
+    found = store["t"].sort_by(*[name.lstrip("-") for name in by], descending=descending)
+    assert np.array_equal(found["at"][:], rows["at"][order])
+    assert np.array_equal(found["at"][70_000:70_100], rows["at"][order[70_000:70_100]])
+    blocks = list(found[["at", "sym"]].blocks(10_000))
+    assert np.array_equal(np.concatenate(blocks), rows[["at", "sym"]][order])
 
 
 def test_text_that_is_sorted_by_is_put_aside_once(store: Any, monkeypatch: Any) -> None:

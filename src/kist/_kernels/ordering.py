@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from kist._kernels.strings import matrix_of, sizes
 
-__all__ = ["smallest", "sortable", "stable_order"]
+__all__ = ["ranges_of", "smallest", "sortable", "stable_order"]
 
 Array = NDArray[Any]
 Words = NDArray[np.uint64]
@@ -230,6 +230,31 @@ def _settle(word: Words, prefix: Words, order: NDArray[np.int64]) -> None:
     rows = order[places]
     # Rows of a run stand in the order of their positions, so a stable sort keeps that.
     order[places] = rows[np.lexsort((word[rows], runs[places]))]
+
+
+def ranges_of(words: Sequence[Words], n_splitters: int) -> NDArray[np.uint8]:
+    """Return in which range between splitters each row lies.
+
+    Parameters
+    ----------
+    words : sequence of ndarray of uint64, shape (n_splitters + n,)
+        As `stable_order` has them; of up to 255 splitters in their order first, then of the rows.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n,)
+        How many splitters are not above the row.
+    """
+    first, *others = _packed(words, len(words[0])) or [words[0]]
+    heads, rows = first[:n_splitters], first[n_splitters:]
+    numbers = np.searchsorted(heads, rows, side="right")
+    if others:  # these decide where the first word is that of a splitter
+        same = np.flatnonzero(np.searchsorted(heads, rows, side="left") != numbers)
+        some = np.concatenate([np.arange(n_splitters), same + n_splitters])
+        order = stable_order([word[some] for word in (first, *others)])
+        is_row = order >= n_splitters
+        numbers[same[order[is_row] - n_splitters]] = np.cumsum(~is_row)[is_row]
+    return numbers.astype(np.uint8)
 
 
 def smallest(words: Sequence[Words], k: int) -> NDArray[np.int64]:

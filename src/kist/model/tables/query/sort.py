@@ -8,8 +8,9 @@
 - What fits into `kist.options.max_memory` is read and sorted **in memory**.
 - Anything larger is **distributed**: a sample of the keys gives splitters, each row goes to the
   range between two of them in a temporary file, and the ranges are read back and sorted one by
-  one. So every row is written once and read once. The position of a row is the last of its
-  keys, so no two rows are equal and every range can be split again.
+  one, the next one by another thread. So every row is written once and read once. The position of
+  a row is the last of its keys, so no two rows are equal and every range can be split again; as
+  rows stay in the order of their positions, nobody sorts by it.
 
 Distribution sort with a sample: Frazer and McKellar, "Samplesort", J. ACM 17 (1970).
 """
@@ -17,14 +18,16 @@ Distribution sort with a sample: Frazer and McKellar, "Samplesort", J. ACM 17 (1
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
 from kist import options
-from kist._kernels.ordering import smallest, sortable, stable_order
+from kist._kernels.ordering import ranges_of, smallest, sortable, stable_order
 from kist._kernels.strings import sizes
-from kist.engine.parallel import run
+from kist.engine.parallel import run, run_ahead
 from kist.format.schema import Leaf
 from kist.model.tables.indexes.order import first_of_order
 from kist.model.tables.indexes.whole import order_by_index
@@ -38,6 +41,7 @@ from kist.model.tables.stored.read import Span
 __all__ = ["Sorter", "sorted_parts", "sorted_positions"]
 
 Array = np.ndarray[Any, Any]
+Batches = Callable[[], Iterator[list[Array]]]
 
 FEW: Final = 4
 """Up to one row in `FEW` is found by keeping the best so far."""
@@ -260,7 +264,15 @@ def _through_file(
         ]
         return [*values, *wide]
 
-    for columns in _sorter(base, keys).run(lambda: base.map(every, rows), start, stop):
+    by = all_leaves(key.operand for key in keys)
+
+    def alone(columns: list[Array], n: int) -> list[Array]:
+        by_id = {leaf.id: column for leaf, column in zip(by, columns, strict=True)}
+        return [key.operand.of(by_id, n) for key in keys]
+
+    sorter = _sorter(base, keys)
+    only = (lambda: base.map(by, alone)) if beside else None
+    for columns in sorter.run(lambda: base.map(every, rows), start, stop, only):
         yield [columns[place[leaf.id]].reshape(-1) for leaf in leaves], len(columns[-1])
 
 
@@ -303,9 +315,14 @@ class Sorter:
         self._why = why
         self._dtypes: list[np.dtype[Any]] = []
         self._shapes: list[tuple[int, ...]] = []
+        self._is_fixed = False
 
     def run(
-        self, batches: Callable[[], Iterator[list[Array]]], start: int = 0, stop: int | None = None
+        self,
+        batches: Batches,
+        start: int = 0,
+        stop: int | None = None,
+        keys: Batches | None = None,
     ) -> Iterator[list[Array]]:
         """Yield the rows of some ranks, in sorted order.
 
@@ -313,7 +330,9 @@ class Sorter:
         ----------
         batches : callable
             Gives the rows from the first one on, as one array per column and some rows at a
-            time; called twice.
+            time; called several times.
+        keys : callable, optional
+            Gives the keys alone, where that takes less.
 
         Yields
         ------
@@ -321,35 +340,50 @@ class Sorter:
             The columns, and behind them the rank that each row came with.
         """
         stop = self._n if stop is None else stop
-        yield from self._sorted(lambda: _numbered(batches()), self._n, start, stop)
+        only = None if keys is None else (lambda: _numbered(keys()))
+        yield from self._sorted(lambda: _numbered(batches()), self._n, start, stop, only)
 
     def _sorted(
-        self, batches: Callable[[], Iterator[list[Array]]], n: int, start: int, stop: int
+        self, batches: Batches, n: int, start: int, stop: int, keys: Batches | None = None
     ) -> Iterator[list[Array]]:
-        splitters, width = self._splitters(batches(), n)
+        splitters, width = self._splitters(batches, n, keys)
         if len(splitters[-1]) == 0:
-            rows = _joined(list(batches()))
-            order = stable_order(self._words(self._keys(rows)))[start:stop]
-            for at in range(0, len(order), _PART_ROWS):
-                yield [column[order[at : at + _PART_ROWS]] for column in rows]
+            yield from self._ordered(_joined(list(batches())), start, stop)
             return
         with Spill(self._dtypes, self._why) as spill:
             ranges = self._distribute(batches(), splitters, spill, width)
-            at = 0
-            for extents in ranges:
-                size = sum(extent.n for extent in extents)
-                low, high = max(start - at, 0), min(stop - at, size)
-                if low < high:
-                    # One range at a time; one that is still too long is split again.
-                    again = self._reader(spill, extents)
-                    yield from self._sorted(again, size, low, high)
-                at += size
-                if at >= stop:
-                    return
+            # While one range is given away, the next one is sorted.
+            tasks = self._tasks(spill, ranges, width, start, stop)
+            for found in run_ahead(tasks, 1):
+                yield from found
 
-    def _reader(
-        self, spill: Spill, extents: Sequence[Extent]
-    ) -> Callable[[], Iterator[list[Array]]]:
+    def _tasks(
+        self, spill: Spill, ranges: Sequence[list[Extent]], width: int, start: int, stop: int
+    ) -> Iterator[Callable[[], Iterator[list[Array]]]]:
+        at = 0
+        for extents in ranges:
+            size = sum(extent.n for extent in extents)
+            low, high = max(start - at, 0), min(stop - at, size)
+            if low < high:
+                again = self._reader(spill, extents)
+                if self._is_fixed and self._n_ranges(size, width) == 1:
+                    yield partial(self._ordered, _joined(list(again())), low, high)
+                else:  # it is too long, or may be: it is split again when its turn comes
+                    yield partial(self._sorted, again, size, low, high)
+            at += size
+            if at >= stop:
+                return
+
+    def _ordered(self, rows: list[Array], start: int, stop: int) -> Iterator[list[Array]]:
+        """Sort rows in memory, which are in the order of their ranks."""
+        order = stable_order(self._words(self._keys(rows))[:-1])[start:stop]
+        found = [column[order] for column in rows]
+        return (
+            [column[at : at + _PART_ROWS] for column in found]
+            for at in range(0, len(order), _PART_ROWS)
+        )
+
+    def _reader(self, spill: Spill, extents: Sequence[Extent]) -> Batches:
         def batches() -> Iterator[list[Array]]:
             for extent in extents:
                 rows = spill.get(extent)
@@ -360,25 +394,35 @@ class Sorter:
 
         return batches
 
-    def _splitters(self, batches: Iterator[list[Array]], n: int) -> tuple[list[Array], int]:
+    def _n_ranges(self, n: int, width: int) -> int:
+        """Return how many ranges fit into memory one by one, two on several threads."""
+        # Words of all keys and the order of them stand beside the rows.
+        room = options.max_memory // (4 if options.n_threads > 1 else 2)
+        return max(1, -(-n * (width + 2 * _WORK) // max(1, room)))
+
+    def _splitters(self, batches: Batches, n: int, only: Batches | None) -> tuple[list[Array], int]:
         """Return keys that cut the rows into ranges that fit into memory, and bytes of a row."""
+        rows = next(batches())
+        self._dtypes = [column.dtype for column in rows]
+        self._shapes = [column.shape[1:] for column in rows]
+        # Rows with text or cells take what they take: all of them are looked at.
+        self._is_fixed = all(type(c) is np.ndarray and c.dtype.kind != "T" for c in rows)
+        width = _row_nbytes(rows)
+        if n <= 1 or (self._is_fixed and self._n_ranges(n, width) == 1):
+            return [column[:0] for column in self._keys(rows)], width
         step = max(1, n // _SAMPLE)
         random = np.random.default_rng(n)
         sample: list[list[Array]] = []
-        width = 0
-        for rows in batches:
-            if not width:
-                self._dtypes = [column.dtype for column in rows]
-                self._shapes = [column.shape[1:] for column in rows]
-            width = max(width, _row_nbytes(rows))
+        for rows in only() if only is not None and self._is_fixed else batches():
+            if not self._is_fixed:
+                width = max(width, _row_nbytes(rows))
             # Every step-th row, from a place that no regularity of the rows knows.
             first = int(random.integers(step))
             # Copies: views would hold all keys in memory.
             sample.append([column[first::step].copy() for column in self._keys(rows)])
-        # Words of all keys and the order of them stand beside the rows.
-        wanted = max(1, -(-n * (width + 2 * _WORK) // max(1, options.max_memory // 2)))
         keys = _joined(sample)
-        if wanted == 1 or n <= 1:
+        wanted = self._n_ranges(n, width)
+        if wanted == 1:
             return [column[:0] for column in keys], width
         order = stable_order(self._words(keys))
         wanted = min(wanted, len(order) + 1, _MOST_RANGES)
@@ -400,8 +444,7 @@ class Sorter:
         self, batches: Iterator[list[Array]], splitters: Sequence[Array], spill: Spill, width: int
     ) -> list[list[Extent]]:
         """Write all rows to their ranges; return where those of each range are."""
-        n_splitters = len(splitters[-1])
-        ranges: list[list[Extent]] = [[] for _ in range(n_splitters + 1)]
+        ranges: list[list[Extent]] = [[] for _ in range(len(splitters[-1]) + 1)]
         waiting: list[list[list[Array]]] = [[] for _ in ranges]
         n_waiting = 0
 
@@ -411,27 +454,33 @@ class Sorter:
                     extents.append(spill.put(_joined(parts)))
                     parts.clear()
 
-        for rows in batches:
-            keys = [
-                np.concatenate([mine, theirs])
-                for mine, theirs in zip(splitters, self._keys(rows), strict=True)
-            ]
-            order = stable_order(self._words(keys))
-            # Rows behind the i-th splitter, which stand before those behind the next one.
-            cuts = np.flatnonzero(order < n_splitters)
-            edges = [0, *(cuts + 1).tolist(), len(order)]
-            for number, parts in enumerate(waiting):
-                low, high = edges[number], edges[number + 1]
-                # The splitter itself stands at the end of all ranges but the last one.
-                chosen = order[low : high - (number < n_splitters)] - n_splitters
-                if len(chosen):
-                    parts.append([column[chosen] for column in rows])
-            n_waiting += len(rows[-1])
+        for dealt in run_ahead((partial(self._dealt, splitters, rows) for rows in batches), 1):
+            for number, part in dealt:
+                waiting[number].append(part)
+                n_waiting += len(part[-1])
             if n_waiting * (width + _WORK) * 4 > options.max_memory:
                 flush()
                 n_waiting = 0
         flush()
         return ranges
+
+    def _dealt(
+        self, splitters: Sequence[Array], rows: list[Array]
+    ) -> list[tuple[int, list[Array]]]:
+        """Return the ranges that rows belong to and their rows, which stay in their order."""
+        n_splitters = len(splitters[-1])
+        keys = [
+            np.concatenate([mine, theirs])
+            for mine, theirs in zip(splitters, self._keys(rows), strict=True)
+        ]
+        numbers = ranges_of(self._words(keys), n_splitters)
+        order = np.argsort(numbers, kind="stable")
+        edges = [0, *np.cumsum(np.bincount(numbers, minlength=n_splitters + 1)).tolist()]
+        return [
+            (number, [column[order[low:high]] for column in rows])
+            for number, (low, high) in enumerate(pairwise(edges))
+            if low < high
+        ]
 
 
 def _numbered(batches: Iterator[list[Array]]) -> Iterator[list[Array]]:
