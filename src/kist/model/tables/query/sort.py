@@ -316,6 +316,7 @@ class Sorter:
         self._dtypes: list[np.dtype[Any]] = []
         self._shapes: list[tuple[int, ...]] = []
         self._is_fixed = False
+        self._width = 0
 
     def run(
         self,
@@ -397,19 +398,16 @@ class Sorter:
     def _n_ranges(self, n: int, width: int) -> int:
         """Return how many ranges fit into memory one by one, two on several threads."""
         # Words of all keys and the order of them stand beside the rows.
-        room = options.max_memory // (4 if options.n_threads > 1 else 2)
+        room = options.max_memory // (4 if self._is_fixed and options.n_threads > 1 else 2)
         return max(1, -(-n * (width + 2 * _WORK) // max(1, room)))
 
     def _splitters(self, batches: Batches, n: int, only: Batches | None) -> tuple[list[Array], int]:
         """Return keys that cut the rows into ranges that fit into memory, and bytes of a row."""
-        rows = next(batches())
-        self._dtypes = [column.dtype for column in rows]
-        self._shapes = [column.shape[1:] for column in rows]
-        # Rows with text or cells take what they take: all of them are looked at.
-        self._is_fixed = all(type(c) is np.ndarray and c.dtype.kind != "T" for c in rows)
-        width = _row_nbytes(rows)
+        if not self._dtypes:
+            self._learn(next(batches()))
+        width = self._width
         if n <= 1 or (self._is_fixed and self._n_ranges(n, width) == 1):
-            return [column[:0] for column in self._keys(rows)], width
+            return [column[:0] for column in self._keys(next(batches()))], width
         step = max(1, n // _SAMPLE)
         random = np.random.default_rng(n)
         sample: list[list[Array]] = []
@@ -425,9 +423,17 @@ class Sorter:
         if wanted == 1:
             return [column[:0] for column in keys], width
         order = stable_order(self._words(keys))
-        wanted = min(wanted, len(order) + 1, _MOST_RANGES)
+        # A quarter more, so that hardly any is too long and split again.
+        wanted = min(wanted + wanted // 4 + 1, len(order) + 1, _MOST_RANGES)
         places = np.arange(1, wanted) * len(order) // wanted
         return [column[order[places]] for column in keys], width
+
+    def _learn(self, rows: Sequence[Array]) -> None:
+        self._dtypes = [column.dtype for column in rows]
+        self._shapes = [column.shape[1:] for column in rows]
+        # Rows with text or cells take what they take: all of them are looked at.
+        self._is_fixed = all(type(c) is np.ndarray and c.dtype.kind != "T" for c in rows)
+        self._width = _row_nbytes(rows) if self._is_fixed else 0
 
     def _keys(self, rows: Sequence[Array]) -> list[Array]:
         return [*rows[: len(self._descending)], rows[-1]]
