@@ -29,7 +29,7 @@ from bench.records import same_bits
 from bench.workloads import TABLE_DTYPE, table
 
 Array = np.ndarray[Any, Any]
-Row = tuple[str, str, list[float]]
+Row = tuple[str, str, list[float], Path | None]
 
 FRAME, FRAMES = 2048, 64
 ROUNDS = 8
@@ -75,10 +75,8 @@ def frames(folder: Path, part: float) -> Iterator[Row]:
         yield (
             what,
             "append, kist",
-            times_of(
-                lambda i=i: stack.append(made[i % 8][None])
-                for i in range(n)  # type: ignore[misc]
-            ),
+            times_of(partial(stack.append, made[i % 8][None]) for i in range(n)),
+            folder / "frames.kist",
         )
     with h5py.File(folder / "frames.h5", "w") as file:
         data = file.create_dataset(
@@ -94,10 +92,8 @@ def frames(folder: Path, part: float) -> Iterator[Row]:
         yield (
             what,
             "append, h5py",
-            times_of(
-                lambda i=i: append(made[i % 8])  # type: ignore[misc]
-                for i in range(n)
-            ),
+            times_of(partial(append, made[i % 8]) for i in range(n)),
+            folder / "frames.h5",
         )
     with kist.open(folder / "frames.kist") as store:
         demand(np.array_equal(store["frames"][n // 2], wanted), "frames, kist")
@@ -112,8 +108,8 @@ def frames(folder: Path, part: float) -> Iterator[Row]:
         with h5py.File(folder / "frames.h5") as file:
             file["frames"][n // 2]
 
-    yield what, "open and read one, kist", times_of([one_of_kist] * READS)
-    yield what, "open and read one, h5py", times_of([one_of_h5py] * READS)
+    yield what, "open and read one, kist", times_of([one_of_kist] * READS), None
+    yield what, "open and read one, h5py", times_of([one_of_h5py] * READS), None
 
 
 def state_of(part: float) -> dict[str, Array]:
@@ -158,8 +154,12 @@ def checkpoints(folder: Path, part: float) -> Iterator[Row]:
                 for name, values in state.items():
                     store[name] = values
 
-        for engine, save in (("kist", in_kist), ("npz", in_npz), ("h5py", in_h5py)):
-            yield what, engine, times_of(partial(save, state) for state in states)
+        for engine, save, file in (
+            ("kist", in_kist, "state.kist"),
+            ("npz", in_npz, "state.npz"),
+            ("h5py", in_h5py, "state.h5"),
+        ):
+            yield what, engine, times_of(partial(save, state) for state in states), folder / file
         demand(all(same_bits(store[n][:], v) for n, v in states[-1].items()), "checkpoint, kist")
     with np.load(folder / "state.npz") as saved:
         demand(all(same_bits(saved[n], v) for n, v in states[-1].items()), "checkpoint, npz")
@@ -175,7 +175,12 @@ def tables(folder: Path, part: float) -> Iterator[Row]:
         def to_kist(i: int) -> None:
             store[f"t{i}"] = made[i]
 
-        yield what, "each, kist", times_of(partial(to_kist, i) for i in range(TABLES))
+        yield (
+            what,
+            "each, kist",
+            times_of(partial(to_kist, i) for i in range(TABLES)),
+            folder / "tables.kist",
+        )
         demand(all(same_bits(store[f"t{i}"][:], made[i]) for i in range(TABLES)), "tables, kist")
 
     def to_npy(i: int) -> None:
@@ -189,8 +194,13 @@ def tables(folder: Path, part: float) -> Iterator[Row]:
             file.flush()
             sync_path(folder / "tables.h5")
 
-        yield what, "each, npy", times_of(partial(to_npy, i) for i in range(TABLES))
-        yield what, "each, h5py", times_of(partial(to_h5py, i) for i in range(TABLES))
+        yield what, "each, npy", times_of(partial(to_npy, i) for i in range(TABLES)), None
+        yield (
+            what,
+            "each, h5py",
+            times_of(partial(to_h5py, i) for i in range(TABLES)),
+            folder / "tables.h5",
+        )
 
 
 def appends(folder: Path, part: float) -> Iterator[Row]:
@@ -207,7 +217,7 @@ def appends(folder: Path, part: float) -> Iterator[Row]:
                 for _ in range(n):
                     many.append(rows)
 
-        yield what, "all, kist", times_of([grow])
+        yield what, "all, kist", times_of([grow]), None
         values = rows["price0"][:10].copy()
         line = store.create_array("line", shape=(0,), dtype=values.dtype)
 
@@ -226,19 +236,21 @@ def appends(folder: Path, part: float) -> Iterator[Row]:
                 what,
                 f"{told}, kist",
                 times_of([partial(column.__getitem__, slice(None))] * READS),
+                None,
             )
-    yield f"{n_arrays:,} appends of 10 values in a transaction", "all, kist", grown
+    yield f"{n_arrays:,} appends of 10 values in a transaction", "all, kist", grown, None
 
 
 def main(folder: Path, part: float = 1.0) -> None:
     """Print one table, line by line as it is measured."""
     kist.options.n_threads = 2
-    print("| what | step | median ms | worst ms |\n|---|---|---:|---:|")
+    print("| what | step | median ms | worst ms | MB of the file |\n|---|---|---:|---:|---:|")
     for measure in (frames, checkpoints, tables, appends):
         with tempfile.TemporaryDirectory(dir=folder) as made:
-            for what, step, times in measure(Path(made), part):
+            for what, step, times, path in measure(Path(made), part):
                 middle, worst = statistics.median(times), max(times)
-                print(f"| {what} | {step} | {middle:,.3g} | {worst:,.3g} |", flush=True)
+                size = "" if path is None else f"{path.stat().st_size / 1e6:,.1f}"
+                print(f"| {what} | {step} | {middle:,.4g} | {worst:,.4g} | {size} |", flush=True)
 
 
 if __name__ == "__main__":
