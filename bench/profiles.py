@@ -17,14 +17,11 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-import numpy as np
-
-from bench.workloads import iter_blocks, table
+from bench.profiled import GROUPS, Step
 
 INTERVAL_S = 0.001
 SECONDS = 4.0
@@ -40,8 +37,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "model": ("model/", "query/", "indexes/"),
 }
 """Layer -> beginnings of files of kist, or names of functions; the first that fits counts."""
-
-Step = Callable[[], object]
 
 
 def _layer(frame: FrameType | None) -> str | None:
@@ -87,79 +82,6 @@ class Sampler:
     def __exit__(self, *exc: object) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, self._old)
-
-
-def _durable(folder: Path) -> Iterator[tuple[str, Step]]:
-    import kist
-
-    store = kist.open(folder / "durable.kist", "w")
-    runs = store.create_keystore("runs")
-    value = os.urandom(400)
-    count = iter(range(10**9))
-    yield "put of 400 bytes, durable", lambda: runs.__setitem__(f"k{next(count)}", value)
-    rows = next(iter_blocks(65_536, seed=1))
-    grown = store.create_table("grown", rows[:0])
-    yield "append of 10 rows x 50, durable", lambda: grown.append(rows[:10])
-    yield "append of 10,000 rows x 50, durable", lambda: grown.append(rows[:10_000])
-    yield "get of 400 bytes", lambda: runs["k5"]
-    store.close()
-
-
-def _archive(folder: Path) -> Iterator[tuple[str, Step]]:
-    import kist
-
-    rows = table(1_000_000)
-    store = kist.open(folder / "archive.kist", "w")
-    number = iter(range(10**9))
-
-    def write() -> None:
-        store.create_table(f"t{next(number)}", rows)
-
-    yield "write 1M x 50, durable", write
-    t = store.create_table("t", rows)
-    field = rows.dtype.names[0]
-    places = np.random.default_rng(1).integers(0, len(rows), 100_000)
-    pair = t[[rows.dtype.names[0], rows.dtype.names[25]]]
-    some = iter(places.tolist() * 1000)
-    yield "read all 1M x 50 to a recarray", lambda: t[:]
-    yield "one field of 1M", lambda: t[field][:]
-    yield "single row, elsewhere", lambda: t[next(some)]
-    yield "single row, near the last", lambda: t[5000]
-    yield "100k random rows x 2 fields", lambda: pair[places]
-    yield "where, 1 % unclustered", lambda: t.where("count0 == 1")[:]
-    rare, three = "count9 < 15", ["sent", "price0", "count0"]
-    yield "query count, 3 % unclustered", lambda: t.where(rare).count()
-    yield "query sum, 3 % unclustered", lambda: t.where(rare)["price0"].sum()
-    yield "query of 3 fields, 3 % unclustered", lambda: t.where(rare)[three][:]
-    yield "query of 3 fields, 50 % unclustered", lambda: t.where("count9 < 250")[three][:]
-    yield "query, mean by a short string", lambda: t.group_by("symbol").agg(m=("price0", "mean"))
-    store.close()
-
-
-def _volume(folder: Path) -> Iterator[tuple[str, Step]]:
-    import kist
-
-    n = 256
-    x = np.linspace(0, 6, n, dtype="f4")
-    values = np.sin(x)[:, None, None] * np.cos(2 * x)[None, :, None] + np.sin(3 * x)
-    values += np.random.default_rng(0).normal(0, 1e-4, values.shape)
-    with kist.open(folder / "volume.kist", "w") as store:
-        array = store.create_array("v", values.astype("f4"), codec="lz4+shuffle")
-        rng = np.random.default_rng(2)
-
-        def cube() -> Any:
-            a, b, c = rng.integers(0, n - 32, 3)
-            return array[a : a + 32, b : b + 32, c : c + 32]
-
-        yield "cube of 32 x 32 x 32 in 256^3 f4", cube
-        for axis in range(3):
-            index: list[Any] = [slice(None)] * 3
-            index[axis] = n // 3
-            where = tuple(index)
-            yield f"plane along axis {axis} of 256^3 f4", lambda where=where: array[where]
-
-
-GROUPS = (_durable, _archive, _volume)
 
 
 def measure(step: Step, seconds: float = SECONDS) -> tuple[float, int, Counter[str]]:

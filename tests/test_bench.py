@@ -319,3 +319,20 @@ def test_many_tables_in_one_file_are_measured_and_compared(
     beyond.run(tmp_path, 2, 1000)
     with pytest.raises(AssertionError, match="tables are missing"):
         beyond._reads(tmp_path / "beyond.kist", 3, 1000)
+
+
+def test_profiles_tell_the_layers_of_each_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles, profiled = bench("profiles"), bench("profiled")
+    monkeypatch.setattr(profiles, "GROUPS", (profiled._keys, profiled._grown))
+    assert profiles.main(["pair", "--seconds", "0.2", "--folder", str(tmp_path)]) == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "pair" in line]
+    assert [row[1].strip() for row in rows] == [
+        "100 pairs of arrays put at once, durable",
+        "get of a pair of arrays",
+        "put of a pair of arrays, durable",
+    ]
+    for row in rows:  # rounded, of what the timer saw
+        assert 90 <= sum(int(cell.strip(" %")) for cell in row[3:-1]) <= 110
+    assert not list(tmp_path.iterdir())

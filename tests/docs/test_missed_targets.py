@@ -21,7 +21,7 @@ def explained() -> set[str]:
     text = (DOCS / "performance.md").read_text()
     part = text.split("## Targets that are missed, and why\n")[1].split("\n## ")[0]
     rows = [line.split("|") for line in part.splitlines() if line.startswith("| `")]
-    assert all(len(row) == 5 and len(row[2]) > 10 for row in rows)
+    assert all(len(row) == 6 and len(row[2]) > 10 for row in rows)
     return {found for row in rows for found in re.findall(r"`([^`]+)`", row[1])}
 
 
@@ -35,6 +35,16 @@ def test_each_target_that_is_missed_is_explained() -> None:
 def test_what_is_explained_is_missed() -> None:
     names = missed()
     assert not {p for p in explained() if not any(fnmatchcase(name, p) for name in names)}
+
+
+def test_each_explanation_names_steps_that_were_profiled() -> None:
+    text = (DOCS / "performance.md").read_text()
+    before, after = text.split("## Targets that are missed, and why\n")
+    steps = {line.split("|")[1].strip() for line in before.splitlines() if line.endswith("% |")}
+    rows = [line.split("|") for line in after.split("\n## ")[0].splitlines() if line[:3] == "| `"]
+    named = [{step.strip() for step in row[3].split(";")} for row in rows]
+    assert named and all(named)
+    assert set().union(*named) <= steps
 
 
 def test_the_page_counts_what_is_missed() -> None:
