@@ -45,17 +45,23 @@ def test_any_next_number_of_an_index_is_survived(path: Path, next_id: int) -> No
             assert table.where("a == 7").indices().tolist() == [7]
 
 
-def test_a_key_of_a_key_store_that_is_no_text_is_not_merged(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("made_up", "told"),
+    [(b"\x50\xcc\x01", "not UTF-8"), (b"", "begins with"), (b"\x50", "with 50"), (b"\x77", "77")],
+)
+def test_a_key_of_a_key_store_that_is_none_is_not_merged(
+    path: Path, tmp_path: Path, made_up: bytes, told: str
+) -> None:
     with kist.open(path, "w") as store:
         store.create_keystore("k")["a"] = 1
         node = store["k"]._id
     image = Image(path.read_bytes())
     old = keys.item(node, b"\x50a")
-    new = keys.item(node, b"\x50\xcc\x01")
+    new = keys.item(node, made_up)
     image.add([(layout.OP_DELETE, old, b""), (layout.OP_PUT, new, image.entries()[old])])
     image.pack_log()
     path.write_bytes(image.data)
-    with pytest.raises(kist.CorruptDataError, match="not UTF-8"):
+    with pytest.raises(kist.CorruptDataError, match=told):
         kist.merge([path], tmp_path / "out.kist")
     assert not (tmp_path / "out.kist").exists()
 

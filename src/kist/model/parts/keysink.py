@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["KeySink", "key_places", "keys_at", "packed_keys"]
 
 _KEY: Final = 9  # where the packed key begins in a key of the map
-_STR: Final = 0x50
 
 _RECORDS: Final = 20_000
 """Entries of a commit, about a kilobyte of memory each."""
@@ -65,16 +64,17 @@ class KeySink:
         """Take entries, whose keys ascend."""
         for key, value in entries:
             packed = key[_KEY:]
+            name = unpack_key(packed)  # raises where somebody made it up
             new = keys.item(self._node, packed)
             if packed <= self._last:
                 self._extents.flush()
                 if self._txn.get(new) is not None:
                     raise NodeExistsError(
-                        f"the key {unpack_key(packed)!r} of {path!r} comes twice: key stores that "
+                        f"the key {name!r} of {path!r} comes twice: key stores that "
                         "are merged have no key in common"
                     )
-            if packed[0] == _STR and not packed.isascii():
-                self._note_form(str(unpack_key(packed)), path)
+            if type(name) is str and not name.isascii():
+                self._note_form(name, path)
             self._last = max(self._last, packed)
             nbytes, stored = sizes_of(key, value)
             self._n += 1
