@@ -137,8 +137,9 @@ class Reductions:
 
         Returns
         -------
-        float, or ndarray of the shape of `q`
-            Linear between two values, as `numpy.quantile`; nan when there is no row, or a NaN.
+        float, datetime64 or timedelta64, or ndarray of the shape of `q`
+            Linear between two values, as `numpy.quantile`, times cut to their unit; nan or NaT
+            when there is no row, or one among the values.
 
         Notes
         -----
@@ -152,15 +153,15 @@ class Reductions:
         return self.quantile(0.5, skipna=skipna)
 
     def histogram(
-        self, bins: int | Sequence[float] | Array = 10, range: tuple[float, float] | None = None
+        self, bins: int | Sequence[Any] | Array = 10, range: tuple[Any, Any] | None = None
     ) -> tuple[Array, Array]:
         """Return how many values lie in each bin, and the edges of the bins.
 
         Parameters
         ----------
-        bins : int or sequence of float
-            How many bins of equal width, or their edges.
-        range : (float, float), optional
+        bins : int or sequence of numbers or times
+            How many bins of equal width, or their edges; of times they are cut to the unit.
+        range : (low, high), optional
             From where to where `bins` of equal width reach; from the smallest to the largest
             value by default.
 
@@ -168,6 +169,6 @@ class Reductions:
         -------
         counts : ndarray of int64
         edges : ndarray
-            Both as `numpy.histogram` gives them.
+            Both as `numpy.histogram` gives them, which bins times between given edges only.
         """
         return self._reduce(partial(query.aggregates.histogram, bins=bins, span=range))

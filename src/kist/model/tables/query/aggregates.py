@@ -15,6 +15,7 @@ variances" (1979).
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -451,23 +452,51 @@ def _is_better(value: Any, best: Any, *, largest: bool) -> bool:
 
 
 def histogram(
-    values: Values, bins: int | Sequence[float] | Array, span: tuple[float, float] | None
+    values: Values, bins: int | Sequence[Any] | Array, span: tuple[Any, Any] | None
 ) -> tuple[Array, Array]:
     """Return how many values lie in each bin, and the edges of the bins, as NumPy has them."""
-    if values.dtype.kind not in "biuf":
-        raise DTypeError(f"{values.label} has no histogram: it holds {values.dtype}")
+    dtype = values.dtype
+    if dtype.kind not in "biufmM":
+        raise DTypeError(f"{values.label} has no histogram: it holds {dtype}")
     is_count = np.ndim(bins) == 0
-    sample = np.zeros(0, values.dtype)
+    sample = np.zeros(0, dtype)
     if is_count and span is None and count(values):
         ends = [extreme(values, largest=last) for last in (False, True)]
-        sample = np.array(ends, values.dtype)
+        sample = np.array(ends, dtype)
     try:
-        edges = np.histogram_bin_edges(sample, bins, span)
-        if is_count:
-            span = float(edges[0]), float(edges[-1])
+        if dtype.kind in "mM":
+            bins = edges = _edges_of_times(sample, bins, span, dtype.newbyteorder("="))
+            span = None
         else:
-            bins = edges
+            edges = np.histogram_bin_edges(sample, bins, span)
+            if is_count:
+                span = float(edges[0]), float(edges[-1])
+            else:
+                bins = edges
         parts = [found for found, _ in values.map(lambda block: np.histogram(block, bins, span))]
     except (TypeError, ValueError) as error:
         raise QueryError(f"histogram of {values.label}: {error}") from error
     return sum(parts, np.zeros(len(edges) - 1, np.int64)), edges
+
+
+def _edges_of_times(sample: Array, bins: Any, span: Any, dtype: np.dtype[Any]) -> Array:
+    """Return the edges of bins of times; a number of bins are cut to the unit of the values."""
+    kind = f"{dtype.kind}8"
+    if np.ndim(bins):
+        return np.asarray(bins, None if np.asarray(bins).dtype.kind == dtype.kind else kind)
+    n = operator.index(bins)
+    if n < 1:
+        raise ValueError(f"{n} bins; there must be one at least")
+    ends = (sample if span is None else np.asarray(span, kind)).astype(dtype)
+    if not len(ends):
+        ends = np.array([0, n], dtype)
+    if np.isnat(ends).any():
+        raise ValueError("NaT is among the values, or the ends: give edges, or range=")
+    low, high = ends.view(np.int64).tolist()
+    if low > high:
+        raise ValueError(f"range={span!r} ends before it begins")
+    if low == high:
+        high += 1  # as NumPy, which makes such a bin one unit wide
+    # Integers of any size: between two times may be more than 64 bits.
+    edges = [low + (high - low) * at // n for at in range(n + 1)]
+    return np.array(edges, np.int64).view(dtype)

@@ -21,10 +21,15 @@ import numpy as np
 from kist import options
 from kist._kernels.numbering import key_words
 from kist._kernels.ordering import sortable, stable_order
-from kist.errors import DTypeError
 from kist.model.tables.query.accumulators import Accumulator, Partial
 from kist.model.tables.query.aggregates import Values
-from kist.model.tables.query.quantiles import check_quantiles, interpolated, quantiles_of
+from kist.model.tables.query.quantiles import (
+    check_quantiles,
+    interpolated,
+    missing_of,
+    quantiles_of,
+    result_of,
+)
 from kist.model.tables.query.shares import BITS, Rows, Share, Shares
 from kist.model.tables.query.sort import Sorter
 from kist.model.tables.query.spill import Extent, Spill
@@ -93,11 +98,9 @@ class Quantile(Collected):
 
     def __init__(self, dtype: np.dtype[Any], label: str, q: float) -> None:
         super().__init__(dtype, label)
-        if dtype.kind not in "biuf":
-            raise DTypeError(f"{label} has no quantiles: it holds {dtype}")
+        self.result = result_of(self.dtype, label)
         self.q = q
         self._q = check_quantiles(q).tolist()
-        self.result = self.dtype if dtype.kind == "f" else np.dtype("f8")
         self._shares = Shares([_CODE, self.dtype], _codes_of, self._why)
         self._found: Array | None = None
 
@@ -123,12 +126,12 @@ class Quantile(Collected):
 
     def _all(self) -> Array:
         """Return all quantiles of all groups."""
-        found = np.full((len(self._q), len(self.arrays[0])), np.nan, self.result)
+        found = np.full((len(self._q), len(self.arrays[0])), missing_of(self.result))
         for share in self._shares.shares(self._fits):
             if share.n > self._most and self._is_one(share):
                 group = int(next(share.batches())[0][0])
                 one = quantiles_of(_Batches(share, self.dtype), np.array(self._q))
-                found[:, group] = np.nan if one is None else one
+                found[:, group] = missing_of(self.result) if one is None else one
                 continue
             codes, values = share.rows()
             groups = _sorted_groups(codes, values, share.depth)
@@ -192,7 +195,7 @@ class _Groups(NamedTuple):
     values: Array
 
     def quantile(self, q: float, dtype: np.dtype[Any]) -> Array:
-        """Return a quantile of each group; NaN where there is any NaN."""
+        """Return a quantile of each group; NaN where there is any NaN, and NaT where NaT."""
         ends = np.cumsum(self.counts)
         starts = ends - self.counts
         place = q * (self.counts - 1)
@@ -201,7 +204,7 @@ class _Groups(NamedTuple):
         second = self.values[starts + np.minimum(low + 1, self.counts - 1)].astype(dtype)
         found = interpolated(first, second, place - low)
         last = self.values[ends - 1]
-        found[last != last] = np.nan  # it sorts last
+        found[last != last] = missing_of(found.dtype)  # it sorts last
         return found.astype(dtype)
 
 

@@ -17,7 +17,14 @@ from kist import options
 from kist.errors import DTypeError, QueryError
 from kist.model.tables.query.aggregates import Values
 
-__all__ = ["check_quantiles", "interpolated", "quantiles", "quantiles_of"]
+__all__ = [
+    "check_quantiles",
+    "interpolated",
+    "missing_of",
+    "quantiles",
+    "quantiles_of",
+    "result_of",
+]
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
@@ -30,15 +37,24 @@ _STEP: Final = 256
 
 def quantiles(values: Values, q: Any) -> Any:
     """Return the quantiles `q` of all values, in the shape of `q`; nan when there is no value."""
-    dtype = values.dtype
-    if dtype.kind not in "biuf":
-        raise DTypeError(f"{values.label} has no quantiles: it holds {dtype}")
+    result = result_of(values.dtype, values.label)
     flat = check_quantiles(q)
-    result = dtype.newbyteorder("=") if dtype.kind == "f" else np.dtype("f8")
     found = quantiles_of(values, flat)
     if found is None:
-        found = np.full(len(flat), np.nan)
+        found = np.full(len(flat), missing_of(result))
     return found.astype(result).reshape(np.shape(q))[()]
+
+
+def result_of(dtype: np.dtype[Any], label: str) -> np.dtype[Any]:
+    """Return the dtype of quantiles of values; raise `DTypeError` where there are none."""
+    if dtype.kind not in "biufmM":
+        raise DTypeError(f"{label} has no quantiles: it holds {dtype}")
+    return dtype.newbyteorder("=") if dtype.kind in "fmM" else np.dtype("f8")
+
+
+def missing_of(dtype: np.dtype[Any]) -> Any:
+    """Return NaN, or NaT of a dtype of times."""
+    return np.array("NaT" if dtype.kind in "mM" else np.nan, dtype)[()]
 
 
 class Source(Protocol):
@@ -53,7 +69,7 @@ class Source(Protocol):
 
 
 def quantiles_of(values: Source, q: Array) -> Array | None:
-    """Return quantiles, None where there is no value or a NaN among them."""
+    """Return quantiles, None where there is no value or a NaN or NaT among them."""
     held: list[Array] = []
     sample = _Sample()
     for one in _runs(values):
@@ -63,7 +79,7 @@ def quantiles_of(values: Source, q: Array) -> Array | None:
             continue
         for some in [*held, one]:
             some.sort()
-            if some[-1] != some[-1]:  # NaN sorts last
+            if some[-1] != some[-1]:  # NaN and NaT sort last
                 return None
             sample.add(some)
         held = []
@@ -161,6 +177,10 @@ def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
         return dtype.type(-np.inf), dtype.type(np.inf)
     if dtype.kind == "b":
         return np.False_, np.True_
+    if dtype.kind in "mM":
+        info = np.iinfo(np.int64)
+        least, most = np.array([info.min + 1, info.max]).view(dtype)  # the one below is NaT
+        return least, most
     info = np.iinfo(dtype)
     return dtype.type(info.min), dtype.type(info.max)
 
@@ -217,6 +237,8 @@ def _read_between(values: Source, some: list[_Ends], dtype: np.dtype[Any]) -> li
 
 def interpolated(low: Array, high: Array, part: Array) -> Array:
     """Return what lies between two values, as NumPy's linear method has it."""
+    if low.dtype.kind in "mM":
+        return _between_times(low, high, part)
     with np.errstate(invalid="ignore", over="ignore"):
         low, high = low.astype(np.float64, copy=False), high.astype(np.float64, copy=False)
         apart = high - low
@@ -225,6 +247,17 @@ def interpolated(low: Array, high: Array, part: Array) -> Array:
         infinite = np.where(part == 0, low, low * (1 - part) + high * part)
         found = np.where(np.isfinite(apart), found, infinite)
     return np.where(low == high, low, found)
+
+
+def _between_times(low: Array, high: Array, part: Array) -> Array:
+    """Return what lies between two times: what is added to one of them is cut to its unit."""
+    first, last = low.view(np.uint64), high.view(np.uint64)
+    # Modulo 2**64, so that times may be further apart than the longest timedelta.
+    apart = (last - first).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # NaT is taken care of by who has it
+        added = first + (apart * part).astype(np.uint64)
+        taken = last - (apart * (1 - part)).astype(np.uint64)
+    return np.where(part < 0.5, added, taken).view(low.dtype)
 
 
 def check_quantiles(q: Any) -> Array:
