@@ -113,6 +113,24 @@ def test_what_cannot_be_is_refused(store: Any, step: Any, error: Any, match: str
         step(store["t"])
 
 
+def test_distinct_takes_a_list_apart(store: Any) -> None:
+    store["t"] = trades(200)
+    t = store["t"]
+    for names in (["sym"], ("sym", "size"), ["size", "sym"]):
+        found = t.distinct(names).indices().tolist()
+        assert found == t.distinct(*names).indices().tolist() and len(found) > 1
+    with pytest.raises(kist.SelectionError, match="names of columns"):
+        t.distinct(["sym", 3])
+
+
+@pytest.mark.filterwarnings("error")
+def test_bools_have_a_histogram_without_a_warning(store: Any) -> None:
+    store["t"] = {"b": np.array([True, False, True])}
+    counts, edges = store["t"]["b"].histogram(2)
+    assert counts.tolist() == [1, 2] and edges.tolist() == [0, 0.5, 1]
+    assert store["t"]["b"].histogram([0, 0.5, 1])[0].tolist() == [1, 2]
+
+
 def test_a_nested_column_cannot_be_a_key_but_its_fields_can(store: Any) -> None:
     rows = np.zeros(4, [("n", [("x", "i4"), ("y", "f8")]), ("v", "f4", (2,))])
     rows["n"]["x"] = [3, 1, 2, 1]

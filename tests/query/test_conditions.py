@@ -282,6 +282,9 @@ def test_arithmetic_and_functions_are_those_of_numpy(table: Any) -> None:
             "day - '2020-01-01'": table["day"] - np.datetime64("2020-01-01"),
             "sec + timedelta64(1, 'h')": table["sec"] + np.timedelta64(1, "h"),
             "+f4": f4,
+            "complex(f4, f8b)": np.stack([f4, f8], -1).astype("f8").view("c16")[:, 0],
+            "complex(1, i1) * 2": (1 + 1j * i1) * 2,
+            "ones_like(f4) * 3": np.full(len(i1), 3, "f4"),
             "2 * 3 + 1": np.full(len(i1), 7),
             "f4": f4,
         }
@@ -289,7 +292,7 @@ def test_arithmetic_and_functions_are_those_of_numpy(table: Any) -> None:
         bound = parse(text, COLUMNS, condition=False)
         found = bound.value(table, len(i1))
         assert found.dtype == bound.dtype == wanted.dtype, text
-        assert np.array_equal(found, wanted, equal_nan=found.dtype.kind in "fmM"), text
+        assert np.array_equal(found, wanted, equal_nan=found.dtype.kind in "fcmM"), text
         assert not any(np.shares_memory(found, column) for column in (f4, f8))
 
 

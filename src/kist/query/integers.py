@@ -112,6 +112,7 @@ RANGES: Final[dict[Any, Callable[..., Range]]] = {
     np.conj: _same,
     np.real: _same,
     np.imag: lambda x: (0, 0),
+    np.ones_like: lambda x: (1, 1),
 }
 """Function -> what it gives for integers within ranges. Never less; `invert` depends on dtypes."""
 

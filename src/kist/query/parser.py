@@ -322,7 +322,7 @@ class _Reader:
         if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
             self.fail(f"{name}() takes plain arguments only", node)
         whole = self.span(node)
-        if name in FUNCTIONS:
+        if name in FUNCTIONS and name not in CONSTRUCTORS:
             self.expect(FUNCTIONS[name], name, node)
             return Call(name, tuple(map(self.read, node.args)), span=whole)
         if name == "isin":
@@ -379,6 +379,8 @@ class _Reader:
         if len(plain) < len(values) or not plain:
             if name in CASTS and len(values) == 1:
                 return Cast(name, values[0], span=self.span(node))
+            if name in FUNCTIONS and len(values) == FUNCTIONS[name]:
+                return Call(name, tuple(values), span=self.span(node))
             self.fail(f"{name}() takes constants only", node)
         try:
             with np.errstate(all="ignore"):

@@ -140,13 +140,15 @@ class Queries:
         Parameters
         ----------
         *names : str
-            Columns that count; all that are shown by default.
+            Columns that count; all that are shown by default. A list is taken apart.
 
         Notes
         -----
         NaN equals NaN here. The distinct values must fit into `kist.options.max_memory`, else
         `TooLargeError` is raised when the rows are read.
         """
+        if len(names) == 1 and isinstance(names[0], (list, tuple)):
+            names = tuple(names[0])
         for name in names:
             if not isinstance(name, str):
                 raise SelectionError(f"distinct takes names of columns, not {name!r}")

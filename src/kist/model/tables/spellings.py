@@ -45,6 +45,8 @@ _HINTS: Final[dict[str, str]] = {
     **dict.fromkeys(("drop_duplicates", "unique", "duplicated"), _DISTINCT),
     **dict.fromkeys(("merge", "join"), _JOIN),
     **dict.fromkeys(("sum", "mean", "min", "max", "std", "var", "median", "describe"), _REDUCE),
+    **dict.fromkeys(("any", "all", "argmin", "argmax", "nunique", "quantile"), _REDUCE),
+    "histogram": _REDUCE,
     "drop": "columns go by t.drop_column('a'), rows by t.where('a > 1').delete()",
     "rename": "columns are renamed by t.rename_column('a', 'b')",
     "astype": "columns are cast by t.cast_column('a', 'f8'), arrays by t['a'][:].astype('f8')",

@@ -463,6 +463,8 @@ def histogram(
     if is_count and span is None and count(values):
         ends = [extreme(values, largest=last) for last in (False, True)]
         sample = np.array(ends, dtype)
+    if dtype.kind == "b":  # of which NumPy warns, and does the same
+        sample = sample.view(np.uint8)
     try:
         if dtype.kind in "mM":
             bins = edges = _edges_of_times(sample, bins, span, dtype.newbyteorder("="))
@@ -473,10 +475,16 @@ def histogram(
                 span = float(edges[0]), float(edges[-1])
             else:
                 bins = edges
-        parts = [found for found, _ in values.map(lambda block: np.histogram(block, bins, span))]
+        parts = list(values.map(partial(_counted, bins=bins, span=span)))
     except (TypeError, ValueError) as error:
         raise QueryError(f"histogram of {values.label}: {error}") from error
     return sum(parts, np.zeros(len(edges) - 1, np.int64)), edges
+
+
+def _counted(block: Array, bins: Any, span: Any) -> Array:
+    block = block.view(np.uint8) if block.dtype.kind == "b" else block
+    counts: Array = np.histogram(block, bins, span)[0]
+    return counts
 
 
 def _edges_of_times(sample: Array, bins: Any, span: Any, dtype: np.dtype[Any]) -> Array:
