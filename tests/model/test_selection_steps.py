@@ -125,7 +125,7 @@ def test_distinct_takes_a_list_apart(store: Any) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_bools_have_a_histogram_without_a_warning(store: Any) -> None:
-    store["t"] = {"b": np.array([True, False, True])}
+    store.create_table("t", {"b": np.array([True, False, True])})
     counts, edges = store["t"]["b"].histogram(2)
     assert counts.tolist() == [1, 2] and edges.tolist() == [0, 0.5, 1]
     assert store["t"]["b"].histogram([0, 0.5, 1])[0].tolist() == [1, 2]

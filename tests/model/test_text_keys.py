@@ -9,7 +9,7 @@ import pytest
 
 import kist
 from kist.model.tables import groupby
-from kist.model.tables.query import sort
+from kist.model.tables.query import aggregates, collected, sort
 
 Array = np.ndarray[Any, Any]
 PLAIN: Any = np.dtypes.StringDType()
@@ -127,6 +127,75 @@ def test_groups_and_distinct_rows_are_those_of_python(made: Any) -> None:
     assert table.distinct("n", "s").count() == len(pairs)
     some = table.where("n == 3").group_by("s").agg("count")
     assert len(some) == len({word for word, number in pairs if number == 3})
+
+
+def _best(words: list[Any], *, largest: bool) -> tuple[int, Any]:
+    """Return the first place of the largest or smallest word, as Python's bytes sort."""
+    there = [(word.encode(), at) for at, word in enumerate(words) if not _is_gone(word)]
+    best = (max if largest else min)(word for word, _ in there)
+    return min(at for word, at in there if word == best), best.decode()
+
+
+def test_extremes_and_numbers_of_distinct_texts_are_those_of_python(made: Any) -> None:
+    table, words, numbers = made
+    if table["s"].dtype is TEXT:  # a missing one is a text like any other here
+        words = [str(word) for word in words]
+    for condition, kept in (
+        ("n >= 0", words),
+        ("n > 1", [word for word, n in zip(words, numbers, strict=True) if n > 1]),
+        ("n > 3", []),
+    ):
+        some = table.where(condition)["s"]
+        assert some.nunique() == len({word for word in kept if not _is_gone(word)})
+        if not kept:
+            with pytest.raises(ValueError, match="no row"):
+                some.max()
+            continue
+        for largest, names in ((True, ("max", "argmax")), (False, ("min", "argmin"))):
+            place, best = _best(kept, largest=largest)
+            assert getattr(some, names[0])() == best
+            assert getattr(some, names[1])() == place
+    assert table["s"].max() == _best(words, largest=True)[1]
+    assert table["s"].argmin() == _best(words, largest=False)[0]
+    by_n = table.group_by("n").agg(k=("s", "nunique"), top=("s", "max"))
+    for row in by_n:
+        mine = [word for word, n in zip(words, numbers, strict=True) if n == row["n"]]
+        assert row["k"] == len({word for word in mine if not _is_gone(word)})
+        assert row["top"] == _best(mine, largest=True)[1]
+
+
+@pytest.mark.parametrize("n", [3, 9, 30, 2_000])
+def test_rows_among_many_texts_are_found(made: Any, n: int) -> None:
+    table, words, _ = made
+    there = [word for word in words if not _is_gone(word)]
+    rng = np.random.default_rng(n)
+    wanted = [there[at] for at in rng.integers(0, len(there), n)]
+    wanted += ["nowhere", "no text is as long as this one, and none of its bytes stand in any" * 9]
+    found = table.where("isin(s, wanted)", wanted=wanted).indices().tolist()
+    every = set(wanted)
+    assert found == [at for at, word in enumerate(words) if not _is_gone(word) and word in every]
+    found = table.where("not isin(s, wanted)", wanted=wanted).count()
+    gone = sum(_is_gone(word) for word in words)
+    assert found == sum(word not in every for word in words) - gone * (
+        table["s"].dtype is not PLAIN and gone > 0
+    )
+
+
+def test_a_dictionary_is_asked_once_for_extremes(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = np.array(["red", "green", "blue", "infrared"], NONE)
+    column = words[np.random.default_rng(3).integers(0, 4, 50_000)]
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", {"s": column, "n": np.arange(50_000)})
+
+        def refused(*_: Any, **__: Any) -> None:
+            raise AssertionError("strings were made")
+
+        monkeypatch.setattr(aggregates, "read_spans_of", refused)
+        monkeypatch.setattr(collected, "read_spans_of", refused)
+        assert table["s"].max() == "red" and table["s"].min() == "blue"
+        assert table["s"].argmax() == column.tolist().index("red")
+        assert table["s"].nunique() == 4
+        assert table.where("n < 20000")["s"].nunique() == 4
 
 
 def test_changed_rows_are_sorted_and_grouped_by_what_they_are_now(made: Any) -> None:

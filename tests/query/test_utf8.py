@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 import kist
 from kist.codecs.strings import StringColumns, block_of, content_of, open_columns, pack_block
 from kist.query.bound import parse
+from kist.query.members import among_block, among_texts
+from kist.query.nodes import BOOL, Column, Member
 from kist.query.utf8 import asks_bytes, holds_of_bytes
 
 PLAIN = np.dtypes.StringDType()
@@ -166,3 +168,14 @@ def test_members_are_found_among_many_strings_of_one_length(length: int, n_lette
         found = holds_of_bytes(part, [by_columns(strings)], PLAIN)
         assert found is not None
         assert np.array_equal(found, np.isin(plain, others))
+
+
+def test_what_is_missing_is_among_no_strings() -> None:
+    values = np.array(["", None, "a", "b" * 20], np.dtypes.StringDType(na_object=None))
+    for wanted, right in (
+        (["", "x"], [True, False, False, False]),
+        (["b" * 20], [False] * 3 + [True]),
+    ):
+        node = Member(BOOL, Column(values.dtype, "s"), np.array(wanted, PLAIN))
+        assert among_texts(values, node).tolist() == right
+        assert among_block(block_of(values), node).tolist() == right

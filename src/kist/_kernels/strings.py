@@ -26,6 +26,7 @@ __all__ = [
     "matrix_of",
     "missing_of",
     "put_words",
+    "short_keys",
     "short_words",
     "sizes",
     "slow_sizes",
@@ -132,6 +133,36 @@ def inline(values: Array) -> NDArray[np.uint8] | None:
         if found is None or found[0][elsewhere].any():
             return None
     return raw[:, :SHORT]
+
+
+def short_keys(values: Array) -> tuple[NDArray[np.bool_], list[NDArray[np.uint64]]]:
+    """Return which strings have up to 15 bytes, and two words of each, equal where these are.
+
+    Parameters
+    ----------
+    values : ndarray of StringDType, shape (n,)
+        None of them missing.
+    """
+    n = len(values)
+    if not _is_known() or not n:
+        return np.zeros(n, np.bool_), [np.zeros(0, np.uint64)] * 2
+    lengths = sizes(values)[0]
+    is_short = lengths <= SHORT
+    words = np.frombuffer(values.tobytes(), np.uint64).reshape(n, 2)
+    if not is_short.all():
+        words, lengths = words[is_short], lengths[is_short]
+    kept = _kept_bytes().take(lengths, axis=0)
+    low, high = words[:, 0] & kept[:, 0], words[:, 1] & kept[:, 1]
+    high |= lengths.view(np.uint64) << np.uint64(56)
+    return is_short, [low, high]
+
+
+@lru_cache(maxsize=1)
+def _kept_bytes() -> NDArray[np.uint64]:
+    """Return two words by length: the bits that are text."""
+    lengths = np.arange(SHORT + 1)
+    kept = np.where(np.arange(16) < lengths[:, None], 0xFF, 0).astype(np.uint8)
+    return kept.view(np.uint64)
 
 
 def matrix_of(values: Array, lengths: NDArray[np.int64]) -> NDArray[np.uint8] | None:

@@ -330,7 +330,7 @@ def _member(node: Member, block: Block, out: Array | None) -> Array:
     if node.x.dtype.kind == "T":
         from kist.query.members import among_texts
 
-        return among_texts(x, values)
+        return among_texts(x, node)
     # The values are sorted: one search in them a row, without sorting the column.
     return members(x, values)
 

@@ -10,7 +10,6 @@ import numpy as np
 __all__ = ["FUNCTIONS", "NUMERIC", "PARTS", "REDUCTIONS", "TEXT_TESTS"]
 
 
-
 def _complex(x: Any, y: Any) -> Any:
     """Return complex128 numbers of real and imaginary parts, as numexpr has them."""
     if {np.asarray(part).dtype.kind for part in (x, y)} & set("mM"):

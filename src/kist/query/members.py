@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from kist._kernels.sets import ascending, members
-from kist._kernels.textwords import TextNumbering
-from kist.codecs.strings import block_of
+from kist._kernels.sets import ascending
+from kist._kernels.textwords import TextMembers
+from kist.codecs.strings import StringBlock, block_of
 from kist.query.coerce import fit_comparison
 from kist.query.literals import array_value
-from kist.query.nodes import Array
+from kist.query.nodes import Array, Member
 
-__all__ = ["among_texts", "fit_members"]
+__all__ = ["among_block", "among_texts", "fit_members", "texts_of"]
 
 
 def fit_members(dtype: np.dtype[Any], values: Any) -> list[Array]:
@@ -82,18 +82,26 @@ def _fit_each(dtype: np.dtype[Any], values: Iterable[Any]) -> list[Array]:
     return [np.array(group) for group in groups.values()]
 
 
-def among_texts(values: Array, known: Array) -> Array:
-    """Return which strings are among the known ones.
-
-    Parameters
-    ----------
-    values, known : ndarray of StringDType, 1-d
+def among_texts(values: Array, node: Member) -> Array:
+    """Return which strings are among the values of a node, whose strings are looked for.
 
     Notes
     -----
-    Equal strings get equal numbers. Not `searchsorted`, which up to NumPy 2.4 finds no string of
+    By their bytes. Not `searchsorted`, which up to NumPy 2.4 finds no string of
     16 bytes or more in another array: it looks for the bytes of one in the memory of the other.
     """
-    table = TextNumbering()
-    wanted = ascending(table.number(*block_of(known)))
-    return members(table.number(*block_of(values)), wanted)
+    return among_block(block_of(values), node)
+
+
+def among_block(block: StringBlock, node: Member) -> Array:
+    """Return the same of strings as bytes; those that are missing are not among any."""
+    found = texts_of(node).holds(block.starts, block.lengths, block.text)
+    return found if block.missing is None else found & ~block.missing
+
+
+def texts_of(node: Member) -> TextMembers:
+    """Return the strings of a node, made once to be looked for."""
+    if node.known is None:
+        known = block_of(node.values)
+        node.known = TextMembers(known.starts, known.lengths, known.text)
+    return node.known

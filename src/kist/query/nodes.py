@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from kist._kernels.textwords import TextMembers
 
 __all__ = [
     "BOOL",
@@ -187,10 +190,14 @@ class TextTest(Node):
 
 @dataclass(slots=True, eq=False)
 class Member(Node):
-    """Whether a value is among `values`: sorted, unique, without NaN and NaT."""
+    """Whether a value is among `values`: sorted, unique, without NaN and NaT.
+
+    `known` is what a search for strings makes of them, once it is needed.
+    """
 
     x: Node
     values: Array
+    known: TextMembers | None = field(default=None, init=False)
 
 
 @dataclass(slots=True, eq=False)

@@ -24,7 +24,7 @@ __all__ = ["asks_bytes", "holds_of_bytes"]
 
 _WORD: Final = 8
 _MOST_MEMBERS: Final = 8
-"""So many strings are looked for one by one; a search for more takes longer than making all."""
+"""So many strings are looked for one by one; more are looked for together."""
 _ORDERS: Final = {"<": ("<", False), ">=": ("<", True), "<=": ("<=", False), ">": ("<=", True)}
 """Order as one of two questions, and whether what is asked for is the contrary."""
 _NONE: Final = np.zeros(0, np.int64)
@@ -56,8 +56,6 @@ def holds_of_bytes(
     ndarray of bool, or None
         A new array; None where a string holds NULs, of which NumPy leaves out those at the end.
     """
-    from kist.codecs.strings import StringColumns  # who has blocks has loaded it
-
     tests, negated = _tests(part.node) or ([], False)
     # Searching bytes for one of them beats NumPy by far.
     if any(b"\0" in block.text.tobytes() for block in blocks):
@@ -65,21 +63,10 @@ def holds_of_bytes(
     found = [np.zeros(0, bool)]
     of_missing: bool | None = None
     for block in blocks:
-        search: _Search | ColumnSearch
-        missing = None
-        if not isinstance(block, StringColumns):
-            search, n, missing = _Search(block), len(block.lengths), block.missing
-        elif any(func == "contains" for func, _ in tests):
-            search, n = _Search(block.block()), block.text.shape[1]
+        if isinstance(part.node, Member) and not tests:
+            mask, missing = _among(block, part.node)
         else:
-            search, n = ColumnSearch(block.text), block.text.shape[1]
-        mask = np.zeros(n, bool)
-        several = len(tests) > 2 and all(func == "==" for func, _ in tests)
-        if several and isinstance(search, ColumnSearch):
-            mask[search.members([text for _, text in tests])] = True
-        else:
-            for func, text in tests:
-                mask[search.rows(func, text)] = True
+            mask, missing = _tested(block, tests)
         if negated:
             np.logical_not(mask, out=mask)
         if missing is not None:
@@ -90,8 +77,44 @@ def holds_of_bytes(
     return np.concatenate(found)
 
 
+def _tested(
+    block: StringBlock | StringColumns, tests: Sequence[tuple[str, bytes]]
+) -> tuple[Array, Array | None]:
+    """Return which strings of a block pass any of some tests, and which are missing."""
+    from kist.codecs.strings import StringColumns
+
+    search: _Search | ColumnSearch
+    missing = None
+    if not isinstance(block, StringColumns):
+        search, n, missing = _Search(block), len(block.lengths), block.missing
+    elif any(func == "contains" for func, _ in tests):
+        search, n = _Search(block.block()), block.text.shape[1]
+    else:
+        search, n = ColumnSearch(block.text), block.text.shape[1]
+    mask = np.zeros(n, bool)
+    several = len(tests) > 2 and all(func == "==" for func, _ in tests)
+    if several and isinstance(search, ColumnSearch):
+        mask[search.members([text for _, text in tests])] = True
+    else:
+        for func, text in tests:
+            mask[search.rows(func, text)] = True
+    return mask, missing
+
+
+def _among(block: StringBlock | StringColumns, node: Member) -> tuple[Array, Array | None]:
+    """Return which strings of a block are among many, and which are missing."""
+    from kist.codecs.strings import StringColumns
+    from kist.query.members import among_block
+
+    plain = block.block() if isinstance(block, StringColumns) else block
+    return among_block(plain, node), plain.missing
+
+
 def _tests(node: Node) -> tuple[list[tuple[str, bytes]], bool] | None:
-    """Return what is looked for, any of it, and whether the others are wanted; None if neither."""
+    """Return what is looked for, any of it, and whether the others are wanted; None if neither.
+
+    Nothing is returned of many members, which are looked for together.
+    """
     if isinstance(node, CompareConstant) and node.op in ("==", "!="):
         texts, func, negated = [np.asarray(node.value).item()], "==", node.op == "!="
     elif isinstance(node, CompareConstant):
@@ -99,7 +122,13 @@ def _tests(node: Node) -> tuple[list[tuple[str, bytes]], bool] | None:
         func, negated = _ORDERS[node.op]
     elif isinstance(node, TextTest) and node.func in ("startswith", "endswith", "contains"):
         texts, func, negated = [node.text], node.func, False
-    elif isinstance(node, Member) and len(node.values) <= _MOST_MEMBERS:
+    elif isinstance(node, Member) and len(node.values) > _MOST_MEMBERS:
+        if not isinstance(node.x, Column) or node.x.dtype.kind != "T":
+            return None
+        from kist.query.members import texts_of
+
+        return None if texts_of(node).has_nuls else ([], False)
+    elif isinstance(node, Member):
         texts, func, negated = node.values.tolist(), "==", False
     else:
         return None

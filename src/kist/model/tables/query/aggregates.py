@@ -23,6 +23,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from kist._kernels.lookup import counts_of
+from kist._kernels.strings import is_text_missing
 from kist.engine.parallel import run
 from kist.errors import DTypeError, QueryError
 from kist.format.schema import Leaf
@@ -30,7 +32,9 @@ from kist.model.tables.indexes.order import first_of_column
 from kist.model.tables.query.accumulators import is_missing, sum_dtype
 from kist.model.tables.query.bounds import known_nulls
 from kist.model.tables.query.find import Found
+from kist.model.tables.query.grouping import Numbered, keyed
 from kist.model.tables.query.rowset import Ordered, RowSet, read_at, read_spans_of
+from kist.model.tables.query.texts import TextKey
 from kist.model.tables.stored.categories import Categories
 from kist.model.tables.stored.fields import Fields
 from kist.model.tables.stored.read import Span
@@ -373,6 +377,8 @@ def _with_statistics(
 
     def one(hit: Found) -> Any:
         n = len(hit.ordinals)
+        if leaf.is_string and (found := _text_extreme(values, hit, largest=largest)) is not None:
+            return found[1]
         span = Span(hit.group, hit.ordinals, 0)
         block = values.kept(*read_spans_of(state, values.leaves, [span], n)[0])
         return pick(block) if len(block) else None
@@ -380,6 +386,28 @@ def _with_statistics(
     for at in range(0, len(hits), _AT_ONCE):
         parts += run([partial(one, hit) for hit in hits[at : at + _AT_ONCE]])
     return [part for part in parts if part is not None]
+
+
+def _text_extreme(values: Values, hit: Found, *, largest: bool) -> tuple[int | None, Any] | None:
+    """Return the first row of a page with the smallest or largest text, and that; None for none.
+
+    Of a dictionary each item is looked at once; other texts are told apart by their bytes. None
+    where texts must be made.
+    """
+    if values.valid is not None or is_text_missing(values.dtype):
+        return None
+    key = keyed(values.rows.state, values.leaf, hit)
+    if isinstance(key, Numbered):
+        there = counts_of(key.numbers, len(key.items)).nonzero()[0]
+        items = key.items[there]
+        place = TextKey.of(items).extreme(largest=largest)
+        if place < 0:
+            return None, None
+        return int((key.numbers == there[place]).argmax()), items[place]
+    if key is None:
+        return None
+    place = key.extreme(largest=largest)
+    return (None, None) if place < 0 else (place, key[place : place + 1].array()[0])
 
 
 def _indexed(values: Values, rows: Ordered, largest: bool) -> tuple[Array, Array] | None:
@@ -415,9 +443,12 @@ def argument(values: Values, *, largest: bool) -> np.int64:
     if dtype.kind not in "biufcmMSUT" or values.leaf.n_values != 1:
         raise DTypeError(f"{values.label} has no {what}: it holds {dtype}")
     at, best = 0, None
-    found = values.rows.map(
-        values.leaves, partial(_argument_of, values, largest=largest), ordered=True
-    )
+    rows = values.rows
+    if isinstance(rows, Ordered) and values.leaf.is_string and not isinstance(values, Places):
+        found = rows.map_found(partial(_text_argument, values, largest=largest), values.leaves)
+    else:
+        work = partial(_argument_of, values, largest=largest)
+        found = rows.map(values.leaves, work, ordered=True)
     for n, place, value in found:
         if place is not None and (best is None or _is_better(value, best[1], largest=largest)):
             best = at + place, value
@@ -425,6 +456,17 @@ def argument(values: Values, *, largest: bool) -> np.int64:
     if best is None:
         raise ValueError(f"{values.label}: no row, so no {what}")
     return np.int64(best[0])
+
+
+def _text_argument(values: Values, hit: Found, *, largest: bool) -> tuple[int, int | None, Any]:
+    """Return what `_argument_of` does, for the texts of a page."""
+    n = len(hit.ordinals)
+    found = _text_extreme(values, hit, largest=largest)
+    if found is not None:
+        return n, *found
+    span = Span(hit.group, hit.ordinals, 0)
+    columns, _ = read_spans_of(values.rows.state, values.leaves, [span], n)
+    return _argument_of(values, columns, n, largest=largest)
 
 
 def _argument_of(

@@ -4,14 +4,14 @@ The values of a column are collected with the numbers of their groups, and dealt
 fit into memory: for quantiles by their groups, so that a share has all values of its groups; for
 numbers of distinct values by group and value, so that equal ones are in one share. Shares are
 looked at one by one. Values of one group that are more than fit are not sorted, but read twice
-(`quantiles`). Texts of any length are sorted, all of them.
+(`quantiles`).
 """
 
 from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, TypeVar
@@ -19,10 +19,16 @@ from typing import Any, Final, NamedTuple, TypeVar
 import numpy as np
 
 from kist import options
+from kist._kernels.lookup import counts_of
 from kist._kernels.numbering import key_words
 from kist._kernels.ordering import sortable, stable_order
+from kist._kernels.sets import ascending
+from kist._kernels.strings import short_keys
+from kist._kernels.textwords import TextNumbering
 from kist.model.tables.query.accumulators import Accumulator, Partial
 from kist.model.tables.query.aggregates import Values
+from kist.model.tables.query.find import Found
+from kist.model.tables.query.grouping import Numbered, keyed, local_groups
 from kist.model.tables.query.quantiles import (
     check_quantiles,
     interpolated,
@@ -30,9 +36,10 @@ from kist.model.tables.query.quantiles import (
     quantiles_of,
     result_of,
 )
+from kist.model.tables.query.rowset import Ordered, read_spans_of
 from kist.model.tables.query.shares import BITS, Rows, Share, Shares
-from kist.model.tables.query.sort import Sorter
-from kist.model.tables.query.spill import Extent, Spill
+from kist.model.tables.query.texts import TextKey
+from kist.model.tables.stored.read import Span
 
 __all__ = ["Again", "Collected", "Quantile", "count_distinct", "distinct_by_group"]
 
@@ -45,8 +52,10 @@ _WORK: Final = 40
 """Bytes a row that sorting takes beside the values, about."""
 _LONG: Final = 64
 """Values of a group, on average, from which on each group is sorted by itself."""
-_TEXTS: Final = 262_144
-"""Texts of a temporary file that are distributed at a time."""
+_SHORT: Final = np.dtype("S16")
+"""As many words as short texts have."""
+_SAMPLE: Final = 8192
+"""Rows that tell whether many of a page are equal."""
 
 
 class Collected(Accumulator):
@@ -236,7 +245,7 @@ def _sorted_groups(codes: Array, values: Array, depth: int) -> _Groups:
 # Distinct values
 
 
-def distinct_by_group(dtype: np.dtype[Any], label: str) -> Collected:
+def distinct_by_group(dtype: np.dtype[Any], label: str) -> _Distinct:
     """Return what counts the distinct values of each group, nulls and NaN left out before."""
     return _DistinctTexts(dtype, label) if dtype.kind == "T" else _Distinct(dtype, label)
 
@@ -245,15 +254,42 @@ def count_distinct(values: Values) -> int:
     """Return the number of distinct values."""
     found = distinct_by_group(values.dtype, values.label)
     found.grow(1)
-    for words in values.map(found.of_block if isinstance(found, _Distinct) else _as_it_is):
-        n = len(words[0])
-        codes = np.zeros(n, np.int64)
-        found.put((codes, codes, *words), codes, codes[:1], np.array([n]))
-    return int(found.finish(np.zeros(1, np.int64))[0])
+    zero = np.zeros(1, np.int64)
+    if not isinstance(found, _DistinctTexts):
+        for words in values.map(found.of_block):
+            n = len(words[0])
+            found.put((words[0], zero, *words), np.zeros(n, np.int64), zero, np.array([n]))
+    else:
+        for block in _distinct_texts(values):
+            counts = np.array([len(block)])
+            part = found.local(block, np.zeros(len(block), np.int64), counts)
+            found.put(part, part[0], zero, counts)
+    return int(found.finish(zero)[0])
 
 
-def _as_it_is(block: Array) -> list[Array]:
-    return [block.ravel()]
+def _distinct_texts(values: Values) -> Iterator[Array]:
+    """Yield texts, most of those that are there several times only once."""
+    rows = values.rows.unordered()
+    if values.valid is not None or not isinstance(rows, Ordered):
+        yield from values.map(np.ravel)
+        return
+
+    def one(hit: Found) -> Array:
+        """Return the texts of a page: of its dictionary, or told apart by their bytes."""
+        state, leaf, n = rows.state, values.leaf, len(hit.ordinals)
+        key = keyed(state, leaf, hit)
+        if isinstance(key, Numbered):
+            there = counts_of(key.numbers, len(key.items)).nonzero()[0]
+            return values.kept(key.items[there])
+        if key is not None:
+            return values.kept(key[local_groups([key], n).first].array())
+        return values.kept(
+            read_spans_of(state, [leaf], [Span(hit.group, hit.ordinals, 0)], n)[0][0]
+        )
+
+    for some in rows.map_found(one, [values.leaf]):
+        if len(some):
+            yield some
 
 
 class _Distinct(Collected):
@@ -320,59 +356,52 @@ def _distinct(rows: Rows) -> Rows:
     return [column[new] for column in rows]
 
 
-class _DistinctTexts(Collected):
-    """Number of distinct texts."""
+class _DistinctTexts(_Distinct):
+    """Number of distinct texts.
+
+    Short ones are two words each. Long ones are two words of a hash, 120 bits of BLAKE2b with a key
+    that is drawn anew: of a billion different texts two have the same in one of 10**18 cases.
+    """
 
     def __init__(self, dtype: np.dtype[Any], label: str) -> None:
-        super().__init__(dtype, label)
-        self._parts: list[Rows] = []
-        self._held = self._n = 0
-        self._spill: Spill | None = None
-        self._extents: list[Extent] = []
+        super().__init__(_SHORT, label)
+        self._key = os.urandom(32)
 
-    def _collect(self, rows: Rows) -> None:
-        self._parts.append(rows)
-        self._n += len(rows[0])
-        self._held += sum(column.nbytes for column in rows)
-        if 4 * self.part * self._held > options.max_memory:
-            if self._spill is None:
-                self._spill = Spill([_CODE, self.dtype], self._why)
-            for some in self._parts:
-                self._extents.append(self._spill.put(some))
-            self._parts, self._held = [], 0
+    def local(self, values: Array, codes: Array, counts: Array) -> Partial:
+        is_short, words = short_keys(values)
+        if not is_short.all():
+            is_long = np.flatnonzero(~is_short)
+            both = zip(words, self._hashed(TextKey.of(values[is_long])), strict=True)
+            words = [np.zeros(len(values), np.uint64) for _ in range(2)]
+            for word, (short, long) in zip(words, both, strict=True):
+                word[is_short], word[is_long] = short, long
+        if _is_repetitive([codes, *words]):
+            first = local_groups([codes, *words], len(codes)).first
+            codes, words = codes[first], [word[first] for word in words]
+        return codes, counts, *words
 
-    def _batches(self) -> Iterator[list[Array]]:
-        if self._spill is not None:
-            for extent in self._extents:
-                codes, values = self._spill.get(extent)
-                # What sorting makes of an extent at once would be several times as long.
-                for at in range(0, len(codes), _TEXTS):
-                    yield [codes[at : at + _TEXTS], values[at : at + _TEXTS]]
-        yield from self._parts
+    def _hashed(self, texts: TextKey) -> list[Array]:
+        """Return two words of each text, which short ones do not have."""
+        from hashlib import blake2b  # most texts are short
 
-    def _sorted(self) -> Iterator[tuple[Array, Array]]:
-        """Yield groups and values, by group and then by value."""
-        if self._spill is None:
-            if self._parts:
-                codes, values = (
-                    np.concatenate(column) for column in zip(*self._parts, strict=True)
-                )
-                order = stable_order([codes.astype(np.uint64), *sortable(values)])
-                yield codes[order], values[order]
-            return
-        with self._spill:
-            for codes, values, _ in Sorter([False, False], self._n, self._why).run(self._batches):
-                yield codes, values
+        groups = local_groups([texts.numbers(TextNumbering())], len(texts))
+        starts, lengths, _, text = texts[groups.first].block
+        ends = (starts + lengths).tolist()
+        data = text.data
+        digests = b"".join(
+            blake2b(data[start:stop], digest_size=16, key=self._key).digest()
+            for start, stop in zip(starts.tolist(), ends, strict=True)
+        )
+        words = np.zeros((len(groups.counts), 2), np.uint64)
+        words[groups.present] = np.frombuffer(digests, np.uint64).reshape(-1, 2)
+        words[:, 1] |= np.uint64(0xFF << 56)  # where short ones have their lengths
+        return [words[:, 0][groups.codes], words[:, 1][groups.codes]]
 
-    def finish(self, at: Array) -> Array:
-        n = len(self.arrays[0])
-        found = np.zeros(n, np.int64)
-        last: tuple[Array, Array] | None = None
-        for codes, values in self._sorted():
-            new = np.ones(len(codes), bool)
-            new[1:] = (codes[1:] != codes[:-1]) | (values[1:] != values[:-1])
-            if last is not None:
-                new[:1] = (codes[:1] != last[0]) | (values[:1] != last[1])
-            last = codes[-1:], values[-1:]
-            found += np.bincount(codes[new], minlength=n)
-        return found[at]
+
+def _is_repetitive(words: Sequence[Array]) -> bool:
+    """Tell whether many of the first rows are equal to others."""
+    mixed = np.zeros(min(len(words[0]), _SAMPLE), np.uint64)
+    for word in words:
+        mixed ^= word[:_SAMPLE].view(np.uint64)
+        mixed *= np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio
+    return 4 * len(ascending(mixed)) < 3 * len(mixed)

@@ -16,7 +16,7 @@ import numpy as np
 from kist import options
 from kist._kernels.lookup import counts_of
 from kist._kernels.numbering import Numbering, TupleNumbering, key_words
-from kist._kernels.strings import matrix_of, missing_of, sizes
+from kist._kernels.strings import matrix_of, sizes
 from kist._kernels.textwords import TextNumbering
 from kist.codecs.stringpages import Texts
 from kist.codecs.values import is_stored_order
@@ -46,6 +46,8 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 
 _PREFIX: Final = 8_192
+_LONG: Final = 24
+"""Bytes of strings from which on they are numbered as a whole, not word by word."""
 _MOST_CODES: Final = 1 << 17
 """Numbers of groups among some rows that are counted by a table: 1 MiB of counts."""
 
@@ -272,16 +274,14 @@ def _first_rows(codes: Array, counts: Array) -> Array:
 def _words(values: Array | TextKey) -> list[Array]:
     """Return words that are equal where values are, for these values only."""
     if isinstance(values, TextKey):
-        found = values.words()
-        if found is not None:
-            return found
-        values = values.array()
+        found = values.words() if values.longest < _LONG else None
+        return [values.numbers(TextNumbering())] if found is None else found
     if values.dtype.kind != "T":
         return key_words(values)
     lengths, missing = sizes(values)
-    matrix = matrix_of(values, lengths)
+    matrix = matrix_of(values, lengths) if int(lengths.max(initial=0)) < _LONG else None
     if matrix is None and lengths.any():
-        return [_listed(values)]
+        return [TextKey.of(values).numbers(TextNumbering())]
     words: list[Array] = []
     if matrix is not None:
         words += key_words(np.ascontiguousarray(matrix).view(f"V{matrix.shape[1]}")[:, 0])
@@ -290,17 +290,6 @@ def _words(values: Array | TextKey) -> list[Array]:
     if missing is not None:
         words.append(missing.astype(np.uint64))
     return words or [np.zeros(len(values), np.uint64)]
-
-
-def _listed(values: Array) -> Array:
-    """Return a number for each string, by a dict: for strings too long for a matrix."""
-    missing = missing_of(values)
-    texts = values.tolist()
-    if missing is not None:
-        for at in np.flatnonzero(missing).tolist():
-            texts[at] = None
-    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    return np.fromiter(map(numbers.__getitem__, texts), np.uint64, len(texts))
 
 
 class Groups:

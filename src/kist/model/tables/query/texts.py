@@ -16,7 +16,7 @@ import numpy as np
 
 from kist._kernels.cells import empty_values
 from kist._kernels.strings import is_compact, is_text_missing
-from kist._kernels.textwords import TextNumbering, equal_words, sorting_words
+from kist._kernels.textwords import TextNumbering, equal_words, extreme_row, sorting_words
 from kist.codecs.strings import StringBlock, block_of, fill
 from kist.engine.parallel import run
 from kist.format.schema import Leaf
@@ -64,17 +64,32 @@ class TextKey:
         """Return those of some rows."""
         return TextKey(self.dtype, _rows_of(self.block, rows))
 
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest string."""
+        return int(self.block.lengths.max(initial=0))
+
     def words(self) -> list[Array] | None:
         """Return words that are equal where strings are; None where they would be very long."""
         starts, lengths, missing, text = self.block
-        longest = int(lengths.max(initial=0))
-        if not is_compact(len(lengths), longest, int(lengths.sum())):
+        if not is_compact(len(lengths), self.longest, int(lengths.sum())):
             return None
         return equal_words(starts, lengths, missing, text)
 
     def numbers(self, table: TextNumbering) -> Array:
         """Return the number of each string in a table."""
         return table.number(*self.block)
+
+    def extreme(self, *, largest: bool) -> int:
+        """Return the first of the largest or smallest strings, -1 where all are missing."""
+        starts, lengths, missing, text = self.block
+        rows = None if missing is None else np.flatnonzero(~missing)
+        if rows is not None:
+            starts, lengths = starts[rows], lengths[rows]
+        if not len(lengths):
+            return -1
+        place = extreme_row(starts, lengths, text, largest=largest)
+        return place if rows is None else int(rows[place])
 
     def array(self) -> Array:
         """Return the strings."""
