@@ -263,6 +263,31 @@ def test_what_one_transaction_appends_in_many_pieces_is_folded_in_its_commit(
         assert np.array_equal(table["a"][:], np.arange(n * times))
 
 
+@pytest.mark.parametrize("times", [20, 300])
+def test_what_one_transaction_changes_in_many_steps_is_folded_in_its_commit(
+    times: int, tmp_path: Path
+) -> None:
+    rows = make(200_000)
+    rng = np.random.default_rng(times)
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        table: Any = store.create_table("t", rows)
+        other: Any = store.create_table("gone", rows[:1000])
+        table.create_index("b")
+        with store.transaction():
+            for at in rng.integers(0, len(rows), times).tolist():
+                rows[at] = (rows["a"][at], -1.0)
+                table[at] = rows[at]
+                other["b"][at % 1000] = 3.0
+            del store["gone"]
+    with kist.open(tmp_path / "a.kist") as store:
+        table = store["t"]
+        # Few are left to the next checkpoint; of many each row group has one at most.
+        n_patches = table.info["patches"]
+        assert n_patches == times if times < 64 else n_patches <= len(groups(table))
+        assert table[:].tobytes() == rows.tobytes()
+        assert table.where("b == -1").indices().tolist() == np.flatnonzero(rows["b"] == -1).tolist()
+
+
 def test_a_damaged_table_does_not_keep_new_rows_from_being_committed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from kist.engine import View
 
-__all__ = ["LATER", "PutOff", "much_appended", "note_append", "put_off_by", "settle"]
+__all__ = ["LATER", "PutOff", "much_changed", "note_append", "note_patch", "put_off_by", "settle"]
 
 LATER: Final = "later"
 """Where a view keeps it, in `View.by_node`."""
@@ -20,7 +20,11 @@ MANY_APPENDS: Final = 8
 """Tables that a transaction has appended to so often are folded in its commit: nobody may write to
 them again, and reading hundreds of pieces takes a hundred times as long as reading row groups."""
 
+MANY_PATCHES: Final = 64
+"""Tables that got so many patches too: each costs who reads its page as much as 3,000 values."""
+
 _APPENDS: Final = "appends"
+_PATCHES: Final = "patches"
 
 
 class PutOff(Protocol):
@@ -58,11 +62,23 @@ def settle(view: View, node: int | None = None) -> None:
 
 def note_append(view: View, node: int) -> None:
     """Count an append of a transaction to a table."""
-    counts: dict[int, int] = view.by_node.setdefault(_APPENDS, {})
+    _count(view, _APPENDS, node)
+
+
+def note_patch(view: View, node: int) -> None:
+    """Count a patch that a transaction puts to a table."""
+    _count(view, _PATCHES, node)
+
+
+def _count(view: View, what: str, node: int) -> None:
+    counts: dict[int, int] = view.by_node.setdefault(what, {})
     counts[node] = counts.get(node, 0) + 1
 
 
-def much_appended(view: View) -> frozenset[int]:
-    """Return the tables that a transaction has appended to many times."""
-    counts: dict[int, int] = view.by_node.get(_APPENDS, {})
-    return frozenset(node for node, n in counts.items() if n >= MANY_APPENDS)
+def much_changed(view: View) -> frozenset[int]:
+    """Return the tables that a transaction has appended to many times, or changed in many steps."""
+    limits = {_APPENDS: MANY_APPENDS, _PATCHES: MANY_PATCHES}
+    found = {what: view.by_node.get(what, {}) for what in limits}
+    return frozenset(
+        node for what, counts in found.items() for node, n in counts.items() if n >= limits[what]
+    )

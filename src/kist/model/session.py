@@ -33,7 +33,7 @@ from kist.errors import (
     TransactionClosedError,
     TransactionError,
 )
-from kist.model.later import much_appended, settle
+from kist.model.later import much_changed, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -448,8 +448,8 @@ class Session:
             self.drop(writer)
 
     def _fold(self, txn: EngineTransaction) -> None:
-        """Fold tables that a transaction made of many small pieces, as checkpoints do."""
-        nodes = much_appended(txn)
+        """Fold tables that a transaction left in many pieces or patches, as checkpoints do."""
+        nodes = much_changed(txn)
         if not nodes or self.engine.maintain is None:
             return
         point = txn.savepoint()

@@ -21,6 +21,7 @@ from kist.format import keys
 from kist.format.layout import FRAME_BLOB, FRAME_ROWS, MAX_INLINE
 from kist.format.schema import Leaf
 from kist.format.values import pack_record
+from kist.model.later import note_patch
 from kist.model.page_build import Chosen
 from kist.model.tables import changes
 from kist.model.tables.changes.pages import Recipes, write_pages
@@ -159,6 +160,7 @@ class Changes:
             touched = [leaf for part in new for leaf in part.leaves]
             self._assigned.append((group, new[0].ordinals, touched))
             patch = put_patch(self._txn, self._state, group, 0, new)
+            note_patch(self._txn, self._state.node)
             after = group.with_patches((*group.patches, patch))
         else:
             self._assigned.append((group, range(group.n_rows), [leaf.id for leaf in new[0]]))
