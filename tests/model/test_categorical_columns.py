@@ -613,3 +613,9 @@ def test_lists_whose_order_means_something_are_not_mixed(tmp_path: Path) -> None
             make(store, {"id": np.arange(2), "c": ["low", "high"]}, c=dtype)
     with pytest.raises(kist.DTypeError, match="this order means something"):
         kist.merge(paths, tmp_path / "no.kist")
+
+
+@pytest.mark.parametrize("names", [["lo", "hi"], ("lo",), enum.Enum("Level", "lo hi")])
+def test_names_in_place_of_a_dtype_are_told_what_has_them(names: Any) -> None:
+    with pytest.raises(kist.DTypeError, match=r"kist\.enum\("):
+        kist.categorical(names)

@@ -82,6 +82,7 @@ def test_steps_are_named_in_the_repr(store: Any) -> None:
         (lambda t: t.limit(-1), ValueError, "negative"),
         (lambda t: t.limit(1.5), TypeError, "int"),
         (lambda t: t.sample(True), TypeError, "int"),
+        (lambda t: t.sort_by("sym", "-price"), kist.ColumnNotFoundError, r"'price', descending="),
         (lambda t: t.distinct("nope"), kist.ColumnNotFoundError, "nope"),
         (lambda t: t.distinct(3), kist.SelectionError, "names of columns"),
         (lambda t: t.group_by(), kist.SelectionError, "at least one"),

@@ -122,6 +122,13 @@ def categorical(
     (['large', 'small', None, 'large'], ['large', 'small'], [0, 1, -1, 0])
     [1, 4]
     """
+    if (isinstance(dtype, list | tuple) and all(isinstance(one, str) for one in dtype)) or (
+        isinstance(dtype, type) and issubclass(dtype, enums.Enum)
+    ):
+        raise DTypeError(
+            f"categorical: {dtype!r} is no dtype of values; kist.enum(...) has names of a fixed "
+            "list, kist.categorical(str, [...]) values that are known from the start"
+        )
     base = _base_of(dtype, "categorical")
     listed = None
     if categories is not None:

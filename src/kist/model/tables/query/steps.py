@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kist.errors import SelectionError
+from kist.errors import ColumnNotFoundError, SelectionError
 from kist.format.ragged import item_text
 from kist.format.schema import Leaf, Schema
 from kist.model.tables.query.find import check_sources
@@ -87,10 +87,19 @@ class SortBy(Step):
 
     def bound(self, schema: Schema, table: Table) -> list[Key]:
         """Return the keys, bound to the columns."""
-        return [
-            Key(by_place(schema, operand_of(schema, what, table, self.params)), descending)
-            for what, descending in self.keys
-        ]
+        keys = []
+        for what, descending in self.keys:
+            try:
+                operand = operand_of(schema, what, table, self.params)
+            except ColumnNotFoundError as error:
+                if not isinstance(what, str) or not what.startswith("-"):
+                    raise
+                more = (
+                    f"sort_by({what[1:]!r}, descending=True), of several descending=[True, False]"
+                )
+                raise ColumnNotFoundError(f"{error}; the other way round is {more}") from None
+            keys.append(Key(by_place(schema, operand), descending))
+        return keys
 
     def text(self) -> str:
         keys = [
