@@ -116,9 +116,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="columns whose names begin so")
     given = parser.parse_args()
     print(f"AES-256-GCM, units of 32 KiB: {1e-6 / _cipher_ms(1):.2f} GB/s in the caches")
-    print(
-        "column, stored | write: open, sealed, ratio (processor time) | read | read, file open"
-    )
+    print("column, stored | write: open, sealed, ratio (processor time) | read | read, file open")
     found: dict[str, Any] = {name: {"v": v} for name, v in columns(given.rows).items()}
     if "archive".startswith(given.only):
         found["archive"] = table(given.rows // 4)

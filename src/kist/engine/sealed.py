@@ -52,8 +52,10 @@ _ONE: Final = SEALED_HEAD.size + 8 + TAG_BYTES
 """What a body of one unit has beside its plaintext."""
 _SMALL: Final = 1 << MIN_UNIT
 """A body of no more bytes has one unit, however long units are."""
-_JOINED: Final = 1 << 20
-"""Bytes that are copied together before they are sealed; whole units."""
+_JOINED: Final = 3 << 16
+"""Most bytes that are copied before the first of them are sealed."""
+_PIECE: Final = 1 << 17
+"""Of more, so many at a time: they stay in the caches until they are sealed. Whole units."""
 
 
 class DataKey(NamedTuple):
@@ -96,12 +98,12 @@ def seal_body(key: DataKey, parts: Sequence[Buffer], unit: int = UNIT) -> tuple[
     # Written out, and copied first: it is done twice for each page, beside an encoder that leaves
     # nothing of Python in the caches; a step for each block takes longer than its bytes.
     pieces: Iterable[Buffer]
-    if sum(map(len, parts)) <= _JOINED:
+    if sum(map(len, parts)) <= max(_JOINED, 1 << unit):
         pieces = (plain,) = (b"".join(parts),)
         length = len(plain)
     else:
         views = [memoryview(part).cast("B") for part in parts]
-        pieces, length = _pieces(views), sum(map(len, views))
+        pieces, length = _pieces(views, max(_PIECE, 1 << unit)), sum(map(len, views))
     if length >= MAX_BODY:
         raise ValueError(f"a sealed body of {length:,} bytes; at most {MAX_BODY - 1:,}")
     cipher, salt = next_body(key.key, length)
@@ -113,25 +115,27 @@ def seal_body(key: DataKey, parts: Sequence[Buffer], unit: int = UNIT) -> tuple[
     n_units = -(-length >> unit)
     out = np.empty(length + TAG_BYTES * n_units, np.uint8).data  # not zeroed first
     units = Units(cipher, fixed, own)
-    sealed_units: list[memoryview] = []
+    sums, done = b"", 0
     for piece in pieces:
-        sealed_units += units.seal(1 << unit, memoryview(piece), out, len(sealed_units))
-    return fixed + pack_sums(sealed_units), out
+        sealed_units = units.seal(1 << unit, memoryview(piece), out, done)
+        sums += pack_sums(sealed_units)
+        done += len(sealed_units)
+    return fixed + sums, out
 
 
-def _pieces(parts: Sequence[memoryview]) -> Iterator[bytes]:
-    """Yield a plaintext in pieces of `_JOINED` bytes: a copy of all of it may be too much."""
+def _pieces(parts: Sequence[memoryview], size: int) -> Iterator[bytes]:
+    """Yield a plaintext in pieces of a size."""
     begun: list[memoryview] = []
-    missing = _JOINED
+    missing = size
     for part in parts:
         at = 0
         while len(part) - at >= missing:
             yield b"".join([*begun, part[at : at + missing]])
             at += missing
-            begun, missing = [], _JOINED
+            begun, missing = [], size
         begun.append(part[at:])
         missing -= len(part) - at
-    if missing < _JOINED:
+    if missing < size:
         yield b"".join(begun)
 
 

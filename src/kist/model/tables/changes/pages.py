@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from kist import options
 from kist.engine import Frame
 from kist.engine.parallel import run
 from kist.format import keys
@@ -132,6 +133,7 @@ class _Built(NamedTuple):
     page: Page
     payload: bytes  # of its record
     frames: list[Frame]
+    key: FieldKeys | None
 
 
 def write_pages(
@@ -183,6 +185,10 @@ def write_pages(
             task = partial(_build, leaf, values, last, codec, at, statistics, there, key, store)
             tasks.append(task)
     built = [task() for task in tasks] if alone else run(tasks)
+    if recipes.facts.sealed:
+        n = -(-len(built) // (1 if alone else options.n_threads)) or 1
+        parts = [partial(_sealed, built[at : at + n]) for at in range(0, len(built), n)]
+        built = [own for part in run(parts) for own in part]
     pointers = iter(txn.write([frame for own in built for frame in own.frames]))
     records = []
     for own in built:
@@ -220,11 +226,24 @@ def _build(
         statistics.pack() if statistics is not None else b"",
     )
     payload, frame = record.pack(), Frame(FRAME_PAGE, node, leaf.id, first, page.head, page.parts)
-    if key is None:
-        return _Built(leaf, page, payload, [frame])
+    return _Built(leaf, page, payload, [frame], key)
+
+
+def _sealed(some: Sequence[_Built]) -> list[_Built]:
+    """Return pages as they are stored: those of sealed leaves sealed.
+
+    One behind the other, when all of them are encoded: an encoder leaves nothing of Python in the
+    caches, and what is done after it takes several times as long.
+    """
     from kist.engine.sealedrecords import seal_record
 
-    return _Built(leaf, page, *seal_record(key.current, payload, [frame]))
+    found = []
+    for own in some:
+        if own.key is not None:
+            payload, frames = seal_record(own.key.current, own.payload, own.frames)
+            own = own._replace(payload=payload, frames=frames)
+        found.append(own)
+    return found
 
 
 _kept: OrderedDict[tuple[int, bytes], dict[int, Chosen | None]] = OrderedDict()
