@@ -28,12 +28,53 @@ def test_pieces_hold_whole_rows_and_all_of_them(end: str, size: int) -> None:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator=end).writerows(wanted)
     data = text.getvalue().encode()
-    counted = [(bytes(p.text), p.n_quotes) for p in pieces(io.BytesIO(data), size)]
-    assert all(text.count(b'"') == n for text, n in counted)
-    found = [text for text, _ in counted]
-    assert b"".join(found) == data and len(found) > 1
-    parsed = [csv.reader(io.StringIO(piece.decode(), newline="")) for piece in found]
-    assert [row for part in parsed for row in part] == wanted
+    told = [(bytes(p.text), p.lines_within, p.is_open) for p in pieces(io.BytesIO(data), size)]
+    assert b"".join(text for text, _, _ in told) == data and len(told) > 1
+    found = []
+    for piece, lines_within, is_open in told:
+        part = list(csv.reader(io.StringIO(piece.decode(), newline="")))
+        within = any("\n" in cell or "\r" in cell for row in part for cell in row)
+        assert (lines_within or not within) and not is_open
+        found += part
+    assert found == wanted
+
+
+@pytest.mark.parametrize("at", [0, 3, 60, 61, 62, 63, 64, 65, 127, 128, (1 << 18) - 1, 1 << 18])
+@pytest.mark.parametrize(
+    ("cell", "lines_within"),
+    [
+        (b'"a"', False),
+        (b'""', False),
+        (b'"a,""b"""', False),
+        (b'"a\nb"', True),
+        (b'"a\rb"', True),
+        (b'"a"b', False),
+        # Text that has a quote in it: what is inside is not certain.
+        (b'5" x 4"', True),
+        (b' "a"', True),
+        (b'a""b', True),
+    ],
+)
+def test_where_line_ends_may_stand_in_quotes(at: int, cell: bytes, lines_within: bool) -> None:
+    data = b"\n".join([b"x" * at, cell + b",1", b"y,2", b'"z",3', b""])
+    (piece,) = pieces(io.BytesIO(data), 1 << 20)
+    assert (bytes(piece.text), piece.lines_within, piece.is_open) == (data, lines_within, False)
+    (piece,) = pieces(io.BytesIO(b"a;" * 40 + b'"b";1\n'), 1 << 20, b";")
+    assert not piece.lines_within
+
+
+def test_quotes_in_text_cut_nothing(tmp_path: Path) -> None:
+    csv_of = pytest.importorskip("pyarrow.csv")
+    rng = np.random.default_rng(5)
+    cells = ['5" pipe', '"a\nb"', "plain", '"x ""y"" z"', '"\r"', "a" * 30, '"c"']
+    lines = [f"{cells[a]},{k}" for k, a in enumerate(rng.integers(0, len(cells), 3000))]
+    (tmp_path / "t.csv").write_bytes(("s,n\n" + "\n".join(lines) + "\n").encode())
+    kist.convert(tmp_path / "t.csv", tmp_path / "a.kist", block_size=1 << 20)
+    wanted = csv_of.read_csv(
+        tmp_path / "t.csv", parse_options=csv_of.ParseOptions(newlines_in_values=True)
+    )
+    with kist.open(tmp_path / "a.kist") as store:
+        assert store["t"]["s"][:].tolist() == wanted["s"].to_pylist()
 
 
 def test_a_quote_that_is_not_closed_raises_before_memory_is_full() -> None:

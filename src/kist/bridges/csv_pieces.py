@@ -7,9 +7,10 @@ is cut where a row ends, which is a line end outside quotes, and each piece is r
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["Piece", "batches_of", "pieces"]
 
@@ -18,6 +19,10 @@ _LONGEST: Final = 16
 _INNER: Final = 1 << 20
 """Bytes that one core parses at a time."""
 _COUNTED: Final = 1 << 18
+"""Bytes that are looked at together."""
+_ONE: Final = np.uint64(1)
+_TOP: Final = np.uint64(63)
+_SHIFTS: Final = tuple(np.uint64(1 << k) for k in range(6))
 
 
 def batches_of(
@@ -41,16 +46,16 @@ def batches_of(
         Whether text behind the first piece is looked at; if not, who takes it does that.
     """
     inner = min(size, _INNER)
-    found = pieces(stream, size)
+    found = pieces(stream, size, parse.delimiter.encode())
 
     def read(piece: Piece, options: Any) -> Any:
-        # Without quotes every line end ends a row, and the parser need not look for others.
-        parse.newlines_in_values = piece.n_quotes > 0
+        # Where every line end ends a row, the parser need not look for those that do.
+        parse.newlines_in_values = piece.lines_within
         _check_closed(piece, parse.delimiter.encode())
         return csv.read_csv(pa.BufferReader(piece.text), options, parse, convert)
 
     first = read(
-        next(found, Piece(memoryview(b""), 0)),
+        next(found, Piece(memoryview(b""))),
         csv.ReadOptions(column_names=names, autogenerate_column_names=generate, block_size=inner),
     )
     convert.column_types = dict(zip(first.schema.names, first.schema.types, strict=True))
@@ -68,13 +73,23 @@ def batches_of(
 
 
 class Piece(NamedTuple):
-    """Bytes that end with a row, and how many of them are quotes."""
+    """Bytes that end with a row.
+
+    Attributes
+    ----------
+    text : memoryview
+    lines_within : bool
+        Whether line ends may stand in quotes: if not, each of them ends a row.
+    is_open : bool
+        Whether the bytes end within quotes, as only the last piece may.
+    """
 
     text: memoryview
-    n_quotes: int
+    lines_within: bool = False
+    is_open: bool = False
 
 
-def pieces(stream: Any, size: int) -> Iterator[Piece]:
+def pieces(stream: Any, size: int, delimiter: bytes = b",") -> Iterator[Piece]:
     """Yield the bytes of a stream in pieces that end where a row ends.
 
     All are views of one buffer: each holds until the next one is asked for.
@@ -89,14 +104,14 @@ def pieces(stream: Any, size: int) -> Iterator[Piece]:
     while True:
         if n + size > len(buffer):
             buffer = buffer[:n].ljust(2 * len(buffer), b"\0")
-        # Neither reading nor what NumPy counts keeps other threads from running.
+        # Neither reading nor what NumPy looks at keeps other threads from running.
         n_read = stream.readinto(memoryview(buffer)[n : n + size])
         if not n_read:
             break
         n += n_read
-        end, n_quotes = _last_end(buffer, n)
+        end, lines_within, _ = _look(buffer, n, delimiter)
         if end:
-            yield Piece(memoryview(buffer)[:end], n_quotes)
+            yield Piece(memoryview(buffer)[:end], lines_within)
             buffer[: n - end] = buffer[end:n]
             n -= end
         elif n > _LONGEST * size:
@@ -105,8 +120,7 @@ def pieces(stream: Any, size: int) -> Iterator[Piece]:
                 "block_size= may help"
             )
     if n:
-        text = memoryview(buffer)[:n]
-        yield Piece(text, _n_quotes(text))
+        yield Piece(memoryview(buffer)[:n], *_look(buffer, n, delimiter)[1:])
 
 
 def _check_closed(piece: Piece, delimiter: bytes) -> None:
@@ -117,7 +131,7 @@ def _check_closed(piece: Piece, delimiter: bytes) -> None:
     ValueError
         The text ends within them; pyarrow takes that for the last value.
     """
-    if piece.n_quotes % 2:
+    if piece.is_open:
         text = piece.text.tobytes()
         # A quote within a value, as in inches, opens nothing.
         at = text.rfind(b'"')
@@ -125,37 +139,63 @@ def _check_closed(piece: Piece, delimiter: bytes) -> None:
             raise ValueError(f"the text ends within quotes: {text[at : at + 40]!r}")
 
 
-def _last_end(text: bytearray, n: int) -> tuple[int, int]:
-    """Return where the last row ends that is whole, and how many quotes are before that.
+def _look(text: bytearray, n: int, delimiter: bytes) -> tuple[int, bool, bool]:
+    """Return where the last row ends that is whole, and what a `Piece` says of all bytes.
 
-    0 when there is none.
+    0 when no row ends.
     """
-    last = text.rfind(b"\n", 0, n)
-    if last < 0:
-        last = text.rfind(b"\r", 0, n)
-    if last < 0:
-        return 0, 0
-    # Quotes within quotes are doubled, so an even number of them closes.
-    n_quotes = _n_quotes(memoryview(text)[:last])
-    if n_quotes % 2 == 0:
-        return last + 1, n_quotes
-    raw = np.frombuffer(text, np.uint8, n)
-    ends = np.flatnonzero(raw == raw[last])
-    before = np.searchsorted(np.flatnonzero(raw == ord('"')), ends)
-    outside = np.flatnonzero(before % 2 == 0)
-    if not len(outside):
-        return 0, 0
-    return int(ends[outside[-1]]) + 1, int(before[outside[-1]])
-
-
-def _n_quotes(text: memoryview) -> int:
-    """Count quotes, beside other threads; where there are none, in a twentieth of the time."""
-    first = cast(bytearray, text.obj).find(b'"', 0, len(text))
-    if first < 0:
-        return 0
-    raw = np.frombuffer(text, np.uint8)
+    ends = b"\n" if text.find(b"\n", 0, n) >= 0 else b"\r"
+    n_looked = text.rfind(b'"', 0, n) + 1
+    other = b"\r" if n_looked and ends == b"\n" and text.find(b"\r", 0, n) >= 0 else b""
+    last, lines_within, is_open, before = -1, False, False, _ONE
     # In parts that stay in the cache: memory for what is compared would be new each time.
-    return sum(
-        int(np.count_nonzero(raw[start : start + _COUNTED] == ord('"')))
-        for start in range(first, len(raw), _COUNTED)
-    )
+    for start in range(0, n_looked, _COUNTED):
+        raw = np.frombuffer(text, np.uint8, min(_COUNTED, n_looked - start), start)
+        quotes, lines = _bits(raw, b'"'), _bits(raw, ends)
+        inside = _parity(quotes, is_open)
+        if not lines_within:
+            # A quote that opens stands where a value begins, or behind the one that it doubles.
+            # Behind others it is text, and what is inside is not certain.
+            may_open = _bits(raw, delimiter) | lines | quotes
+            behind = (may_open << _ONE) | _carried(may_open, before)
+            opens = quotes & ~behind | lines | (_bits(raw, other) if other else lines)
+            lines_within = bool((opens & inside).any())
+            before = may_open[-1] >> _TOP
+        rows = lines & ~inside
+        words = np.flatnonzero(rows)
+        if len(words):
+            last = start + 64 * int(words[-1]) + int(rows[words[-1]]).bit_length() - 1
+        is_open = bool(inside[-1] >> _TOP)
+    if is_open:
+        return last + 1, lines_within or text.find(ends, n_looked, n) >= 0, True
+    return max(last, text.rfind(ends, n_looked, n)) + 1, lines_within, False
+
+
+def _bits(raw: NDArray[np.uint8], byte: bytes) -> NDArray[np.uint64]:
+    """Return which bytes are this one, 64 to a word, the first one lowest."""
+    bits = np.packbits(raw == byte[0], bitorder="little")
+    if len(bits) % 8:
+        bits = np.append(bits, np.zeros(-len(bits) % 8, np.uint8))
+    return bits.view("<u8")
+
+
+def _parity(bits: NDArray[np.uint64], is_odd: bool) -> NDArray[np.uint64]:
+    """Return for each bit whether those up to it are odd in number, with one before all or not."""
+    found = bits.copy()
+    for shift in _SHIFTS:
+        found ^= found << shift
+    # What is odd in a word turns those behind it around.
+    odd = np.bitwise_xor.accumulate(found >> _TOP)
+    turned = np.empty_like(odd)
+    turned[0] = is_odd
+    np.bitwise_xor(odd[:-1], turned[0], out=turned[1:])
+    found ^= ~turned + _ONE
+    return found
+
+
+def _carried(bits: NDArray[np.uint64], before: np.uint64) -> NDArray[np.uint64]:
+    """Return the last bit of the word before each."""
+    carried = np.empty_like(bits)
+    carried[0] = before
+    np.right_shift(bits[:-1], _TOP, out=carried[1:])
+    return carried

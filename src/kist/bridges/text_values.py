@@ -37,10 +37,21 @@ def with_all_digits(pa: Any, batches: Iterable[Any], settled: list[str]) -> Iter
     for batch in batches:
         for field, array in zip(batch.schema, batch.columns, strict=True):
             if field.type == pa.float64() and field.name not in settled:
+                if _are_small(array):
+                    continue
                 ends = pc.min_max(array.filter(pc.is_finite(array)))
                 if max(-(ends["min"].as_py() or 0), ends["max"].as_py() or 0) >= _EXACT:
                     raise Digits(field.name)
         yield batch
+
+
+def _are_small(array: Any) -> bool:
+    """Tell whether all values are there and small, at a glance; most are."""
+    if array.null_count or not len(array):
+        return False
+    values = array.to_numpy()
+    # NaN and infinity are not less.
+    return bool(values.max() < _EXACT and values.min() > -_EXACT)
 
 
 def needs_text(batches: Iterable[Any], name: str) -> bool:

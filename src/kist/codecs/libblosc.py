@@ -250,12 +250,14 @@ class Library:
         """Return one block as the chunk that Blosc2 would make of it, or as it is."""
         size, target = data.size, self._room(data.size)
         # One byte less than the values: what does not shrink finds no room.
-        length = zstd.compress(_address(data), size, target, max(0, size - 1 - STREAM))
+        length = zstd.compress(_address(data), size, target + STREAM, max(0, size - 1 - STREAM))
         if not length:
             return data.data
-        sizes = _SIZES.pack(size, size, STREAM + length)
-        stream = _BEHIND + length.to_bytes(4, "little") + ctypes.string_at(target, length)
-        return b"".join((head[:4], sizes, head[16:], stream))
+        total = STREAM + length
+        sizes = _SIZES.pack(size, size, total)
+        start = b"".join((head[:4], sizes, head[16:], _BEHIND, length.to_bytes(4, "little")))
+        ctypes.memmove(target, start, STREAM)
+        return ctypes.string_at(target, total)
 
     def _room(self, nbytes: int) -> int:
         """Address of memory that this thread keeps."""

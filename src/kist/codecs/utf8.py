@@ -93,13 +93,14 @@ class Utf8:
         CodecError
             They are no UTF-8 each, or stand outside of `text`, or a missing one has bytes.
         """
-        lengths = np.diff(ends).astype(np.int64, copy=False)
-        first, last = int(ends[0]), int(ends[-1])
+        bounds = ends.astype(np.int64)
+        starts = bounds[:-1]
+        lengths = bounds[1:] - starts
+        first, last = int(bounds[0]), int(bounds[-1])
         if first < 0 or last > len(text) or (len(lengths) and int(lengths.min()) < 0):
             raise CodecError(f"strings from byte {first} to {last} of {len(text)}")
         if missing is not None and lengths[missing].any():
             raise CodecError("a missing string that has a length")
-        starts = ends[:-1].astype(np.int64)
         own = text[first:last]
         if len(own) and int(own.max()) >= 0x80:
             if check is None:

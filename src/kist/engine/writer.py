@@ -80,7 +80,8 @@ class Writer:
         self._full = engine.durability == "full"
         self._synced_at = time.monotonic()
         self._unsynced_bytes = 0
-        self._directory_synced = False
+        # Whoever made the file here has synced its name.
+        self._directory_synced = engine.backend.stats.directory_syncs > 0
         # Nodes that commits have changed which were checkpoints without folding, and how many.
         self._unfolded: frozenset[int] = frozenset()
         self._without_folding = 0
