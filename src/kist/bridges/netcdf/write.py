@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +25,9 @@ _CLASSIC: Final = {"i1", "i2", "i4", "f4", "f8", "S1"}
 _NUMBERS: Final = ({int}, {float})
 _SMALL: Final = 64 << 10
 """Bytes up to which a variable is not compressed, because it would not get smaller."""
+_TOGETHER: Final = 4096
+"""Variables that are defined before the values of the first of them are written: with the first
+values behind a definition, NetCDF looks at all that the file has."""
 
 
 def write(job: Job, node: Any, target: str) -> None:
@@ -55,6 +59,7 @@ class _Writer:
         self.model = model
         self.level = level
         self._types: dict[Any, Any] = {}
+        self._waiting: list[Callable[[], None]] = []
 
     def write(self, top: Any) -> None:
         """Write a node and all below it."""
@@ -62,6 +67,7 @@ class _Writer:
             named = zip(_dims(top) or (), _shape(top), strict=False)
             self.dimensions(self.file, {name: (size, False) for name, size in named})
             self.dataset(top, self.file, top.name.rsplit("/", 1)[1])
+            self.put_values()
             return
         waiting = [(top, self.file)]
         while waiting:
@@ -78,6 +84,22 @@ class _Writer:
                     self.job.note("netcdf.link", child.name)
                 else:
                     self.dataset(child, made, name)
+            # How long a dimension without a limit is, is known when values are there.
+            if any(dimension.isunlimited() for dimension in made.dimensions.values()):
+                self.put_values()
+        self.put_values()
+
+    def later(self, put: Callable[[], None]) -> None:
+        """Let values wait until other variables are defined."""
+        self._waiting.append(put)
+        if len(self._waiting) >= _TOGETHER:
+            self.put_values()
+
+    def put_values(self) -> None:
+        """Write the values of what is defined."""
+        waiting, self._waiting = self._waiting, []
+        for put in waiting:
+            put()
 
     def group(self, parent: Any, name: str, node: Any) -> Any:
         """Make a group.
@@ -150,7 +172,7 @@ class _Writer:
             self.keystore(node, made, name)
 
     def array(self, array: Any, made: Any, name: str) -> None:
-        """Write an array, part by part."""
+        """Define an array, and write it later."""
         stored = self.stored(array.dtype, array.name)
         if stored is None:
             return
@@ -160,6 +182,10 @@ class _Writer:
             dims = [self.unnamed(made, size) for size in array.shape]
             known["no_dims"] = True
         variable = self.variable(made, name, stored, dims or [], array, known)
+        self.later(partial(self.put_array, array, variable, stored))
+
+    def put_array(self, array: Any, variable: Any, stored: Stored) -> None:
+        """Write the values of an array, part by part."""
         for where, values in self.job.array_parts(array):
             values = full_text(self.job, "netcdf.missing", values, array.name)
             target: Any = (*where, slice(None)) if stored.width else where
@@ -186,23 +212,30 @@ class _Writer:
             written.append(column_name)
             dims = ["row", *(self.unnamed(group, size) for size in column.shape[1:])]
             of_column: dict[str, Any] = {"no_dims": True}
+            flags = None
             if nullable:
                 of_column["valid"] = free_name(column_name, [*table.columns, *group.variables])
                 flags = group.createVariable(of_column["valid"], "i1", ["row"])
             variable = self.variable(group, column_name, stored, dims, column, of_column)
-            done = 0
-            for values in column.blocks(BLOCK_ROWS):
-                rows = slice(done, done + len(values))
-                if nullable:
-                    values, flags[rows] = split_nulls(values)
-                full = full_text(self.job, "netcdf.missing", values, place)
-                variable[rows] = stored.values(full)
-                done += len(values)
-                self.job.advance(values.nbytes)
+            self.later(partial(self.put_column, column, variable, flags, stored, place))
         known = {"kind": "table", "columns": written, "no_dims": True}
         self.attributes(group, table.attrs, table.name, known)
         self.job.report.n_tables += 1
         self.job.report.n_rows += len(table)
+
+    def put_column(
+        self, column: Any, variable: Any, flags: Any, stored: Stored, place: str
+    ) -> None:
+        """Write the values of a column, and which of them are there."""
+        done = 0
+        for values in column.blocks(BLOCK_ROWS):
+            rows = slice(done, done + len(values))
+            if flags is not None:
+                values, flags[rows] = split_nulls(values)
+            full = full_text(self.job, "netcdf.missing", values, place)
+            variable[rows] = stored.values(full)
+            done += len(values)
+            self.job.advance(values.nbytes)
 
     def keystore(self, store: Any, made: Any, name: str) -> None:
         """Write a key store as a group."""
