@@ -194,7 +194,7 @@ def _fixed(job: Job, array: Any) -> Any:
     """Return the narrowest dtype of fixed width for the text of an array."""
     job.note("blosc2.text", array.name)
     width = 1
-    for block in array.blocks(BLOCK_ROWS):
+    for block in array.blocks(BLOCK_ROWS) if array.shape else (array[...],):
         found = np.asarray(block).astype(object).reshape(-1).tolist()
         width = max([width, *(len(text) for text in found if type(text) is str)])
     return np.dtype(f"U{width}")

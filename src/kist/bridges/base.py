@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -44,6 +45,10 @@ Where = tuple[slice, ...]
 
 TEXT: Any = np.dtypes.StringDType(na_object=None)
 """Text of any length, in which None is missing."""
+
+
+_NO_ROOM: int = 1 << 20
+"""Libraries that do not say why they cannot write stop with about so much left, or less."""
 
 
 class Bridge:
@@ -211,6 +216,8 @@ class Job:
             raise
         except self.bridge.errors as error:
             target, why = self.report.target, _last_line(error)
+            if getattr(error, "errno", None) is None and _is_full(target):
+                why = f"{why}, and the disk is full"
             said = f"{target}: cannot be written: {why}; no file was left"
             if target == "-":
                 said = f"standard output: cannot be written: {why}"
@@ -418,6 +425,14 @@ class Job:
             self.report.n_rows += len(block)
             self.advance(block.nbytes)
         self.report.n_tables += 1
+
+
+def _is_full(target: str) -> bool:
+    """Tell whether there is next to no room where a file was to be made."""
+    folder = os.path.dirname(os.path.abspath(target))
+    with contextlib.suppress(OSError):
+        return target != "-" and shutil.disk_usage(folder).free < _NO_ROOM
+    return False
 
 
 def _last_line(error: BaseException) -> str:

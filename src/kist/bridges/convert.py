@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import kist
 from kist.bridges.base import Bridge, Job
@@ -39,6 +39,9 @@ from kist.errors import (
 __all__ = ["beside", "convert"]
 
 Progress = Callable[[int, int], None]
+
+_MANY: Final = 256
+"""So many nodes are looked at to know how much there is."""
 
 
 class _Held:
@@ -95,7 +98,7 @@ def convert(
         Commit what comes into a store every 256 MiB, and go on where an earlier call was ended,
         by a kill too. Until the last step the root has an attribute ``UNFINISHED``.
     progress : callable, optional
-        Is told bytes done and bytes in all.
+        Is told bytes done and bytes in all; the same twice where nobody knows how much there is.
     **options
         Of one format: docs/bridges.md lists them.
 
@@ -171,7 +174,7 @@ def convert(
             if is_store(to_file, new=format is None):
                 _refuse_options(codec, options)
                 both = _Held(None) if isinstance(held.given, Mapping) else held
-                _copy(node, to_file, to_node, report, overwrite, both)
+                _copy(node, to_file, to_node, report, overwrite, both, progress)
                 return report
             report.format, bridge = bridge_for(to_file, format, existing=False)
             _refuse_pipe(to_file, bridge, "written to")
@@ -184,6 +187,7 @@ def convert(
                 node = _only_dataset(node)
             _check_sealed(node, None if decrypt else report.format)
             job = Job(bridge, report, store, node.name, options=options, **common)
+            job.total = _bytes_in(node)
             _export(job, node, to_file, overwrite)
         return report
     if not is_store(to_file, new=True):
@@ -383,21 +387,67 @@ def _export(job: Job, node: Any, target: str, overwrite: bool) -> None:
         job.check_options()
 
 
-def _copy(node: Any, file: str, path: str, report: Report, overwrite: bool, held: _Held) -> None:
+def _bytes_in(node: Any) -> int:
+    """Return the bytes of all values, 0 where that takes a look at very many datasets."""
+    found, waiting = 0, [node]
+    for _ in range(_MANY):
+        if not waiting:
+            return found
+        one = waiting.pop()
+        if one.kind in ("store", "group"):
+            waiting += itertools.islice(one.values(), _MANY)
+        elif one.kind in ("array", "table"):
+            found += one.nbytes
+    return 0
+
+
+class _Copied:
+    """Progress over nodes that are copied one by one, each of which tells its own."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._before = self._last = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self._last = total
+        done += self._before
+        self._progress(done, max(self._total, self._before + total))
+
+    def next(self) -> None:
+        self._before += self._last
+        self._last = 0
+
+
+def _copy(
+    node: Any,
+    file: str,
+    path: str,
+    report: Report,
+    overwrite: bool,
+    held: _Held,
+    progress: Progress | None,
+) -> None:
     """Copy a node into another store, without decoding it."""
+    told = None
+    if progress is not None:
+        # How much is in all nodes, a look at each of them would say; the file has no less.
+        whole = node.name == "/" and os.path.exists(node.store.path)
+        told = _Copied(progress, os.path.getsize(node.store.path) if whole else 0)
     with _store_for(file, held) as store, store.transaction(f"convert {report.source}"):
         if path.strip("/"):
             if overwrite and path in store:
                 del store[path]
-            store.copy(node, path)
+            store.copy(node, path, progress=told)
         elif node.name == "/":
             store.attrs.update(node.attrs)
             for name, child in node.items():
                 if overwrite and name in store:
                     del store[name]
-                store.copy(child, name)
+                store.copy(child, name, progress=told)
+                if told is not None:
+                    told.next()
         else:
-            store.copy(node, node.name)
+            store.copy(node, node.name, progress=told)
         _count(node, report)
 
 

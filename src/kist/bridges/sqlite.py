@@ -172,6 +172,8 @@ def _read_table(
     names = [column[0] for column in cursor.description]
     if len(set(names)) < len(names):
         raise ConversionError(f"{place}: two columns have one name")
+    if not all(names):
+        raise ConversionError(f"{place}: a column has no name; give it one")
     declared = affinities(database, name)
     dtypes, widest = {}, 0
     for column in names:

@@ -46,6 +46,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _PARTS: Final = 1000
 _WIDE: Final = 1 << 30
+_FEW_BYTES: Final = 10_000_000
+"""Below, progress shows tenths of megabytes."""
 
 file_argument: Callable[[F], F] = click.argument("file", type=click.Path())
 json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -203,8 +205,10 @@ def progress_shown(what: str) -> Iterator[Callable[[int, int], None] | None]:
         nonlocal told, shown
         if time.monotonic() - told > 0.2:
             told, shown = time.monotonic(), True
-            percent = 100 * min(done, total) // max(total, 1)
-            click.echo(f"\r{what}: {percent} % of {total / 1e6:,.0f} MB", err=True, nl=False)
+            size = f"{total / 1e6:,.{1 if total < _FEW_BYTES else 0}f} MB"
+            # Nobody knows how much there is in all, or it is done.
+            known = f"{100 * done // total} % of " if done < total else ""
+            click.echo(f"\r{what}: {known}{size}", err=True, nl=False)
 
     try:
         yield tell

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from kist.cli.common import (
     open_at,
     open_to_write,
     place_argument,
+    progress_shown,
 )
 from kist.cli.places import itself, named_target, said
 
@@ -48,15 +49,22 @@ def copy(file: tuple[str, str], target: str, at: str | None, overwrite: bool) ->
     to_file, to_path = named_target(target, file[0])
     path = file[1].strip("/")
     if to_file == file[0] and at is None:
-        with open_to_write(to_file) as store, store.transaction(f"kist copy {path}"):
-            _copy(store, store, path, to_path, overwrite)
+        with (
+            progress_shown("copy") as progress,
+            open_to_write(to_file) as store,
+            store.transaction(f"kist copy {path}"),
+        ):
+            done = _copy(store, store, path, to_path, overwrite, progress)
+        click.echo(done, nl=False)
         return
     with (
+        progress_shown("copy") as progress,
         open_at(file[0], at) as source,
         _target(to_file) as store,
         store.transaction(f"kist copy {path}"),
     ):
-        _copy(source, store, path, to_path, overwrite)
+        done = _copy(source, store, path, to_path, overwrite, progress)
+    click.echo(done, nl=False)
 
 
 @contextmanager
@@ -74,8 +82,18 @@ def _target(file: str) -> Iterator[kist.Store]:
             raise
 
 
-def _copy(source: kist.Store, store: kist.Store, path: str, to_path: str, overwrite: bool) -> None:
+def _copy(
+    source: kist.Store,
+    store: kist.Store,
+    path: str,
+    to_path: str,
+    overwrite: bool,
+    progress: Callable[[int, int], None] | None,
+) -> str:
+    """Copy, and return what to say of it once it is committed."""
     from kist.errors import NodeError
+
+    done = []
 
     if path:
         pairs = [(path, to_path or path.rpartition("/")[2])]
@@ -91,7 +109,8 @@ def _copy(source: kist.Store, store: kist.Store, path: str, to_path: str, overwr
             if source is store and f"{node.name}/".startswith(f"{store[stop].name}/"):
                 raise NodeError(f"{start!r} stands in {stop!r}, which it would replace")
             del store[stop]
-        store.copy(node, stop)
-        click.echo(f"{said(source, start)} copied to {said(store, stop)}")
+        store.copy(node, stop, progress=progress)
+        done.append(f"{said(source, start)} copied to {said(store, stop)}\n")
     if not path:
         store.attrs.update(source.attrs)
+    return "".join(done)

@@ -34,7 +34,10 @@ def load_ipython_extension(ipython: Any) -> None:
 
 
 class KistMagic:
-    """What ``%kist`` does.
+    """Keep variables: ``%kist store x y``, and bring them back: ``%kist load``.
+
+    ``%kist load x`` brings only some, ``%kist ls`` lists what is kept, ``%kist rm x`` forgets, and
+    ``%kist file a.kist`` keeps them in another file from now on, and tells which without a name.
 
     Parameters
     ----------
@@ -77,6 +80,11 @@ class KistMagic:
 
     def _load(self, names: list[str]) -> None:
         with kist.shelf(self._path, "r", name=_NAME) as kept:
+            missing = [name for name in names if name not in kept]
+            if missing:
+                from IPython.core.error import UsageError
+
+                raise UsageError(f"%kist load: nothing is kept as {', '.join(missing)}")
             values = {name: kept[name] for name in names or kept}
         self._shell.push(values)
         print(f"loaded {', '.join(values) or 'nothing'}")

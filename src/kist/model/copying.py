@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kist.errors import CorruptDataError
 from kist.format import keys
@@ -20,9 +21,21 @@ if TYPE_CHECKING:
 __all__ = ["copied_frame", "copy_inside", "copy_node"]
 
 _NODE_ID = struct.Struct(">Q")
+_TOLD_BYTES: Final = 1 << 20
+"""So many bytes of a node are copied before they are told."""
+
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 
-def copy_node(source: View, txn: Transaction, node: int, target: int, name: str, base: str) -> int:
+def copy_node(
+    source: View,
+    txn: Transaction,
+    node: int,
+    target: int,
+    name: str,
+    base: str,
+    progress: Progress | None = None,
+) -> int:
     """Copy a node and everything below it into a group, and return the new node id.
 
     Parameters
@@ -35,6 +48,8 @@ def copy_node(source: View, txn: Transaction, node: int, target: int, name: str,
         Node ids of what is copied and of the group that gets it.
     name, base : str
         Name there, and path of that group.
+    progress : callable, optional
+        Is told bytes of records and extents that are copied, and those in all.
 
     Raises
     ------
@@ -51,7 +66,9 @@ def copy_node(source: View, txn: Transaction, node: int, target: int, name: str,
 
         check_copy(source, txn, node, target)
     # Listed before anything is written: the target may lie inside what is copied.
-    return _copy_listed(source, txn, _list(source, node), target, name, base)
+    listed = _list(source, node)
+    told = None if progress is None else _Told(progress, _bytes_of(source, listed))
+    return _copy_listed(source, txn, listed, target, name, base, told)
 
 
 def copy_inside(
@@ -82,25 +99,61 @@ def _list(source: View, node: int, depth: int = 0) -> _Listed:
     )
 
 
+class _Told:
+    """Tells how much is copied."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._done = self._last = 0
+
+    def add(self, nbytes: int, *, at_once: bool = False) -> None:
+        self._done += nbytes
+        if at_once or self._done - self._last >= _TOLD_BYTES:
+            self._last = self._done
+            self._progress(min(self._done, self._total), self._total)
+
+
+def _bytes_of(source: View, listed: _Listed) -> int:
+    """Return the bytes of all records of a node and below it, with their extents."""
+    settle(source, listed.node)
+    own = sum(_size_of(value) for _, value in source.scan(*keys.whole_node(listed.node)))
+    return own + sum(_bytes_of(source, below) for _, below in listed.below)
+
+
+def _size_of(value: bytes) -> int:
+    return len(value) + sum(pointer.length for pointer in unpack_record(value)[0])
+
+
 def _copy_listed(
-    source: View, txn: Transaction, listed: _Listed, target: int, name: str, base: str
+    source: View,
+    txn: Transaction,
+    listed: _Listed,
+    target: int,
+    name: str,
+    base: str,
+    told: _Told | None = None,
+    inside: bool | None = None,
 ) -> int:
-    new = directory.add(txn, target, name, listed.record.kind, base)
-    record = directory.record(txn, new)
-    assert record is not None
-    features = {
-        mask: getattr(listed.record, mask)
-        for mask in ("features_read", "features_write", "features_ignorable")
-    }
-    txn.put(keys.node(new), record._replace(**features).pack())
+    record = listed.record
+    features = record.features_read, record.features_write, record.features_ignorable
+    new = directory.add(txn, target, name, record.kind, base, features=features, inside=inside)
     path = join(base, name)
-    _copy_records(source, txn, listed, new, path)
+    _copy_records(source, txn, listed, new, path, told)
+    # Whether the new group is sealed is settled now, and is the same for all below.
+    inside = directory.stands_inside(txn, new, path) if listed.below else None
     for child_name, below in listed.below:
-        _copy_listed(source, txn, below, new, child_name, path)
+        _copy_listed(source, txn, below, new, child_name, path, told, inside)
     return new
 
 
-def _copy_records(source: View, txn: Transaction, listed: _Listed, new: int, path: str) -> None:
+def _copy_records(
+    source: View,
+    txn: Transaction,
+    listed: _Listed,
+    new: int,
+    path: str,
+    told: _Told | None = None,
+) -> None:
     node, kind = listed.node, listed.record.kind
     prefix = _NODE_ID.pack(new)
     extents = Extents(txn)
@@ -121,6 +174,8 @@ def _copy_records(source: View, txn: Transaction, listed: _Listed, new: int, pat
     place = keys.manifest(node, keys.PLACE)
     settle(source, node)
     for key, value in source.scan(*keys.whole_node(node)):
+        if told is not None:
+            told.add(_size_of(value))
         if not keys.kind_of(key):
             raise CorruptDataError(
                 f"node {node} has a record of no kind; 'kist check' lists all damage"
@@ -133,6 +188,8 @@ def _copy_records(source: View, txn: Transaction, listed: _Listed, new: int, pat
         else:
             txn.put(prefix + key[8:], value)
     extents.flush()
+    if told is not None:
+        told.add(0, at_once=True)
     # One of them alone: it was pasted into a sealed group, which is said here.
     if directory.is_marked(source, node) or directory.is_marked(txn, new):
         from kist.model.sealing.borders import vouch_for_copy as vouch_for_place

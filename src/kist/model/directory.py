@@ -54,6 +54,7 @@ __all__ = [
     "record",
     "remove",
     "require_groups",
+    "stands_inside",
     "walk",
 ]
 
@@ -400,7 +401,15 @@ def walk(view: View, group: int, base: str) -> Iterator[tuple[str, Child]]:
 
 
 def add(
-    txn: Transaction, group: int, name: str, kind: int, base: str, created_ns: int | None = None
+    txn: Transaction,
+    group: int,
+    name: str,
+    kind: int,
+    base: str,
+    created_ns: int | None = None,
+    *,
+    features: tuple[int, int, int] = (0, 0, 0),
+    inside: bool | None = None,
 ) -> int:
     """Put a new node under a free name, and return its id.
 
@@ -408,6 +417,10 @@ def add(
     ----------
     created_ns : int, optional
         When; by default now.
+    features : tuple of int
+        What is asked of those who read, write, and may ignore it.
+    inside : bool, optional
+        What `stands_inside` says of the group, if the caller has asked.
 
     Raises
     ------
@@ -418,16 +431,22 @@ def add(
     if base.count("/") >= MAX_DEPTH:
         raise NodeNameError(f"groups nest at most {MAX_DEPTH} deep")
     node = txn.new_node()
-    record = NodeRecord(kind, group, name, time.time_ns() if created_ns is None else created_ns)
+    created_ns = time.time_ns() if created_ns is None else created_ns
+    record = NodeRecord(kind, group, name, created_ns, *features)
     key_name = nfc(name)
     # The number was never used, and the name is free.
     txn.put(keys.node(node), record.pack(), old=None)
     txn.put(keys.child(group, key_name), Child(name, kind, node).pack(key_name), old=None)
-    if group != keys.ROOT and (is_marked(txn, group) or leads_inside(txn, base)):
+    if stands_inside(txn, group, base) if inside is None else inside:
         from kist.model.sealing.groups import begin_below
 
         begin_below(txn, group, node)
     return node
+
+
+def stands_inside(txn: Transaction, group: int, base: str) -> bool:
+    """Tell whether what is put into a group, which has this path, is in a sealed one."""
+    return group != keys.ROOT and (is_marked(txn, group) or leads_inside(txn, base))
 
 
 def check_free(view: View, group: int, name: str, base: str) -> None:

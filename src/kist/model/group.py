@@ -302,7 +302,13 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
             directory.move(txn, group, entry, new_group, name, base)
             self._keep_named(txn, entry.node, base, name)
 
-    def copy(self, source: str | Node, target: str) -> None:
+    def copy(
+        self,
+        source: str | Node,
+        target: str,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         """Copy a node, with its attributes and everything below it, without decoding it.
 
         Parameters
@@ -311,6 +317,8 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
             A path in this group, or a handle, also of another store.
         target : str
             Path of the copy. Groups on the way are made.
+        progress : callable, optional
+            Is told bytes done and bytes in all, as they are stored.
 
         Raises
         ------
@@ -325,7 +333,7 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
             if isinstance(source, Node) and source._store is not self._store:
                 with source._hold() as view:
                     group, base, name = self._place(txn, target)
-                    new = copy_node(view, txn, source._id, group, name, base)
+                    new = copy_node(view, txn, source._id, group, name, base, progress)
                 self._keep_named(txn, new, base, name)
                 return
             if isinstance(source, Node):
@@ -334,7 +342,7 @@ class Group(ArrayMaker, GroupSecrets, KeyStoreMaker, LinkMaker, TableMaker):
             else:
                 node = self._find(txn, source, last=False)[0].node
             group, base, name = self._place(txn, target)
-            new = copy_node(txn, txn, node, group, name, base)
+            new = copy_node(txn, txn, node, group, name, base, progress)
             self._keep_named(txn, new, base, name)
 
     def _keep_named(self, txn: Transaction, node: int, base: str, name: str) -> None:

@@ -96,6 +96,11 @@ def _walk(source: Source) -> None:
         restore(attrs)
         made = source.job.group(_path(source, group.name), None)
         for name in group:
+            if isinstance(name, bytes):
+                raise ConversionError(
+                    f"{source.path}:{group.name}: holds {name!r}, which is no text in UTF-8; "
+                    "rename it"
+                )
             node_name = f"{group.name.rstrip('/')}/{name}"
             if node_name in source.taken:
                 continue

@@ -33,6 +33,9 @@ _KEPT_BOXES: Final = 256
 _FEW_SEGMENTS: Final = 16
 """Snapshots keep the chunks of so many boxes, of so many segments each: cubes cut out anywhere."""
 
+_KEPT_NODES: Final = 16_384
+"""Snapshots keep schema and shape of so many nodes: a walk over more begins anew."""
+
 SCAN_COST: Final = 30
 """Looking for the first record of a range costs about as much as reading 30 that follow it."""
 
@@ -340,6 +343,8 @@ def array_state(view: View, node: int, path: str, *, settled: bool = False) -> A
     if not schema.sealed and view.reader.keyring is None:
         if view.is_transaction:
             return ArrayState(view, node, path, schema, shape)
+        if len(view.by_node) >= _KEPT_NODES:
+            view.by_node.clear()
         known = view.by_node[node] = Known(schema, shape, {})
         return ArrayState(view, node, path, schema, shape, None, known.found)
     from kist.model.arrays.sealed import find_field
