@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_variables_of_netcdf_are_defined_before_their_values_are_written(
         monkeypatch.setattr(writer, name, noted)
     kist.convert(source, tmp_path / "x.nc")
     # NetCDF looks at all variables with the first values behind a definition.
-    assert sum(a != b for a, b in zip(order, order[1:], strict=False)) == 1
+    assert sum(a != b for a, b in pairwise(order)) == 1
     with netcdf.Dataset(tmp_path / "x.nc") as file:
         assert file["g2/d5"][:].tolist() == [5, 6, 7, 8, 9]
 
