@@ -124,7 +124,14 @@ class Reductions:
         return self._number(work, skipna, axis, None, out, by_place=True)
 
     def nunique(self) -> int:
-        """Return the number of distinct values; nulls and NaN do not count."""
+        """Return the number of distinct values; nulls and NaN do not count.
+
+        Notes
+        -----
+        Exact, but for texts of more than 15 bytes, which are told apart by 120 bits of a hash with
+        a key that is drawn anew (BLAKE2b): of a billion, two are taken for one in one of 10**18
+        cases.
+        """
         return self._reduce(query.collected.count_distinct, skipna=True)
 
     def quantile(self, q: Any, *, skipna: bool = False) -> Any:
