@@ -71,3 +71,24 @@ def test_mistakes_and_damage_leave_no_file(data: Path, tmp_path: Path) -> None:
     run("pack", data, "-o", out, "--dtype", "O", code=2)
     run("pack", data, "-o", tmp_path / "no" / "folder", code=3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npy", "data.npy.kpk"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+@pytest.mark.parametrize("verb", ["pack", "unpack"])
+def test_a_file_that_finds_no_room_is_named_and_not_left(tmp_path: Path, verb: str) -> None:
+    source = tmp_path / "noise.bin"
+    source.write_bytes(np.random.default_rng(0).bytes(1 << 20))
+    if verb == "unpack":
+        run("pack", source)
+        source.unlink()
+        source = tmp_path / "noise.bin.kpk"
+    wanted = tmp_path / ("noise.bin.kpk" if verb == "pack" else "noise.bin")
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)); "
+    done = subprocess.run(
+        [sys.executable, "-c", limited + KIST[2], verb, str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3 and f"kist: {wanted}: File too large" in done.stderr
+    assert list(tmp_path.iterdir()) == [source]

@@ -400,3 +400,12 @@ def test_a_version_is_shown_whatever_its_files_show_now(folder: Path) -> None:
         with pytest.raises(kist.LinkError, match="first"):
             store["then"].where("t == 300050").count()
         assert store["then"].where("t == 400050").count() == 1
+
+
+@pytest.mark.parametrize("paths", [("parts/*.kist", "g/trades"), ("parts/1.kist",)])
+def test_files_given_as_paths_are_told_where_they_go(paths: tuple[str, ...]) -> None:
+    told = rf"files={paths[0]!r}, and one path".replace("*", r"\*")
+    with kist.open(":memory:") as store:
+        with pytest.raises(kist.NodeNotFoundError, match=told):
+            store.create_union("all", *paths)
+        assert "all" not in store

@@ -41,7 +41,7 @@ def working(
             part = stack.enter_context(beside(output, overwrite=overwrite))
             target = stack.enter_context(open(part, "wb", buffering=0))
         tell = stack.enter_context(progress_shown(verb))
-        yield stream, _Whole(target), _progress(tell, total)
+        yield stream, _Whole(target, output), _progress(tell, total)
         target.flush()
 
 
@@ -67,14 +67,19 @@ def _progress(tell: Callable[[int, int], None] | None, total: int) -> Callable[[
 class _Whole:
     """A target that takes all of what it is given: a file without a buffer may take less."""
 
-    def __init__(self, target: Any) -> None:
-        self._target = target
+    def __init__(self, target: Any, name: str) -> None:
+        self._target, self._name = target, name
 
     def write(self, data: Any) -> int:
         left = memoryview(data).cast("B")
         size = len(left)
-        while left:
-            left = left[self._target.write(left) :]
+        try:
+            while left:
+                left = left[self._target.write(left) :]
+        except OSError as error:
+            if self._name != "-":
+                error.filename = self._name  # a write knows no name
+            raise
         return size
 
 

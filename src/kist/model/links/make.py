@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kist.errors import LinkError, NodeError, SelectionError
+from kist.errors import LinkError, NodeError, NodeNotFoundError, SelectionError
 from kist.format import keys
 from kist.format.link import LinkForm, LinkRecord
 from kist.model.links.follow import follow
@@ -52,7 +52,16 @@ def make_union(
     if version is not None:
         raise SelectionError("version= is for files=: datasets of this store are of one commit")
     put_link(txn, link._id, LinkRecord(LinkForm.UNION, {"paths": list(paths)}))
-    link.dataset(txn)  # what is wrong is said now
+    try:
+        link.dataset(txn)  # what is wrong is said now
+    except NodeNotFoundError as error:
+        meant = next((path for path in paths if path.endswith(".kist")), None)
+        if meant is None:
+            raise
+        raise NodeNotFoundError(
+            f"{error}; of datasets in other files it is made by files={meant!r}, and one path that"
+            " is in each of them"
+        ) from None
 
 
 def make_array_link(
