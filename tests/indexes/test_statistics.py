@@ -214,3 +214,12 @@ def test_a_signalling_nan_hides_no_bounds(dtype):
     bits[2] = {"4": 0x7F800001, "8": 0x7FF0000000000001}[dtype[-1]]
     found = compute(values)
     assert (found.lo, found.hi, found.n_nan) == (-5.0, 2.0, 1)
+
+
+@pytest.mark.parametrize("dtype", ["c8", "c16", ">c16"])
+def test_a_signalling_nan_in_a_complex_column_is_counted_without_a_warning(dtype):
+    values = np.array([1j, 2, 3], dtype)
+    order, size = dtype.partition("c")[0], values.itemsize // 2
+    bits = values.view(f"{order}u{size}")
+    bits[2] = {4: 0x7F800001, 8: 0x7FF0000000000001}[size]
+    assert compute(values).n_nan == 1

@@ -27,6 +27,7 @@ from kist.errors import (
 )
 
 KEY, OTHER = bytes(range(32)), bytes(range(32, 64))
+WORDS = "four words that nobody may see"
 DTYPE = np.dtype([("id", "i8"), ("name", "S6"), ("price", "f8")])
 
 
@@ -234,10 +235,10 @@ def test_a_wrong_secret_is_told_from_a_missing_one_and_shows_neither(sealed: Pat
 
 def test_one_secret_opens_several_columns_of_one_field(path: Path) -> None:
     with kist.open(path, "w") as store:
-        t = store.create_table("t", rows_of(70_000), encrypt={("name", "price"): [KEY, "a" * 20]})
+        t = store.create_table("t", rows_of(70_000), encrypt={("name", "price"): [KEY, WORDS]})
         t.append(rows_of(3))
         assert t.sealed == {"name": ("1", "2"), "price": ("1", "2")}
-    for secret in (KEY, "a" * 20):
+    for secret in (KEY, WORDS):
         with kist.open(path, secrets=secret) as store:
             np.testing.assert_array_equal(store["t"][:70_000], rows_of(70_000))
 

@@ -16,7 +16,10 @@ from kist.errors import QueryError
 from kist.query import column, expr, parse
 from kist.query.functions import NUMERIC, PARTS
 
-PARTS_OF_PANDAS = {part: part for part in PARTS} | {"dayofyear": "dayofyear"}
+PARTS_OF_PANDAS = {part: part for part in PARTS} | {
+    "dayofyear": "day_of_year",
+    "weekday": "day_of_week",
+}
 
 
 @settings(max_examples=30)

@@ -225,6 +225,7 @@ def test_where_locks_fail_reading_works_and_writing_says_so(
     with (
         pytest.warns(kist.MountWarning),
         kist.open(path, "r+") as store,
+        pytest.warns(kist.KistWarning, match="others wait"),
         pytest.raises(kist.StorageError, match="locks do not work on this mount"),
     ):
         store["x"].append([1])

@@ -323,7 +323,8 @@ def _array_statistics(
             return _outwards(dtype, lo, hi, n_nan, n_null, constant)
         return Statistics(dtype, lo, hi, n_nan, n_null, True, True, constant)
     if dtype.kind == "c":
-        n_nan = len(values) - int(np.count_nonzero(values == values))
+        # Not by comparing them with themselves: signalling NaN would warn.
+        n_nan = int(np.count_nonzero(np.isnan(values)))
         return Statistics(dtype, n_nan=n_nan, n_null=n_null, empty=n_nan == len(values))
     if dtype.kind in "biu":
         lo, hi = values.min(), values.max()
