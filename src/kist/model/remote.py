@@ -21,6 +21,7 @@ __all__ = ["Source", "local_path", "source_of"]
 
 # So that one request that hangs leaves time for others within the timeout.
 _REQUESTS_IN_TIMEOUT: Final = 3
+_LONGEST_REQUEST_S: Final = 86_400.0  # of a timeout without end
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +52,17 @@ class Source:
 
         transport: Transport
         if isinstance(self.place, str):
-            limit = self.timeout / _REQUESTS_IN_TIMEOUT
+            limit = min(self.timeout / _REQUESTS_IN_TIMEOUT, _LONGEST_REQUEST_S)
             transport = ObjectStoreTransport(self.place, self.options, limit)
+            key = f"{self.options.get('endpoint', '')} {self.place}"
         else:
             transport = FsspecTransport(self.place)
-        endpoint = str(self.options.get("endpoint", ""))
+            key = transport.key
         backend = RemoteBackend(
             transport,
             timeout_s=self.timeout,
             cache=self.cache,
-            cache_key=f"{endpoint} {self.place if isinstance(self.place, str) else transport.name}",
+            cache_key=key,
         )
         try:
             return Engine.open_backend(backend, "r", keyring=keyring)

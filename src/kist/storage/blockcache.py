@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import threading
@@ -31,6 +32,8 @@ __all__ = ["BLOCK_BYTES", "BlockCache"]
 
 BLOCK_BYTES: Final = 64 * 1024
 _SUM_BYTES: Final = 16
+_FOLDER: Final = re.compile("[0-9a-f]{32}")
+_FILE: Final = re.compile(r"[0-9a-f]{8,}\.block(\.[0-9a-f]{8}\.part)?")
 _SLACK: Final = 0.9  # of the limit: what is left when room was made
 
 
@@ -120,15 +123,23 @@ class BlockCache:
     def _path(self, number: int) -> str:
         return os.path.join(self.folder, f"{number:08x}.block")
 
+    def _folders(self) -> Iterator[str]:
+        """Yield the folders of all versions; what else stands beside them is not ours."""
+        for name in os.listdir(self.root):
+            if _FOLDER.fullmatch(name):
+                yield os.path.join(self.root, name)
+
     def _files(self) -> Iterator[tuple[int, int, str]]:
         """Yield (time of use, bytes, path) of every file of the whole folder."""
-        for folder, _, names in os.walk(self.root):
-            for name in names:
-                if name.endswith((".block", ".part")):
-                    path = os.path.join(folder, name)
-                    with suppress(OSError):  # gone by now
-                        found = os.stat(path)
-                        yield found.st_mtime_ns, found.st_size, path
+        for folder in self._folders():
+            names: list[str] = []
+            with suppress(OSError):  # gone by now, or no folder
+                names = os.listdir(folder)
+            for name in filter(_FILE.fullmatch, names):
+                path = os.path.join(folder, name)
+                with suppress(OSError):
+                    found = os.stat(path)
+                    yield found.st_mtime_ns, found.st_size, path
 
     def _room(self) -> int:
         return self.limit - sum(size for _, size, _ in self._files())
@@ -145,8 +156,7 @@ class BlockCache:
                     os.unlink(path)
                 total -= size
             self._written = self.limit - total - BLOCK_BYTES
-        for name in os.listdir(self.root):
-            other = os.path.join(self.root, name)
+        for other in self._folders():
             if other != self.folder:
                 with suppress(OSError):  # not empty
                     os.rmdir(other)

@@ -20,6 +20,7 @@ from kist.storage.transport import (
 __all__ = ["FsspecTransport", "is_fsspec"]
 
 _ETAGS = ("ETag", "etag", "md5", "checksum", "content_md5")
+_GONE = frozenset({404, 410})
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 
 
@@ -74,7 +75,10 @@ class FsspecTransport(Transport):
     def _call(self, function: Any, **keywords: Any) -> Any:
         try:
             return function(self._path, **keywords)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not _is_missing(error.__cause__):
+                # The web's file system of fsspec says so of whatever went wrong.
+                raise Transient(f"{type(error.__cause__).__name__}: {error.__cause__}") from error
             raise Missing from None
         except PermissionError as error:
             raise self._refused(error) from None
@@ -84,6 +88,8 @@ class FsspecTransport(Transport):
             reason = f"{type(error).__name__}: {error}"
             status = getattr(error, "status", None)
             status = status if isinstance(status, int) else 0
+            if status == 416:
+                raise Changed("it is shorter now") from None
             if status in REFUSED or "Credential" in type(error).__name__:
                 raise self._refused(error) from None
             if not passes(status):
@@ -93,6 +99,12 @@ class FsspecTransport(Transport):
                 ) from None
             raise Transient(reason, is_busy=status in BUSY) from error
 
+    @property
+    def key(self) -> str:
+        """What tells the file from all others, also from those of one name on other machines."""
+        options = getattr(self._system, "storage_options", None)
+        return f"{self._protocol} {options!r} {self._path}"
+
     def _refused(self, error: Exception) -> StorageError:
         found = StorageError(
             f"{self.name!r}: access was refused ({type(error).__name__}: {error}); credentials "
@@ -100,3 +112,13 @@ class FsspecTransport(Transport):
         )
         found.errno, found.filename = errno.EACCES, self.name
         return found
+
+
+def _is_missing(cause: BaseException | None) -> bool:
+    """Tell whether what made fsspec say that there is no file means that."""
+    status = getattr(cause, "status", None)
+    if isinstance(status, int):
+        return status in _GONE
+    if isinstance(cause, OSError):
+        return isinstance(cause, FileNotFoundError)
+    return not any(base.__module__.startswith("aiohttp") for base in type(cause).__mro__)

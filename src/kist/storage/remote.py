@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from kist import options
 from kist.errors import (
@@ -172,7 +172,13 @@ class RemoteBackend(StorageBackend):
         self._check_open()
         size = self.version.size
         wanted = [(max(0, a), min(b, size)) for a, b in ranges]
-        self._bring(gap for a, b in merged(wanted) for gap in self._pieces.missing(a, b))
+        gaps, room = [], KEPT_BYTES
+        for gap in (gap for a, b in merged(wanted) for gap in self._pieces.missing(a, b)):
+            room -= gap[1] - gap[0]
+            if room < 0:
+                break  # would drive out what came first; a damaged file may say any length
+            gaps.append(gap)
+        self._bring(gaps)
 
     def is_near(self, start: int, stop: int) -> bool:
         return not self._pieces.missing(start, min(stop, self.version.size))
@@ -198,14 +204,19 @@ class RemoteBackend(StorageBackend):
             return found
         if stop - start > KEPT_BYTES // 4:
             # Would only drive out everything else.
-            return b"".join(self._fetch(_cut([(start, stop)])))
+            whole = bytearray(stop - start)  # no request, if that is more than there is memory
+            step = MOST_BYTES * AT_ONCE
+            for at in range(start, stop, step):
+                data = self._fetch(_cut([(at, min(at + step, stop))]))
+                whole[at - start : at - start + sum(map(len, data))] = b"".join(data)
+            return bytes(whole)
         self._bring(self._pieces.missing(start, stop))
         found = self._pieces.get(start, stop)
         # Other threads may have driven it out at once.
         return b"".join(self._fetch([(start, stop)])) if found is None else found
 
-    def _bring(self, gaps: Any) -> None:
-        ranges = _cut(list(gaps))
+    def _bring(self, gaps: Sequence[Range]) -> None:
+        ranges = _cut(gaps)
         for (start, _), data in zip(ranges, self._fetch(ranges), strict=True):
             self._pieces.put(start, data)
 
@@ -295,10 +306,12 @@ class RemoteBackend(StorageBackend):
             )
         if self._version is None:
             self._version = version
-        if len(data) != expected:
-            came = data if len(data) < expected else b""
+        if len(data) > expected:
+            raise Transient(f"more came than the {expected:,} bytes that were asked for")
+        if len(data) < expected:
+            self._transport.confirm(self._version)  # else it would be put together of two contents
             raise Transient(
-                f"{len(data):,} bytes came where {expected:,} were asked for", data=came
+                f"{len(data):,} bytes came where {expected:,} were asked for", data=data
             )
         return data
 

@@ -12,12 +12,14 @@ Standard library only, so that whoever tests a reader of their own can use it.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -59,6 +61,7 @@ class Fault:
         ``status``: this status instead of an answer. ``cut``: the connection ends in the middle
         of the body. ``short``: fewer bytes than asked for, and said so. ``shifted``: bytes of
         another place under the range asked for. ``flip``: one bit in the middle of the body.
+        ``gzip``: the body packed, and said so. ``endless``: bytes until the client hangs up.
         ``stall``: no answer until the server is closed. ``hang``: half of the body, and nothing
         more until then.
     status : int
@@ -69,7 +72,7 @@ class Fault:
         How many requests meet it.
     """
 
-    kind: Literal["status", "cut", "short", "shifted", "flip", "stall", "hang"]
+    kind: Literal["status", "cut", "short", "shifted", "flip", "gzip", "endless", "stall", "hang"]
     status: int = 500
     times: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -97,6 +100,8 @@ class RangeServer:
         For the next requests.
     requests : list of Request
         Answered or refused, in the order they came.
+    bytes_endless : int
+        Sent in answers without end.
     """
 
     def __init__(
@@ -115,6 +120,7 @@ class RangeServer:
         self.latency_s = latency_s
         self.faults: deque[Fault] = deque()
         self.requests: list[Request] = []
+        self.bytes_endless = 0
         self._mutex = threading.Lock()
         self._tags: dict[int, str] = {}
         self._closing = threading.Event()
@@ -182,6 +188,11 @@ class RangeServer:
     def stall(self) -> None:
         """Wait for the end."""
         self._closing.wait()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the end has come."""
+        return self._closing.is_set()
 
 
 class _Server(ThreadingHTTPServer):
@@ -258,10 +269,15 @@ class _Handler(BaseHTTPRequestHandler):
         elif kind == "flip" and part:
             at = len(part) // 2
             part = part[:at] + bytes([part[at] ^ 1]) + part[at + 1 :]
+        said = len(part)
+        if kind == "gzip":
+            part = gzip.compress(part, 1)
         self.send_response(206 if ranged else 200)
+        if kind == "gzip":
+            self.send_header("Content-Encoding", "gzip")
         if ranged:
-            self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(part)))
+            self.send_header("Content-Range", f"bytes {start}-{start + said - 1}/{len(data)}")
+        self.send_header("Content-Length", str(1 << 40 if kind == "endless" else len(part)))
         if self.server.of.etags != "none":
             self.send_header("ETag", self.server.of.tag_of(data))
         self.end_headers()
@@ -270,9 +286,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         if body:
             self.wfile.write(part)
+        if kind == "endless":
+            self.close_connection = True
+            self._send_on()
         if kind == "hang":
             self.wfile.flush()
             self.server.of.stall()
+
+    def _send_on(self) -> None:
+        server = self.server.of
+        with suppress(OSError):  # the client has hung up
+            while not server.is_closing:
+                self.wfile.write(bytes(1 << 16))
+                server.bytes_endless += 1 << 16
 
     def _refuse(self, status: int, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
