@@ -7,6 +7,7 @@ import multiprocessing
 import operator
 import os
 import pickle
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -351,6 +352,85 @@ def test_when_linking_fails_nothing_is_left(tmp_path: Path) -> None:
         with pytest.raises(StoreExistsError):
             kist.write_parts(part, [0], tmp_path / "a.kist", "n", executor=pool, linked=True)
         assert (tmp_path / "a.kist").read_bytes() == b"mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def names_given(
+    patch: pytest.MonkeyPatch, out: Path, before: Callable[[], None], after: Callable[[], None]
+) -> None:
+    """Have functions called around the step that gives a new store its name."""
+
+    def around(real: Callable[..., None]) -> Callable[..., None]:
+        def given(a: Any, b: Any, **keywords: Any) -> None:
+            its_name = os.path.abspath(b) == str(out) and not str(a).endswith(".old")
+            if its_name:
+                before()
+            real(a, b, **keywords)
+            if its_name:
+                after()
+
+        return given
+
+    for step in ("link", "replace", "rename"):
+        patch.setattr(os, step, around(getattr(os, step)))
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_of_two_who_make_the_same_store_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    out = tmp_path / "out.kist"
+
+    def make(n: int) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            kist.write_parts(np.arange, [n, n], out, "n", executor=pool, linked=linked)
+
+    def other_is_faster() -> None:
+        patch.undo()
+        make(3)
+
+    with monkeypatch.context() as patch:
+        names_given(patch, out, other_is_faster, lambda: None)
+        with pytest.raises(StoreExistsError, match="exists"):
+            make(5)
+    with kist.open(out) as store:
+        assert store["n"][:].tolist() == [0, 1, 2, 0, 1, 2]
+    assert len(list(tmp_path.iterdir())) == 1 + linked, "and nothing else is left"
+
+
+def test_what_a_late_worker_takes_away_itself_does_not_hurt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: [*listdir(folder), "gone.kist"])
+    out = tmp_path / "out.kist"
+    with ThreadPoolExecutor(1) as pool:
+        kist.write_parts(np.arange, [2], out, "n", executor=pool, linked=True)
+    assert kist.open(out)["n"][:].tolist() == [0, 1]
+
+
+def test_an_interrupt_when_the_name_was_just_given_takes_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.kist"
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def make(overwrite: bool) -> None:
+        with ThreadPoolExecutor(1) as pool, monkeypatch.context() as patch:
+            names_given(patch, out, lambda: None, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                kist.write_parts(
+                    np.arange, [2], out, "n", executor=pool, linked=True, overwrite=overwrite
+                )
+
+    make(overwrite=False)
+    assert list(tmp_path.iterdir()) == []
+    with kist.open(out, "w") as store:
+        store["old"] = [1]
+    make(overwrite=True)
+    assert list(tmp_path.iterdir()) == [out]
+    assert list(kist.open(out)) == ["old"]
 
 
 def test_processes_of_distributed_read_and_write(path: Path) -> None:

@@ -16,6 +16,7 @@ from kist.errors import CorruptDataError
 from kist.format import keys
 from kist.format.link import LinkForm, LinkRecord
 from kist.model.links.records import put_link
+from kist.storage.positions import read_at
 
 KEYS: list[Any] = [
     ..., 5, -1, slice(3, 9), slice(299, 2, -9), slice(0, 0), (slice(None), 3), (..., -1),
@@ -134,6 +135,25 @@ def test_a_file_that_is_changed_while_it_is_linked_is_refused(folder: Path) -> N
         with pytest.raises(kist.LinkError, match="changed while it was being linked"):
             store.create_array_link("b", "raw.bin", dtype="u1", shape=(9,), progress=change)
         assert "b" not in store
+
+
+def test_a_file_that_is_changed_while_it_is_read_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.utime(folder / "f.npy", ns=(0, 0))  # so that a change is seen on any clock
+
+    def changes(*args: Any) -> int:
+        n = read_at(*args)
+        with open(folder / "f.npy", "r+b") as file:
+            file.seek(1000)
+            file.write(b"else")
+        return n
+
+    with kist.open(folder / "a.kist", "r+") as store:
+        store.create_array_link("g", "f.npy", sums=False)
+        monkeypatch.setattr("kist.model.links.array.read_at", changes)
+        with pytest.raises(kist.LinkError, match="has changed since"):
+            store["g"][3]
 
 
 def test_what_stands_in_no_piece_is_refused(folder: Path) -> None:

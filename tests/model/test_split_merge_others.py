@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from kist.errors import (
     NodeExistsError,
     SelectionError,
     ShapeError,
+    StorageError,
 )
 from kist.model.parts import arraysink, keysink
 
@@ -276,3 +279,45 @@ def test_arrays_of_other_dtypes_are_cast_when_asked_value_by_value(tmp_path: Pat
         with pytest.raises(DTypeError, match=r"2.kist': .*fraction"):
             kist.merge([files[1], files[2]], out, cast=True, secrets=secrets)
         assert sorted(tmp_path.iterdir()) == files
+
+
+def test_an_interrupt_when_a_name_was_just_given_leaves_no_part(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kist.open(path, "w") as store:
+        store["x"] = np.arange(90)
+    link, given = os.link, []
+
+    def interrupted(part: str, target: str) -> None:
+        link(part, target)
+        given.append(target)
+        if len(given) == 2:
+            raise KeyboardInterrupt
+
+    before = files_of(tmp_path)
+    monkeypatch.setattr(os, "link", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kist.split(path, "x", parts=3, out=tmp_path / "part-{}.kist")
+    assert len(given) == 2 and files_of(tmp_path) == before
+
+
+def test_what_others_put_in_the_place_of_a_part_stays(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kist.open(path, "w") as store:
+        store["x"] = np.arange(90)
+    link, given = os.link, []
+
+    def slow(part: str, target: str) -> None:
+        if given:
+            given[0].unlink()
+            given[0].write_bytes(b"theirs")
+            raise OSError(errno.EIO, "no more")
+        given.append(Path(target))
+        link(part, target)
+
+    monkeypatch.setattr(os, "link", slow)
+    with pytest.raises(StorageError):
+        kist.split(path, "x", parts=2, out=tmp_path / "part-{}.kist")
+    assert given[0].read_bytes() == b"theirs"
+    assert [p.name for p in tmp_path.glob("part*")] == [given[0].name]

@@ -205,30 +205,55 @@ def finish_parts(
     for file, name in zip(files, names, strict=True):
         os.rename(file, name)
     for left in set(os.listdir(folder)) - set(map(os.path.basename, names)):
-        os.unlink(os.path.join(folder, left))  # of workers that died
+        with suppress(FileNotFoundError):  # one that was only thought dead has failed by now
+            os.unlink(os.path.join(folder, left))  # of workers that died
     made, old = f"{folder}.kist", f"{folder}.old"
+    given = None
     try:
         _sync(folder)
         with kist.open(made, "x") as store:
             store.create_union(path, path, files=names)
         # The folder needs its name for sure before the store that leads to it gets one.
         _sync(os.path.dirname(target))
-        if os.path.lexists(target):
-            if not overwrite:
-                raise StoreExistsError(f"{target!r} exists already; overwrite=True replaces it")
-            with suppress(OSError):  # where a file system has no second names
+        given = os.stat(made)
+        if not overwrite:
+            _give_name(made, target)
+        else:
+            with suppress(OSError):  # nothing to keep, or a file system without second names
                 os.link(target, old)
-        os.replace(made, target)
-        made = target  # without its parts it would be of no use
+            os.replace(made, target)
         _sync(os.path.dirname(target))
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(made)
+        with suppress(FileNotFoundError):
+            # Without its parts it would be of no use; what others put there stays.
+            if given is not None and _facts(os.lstat(target)) == _facts(given):
+                os.unlink(target)
         if os.path.lexists(old):
             os.replace(old, target)
         raise
     with suppress(FileNotFoundError):
         os.unlink(old)
+
+
+def _facts(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_dev, found.st_ino, found.st_mtime_ns  # numbers alone are given anew
+
+
+def _give_name(made: str, target: str) -> None:
+    """Give a store its name, if nobody was faster."""
+    try:
+        os.link(made, target)  # unlike a rename, it never replaces what came in between
+    except OSError as error:
+        if os.path.lexists(target):
+            raise StoreExistsError(
+                f"{target!r} exists by now: somebody else made it meanwhile; overwrite=True "
+                "replaces it"
+            ) from error
+        os.rename(made, target)  # a file system without second names
+        return
+    os.unlink(made)
 
 
 def _sync(folder: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from kist.errors import StorageError, StoreExistsError
 
-__all__ = ["give_name", "refused", "remove", "sync_folder"]
+__all__ = ["give_name", "is_still", "refused", "remove", "sync_folder"]
 
 # Where a file system has no second names for files.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
@@ -33,6 +33,19 @@ def give_name(part: str, target: str, *, overwrite: bool) -> None:
         os.rename(part, target)
         return
     os.unlink(part)
+
+
+def is_still(target: str, made: os.stat_result) -> bool:
+    """Tell whether a name is that of a file that was made, and of none that came in its place.
+
+    Raises
+    ------
+    OSError
+        Nothing has this name.
+    """
+    found = os.lstat(target)
+    # The number of a file that is gone may be given to the next one.
+    return os.path.samestat(found, made) and found.st_mtime_ns == made.st_mtime_ns
 
 
 def remove(part: str) -> None:

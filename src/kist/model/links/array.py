@@ -211,24 +211,33 @@ class _Opened:
         except OSError as error:
             raise LinkError(f"link {path!r} leads to {self._real!r}: {error}") from error
         try:
-            found = os.fstat(self._fd)
-            size, mtime_ns = array._proof
-            changed = not stat.S_ISREG(found.st_mode) or found.st_size != size
-            # Where sums prove the bytes, a copy of the file is as good as the file.
-            if changed or (found.st_mtime_ns != mtime_ns and not array.is_verified):
-                raise LinkError(
-                    f"link {path!r}: {self._real!r} has changed since it was linked: make the link "
-                    "anew if that is meant"
-                )
+            self._check()
         except BaseException:
             os.close(self._fd)
             raise
 
+    def _check(self) -> None:
+        """Raise where the file is not what was linked, as far as the system knows."""
+        array = self._array
+        found = os.fstat(self._fd)
+        size, mtime_ns = array._proof
+        changed = not stat.S_ISREG(found.st_mode) or found.st_size != size
+        # Where sums prove the bytes, a copy of the file is as good as the file.
+        if changed or (found.st_mtime_ns != mtime_ns and not array.is_verified):
+            raise LinkError(
+                f"link {array._link._path!r}: {self._real!r} has changed since it was linked: make "
+                "the link anew if that is meant"
+            )
+
     def __enter__(self) -> _Opened:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        os.close(self._fd)
+    def __exit__(self, kind: object, *exc: object) -> None:
+        try:
+            if kind is None and not self._array.is_verified:
+                self._check()  # what was read could be of two contents
+        finally:
+            os.close(self._fd)
 
     def read_run(self, first: int, out: NumPyArray) -> None:
         """Fill an array with the elements from one on."""

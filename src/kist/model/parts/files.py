@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from kist.errors import StorageError, StoreExistsError, call_by_name
-from kist.storage.names import give_name, refused, sync_folder
+from kist.storage.names import give_name, is_still, refused, sync_folder
 
 if TYPE_CHECKING:
     from kist.crypto.secret import Secret
@@ -108,15 +108,15 @@ class NewFiles:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        named: list[str] = []
+        named: dict[str, os.stat_result] = {}
         try:
             if kind is None:
                 for target, part in self._parts.items():
                     try:
+                        named[target] = os.stat(part)
                         give_name(part, target, overwrite=self._overwrite)
                     except OSError as failed:
                         raise refused(target, "it cannot be given this name", failed) from failed
-                    named.append(target)
                 if not self._lasts:
                     return
                 # New folders have names of their own, in those above.
@@ -128,9 +128,10 @@ class NewFiles:
                 return
         except BaseException:
             if not self._overwrite:  # what was replaced could not be brought back
-                for target in named:
-                    with suppress(OSError):
-                        os.unlink(target)
+                for target, made in named.items():
+                    with suppress(OSError):  # the last one may not have been given its name
+                        if is_still(target, made):
+                            os.unlink(target)
             kind = StorageError
             raise
         finally:
