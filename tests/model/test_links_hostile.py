@@ -16,6 +16,7 @@ from kist.errors import CorruptDataError, DTypeError, LinkError, SelectionError,
 from kist.format.dtypes import pack_dtype
 from kist.format.link import LinkForm, LinkRecord
 from kist.format.schema import Schema
+from kist.model import directory
 from kist.model.links.records import put_link
 
 BYTES: dict[str, Any] = {
@@ -187,6 +188,45 @@ def test_patterns_have_no_folder_outside_the_roots_listed(
         store.open_link("link").renew()
     with pytest.raises(LinkError):
         store.create_union("u", "t", files=pattern)
+
+
+@pytest.mark.parametrize("pattern", ["**/" * 12 + "x", "**/g/" * 6 + "x", "**/**/*/**/*/**/x"])
+def test_a_pattern_is_looked_up_once_in_each_group(
+    store: kist.Store, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    store["/".join("g" * 12) + "/x"] = [1.5]
+    put(store, LinkForm.UNION, {"paths": [pattern]})
+    children, n_asked = directory.children, 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal n_asked
+        n_asked += 1
+        return children(*arguments)
+
+    monkeypatch.setattr(directory, "children", counted)
+    assert store["link"][:].tolist() == [1.5]
+    assert n_asked <= 4 * 13 * len(pattern.split("/"))
+
+
+def test_a_pattern_of_files_is_looked_up_in_as_many_steps_as_folders(
+    store: kist.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(*"abcdefgh")
+    folder.mkdir(parents=True)
+    with kist.open(folder / "x.kist", "w") as other:
+        other["t"] = [1.5]
+    listed = []
+    scandir = os.scandir
+
+    def counted(*arguments: Any) -> Any:
+        listed.append(arguments)
+        return scandir(*arguments)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    link = store.create_union("u", "t", files="**/" * 9 + "x*.kist")
+    assert store["u"].files == ["a/b/c/d/e/f/g/h/x.kist"]
+    assert len(listed) < 60
+    assert link.kind == "link"
 
 
 @pytest.mark.parametrize("how", ["path", "group", "file", "union", "parts", "second"])

@@ -17,12 +17,16 @@ import kist
 from kist.engine import pages
 from kist.errors import (
     ColumnNotFoundError,
+    CorruptDataError,
     DTypeError,
     NodeNotFoundError,
     ReadOnlyError,
     SelectionError,
     StoreClosedError,
 )
+from kist.format.schema import Leaf
+from kist.model.tables.stored.layout import Group
+from kist.model.tables.stored.state import TableState
 from kist.model.unions.backend import FILE_BITS, FilesBackend
 from kist.storage import MemoryBackend
 
@@ -283,6 +287,29 @@ def files(folder: Path, n: int = 3, size: int = 50) -> list[str]:
         with kist.open(names[-1], "w") as store:
             store["t"] = rows(size, size * number)
     return names
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_pointer_of_one_file_leads_to_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    for name in "ab":
+        with kist.open(tmp_path / f"{name}.kist", "w") as store:
+            store["t"] = np.full(70_000, ord(name), [("x", "i4")])
+    find_page = TableState.find_page
+
+    def hostile(self: TableState, leaf: Leaf, group: Group) -> Any:
+        found = find_page(self, leaf, group)
+        if type(self) is not TableState or found is None:
+            return found
+        pointer, record = found
+        return pointer._replace(offset=pointer.offset | 1 << FILE_BITS), record
+
+    with kist.union([tmp_path / "a.kist", tmp_path / "b.kist"], "t") as both:
+        monkeypatch.setattr(TableState, "find_page", hostile)
+        name = "ab"[number]
+        with pytest.raises(CorruptDataError, match=rf"{name}\.kist.*impossible pointer"):
+            both["x"][number * 70_000 : number * 70_000 + 10]
 
 
 def test_tables_of_several_files_answer_like_one(tmp_path: Path) -> None:

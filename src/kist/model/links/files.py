@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable, Iterable
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["LinkedFiles", "folder_of", "real_files", "relative_name"]
 
 _NO_FOLDER: Final = "is in no folder of this machine, and links to files are relative to that"
+
+_MANY_TIMES: Final = re.compile(r"(?<![^/])\*\*/(?:\*\*/)+")
 
 T = TypeVar("T")
 Roots = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None
@@ -237,7 +240,9 @@ def real_files(store: Store, names: Iterable[str | os.PathLike[str]], link: str)
         several, folder = [name], folder_of(store) or ""
         if has_pattern(name) and not os.path.exists(os.path.join(folder, name)):
             _check_pattern(store, name, link)
-            several = sorted(glob(name, root_dir=folder, recursive=True))
+            # One after the other they mean the same, in more ways than there is time for.
+            short = _MANY_TIMES.sub("**/", name)
+            several = sorted(glob(short, root_dir=folder, recursive=True))
             if not several:
                 raise LinkError(f"link {link!r}: no file in {folder!r} matches {name!r}")
         for file in several:

@@ -53,7 +53,7 @@ def find_members(view: View, group: int, base: str, patterns: Sequence[str]) -> 
         if has_pattern(pattern):
             names = pattern.strip("/").split("/")
             start, path = (1, "/") if pattern.startswith("/") else (group, base)
-            several = list(_matching(view, start, path, names))
+            several = list(_matching(view, start, path, names, set()))
         else:
             absolute, names_ = split(pattern)
             start, path = (1, "/") if absolute else (group, base)
@@ -85,21 +85,31 @@ def _behind(view: View, entry: Child, path: str, rest: tuple[str, ...] = ()) -> 
     return Found(path, entry.node, entry.kind)
 
 
-def _matching(view: View, group: int, path: str, names: Sequence[str]) -> Iterator[Found]:
+def _matching(
+    view: View, group: int, path: str, names: Sequence[str], seen: set[tuple[int, int]]
+) -> Iterator[Found]:
+    """Yield what the rest of a pattern names below a group, unless that was looked up before.
+
+    Each of several ``**`` may stand for any groups, in more ways than there is time for: patterns
+    stand in files.
+    """
+    if (group, len(names)) in seen:
+        return
+    seen.add((group, len(names)))
     name, rest = names[0], names[1:]
     if name == "**" and rest:
-        yield from _matching(view, group, path, rest)
+        yield from _matching(view, group, path, rest, seen)
     match = re.compile(translate(name)).match
     for entry in directory.children(view, group):
         below = join(path, entry.name)
         is_group = entry.kind == NodeKind.GROUP
         if name == "**":
             if is_group:
-                yield from _matching(view, entry.node, below, names)
+                yield from _matching(view, entry.node, below, names, seen)
             elif not rest:
                 yield _behind(view, entry, below)
         elif match(entry.name):
             if not rest and not is_group:
                 yield _behind(view, entry, below)
             elif rest and is_group:
-                yield from _matching(view, entry.node, below, rest)
+                yield from _matching(view, entry.node, below, rest, seen)

@@ -210,6 +210,10 @@ class JoinedState(TableState):
         if found is None:
             return None
         pointer, record = found
+        if pointer.offset >> FILE_BITS and isinstance(self.view.reader.backend, FilesBackend):
+            # Would be taken for the number of another file.
+            damage = CorruptDataError(f"impossible pointer {pointer}", offset=pointer.offset)
+            raise self._of_file(damage, group)
         # What is sealed knows what errors call it.
         file = "" if pointer.__class__ is Pointer else self.file_name(tag)
         return (_tagged(pointer, tag << FILE_BITS, file), record) if tag or file else found
