@@ -196,7 +196,7 @@ def cells_json(values: Array, leaf: Leaf, full: bool) -> dict[str, Any]:
         if cell is None:
             digest.update(b"\xff" * 4)
             continue
-        raw = cell if isinstance(cell, bytes) else cell.tobytes()
+        raw = cell if isinstance(cell, bytes) else cell_bytes(cell)
         digest.update(struct.pack("<I", len(raw)) + raw)
     result: dict[str, Any] = {
         "path": list(leaf.path), "dtype": "ragged", "shape": [], "sha256": digest.hexdigest()
@@ -210,6 +210,15 @@ def cells_json(values: Array, leaf: Leaf, full: bool) -> dict[str, Any]:
     return result
 
 
+def cell_bytes(cell: Array) -> bytes:
+    """The items of a cell; a text as it stands in the sum of a leaf of strings."""
+    if cell.dtype.kind != "T":
+        return cell.tobytes()
+    texts = [None if item is None else item.encode() for item in cell.tolist()]
+    heads = [struct.pack("<BI", text is not None, len(text or b"")) for text in texts]
+    return b"".join(head + (text or b"") for head, text in zip(heads, texts, strict=True))
+
+
 def cell_json(cell: Any) -> Any:
     """One cell, or the beginning of a long one."""
     if cell is None:
@@ -219,7 +228,7 @@ def cell_json(cell: Any) -> Any:
         return cell.hex()
     if cell.dtype.names is not None:
         return [item.tobytes().hex() for item in cell]
-    return items_json(cell)
+    return cell.tolist() if cell.dtype.kind == "T" else items_json(cell)
 
 
 def missing_json(dtype: Any) -> Any:
@@ -294,11 +303,12 @@ def node_json(view: View, path: str, full: bool) -> dict[str, Any]:
                 result["leaves"].append(leaf_json(np.asarray(values), leaf.path, full))
         ragged = {
             leaf.path[0]: {
-                "items": dtype_json(leaf.item.dtype),
+                "items": "StringDType" if leaf.item.kind == 11 else dtype_json(leaf.item.dtype),
                 "shape": list(leaf.item.shape),
                 "bytes": leaf.dtype.names == BYTES,
             }
             | ({"nullable": True} if "nullable" in leaf.dtype.fields else {})
+            | ({"strings": missing_json(leaf.item.dtype)} if leaf.item.kind == 11 else {})
             for leaf in view.schema(path).leaves.values()
             if leaf.kind == RAGGED
         }

@@ -11,6 +11,8 @@ from kist_types import BYTES, Array, Cursor, Damage, Leaf
 STAGE = 21
 LENGTHS = Leaf((), np.dtype("<u4"), (), 3)
 MOST = 1 << 28
+TEXT_BYTES = 16
+"""What an item of text counts, whatever its length."""
 
 
 def inner_page(data: bytes, n: int, leaf: Leaf) -> Array:
@@ -23,6 +25,10 @@ def inner_page(data: bytes, n: int, leaf: Leaf) -> Array:
         if rest:
             raise Damage("inner page: bytes where there are no values")
         return np.zeros(0, leaf.dtype)
+    if leaf.kind == 11:
+        from kist_strings import read_page as read_strings_page
+
+        return read_strings_page(Page.inner(stages, rest, n), leaf)[:, 0]
     values = Page.inner(stages, rest, n).decode(form_of(leaf))
     if leaf.dtype.names is not None:
         return values.view(leaf.dtype)
@@ -39,7 +45,8 @@ def read_cells(data: bytes, n: int, leaf: Leaf) -> Array:
         lengths -= ~nulls
     item = leaf.item
     n_items = int(lengths.sum())
-    if n_items * item.values * item.dtype.itemsize > MOST:
+    width = TEXT_BYTES if item.kind == 11 else item.dtype.itemsize
+    if n_items * item.values * width > MOST:
         raise Damage("block of cells: size")
     items = inner_page(cursor.rest(), n_items * item.values, item)
     items = items.reshape(n_items, *item.shape)

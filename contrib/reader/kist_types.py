@@ -278,27 +278,35 @@ def as_ragged(described: Described, flags: int | None) -> Described:
     )
     if flags is not None and found != bool(flags & 4):
         raise Damage("schema: a ragged column, or a flag without one")
-    if flags is not None and flags & 1 and not flags & 4:
-        raise Unknown("a nullable column of another sort")
+    if flags is not None and flags & 33 and not flags & 4:
+        raise Unknown("a nullable column, or one of text, of another sort")
     if not found:
         return described
     inner = dtype[2]
     shape = inner.shape[1:]
     leaves = [leaf for leaf in described.leaves if leaf.path[0] == names[2]]
     kind = leaves[0].kind if len(leaves) == 1 and len(leaves[0].path) == 1 else 10
+    is_text, titles = names[2] == "text", fields[names[2]][2:]
+    bare = inner.base == "u1" and not shape
     good = (
         inner.shape[:1] == (0,)
         and dtype[0] == dtype[1] == np.dtype("<i8")
         and dtype.itemsize == 16
         and fields["length"][2:] in ((), ("nullable",))
-        and (names[2] == "items" or (names == BYTES and inner.base == "u1" and not shape))
+        and (names[2] == "items" or (names == BYTES and bare) or (is_text and bare))
+        and titles in (((), ("missing",)) if is_text else ((),))
         and inner.base.itemsize * math.prod(shape)
     )
     if not good:
         raise Unknown("a ragged dtype of another sort")
     if flags is not None and bool(flags & 1) != (fields["length"][2:] == ("nullable",)):
         raise Damage("schema: a nullable ragged column, or a flag without one")
+    if flags is not None and bool(flags & 32) != is_text:
+        raise Damage("schema: a column of lists of text, or a flag without one")
     item = Leaf((), inner.base, shape, kind)
+    if is_text:
+        options: dict[str, Any] = {"na_object": None} if titles else {}
+        item = Leaf((), np.dtypes.StringDType(**options), (), 11)
     return Described(dtype, (Leaf((), dtype, (), RAGGED, item=item),))
 
 
@@ -517,7 +525,7 @@ def read_schema(data: bytes) -> Schema:
     columns, lives = [], []
     for _ in range(count):
         ident, first, column_flags, parts = cursor.all("IIIB")
-        if column_flags & ~29 or parts & ~(31 if version == 2 else 3):
+        if column_flags & ~61 or parts & ~(31 if version == 2 else 3):
             raise Unknown(f"flags {column_flags} or parts {parts} of a column")
         name, codec = cursor.text(), cursor.text()
         described = as_ragged(read_dtype(cursor.blob()), column_flags)

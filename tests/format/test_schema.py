@@ -145,7 +145,7 @@ def test_names_that_are_taken_or_missing_raise():
         without_column(Schema.from_dtype(np.dtype([("a", "i1")])), "a")
 
 
-@pytest.mark.parametrize("flags", [NULLABLE, 0x20, 0x8000_0000])
+@pytest.mark.parametrize("flags", [NULLABLE, 0x40, 0x8000_0000])
 def test_columns_of_an_unknown_sort_are_not_read(flags):
     schema = Schema.from_dtype(NESTED)
     columns = (replace(schema.columns[0], flags=flags), *schema.columns[1:])

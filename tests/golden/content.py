@@ -282,7 +282,11 @@ def describe_ragged(dtype: np.dtype[Any]) -> Json:
     """Return the items of a ragged dtype."""
     name = (dtype.names or ())[2]
     base, shape = dtype[2].base, dtype[2].shape[1:]
-    found: Json = {"items": describe_dtype(base), "shape": list(shape), "bytes": name == "bytes"}
+    items = "StringDType" if name == "text" else describe_dtype(base)
+    found: Json = {"items": items, "shape": list(shape), "bytes": name == "bytes"}
+    if name == "text":
+        missing = "missing" in (dtype.fields or {})
+        found["strings"] = {"missing": "None" if missing else False, "coerce": True}
     return found | ({"nullable": True} if is_nullable_ragged(dtype) else {})
 
 
@@ -296,7 +300,7 @@ def describe_cells(path: tuple[str, ...], values: Array) -> Json:
         if cell is None:
             digest.update(b"\xff" * 4)
             continue
-        data = cell if isinstance(cell, bytes) else cell.tobytes()
+        data = cell if isinstance(cell, bytes) else raw(as_objects(cell))
         digest.update(struct.pack("<I", len(data)) + data)
     found: Json = {"path": list(path), "dtype": "ragged", "shape": []}
     found["sha256"] = digest.hexdigest()
@@ -318,6 +322,11 @@ def describe_cell(cell: Any) -> Any:
     if cell.dtype.names is not None:
         return [item.tobytes().hex() for item in cell]
     return [describe_item(item) for item in cell]
+
+
+def as_objects(cell: Array) -> Array:
+    """Return text of any length as objects, other arrays as they are."""
+    return cell.astype(object) if cell.dtype.kind == "T" else cell
 
 
 def raw(values: Array) -> bytes:

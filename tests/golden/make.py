@@ -1003,6 +1003,67 @@ def ragged_nulls(path: Path) -> Group:
     return Group({"t": Table(found, ragged=dtypes)})
 
 
+@maker
+def ragged_text(path: Path) -> Group:
+    """Lists of text: pages with and without dictionaries, missing texts, null lists, long texts, a
+    page of several blocks, one of nothing but empty lists, patches, pieces, a column that came
+    later, one that was dropped."""
+    n = 3_000
+    lengths = noise(n, 1) % 4
+    words = ["", "a", "deux mots", "\u4e09", "x" * 15, "y" * 16, "z" * 300]
+    numbers = noise(4 * n, 2)
+    texts = np.dtypes.StringDType(na_object=None)
+    dtypes = {
+        "id": "<i4",
+        "words": kist.ragged(str),
+        "own": kist.ragged(texts),
+        "some": kist.nullable(kist.ragged(texts)),
+        "null": kist.nullable(kist.ragged(str)),
+        "empty": kist.ragged(str),
+        "long": kist.ragged(str),
+        "gone": kist.ragged(str),
+    }
+
+    def row(i: int) -> tuple[Any, ...]:
+        k = int(lengths[i % n])
+        some = [f"{numbers[4 * (i % n) + j]:x}" for j in range(k)]
+        return (
+            i,
+            [words[int(numbers[4 * (i % n) + j]) % 7] for j in range(k)],
+            [None if j == 1 else f"{i}:{text}" for j, text in enumerate(some)],
+            None if i % 5 == 3 else [None if int(text, 16) % 3 == 0 else text for text in some],
+            None if i % 2 else some[:1],
+            [],
+            [chr(97 + i % 20) * 700_000] * 2 if i in (1_000, 2_000) else [],
+            ["dropped"] * (i % 3),
+        )
+
+    rows = [row(i) for i in range(n + 4)]
+    with kist.open(path, "x") as store:
+        table = store.create_table("t", dtype=dtypes)
+        table.append(rows[:n])
+        table.append(rows[n:])
+        table["words"][8:10] = [["patched", ""], []]
+        table["some"][2_000] = [None, "\u00e9"]
+        table.drop_column("gone")
+        table.add_column("later", kist.ragged(texts), fill_value=["one", None])
+        table["later"][5] = []
+    columns = [list(column)[: n + 4] for column in zip(*rows, strict=True)]
+    columns[1][8:10] = [["patched", ""], []]
+    columns[3][2_000] = [None, "\u00e9"]
+    columns[-1] = [["one", None] for _ in range(n + 4)]
+    columns[-1][5] = []
+    del dtypes["gone"]
+    dtypes["later"] = kist.ragged(texts)
+    found = np.zeros(n + 4, [("id", "<i4"), *((name, "O") for name in [*dtypes][1:])])
+    found["id"] = columns[0]
+    for name, column in zip([*dtypes][1:], columns[1:], strict=True):
+        for at, cell in enumerate(column):
+            found[name][at] = None if cell is None else np.array(cell, texts)
+    dtypes.pop("id")
+    return Group({"t": Table(found, ragged=dtypes)})
+
+
 def linked_parts(folder: Path) -> dict[str, Any]:
     """Make two files with a table each, and return what a link to them says."""
     said: dict[str, Any] = {"form": 4, "path": "t", "names": ["part-*.kist"]}

@@ -42,6 +42,7 @@ NAMES = [
     "nullable",
     "ragged",
     "ragged_nulls",
+    "ragged_text",
     "relaxed",
     "string_columns",
     "strings",

@@ -33,7 +33,8 @@ PANDAS: dict[str, tuple[Any, str]] = {
     "mixed objects": (lambda: series(["a", 1]), "row 1, column 'bad': int object 1"),
     "numbers and text": (lambda: series([1, "a"]), "row 0, column 'bad': int object 1"),
     "ints and floats as objects": (lambda: series([1, 2.5], object), "column 'bad'"),
-    "lists of text": (lambda: series([["a"], ["b", "c"]]), "column 'bad': list object .*nested"),
+    "lists of lists": (lambda: series([[["a"]], [["b"]]]), "column 'bad': list object .*nested"),
+    "lists of bytes": (lambda: series([[b"a"], [b"b"]]), "column 'bad': list object .*nested"),
     "decimals": (lambda: series([decimal.Decimal("1.5")]), "column 'bad'.*decimals"),
     "dicts": (lambda: series([{"a": 1}]), "column 'bad': dict object"),
     "times of day": (lambda: series([datetime.time(1)]), "column 'bad'.*times of day"),
@@ -93,7 +94,7 @@ ARROW: dict[str, tuple[Any, str]] = {
     ),
     "nulls in a struct": (lambda: pa.table({"bad": [{"a": 1}, {"a": None}]}), "column 'bad.a'"),
     "a null struct": (lambda: pa.table({"bad": [{"a": 1}, None]}), "row 1, column 'bad'"),
-    "lists of text": (lambda: pa.table({"bad": [["a"], []]}), "column 'bad' is list.*text"),
+    "lists of bytes": (lambda: pa.table({"bad": [[b"a"], []]}), "column 'bad' is binary.*within"),
     "lists of lists": (lambda: pa.table({"bad": [[[1]], []]}), "column 'bad' is list.*within"),
     "nulls in lists": (lambda: pa.table({"bad": [[1], [2, None]]}), "row 1, column 'bad'.*null"),
     "maps": (

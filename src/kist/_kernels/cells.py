@@ -6,7 +6,8 @@ where they are joined (`Cells.gather`). The heap only grows, and parts of an arr
 
 The dtype, of 16 bytes, is made by `kist.format.ragged`: two integers, and a field without any
 items whose dtype is that of the items. Where cells may be missing the second integer has a title,
-and a missing cell the length -1: so nulls go wherever cells go.
+and a missing cell the length -1: so nulls go wherever cells go. NumPy has no fields of
+`StringDType`: where items are text the third field is called ``text``, and only the heap has them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-__all__ = ["Cells", "empty_values", "holds_missing", "item_of"]
+from kist._kernels.strings import sizes
+
+__all__ = ["TEXT_BYTES", "Cells", "empty_values", "holds_missing", "holds_text", "item_of"]
 
 Array = np.ndarray[Any, Any]
 DType = np.dtype[Any]
@@ -28,8 +31,17 @@ _FEW_RUNS: Final = 64
 an item."""
 
 
+TEXT_BYTES: Final = 16
+"""What an item of text counts beside its UTF-8: the bytes that NumPy takes for it in an array."""
+
+_TEXT: Final[DType] = np.dtypes.StringDType()
+_TEXT_OR_NONE: Final[DType] = np.dtypes.StringDType(na_object=None)
+
+
 def item_of(dtype: DType) -> tuple[DType, tuple[int, ...]]:
     """Return the dtype and the shape of an item of a ragged dtype."""
+    if holds_text(dtype):
+        return (_TEXT_OR_NONE if "missing" in (dtype.fields or ()) else _TEXT), ()
     base, shape = dtype[2].base, dtype[2].shape[1:]
     while base.subdtype is not None:
         base, shape = base.base, shape + base.shape
@@ -38,7 +50,12 @@ def item_of(dtype: DType) -> tuple[DType, tuple[int, ...]]:
 
 def holds_missing(dtype: DType) -> bool:
     """Tell whether a cell of a ragged dtype may be missing."""
-    return len(dtype.fields or ()) > 4  # a title is a key as well
+    return "nullable" in (dtype.fields or ())  # a title is a key as well
+
+
+def holds_text(dtype: DType) -> bool:
+    """Tell whether the items of a ragged dtype are text of any length."""
+    return dtype.names is not None and dtype.names[2] == "text"
 
 
 class _Heap:
@@ -144,7 +161,12 @@ class Cells(np.ndarray[Any, Any]):
 
     @property
     def sizes(self) -> Array:
-        """Bytes of the items of each cell, int64."""
+        """Bytes of the items of each cell, int64; text counts `TEXT_BYTES` more an item."""
+        if holds_text(self.dtype):
+            lengths, items = self.gather()
+            ends = np.append(0, sizes(items)[0].cumsum())[np.append(0, lengths.cumsum())]
+            of_text: Array = np.diff(ends) + TEXT_BYTES * lengths
+            return of_text.reshape(self.shape)
         base, shape = item_of(self.dtype)
         found: Array = self.lengths * (base.itemsize * int(np.prod(shape, dtype=np.int64)))
         return found

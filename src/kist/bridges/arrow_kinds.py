@@ -64,7 +64,9 @@ def _is_item(pa: Any, kind: Any) -> bool:
         return is_flat(pa, kind) and not any(getattr(found, "tz", None) for found in inner)
     if types.is_fixed_size_list(kind):
         return _is_number(types, kind.value_type) and not getattr(kind.value_type, "tz", None)
-    return _is_number(types, kind) or bool(types.is_date(kind))
+    if types.is_dictionary(kind):
+        return is_text(types, kind.value_type)
+    return _is_number(types, kind) or bool(types.is_date(kind)) or is_text(types, kind)
 
 
 def _is_number(types: Any, kind: Any) -> bool:
@@ -87,6 +89,8 @@ def has_inner_nulls(types: Any, array: Any) -> bool:
     if types.is_fixed_size_list(kind):
         return bool(array.null_count or array.flatten().null_count)
     if is_list(types, kind):
+        if is_text(types, kind.value_type) or types.is_dictionary(kind.value_type):
+            return False  # text has nulls of its own
         items = array.flatten()  # without those that stand below nulls
         return bool(items.null_count) or has_inner_nulls(types, items)
     return bool(types.is_fixed_size_binary(kind) and array.null_count)

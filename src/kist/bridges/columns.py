@@ -44,7 +44,8 @@ LOSSES: Final = {
     "arrow.decimal": Loss("changed", "decimal numbers", "float64"),
     "arrow.time": Loss("changed", "times of day", "durations since midnight"),
     "arrow.nested": Loss(
-        "changed", "maps, lists of text, of lists or with nulls inside, nested values", "JSON text"
+        "changed", "maps, lists of lists or with nulls inside but for text, nested values",
+        "JSON text",
     ),
     "arrow.zone": Loss(
         "changed", "time zone within lists, or in a table with chosen dtypes", "times in UTC"
@@ -149,7 +150,10 @@ class Columns:
             if getattr(inner, "tz", None):
                 self._lose(name, "arrow.zone")
                 inner = pa.timestamp(inner.unit)
-            kind = pa.large_list(inner)
+            if types.is_dictionary(inner):
+                self._lose(name, "arrow.categories")
+                inner = inner.value_type
+            kind = pa.large_list(pa.large_string() if is_text(types, inner) else inner)
         elif is_bytes(types, kind):
             kind = pa.large_binary()
         return pa.field(name, kind)

@@ -229,7 +229,8 @@ def _short(pa: Any, kind: Any) -> Any:
     if types.is_large_binary(kind):
         return pa.binary()
     if types.is_large_list(kind):
-        return pa.list_(kind.value_field)
+        item = kind.value_field
+        return pa.list_(item.with_type(_short(pa, item.type)))
     if types.is_dictionary(kind):
         return pa.dictionary(kind.index_type, _short(pa, kind.value_type), kind.ordered)
     return kind

@@ -2,8 +2,9 @@
 
 A block holds some cells: how many items each has, and all items one behind the other. Both go
 through the encodings and codecs that their dtypes have everywhere else; the stages stand in the
-block, so that each block decodes alone. Pages and pieces of ragged columns consist of such
-blocks. Where cells may be missing what is stored are the lengths plus one, and 0 for a missing
+block, so that each block decodes alone. Items of text are strings of any length in any other page
+too: a block of strings, or a dictionary and numbers. Pages and pieces of ragged columns consist of
+such blocks. Where cells may be missing what is stored are the lengths plus one, and 0 for a missing
 cell. docs/format.md, "Ragged columns", gives the bytes.
 """
 
@@ -16,15 +17,22 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kist._kernels.cells import Cells, holds_missing, item_of
+from kist._kernels.cells import TEXT_BYTES, Cells, holds_missing, holds_text, item_of
 from kist.codecs import pipeline
 from kist.codecs.blosc import BITSHUFFLE, LZ4, NO_FILTER, ZSTD
 from kist.codecs.choose import choose, parse_codec
 from kist.codecs.recipe import Recipe
-from kist.codecs.registry import BLOSC2, PLAIN, RAGGED, REFERENCE
+from kist.codecs.registry import BLOSC2, PLAIN, RAGGED, REFERENCE, STRING_DICTIONARY, STRINGS
 from kist.codecs.stage import MAX_STEPS, Block, Encoded, Stage
-from kist.codecs.stringpages import fitting, part_of
-from kist.codecs.strings import MAX_CONTENT
+from kist.codecs.stringpages import (
+    choose_strings,
+    decode_strings,
+    encode_strings,
+    fitting,
+    numbered_bytes,
+    part_of,
+)
+from kist.codecs.strings import MAX_CONTENT, content_of, fill, pack_block
 from kist.errors import CodecError, UnknownCodecError
 
 __all__ = ["choose_ragged", "decode_ragged", "encode_ragged", "open_cells", "pack_cells"]
@@ -59,7 +67,7 @@ def choose_ragged(values: Cells, preset: str = "auto") -> Recipe:
     items = _flat(values[:_SAMPLE].gather()[1])[:_SAMPLE_ITEMS]
     if not len(items):
         return Recipe(parse_codec(preset), ((RAGGED,), (PLAIN,)))
-    found = choose(items, preset)
+    found = (choose_strings if items.dtype.kind == "T" else choose)(items, preset)
     return Recipe(found.preset, ((RAGGED,), *found.steps[: MAX_STEPS - 1]))
 
 
@@ -94,7 +102,7 @@ def pack_cells(values: Cells) -> bytes:
     """Return cells as one block; of few bytes, and in little time."""
     lengths, items = _gathered(values)
     recipe = _STORED
-    if items.nbytes > _SMALL:
+    if items.nbytes > _SMALL and items.dtype.kind != "T":
         recipe = _PIECE if items.dtype.kind in "iufmMc" else _PIECE_BYTES
     return _packed(lengths, items, recipe)
 
@@ -113,22 +121,37 @@ def _gathered(values: Cells) -> tuple[Ints, Array]:
 
 
 def _packed(lengths: Ints, items: Array, recipe: Recipe) -> bytes:
-    if items.nbytes > MAX_CONTENT:
+    if items.nbytes > MAX_CONTENT:  # of text the block of strings looks at its bytes
         raise CodecError(
             f"{len(lengths)} cells of {items.nbytes:,} bytes are too long for a block of "
             f"{MAX_CONTENT:,}: keep arrays of that size as arrays, or in a key store"
         )
     first = _body(lengths.astype(_LENGTH), _STORED if len(lengths) < 16 else _LENGTHS)
-    return b"".join((_HEAD.pack(len(first)), first, _body(_flat(items), recipe)))
+    body = _text_body if items.dtype.kind == "T" else _body
+    return b"".join((_HEAD.pack(len(first)), first, body(_flat(items), recipe)))
 
 
 def _body(values: Array, recipe: Recipe) -> bytes:
     """Return values as one block and the stages that it needs."""
     encoded = pipeline.encode(values, recipe, block_values=max(1, len(values)))
-    parts: list[Block] = [bytes((len(encoded.stages),))]
-    for stage in encoded.stages:
+    return _joined(encoded.stages, encoded.blocks)
+
+
+def _text_body(texts: Array, recipe: Recipe) -> bytes:
+    """Return texts as one block and the stages that it needs."""
+    if recipe.steps[0][0] in (STRINGS, STRING_DICTIONARY) and len(texts):
+        encoded = encode_strings(texts, recipe, block_values=len(texts))
+        if len(encoded.blocks) == 1:
+            return _joined(encoded.stages, encoded.blocks)
+    # A piece, or a cell that would be several blocks of a column of strings.
+    return _joined((Stage(STRINGS, b""),), [pack_block(content_of(texts))] if len(texts) else [])
+
+
+def _joined(stages: Sequence[Stage], blocks: Sequence[Block]) -> bytes:
+    parts: list[Block] = [bytes((len(stages),))]
+    for stage in stages:
         parts += [_STAGE.pack(stage.id, len(stage.params)), stage.params]
-    return b"".join((*parts, *encoded.blocks))
+    return b"".join((*parts, *blocks))
 
 
 def open_cells(
@@ -159,15 +182,48 @@ def open_cells(
     base, shape = item_of(dtype)
     n_items = int(lengths.sum(dtype=np.int64))
     width = int(np.prod(shape, dtype=np.int64))
-    if n_items * width * base.itemsize > MAX_CONTENT:
+    is_text = holds_text(dtype)
+    if n_items * width * (TEXT_BYTES if is_text else base.itemsize) > MAX_CONTENT:
         raise CodecError(f"{n_items:,} items of {base}{list(shape)} in a block of {n_values} cells")
     items = np.empty((n_items, *shape), base)
-    _open_body(data[at:], items.reshape(-1))
+    (_open_text if is_text else _open_body)(data[at:], items.reshape(-1))
     return lengths.astype(np.int64), items, missing
 
 
 def _open_body(data: memoryview, out: Array) -> None:
     """Decode values that `_body` encoded."""
+    stages, block = _open_stages(data)
+    if out.dtype.names is not None:
+        out = out.view(f"V{out.itemsize}")
+    if not len(out):
+        _check_empty(block)
+        return
+    pipeline.decode(stages, out.dtype, len(out), len(out), 0, [block], out)
+
+
+def _open_text(data: memoryview, out: Array) -> None:
+    """Decode texts that `_text_body` encoded."""
+    stages, block = _open_stages(data)
+    n = len(out)
+    if not n:
+        _check_empty(block)
+    elif stages and stages[0].id == STRING_DICTIONARY:
+        items, numbers = numbered_bytes(stages, n, n, [block])
+        # One item may be long, and stand for each of many.
+        if int(items.lengths[numbers].sum()) > MAX_CONTENT:
+            raise CodecError(f"{n:,} items of text are more than a block of {MAX_CONTENT:,} bytes")
+        fill(items, out, numbers)
+    else:
+        decode_strings(stages, n, n, 0, [block], out, slice(0, n))
+
+
+def _check_empty(block: memoryview) -> None:
+    if len(block):
+        raise CodecError(f"{len(block)} bytes of items where there are none")
+
+
+def _open_stages(data: memoryview) -> tuple[list[Stage], memoryview]:
+    """Return the stages before a block, and the block."""
     if not len(data):
         raise CodecError("a block of cells is cut off")
     at = 1
@@ -181,13 +237,7 @@ def _open_body(data: memoryview, out: Array) -> None:
             raise CodecError(f"{size} bytes of parameters in {len(data)} bytes of a block of cells")
         stages.append(Stage(number, bytes(data[at : at + size])))
         at += size
-    if out.dtype.names is not None:
-        out = out.view(f"V{out.itemsize}")
-    if not len(out):
-        if at != len(data):
-            raise CodecError(f"{len(data) - at} bytes of items where there are none")
-        return
-    pipeline.decode(stages, out.dtype, len(out), len(out), 0, [data[at:]], out)
+    return stages, data[at:]
 
 
 def decode_ragged(

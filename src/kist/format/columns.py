@@ -12,7 +12,7 @@ from kist.errors import UnsupportedVersionError
 from kist.format.categorical import is_categorical, values_dtype
 from kist.format.cursor import Cursor, pack_blob, pack_text
 from kist.format.dtypes import pack_dtype, unpack_dtype
-from kist.format.ragged import is_nullable_ragged, is_ragged
+from kist.format.ragged import is_nullable_ragged, is_ragged, is_ragged_text
 
 __all__ = [
     "CATEGORICAL",
@@ -20,6 +20,7 @@ __all__ = [
     "RAGGED",
     "SEALED",
     "SUPPORTED_FLAGS",
+    "TEXT",
     "VIRTUAL",
     "ColumnSpec",
     "Gone",
@@ -35,12 +36,13 @@ CATEGORICAL: Final = 0x02
 RAGGED: Final = 0x04
 SEALED: Final = 0x08
 VIRTUAL: Final = 0x10
-SUPPORTED_FLAGS: Final = VIRTUAL | RAGGED | SEALED | NULLABLE
+TEXT: Final = 0x20
+SUPPORTED_FLAGS: Final = VIRTUAL | RAGGED | SEALED | NULLABLE | TEXT
 """Flags that this version acts on; `NULLABLE` only beside `RAGGED`. A reserved flag changes what
 the stored bytes mean, so that reading a column without knowing it would give wrong values."""
 _FLAG_NAMES: Final = {
     NULLABLE: "nullable", CATEGORICAL: "categorical", RAGGED: "ragged", SEALED: "sealed",
-    VIRTUAL: "virtual",
+    VIRTUAL: "virtual", TEXT: "of text",
 }  # fmt: skip
 
 _HAS_TITLE, _HAS_DEFAULT, _HAS_SINCE, _HAS_INITIAL, _HAS_EXPRESSION = 0x01, 0x02, 0x04, 0x08, 0x10
@@ -157,7 +159,7 @@ def pack_column(column: ColumnSpec) -> bytes:
         | _HAS_EXPRESSION * (column.expression is not None)
     )
     flags = column.flags | SEALED * bool(column.field)
-    flags |= RAGGED * is_ragged(column.dtype) | NULLABLE * is_nullable_ragged(column.dtype)
+    flags |= _ragged_flags(column.dtype)
     parts = [
         _COLUMN.pack(column.id, column.first_leaf, flags, has),
         pack_text(column.name),
@@ -204,7 +206,7 @@ def unpack_column(cursor: Cursor, record_version: int) -> ColumnSpec:
         raise cursor.corrupt(f"virtual column {name!r} without an expression")
     if bool(flags & RAGGED) != is_ragged(dtype):
         raise cursor.corrupt(f"ragged column {name!r} of the dtype {dtype}")
-    if bool(flags & NULLABLE) != is_nullable_ragged(dtype):
+    if flags & (RAGGED | NULLABLE | TEXT) != _ragged_flags(dtype):
         raise cursor.corrupt(f"ragged column {name!r} of another dtype than its flags say: {dtype}")
     return ColumnSpec(
         number,
@@ -213,13 +215,20 @@ def unpack_column(cursor: Cursor, record_version: int) -> ColumnSpec:
         title,
         default,
         codec,
-        flags & ~(RAGGED | NULLABLE | SEALED),
+        flags & ~(RAGGED | NULLABLE | SEALED | TEXT),
         first_leaf,
         since,
         initial,
         expression,
         field,
     )
+
+
+def _ragged_flags(dtype: np.dtype[Any]) -> int:
+    """Return the flags that come with a dtype, none but with a ragged one."""
+    if not is_ragged(dtype):
+        return 0
+    return RAGGED | NULLABLE * is_nullable_ragged(dtype) | TEXT * is_ragged_text(dtype)
 
 
 def pack_gone(gone: Gone) -> bytes:

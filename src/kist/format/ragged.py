@@ -3,7 +3,9 @@
 The dtype of a ragged column is that of a place among items: where its items begin, how many they
 are, and a field of no items whose dtype says what they are. Its first field has the title
 ``ragged``, which tells it from any other. Its second has the title ``nullable`` where a cell may
-be missing, which is not the same as empty. docs/design/0012-ragged-columns.md says why.
+be missing, which is not the same as empty. Its third is called ``text`` where items are text of
+any length, and has the title ``missing`` where such an item may be missing: NumPy has no fields of
+`StringDType`. docs/design/0012-ragged-columns.md and 0023-ragged-text.md say why.
 """
 
 from __future__ import annotations
@@ -12,16 +14,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from kist._kernels.cells import holds_missing, item_of
+from kist._kernels.cells import holds_missing, holds_text, item_of
+from kist._kernels.strings import is_text_missing
 from kist.errors import DTypeError
 
 __all__ = ["MAX_CELL", "as_nullable", "check_ragged", "is_bytes", "is_nullable_ragged", "is_ragged",
-           "item_text", "ragged"]  # fmt: skip
+           "is_ragged_text", "item_text", "ragged"]  # fmt: skip
 
 DType = np.dtype[Any]
 
 TITLE: Final = "ragged"
 NULLABLE_TITLE: Final = "nullable"
+MISSING_TITLE: Final = "missing"
 
 MAX_CELL: Final = 1 << 28
 """Most bytes of a cell: of what decoding one row may have to allocate."""
@@ -33,11 +37,12 @@ def ragged(dtype: Any, shape: int | tuple[int, ...] = ()) -> np.dtype[Any]:
     Parameters
     ----------
     dtype : dtype-like
-        Of the items: anything of fixed width, in any byte order, structured too. `bytes` makes
-        a column of bytes of any length, which come back as `bytes`. `kist.nullable` of the
-        result is the dtype of a column whose cells may be missing.
+        Of the items: anything of fixed width, in any byte order, structured too; or
+        `StringDType`, for which `str` stands too. Items of ``StringDType(na_object=None)`` may be
+        missing. `bytes` makes a column of bytes of any length, which come back as `bytes`.
+        `kist.nullable` of the result is the dtype of a column whose cells may be missing.
     shape : int or tuple of int, optional
-        Of an item: ``ragged("f4", 3)`` holds arrays of shape (n, 3).
+        Of an item: ``ragged("f4", 3)`` holds arrays of shape (n, 3). Not of text.
 
     Returns
     -------
@@ -58,9 +63,17 @@ def ragged(dtype: Any, shape: int | tuple[int, ...] = ()) -> np.dtype[Any]:
     ...     t["hits"][:].to_list(), t["hits"][0]
     3
     ([[0.5, 1.5], [], [2.5]], array([0.5, 1.5], dtype=float32))
+    >>> with kist.open(":memory:") as store:
+    ...     t = store.create_table("t", dtype={"id": "i4", "tags": kist.ragged(str)})
+    ...     t.append([(1, ["new", "to be read"]), (2, [])])
+    ...     t["tags"][:]
+    2
+    Ragged([['new', 'to be read'], []], text)
     """
     if dtype is bytes:
         return _made("bytes", np.dtype("u1"), ())
+    if dtype is str or isinstance(dtype, np.dtypes.StringDType):
+        return _of_text(dtype, shape)
     try:
         found: DType = np.dtype(dtype)
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -69,6 +82,8 @@ def ragged(dtype: Any, shape: int | tuple[int, ...] = ()) -> np.dtype[Any]:
         raise DTypeError(f"ragged: items of {dtype!r}: {error}") from error
     if is_ragged(found) and not shape:
         return found
+    if item.base.kind == "T":  # NumPy makes sub-arrays of it, of which it knows no values
+        return _of_text(found.base, item.shape)
     if found.kind == "S" and not found.itemsize:
         return ragged(bytes)
     made = None
@@ -78,9 +93,21 @@ def ragged(dtype: Any, shape: int | tuple[int, ...] = ()) -> np.dtype[Any]:
     if made is None or why is not None:
         raise DTypeError(
             f"ragged: {dtype!r} {why}; items are numbers, times, text and bytes of fixed width, and"
-            " structured values of these. For text of any length there is np.dtypes.StringDType()"
+            " structured values of these, and text of any length, np.dtypes.StringDType()"
         )
     return made
+
+
+def _of_text(dtype: Any, shape: int | tuple[int, ...]) -> DType:
+    """Return the dtype of a column whose items are text of any length."""
+    if shape or isinstance(shape, int):
+        raise DTypeError(f"ragged: items of text have no shape, {shape} was given")
+    if is_text_missing(dtype):
+        raise DTypeError(
+            f"ragged: items of which the missing ones are the text {dtype.na_object!r}: give"
+            " np.dtypes.StringDType(na_object=None), or StringDType() where none is missing"
+        )
+    return _made("text", np.dtype("u1"), (), items_missing=hasattr(dtype, "na_object"))
 
 
 def _flat(item: DType) -> tuple[DType, tuple[int, ...]]:
@@ -91,14 +118,29 @@ def _flat(item: DType) -> tuple[DType, tuple[int, ...]]:
     return item, shape
 
 
-def _made(name: str, base: DType, shape: tuple[int, ...], nullable: bool = False) -> DType:
+def _made(
+    name: str,
+    base: DType,
+    shape: tuple[int, ...],
+    nullable: bool = False,
+    items_missing: bool = False,
+) -> DType:
     length: Any = (NULLABLE_TITLE, "length") if nullable else "length"
-    return np.dtype([((TITLE, "start"), "<i8"), (length, "<i8"), (name, base, (0, *shape))])
+    items: Any = (MISSING_TITLE, name) if items_missing else name
+    return np.dtype([((TITLE, "start"), "<i8"), (length, "<i8"), (items, base, (0, *shape))])
 
 
 def as_nullable(dtype: DType) -> DType:
     """Return a ragged dtype as that of a column whose cells may be missing."""
-    return _made((dtype.names or ())[2], *item_of(dtype), nullable=True)
+    return _again(dtype, nullable=True)
+
+
+def _again(dtype: DType, nullable: bool) -> DType:
+    """Return what `ragged` makes for the items of a ragged dtype."""
+    if holds_text(dtype):
+        missing = MISSING_TITLE in (dtype.fields or ())
+        return _made("text", np.dtype("u1"), (), nullable, missing)
+    return _made((dtype.names or ())[2], *item_of(dtype), nullable)
 
 
 def is_nullable_ragged(dtype: DType) -> bool:
@@ -120,9 +162,16 @@ def is_bytes(dtype: DType) -> bool:
     return is_ragged(dtype) and (dtype.names or ())[2] == "bytes"
 
 
+def is_ragged_text(dtype: DType) -> bool:
+    """Tell whether a dtype is that of a column of lists of text of any length."""
+    return is_ragged(dtype) and holds_text(dtype)
+
+
 def item_text(dtype: DType) -> str:
     """Return what a ragged dtype holds, as listings show it."""
     word = "nullable " if holds_missing(dtype) else ""
+    if holds_text(dtype):
+        return f"{word}ragged {'nullable ' * (MISSING_TITLE in (dtype.fields or ()))}text"
     if is_bytes(dtype):
         return f"{word}bytes of any length"
     base, shape = item_of(dtype)
@@ -134,11 +183,13 @@ def check_ragged(dtype: DType) -> None:
     inner: DType = dtype[2]
     if inner.subdtype is None or inner.shape[:1] != (0,):
         raise DTypeError(f"a ragged dtype without items: {dtype!r}")
-    base, shape = item_of(dtype)
     name = (dtype.names or ())[2]
-    good = name == "items" or (name == "bytes" and base == "u1" and not shape)
-    why = _why_not(dtype)
-    if not good or why is not None or dtype != _made(name, base, shape, holds_missing(dtype)):
+    good, why = name == "text", None
+    if not good:
+        base, shape = item_of(dtype)
+        good = name == "items" or (name == "bytes" and base == "u1" and not shape)
+        why = _why_not(dtype)
+    if not good or why is not None or dtype != _again(dtype, holds_missing(dtype)):
         raise DTypeError(f"a ragged dtype that none is: {why or dtype!r}")
 
 

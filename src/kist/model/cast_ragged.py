@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kist._kernels.cells import Cells, holds_missing, item_of
+from kist._kernels.cells import Cells, holds_missing, holds_text, item_of
 from kist.errors import DTypeError, KistError
 from kist.format.nullable import nullable, parts
 from kist.format.ragged import MAX_CELL, is_bytes, item_text, ragged
@@ -60,8 +60,10 @@ def is_cell(value: Any, dtype: DType) -> bool | None:
     if not isinstance(value, list | tuple):
         return False
     first = value[0]
+    if base.kind == "T":  # texts may be missing as well as cells
+        first = next((item for item in value if not is_null(item)), None)
     if is_null(first):
-        return False  # cells may be missing, items not
+        return base.kind == "T" and not holds_missing(dtype)
     if base.names is not None and not shape:
         return isinstance(first, tuple | np.void)
     if is_bytes(dtype) or isinstance(first, _BYTES) != (base.kind in "SV"):
@@ -83,6 +85,8 @@ def common_dtype(cells: Sequence[Any]) -> DType:
     there = [cell for cell in cells if not is_null(cell)]
     if len(there) < len(cells):
         return nullable(common_dtype(there))
+    if (text := _common_text(cells)) is not None:
+        return text
     kinds = set(map(type, cells))
     if kinds and all(issubclass(kind, _BYTES) for kind in kinds):
         return ragged(bytes)
@@ -91,6 +95,30 @@ def common_dtype(cells: Sequence[Any]) -> DType:
         raise DTypeError("cells without items have no dtype; give dtype=kist.ragged(...)")
     found = np.result_type(*{array.dtype for array in arrays})
     return ragged(found, arrays[0].shape[1:])
+
+
+def _common_text(cells: Sequence[Any]) -> DType | None:
+    """Return the dtype of cells of strings of any length, None of those that NumPy has a dtype for.
+
+    Strings of any length are `StringDType`, objects, and any text some of which is missing.
+    """
+    missing = loose = False
+    for cell in cells:
+        if isinstance(cell, np.ndarray) and cell.dtype.kind != "O":
+            if cell.dtype.kind not in "TU" and len(cell):
+                return None
+            loose |= cell.dtype.kind == "T"
+            missing |= hasattr(cell.dtype, "na_object")
+            continue
+        if not isinstance(cell, list | tuple | np.ndarray) or np.ndim(cell[:0]) != 1:
+            return None
+        if not all(isinstance(item, str) or is_null(item) for item in cell):
+            return None
+        loose |= isinstance(cell, np.ndarray) and len(cell) > 0
+        missing |= any(map(is_null, cell))
+    if not missing and not loose:
+        return None
+    return ragged(np.dtypes.StringDType(na_object=None) if missing else str)
 
 
 def have_width(values: list[bytes]) -> bool:
@@ -221,6 +249,8 @@ class _Cast:
         kinds = set(map(type, there))
         if not there:
             return Cells.empty(len(cells), self.dtype)
+        if self.base.kind == "T":
+            return Cells.of(lengths, self.cast(lengths, self.texts(cells)), self.dtype)
         if kinds <= {list, tuple} and not self.shape and self.base.kind != "V":
             flat = list(chain.from_iterable(there))
             deep = [row for row, cell in enumerate(cells) if any(map(_is_deep, cell))]
@@ -228,6 +258,19 @@ class _Cast:
                 raise self.fail("takes items of no shape, found lists of lists", deep[0])
             return Cells.of(lengths, self.cast(lengths, flat), self.dtype)
         return Cells.of(lengths, self.joined(cells, lengths), self.dtype)
+
+    def texts(self, cells: list[Any]) -> Any:
+        """Texts of all cells, as a list or an array."""
+        for row, cell in enumerate(cells):
+            is_array = isinstance(cell, np.ndarray)
+            if cell.ndim != 1 if is_array else any(map(_is_deep, cell)):
+                raise self.fail("takes items of no shape, found lists of lists", row)
+        there = [cell for cell in cells if len(cell)]
+        dtypes = {cell.dtype if isinstance(cell, np.ndarray) else None for cell in there}
+        if len(dtypes) == 1 and None not in dtypes:
+            return np.concatenate(there)
+        listed = (cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in there)
+        return list(chain.from_iterable(listed))
 
     def joined(self, cells: list[Any], lengths: Array) -> Array:
         """Items of arrays, cast at once where they are of one dtype."""

@@ -72,6 +72,7 @@ LOSSES: Final = {
         "changed", "times and text in cells of ragged columns",
         "integers or bytes; attribute KIST restores them",
     ),
+    "hdf5.lists": Loss("changed", "lists of text", "JSON text; attribute KIST restores them"),
     "hdf5.missing": Loss("changed", "missing text", "empty text"),
     "hdf5.zero_width": Loss("changed", "dtype of no bytes", "dtype of one byte"),
     "hdf5.keystore": Loss("changed", "key store", "group with a dataset or group for each key"),

@@ -12,6 +12,7 @@ import kist
 from kist.bridges.base import BLOCK_ROWS, PART_BYTES, TEXT, as_dtype, rows_for
 from kist.bridges.categories import enum_dtype
 from kist.bridges.hdf5.exact import cells
+from kist.bridges.hdf5.lists import restore_lists
 from kist.bridges.hdf5.types import Plan
 from kist.bridges.hdf5.values import Texts, to_stored
 from kist.bridges.nulls import restored
@@ -66,6 +67,7 @@ def read_table(
     restore_text(plan, known)
     restore_nulls(plan, known.get("nullable", {}))
     special = _special(source, reader, plan, known)
+    special |= restore_lists(_entries(known, "lists"), plan.columns or {}, place)
     beside = _beside(source, reader, dataset, plan, special, known)
     texts = source.texts(place)
     fills = fills or _fills(reader, plan)

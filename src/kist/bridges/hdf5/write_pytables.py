@@ -11,6 +11,7 @@ import numpy as np
 
 from kist.bridges.base import BLOCK_ROWS, Job, as_dtype
 from kist.bridges.categories import sort_of
+from kist.bridges.hdf5.lists import are_lists
 from kist.bridges.hdf5.write_pytables_as import Before, make_array, make_link, make_ragged
 from kist.bridges.hdf5.write_tables import (
     Numbered,
@@ -279,6 +280,10 @@ class _Writer:
         """Make the array of cells that stands for a ragged column beside its table."""
         place = f"{table.name}.{column}"
         self.job.note("pytables.ragged", place)
+        if are_lists(table[column]):
+            raise ConversionError(
+                f"{place}: PyTables has no arrays of different lengths of text; flavour='h5py' has"
+            )
         items = item_on_disk(table[column][:0].values.dtype)
         if items.kind == "V" or items.names is not None:
             raise ConversionError(

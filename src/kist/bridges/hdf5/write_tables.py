@@ -12,6 +12,7 @@ import kist
 from kist.bridges.base import BLOCK_ROWS, PART_BYTES, Job, as_dtype, read_ahead
 from kist.bridges.categories import Sort, sort_of
 from kist.bridges.hdf5.exact import Exact
+from kist.bridges.hdf5.lists import are_lists, known_lists, lists_on_disk
 from kist.bridges.hdf5.write_types import h5_dtype, is_text, to_h5, without_missing
 from kist.bridges.nulls import is_nullable, paired
 
@@ -47,7 +48,7 @@ def write_table(writer: _Writer, table: Any, path: str, facts: dict[str, Any]) -
     filled = [c.name for c in columns if c.column.fill_value is not None]
     if len(filled) < len(columns):
         known["fills"] = filled  # HDF5 has one of all columns, or none
-    for what in ("categories", "ragged"):
+    for what in ("categories", "ragged", "lists"):
         known[what] = {c.name: c.known[what] for c in columns if what in c.known}
     if all(column.is_plain for column in columns):
         dtype = h5_dtype(job, writer.h5py, table.dtype, path, facts.get("enum", {}))
@@ -89,6 +90,7 @@ class _Column:
         self.known: dict[str, Any] = {}
         self.numbered: Numbered | None = None
         self.items: Any = None
+        self.is_list = False
         sort = sort_of(column)
         base = facts.get("enum_base", {}).get(name)
         if sort is not None and sort.is_text:
@@ -101,6 +103,10 @@ class _Column:
             if self.numbered.known:
                 self.known["categories"] = self.numbered.known
             self.dtype = h5py.enum_dtype(self.numbered.names, self.numbered.base)
+        elif is_ragged(column) and are_lists(column):
+            job.note("hdf5.lists", self.place)
+            self.known["lists"] = known_lists(column)
+            self.is_list, self.dtype = True, h5py.string_dtype()
         elif is_ragged(column):
             values = column[:0].values
             self.items = item_on_disk(values.dtype)
@@ -119,13 +125,16 @@ class _Column:
     @property
     def is_plain(self) -> bool:
         """Whether rows as kist reads them hold it as it is written."""
-        return not (self.numbered or self.items is not None or is_text(self.column.dtype))
+        special = self.numbered or self.items is not None or self.is_list
+        return not (special or is_text(self.column.dtype))
 
     def read(self, start: int, stop: int) -> Array:
         """Return some rows as h5py writes them."""
         if self.numbered is not None:
             return self.numbered.of(self.column.codes[start:stop])
         values = self.column[start:stop]
+        if self.is_list:
+            return lists_on_disk(values)
         if self.items is not None:
             note_null_cells(self.job, values, self.place)
             return cells_on_disk(values, self.items)

@@ -24,7 +24,7 @@ from kist.model.frames.arrow_text import STRINGS, text_values, utf8_of
 from kist.model.frames.incoming import Incoming, Target, comes_from
 from kist.model.frames.notes import ZONES
 
-__all__ = ["column_values", "field_dtype", "from_arrow"]
+__all__ = ["column_values", "field_dtype", "from_arrow", "is_text"]
 
 Array = np.ndarray[Any, Any]
 
@@ -138,7 +138,7 @@ def from_arrow(data: Any, what: str, target: Target | None = None) -> Incoming:
 
 
 def _block_values(array: Any, name: str, what: str, first_row: int, is_nullable: bool) -> Any:
-    if _is_text(array.type):
+    if is_text(array.type):
         return utf8_of(array)
     values = column_values(array, name, what, first_row)
     if is_nullable and array.null_count and values.dtype.kind in "Mm":
@@ -250,7 +250,7 @@ def field_dtype(field: Any, what: str, path: str = "", *, inside: bool = False) 
         return np.dtype(f"M8[{kind.unit}]")
     if types.is_duration(kind):
         return np.dtype(f"m8[{kind.unit}]")
-    if _is_text(kind):
+    if is_text(kind):
         if path:
             raise _no_type(name, kind, "text inside a struct is not there yet", what)
         return STRINGS
@@ -270,7 +270,9 @@ def field_dtype(field: Any, what: str, path: str = "", *, inside: bool = False) 
     if types.is_fixed_size_list(kind):
         inner = field_dtype(kind.value_field.with_name(field.name), what, path, inside=True)
         if is_string_dtype(inner):
-            raise _no_type(name, kind, "lists of text are not there yet", what)
+            if inside:
+                raise _no_type(name, kind, "lists of texts within others are not there yet", what)
+            return list_dtype(field, what)
         return np.dtype((inner.base, (kind.list_size, *inner.shape)))
     if types.is_struct(kind) and kind.num_fields:
         inner_fields = [kind.field(at) for at in range(kind.num_fields)]
@@ -308,6 +310,7 @@ def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array
         A null inside the values of a row. Others make an array of a nullable dtype, but for text
         and times, which have nulls of their own.
     """
+    import pyarrow as pa
     import pyarrow.types as types
 
     from kist.model.frames.arrow_ragged import cells_of, is_binary, is_list
@@ -315,9 +318,11 @@ def column_values(array: Any, name: str, what: str, first_row: int = 0) -> Array
     kind = array.type
     if types.is_dictionary(kind):
         return _of_dictionary(array, name, what, first_row)
+    if types.is_fixed_size_list(kind) and is_text(kind.value_type):
+        return cells_of(array.cast(pa.large_list(pa.string())), name, what, first_row)
     if is_list(kind) or is_binary(kind):
         return cells_of(array, name, what, first_row)
-    nested = types.is_nested(kind) or _is_text(kind) or types.is_temporal(kind)
+    nested = types.is_nested(kind) or is_text(kind) or types.is_temporal(kind)
     if not array.null_count or nested:
         return _values(array, name, what, first_row)
     valid = array.is_valid().to_numpy(zero_copy_only=False)
@@ -372,7 +377,8 @@ def _of_dictionary(array: Any, name: str, what: str, first_row: int) -> Array:
     return pairs(found, valid, nullable(found.dtype))
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
+    """Tell whether an Arrow type is that of text."""
     return str(kind) in ("string", "large_string", "string_view")
 
 
@@ -383,7 +389,7 @@ def _values(array: Any, name: str, what: str, first_row: int) -> Array:
     from kist.model.frames.arrow_ragged import is_binary
 
     kind = array.type
-    if _is_text(kind):
+    if is_text(kind):
         return text_values(array)
     if types.is_temporal(kind):
         # NaT is a value of NumPy's dtype, and the only way to say it in Arrow is null.

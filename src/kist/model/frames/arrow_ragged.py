@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from kist._kernels.cells import Cells, item_of
+from kist._kernels.cells import Cells, holds_text, item_of
 from kist.errors import DTypeError
 from kist.extras import need
-from kist.format.dtypes import is_string_dtype
 from kist.format.leaves import Leaf
 from kist.format.nullable import nullable
 from kist.format.ragged import is_bytes, ragged
-from kist.model.frames.arrow_in import column_values, field_dtype
+from kist.model.frames.arrow_in import column_values, field_dtype, is_text
 from kist.model.frames.arrow_scalars import Scalars
 
 __all__ = ["arrow_cells", "arrow_type", "cells_of", "from_arrow", "is_binary", "is_list",
@@ -52,14 +51,10 @@ def list_dtype(field: Any, what: str) -> DType:
     """
     if is_binary(field.type):
         return ragged(bytes)
-    inner = field_dtype(field.type.value_field.with_name(field.name), what, inside=True)
-    if is_string_dtype(inner):
-        raise DTypeError(
-            f"{what}: column {field.name!r} is {field.type}: lists of text are not there yet; "
-            "store the texts in a table of their own",
-            column=field.name,
-        )
-    return ragged(inner)
+    inner = field.type.value_field.with_name(field.name)
+    if str(inner.type).startswith("dictionary<values=") and is_text(inner.type.value_type):
+        inner = inner.with_type(inner.type.value_type)  # items have no categories
+    return ragged(field_dtype(inner, what, inside=True))
 
 
 def _lists_seen(views: Any) -> Any:
@@ -83,7 +78,7 @@ def cells_of(array: Any, name: str, what: str, first_row: int = 0) -> Cells:
     Raises
     ------
     DTypeError
-        A null inside a list.
+        A null inside a list, but for texts, which have nulls of their own.
     """
     import pyarrow as pa
 
@@ -108,7 +103,7 @@ def cells_of(array: Any, name: str, what: str, first_row: int = 0) -> Cells:
         array = _lists_seen(array)
     offsets = array.offsets.to_numpy()
     values = array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
-    if values.null_count:
+    if values.null_count and not holds_text(dtype):
         item = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
         row = first_row + int((offsets - offsets[0]).searchsorted(item, "right")) - 1
         raise DTypeError(

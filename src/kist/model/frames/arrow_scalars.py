@@ -51,6 +51,8 @@ class Scalars:
             return self._time(dtype, leaf)
         if dtype.kind == "S":
             return pa.binary()
+        if dtype.kind == "T":
+            return pa.large_string()
         if dtype.kind == "U":
             return pa.string()
         if dtype.kind == "V" and dtype.itemsize:
@@ -83,6 +85,8 @@ class Scalars:
             return _binary(pa, kind, values)
         if code == "U":
             return _binary(pa, kind, _encoded(values, leaf))
+        if code == "T":
+            return pa.array(values, type=kind)
         if not values.dtype.isnative:
             values = values.astype(values.dtype.newbyteorder("="))
         valid = None

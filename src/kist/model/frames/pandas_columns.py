@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from kist._kernels.cells import item_of
+from kist.codecs.utf8 import STRINGS
 from kist.errors import DTypeError
 from kist.format.categorical import categorical, first_categories, sort_of
 from kist.format.nullable import nullable, pairs
-from kist.format.ragged import is_ragged, ragged
+from kist.format.ragged import is_nullable_ragged, is_ragged, ragged
 from kist.model.cast_ragged import as_cells, common_dtype, have_width
 from kist.model.tables.stored.categories import Categories
 
@@ -256,10 +257,21 @@ def _take_objects(array: Array, name: str, what: str) -> Taken:
         try:
             dtype = common_dtype(array.tolist())
         except (DTypeError, TypeError, ValueError):
-            dtype = None  # lists of text, or of other objects
+            dtype = None  # lists of other objects
+        if dtype is not None:
+            dtype = _of_any_length(dtype)
         if dtype is not None and item_of(dtype)[0].kind not in "SU":
             return _take_cells(array, dtype, name, what)
     raise _mixed(array, missing, kind, name, what)
+
+
+def _of_any_length(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return a ragged dtype with text of any length, some of it missing, for text of a width."""
+    base, shape = item_of(dtype)
+    if base.kind not in "UT" or shape:
+        return dtype
+    texts = ragged(STRINGS)
+    return nullable(texts) if is_nullable_ragged(dtype) else texts
 
 
 def _take_cells(array: Array, dtype: np.dtype[Any], name: str, what: str) -> Taken:

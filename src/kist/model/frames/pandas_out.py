@@ -237,7 +237,10 @@ def _as_arrow(array: Array, wanted: str, name: str) -> Any:
         cells = to_arrow(array, pa)
         # pandas does not read the names of types of lists.
         if wanted.startswith("list<"):
-            cells = cells.cast(pa.list_(cells.type.value_field))
+            item = cells.type.value_type
+            if item == pa.large_string() and "large_string" not in wanted:
+                item = pa.string()
+            cells = cells.cast(pa.list_(item))
         elif wanted == "binary[pyarrow]":
             cells = cells.cast(pa.binary())
         return pandas.arrays.ArrowExtensionArray(cells)

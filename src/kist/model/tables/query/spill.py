@@ -123,7 +123,7 @@ class Spill:
             lengths, items = column.gather()
             if column.missing is not None:
                 lengths = np.where(column.missing.ravel(), -1, lengths)
-            return tuple(self._write(memoryview(part.tobytes())) for part in (lengths, items))
+            return self._write(memoryview(lengths.tobytes())), *self._put(items)
         if column.dtype.kind != "T":
             return (self._write(memoryview(np.ascontiguousarray(column).tobytes())),)
         return tuple(
@@ -157,12 +157,12 @@ class Spill:
     def _get(self, dtype: np.dtype[Any], n: int, parts: tuple[tuple[int, int], ...]) -> Array:
         if is_ragged(dtype):
             base, shape = item_of(dtype)
-            lengths, items = (self._read(*part) for part in parts)
-            n_items = len(items) // (base.itemsize * math.prod(shape))
-            found = np.ndarray((n_items, *shape), base, items)
-            n_items_of = np.frombuffer(lengths, np.int64)
-            missing = n_items_of < 0 if is_nullable_ragged(dtype) else None
-            return Cells.of(np.maximum(n_items_of, 0), found, dtype, missing)
+            stored = np.frombuffer(self._read(*parts[0]), np.int64)
+            lengths = np.maximum(stored, 0)
+            n_items = int(lengths.sum())
+            items = self._get(base, n_items * math.prod(shape), parts[1:])
+            missing = stored < 0 if is_nullable_ragged(dtype) else None
+            return Cells.of(lengths, items.reshape(n_items, *shape), dtype, missing)
         if dtype.kind != "T":
             raw = self._read(*parts[0])
             # Not frombuffer, which knows no items without bytes.
