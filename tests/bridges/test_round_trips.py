@@ -119,6 +119,10 @@ def matrix() -> Iterator[tuple[str, Make]]:
     for item in ("i2", "f8", "?", "S3", "c8"):
         rows = [list(values(item, 2)), [], list(values(item, 3))]
         yield f"ragged {item}", table_of(rows, kist.ragged(item))
+    lists = [["a", "", "x" * 300], [], ["é☃", 'q",\n']]
+    yield "lists of text", table_of(lists, kist.ragged(str))
+    yield "no lists of text", table_of([*lists[:2], None], kist.nullable(kist.ragged(TEXT)))
+    yield "lists of no text", table_of([["a", None], [], [None]], kist.ragged(MAYBE))
     yield "bytes", table_of([b"ab\0", b"", b"\xff"], kist.ragged(bytes))
     yield "no bytes", table_of([b"a", None, b""], kist.nullable(kist.ragged(bytes)))
     for base, found in ((str, ["a", "b", "a"]), ("i8", [3, 1, 3]), ("f8", [1.5, 2.5, 1.5])):

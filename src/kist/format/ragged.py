@@ -72,8 +72,8 @@ def ragged(dtype: Any, shape: int | tuple[int, ...] = ()) -> np.dtype[Any]:
     """
     if dtype is bytes:
         return _made("bytes", np.dtype("u1"), ())
-    if dtype is str or isinstance(dtype, np.dtypes.StringDType):
-        return _of_text(dtype, shape)
+    if dtype is str or dtype is np.dtypes.StringDType:
+        return _of_text(np.dtypes.StringDType(), shape)
     try:
         found: DType = np.dtype(dtype)
         shape = (shape,) if isinstance(shape, int) else tuple(shape)

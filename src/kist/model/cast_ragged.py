@@ -52,6 +52,8 @@ def is_cell(value: Any, dtype: DType) -> bool | None:
     if isinstance(value, np.ndarray):
         if is_bytes(dtype) and value.dtype.kind == "S":
             return value.ndim == 0
+        if value.dtype.kind == "O" and value.ndim == 1 and base.kind == "T":
+            return is_cell(value.tolist(), dtype)
         return value.dtype.kind != "O" and value.ndim <= 1 + len(shape)
     if not hasattr(value, "__len__") or isinstance(value, str):
         return True  # refused where it is cast

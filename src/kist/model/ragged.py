@@ -237,6 +237,10 @@ class Ragged:
         if not np.array_equal(self.mask, other.mask):
             return False
         mine, theirs = self._values, other._values
+        if mine.dtype.kind == "T":  # NumPy takes a missing text for an empty one
+            from kist.model.comparing import unequal
+
+            return not unequal(mine, theirs).any()
         nan = mine.dtype.kind in "fcmM"
         return bool(np.array_equal(mine, theirs, equal_nan=nan))
 

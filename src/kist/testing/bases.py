@@ -127,15 +127,26 @@ def _make_columns(store: Any) -> None:
         "b": kist.ragged(bytes),
         "p": kist.ragged("<i2", (2,)),
         "gone": kist.ragged("u1"),
+        "t": kist.nullable(kist.ragged(np.dtypes.StringDType(na_object=None))),
+        "w": kist.ragged(str),
     }
     table = store.create_table("ragged", dtype=ragged)
+    tags = ["d\u00e4t\u0119", None, "", "x" * 20]
     cells = [
-        (np.arange(i % 4) / 2, bytes(range(i % 5)), np.zeros((i % 3, 2), "i2"), b"")
+        (
+            np.arange(i % 4) / 2,
+            bytes(range(i % 5)),
+            np.zeros((i % 3, 2), "i2"),
+            b"",
+            None if i % 6 == 1 else tags[i % 3 : i % 5],
+            [f"one {i}"] * (i % 3),
+        )
         for i in range(1200)
     ]
     table.append(cells)
     table.append(cells[:3])
     table["f"][7:9] = [[1.25], []]
+    table["t"][9:11] = [None, ["patched", None]]
     table.drop_column("gone")
     table.add_column("later", kist.ragged("<u4"), fill_value=[1, 2])
     _make_altered(store)

@@ -20,6 +20,7 @@ DTYPE: Final[dict[str, Any]] = {
     "path": kist.ragged("<f8"),
     "hits": kist.nullable(kist.ragged("<i2")),
     "text": np.dtypes.StringDType(na_object=None),
+    "tags": kist.nullable(kist.ragged(np.dtypes.StringDType(na_object=None))),
 }
 
 
@@ -33,7 +34,12 @@ def cells(n: int, first: int) -> dict[str, list[Any]]:
         "path": [[i / 4] * (i % 5) for i in numbers],
         "hits": [None if i % 5 == 0 else [i % 7] * (i % 4) for i in numbers],
         "text": [None if i % 6 == 0 else f"text {i % 40}" for i in numbers],
+        "tags": [None if i % 7 == 0 else _tags(i) for i in numbers],
     }
+
+
+def _tags(i: int) -> list[str | None]:
+    return [None if j == 2 else f"{'tag' * (j + i % 3)} {i % 20}" for j in range(i % 4)]
 
 
 def _made(store: kist.Store) -> None:
@@ -44,7 +50,7 @@ def _made(store: kist.Store) -> None:
 
 
 def _one_row(store: kist.Store) -> None:
-    store["cells"].append([(7000, None, "plum", [0.5], None, "one")])
+    store["cells"].append([(7000, None, "plum", [0.5], None, "one", ["a", None])])
 
 
 def _columns_come(store: kist.Store) -> None:
@@ -52,6 +58,7 @@ def _columns_come(store: kist.Store) -> None:
         table = store["cells"]
         table.add_column("later", kist.nullable(kist.ragged("<u4")), fill_value=None)
         table.add_column("mark", 7, kist.nullable("u1"))
+        table.add_column("words", kist.ragged(str), fill_value=["come", "later"])
         table.rename_column("path", "way")
 
 
@@ -61,6 +68,7 @@ def _columns_go(store: kist.Store) -> None:
         table.cast_column("hits", kist.nullable(kist.ragged("<i4")))
         table.drop_column("way")
         table.drop_column("text")
+        table.drop_column("tags")
 
 
 def _categories(store: kist.Store) -> None:
@@ -100,6 +108,7 @@ COLUMNS: Final[dict[str, Callable[[kist.Store], object]]] = {
     "rows are appended one by one": _ROWS,
     "keys and rows in turn": _BOTH,
     "a cell is changed": lambda store: store["cells"]["hits"].__setitem__(7, [1, 2, 3]),
+    "a list of text is changed": lambda store: store["cells"]["tags"].__setitem__(9, ["x" * 40]),
     "a cell becomes null": lambda store: store["cells"]["hits"].__setitem__(8, None),
     "many cells become null": lambda store: store["cells"].where("id < 20").update({"n": None}),
     "nulls are filled": lambda store: store["cells"].where("isnull(word)").update({"word": "nut"}),

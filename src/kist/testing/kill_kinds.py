@@ -145,9 +145,9 @@ class KindsModel:
         kind, n = step % 9, len(rows)
         if kind == 2:
             at = step * 7919 % n
-            rows[at] = (*rows[at][:4], [step % 90, 1], rows[at][5])
+            rows[at] = (*rows[at][:4], [step % 90, 1], *rows[at][5:])
         elif kind == 3:
-            rows = [(*r[:4], None, r[5]) if r[0] % 11 == step % 11 else r for r in rows]
+            rows = [(*r[:4], None, *r[5:]) if r[0] % 11 == step % 11 else r for r in rows]
         elif kind == 4:
             changed = {row[0]: row for row in _upserted(step, rows)}
             rows = [changed.pop(row[0], row) for row in rows] + list(changed.values())

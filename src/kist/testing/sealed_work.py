@@ -93,8 +93,9 @@ def _cells(store: kist.Store) -> None:
         "word": kist.categorical("str", ["pear"]),
         "hits": kist.nullable(kist.ragged("<i2")),
         "n": kist.nullable("<i4"),
+        "tags": kist.ragged(np.dtypes.StringDType(na_object=None)),
     }
-    secrets = {("word", "n"): KEY, "hits": OTHER}
+    secrets = {("word", "n"): KEY, "hits": OTHER, "tags": OTHER}
     store.create_table("cells", _some_cells(60, 0), dtype=dtype, encrypt=secrets)
 
 
@@ -105,6 +106,7 @@ def _some_cells(n: int, first: int) -> dict[str, list[object]]:
         "word": [("pear", "fig", None, f"word {first}")[i % 4] for i in numbers],
         "hits": [None if i % 5 == 0 else [i % 7] * (i % 4) for i in numbers],
         "n": [None if i % 3 == 0 else i for i in numbers],
+        "tags": [[None, f"tag {i % 9}", "x" * (i % 40)][: i % 4] for i in numbers],
     }
 
 
