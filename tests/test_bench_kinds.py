@@ -40,3 +40,10 @@ def test_all_steps_whose_peaks_are_measured_work(bench: Any, tmp_path: Path) -> 
             assert figures["seconds"] > 0
     text = peaks.report({"sum": {"seconds": 1.0, "peak": 6e8, "anonymous": 2e8}})
     assert "| sum | 1.0 s | 600 MB ! | 200 MB |" in text
+
+
+def test_lists_are_measured_once_they_are_what_was_written(bench: Any, tmp_path: Path) -> None:
+    lists = bench("bench.lists")
+    for kind in lists.KINDS:
+        found = lists.measured(tmp_path, kind, 3_000, 1)
+        assert set(found) == {"lists", "single", "parquet"} and found["lists"][2] > 1000

@@ -79,6 +79,43 @@ def test_lists_and_bytes_are_ragged_columns_and_come_back(tmp_path: Path, suffix
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+def test_lists_of_text_are_columns_and_come_back(tmp_path: Path, suffix: str) -> None:
+    cells = [["a", None], ["b" * 40], [], None, ["", "é"], []]
+    columns = {
+        "plain": pa.array(cells, pa.list_(pa.string())),
+        "large": pa.array(cells, pa.large_list(pa.large_string())),
+        "whole": pa.array([cell or [] for cell in cells], pa.list_(pa.string())),
+    }
+    if suffix != "parquet":  # of which pyarrow does not read these in parts
+        columns["coded"] = pa.array(cells, pa.list_(pa.dictionary(pa.int32(), pa.string())))
+    report, before, back = there_and_back(pa.table(columns), tmp_path, suffix)
+    assert codes(report) == ["arrow.categories"] * ("coded" in columns)
+    texts = kist.ragged(np.dtypes.StringDType(na_object=None))
+    with kist.open(tmp_path / "a.kist") as store:
+        t = store["t"]
+        assert t["plain"].dtype == t["large"].dtype == kist.nullable(texts)
+        assert t["whole"].dtype == texts and t["large"][:].to_list() == cells
+        assert t.where("len(plain) > 1").indices().tolist() == [0, 4]
+    assert back.to_pydict() == before.to_pydict() and back.schema.equals(before.schema)
+    with kist.open(tmp_path / "own.kist", "x") as store:
+        store.create_table("t", {"r": cells[:3]}, dtype={"r": texts})
+    assert kist.convert(tmp_path / "own.kist", tmp_path / f"own.{suffix}").ok
+    found = read(tmp_path / f"own.{suffix}")
+    assert found.schema.field("r").type.value_type == pa.string()
+    assert pa.types.is_list(found.schema.field("r").type) and found["r"].to_pylist() == cells[:3]
+
+
+def test_lists_of_text_in_json_lines_are_columns(tmp_path: Path) -> None:
+    lines = ['{"a": ["x", "y"]}', '{"a": []}', '{"a": null}', '{"a": ["z", null]}']
+    (tmp_path / "t.jsonl").write_text("\n".join(lines) + "\n")
+    assert kist.convert(tmp_path / "t.jsonl", tmp_path / "a.kist").ok
+    with kist.open(tmp_path / "a.kist") as store:
+        assert store["t"]["a"][:].to_list() == [["x", "y"], [], None, ["z", None]]
+    assert kist.convert(tmp_path / "a.kist", tmp_path / "back.jsonl").ok
+    assert (tmp_path / "back.jsonl").read_text().splitlines() == lines
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_null_list_is_null_in_the_table_and_again(tmp_path: Path, suffix: str) -> None:
     # Behind the first part, which does not tell that there are nulls.
     table = pa.table(

@@ -188,3 +188,34 @@ def test_a_table_of_nothing_but_cells_is_refused_by_pytables(tmp_path: Path) -> 
     with pytest.raises(ConversionError, match="flavour='h5py' has"):
         kist.convert(tmp_path / "a.kist", tmp_path / "a.h5", flavour="pytables")
     assert kist.convert(tmp_path / "a.kist", tmp_path / "a.h5").ok
+
+
+def test_lists_of_text_are_json_and_come_back(tmp_path: Path) -> None:
+    cells = [["a", None, "\0é"], None, [], ['"', "x" * 300]]
+    whole = [cell and [text or "" for text in cell] or [] for cell in cells]
+    dtype = {
+        "id": "i4", "both": kist.nullable(kist.ragged(TEXT)), "cells": kist.ragged(str),
+        "items": kist.ragged(TEXT),
+    }  # fmt: skip
+    with kist.open(tmp_path / "a.kist", "x") as store:
+        table = store.create_table("t", dtype=dtype)
+        items = [cell or [] for cell in cells]
+        table.append({"id": range(4), "both": cells, "cells": whole, "items": items})
+    report = kist.convert(tmp_path / "a.kist", tmp_path / "a.h5")
+    assert codes(report) == ["hdf5.lists"]
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["t"]["cells"][3] == b'["\\"", "' + b"x" * 300 + b'"]'
+    kist.convert(tmp_path / "a.h5", tmp_path / "b.kist")
+    with kist.open(tmp_path / "a.kist") as a, kist.open(tmp_path / "b.kist") as b:
+        for name, wanted in dtype.items():
+            assert b["t"][name].dtype == wanted
+        assert b["t"]["both"][:].to_list() == cells
+        same(a["t"], b["t"])
+    with pytest.raises(ConversionError, match=r"/t.both: PyTables has no .* of text"):
+        kist.convert(tmp_path / "a.kist", tmp_path / "p.h5", flavour="pytables")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        rows = file["t"][:]
+        rows["cells"][1] = b'{"no": "list"}'
+        file["t"][:] = rows
+    with pytest.raises(ConversionError, match=r"t.cells: text that is no list of text"):
+        kist.convert(tmp_path / "a.h5", tmp_path / "c.kist")

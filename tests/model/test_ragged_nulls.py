@@ -303,6 +303,15 @@ def test_a_difference_names_the_null(tmp_path: Path) -> None:
         assert "'r': 1 rows differ, the first in row 1" in str(found)
 
 
+def test_cells_are_compared_though_the_first_are_null(tmp_path: Path) -> None:
+    for name, last in (("a", [3]), ("b", [4])):
+        with kist.open(tmp_path / f"{name}.kist", "x") as store:
+            made(store, [None, [1, 2], last])
+    with kist.open(tmp_path / "a.kist") as a, kist.open(tmp_path / "b.kist") as b:
+        (found,) = compare(a["t"], b["t"])
+        assert "'r': 1 rows differ, the first in row 2" in str(found)
+
+
 def test_what_is_computed_of_nothing_is_null() -> None:
     times = np.array(["2020-01-01", "NaT", "2021-01-01", "NaT"], "M8[D]")
     with kist.open(":memory:") as store:

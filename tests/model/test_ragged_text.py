@@ -200,6 +200,24 @@ def test_cells_come_however_they_are_given() -> None:
         assert table["r"][-1].tolist() == texts and table["r"][-1].dtype == WORDS
 
 
+def test_a_text_tells_a_cell_from_several() -> None:
+    """Where texts and cells may be missing, None begins either; and where cells may not, a cell."""
+    with kist.open(":memory:") as store:
+        table = made(store, [[]] * 4, CELLS)
+        table["r"][0] = [None, "a"]
+        table["r"][1:3] = [None, ["b"]]
+        table["r"][3:] = [[None]]
+        assert table["r"][:].to_list() == [[None, "a"], None, ["b"], [None]]
+        table.append({"id": 1, "r": [None, "c"]})
+        table.append([(2, [None, "d"]), (3, None)])
+        assert table["r"][4:].to_list() == [[None, "c"], [None, "d"], None]
+        table["r"][:2] = [None, None]
+        assert table["r"][:2].to_list() == [None, None]
+        only = store.create_table("only", {"r": [["x"]]}, dtype={"r": ITEMS})
+        only["r"][0] = [None, None]
+        assert only["r"][:].to_list() == [[None, None]]
+
+
 def test_what_is_no_list_of_text_is_refused_by_row() -> None:
     with kist.open(":memory:") as store:
         table = made(store, [["a"]], PLAIN)
@@ -211,6 +229,8 @@ def test_what_is_no_list_of_text_is_refused_by_row() -> None:
             ([["a"], [b"b"]], "row 1"),
             ([["a"], [["b"]]], "row 1.*lists of lists"),
             ([["a"], np.array([["b"]])], "row 1.*lists of lists"),
+            ([["a"], {"b": 1}], "row 1.*items of no shape"),
+            ([["a"], {"b"}], "row 1.*items of no shape"),
             ([["a"], None], "row 1.*a null, which only"),
             ([["a"], np.array(["x", None], MAYBE)], "row 1.*item 1"),
         ]
@@ -229,7 +249,7 @@ def test_casts_look_at_each_text() -> None:
             table.cast_column("r", ITEMS)
         table["r"][1] = np.array([None], MAYBE)
         table.cast_column("r", ITEMS)
-        with pytest.raises(DTypeError, match="row 1.*item 0"):
+        with pytest.raises(DTypeError, match=r"row 1.*item 0"):
             table.cast_column("r", PLAIN)
         table["r"][1] = ["4"]
         table.cast_column("r", ragged("U2"))

@@ -19,8 +19,6 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from kist._kernels.strings import sizes
-
 __all__ = ["TEXT_BYTES", "Cells", "empty_values", "holds_missing", "holds_text", "item_of"]
 
 Array = np.ndarray[Any, Any]
@@ -163,6 +161,8 @@ class Cells(np.ndarray[Any, Any]):
     def sizes(self) -> Array:
         """Bytes of the items of each cell, int64; text counts `TEXT_BYTES` more an item."""
         if holds_text(self.dtype):
+            from kist._kernels.strings import sizes
+
             lengths, items = self.gather()
             ends = np.append(0, sizes(items)[0].cumsum())[np.append(0, lengths.cumsum())]
             of_text: Array = np.diff(ends) + TEXT_BYTES * lengths

@@ -117,9 +117,15 @@ def _quoted(text: str, style: Style) -> str:
 
 
 def _object(value: Any, style: Style) -> str:
-    """Return a str, or what stands for a missing one."""
+    """Return a str or a cell of a ragged column, or what stands for a missing one."""
     if isinstance(value, str):
         return _quoted(value, style)
+    if isinstance(value, bytes) and style != "plain":
+        return _quoted(_decoded(value), style)
+    if isinstance(value, np.ndarray):  # on one line, and texts told apart
+        return texts(
+            value[None], "plain" if style == "plain" and value.dtype.kind != "T" else "json"
+        )[0]
     return {"json": "null", "csv": "", "plain": str(value)}[style]
 
 

@@ -19,6 +19,7 @@ from kist.cli.common import (
 )
 from kist.errors import NodeError
 from kist.format.node import article
+from kist.format.nullable import dtype_text
 
 __all__ = ["stats"]
 
@@ -139,4 +140,4 @@ def _record(name: str | None, summary: Any, ratio: float | None) -> dict[str, An
     facts = summary.to_dict()
     facts["missing"] = facts.pop("n_missing")
     ratio = None if ratio is None else round(float(ratio), 2)
-    return {"column": name, "dtype": str(summary.dtype), **facts, "ratio": ratio}
+    return {"column": name, "dtype": dtype_text(summary.dtype), **facts, "ratio": ratio}

@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 
 from kist._kernels.cells import holds_missing, holds_text, item_of
-from kist._kernels.strings import is_text_missing
 from kist.errors import DTypeError
 
 __all__ = ["MAX_CELL", "as_nullable", "check_ragged", "is_bytes", "is_nullable_ragged", "is_ragged",
@@ -102,6 +101,8 @@ def _of_text(dtype: Any, shape: int | tuple[int, ...]) -> DType:
     """Return the dtype of a column whose items are text of any length."""
     if shape or isinstance(shape, int):
         raise DTypeError(f"ragged: items of text have no shape, {shape} was given")
+    from kist._kernels.strings import is_text_missing
+
     if is_text_missing(dtype):
         raise DTypeError(
             f"ragged: items of which the missing ones are the text {dtype.na_object!r}: give"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kist._kernels.cells import Cells, holds_missing, holds_text, item_of
+from kist._kernels.cells import Cells, holds_missing, item_of
 from kist.errors import DTypeError, KistError
 from kist.format.nullable import nullable, parts
 from kist.format.ragged import MAX_CELL, is_bytes, item_text, ragged
@@ -263,10 +263,14 @@ class _Cast:
 
     def texts(self, cells: list[Any]) -> Any:
         """Texts of all cells, as a list or an array."""
+        # Anything else may be as long as it likes: dicts and sets are no arrays of one dimension.
+        kept = list | tuple | np.ndarray
+        cells = [cell if isinstance(cell, kept) else np.asarray(cell) for cell in cells]
         for row, cell in enumerate(cells):
             is_array = isinstance(cell, np.ndarray)
             if cell.ndim != 1 if is_array else any(map(_is_deep, cell)):
-                raise self.fail("takes items of no shape, found lists of lists", row)
+                found = "lists of lists" if np.ndim(cell) else f"{cell!r}"
+                raise self.fail(f"takes items of no shape, found {found}", row)
         there = [cell for cell in cells if len(cell)]
         dtypes = {cell.dtype if isinstance(cell, np.ndarray) else None for cell in there}
         if len(dtypes) == 1 and None not in dtypes:

@@ -284,7 +284,7 @@ def unequal(a: Array, b: Array) -> Array:
             for x in (a, b)
         ]
         return np.asarray((raw[0] != raw[1]).any(axis=-1))
-    if a.dtype.kind == "O" and any(isinstance(cell, np.ndarray) for x in (a, b) for cell in x[:1]):
+    if a.dtype.kind == "O" and any(isinstance(cell, np.ndarray) for x in (a, b) for cell in x):
         pairs = zip(a.tolist(), b.tolist(), strict=True)
         return np.fromiter((_another(*pair) for pair in pairs), bool, len(a))
     missing = [is_missing(a), is_missing(b)]
