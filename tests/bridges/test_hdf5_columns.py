@@ -192,7 +192,7 @@ def test_a_table_of_nothing_but_cells_is_refused_by_pytables(tmp_path: Path) -> 
 
 def test_lists_of_text_are_json_and_come_back(tmp_path: Path) -> None:
     cells = [["a", None, "\0é"], None, [], ['"', "x" * 300]]
-    whole = [cell and [text or "" for text in cell] or [] for cell in cells]
+    whole = [(cell and [text or "" for text in cell]) or [] for cell in cells]
     dtype = {
         "id": "i4", "both": kist.nullable(kist.ragged(TEXT)), "cells": kist.ragged(str),
         "items": kist.ragged(TEXT),

@@ -264,8 +264,10 @@ class _Cast:
     def texts(self, cells: list[Any]) -> Any:
         """Texts of all cells, as a list or an array."""
         # Anything else may be as long as it likes: dicts and sets are no arrays of one dimension.
-        kept = list | tuple | np.ndarray
-        cells = [cell if isinstance(cell, kept) else np.asarray(cell) for cell in cells]
+        cells = [
+            cell if isinstance(cell, list | tuple | np.ndarray) else np.asarray(cell)
+            for cell in cells
+        ]
         for row, cell in enumerate(cells):
             is_array = isinstance(cell, np.ndarray)
             if cell.ndim != 1 if is_array else any(map(_is_deep, cell)):
