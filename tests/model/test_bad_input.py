@@ -30,6 +30,7 @@ def whole(path: Path) -> Path:
     with kist.open(path, "x") as store:
         store["t"] = ROWS
         store["g/u"] = ROWS[:3]
+        store["g/x"] = np.arange(12).reshape(3, 4)
         store.attrs["n"] = 1
     return path
 
@@ -607,6 +608,40 @@ def test_a_bad_tag_is_refused(unchanged: Path, name: Any) -> None:
 def test_an_attribute_that_would_need_pickle_is_refused(unchanged: Path, value: Any) -> None:
     with kist.open(unchanged, "r+") as store, pytest.raises(kist.DTypeError):
         store.attrs["x"] = value
+
+
+@pytest.mark.parametrize("index", [range(10**9), range(0, 10**30, 3), range(-(10**12), 5)])
+@pytest.mark.parametrize("place", ["t", "g/x"])
+def test_a_range_beyond_all_axes_takes_no_memory(unchanged: Path, place: str, index: range) -> None:
+    with (
+        kist.open(unchanged) as store,
+        pytest.raises(kist.SelectionError, match=r"positions|row .* is out of range"),
+    ):
+        store[place][index]
+
+
+def test_names_of_columns_are_text(unchanged: Path) -> None:
+    with kist.open(unchanged) as store:
+        for call in (lambda: store["t"].to_pandas([1, 2]), lambda: store["t"][[object()]]):
+            with pytest.raises(kist.SelectionError):
+                call()
+        with pytest.raises(kist.QueryError, match="does not say of which column"):
+            store["t"].group_by("a").agg(np.arange(3))
+
+
+def test_in_a_column_is_one_value(unchanged: Path) -> None:
+    with kist.open(unchanged) as store:
+        assert store["t"]["a"][0] in store["t"]["a"]
+        with pytest.raises(kist.ShapeError, match="one value"):
+            np.arange(7) in store["t"]["a"]  # noqa: B015
+
+
+def test_a_path_with_a_zero_in_it_is_none(tmp_path: Path) -> None:
+    for mode in ("r", "a", "x"):
+        with pytest.raises(kist.StorageError, match="no path"):
+            kist.open(f"{tmp_path}/a\0b.kist", mode)
+        with pytest.raises(kist.StorageError, match="no path"):
+            kist.open(f"{tmp_path}/\ud800.kist", mode)
 
 
 # Writers

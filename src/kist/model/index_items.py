@@ -36,10 +36,15 @@ MAX_NDIM = 64
 MAX_BOX_STEP = 8
 
 
-def plain(item: Any) -> Any:
-    """Return an index as int, slice, None, Ellipsis, or an array of ints or bools."""
+def plain(item: Any, longest: int) -> Any:
+    """Return an index as int, slice, None, Ellipsis, or an array of ints or bools.
+
+    `longest` is the length of the longest axis.
+    """
     if item is None or item is Ellipsis or isinstance(item, slice):
         return item
+    if isinstance(item, range):
+        item = _of_range(item, longest)
     if isinstance(item, np.ndarray):
         array = np.asarray(item)  # of the plain class
     else:
@@ -58,6 +63,14 @@ def plain(item: Any) -> Any:
         return array
     what = f"an array of {array.dtype}" if isinstance(item, np.ndarray) else _short(item)
     raise SelectionError(f"{what} is no index; {_ALLOWED}")
+
+
+def _of_range(item: range, longest: int) -> Array:
+    """Return the numbers of a range: NumPy would take them one by one, however many."""
+    n = abs(item[-1] - item[0]) // abs(item.step) + 1 if item else 0  # len() has its own limits
+    if n > 2 * longest:  # counted from either end
+        raise SelectionError(f"{item} names {n:,} positions, and no axis has more than {longest:,}")
+    return np.arange(item.start, item.stop, item.step) if n else np.empty(0, np.int64)
 
 
 _ALLOWED = (

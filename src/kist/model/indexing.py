@@ -254,7 +254,8 @@ def parse(key: Any, shape: Shape) -> Selection:
     found = _basic(items, shape)
     if found is not None:
         return found
-    items = tuple([plain(item) for item in items])
+    longest = max(shape, default=0)
+    items = tuple([plain(item, longest) for item in items])
     return _basic(items, shape) or _advanced(items, shape)
 
 

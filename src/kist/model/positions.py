@@ -83,7 +83,7 @@ def as_positions(index: Any, n: int, what: str) -> Positions:
     if hasattr(index, "__index__") and not isinstance(index, np.ndarray):
         return _of_int(operator.index(index), n, what)
     if isinstance(index, range):
-        return _of_array(np.arange(index.start, index.stop, index.step), n, what)
+        return _of_range(index, n, what)
     if index is None or isinstance(index, str | bytes):
         raise SelectionError(f"{what}: {index!r} is no index of rows")
     try:
@@ -116,6 +116,19 @@ def _of_slice(index: slice, n: int, what: str) -> Positions:
         rows = range(*index.indices(n))
     except (TypeError, ValueError) as error:
         raise SelectionError(f"{what}: {index!r} is no slice of rows: {error}") from None
+    return Positions(rows, (len(rows),))
+
+
+def _of_range(rows: range, n: int, what: str) -> Positions:
+    if not rows:
+        return Positions(range(0), (0,))
+    lowest, highest = min(rows[0], rows[-1]), max(rows[0], rows[-1])
+    for number in (lowest, highest):
+        _of_int(number, n, what)
+    if lowest < 0 <= highest:
+        return _of_array(np.arange(rows.start, rows.stop, rows.step), n, what)
+    if highest < 0:
+        rows = range(rows.start + n, rows.stop + n, rows.step)
     return Positions(rows, (len(rows),))
 
 

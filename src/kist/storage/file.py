@@ -98,6 +98,11 @@ class FileBackend(StorageBackend):
         shared: bool = True,
     ) -> None:
         self.path = self.name = os.path.abspath(os.fspath(path))
+        try:
+            if b"\0" in os.fsencode(self.path):
+                raise ValueError("there is a zero byte in it")
+        except ValueError as error:  # also of text that no name of a file has
+            raise StorageError(f"{self.path!r} is no path: {error}") from None
         if writable and not HAVE_OFD:
             raise StorageError(
                 f"{self.path!r}: writing needs open file description locks (Linux 3.15 or "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from kist.errors import KistError, SelectionError, ShapeError
 from kist.format.ragged import is_nullable_ragged, is_ragged
 from kist.format.schema import Schema
 from kist.model import completing, tables
@@ -237,7 +238,10 @@ class Column(Queries, Reductions, Operators, RowSource):
             rows, *rest = index  # further axes of sub-arrays
             first = self._read(rows)
             at = 0 if isinstance(rows, int | np.integer) else 1
-            return first[(slice(None),) * at + tuple(rest)]
+            try:
+                return first[(slice(None),) * at + tuple(rest)]
+            except IndexError as error:
+                raise SelectionError(f"column {self.name!r}: {error}") from None
         values = self._read(index)
         return scalar_of(values)
 
@@ -302,7 +306,12 @@ class Column(Queries, Reductions, Operators, RowSource):
         return RowSource.__bool__(self)
 
     def __contains__(self, value: object) -> bool:  # type: ignore[override]
-        return any(bool(np.any(block == value)) for block in self._blocks(None))
+        try:
+            return any(bool(np.any(block == value)) for block in self._blocks(None))
+        except ValueError as error:  # as NumPy says of shapes; it may be one of kist as well
+            if isinstance(error, KistError):
+                raise
+            raise ShapeError(f"column {self.name!r}: `in` looks for one value: {error}") from None
 
     def __repr__(self) -> str:
         return tables.repr.column_repr(self)

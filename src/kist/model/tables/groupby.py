@@ -271,7 +271,7 @@ def _structured(names: Sequence[str], columns: Sequence[Array]) -> Array:
 def _wanted(specs: Sequence[Any], named: Mapping[str, Any]) -> list[_Wanted]:
     wanted: list[_Wanted] = []
     for spec in specs:
-        if spec == "count" and isinstance(spec, str):
+        if isinstance(spec, str) and spec == "count":
             wanted.append(_Wanted("count", "count"))
         elif isinstance(spec, Mapping):
             for column, funcs in spec.items():

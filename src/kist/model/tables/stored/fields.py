@@ -259,6 +259,8 @@ def named_fields(schema: Schema, names: Sequence[str]) -> Fields:
     """
     if not names:
         raise SelectionError("a list of columns needs at least one name")
+    if odd := [name for name in names if not isinstance(name, str)]:
+        raise SelectionError(f"columns are chosen by their names, as text, and {odd[0]!r} is none")
     if len(set(names)) != len(names):
         raise SelectionError(f"columns are named twice in {list(names)!r}")
     return _kept(schema, (tuple(names),), lambda: _named(schema, tuple(names)))
