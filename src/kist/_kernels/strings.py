@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "SHORT",
+    "WIDE",
     "inline",
     "is_compact",
     "is_text_missing",
@@ -46,6 +47,9 @@ _LOOSE: Final = 4
 """A matrix may have this many times the bytes of its strings, and `_NARROW` bytes a row besides.
 Copying bytes is that much cheaper than making objects."""
 _NARROW: Final = 32
+WIDE: Final = 4096
+"""Strings of more bytes go one by one. NumPy casts 128 at a time, each in as much memory as the
+longest takes, which is 25 GB for texts of 200 MB; and from some hundreds of bytes on not faster."""
 _WORD: Final = np.dtype("c16")
 """Any dtype of 16 bytes that NumPy only copies."""
 _SIZE_OF_OTHERS: Final = np.uint64(0x00FF_FFFF_FFFF_FFFF)
@@ -175,7 +179,7 @@ def matrix_of(values: Array, lengths: NDArray[np.int64]) -> NDArray[np.uint8] | 
         Their bytes, as `sizes` gives them.
     """
     n, width = len(values), int(lengths.max(initial=0))
-    if not width or not is_compact(n, width, int(lengths.sum())):
+    if not width or width > WIDE or not is_compact(n, width, int(lengths.sum())):
         return None
     rows = inline(values) if width <= SHORT else None
     if rows is not None:

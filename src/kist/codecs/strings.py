@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kist._kernels.strings import (
     SHORT,
+    WIDE,
     is_compact,
     matrix_of,
     put_words,
@@ -456,12 +457,12 @@ def _fill_by_words(block: StringBlock, out: Array, where: Ints) -> bool:
 
 def _fill_text(text: NDArray[np.uint8], starts: Ints, lengths: Ints, out: Array) -> None:
     n = len(lengths)
-    if n <= _FEW:
+    width, total = int(lengths.max(initial=0)), int(lengths.sum())
+    if n <= _FEW or (width > WIDE and is_compact(n, width, total)):
         pairs = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
         for at, (a, b) in enumerate(pairs):
             out[at] = text[a:b].tobytes().decode()
         return
-    width, total = int(lengths.max()), int(lengths.sum())
     if not width:
         out[...] = ""
         return
