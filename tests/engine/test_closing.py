@@ -10,6 +10,7 @@ import pytest
 
 from kist.engine import Engine
 from kist.engine.writer import LONG_LOG
+from kist.errors import CorruptDataError, DamageWarning
 from kist.format import keys
 
 NODE = 7
@@ -58,3 +59,19 @@ def test_a_long_log_is_left_to_another_writer(tmp_path: Path) -> None:
     second.close()
     with opened(tmp_path / "a.kist", mode="r") as engine:
         assert engine.snapshot().get(keys.group(NODE, 0)) == b"\0x"
+
+
+def test_damage_keeps_nobody_from_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(engine: Engine, *args: Any, **kwargs: Any) -> None:
+        raise CorruptDataError("an extent was freed twice")
+
+    engine = Engine.open(tmp_path / "a.kist", mode="w", durability="relaxed")
+    put(engine, LONG_LOG + 5)
+    monkeypatch.setattr(Engine, "checkpoint", damaged)
+    with pytest.warns(DamageWarning, match="the log was not folded .* freed twice"):
+        engine.close()
+    monkeypatch.undo()
+    with opened(tmp_path / "a.kist", mode="r+") as engine:
+        assert unfolded(engine) > LONG_LOG
+        assert engine.snapshot().get(keys.group(NODE, LONG_LOG + 4)) == b"\0"
+        put(engine, 1)

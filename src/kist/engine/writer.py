@@ -28,6 +28,7 @@ from kist.errors import (
     CommitUnknownError,
     CorruptDataError,
     DamageWarning,
+    FormatError,
     KistError,
     StorageError,
     StoreLockedError,
@@ -527,6 +528,10 @@ class Writer:
                 engine.checkpoint(timeout=0)
             except StoreLockedError:
                 return  # another writer goes on: its checkpoint will do
+            except FormatError as error:  # all commits are made: whoever opens it reads a long log
+                message = f"{engine.path}: the log was not folded at the end: {error}"
+                warnings.warn(message, DamageWarning, stacklevel=4)
+                return
         locks = engine.backend.locks
         with hold_interrupts():
             try:
