@@ -236,14 +236,22 @@ class DTypeError(KistError, TypeError):
         First row of the input that does not fit.
     column : str or None
         Its column.
+    why : str or None
+        What is wrong, without the place.
     """
 
     def __init__(
-        self, message: str = "", *, row: int | None = None, column: str | None = None
+        self,
+        message: str = "",
+        *,
+        row: int | None = None,
+        column: str | None = None,
+        why: str | None = None,
     ) -> None:
         super().__init__(message)
         self.row = row
         self.column = column
+        self.why = why
 
 
 class ShapeError(KistError, ValueError):

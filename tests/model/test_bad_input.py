@@ -629,6 +629,25 @@ def test_names_of_columns_are_text(unchanged: Path) -> None:
             store["t"].group_by("a").agg(np.arange(3))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "bad"),
+    [
+        (np.dtypes.StringDType(), [["a"], ["b", 3]]),
+        ("u1", [[1], [2, 300]]),
+        ("f4", [[1], [2, "x"]]),
+    ],
+)
+def test_an_item_that_does_not_fit_is_named_once(tmp_path: Path, dtype: Any, bad: Any) -> None:
+    with kist.open(tmp_path / "r.kist", "x") as store:
+        t = store.create_table("t", dtype={"a": "i8", "r": kist.ragged(dtype)})
+        with pytest.raises(kist.DTypeError) as caught:
+            t.append({"a": [1, 2], "r": bad})
+        text = str(caught.value)
+        assert text.count("append to '/t'") == text.count("nothing was changed") == 1, text
+        assert "column 'r'" in text
+        assert len(t) == 0
+
+
 def test_in_a_column_is_one_value(unchanged: Path) -> None:
     with kist.open(unchanged) as store:
         assert store["t"]["a"][0] in store["t"]["a"]

@@ -11,7 +11,7 @@ import numpy as np
 import kist
 from kist.bridges.base import BLOCK_ROWS, Job
 from kist.bridges.categories import sort_of
-from kist.bridges.nulls import value_of
+from kist.bridges.nulls import is_ragged, value_of
 from kist.bridges.plain import to_json
 from kist.bridges.sqlite_schema import (
     ATTRIBUTES,
@@ -129,7 +129,8 @@ class _Values:
         else:
             self.affinity = "BLOB" if kind == "S" else "TEXT"
             if kind not in "UST":
-                job.note("sqlite.dtype", f"{place} ({dtype})")
+                found = "arrays of different lengths" if is_ragged(dtype) else dtype
+                job.note("sqlite.dtype", f"{place} ({found})")
 
     def of(self, values: Any) -> list[Any]:
         """Return a list of Python values; NaN, NaT and missing text are null."""

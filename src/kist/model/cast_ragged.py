@@ -148,6 +148,7 @@ class _Cast:
             f"{self.what}: {place} ({item_text(self.dtype)}): {why}; nothing was changed",
             row=row,
             column=self.column,
+            why=why,
         )
 
     def cells(self, values: Any) -> Cells:
@@ -228,7 +229,8 @@ class _Cast:
             if error.row is None:
                 raise
             row = int(lengths.cumsum().searchsorted(error.row, "right"))
-            raise self.fail(f"item {error.row - int(lengths[:row].sum())}: {error}", row) from error
+            item = error.row - int(lengths[:row].sum())
+            raise self.fail(f"item {item}: {error.why or error}", row) from error
 
     def of_list(self, cells: list[Any]) -> Cells:
         """Cells of Python objects, each with a length."""
@@ -301,7 +303,7 @@ class _Cast:
             try:
                 out[at : at + len(array)] = self.cast(np.array([len(array)]), array)
             except DTypeError as error:
-                raise self.fail(str(error), row) from error
+                raise self.fail(error.why or str(error), row) from error
             at += len(array)
         return out
 

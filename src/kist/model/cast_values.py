@@ -103,6 +103,7 @@ class Cast:
             return DTypeError(
                 f"{self.what}: {self.place()} ({self.dtype}): {why}; nothing was changed",
                 column=self.column,
+                why=why,
             )
         at = int(np.argmax(bad))
         row = self.first_row + at // self.per_row
@@ -114,6 +115,7 @@ class Cast:
             f"{self.what}: {self.place(row)} ({self.dtype}): {shown!r} {why}; nothing was changed",
             row=row,
             column=self.column,
+            why=f"{shown!r} {why}",
         )
 
     # Shapes
@@ -231,6 +233,7 @@ class Cast:
             f"{self.what}: {self.place(row)} ({self.dtype}): {why}; nothing was changed",
             row=row,
             column=self.column,
+            why=why,
         )
 
     def _null(self, row: int) -> KistError:
