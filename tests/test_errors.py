@@ -69,7 +69,7 @@ ATTRIBUTES: dict[type, dict[str, object]] = {
     errors.LinkError: {"cycle": True},
     errors.CorruptDataError: {"offset": 40960, "node": "/run7/temp"},
     errors.CommitUnknownError: {"commit": 17},
-    errors.DTypeError: {"row": 3, "column": "price"},
+    errors.DTypeError: {"row": 3, "column": "price", "why": "300 does not fit"},
     errors.QueryError: {"text": "a >> 1", "span": (2, 4)},
 }
 
