@@ -74,6 +74,18 @@ def test_an_answer_without_end_is_not_waited_for(server: RangeServer) -> None:
     assert server.bytes_endless < n_attempts * (32 << 20)
 
 
+def test_a_condition_that_fails_though_there_is_none_is_a_refusal(stored: bytes) -> None:
+    with RangeServer({"/lab.kist": stored}, etags="weak") as server:
+        server.faults.append(Fault("status", status=412))
+        with pytest.raises(StorageError, match="refused the request"):
+            kist.open(server.url("/lab.kist"))
+        with kist.open(server.url("/lab.kist")) as store:
+            server.faults.append(Fault("status", status=412))
+            with pytest.raises(StorageError, match="refused the request"):
+                store["more"][:]
+            assert store["more"].shape == (N,)
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_a_server_that_packs_ranges_is_named(server: RangeServer, first: bool) -> None:
     if first:

@@ -20,6 +20,7 @@ from kist.engine.view import ClosedEngine, Reader, Snapshot, View
 from kist.errors import (
     CorruptDataError,
     DamageWarning,
+    FormatError,
     ReadOnlyError,
     SnapshotExpiredError,
     StaleHandleError,
@@ -201,6 +202,11 @@ class Engine(Following):
                 self._reload()
                 self._inherited = False
             try:
+                self._glance = self._look()
+            except FormatError:
+                if not self.backend.remote:
+                    raise
+                self.backend.distrust()  # what was kept of it was damaged on the way, perhaps
                 self._glance = self._look()
             except (MemoryError, RecursionError):
                 self.distrust()

@@ -146,6 +146,9 @@ class SealedPointer(Pointer):
             plain = scratch("opened", end - begin - (last - first + 1) * TAG_BYTES, _BYTES).data
             at = start - (first << head.unit)
             return body.unseal(first, last, sealed, plain)[at : at + length]
+        except CorruptDataError:
+            reader.backend.distrust()
+            raise
         except TamperedDataError as error:
             raise self.named(error) from None
 
@@ -155,6 +158,9 @@ class SealedPointer(Pointer):
         data = memoryview(reader.read_part(stored, 0, stored.length))
         try:
             return self.opened(reader, data).whole(data)
+        except CorruptDataError:
+            reader.backend.distrust()
+            raise
         except TamperedDataError as error:
             raise self.named(error) from None
 
@@ -360,7 +366,11 @@ def _whole(reader: Reader, pointer: Pointer, salt: bytes, keys: Mapping[bytes, H
     if body.head.length > MAX_HEAD:  # a payload: nothing is written that comes near it
         raise CorruptDataError(f"a payload of {body.head.length} bytes", offset=pointer.offset)
     rest = reader.read_part(pointer, pointer.head, pointer.length - pointer.head)
-    return bytes(body.unseal(0, body.head.n_units - 1, rest))
+    try:
+        return bytes(body.unseal(0, body.head.n_units - 1, rest))
+    except CorruptDataError:
+        reader.backend.distrust()
+        raise
 
 
 def _compare(body: SealedBody, pointer: Pointer, salt: bytes) -> None:

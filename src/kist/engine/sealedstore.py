@@ -258,6 +258,7 @@ class StoreSealing:
     ) -> CorruptDataError | TamperedDataError:
         """Tell damage, which fails a sum, from what somebody has written without the secret."""
         where = f"{self.path}: byte {pointer.offset}"
+        reader.backend.distrust()
         try:
             data = reader.backend.read(pointer.offset, FRAME.size + pointer.nbytes)
             sums = _verified(data, pointer, reader.uuid)[2]

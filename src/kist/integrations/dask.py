@@ -250,7 +250,8 @@ def from_dask(
         Do not merge: keep the files of the parts in a folder beside `out`, which links them as one
         table or array.
     overwrite : bool
-        Replace `out`.
+        Replace `out`. Files that a linked one was made of stay, for who has it open: their folder
+        can be removed later.
     **compute
         For ``dask.compute``, such as ``scheduler="processes"``.
 

@@ -59,7 +59,8 @@ def write_parts(
         Do not merge: keep the files of the parts in a folder beside `out`, which links them as one
         table or array (`create_union` with ``files=``).
     overwrite : bool
-        Replace `out`.
+        Replace `out`. Files that a linked one was made of stay, for who has it open: their folder
+        can be removed later.
     progress : callable, optional
         Called with parts done and parts in all.
 

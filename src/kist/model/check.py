@@ -101,6 +101,15 @@ class CheckReport:
 
 def check_store(store: Store, progress: Callable[[int, int], None] | None) -> CheckReport:
     """Check the bytes of a store, then its hierarchy, then each table."""
+    found = _checked(store, progress)
+    backend = store._session.engine.backend
+    if found.problems and backend.remote:
+        backend.distrust()  # which was perhaps damaged on the way: what counts is the file
+        found = _checked(store, progress)
+    return found
+
+
+def _checked(store: Store, progress: Callable[[int, int], None] | None) -> CheckReport:
     with store._session.hold_newest() as view:
         found = store._session.engine.check(progress)
         problems = [_located(view, problem) for problem in found]

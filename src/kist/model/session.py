@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from kist.engine.interrupts import STORMS
 from kist.errors import (
+    CorruptDataError,
     DamageWarning,
     KistError,
     PerformanceWarning,
@@ -113,7 +114,9 @@ class Held:
     def __enter__(self) -> View:
         return self.view
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is not None and issubclass(kind, CorruptDataError):
+            self.view.reader.backend.distrust()
         self.release()
 
     def __del__(self) -> None:

@@ -85,7 +85,9 @@ class ObjectStoreTransport(Transport):
             answer = self._obstore.get(self._store, "", options=options)
         except FileNotFoundError:
             raise Missing from None
-        except self._errors.PreconditionError:
+        except self._errors.PreconditionError as error:
+            if "if_match" not in options:  # nor any other condition
+                raise self._refused_request(error) from None
             raise Changed(f"etag {options['if_match']} is no longer that of the file") from None
         except self._errors.NotSupportedError as error:
             raise self._no_ranges() from error
@@ -144,6 +146,12 @@ class ObjectStoreTransport(Transport):
         found.errno, found.filename = errno.EACCES, self.name
         return found
 
+    def _refused_request(self, error: Exception) -> StorageError:
+        return StorageError(
+            f"{self.name!r}: the server refused the request ({_reason(error)}); is the "
+            "address right, and the region in storage_options?"
+        )
+
     def _failed(self, error: Exception, version: Version | None) -> None:
         """Raise what a failure means; return when the file is empty."""
         message = str(error)
@@ -159,10 +167,7 @@ class ObjectStoreTransport(Transport):
                 return  # of a file with a byte in it, its first range can be had
             raise Changed("it is shorter now")
         if not passes(code):
-            raise StorageError(
-                f"{self.name!r}: the server refused the request ({_reason(error)}); is the "
-                "address right, and the region in storage_options?"
-            ) from None
+            raise self._refused_request(error) from None
         reason = _reason(error)
         if reason.endswith("following redirect"):
             raise StorageError(

@@ -84,6 +84,7 @@ class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
         try:
             return unpack(view, value)
         except CorruptDataError as error:
+            view.reader.backend.distrust()
             raise self._damaged(key, error) from error
 
     def _damaged(self, key: object, error: CorruptDataError) -> CorruptDataError:
@@ -202,6 +203,7 @@ class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
         try:
             return open_value(held, value, f"{self._path!r}, key {key!r}")
         except CorruptDataError as error:
+            held.view.reader.backend.distrust()
             raise self._damaged(key, error) from error
 
     # Many keys
@@ -231,6 +233,7 @@ class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
                 values = iter(unpack_many(view, there))
             except CorruptDataError:
                 # Which one: read once more, one by one.
+                view.reader.backend.distrust()
                 values = iter(
                     [
                         self._value(view, key, value)

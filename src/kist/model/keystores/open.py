@@ -99,6 +99,8 @@ class StoredArray:
         try:
             return found.finish(self._read(found))
         except CorruptDataError as error:
+            if self._held is not None:
+                self._held.view.reader.backend.distrust()
             raise CorruptDataError(f"{self._where}: {error}", offset=error.offset) from error
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:

@@ -71,6 +71,7 @@ def find_hits(state: TableState, parts: Sequence[Bound]) -> Hits | None:
     try:
         return _best_hits(state, indexes, parts)
     except CorruptDataError as error:
+        state.view.reader.backend.distrust()
         warnings.warn(
             f"{state.path!r}: an index is damaged, rows are scanned instead; drop it and create "
             f"it again ({error})",

@@ -60,6 +60,7 @@ def _first_or_none(
     try:
         return _first(state, index, k, descending)
     except CorruptDataError as error:
+        state.view.reader.backend.distrust()
         warnings.warn(
             f"{state.path!r}: an index is damaged, rows are sorted instead; drop it and "
             f"create it again ({error})",

@@ -55,6 +55,7 @@ def order_by_index(
         merge = Merge(state, *found)
         order = merge.order(start, stop) if merge.is_worth_it else None
     except CorruptDataError as error:
+        state.view.reader.backend.distrust()
         warnings.warn(
             f"{state.path!r}: an index is damaged, rows are sorted instead; drop it and create "
             f"it again ({error})",
