@@ -273,3 +273,44 @@ def test_secrets_of_a_shelf_are_in_no_traceback(tmp_path: Path) -> None:
     except WrongSecretError as error:
         shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     assert "these-words" not in "".join(shown.format())
+
+
+def filled_again() -> Any:
+    """Yield pairs whose values are one array, filled anew for each."""
+    values = np.zeros(3)
+    for k in range(4):
+        values[:] = k
+        yield f"k{k}", values
+
+
+@pytest.mark.parametrize("writeback", [False, True])
+def test_an_iterator_may_fill_the_same_array_again(tmp_path: Path, writeback: bool) -> None:
+    path = tmp_path / "a.kist"
+    with kist.shelf(path, writeback=writeback) as values:
+        values.update(filled_again(), more=[1])
+        assert [values[f"k{k}"].tolist() for k in range(4)] == [[k] * 3 for k in range(4)]
+    with kist.shelf(path, "r") as values:
+        assert [values[f"k{k}"].tolist() for k in range(4)] == [[k] * 3 for k in range(4)]
+        assert values["more"] == [1]
+
+
+@pytest.mark.parametrize("pairs", [{"a": [1]}, [("a", [1])], iter([("a", [1])])])
+def test_what_was_updated_is_written_back_when_it_changes(tmp_path: Path, pairs: Any) -> None:
+    path = tmp_path / "a.kist"
+    with kist.shelf(path, writeback=True) as values:
+        values.update(pairs, b=[2])
+        values["a"].append(3)
+        values["b"].append(4)
+    with kist.shelf(path, "r") as values:
+        assert dict(values) == {"a": [1, 3], "b": [2, 4]}
+
+
+def test_an_update_that_fails_on_its_way_leaves_nothing(tmp_path: Path) -> None:
+    def pairs() -> Any:
+        yield "a", 1
+        yield "b", object()
+
+    with kist.shelf(tmp_path / "a.kist", writeback=True) as values:
+        with pytest.raises(DTypeError, match="'b'"):
+            values.update(pairs())
+        assert not values and "a" not in values

@@ -185,3 +185,16 @@ def test_attributes_behave_as_a_sorted_dict(steps: list[tuple[str, str, int]]) -
             assert dict(attrs) == model
             assert len(attrs) == len(model)
             assert (name in attrs) == (name in model)
+
+
+def test_an_iterator_may_fill_the_same_array_again(tmp_path: Path) -> None:
+    def pairs() -> Any:
+        values = np.zeros(3)
+        for k in range(4):
+            values[:] = k
+            yield f"k{k}", values
+
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        store.attrs.update(pairs(), more=1)
+        assert [store.attrs[f"k{k}"].tolist() for k in range(4)] == [[k] * 3 for k in range(4)]
+        assert store.attrs["more"] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from kist.errors import KeyNotFoundError, KistError, SecretError, TamperedDataError
@@ -77,7 +78,7 @@ class Attributes(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         check_name(name, "attribute")
         with self._node._write() as txn:
-            self._put_all(txn, {name: value})
+            self._put_all(txn, {name: pack_value(value)})
 
     def __delitem__(self, name: str) -> None:
         with self._node._write() as txn:
@@ -108,10 +109,16 @@ class Attributes(MutableMapping[str, Any]):
     # Steps that the mixins would take one commit each for
 
     def update(self, other: Any = (), /, **more: Any) -> None:
-        """Set several attributes in one commit."""
-        new = dict(other, **more)
-        for name in new:
+        """Set several attributes in one commit; an iterator may fill the same array again."""
+        pairs: Any = other
+        if isinstance(other, Mapping):
+            pairs = other.items()
+        elif hasattr(pairs, "keys"):
+            pairs = [(name, pairs[name]) for name in pairs.keys()]  # noqa: SIM118
+        new: dict[str, bytes] = {}
+        for name, value in chain(pairs, more.items()):
             check_name(name, "attribute")
+            new[name] = pack_value(value)  # as it is now
         if new:
             with self._node._write() as txn:
                 self._put_all(txn, new)
@@ -294,10 +301,10 @@ class Attributes(MutableMapping[str, Any]):
         found = self._found(view, name)
         return None if found is None else found[1]()
 
-    def _put_all(self, txn: Transaction, new: Mapping[str, Any]) -> None:
+    def _put_all(self, txn: Transaction, new: Mapping[str, bytes]) -> None:
+        """Put attributes, of which the values are packed."""
         place = self._place(txn)
-        for name, value in new.items():
-            payload = pack_value(value)
+        for name, payload in new.items():
             if place is not None:
                 sealed.put(txn, place, self._column, name, payload)
             else:

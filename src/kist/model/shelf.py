@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from kist.errors import (
     ConversionError,
@@ -237,14 +240,33 @@ class Shelf(MutableMapping[str, Any]):
     def update(  # type: ignore[override]
         self, other: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), /, **more: Any
     ) -> None:
-        """Set many keys in one commit, all or none."""
-        pairs = dict(other, **more)
-        stored: dict[Key, Any] = {
-            _checked(key): self._storable(key, value) for key, value in pairs.items()
-        }
-        self._open_values().update(stored)
-        if self.writeback:
-            self._cache.update(pairs)
+        """Set many keys in one commit, all or none.
+
+        An iterator is read in batches, and may fill the same arrays again for the next value.
+        """
+        source: Any = other
+        if isinstance(other, Mapping):
+            source = other.items()
+        elif hasattr(source, "keys"):
+            source = [(key, source[key]) for key in source.keys()]  # noqa: SIM118
+        is_lent = iter(source) is source
+        kept: dict[str, Any] = {}
+
+        def storable() -> Iterator[tuple[Key, Any]]:
+            for key, value in chain(source, more.items()):
+                found = self._storable(_checked(key), value)
+                if self.writeback:
+                    # What may be filled again is not the value any more: it is read if need be.
+                    kept[key] = _MISSING if is_lent and isinstance(value, np.ndarray) else value
+                yield key, found
+
+        values = self._open_values()
+        values.update(storable() if is_lent else dict(storable()))
+        for key, value in kept.items():
+            if value is _MISSING:
+                self._cache.pop(key, None)
+            else:
+                self._cache[key] = value
 
     def clear(self) -> None:
         """Remove all keys in one commit."""
