@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import kist
-from kist.errors import ConversionError, KistError, NodeExistsError, ShapeError
+from kist.errors import ConversionError, DTypeError, KistError, NodeExistsError, ShapeError
 
 xr: Any = pytest.importorskip("xarray")
 pd: Any = pytest.importorskip("pandas")
@@ -163,3 +163,56 @@ def test_a_real_netcdf_file_reads_alike_through_a_store(tmp_path: Path) -> None:
     kist.convert(REAL, tmp_path / "a.kist")
     with opened(tmp_path / "a.kist") as ds, xr.open_dataset(REAL, engine="netcdf4") as there:
         xr.testing.assert_identical(ds.load(), there.load())
+
+
+def grown_tree(days: slice) -> Any:
+    time = pd.date_range("2026-01-01", periods=6)[days]
+    values = np.arange(12.0).reshape(6, 2)[days]
+    return xr.DataTree.from_dict(
+        {
+            "/": xr.Dataset(coords={"time": time, "place": ["a", "b"]}, attrs={"k": 1}),
+            "/oslo": xr.Dataset({"t": ("time", np.arange(6.0)[days])}),
+            "/oslo/deep": xr.Dataset({"q": (("time", "place"), values)}),
+            "/fixed": xr.Dataset({"c": ("z", [1, 2])}),
+        }
+    )
+
+
+def test_a_tree_is_written_and_appended_to_in_one_transaction_each(tmp_path: Path) -> None:
+    path = tmp_path / "a.kist"
+    grown_tree(slice(0, 4)).kist.to_kist(path)
+    grown_tree(slice(4, 6)).kist.to_kist(path, append_dim="time")
+    whole = grown_tree(slice(None))
+    with xr.open_datatree(path, engine=KistBackend) as back:
+        xr.testing.assert_identical(back.load(), whole)
+    with kist.open(path) as store:
+        assert len(store.history()) == 2
+        assert "time" in store and "time" not in store["oslo"], "inherited, so written once"
+    other = grown_tree(slice(0, 2))
+    other["fixed"]["c"][:] = 9
+    with pytest.raises(ConversionError, match="/fixed/c"):
+        other.kist.to_kist(path, append_dim="time")
+    with xr.open_datatree(path, engine=KistBackend) as back:
+        xr.testing.assert_identical(back.load(), whole)
+
+
+def test_part_of_a_tree_goes_into_a_group_with_what_it_inherits(tmp_path: Path) -> None:
+    path = tmp_path / "a.kist"
+    part = grown_tree(slice(None))["oslo"]
+    part.kist.to_kist(path, group="/x/y/", encoding={"/deep": {"q": {"chunks": (2, 2)}}})
+    with xr.open_datatree(path, engine=KistBackend, group="x/y") as back:
+        xr.testing.assert_identical(back["deep"].to_dataset().load(), part["deep"].to_dataset())
+    with kist.open(path) as store:
+        assert store["x/y/deep/q"].chunks == (2, 2)
+    with pytest.raises(ConversionError, match="no group '/x/y/no'"):
+        part.kist.to_kist(path, group="x/y", encoding={"no": {}})
+
+
+def test_what_cannot_be_stored_is_named_before_anything_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.kist"
+    with pytest.raises(ConversionError, match="no variable 'tt', but 't', 'packed'"):
+        weather().kist.to_kist(path, encoding={"tt": {}})
+    words = xr.Dataset({"c": ("x", pd.Categorical(["a", "b"]))})
+    with pytest.raises(DTypeError, match="'c' holds CategoricalDtype"):
+        words.kist.to_kist(path)
+    assert not path.exists()

@@ -1,4 +1,4 @@
-"""xarray's engine ``kist``, and ``ds.kist.to_kist``.
+"""xarray's engine ``kist``, and ``to_kist`` of datasets and trees of them.
 
 xarray imports this module when it looks for engines; ``import kist.integrations.xarray`` does the
 same for the accessor. `xarray_read` and `xarray_write` do the work. How names of dimensions are
@@ -18,7 +18,7 @@ import kist
 from kist.integrations.xarray_read import DataStore
 from kist.integrations.xarray_write import write
 
-__all__ = ["KistAccessor", "KistBackend"]
+__all__ = ["KistAccessor", "KistBackend", "KistTreeAccessor"]
 
 
 class KistBackend(BackendEntrypoint):  # type: ignore[misc]
@@ -158,7 +158,76 @@ class KistAccessor:
         Of Dask arrays as many chunks as make 128 MiB are computed together, other lazy values are
         read in parts of 32 MiB.
         """
+        inside = (group or "").strip("/")
         write(
-            self._dataset, os.fspath(path), group, append_dim,
-            overwrite=overwrite, codec=codec, encoding=encoding or {},
+            {inside: self._dataset}, os.fspath(path), append_dim,
+            overwrite=overwrite, codec=codec, encoding={inside: encoding or {}},
+        )  # fmt: skip
+
+
+@xr.register_datatree_accessor("kist")
+class KistTreeAccessor:
+    """What ``tree.kist`` gives of a tree of datasets.
+
+    Examples
+    --------
+    >>> import kist.integrations.xarray, os, tempfile
+    >>> import xarray as xr
+    >>> path = os.path.join(tempfile.mkdtemp(), "weather.kist")
+    >>> day = xr.Dataset({"t": ("time", [20.5, 21.0])}, {"time": [0, 1]})
+    >>> xr.DataTree.from_dict({"/": xr.Dataset(), "/oslo": day}).kist.to_kist(path)
+    >>> with xr.open_datatree(path, engine="kist") as tree:
+    ...     tree["oslo/t"].values
+    array([20.5, 21. ])
+    """
+
+    def __init__(self, tree: Any) -> None:
+        self._tree = tree
+
+    def to_kist(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        group: str | None = None,
+        append_dim: str | None = None,
+        overwrite: bool = False,
+        codec: str = "auto",
+        encoding: Mapping[str, Mapping[Hashable, Mapping[str, Any]]] | None = None,
+    ) -> None:
+        """Write the tree into groups of a store, all in one transaction.
+
+        Coordinates that a node has from those above it are written there alone.
+
+        Parameters
+        ----------
+        path : str or path object
+            The store; a new one is made.
+        group : str, optional
+            Path of the group that becomes the root of the tree; by default the root.
+        append_dim : str, optional
+            Append along this dimension, wherever a node has it.
+        overwrite, codec
+            As for `KistAccessor.to_kist`.
+        encoding : mapping, optional
+            By paths of nodes in the tree, then as for `KistAccessor.to_kist`.
+
+        Raises
+        ------
+        NodeExistsError, ShapeError, ConversionError
+            As for `KistAccessor.to_kist`; then nothing of the tree is written.
+        """
+        top = (group or "").strip("/")
+
+        def place(name: str) -> str:
+            return "/".join(part for part in (top, name.strip("/")) if part)
+
+        datasets = {
+            place(node.relative_to(self._tree).strip(".")): node.to_dataset(
+                inherit=node is self._tree
+            )
+            for node in self._tree.subtree
+        }
+        write(
+            datasets, os.fspath(path), append_dim, overwrite=overwrite, codec=codec,
+            encoding={place(name): own for name, own in (encoding or {}).items()},
         )  # fmt: skip

@@ -31,28 +31,59 @@ _CODING: Final = ("units", "calendar", "dtype", "scale_factor", "add_offset", "_
 
 
 def write(
-    dataset: Any, path: str, group: str | None, append_dim: str | None, *,
-    overwrite: bool, codec: str, encoding: Mapping[Hashable, Mapping[str, Any]],
+    datasets: Mapping[str, Any], path: str, append_dim: str | None, *,
+    overwrite: bool, codec: str, encoding: Mapping[str, Mapping[Hashable, Mapping[str, Any]]],
 ) -> None:  # fmt: skip
-    """Write a dataset into a group of a store, in one transaction.
+    """Write datasets into groups of a store, all in one transaction.
+
+    Parameters
+    ----------
+    datasets, encoding : mapping
+        By the path of the group, ``""`` for the root.
 
     Raises
     ------
     ConversionError, ShapeError
         What is appended does not fit what is there.
+    DTypeError
+        A variable is an array of pandas' own.
     """
-    if append_dim is not None and append_dim not in dataset.dims:
+    if append_dim is not None and not any(append_dim in one.dims for one in datasets.values()):
         raise ConversionError(f"{append_dim!r} is no dimension of the dataset")
-    with _opened(path) as store, store.transaction(f"to_kist {group or '/'}"):
-        inside = (group or "").strip("/")
-        target = store.require_group(inside) if inside else store
-        variables = {name: v.copy(deep=False) for name, v in dataset.variables.items()}
-        for name, more in encoding.items():
-            variables[name].encoding = {**variables[name].encoding, **more}
-        standing = {n for n in variables if append_dim is not None and str(n) in target}
-        if standing:
-            _take_coding(path, group, variables, standing)
-        _write(target, dataset, variables, standing, append_dim, overwrite=overwrite, codec=codec)
+    _check_names(datasets, encoding)
+    with _opened(path) as store, store.transaction(f"to_kist {next(iter(datasets), '') or '/'}"):
+        for inside, dataset in datasets.items():
+            target = store.require_group(inside) if inside else store
+            variables = {name: v.copy(deep=False) for name, v in dataset.variables.items()}
+            for name, more in encoding.get(inside, {}).items():
+                variables[name].encoding = {**variables[name].encoding, **more}
+            standing = {n for n in variables if append_dim is not None and str(n) in target}
+            if standing:
+                _take_coding(path, inside, variables, standing)
+            _write(
+                target, dataset, variables, standing, append_dim, overwrite=overwrite, codec=codec
+            )
+
+
+def _check_names(
+    datasets: Mapping[str, Any], encoding: Mapping[str, Mapping[Hashable, Mapping[str, Any]]]
+) -> None:
+    """Raise for an encoding of what is not there, and for what is no array of NumPy or Dask."""
+    for inside, dataset in datasets.items():
+        for name in encoding.get(inside, {}):
+            if name not in dataset.variables:
+                known = ", ".join(map(repr, dataset.variables))
+                raise ConversionError(f"encoding: there is no variable {name!r}, but {known}")
+        for name, variable in dataset.variables.items():
+            if not isinstance(variable.dtype, np.dtype):
+                raise DTypeError(
+                    f"{name!r} holds {variable.dtype!r} of pandas, which no array of a store "
+                    f"does; write dataset.assign({name}=dataset[{str(name)!r}].astype(str)), or "
+                    "another dtype of NumPy"
+                )
+    for inside in encoding:
+        if inside not in datasets:
+            raise ConversionError(f"encoding: there is no group {'/' + inside!r}")
 
 
 @contextlib.contextmanager
