@@ -111,29 +111,66 @@ def test_what_was_begun_is_taken_back_when_the_pipe_is_closed(folder: Path) -> N
     assert sorted(os.listdir(folder)) == before
 
 
-def test_an_interrupt_ends_it_by_the_signal_and_leaves_nothing(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "terminated"),
+        (getattr(signal, "SIGHUP", signal.SIGTERM), ""),
+    ],
+)
+def test_a_signal_ends_it_by_that_signal_and_leaves_nothing(
+    folder: Path, number: signal.Signals, word: str
+) -> None:
     before = sorted(os.listdir(folder))
+
+    def usual() -> None:
+        """Take the signals back that whoever runs the tests has ignored."""
+        for one in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(one, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     running = subprocess.Popen(
         [*KIST, "pack", "-", "-o", "out.kpk"],
         cwd=folder,
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=usual,
     )
     assert running.stdin is not None and running.stderr is not None
-    # More than the pipe holds: when it is all written, the verb is at work.
-    running.stdin.write(bytes(8 << 20))
+    # More than is read at once: when it is all written, a file stands beside its place.
+    running.stdin.write(bytes(64 << 20))
     running.stdin.flush()
+    assert [name for name in os.listdir(folder) if name.endswith(".part")]
     closing = threading.Timer(30, running.kill)  # never needed
     closing.start()
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     said = running.stderr.read().decode()
     running.stdin.close()
     running.stderr.close()
-    assert running.wait() == -signal.SIGINT
+    assert running.wait() == -number
     closing.cancel()
-    assert said.strip() == "kist: interrupted"
+    assert said.strip().startswith("kist: ") and said.strip().endswith(word)
     assert sorted(os.listdir(folder)) == before
+
+
+def test_a_signal_that_was_ignored_stays_so(folder: Path) -> None:
+    """As with ``nohup``."""
+    running = subprocess.Popen(
+        [*KIST, "pack", "-", "-o", "-"],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    assert running.stdin is not None
+    running.stdin.write(bytes(8 << 20))
+    running.stdin.flush()
+    running.send_signal(signal.SIGHUP)
+    out, _ = running.communicate(b"end")
+    assert running.returncode == 0
+    assert kist.unpack(out) == bytes(8 << 20) + b"end"
 
 
 def closed(words: str, streams: str, folder: Path) -> tuple[int, str]:

@@ -62,3 +62,28 @@ def test_lists_and_bytes_of_any_length_are_counted(path: str) -> None:
 def test_a_condition_leaves_nulls_out(path: str) -> None:
     found = stats(f"{path}:t", "--columns", "n,b", "--where", "n > 5")
     assert (found["n"]["count"], found["n"]["missing"], found["n"]["min"]) == (1, 0, 9)
+
+
+def test_a_group_has_a_line_for_each_array_and_column_in_it(path: str) -> None:
+    with kist.open(path, "r+") as store:
+        store["deep/inside/x"] = np.array([1.0, 2.0, np.nan])
+        store.create_keystore("deep/notes").update(a=1, b=2)
+        store.create_link("deep/same", "t")
+    done = click.testing.CliRunner().invoke(main.cli, ["stats", path, "--json"])
+    assert done.exit_code == 0, done.output
+    found = {(one["node"], one["column"]): one for one in json.loads(done.stdout)}
+    assert set(found) == {
+        ("deep/inside/x", None), ("deep/notes", None),
+        *(("t", column) for column in ("n", "b", "x", "l", "y", "v.p")),
+    }  # fmt: skip
+    one = found["deep/inside/x", None]
+    assert (one["count"], one["missing"], one["max"]) == (3, 1, 2.0)
+    assert found["deep/notes", None]["count"] == 2
+    assert {**found["t", "x"], "node": None} == {**stats(f"{path}:t")["x"], "node": None}
+    lines = click.testing.CliRunner().invoke(main.cli, ["stats", f"{path}:deep", "--csv"]).stdout
+    assert [line.split(",")[0] for line in lines.splitlines()] == ["node", "inside/x", "notes"]
+
+
+def test_columns_are_asked_of_tables_alone(path: str) -> None:
+    done = click.testing.CliRunner().invoke(main.cli, ["stats", path, "-c", "x"])
+    assert done.exit_code != 0 and "--columns and --where are for tables" in done.output

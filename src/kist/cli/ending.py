@@ -14,9 +14,17 @@ import signal
 import sys
 from typing import Final, NoReturn
 
-__all__ = ["UNREADABLE", "by_signal", "is_closed_pipe", "streams_there", "without_output"]
+__all__ = [
+    "UNREADABLE", "by_signal", "interrupted", "is_closed_pipe", "on_signals", "streams_there",
+    "without_output",
+]  # fmt: skip
 
 UNREADABLE: Final = 3
+
+_ENDING: Final = {"SIGTERM": "terminated", "SIGHUP": "hung up"}
+"""Signals that end a program as Ctrl-C does, and what is said then."""
+
+_received: list[int] = []
 
 _STREAMS: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
@@ -29,6 +37,31 @@ def is_closed_pipe(error: BaseException) -> bool:
             return True
         seen = seen.__cause__
     return False
+
+
+def on_signals() -> None:
+    """Let SIGTERM and SIGHUP take back what is under way, as Ctrl-C does.
+
+    Else `timeout`, batch systems and services that stop would leave files beside their places. A
+    second one ends the process at once; what whoever started it had ignored, as `nohup` does, stays
+    so.
+    """
+    for name in _ENDING:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _receive)
+
+
+def _receive(number: int, frame: object) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)
+    _received.append(number)
+    raise KeyboardInterrupt
+
+
+def interrupted() -> tuple[int, str]:
+    """Return the signal that interrupted the process, and what is said of it."""
+    number = _received[0] if _received else signal.SIGINT
+    return number, _ENDING.get(signal.Signals(number).name, "interrupted")
 
 
 def by_signal(number: int | None) -> NoReturn:

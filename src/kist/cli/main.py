@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import signal
 import sys
 import warnings
 from typing import Any, Final
@@ -162,6 +162,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line."""
+    ending.on_signals()
     ending.streams_there()
     # An output that cannot show a letter of a name gets its number, not a traceback.
     for stream in (sys.stdout, sys.stderr):
@@ -179,8 +180,10 @@ def main() -> None:
                 raise BrokenPipeError
             output.flush()
     except (click.Abort, KeyboardInterrupt):
-        click.echo("kist: interrupted", err=True)
-        ending.by_signal(signal.SIGINT)
+        number, said = ending.interrupted()
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            click.echo(f"kist: {said}", err=True)
+        ending.by_signal(number)
     except OSError as error:
         code = ending.without_output(error)
     sys.exit(code if isinstance(code, int) else 0)

@@ -32,6 +32,7 @@ _NAMES = ["column", "dtype", "count", "missing", "min", "max", "mean", "std", "r
         "kist stats lab.kist:market/trades -c price,size --json",
         "kist stats lab.kist:market/trades --where \"symbol == 'ABC'\"",
         "kist stats lab.kist:raw/images",
+        "kist stats lab.kist --csv",
     )
 )
 @place_argument
@@ -52,23 +53,46 @@ def stats(
     """Print count, least, greatest, mean and standard deviation of an array or of columns.
 
     NaN, NaT and nulls are counted as missing, and count for nothing else. All values are read
-    once, block by block. "ratio" is bytes in memory over bytes in the file.
+    once, block by block. "ratio" is bytes in memory over bytes in the file. Of a group, or of a
+    whole store, each array and each column of a table in it has its line; of key stores there are
+    the keys alone.
     """
     from kist.cli.records import record_lines
 
     with open_at(file[0], at) as store:
         dataset = store[joined(file, node)]
+        names = _NAMES
+        if (columns is not None or where is not None) and dataset.kind != "table":
+            raise NodeError(
+                f"{dataset.name!r} is {article(dataset.kind)}; --columns and --where are for tables"
+            )
         if dataset.kind == "table":
             found = _columns(dataset, columns, where)
-        elif dataset.kind == "array" and columns is None and where is None:
-            found = _array(dataset)
         elif dataset.kind == "array":
-            raise NodeError(f"{dataset.name!r} is an array; --columns and --where are for tables")
+            found = _array(dataset)
+        elif dataset.kind in ("group", "store"):
+            names, found = ["node", *_NAMES], _group(dataset)
         else:
             raise NodeError(
                 f"{dataset.name!r} is {article(dataset.kind)}, whose values may be anything"
             )
-        write(record_lines(_NAMES, found, style, width))
+        write(record_lines(names, found, style, width))
+
+
+def _group(group: Any) -> Iterator[dict[str, Any]]:
+    """Yield what there is to say of all that is in a group, by path; links are not followed."""
+    found: list[Any] = []
+    group.visititems(lambda name, node: found.append((name, node)))
+    for name, node in found:
+        if node.kind == "table":
+            records = _columns(node, None, None)
+        elif node.kind == "array":
+            records = _array(node)
+        elif node.kind == "key store":
+            records = iter([{"column": None, "dtype": "key store", "count": len(node)}])
+        else:
+            continue
+        yield from ({"node": name, **record} for record in records)
 
 
 def _columns(table: Any, columns: str | None, where: str | None) -> Iterator[dict[str, Any]]:
