@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -46,6 +46,9 @@ Where = tuple[slice, ...]
 TEXT: Any = np.dtypes.StringDType(na_object=None)
 """Text of any length, in which None is missing."""
 
+
+_SMALL: Final = 64 << 10
+"""Bytes of an array that is read, and made, at once."""
 
 _NO_ROOM: int = 1 << 20
 """Libraries that do not say why they cannot write stop with about so much left, or less."""
@@ -275,6 +278,23 @@ class Job:
             Bytes of an item, of long text.
         """
         there = self.steps.begin(path)
+        if there is None and not empty and _is_small(shape, dtype):
+            # In one call: a source may hold very many of them.
+            values = np.asarray(read(tuple(slice(0, n) for n in shape)), dtype)
+            array = self.store.create_array(
+                path,
+                values,
+                chunks=chunks_like(cut, shape, values.itemsize),
+                fill_value=fill_value,
+                codec=self.codec,
+                attrs=attrs,
+                overwrite=self._overwrite,
+            )
+            self.report.n_arrays += 1
+            self.advance(values.nbytes)
+            self.steps.reached(1, values.nbytes)
+            self.steps.end()
+            return array
         array = (
             self.store.create_array(
                 path,
@@ -410,9 +430,16 @@ class Job:
 
     def array_parts(self, array: Any, cut: Shape | None = None) -> Iterator[tuple[Where, Array]]:
         """Yield (where, values) of all of an array, in parts along its chunks."""
-        wheres = parts_of(array.shape, cut or array.chunks, item_bytes(array.dtype))
+        shape, dtype = array.shape, array.dtype
+        if _is_small(shape, dtype):
+            values = np.asarray(array[...], dtype)
+            yield tuple(slice(0, n) for n in shape), values
+            self.advance(values.nbytes)
+            self.report.n_arrays += 1
+            return
+        wheres = parts_of(shape, cut or array.chunks, item_bytes(dtype))
         for where, values in read_ahead(
-            (where, np.asarray(array[where], array.dtype)) for where in wheres
+            (where, np.asarray(array[where], dtype)) for where in wheres
         ):
             yield where, values
             self.advance(values.nbytes)
@@ -425,6 +452,12 @@ class Job:
             self.report.n_rows += len(block)
             self.advance(block.nbytes)
         self.report.n_tables += 1
+
+
+def _is_small(shape: Shape, dtype: Any) -> bool:
+    """Tell whether an array has few bytes, but not none, so that it is worth no parts."""
+    dtype = np.dtype(dtype)
+    return dtype.kind in "biufcmMSU" and 0 < math.prod(shape) * dtype.itemsize <= _SMALL
 
 
 def _is_full(target: str) -> bool:

@@ -253,6 +253,10 @@ def _check_sealed(node: Any, in_clear: str | None) -> None:
             f"{store.path!r} is sealed as a whole, and {in_clear} would hold its values in"
             " clear: decrypt=True (--decrypt) allows that"
         )
+    _check_sealed_nodes(node, in_clear)
+
+
+def _check_sealed_nodes(node: Any, in_clear: str | None) -> None:
     if node.kind in ("store", "group"):
         if node.kind == "group" and node.sealed:
             if in_clear is not None:
@@ -262,7 +266,7 @@ def _check_sealed(node: Any, in_clear: str | None) -> None:
                 )
             len(node.attrs)  # whether its secret was given
         for child in node.values():
-            _check_sealed(child, in_clear)
+            _check_sealed_nodes(child, in_clear)
     elif node.kind == "table" and node.sealed:
         if in_clear is None:
             node[list(node.sealed)][:1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import mmap
 import os
@@ -35,6 +36,9 @@ LOSSES: Final = {
     "npz.link": Loss("not kept", "link", "nothing"),
     "npz.value": Loss("not kept", "value of a key store that is no array", "nothing"),
 }
+
+_SMALL: Final = 1 << 20
+"""Smaller members of an archive are unpacked in memory, larger ones into a file."""
 
 _RATIO: Final = 200
 _FREE: Final = 1 << 30
@@ -80,7 +84,7 @@ class Npz(Bridge):
                 if name == member.filename or member.is_dir():
                     job.note("npz.other", place)
                     continue
-                with job.reading(place), unpacked(archive, member) as file:
+                with job.reading(place), _opened(archive, member) as file:
                     _store(job, mapped(file, place), job.path(name))
 
     def write(self, job: Job, node: Any, target: str) -> None:
@@ -95,7 +99,7 @@ class Npz(Bridge):
 
 
 def mapped(file: str | IO[bytes], place: str) -> Array:
-    """Return an array over a file, without loading it: one that nobody makes shorter.
+    """Return an array over bytes or a file, without loading it: one that nobody makes shorter.
 
     Raises
     ------
@@ -115,7 +119,8 @@ def mapped(file: str | IO[bytes], place: str) -> Array:
         if dtype.hasobject:
             raise ConversionError(f"{place}: holds pickled objects, which kist does not unpickle")
         offset = data.tell()
-        size = os.fstat(data.fileno()).st_size
+        memory = data.getbuffer() if isinstance(data, io.BytesIO) else None
+        size = os.fstat(data.fileno()).st_size if memory is None else memory.nbytes
     nbytes = math.prod(shape) * dtype.itemsize
     if size - offset < nbytes:
         raise CorruptDataError(
@@ -124,6 +129,8 @@ def mapped(file: str | IO[bytes], place: str) -> Array:
     order: Any = "F" if fortran else "C"
     if not nbytes:
         return np.zeros(shape, dtype)
+    if memory is not None:
+        return np.ndarray(shape, dtype, memory, offset, order=order)
     return np.memmap(file if whole else data, dtype, "r", offset, shape, order)
 
 
@@ -209,6 +216,15 @@ def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[IO[b
             file.write(part)
         file.seek(0)
         yield file
+
+
+def _opened(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo
+) -> contextlib.AbstractContextManager[IO[bytes]]:
+    """Give a member's bytes: in memory where they are few, of which there may be very many."""
+    if member.file_size > _SMALL:
+        return unpacked(archive, member)
+    return io.BytesIO(archive.read(member))
 
 
 # Writing

@@ -63,16 +63,14 @@ def write_node(job: Job, database: sqlite3.Connection, name: str, node: Any) -> 
 
 
 def _write_table(job: Job, database: sqlite3.Connection, name: str, table: Any) -> None:
+    found = {name: table[name] for name in table.columns}
     columns = {
-        column: _Values(
-            job, np.dtype((table[column].dtype, table[column].shape[1:])),
-            f"{table.name}.{column}",
-        )
-        for column in table.columns
-    }  # fmt: skip
-    for column in table.columns:
-        if sort_of(table[column]) is not None:
-            job.note("sqlite.categories", f"{table.name}.{column}")
+        name: _Values(job, np.dtype((column.dtype, column.shape[1:])), f"{table.name}.{name}")
+        for name, column in found.items()
+    }
+    for name_, column in found.items():
+        if sort_of(column) is not None:
+            job.note("sqlite.categories", f"{table.name}.{name_}")
     facts = table.attrs.get("SQLITE")
     facts = facts if isinstance(facts, dict) else {}
     names = list(columns)
@@ -84,7 +82,7 @@ def _write_table(job: Job, database: sqlite3.Connection, name: str, table: Any) 
         database.execute(f"CREATE TABLE {quoted(name)} ({fields})")
     used = {c: columns[c] for c in (names if given is None else given)}
     insert = insertion(name, list(used))
-    for arrays in zip(*(table[column].blocks(_BATCH) for column in used), strict=True):
+    for arrays in zip(*(found[column].blocks(_BATCH) for column in used), strict=True):
         parts = [values.of(part) for values, part in zip(used.values(), arrays, strict=True)]
         database.executemany(insert, zip(*parts, strict=True))
         job.report.n_rows += len(arrays[0])

@@ -74,7 +74,10 @@ def make_handle(store: Store, view: View, node: int, path: str | None = None) ->
         from kist.model.sealing.field import check_promises
 
         check_promises(view, node, where, "key store")
-    return handle_of(store, node, found.kind, found.created_ns, where, sealed=found.is_sealed)
+    handle = handle_of(store, node, found.kind, found.created_ns, where, sealed=found.is_sealed)
+    if not view.is_transaction:
+        handle._seen = view.commit_id  # its record was looked at just now
+    return handle
 
 
 def _stands_in_seal(view: View, node: int, found: NodeRecord, where: str) -> bool:
