@@ -125,3 +125,66 @@ def test_text_alone_goes_into_stores_of_blosc2(tmp_path: Path) -> None:
     kist.convert(tmp_path / "x.b2z", tmp_path / "b.kist")
     with kist.open(tmp_path / "b.kist") as store:
         assert store["one"].shape == () and str(store["one"][()]) == "täxt"
+
+
+def test_no_attribute_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HDF5 looks through what is open for each attribute that it opens."""
+    h5py = pytest.importorskip("h5py")
+    tables = pytest.importorskip("tables")
+    from kist.bridges.hdf5 import read
+
+    with tables.open_file(str(tmp_path / "a.h5"), "w") as file:
+        for k in range(20):
+            file.create_array("/", f"d{k}", np.arange(k, k + 3))
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["scale"] = np.arange(3)
+        file["scale"].make_scale("s")
+        file["image"] = np.arange(3)
+        file["image"].attrs["CLASS"] = "IMAGE"
+    n_open = []
+    before = read.read_dataset
+
+    def counted(source: Any, *more: Any) -> None:
+        before(source, *more)
+        n_open.append(h5py.h5f.get_obj_count(source.file.id, h5py.h5f.OBJ_ATTR))
+
+    monkeypatch.setattr(read, "read_dataset", counted)
+    kist.convert(tmp_path / "a.h5", tmp_path / "a.kist")
+    assert n_open == [0] * 22
+    with kist.open(tmp_path / "a.kist") as store:
+        assert store["scale"].attrs["HDF5"]["scale"] == "s"
+        assert store["image"][:].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("file", ["a.npz", "a.h5"])
+def test_small_arrays_are_made_and_read_in_one_call_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    if file == "a.h5":
+        pytest.importorskip("h5py")
+    made = {
+        f"g/{name}": values
+        for name, values in {
+            "f": np.arange(6.0).reshape(2, 3), "t": np.array(["2026-01-01", "NaT"], "M8[s]"),
+            "b": np.array([True, False]), "u": np.array(["ä", "b"]), "s": np.array(3.5),
+            "swapped": np.arange(3, dtype=">i4"), "empty": np.zeros((0, 3)), "fill": np.zeros(4),
+        }.items()
+    }  # fmt: skip
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        for name, values in made.items():
+            store.create_array(name, values)
+    kist.convert(tmp_path / "a.kist", tmp_path / file)
+
+    def not_used(*_: Any) -> Any:
+        raise AssertionError("for what comes in parts")
+
+    monkeypatch.setattr("kist.Array.__setitem__", not_used)
+    monkeypatch.setattr("kist.bridges.npy.tempfile.TemporaryFile", not_used)
+    kist.convert(tmp_path / file, tmp_path / "b.kist")
+    with kist.open(tmp_path / "b.kist") as store:
+        for name, values in made.items():
+            found = store[name]
+            assert found.dtype == values.dtype or file == "a.h5"
+            assert found.shape == values.shape and np.array_equal(
+                found[...], values, equal_nan=values.dtype.kind in "fM"
+            )

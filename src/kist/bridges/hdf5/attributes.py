@@ -170,7 +170,11 @@ def _width(values: Any, path: tuple[str, ...], texts: Texts) -> int:
 def _dimensions(dataset: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Return labels and scales of the axes, and take their attributes out of the values."""
     facts: dict[str, Any] = {}
-    if dataset.is_scale:
+    mark = values.get("CLASS")
+    mark = mark.decode("ascii", "replace") if isinstance(mark, bytes) else mark
+    # Not asked of others: HDF5 2.0 forgets to close the CLASS of what is none, as all of PyTables'
+    # arrays are, and looks through what is open for each attribute that it opens.
+    if isinstance(mark, str) and mark.rstrip("\0") == "DIMENSION_SCALE" and dataset.is_scale:
         name = values.pop("NAME", b"")
         values.pop("CLASS", None)
         facts["scale"] = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
