@@ -92,3 +92,13 @@ def test_a_file_that_finds_no_room_is_named_and_not_left(tmp_path: Path, verb: s
     )
     assert done.returncode == 3 and f"kist: {wanted}: File too large" in done.stderr
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_what_is_wrong_with_packed_data_is_said_with_the_file(data: Path) -> None:
+    run("pack", data)
+    small = data.with_name("data.npy.kpk")
+    small.write_bytes(small.read_bytes()[:-5])
+    assert f"{small}: packed data end" in run("unpack", small, "-o", data.parent / "b", code=1)
+    assert f"{data}: no packed data" in run("unpack", data, "-o", data.parent / "b", code=2)
+    done = subprocess.run([*KIST, "unpack", "-"], input=b"junk", capture_output=True)
+    assert done.returncode == 2 and b"kist: standard input: " in done.stderr

@@ -58,9 +58,7 @@ def test_another_file_can_be_named(shell: Any, tmp_path: Path) -> None:
         assert dict(kept) == {"x": 5}
 
 
-@pytest.mark.parametrize(
-    "line", ["store nope", "store", "load x", "rm x", "what", "", "store shell"]
-)
+@pytest.mark.parametrize("line", ["store nope", "load x", "rm x", "what", "", "store shell"])
 def test_mistakes_are_one_line_and_store_nothing(shell: Any, line: str) -> None:
     from IPython.core.error import UsageError
 
@@ -72,3 +70,56 @@ def test_mistakes_are_one_line_and_store_nothing(shell: Any, line: str) -> None:
     if os.path.exists(path):
         with kist.shelf(path, "c", name="variables") as kept:
             assert len(kept) == 0
+
+
+def test_frames_and_series_come_back_as_they_were(
+    shell: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pd = pytest.importorskip("pandas")
+    made = {
+        "df": pd.DataFrame({"a": [1, 2], "b": ["x", None]}, index=["p", "q"]),
+        "named": pd.Series([1.5, 2.5], name="s", index=[3, 4]),
+        "bare": pd.Series(pd.Categorical(["u", "v"])),
+        "x": np.arange(3),
+    }
+    shell.user_ns.update(made)
+    shell.run_line_magic("kist", "store df named bare x")
+    assert capsys.readouterr().out.splitlines()[0] == ("stored df (frame of 2 rows, columns a, b)")
+    for name in made:
+        del shell.user_ns[name]
+    shell.run_line_magic("kist", "load")
+    pd.testing.assert_frame_equal(shell.user_ns["df"], made["df"])
+    pd.testing.assert_series_equal(shell.user_ns["named"], made["named"])
+    pd.testing.assert_series_equal(shell.user_ns["bare"], made["bare"])
+    capsys.readouterr()
+    shell.run_line_magic("kist", "store")  # lists, as %store does
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == sorted(made)
+    # What is kept under a name is the newest of it, of whatever kind.
+    shell.user_ns.update(df=5, x=made["df"])
+    shell.run_line_magic("kist", "store df x")
+    shell.run_line_magic("kist", "load df x")
+    assert shell.user_ns["df"] == 5
+    pd.testing.assert_frame_equal(shell.user_ns["x"], made["df"])
+    shell.run_line_magic("kist", "rm x df")
+    capsys.readouterr()
+    shell.run_line_magic("kist", "ls")
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["bare", "named"]
+
+
+def test_of_what_cannot_be_kept_nothing_is(shell: Any) -> None:
+    from IPython.core.error import UsageError
+
+    shell.user_ns.update(a=1, b=object())
+    with pytest.raises(UsageError, match="'b'"):
+        shell.run_line_magic("kist", "store a b")
+    with pytest.raises(UsageError, match="nothing is kept as a"):
+        shell.run_line_magic("kist", "load a")
+
+
+def test_frames_of_polars_come_back(shell: Any) -> None:
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame({"a": [1, None], "b": ["x", "y"]})
+    shell.user_ns["frame"] = frame
+    shell.run_line_magic("kist", "store frame")
+    shell.run_line_magic("kist", "load frame")
+    assert shell.user_ns["frame"].equals(frame) and shell.user_ns["frame"].schema == frame.schema

@@ -6,6 +6,7 @@ import click
 
 from kist.cli.common import examples, json_option
 from kist.cli.streams import SUFFIX, told, working
+from kist.errors import FormatError
 
 __all__ = ["unpack"]
 
@@ -37,5 +38,10 @@ def unpack(source: str, output: str | None, overwrite: bool, quiet: bool, as_jso
                 f"{source!r} does not end with {SUFFIX}: name the output with -o"
             )
     with working("unpack", source, output, overwrite) as (stream, target, progress):
-        report = unpack_stream(stream, target, progress)
+        try:
+            report = unpack_stream(stream, target, progress)
+        except FormatError as error:
+            name = "standard input" if source == "-" else source
+            error.args = (f"{name}: {error}", *error.args[1:])
+            raise
     told(source, report, quiet, as_json)

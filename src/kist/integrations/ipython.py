@@ -12,6 +12,8 @@ from kist.errors import KistError
 __all__ = ["KistMagic", "load_ipython_extension"]
 
 _NAME: Final = "variables"
+_FRAMES: Final = "frames"
+_MISSING: Any = object()
 
 
 def load_ipython_extension(ipython: Any) -> None:
@@ -28,7 +30,8 @@ def load_ipython_extension(ipython: Any) -> None:
 
     Variables are kept in ``kist/variables.kist`` of the IPython profile, so that other notebooks
     find them, until ``%kist file`` names another file. Plain values and arrays are kept, without
-    pickle; `kist.shelf` opens the file too.
+    pickle; `kist.shelf` opens the file too. Frames and series of pandas and frames of polars are
+    tables in its group ``frames``.
     """
     ipython.register_magic_function(KistMagic(ipython), magic_name="kist")
 
@@ -68,24 +71,37 @@ class KistMagic:
     def _store(self, names: list[str]) -> None:
         from IPython.core.error import UsageError
 
+        if not names:  # as %store does
+            self._ls(names)
+            return
         variables = self._shell.user_ns
         missing = [name for name in names if name not in variables]
-        if missing or not names:
-            raise UsageError(f"%kist store: no variable {', '.join(missing) or 'is named'}")
+        if missing:
+            raise UsageError(f"%kist store: no variable {', '.join(missing)}")
         os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
-        with kist.shelf(self._path, name=_NAME) as kept:
-            kept.update({name: variables[name] for name in names})
+        with kist.shelf(self._path, name=_NAME) as kept, kept.store.transaction():
+            for name in names:
+                _forget(kept, name)
+                frame, attrs = _as_frame(variables[name])
+                if frame is None:
+                    kept[name] = variables[name]
+                else:
+                    kept.store.create_table(f"{_FRAMES}/{name}", frame, attrs=attrs)
         for name in names:
             print(f"stored {name} ({_about(variables[name])})")
 
     def _load(self, names: list[str]) -> None:
         with kist.shelf(self._path, "r", name=_NAME) as kept:
-            missing = [name for name in names if name not in kept]
+            frames = kept.store.get(_FRAMES, {})
+            missing = [name for name in names if name not in kept and name not in frames]
             if missing:
                 from IPython.core.error import UsageError
 
                 raise UsageError(f"%kist load: nothing is kept as {', '.join(missing)}")
-            values = {name: kept[name] for name in names or kept}
+            values = {
+                name: _frame_of(frames[name]) if name in frames else kept[name]
+                for name in names or sorted([*kept, *frames])
+            }
         self._shell.push(values)
         print(f"loaded {', '.join(values) or 'nothing'}")
 
@@ -95,14 +111,15 @@ class KistMagic:
             return
         with kist.shelf(self._path, "r", name=_NAME) as kept:
             # Without loading arrays: their shapes stand in the head of a value.
-            values = kept.store[_NAME]
-            for name in kept:
-                print(f"{name:20} {_about(values.open(name))}")
+            values, frames = kept.store[_NAME], kept.store.get(_FRAMES, {})
+            for name in sorted([*kept, *frames]):
+                print(f"{name:20} {_about(frames[name] if name in frames else values.open(name))}")
 
     def _rm(self, names: list[str]) -> None:
         with kist.shelf(self._path, "w", name=_NAME) as kept, kept.store.transaction():
             for name in names:
-                del kept[name]
+                if not _forget(kept, name):
+                    del kept[name]  # which says that it is not there
         print(f"removed {', '.join(names) or 'nothing'}")
 
     def _file(self, names: list[str]) -> None:
@@ -111,8 +128,42 @@ class KistMagic:
         print(self._path)
 
 
+def _forget(kept: Any, name: str) -> bool:
+    """Remove what is kept under a name; returns whether there was something."""
+    frames = kept.store.get(_FRAMES, {})
+    if name in frames:
+        del frames[name]
+        return True
+    return kept.pop(name, _MISSING) is not _MISSING
+
+
+def _as_frame(value: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the frame that a value is, or becomes, and what tells which; None for another."""
+    kind = type(value)
+    of = kind.__module__.partition(".")[0], kind.__name__
+    if of in (("pandas", "DataFrame"), ("polars", "DataFrame")):
+        return value, {"of": of[0]}
+    if of == ("pandas", "Series"):
+        return value.to_frame(), {"of": "pandas", "series": True, "name": value.name is not None}
+    return None, {}
+
+
+def _frame_of(table: Any) -> Any:
+    """Return the frame or series that a table was made of."""
+    if table.attrs.get("of") == "polars":
+        return table.to_polars()
+    frame = table.to_pandas()
+    if not table.attrs.get("series"):
+        return frame
+    found = frame.iloc[:, 0]
+    return found if table.attrs.get("name") else found.rename(None)
+
+
 def _about(value: Any) -> str:
     shape = getattr(value, "shape", None)
+    if isinstance(value, kist.Table) or (shape and len(shape) == 2 and hasattr(value, "columns")):
+        n_rows, columns = len(value), list(value.columns)
+        return f"frame of {n_rows:,} rows, columns {', '.join(map(str, columns))[:50]}"
     if shape:
         return f"{value.dtype} {tuple(shape)}"
     text = repr(value)
