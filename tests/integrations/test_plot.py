@@ -103,3 +103,24 @@ def test_columns_arrays_and_selections_are_drawn(pyplot: Any) -> None:
             kist.plot(table["a"], x=table["t"][:5])
         with pytest.raises(ValueError, match="shows nothing"):
             kist.plot(table["a"], points=2)
+
+
+def test_nulls_are_gaps(pyplot: Any) -> None:
+    with kist.open(":memory:") as store:
+        days = np.array(["2026-01-01", "2026-01-02", "2026-01-03"], "M8[D]")
+        table = store.create_table("t", {
+            "n": np.ma.array([1, 2, 3], mask=[False, True, False]),
+            "b": np.ma.array([True, False, False], mask=[True, False, False]),
+            "d": np.ma.array(days, mask=[False, False, True]),
+        })  # fmt: skip
+        drawn = kist.plot(table["n"]).lines[0].get_ydata()
+        assert np.array_equal(drawn, [1, np.nan, 3], equal_nan=True)
+        drawn = kist.plot(table["b"]).lines[0].get_ydata()
+        assert np.array_equal(drawn, [np.nan, 0, 0], equal_nan=True)
+        assert np.isnat(kist.plot(table["d"]).lines[0].get_ydata(orig=True)).tolist() == [
+            False, False, True,
+        ]  # fmt: skip
+        drawn = kist.plot(table.where("~isnull(b)")["n"]).lines[0].get_ydata()
+        assert np.array_equal(drawn, [np.nan, 3], equal_nan=True)
+        with pytest.raises(DTypeError, match=r"kist.plot\(table\['n'\]\)"):
+            kist.plot(table)

@@ -64,9 +64,12 @@ def plot(data: Any, *, x: Any = None, ax: Any = None, points: int = 4000, **styl
     """
     ndim = np.ndim(data) if isinstance(data, np.ndarray) else getattr(data, "ndim", 1)
     dtype = getattr(data, "dtype", None)
+    if isinstance(data, kist.Table):
+        one = repr(data.columns[0])
+        raise DTypeError(f"columns of a table can be plotted, as in kist.plot(table[{one}])")
     if dtype is None:
         raise DTypeError(f"a column or an array can be plotted, not {type(data).__name__}")
-    if dtype.kind not in "biufmM":
+    if _value_dtype(dtype).kind not in "biufmM":
         raise DTypeError(f"values of {dtype} cannot be plotted; numbers, booleans and times can")
     if ndim not in (1, 2) or (ndim == 2 and x is not None):
         raise ShapeError(f"{ndim} dimensions cannot be plotted: take one or two, as in array[0]")
@@ -162,9 +165,26 @@ def _regrouped(blocks: Iterable[Array], step: int) -> Iterator[Array]:
 
 def _blocks(data: Any) -> Iterator[Array]:
     if isinstance(data, np.ndarray):
-        return (data[at : at + _BLOCK] for at in range(0, len(data), _BLOCK))
-    found: Iterator[Array] = data.blocks()
-    return found
+        found = (data[at : at + _BLOCK] for at in range(0, len(data), _BLOCK))
+    else:
+        found = data.blocks()
+    return map(_with_gaps, found)
+
+
+def _value_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of the values of a nullable column, of others their own."""
+    is_pair = dtype.names == ("value", "valid") and dtype == kist.nullable(dtype["value"])
+    return dtype["value"] if is_pair else dtype
+
+
+def _with_gaps(values: Array) -> Array:
+    """Return values, of which nulls are NaN or NaT."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    if values.dtype.kind in "mM":
+        nat = np.array("NaT", values.dtype)
+        return np.where(np.ma.getmaskarray(values), nat, values.data)
+    return np.asarray(values.astype("f8").filled(np.nan))
 
 
 def _length(data: Any) -> int:
