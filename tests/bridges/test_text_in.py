@@ -105,3 +105,19 @@ def test_text_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
         pytest.raises(kist.DTypeError, match="text that is none"),
     ):
         store["t"] = pa.table({"s": broken})
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "csv.xz", "csv.bz2", "jsonl", "jsonl.gz"])
+def test_progress_of_text_is_how_far_its_file_is_read(tmp_path: Path, ending: str) -> None:
+    pytest.importorskip("pyarrow")
+    rows = np.zeros(120_000, [("a", "i8"), ("b", "f8")])
+    rows["a"], rows["b"] = np.arange(len(rows)), np.arange(len(rows)) / 7
+    with kist.open(tmp_path / "a.kist", "w") as store:
+        store["t"] = rows
+    source = tmp_path / f"t.{ending}"
+    kist.convert(tmp_path / "a.kist", source)
+    told: list[tuple[int, int]] = []
+    kist.convert(source, tmp_path / "b.kist", progress=lambda *at: told.append(at))
+    done = [at for at, _ in told]
+    assert {total for _, total in told} == {source.stat().st_size}
+    assert done == sorted(done) and done[-1] == source.stat().st_size

@@ -116,6 +116,13 @@ class Job:
         Is told bytes done and bytes in all.
     steps : AtOnce, optional
         Commits, and knows what is there from an earlier run.
+
+    Attributes
+    ----------
+    total : int
+        Bytes that progress counts up to, 0 where nobody knows.
+    position : callable, optional
+        Returns how far the source is read, of those; else bytes of values count.
     """
 
     def __init__(
@@ -138,6 +145,7 @@ class Job:
         self.base = base
         self.codec = codec
         self.total = 0
+        self.position: Callable[[], int] | None = None
         self.steps = AtOnce(store) if steps is None else steps
         self._strict = strict
         self._overwrite = overwrite
@@ -184,6 +192,12 @@ class Job:
         self.report.nbytes += nbytes
         if self._progress is not None:
             done = self.report.nbytes - self._before
+            if self.position is not None:
+                # Of text: how far its file is read says more than bytes of values.
+                with contextlib.suppress(ValueError):  # closed, so read to its end
+                    self._progress(min(self.position(), self.total), self.total)
+                    return
+                done = self.total
             self._progress(done, max(self.total, done))
 
     @contextlib.contextmanager

@@ -19,14 +19,36 @@ _MAGIC: Final = (
 _SUFFIXES: Final = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".xz": "xz", ".lz4": "lz4"}
 
 
-def open_plain(pa: Any, file: str) -> Any:
-    """Open a file for reading as what it was before it was compressed, whatever its name is."""
+def open_plain(pa: Any, file: str, job: Any = None) -> Any:
+    """Open a file for reading as what it was before it was compressed, whatever its name is.
+
+    A job is told how far the file is read, as it stands on the disk.
+    """
     with open(file, "rb") as data:
         head = data.read(8)
     found = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+    raw: Any = open(file, "rb") if found == "xz" else pa.OSFile(file)  # noqa: SIM115 - by its reader
+    if job is not None:
+        job.position = raw.tell
+    if found is None:
+        return raw
     if found == "xz":  # which Arrow does not have
-        return pa.PythonFile(lzma.open(file), "r")
-    return pa.input_stream(file, compression=found)
+        return pa.PythonFile(_Xz(raw), "r")
+    return pa.CompressedInputStream(raw, found)
+
+
+class _Xz(lzma.LZMAFile):
+    """An xz file that is closed with what it is read from."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        super().__init__(raw)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._raw.close()
 
 
 @contextlib.contextmanager

@@ -76,7 +76,7 @@ class Csv(Bridge):
         with job.reading(source), readable(source) as file:
 
             def opened(types: Any = types) -> tuple[Any, Iterable[Any]]:
-                stream = open_plain(pa, file)
+                stream = open_plain(pa, file, job if source != "-" else None)
                 convert = csv.ConvertOptions(
                     column_types=types, null_values=missing, strings_can_be_null=True
                 )
@@ -163,7 +163,7 @@ class JsonLines(Bridge):
             schema = _schema_of(pa, file, source, how)
 
             def batches() -> Iterator[Any]:
-                for rows in _objects(pa, file):
+                for rows in _objects(pa, file, job if source != "-" else None):
                     yield pa.record_batch(
                         [_column(pa, rows, field, how) for field in schema], schema=schema
                     )
@@ -267,10 +267,10 @@ def _text(value: Any) -> str:
 # JSON lines
 
 
-def _objects(pa: Any, file: str) -> Iterator[list[dict[str, Any]]]:
+def _objects(pa: Any, file: str, job: Any = None) -> Iterator[list[dict[str, Any]]]:
     """Yield the objects of some thousand lines at a time, parsed with one call."""
     done = 0
-    with _text_lines(open_plain(pa, file)) as lines:
+    with _text_lines(open_plain(pa, file, job)) as lines:
         while some := _some_lines(lines):
             full = [line for line in some if not line.isspace()]
             try:

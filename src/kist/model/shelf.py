@@ -23,6 +23,7 @@ from kist.errors import (
     NodeNotFoundError,
     ReadOnlyError,
     StoreClosedError,
+    StoreNotFoundError,
 )
 from kist.format.plain import pack_value
 from kist.model.store import open as open_store
@@ -115,6 +116,12 @@ def shelf(
             secrets=secrets,
             encrypt=encrypt,
         )
+    except StoreNotFoundError as error:
+        if flag in "rw":  # not by the words of `kist.open`
+            missing = StoreNotFoundError(f"{os.fspath(path)}: no such file; flag 'c' makes one")
+            missing.errno, missing.filename = error.errno, error.filename
+            raise missing from None
+        raise
     finally:
         secrets = encrypt = None  # a traceback would show them
     try:
