@@ -184,7 +184,7 @@ def _with_gaps(values: Array) -> Array:
     if values.dtype.kind in "mM":
         nat = np.array("NaT", values.dtype)
         return np.where(np.ma.getmaskarray(values), nat, values.data)
-    return np.asarray(values.astype("f8").filled(np.nan))
+    return np.where(np.ma.getmaskarray(values), np.nan, values.data.astype("f8"))
 
 
 def _length(data: Any) -> int:
