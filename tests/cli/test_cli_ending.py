@@ -219,3 +219,17 @@ def test_files_and_folders_that_are_not_there_are_named_as_they_were_given(
     assert done.returncode == 3
     assert said in message and len(message.splitlines()) == 1
     assert ".part" not in message and "Errno" not in message
+
+
+def test_the_command_runs_in_any_thread(folder: Path) -> None:
+    """Signals are the main thread's."""
+    code = (
+        "import sys, threading\n"
+        "from kist.cli import main\n"
+        "sys.argv = ['kist', 'ls', 'a.kist']\n"
+        "thread = threading.Thread(target=main.main)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert "g" in done.stdout.split() and done.stderr == ""

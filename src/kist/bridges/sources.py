@@ -65,8 +65,8 @@ def bridge_for(file: str, format: str | None, *, existing: bool) -> tuple[str, B
     name = format or (format_by_content(file) if existing else None) or format_by_name(file)
     if name is None:
         raise ConversionError(
-            f"{file}: no known format by its first bytes or its name; say format=, as in "
-            "format='csv'"
+            f"{file}: no known format by its first bytes or its name; say which, as in "
+            "format='csv' (--format csv)"
         )
     return name, bridge_of(name)
 

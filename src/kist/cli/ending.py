@@ -49,7 +49,8 @@ def on_signals() -> None:
     for name in _ENDING:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _receive)
+            with contextlib.suppress(ValueError):  # only the main thread may
+                signal.signal(number, _receive)
 
 
 def _receive(number: int, frame: object) -> NoReturn:
