@@ -285,3 +285,25 @@ def test_a_folder_with_other_things_in_it_keeps_them(tmp_path: Path) -> None:
     assert (tmp_path / "empty").is_dir()
     ours = sum(path.stat().st_size for path in Path(cache.folder).iterdir())
     assert ours <= 11 * BLOCK_BYTES
+
+
+def test_a_folder_that_another_process_took_away_is_made_again(tmp_path: Path) -> None:
+    version = Version(100 * BLOCK_BYTES, "e")
+    cache = BlockCache(tmp_path, "x", version, 10 * BLOCK_BYTES)
+    other = BlockCache(tmp_path, "y", version, 10 * BLOCK_BYTES)
+    for n in range(30):  # makes room, and takes empty folders away
+        other.put(n, bytes(BLOCK_BYTES))
+    assert not Path(cache.folder).exists()
+    cache.put(3, b"x" * BLOCK_BYTES)
+    assert cache.get(3) == b"x" * BLOCK_BYTES
+
+
+def test_many_who_share_a_folder_keep_no_more_than_one(tmp_path: Path) -> None:
+    limit = 64 * BLOCK_BYTES
+    version = Version(1000 * BLOCK_BYTES, "e")
+    shared = [BlockCache(tmp_path, str(n), version, limit) for n in range(8)]
+    for n in range(40):
+        for cache in shared:
+            cache.put(n, bytes(BLOCK_BYTES))
+        total = sum(path.stat().st_size for path in tmp_path.rglob("*.block"))
+        assert total <= 1.5 * limit

@@ -34,6 +34,8 @@ BLOCK_BYTES: Final = 64 * 1024
 _SUM_BYTES: Final = 16
 _FOLDER: Final = re.compile("[0-9a-f]{32}")
 _FILE: Final = re.compile(r"[0-9a-f]{8,}\.block(\.[0-9a-f]{8}\.part)?")
+_COUNTS: Final = 16
+"""Times that the folder is counted while as much is written as it may hold."""
 _SLACK: Final = 0.9  # of the limit: what is left when room was made
 
 
@@ -70,7 +72,7 @@ class BlockCache:
         except OSError as error:
             raise StorageError(f"cache {self.root!r} cannot be used: {error.strerror}") from error
         self._lock = threading.Lock()
-        self._written = self._room()  # bytes that may be written before somebody counts
+        self._left = self._part_of(self._room())  # to be written before somebody counts
 
     def blocks_of(self, start: int, stop: int) -> range:
         """Return the numbers of the blocks of a range."""
@@ -100,13 +102,15 @@ class BlockCache:
     def put(self, number: int, body: bytes) -> None:
         """Keep a block; a full disk only means that it is not kept."""
         with self._lock:
-            self._written -= len(body)
-            crowded = self._written < 0
+            self._left -= len(body)
+            crowded = self._left < 0
         if crowded:
             self._make_room()
         path = self._path(number)
         part = f"{path}.{secrets.token_hex(4)}.part"
         try:
+            # Empty folders go when room is made, also by processes that know nothing of this one.
+            os.makedirs(self.folder, exist_ok=True)
             with open(part, "wb") as file:
                 file.write(_sum(self.folder, number, body) + body)
             os.replace(part, path)
@@ -144,6 +148,10 @@ class BlockCache:
     def _room(self) -> int:
         return self.limit - sum(size for _, size, _ in self._files())
 
+    def _part_of(self, room: int) -> int:
+        # Others write as well, and each knows only what it has written itself.
+        return min(room, self.limit // _COUNTS)
+
     def _make_room(self) -> None:
         with self._lock:
             files = sorted(self._files())
@@ -155,7 +163,7 @@ class BlockCache:
                 with suppress(OSError):
                     os.unlink(path)
                 total -= size
-            self._written = self.limit - total - BLOCK_BYTES
+            self._left = self._part_of(self.limit - total - BLOCK_BYTES)
         for other in self._folders():
             if other != self.folder:
                 with suppress(OSError):  # not empty
