@@ -82,6 +82,8 @@ def read_page(page: Page, leaf: Leaf) -> Array:
         if count > 65_535:
             raise Damage("page: size of a string dictionary")
         items = read_block(cursor.rest(), count)
+        if sum(len((item or "").encode()) for item in items) > 1 << 16:
+            raise Damage("page: bytes of a string dictionary")
         if None in items or len(set(items)) != count:
             raise Damage("page: items of a string dictionary")
         page.stages = page.stages[1:]

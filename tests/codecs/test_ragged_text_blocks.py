@@ -104,7 +104,7 @@ def test_lengths_beyond_the_limit_are_refused_before_memory_is_taken(dtype: Any)
 
 
 def test_a_long_item_that_many_name_is_refused_before_memory_is_taken() -> None:
-    data = dictionary([3_000], texts("x" * 100_000), np.zeros(3_000, "u1"))
+    data = dictionary([5_000], texts("x" * 60_000), np.zeros(5_000, "u1"))
     tracemalloc.start()
     try:
         with pytest.raises(CodecError, match="items of text are more than a block"):
@@ -112,6 +112,18 @@ def test_a_long_item_that_many_name_is_refused_before_memory_is_taken() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1 << 24
     finally:
         tracemalloc.stop()
+
+
+def test_a_dictionary_of_long_items_is_refused_before_memory_is_taken() -> None:
+    for items in (texts("x" * 100_000_000), texts(*(f"{i:05d}" * 9 for i in range(2_000)))):
+        data = dictionary([1], items, [0], "u1" if len(items) < 256 else "<u2")
+        tracemalloc.start()
+        try:
+            with pytest.raises(CodecError, match=r"a dictionary of .* strings"):
+                open_cells(data, 1, PLAIN_LISTS)
+            assert tracemalloc.get_traced_memory()[1] < 1 << 22
+        finally:
+            tracemalloc.stop()
 
 
 def _cells(n: int, words: Array, seed: int = 1, dtype: Any = LISTS) -> Cells:

@@ -238,13 +238,19 @@ def test_a_number_outside_the_string_dictionary_is_refused() -> None:
             decode_page([Stage(STRING_DICTIONARY, bad), Stage(16, b"")], 2, 2, [b"\0\0"])
 
 
-def test_items_far_longer_than_writers_make_them_are_not_kept() -> None:
-    items = np.array(["x" * (1 << 20), "y"], PLAIN)
-    params = struct.pack("<I", 2) + pack_block(content_of(items))
-    stages = [Stage(STRING_DICTIONARY, params), Stage(16, b"")]
-    before = stringpages._kept_items.cache_info().currsize
-    assert decode_page(stages, 2, 2, [b"\1\0"]).tolist() == ["y", "x" * (1 << 20)]
-    assert stringpages._kept_items.cache_info().currsize == before
+def test_items_longer_than_writers_make_them_are_refused() -> None:
+    most = stringpages.MAX_ITEM_BYTES
+    stages = [Stage(16, b"")]
+    for long, other in ((most - 1, "y"), (most, "")):
+        items = np.array(["x" * long, other], PLAIN)
+        params = struct.pack("<I", 2) + pack_block(content_of(items))
+        found = decode_page([Stage(STRING_DICTIONARY, params), *stages], 2, 2, [b"\1\0"])
+        assert found.tolist() == [other, "x" * long]
+    for long in (most, 50 * most):
+        items = np.array(["x" * long, "y"], PLAIN)
+        params = struct.pack("<I", 2) + pack_block(content_of(items))
+        with pytest.raises(CodecError, match="a dictionary of 2 strings"):
+            decode_page([Stage(STRING_DICTIONARY, params), *stages], 2, 2, [b"\1\0"])
 
 
 def test_numbers_are_not_decoded_by_stages_of_strings() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,3 +51,24 @@ def test_wide_texts_are_what_they_were(n: int) -> None:
     out = np.empty(len(few), dtype)
     fill(open_block(pack_block(content), n), out, few)
     assert out.tolist() == values[few].tolist()
+
+
+@pytest.mark.parametrize(("n", "letter"), [(20, "x"), (20, "é"), (40, "x")])
+def test_wide_texts_take_a_few_times_their_bytes(n: int, letter: str) -> None:
+    values = np.array([letter * 250_000] * n, np.dtypes.StringDType())
+    size = 250_000 * len(letter.encode()) * n
+    content, most = traced(lambda: content_of(values))
+    assert most < 5 * size
+    block = open_block(pack_block(content), n)
+    out = np.empty(n, np.dtypes.StringDType())
+    assert traced(lambda: fill(block, out))[1] < 3 * size
+    assert (out == values).all()
+
+
+def traced(call: Callable[[], Any]) -> tuple[Any, int]:
+    """Return what a call gives, and the most memory that it took."""
+    tracemalloc.start()
+    try:
+        return call(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

@@ -60,7 +60,8 @@ BLOCK_BYTES: Final = 1 << 20
 
 MAX_ITEMS: Final = 65_535
 MAX_ITEM_BYTES: Final = 1 << 16
-"""Writers stop here: reading one string reads all parameters of its page."""
+"""Of all items of a dictionary. Reading one string reads all parameters of its page, and one item
+may stand for each value of it: this bounds what a few bytes can ask for in memory."""
 
 _FAST_ITEMS: Final = 4096
 """More items are found one by one: searching them takes as long."""
@@ -72,7 +73,6 @@ _CHOICE: Final = 16_384
 """Values that are encoded both ways to compare."""
 _COUNT: Final = struct.Struct("<I")
 _LOADED: Final = 256
-_KEPT_BYTES: Final = 1 << 19  # of items and their lengths
 _FEW_BYTES: Final = 1 << 12  # of items that are kept as strings
 
 # (compressor, level) of the presets and of the explicit choices; those that are for numbers only
@@ -491,15 +491,6 @@ def part_of(where: slice | Ints, start: int, stop: int) -> slice | Ints:
     return where[low:high] - start
 
 
-def _items(params: bytes) -> StringBlock:
-    """Return the items of a dictionary and a missing one behind them, checked.
-
-    Single blocks use them many times. Those that no writer of kist makes are not kept.
-    """
-    _, size = BLOCK_HEAD.unpack_from(params.ljust(_COUNT.size + BLOCK_HEAD.size), _COUNT.size)
-    return (_kept_items if size <= _KEPT_BYTES else _open_items)(params)
-
-
 def n_items_of(params: bytes) -> int:
     """Return how many items the parameters of stage 20 say that there are."""
     if len(params) < _COUNT.size:
@@ -511,13 +502,20 @@ def n_items_of(params: bytes) -> int:
 
 
 def _open_items(params: bytes) -> StringBlock:
+    """Return the items of a dictionary and a missing one behind them, checked."""
     count = n_items_of(params)
+    _, size = BLOCK_HEAD.unpack_from(params.ljust(_COUNT.size + BLOCK_HEAD.size), _COUNT.size)
+    if size > MAX_ITEM_BYTES + 5 * count:  # and their lengths, before they are decompressed
+        raise CodecError(f"a dictionary of {count} strings in {size:,} bytes")
     starts, lengths, missing, text = open_block(params[_COUNT.size :], count)
     if missing is not None:
         raise CodecError("a missing string among the items of a dictionary")
+    if len(text) > MAX_ITEM_BYTES:
+        raise CodecError(f"a dictionary of {count} strings of {len(text):,} bytes")
     return StringBlock(
         np.append(starts, 0), np.append(lengths, 0), np.arange(count + 1) == count, text
     )
 
 
-_kept_items = lru_cache(maxsize=_LOADED)(_open_items)
+_items = lru_cache(maxsize=_LOADED)(_open_items)
+"""Single blocks use them many times."""
