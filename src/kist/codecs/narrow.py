@@ -97,6 +97,8 @@ class Narrow:
         if ends is None or not isinstance(last, LoadedReference):
             return ends if last is first else None
         base, step = _line(last, form)
+        if step <= 0:
+            return None  # as nobody writes it
         low, high = limits_of(last.form)
         least, most = limits_of(form)
         # What turns round does not rise with the numbers, nor does NaT.

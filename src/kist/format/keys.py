@@ -29,6 +29,9 @@ _PAGE = struct.Struct(">QcIQ")
 _PATCH = struct.Struct(">QcQQ")
 
 
+_LAST_NODE = (1 << 64) - 1
+
+
 def after_prefix(prefix: bytes) -> bytes:
     """First key behind all that begin with `prefix`."""
     stripped = prefix.rstrip(b"\xff")
@@ -42,6 +45,8 @@ def prefix_range(prefix: bytes) -> Range:
 
 def whole_node(node: int) -> Range:
     """All records of one node."""
+    if node == _LAST_NODE:  # as a forged record may say
+        return prefix_range(_Q.pack(node))
     return _Q.pack(node), _Q.pack(node + 1)
 
 
