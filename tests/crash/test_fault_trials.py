@@ -110,7 +110,7 @@ def pin_kept_by_an_error(patch: pytest.MonkeyPatch) -> None:
     def pinned(self: Any, version: Any) -> Any:
         state = self.state
         self._pins.pin(state.commit)
-        engine.recovery.read_slots(self.backend, self.uuid)
+        engine.recovery.read_slots(self.backend, self.ring.super)
         unpin = engine.partial(self._pins.unpin, state.commit)
         return engine.Snapshot(self.reader, state, unpin, engine.ClosedEngine(self))
 

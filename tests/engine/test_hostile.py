@@ -11,7 +11,7 @@ import pytest
 
 from kist.engine import Engine, Frame
 from kist.errors import KistError
-from kist.format import keys, layout
+from kist.format import keys, layout, superblock
 from kist.format.log import Freed, Record, Verify
 from kist.format.values import Pointer, pack_record, unpack_record
 from kist.storage import MemoryBackend, MemoryFile
@@ -170,6 +170,47 @@ def test_a_record_that_breaks_the_format_is_listed_by_check(path: Path) -> None:
     path.write_bytes(with_puts((RECORD, b"\xff123"), (keys.group(NODE, 2), pack_record(b"ok"))))
     engine = Engine.open(path)
     assert [(p.where, p.key) for p in engine.check()] == [("tree", RECORD)]
+    engine.close()
+
+
+class Watched(MemoryBackend):
+    """A memory file whose superblock and slots must be written to by nothing but themselves."""
+
+    def write(self, offset: int, buffers: Any) -> None:
+        length = sum(memoryview(b).nbytes for b in buffers)
+        one_block = offset % layout.BLOCK == 0 and length <= layout.BLOCK
+        assert offset >= layout.CLOSING_OFFSET or one_block, f"{length} bytes at {offset}"
+        super().write(offset, buffers)
+
+
+@pytest.mark.parametrize("position", [0, 1, 64, layout.SLOT_OFFSETS[0], layout.RING_OFFSET - 64])
+@pytest.mark.parametrize("other", ["whole", "gone"])
+def test_a_slot_cannot_send_the_log_over_the_header(position: int, other: str) -> None:
+    data = bytearray(with_slot(position=position))
+    uuid = bytes(data[16:32])
+    if other == "gone":
+        for at in layout.SLOT_OFFSETS:
+            slot = superblock.unpack_slot(data[at:], uuid)
+            if slot is None or slot.position != position:
+                data[at : at + layout.BLOCK] = bytes(layout.BLOCK)
+    file = MemoryFile()
+    MemoryBackend(file).write(0, [bytes(data)])
+    try:
+        engine = Engine.open_backend(Watched(file), "r+")
+    except KistError:  # no slot is left
+        assert other == "gone"
+        assert MemoryBackend(file).read(0, len(data)) == data
+        return
+    assert other == "whole"
+    txn = engine.begin()
+    txn.put(keys.group(NODE, 2), pack_record(b"y"))
+    txn.commit()
+    engine.checkpoint()
+    engine.checkpoint()
+    engine.close()
+    engine = Engine.open_backend(Watched(file), "r+")
+    assert engine.newest().get(keys.group(NODE, 2)) == pack_record(b"y")
+    assert engine.check() == []
     engine.close()
 
 

@@ -197,7 +197,8 @@ def test_each_byte_of_the_log_is_read_once_and_nothing_before_the_slot_is() -> N
     data = engine.backend.read(0, engine.backend.size())
     engine.close()
     position = recovery.newest_slot(
-        recovery.slots_of(data[layout.SLOT_OFFSETS[0] :], data[16:32]), ""
+        recovery.slots_of(data[layout.SLOT_OFFSETS[0] :], superblock.unpack_super(data, "")),
+        "",
     ).position
     backend = MemoryBackend(MemoryFile(data))
     assert not recovery.load(backend, "file").chain.damage

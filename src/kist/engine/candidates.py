@@ -90,7 +90,8 @@ def _ring_places(backend: StorageBackend) -> Iterator[tuple[bytes, Record]]:
 def candidates_of(ring: Ring, notes: list[str]) -> tuple[list[Candidate], bool]:
     """States that a record tells of, the newest first, and whether later commits are lost."""
     size = layout.BLOCK + layout.SLOT.size
-    slots = slots_of(ring.backend.read(layout.SLOT_OFFSETS[0], size).ljust(size, b"\0"), ring.uuid)
+    raw = ring.backend.read(layout.SLOT_OFFSETS[0], size).ljust(size, b"\0")
+    slots = slots_of(raw, ring.super)
     records = [record for uuid, record in _ring_places(ring.backend) if uuid == ring.uuid]
     pairs = [(s, chain) for s in slots if s is not None and (chain := _walk(ring, s))]
     best = max((chain.state.commit for _, chain in pairs), default=-1)

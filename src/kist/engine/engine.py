@@ -266,7 +266,7 @@ class Engine(Following):
             try:
                 raw = recovery.slot_bytes(self.backend)
                 known = raw == self._slots_raw
-                slots = self.slots if known else recovery.slots_of(raw, self.uuid)
+                slots = self.slots if known else recovery.slots_of(raw, self.ring.super)
                 if state.commit >= oldest_commit(slots) or (
                     version is not None and history.is_kept(self, state.commit)
                 ):

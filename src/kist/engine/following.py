@@ -92,7 +92,7 @@ class Following:
             if self.ring.sealing is not None:
                 self._reload()  # the lock may be another one
                 continue
-            self.slots = recovery.slots_of(glance.slots, self.uuid)
+            self.slots = recovery.slots_of(glance.slots, self.ring.super)
             if any(self.slots):
                 self._follow_slots(recovery.newest_slot(self.slots, self.path))
             else:

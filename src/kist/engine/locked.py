@@ -115,7 +115,7 @@ def _problems(
         yield Problem("super", layout.CLOSING_OFFSET, "the closing note is damaged", None)
     for at in layout.SLOT_OFFSETS:
         block = head[at : at + layout.BLOCK]
-        slot, seal = superblock.unpack_slot(block, uuid), unpack_slot_seal(block)
+        slot, seal = recovery.slot_of(block, loaded.super), unpack_slot_seal(block)
         if slot is None or seal is None:  # a torn one is written anew by the next checkpoint
             yield Problem("slot", at, "the commit slot is damaged", None)
     if chain.damage:

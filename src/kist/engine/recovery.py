@@ -388,19 +388,27 @@ def slot_bytes(backend: StorageBackend) -> bytes:
     return backend.read(*SLOT_BYTES)
 
 
-def read_slots(backend: StorageBackend, uuid: bytes) -> list[Slot | None]:
+def read_slots(backend: StorageBackend, super_: Super) -> list[Slot | None]:
     """Both slots; None where one is not whole."""
-    return slots_of(slot_bytes(backend), uuid)
+    return slots_of(slot_bytes(backend), super_)
 
 
-def slots_of(data: bytes, uuid: bytes) -> list[Slot | None]:
+def slots_of(data: bytes, super_: Super) -> list[Slot | None]:
     """Both slots from their bytes; None where one is not whole."""
-    return [superblock.unpack_slot(data[at:], uuid) for at in (0, layout.BLOCK)]
+    return [slot_of(data[at:], super_) for at in (0, layout.BLOCK)]
+
+
+def slot_of(block: bytes, super_: Super) -> Slot | None:
+    """A slot from its block; None where it is not whole, or sends writers out of the ring."""
+    slot = superblock.unpack_slot(block, super_.uuid)
+    if slot is None or not super_.ring_offset <= slot.position < super_.data_offset:
+        return None
+    return slot
 
 
 def _whole_slot(block: bytes, super_: Super) -> Slot | None:
     """A slot from its block; of a sealed store none is whole without its seal."""
-    slot = superblock.unpack_slot(block, super_.uuid)
+    slot = slot_of(block, super_)
     if slot is not None and super_.is_sealed:
         from kist.format.sealedstore import is_torn, unpack_slot_seal
 

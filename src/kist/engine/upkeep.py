@@ -154,7 +154,7 @@ def _check_head(engine: Engine, chain: Chain) -> Iterator[Problem]:
             yield Problem("super", offset, "this copy of the header is damaged", None)
     if superblock.unpack_closing(head[layout.CLOSING_OFFSET :], engine.uuid) is None:
         yield Problem("super", layout.CLOSING_OFFSET, "the closing note is damaged", None)
-    slots = read_slots(backend, engine.uuid)
+    slots = read_slots(backend, engine.ring.super)
     for number, slot in enumerate(slots):
         at = layout.SLOT_OFFSETS[number]
         if slot is not None and engine.reader.sealing is not None:
