@@ -27,9 +27,9 @@ def contents(engine: Engine) -> dict[bytes, bytes]:
     return dict(engine.newest().scan(*keys.groups(NODE)))
 
 
-def engine_on(backend: MemoryBackend) -> Engine:
+def engine_on(backend: MemoryBackend, durability: Durability = "full") -> Engine:
     """An engine that has just made a commit with a record in an extent."""
-    engine = Engine.open_backend(backend, "a", timeout=0)
+    engine = Engine.open_backend(backend, "a", timeout=0, durability=durability)
     txn = engine.begin()
     txn.put(key(1), RECORD)
     txn.put(key(2), pack_record(b"", txn.write([Frame(b"BLOB", NODE, 0, 1, b"z" * 5000)])))
@@ -111,9 +111,10 @@ def test_more_than_a_record_of_the_log_holds_takes_a_transaction(engine: Engine)
 
 
 @pytest.mark.parametrize("how", ["changes", "tree", "relaxed"])
-def test_what_others_have_committed_is_not_written_over(how: str) -> None:
+@pytest.mark.parametrize("mode", ["full", "relaxed", "none"])
+def test_what_others_have_committed_is_not_written_over(how: str, mode: Durability) -> None:
     file = MemoryFile()
-    engine = engine_on(MemoryBackend(file))
+    engine = engine_on(MemoryBackend(file), mode)
     # Its records stand closer to each other than those of "full".
     durability: Durability = "relaxed" if how == "relaxed" else "full"
     other = Engine.open_backend(MemoryBackend(file), "r+", timeout=0, durability=durability)
@@ -189,11 +190,31 @@ def test_an_older_commit_of_the_same_engine_is_no_ground(engine: Engine) -> None
     assert contents(engine)[key(3)] == RECORD
 
 
-@pytest.mark.parametrize(
-    "options", [{"durability": "relaxed"}, {"durability": "none"}, {"retain": 2}], ids=str
-)
-def test_stores_that_need_more_take_a_transaction(options: dict[str, object]) -> None:
-    engine = Engine.open_backend(MemoryBackend(), "a", **options)  # type: ignore[arg-type]
+@pytest.mark.parametrize("mode", ["relaxed", "none"])
+def test_without_syncs_records_stand_close_to_each_other(mode: Durability) -> None:
+    engine = engine_on(MemoryBackend(), mode)
+    before = engine.chain.position
+    syncs = engine.backend.stats.syncs
+    for n in range(3, 10):
+        assert engine.put_few(engine.commit, one(key(n), RECORD)) is True
+    assert engine.chain.position - before < layout.BLOCK
+    assert engine.backend.stats.syncs == syncs
+    again = Engine.open_backend(MemoryBackend(engine.backend.file), "r")  # type: ignore[attr-defined]
+    assert {key(n) for n in range(1, 10)} == set(contents(again)) and again.check() == []
+
+
+def test_relaxed_syncs_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_on(MemoryBackend(), "relaxed")
+    assert engine.put_few(engine.commit, one(key(3), RECORD)) is True
+    syncs, horizon = engine.backend.stats.syncs, engine.chain.horizon
+    assert horizon < engine.commit
+    monkeypatch.setattr("kist.engine.writer.RELAXED_SYNC_S", -1.0)
+    assert engine.put_few(engine.commit, one(key(4), RECORD)) is True
+    assert engine.backend.stats.syncs == syncs + 1 and engine.chain.horizon == engine.commit
+
+
+def test_what_is_retained_takes_a_transaction() -> None:
+    engine = Engine.open_backend(MemoryBackend(), "a", retain=2)
     txn = engine.begin()
     txn.put(key(1), RECORD)
     txn.commit()

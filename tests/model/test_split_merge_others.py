@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from kist.errors import (
     ShapeError,
     StorageError,
 )
+from kist.format import keys
+from kist.format.keystore import Counts
 from kist.model.parts import arraysink, keysink
 
 Array = np.ndarray[Any, Any]
@@ -321,3 +324,28 @@ def test_what_others_put_in_the_place_of_a_part_stays(
         kist.split(path, "x", parts=2, out=tmp_path / "part-{}.kist")
     assert given[0].read_bytes() == b"theirs"
     assert [p.name for p in tmp_path.glob("part*")] == [given[0].name]
+
+
+@pytest.mark.parametrize("counted", [1, 7, 2**63, 2**64 - 1])
+def test_a_wrong_count_of_keys_loses_none_of_them(tmp_path: Path, counted: int) -> None:
+    source, out = tmp_path / "a.kist", tmp_path / "out.kist"
+    with kist.open(source, "w") as store:
+        runs = store.create_keystore("runs")
+        runs.update({"a": 1, "b": 2, "c": 3})
+        with runs._write() as txn:
+            txn.put(keys.bounds(runs._id), Counts(counted, 9, 9, "fast").pack())
+    with kist.open(source) as store:
+        assert not store.check().ok
+        assert counted in (1, 7) or refused(lambda: len(store["runs"]))
+    kist.merge([source], out)
+    with kist.open(out) as store:
+        assert dict(store["runs"]) == {"a": 1, "b": 2, "c": 3}
+        assert len(store["runs"]) == 3 and store.check().ok
+    if counted > 7:
+        assert refused(lambda: kist.split(source, "runs", parts=2, out=tmp_path / "p-{}.kist"))
+
+
+def refused(call: Callable[[], object]) -> bool:
+    with pytest.raises(kist.CorruptDataError, match=r"runs'?: counts \d+ keys"):
+        call()
+    return True

@@ -83,7 +83,7 @@ class Engine(Following):
         self.durability: Durability = durability
         self.timeout = timeout
         self.retain = retain
-        self._puts_few = writable and durability == "full" and not retain
+        self._puts_few = writable and not retain
         self.closed = False
         self.maintain: Maintain | None = None
         if durability == "none":

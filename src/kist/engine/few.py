@@ -88,7 +88,8 @@ def put_few(engine: Engine, commit: int, write: Callable[[Few], T]) -> T | None:
                     return None
                 engine._writing = True
             engine._newest = engine._glance = None
-            return _commit(engine, writer, state, place, write)
+            start = place if engine.durability == "full" else near
+            return _commit(engine, writer, state, start, write)
         except BaseException:
             writer.drop_space()
             raise

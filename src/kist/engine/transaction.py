@@ -507,9 +507,11 @@ class Transaction(View):
     def room_in_block(self) -> int:
         """Bytes that the record of this transaction may still take at no cost.
 
-        In ``full`` it fills a block whatever is in it; elsewhere each byte counts.
+        In ``full`` it fills a block whatever is in it. In the other modes it is as long as what it
+        holds, and still a block full of rows costs less in the log than making it shorter would.
+        What is retained is kept for ever, so that each byte counts.
         """
-        if self._owner.durability != "full" or self._owner.retain:
+        if self._owner.retain:
             return 0
         return BLOCK - RECORD.size - self.journal_bytes
 

@@ -325,7 +325,9 @@ class KeyStore(SealedDataset, MutableMappingBase[Any, Any]):
     # In order
 
     def __len__(self) -> int:
-        view = self._view()
+        return self._length_in(self._view())
+
+    def _length_in(self, view: View) -> int:
         n_keys = self._counts(view).n_keys
         # list(keys) takes memory for so many. A key takes more than 8 bytes of the file, unless
         # it is on its way there.

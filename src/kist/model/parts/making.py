@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from kist.errors import DTypeError, ShapeError
 from kist.format import keys
@@ -16,6 +17,7 @@ from kist.model.parts.origin import NOTE, Origin
 
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
+    from kist.model.keystores.keystore import KeyStore
     from kist.model.node import Node
     from kist.model.store import Store
 
@@ -160,6 +162,8 @@ class Making:
         """Take all of a dataset; of a table whose columns differ by casting its values."""
         if node._kind == NodeKind.TABLE and self._differs(node, view):
             self._cast(node)
+        elif node._kind == NodeKind.KEYSTORE:
+            self.add(node, view, 0, sys.maxsize)  # all that stand there, whatever was counted
         else:
             self.add(node, view, 0, length_of(node, view))
 
@@ -204,7 +208,7 @@ def _is_sealed(node: Node, view: View) -> bool:
 def length_of(node: Node, view: View) -> int:
     """Return the rows of a table, the length of the first axis, or the number of keys."""
     if node._kind == NodeKind.KEYSTORE:
-        return Counts.unpack(view.get(keys.bounds(node._id))).n_keys
+        return cast("KeyStore", node)._length_in(view)
     if node._kind == NodeKind.ARRAY:
         from kist.model.arrays.state import array_state
 
