@@ -190,6 +190,25 @@ def test_an_older_commit_of_the_same_engine_is_no_ground(engine: Engine) -> None
     assert contents(engine)[key(3)] == RECORD
 
 
+def test_no_block_with_an_acknowledged_commit_is_written_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[tuple[int, int]] = []
+    real = MemoryBackend.write
+
+    def write(backend: MemoryBackend, offset: int, buffers: Any) -> None:
+        places.append((offset, sum(map(len, buffers))))
+        real(backend, offset, buffers)
+
+    monkeypatch.setattr(MemoryBackend, "write", write)
+    for n in range(3, 10):
+        assert engine.put_few(engine.commit, one(key(n), RECORD)) is True
+    assert len(places) == 7
+    assert {offset % layout.BLOCK for offset, _ in places} == {0}
+    assert {n for _, n in places} == {layout.BLOCK}
+    assert len({offset for offset, _ in places}) == 7
+
+
 @pytest.mark.parametrize("mode", ["relaxed", "none"])
 def test_without_syncs_records_stand_close_to_each_other(mode: Durability) -> None:
     engine = engine_on(MemoryBackend(), mode)
