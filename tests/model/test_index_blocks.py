@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import kist
-from kist.engine.batches import read_block
+from kist.engine.oneblock import read_block
 from kist.engine.pages import page_head
+from kist.format.index import RunRecord
 from kist.format.layout import FRAME
-from kist.indexes.runs import BLOCK
+from kist.indexes.runs import BLOCK, Run, ranks_of
 from kist.model.tables.indexes.index import read_indexes
 
 N = 30_000
@@ -67,6 +68,39 @@ def test_keys_are_found_in_first_and_last_blocks(tmp_path: Path) -> None:
             assert "nothing else is read" in str(found.explain())
             assert found.indices().tolist() == np.flatnonzero(columns["spread"] == key).tolist()
             assert table.where(f"spread == {key + 1}").count() == 0
+
+
+def test_a_key_is_looked_up_in_all_runs_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    columns = {
+        "few": rng.integers(0, 900, N, np.uint64),  # differences in one byte
+        "steps": rng.permutation(N).astype("u8") * np.uint64(1 << 40),  # multiples, in order
+        "far": rng.integers(0, 2**64, N, np.uint64),
+        "signed": rng.integers(-500, 500, N) << 30,
+        "same": np.full(N, 7, np.uint64),
+        "part": np.sort(rng.integers(0, 1 << 20, N, np.uint64)),
+    }
+    with kist.open(tmp_path / "t.kist", "w") as store:
+        table = store.create_table("t", columns)
+        for name in columns:
+            table.create_index(name)
+        view, runs = _runs(table)
+        every = [run.keys(view, 0, N) for run in runs]
+        ends = [keys[[0, 1, BLOCK - 1, BLOCK, BLOCK + 1, -2, -1]] for keys in every]
+        some = [rng.choice(keys, 20) for keys in every]
+        wanted = np.unique(np.concatenate([*ends, *some]))
+        wanted = np.unique(np.concatenate([wanted, wanted + np.uint64(1), [np.uint64(0)]]))
+        for several in (runs, runs[:3], runs[:2][::-1], [runs[5]], [runs[0], _empty(), runs[1]]):
+            theirs = [run.keys(view, 0, run.n) if run.n else every[0][:0] for run in several]
+            for key in wanted:
+                found = ranks_of(view, several, [(int(key), int(key))])
+                low = [int(keys.searchsorted(key, "left")) for keys in theirs]
+                high = [int(keys.searchsorted(key, "right")) for keys in theirs]
+                assert found == [[(a, b)] if a < b else [] for a, b in zip(low, high, strict=True)]
+
+
+def _empty() -> Run:
+    return Run(0, RunRecord(10, 0), (), 1)
 
 
 @pytest.mark.parametrize("columns", [("a",), ("a", "b"), ("b", "a"), ("a", "wide"), ("f", "a")])

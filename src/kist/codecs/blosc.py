@@ -49,6 +49,7 @@ __all__ = [
     "BloscParams",
     "compress",
     "compress_blocks",
+    "decompress_block",
     "decompress_blocks",
     "decompress_into",
 ]
@@ -124,15 +125,26 @@ def decompress_blocks(
             decompress(chunk, flat[: n * block_nbytes])
             done = n
     for at in range(done, len(blocks)):
-        block, target = blocks[at], flat[at * block_nbytes : (at + 1) * block_nbytes]
-        stored, size = len(block), len(target)
-        if stored < size:
-            check_chunk(block, size, params)
-            decompress(block, target)
-        elif stored == size:
-            target[:] = np.frombuffer(block, np.uint8)
-        else:
-            raise CodecError(f"a block of {size} bytes is stored in {stored}, which is longer")
+        _decompress(blocks[at], flat[at * block_nbytes : (at + 1) * block_nbytes], params)
+
+
+def decompress_block(block: Block, out: NDArray[Any], params: BloscParams) -> None:
+    """Decode one block into `out`, which it must fill exactly; as `decompress_blocks`."""
+    size = out.nbytes
+    if not 0 < size <= _MAX_BLOCK or size % params.typesize:
+        _check_sizes(size, size, params)  # for the message
+    _decompress(block, out.view(np.uint8), params)
+
+
+def _decompress(block: Block, target: NDArray[np.uint8], params: BloscParams) -> None:
+    stored, size = len(block), target.size
+    if stored < size:
+        check_chunk(block, size, params)
+        backend().decompress(block, target)
+    elif stored == size:
+        target[:] = np.frombuffer(block, np.uint8)
+    else:
+        raise CodecError(f"a block of {size} bytes is stored in {stored}, which is longer")
 
 
 def compress(data: bytes | memoryview | NDArray[Any], params: BloscParams) -> bytes:

@@ -17,8 +17,9 @@ Low to high:
   `fieldkeys`: who opens a field; `manifest`: what belongs to it.
 - `sealedstore`: all of a store under one lock; `relocking`: another lock; `locked`: what can be
   said without it; `survivingsealed`: what is left of a broken one.
-- `pages`: column pages, encoded and decoded; `batches`: those of a column together; `mapped`: as
-  they lie in the file; `ahead`: brought near over a network. `parallel`: threads.
+- `pages`: column pages, encoded and decoded; `batches`: those of a column together; `oneblock`: for
+  a single value or a search; `mapped`: as they lie in the file; `ahead`: brought near over a
+  network. `parallel`: threads.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING
 from kist.lazy import lazily
 
 if TYPE_CHECKING:
-    from kist.engine import ahead, batches, pages, textpages
+    from kist.engine import ahead, batches, oneblock, pages, textpages
     from kist.engine.engine import Durability, Engine
     from kist.engine.history import CommitInfo
     from kist.engine.transaction import Frame, Transaction

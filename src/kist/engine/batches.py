@@ -20,7 +20,7 @@ from kist.codecs.taking import Taken, likeness, take_together, take_values
 from kist.codecs.together import Part, unpack
 from kist.codecs.values import is_stored_order
 from kist.engine.layouts import Layout, known_layouts, layout_of, layout_of_numbers
-from kist.engine.pages import MAX_BLOCK_BYTES, read_page, undecoded, verify_sectors
+from kist.engine.pages import MAX_BLOCK_BYTES, undecoded, verify_sectors
 from kist.engine.parallel import run
 from kist.engine.view import View
 from kist.errors import CodecError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kist.codecs.narrow import Narrow
     from kist.codecs.stringpages import Texts
 
-__all__ = ["Pick", "read_block", "read_narrow_pages", "take_page_value", "take_pages"]
+__all__ = ["Pick", "read_narrow_pages", "take_pages"]
 
 Array = npt.NDArray[Any]
 
@@ -258,86 +258,6 @@ def take_pages(
                         raise undecoded(page.pointer, error) from error
                 raise
     return left
-
-
-def take_page_value(view: View, pointer: Pointer, n_values: int, position: int, out: Array) -> bool:
-    """Fill `out` with the one value at a position of a page; tell whether this can be done.
-
-    A row of many columns is read so: of its block only what must be is decoded.
-
-    Raises
-    ------
-    CorruptDataError
-        The page fails a checksum or does not decode.
-    """
-    dtype = out.dtype
-    if is_loose(dtype) or not is_stored_order(dtype) or not dtype.itemsize:
-        return False
-    layout = layout_of(view, pointer, dtype, n_values, known_layouts(dtype))
-    if not layout.gives_single or not 0 <= position < n_values:
-        return False
-    head = layout.head
-    block, at = divmod(position, head.block_values)
-    span = Span(block, 1, position - at, min(position - at + head.block_values, n_values))
-    if span.size * layout.form.itemsize > MAX_BLOCK_BYTES:
-        return False
-    number = block // head.sector_blocks
-    begin, end, wanted = layout.sectors[number]
-    data = memoryview(view.reader.read_part(pointer, head.size + begin, end - begin))
-    if sum64(data) != wanted:
-        verify_sectors(pointer, head, data, begin, [number])  # once more, for the message
-    stored = data[(head.ends[block - 1] if block else 0) - begin : head.ends[block] - begin]
-    try:
-        if layout.is_plain:
-            items = np.frombuffer(stored, layout.form)
-        else:
-            items = scratch("items", span.size, layout.form)
-            layout.codec.decode([stored], items, span)
-        one = Taken(layout.steps, items, span, np.array([position]), np.array([at]), out)
-        take_values(dtype, one)
-    except CodecError as error:
-        raise undecoded(pointer, error) from error
-    return True
-
-
-def read_block(
-    view: View, pointer: Pointer, dtype: np.dtype[Any], n_values: int, block: int
-) -> Array:
-    """Return the values of one block of a page, as a search in an index needs them.
-
-    Raises
-    ------
-    CorruptDataError
-        The page fails a checksum or does not decode.
-    """
-    layout = layout_of(view, pointer, dtype, n_values, known_layouts(dtype))
-    head, steps = layout.head, layout.steps
-    start = block * head.block_values
-    span = Span(block, 1, start, min(start + head.block_values, n_values))
-    out = np.empty(span.size, dtype)
-    if not is_stored_order(dtype) or out.nbytes > MAX_BLOCK_BYTES:
-        read_page(view, pointer, out, start, n_values)
-        return out
-    number = block // head.sector_blocks
-    begin, end, wanted = layout.sectors[number]
-    data = memoryview(view.reader.read_part(pointer, head.size + begin, end - begin))
-    if sum64(data) != wanted:
-        verify_sectors(pointer, head, data, begin, [number])  # once more, for the message
-    stored = data[(head.ends[block - 1] if block else 0) - begin : head.ends[block] - begin]
-    # As `pipeline.decode` has it: what keeps the width is undone in place.
-    buffers = [out]
-    for place, step in enumerate(steps):
-        if step.form.itemsize == buffers[-1].itemsize:
-            buffers.append(buffers[-1].view(step.form))
-        else:
-            buffers.append(scratch(f"decode{place}", span.size, step.form))
-    try:
-        layout.codec.decode([stored], buffers[-1], span)
-        for place in range(len(steps) - 1, -1, -1):
-            steps[place].decode(buffers[place + 1], buffers[place], span)
-    except CodecError as error:
-        raise undecoded(pointer, error) from error
-    return out
 
 
 def _some_blocks(

@@ -54,6 +54,9 @@ class Layout:
     likeness : tuple or None
         Of pages from which values are taken together, see `kist.codecs.taking`; None as long as
         it was not asked.
+    summed_size : int or None
+        Of pages of words of which blocks are added up together, see `kist.engine.oneblock`; None as
+        long as it was not asked.
     every : range
         Of all sectors.
     slices : list of (slice, int)
@@ -76,6 +79,7 @@ class Layout:
         "slices",
         "stages",
         "steps",
+        "summed_size",
         "whole",
     )
 
@@ -90,6 +94,7 @@ class Layout:
         self.encodings = stages[:-1]
         self.is_narrow: bool | None = None
         self.likeness: tuple[Any, ...] | None = None
+        self.summed_size: int | None = None
         self.every = range(len(head.sums))
         self.gives_single = may_take(stages)
         try:

@@ -29,8 +29,10 @@ def run(tasks: Sequence[Callable[[], T]]) -> list[T]:
     A single task, a single thread, a call from within a task, or at the end of the program, runs in
     place.
     """
+    if len(tasks) < 2:
+        return [task() for task in tasks]
     threads = options.n_threads
-    if len(tasks) < 2 or threads < 2 or getattr(_inside, "task", False) or _is_ending():
+    if threads < 2 or getattr(_inside, "task", False) or _is_ending():
         return [task() for task in tasks]
     # The calling thread works too; taking tasks one by one evens out unequal ones.
     job = _Job(tasks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -90,7 +91,7 @@ class IndexRecord:
     leaves: tuple[tuple[int, int, np.dtype[Any]], ...]
     unique: bool = False
 
-    @property
+    @cached_property
     def n_words(self) -> int:
         """Words of a key."""
         return sum(words for _, words, _ in self.leaves)

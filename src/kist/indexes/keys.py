@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from kist._kernels.bits import limits_of
 from kist._kernels.ordering import sortable
 from kist._kernels.strings import missing_of
 
@@ -171,11 +172,11 @@ def number_of(dtype: np.dtype[Any], value: Any) -> tuple[Key, bool] | None:
         return int(words_of(np.array([near]))[0][0]), dtype.itemsize <= 8 and bool(near == value)
     if not isinstance(value, (int, np.integer, np.bool)):
         return None  # compared as floats, which are rounded
-    info: Any = np.iinfo(np.uint8) if kind == "b" else np.iinfo(dtype)
-    if not info.min <= int(value) <= info.max:
+    number = int(value)
+    low, high = (0, 255) if kind == "b" else limits_of(dtype)
+    if not low <= number <= high:
         return None
-    native = np.dtype(np.uint8) if kind == "b" else dtype.newbyteorder("=")
-    return int(words_of(np.array([int(value)], native))[0][0]), True
+    return number + (1 << 63 if kind == "i" else 0), True  # as `sortable` has it
 
 
 def text_number(dtype: np.dtype[Any], text: Any, fill: int) -> tuple[Key, bool] | None:

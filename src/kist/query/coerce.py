@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from kist._kernels.bits import limits_of
 from kist.errors import QueryError
 
 __all__ = ["Fit", "as_time", "fit_comparison", "fit_text", "kind_name"]
@@ -131,8 +132,7 @@ def _fit_integer(op: str, dtype: np.dtype[Any], value: int) -> Fit:
     if dtype.kind == "b":
         low, high = 0, 1
     else:
-        info = np.iinfo(dtype)
-        low, high = int(info.min), int(info.max)
+        low, high = limits_of(dtype)
     if value > high:
         return op in _BELOW
     if value < low:

@@ -264,6 +264,8 @@ def walk(node: Node) -> Iterator[Node]:
 
 def column_names(node: Node) -> tuple[str, ...]:
     """Return the names of the columns that a node reads, in order of first use."""
+    if isinstance(node, CompareConstant) and isinstance(node.x, Column):
+        return (node.x.name,)  # as most are
     names: dict[str, None] = {}
     for part in walk(node):
         if isinstance(part, Column):

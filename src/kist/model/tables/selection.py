@@ -247,6 +247,8 @@ class Selection(Queries, Reductions, Exports):
     def _read(self, state: TableState, index: Any) -> Any:
         fields = self._fields(state.schema)
         rows = self._rows(state)
+        if isinstance(index, slice) and index == slice(None):
+            return _read_all(rows, fields)
         limit = _limit(index)
         if isinstance(rows, Ordered):
             spans, n = rows.spans(limit)
@@ -258,8 +260,6 @@ class Selection(Queries, Reductions, Exports):
             def read(part: Fields) -> Array:
                 return shaped(read_spans(state, part, some, n)[back], part)
 
-        elif isinstance(index, slice) and index == slice(None):
-            return _read_all(rows, fields)
         else:
             places = (rows if limit is None else rows.cut(0, limit)).positions()
             positions = as_positions(index, len(places), self._label())

@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from kist.errors import CorruptDataError, DamageWarning
-from kist.indexes.runs import Run
+from kist.indexes.runs import Run, ranks_of
 from kist.model.tables.indexes.index import Index, covered_groups, indexes_of
+from kist.model.tables.stored.layout import Layout
 from kist.model.tables.stored.state import TableState
 from kist.query import Bound
 from kist.query.ranges import MOST_RANGES, KeyRanges, both
@@ -34,6 +35,8 @@ class Hits(NamedTuple):
         Which index.
     covered : ndarray of bool, shape (n_groups,)
         Groups that it answers for; the others are scanned.
+    is_all : bool
+        Whether these are all groups.
     by_group : mapping of int to ndarray of int64
         Place of a covered group -> ordinals of rows that may match, ascending; deleted ones too.
     sure : frozenset of int
@@ -46,6 +49,7 @@ class Hits(NamedTuple):
 
     used: Index
     covered: Array
+    is_all: bool
     by_group: Mapping[int, Array]
     sure: frozenset[int]
     n: int
@@ -89,7 +93,7 @@ def _best_hits(state: TableState, indexes: Sequence[Index], parts: Sequence[Boun
         plan = _plan(index, ranges) if index.runs else None
         if plan is None:
             continue
-        ranks = [run.ranks(state.view, plan.ranges) for run in index.runs]
+        ranks = ranks_of(state.view, index.runs, plan.ranges)
         n = sum(stop - start for some in ranks for start, stop in some)
         if n <= least:
             best, least = (plan, ranks), n
@@ -110,9 +114,12 @@ def _ranges(parts: Sequence[Bound]) -> dict[str, list[tuple[int, KeyRanges]]]:
 
 def _plan(index: Index, ranges: Mapping[str, list[tuple[int, KeyRanges]]]) -> _Plan | None:
     """Return the ranges of an index: equality in its first columns, anything in the next."""
+    if index.parts[0].bound_name not in ranges:
+        return None
     sure: set[int] = set()
     prefixes: list[tuple[int, int]] = [(0, 0)]
-    left = index.record.n_words
+    n_words = index.record.n_words
+    left = n_words
     for one in index.parts:
         given = ranges.get(one.bound_name)
         if given is None:
@@ -134,7 +141,7 @@ def _plan(index: Index, ranges: Mapping[str, list[tuple[int, KeyRanges]]]) -> _P
         ]
         if not (found.are_points and one.is_exact):
             break
-    if left == index.record.n_words:
+    if left == n_words:
         return None
     rest = 64 * left
     full = [(low << rest, (high << rest) | ((1 << rest) - 1)) for low, high in prefixes]
@@ -148,8 +155,12 @@ def _hits(state: TableState, plan: _Plan, ranks: list[list[tuple[int, int]]], n:
         for run, some in zip(plan.used.runs, ranks, strict=True)
         for start, stop in some
     ]
+    covered, is_all = state.once(f"covered {plan.used.number}", lambda: _covered(plan.used, layout))
+    read = list(zip(plan.used.runs, ranks, strict=True))
+    if n == 1:
+        by_group = _of_one(layout, covered, int(parts[0][0]))
+        return Hits(plan.used, covered, is_all, by_group, plan.sure, n, read)
     rows = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
-    covered = covered_groups(plan.used, layout)
     place = layout.firsts.searchsorted(rows, "right") - 1
     # Row ids between two groups are of rows that were deleted.
     there = (place >= 0) & (rows < layout.ends[place])
@@ -162,5 +173,20 @@ def _hits(state: TableState, plan: _Plan, ranks: list[list[tuple[int, int]]], n:
         for low, high in pairwise(edges)
         if low < high
     }
-    read = list(zip(plan.used.runs, ranks, strict=True))
-    return Hits(plan.used, covered, by_group, plan.sure, n, read)
+    return Hits(plan.used, covered, is_all, by_group, plan.sure, n, read)
+
+
+def _covered(index: Index, layout: Layout) -> tuple[Array, bool]:
+    """Return which groups an index answers for, and whether it does for all."""
+    covered = covered_groups(index, layout)
+    covered.flags.writeable = False
+    return covered, bool(covered.all())
+
+
+def _of_one(layout: Layout, covered: Array, row: int) -> dict[int, Array]:
+    """Return where a single row that an index names is, nothing where it was deleted."""
+    place = int(layout.firsts.searchsorted(row, "right")) - 1
+    # Row ids between two groups are of rows that were deleted.
+    if place < 0 or row >= layout.ends[place] or not covered[place]:
+        return {}
+    return {place: np.array([row - int(layout.firsts[place])])}

@@ -32,6 +32,7 @@ from kist.model.tables.stored.read import (
     all_true,
     as_ordinals,
     as_run,
+    as_slice,
     bring_near,
     group_spans,
     read_leaves,
@@ -120,8 +121,12 @@ def plan_rows(state: TableState, bounds: Sequence[Bound]) -> RowPlan:
     n_groups = state.layout.n_groups
     parts = _conjuncts([by_codes(state, bound, truth=True) for bound in bounds])
     names = _leaves(state, parts)
-    may = state.may_match(parts, names)
     hits = find_hits(state, parts)
+    if hits is not None and hits.is_all:
+        may = np.zeros(n_groups, bool)
+        may[list(hits.by_group)] = True
+        return RowPlan(parts, names, may, [np.zeros(n_groups, bool) for _ in parts], hits)
+    may = state.may_match(parts, names)
     if hits is not None:
         may &= ~hits.covered
     if not any(group.is_pages for group in compress(state.layout.groups, may)):
@@ -170,28 +175,34 @@ def find_rows(
         Of some neighbouring groups.
     """
     plan = plan_rows(state, [bounds] if isinstance(bounds, Bound) else bounds)
-    candidates = np.flatnonzero(plan.may).tolist()
+    candidates = plan.may.nonzero()[0].tolist()
     n_found = 0
-    step = GROUPS_AT_ONCE * options.n_threads
+    step = _at_once(candidates)
     for start in range(0, len(candidates), step):
         chosen = candidates[start : start + step]
         _bring_near(state, plan, chosen)
         found = _find(state, plan, chosen)
         if found:
-            n_found += sum(len(hit.ordinals) for hit in found)
             yield found
-        if limit is not None and n_found >= limit:
-            return
+        if limit is not None:
+            n_found += sum(len(hit.ordinals) for hit in found)
+            if n_found >= limit:
+                return
 
 
 def count_rows(state: TableState, bounds: Sequence[Bound]) -> int:
     """Return the number of rows of some conditions that hold together; keeps none of them."""
     plan = plan_rows(state, bounds)
-    candidates = np.flatnonzero(plan.may).tolist()
+    candidates = plan.may.nonzero()[0].tolist()
     _bring_near(state, plan, candidates)
-    step = GROUPS_AT_ONCE * options.n_threads
+    step = _at_once(candidates)
     starts = range(0, len(candidates), step)
     return sum(_count(state, plan, candidates[start : start + step]) for start in starts)
+
+
+def _at_once(candidates: Sequence[int]) -> int:
+    """Return how many groups are looked at between two looks at whether it is enough."""
+    return GROUPS_AT_ONCE * (options.n_threads if len(candidates) > GROUPS_AT_ONCE else 1)
 
 
 def _find(state: TableState, plan: RowPlan, chosen: Sequence[int]) -> list[Found]:
@@ -200,13 +211,14 @@ def _find(state: TableState, plan: RowPlan, chosen: Sequence[int]) -> list[Found
     left: list[Candidates] = []
     layout = state.layout
     asked = _asked(plan, chosen)
-    for index, mask, rest in masks_of(state, plan.names, asked):
-        ordinals = _live(state, layout.group(index), mask).nonzero()[0]
-        if len(ordinals):
-            left.append(Candidates(index, as_run(ordinals), rest))
-        else:
-            found[index] = None
-    found |= _sieved(state, plan, [*left, *_pieces(state, asked)])
+    if asked:
+        for index, mask, rest in masks_of(state, plan.names, asked):
+            ordinals = _live(state, layout.group(index), mask).nonzero()[0]
+            if len(ordinals):
+                left.append(Candidates(index, as_run(ordinals), rest))
+            else:
+                found[index] = None
+        found |= _sieved(state, plan, [*left, *_pieces(state, asked)])
     tasks = {index: _task(state, plan, index) for index in chosen if index not in found}
     found |= zip(tasks, run(list(tasks.values())), strict=True)
     return [hit for index in chosen if (hit := found[index]) is not None]
@@ -327,7 +339,7 @@ def _count_in(state: TableState, names: Mapping[str, Leaf], index: int, parts: l
 def _conjuncts(bounds: Sequence[Bound]) -> list[Bound]:
     """Return what must hold, the cheapest first."""
     parts = [part for bound in bounds for part in bound.conjuncts]
-    return sorted(parts, key=lambda part: part.cost)
+    return sorted(parts, key=lambda part: part.cost) if len(parts) > 1 else parts
 
 
 def _leaves(state: TableState, parts: Sequence[Bound]) -> dict[str, Leaf]:
@@ -401,7 +413,7 @@ def _search(
         wanted = facts.needs(part.columns)
         missing = [name for name in wanted if name not in whole]
         if missing and len(left) * FEW < group.n_rows:
-            columns = {name: whole[name][_where(left)] for name in wanted if name in whole}
+            columns = {name: whole[name][as_slice(left)] for name in wanted if name in whole}
             columns |= _read(state, names, missing, group, left)
             valid = facts.valid(part.columns, columns)
             kept = as_ordinals(left)[part.evaluate(columns, len(left), valid)]
@@ -418,7 +430,7 @@ def _search(
                 mask &= more.evaluate(whole, group.n_rows, facts.valid(more.columns, whole))
             kept = np.flatnonzero(mask)
             if left is not every:
-                kept = as_ordinals(left)[mask[_where(left)]]
+                kept = as_ordinals(left)[mask[as_slice(left)]]
         if not len(kept):
             return None
         left = as_run(kept)
@@ -440,7 +452,7 @@ def _among(left: range | Array, mask: Array) -> range | Array:
     if len(left) == len(mask):
         kept = np.flatnonzero(mask)
     else:
-        kept = as_ordinals(left)[mask[_where(left)]]
+        kept = as_ordinals(left)[mask[as_slice(left)]]
     return as_run(kept) if len(kept) else range(0)
 
 
@@ -524,10 +536,6 @@ def _read(
     columns = [empty_values(len(ordinals) * leaf.n_values, leaf.dtype) for leaf in leaves]
     read_leaves(state, [Span(group, ordinals, 0)], leaves, columns)
     return dict(zip(wanted, columns, strict=True))
-
-
-def _where(ordinals: range | Array) -> slice | Array:
-    return slice(ordinals.start, ordinals.stop) if isinstance(ordinals, range) else ordinals
 
 
 def positions_of(state: TableState, found: Found) -> Array:

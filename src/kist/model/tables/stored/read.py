@@ -35,6 +35,7 @@ __all__ = [
     "all_true",
     "as_ordinals",
     "as_run",
+    "as_slice",
     "bring_near",
     "group_spans",
     "naming_page",
@@ -207,7 +208,7 @@ def read_leaves(
                 target.reshape(n, width)[...] = constant
                 codes = None
             elif rows is not None:
-                where = _as_slice(ordinals)
+                where = as_slice(ordinals)
                 part = state.piece(group, leaf) if leaf.id in sealed else rows
                 target.reshape(n, *leaf.shape)[...] = part[f"f{leaf.id}"][where]
             elif leaf.dtype.kind == "b" and _all_true(state, leaf, group):
@@ -253,7 +254,7 @@ def read_leaves(
 def _read_part(state: TableState, request: Request) -> None:
     """Read a run of values of one page."""
     pointer, out, start, n_values = request
-    if len(out) == 1 and engine.batches.take_page_value(state.view, pointer, n_values, start, out):
+    if len(out) == 1 and engine.oneblock.take_page_value(state.view, pointer, n_values, start, out):
         return
     engine.pages.read_page(state.view, pointer, out, start, n_values)
 
@@ -294,7 +295,8 @@ def _validity(state: TableState, leaf: Leaf, group: Group) -> Array:
     return np.unpackbits(bits, count=group.n_rows).view(bool)
 
 
-def _as_slice(ordinals: range | Array) -> slice | Array:
+def as_slice(ordinals: range | Array) -> slice | Array:
+    """Return ordinals as an index of the rows of a group."""
     return slice(ordinals.start, ordinals.stop) if isinstance(ordinals, range) else ordinals
 
 
