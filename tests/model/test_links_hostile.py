@@ -13,6 +13,7 @@ import pytest
 
 import kist
 from kist.errors import CorruptDataError, DTypeError, LinkError, SelectionError, ShapeError
+from kist.format import keys
 from kist.format.dtypes import pack_dtype
 from kist.format.link import LinkForm, LinkRecord
 from kist.format.schema import Schema
@@ -100,6 +101,26 @@ def test_parts_that_do_not_fit_are_damage(store: kist.Store, said: dict[str, Any
         store["link"]
     assert not store.check().ok
     assert "link" in repr(store) and "link" in store._repr_html_()
+
+
+@pytest.mark.parametrize("form", ["union", "bytes"])
+def test_a_link_whose_record_is_that_of_a_table_is_damage(store: kist.Store, form: str) -> None:
+    store["t"] = np.zeros(3, "i4,f8")
+    if form == "union":
+        put(store, LinkForm.UNION, {"paths": ["t"]})
+    else:
+        put(store, LinkForm.BYTES, BYTES)
+    table = store["t"]
+    with store._write() as txn:
+        record = txn.get(keys.node(table._id))
+        assert record is not None
+        link = directory.find(txn, keys.ROOT, ("link",), "/")
+        txn.put(keys.node(link.node), record)
+    with pytest.raises(CorruptDataError, match="listed as a link, and its record says otherwise"):
+        store["link"]
+    with pytest.raises(CorruptDataError, match="link"):
+        kist.split("s.kist", "link", parts=2, out="part-{}.kist")
+    assert not store.check().ok
 
 
 def test_a_link_of_paths_that_are_none_is_damage(store: kist.Store) -> None:

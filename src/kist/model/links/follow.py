@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from kist.errors import LinkError, NodeNotFoundError, TamperedDataError
+from kist.errors import CorruptDataError, LinkError, NodeNotFoundError, TamperedDataError
 from kist.format import keys
 from kist.format.link import LinkForm
 from kist.format.node import Child, NodeKind
@@ -186,7 +186,16 @@ def handle_behind(store: Store, view: View, link: Child, path: str, rest: Names 
     ------
     LinkError
         As `follow`.
+    CorruptDataError
+        It is listed as a link, or as none, and its record says otherwise.
     """
     end = follow(store, view, link, path, rest)
     found: Any = make_handle(end.store or store, end.view, end.entry.node, end.path)
-    return found.dataset(end.view) if end.entry.kind == NodeKind.LINK else found
+    is_link = found._kind == NodeKind.LINK
+    if is_link != (end.entry.kind == NodeKind.LINK):
+        raise CorruptDataError(
+            f"{end.path!r} is listed as {'no ' if is_link else 'a '}link, and its record says"
+            " otherwise; 'kist check' lists all damage",
+            node=end.path,
+        )
+    return found.dataset(end.view) if is_link else found
