@@ -39,8 +39,8 @@ _TINY_BYTES: Final = 256
 def are_kept(n_bytes: int, room: int) -> bool:
     """Tell whether rows of so many bytes are kept as they are.
 
-    Rows that fit into `room`, which costs nothing, are; and tiny ones, for encoding takes 100 us
-    and would save half of 256 bytes.
+    Rows that fit into `room`, which costs next to nothing, are; and tiny ones, for encoding takes
+    100 us and would save half of 256 bytes.
     """
     return HEAD.size + n_bytes <= max(room, _TINY_BYTES)
 

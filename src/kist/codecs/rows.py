@@ -92,7 +92,7 @@ class RowsCodec:
             Packed rows: any dtype of the same item size whose bytes mean what those of `dtype`
             mean.
         room : int
-            Bytes that cost nothing, as those of a block that is written whole in any case: rows
+            Bytes that cost next to nothing, as those of a block that is written in any case: rows
             that fit into them are kept as they are, at a tenth of the time.
 
         Raises

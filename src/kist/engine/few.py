@@ -37,13 +37,9 @@ if TYPE_CHECKING:
     from kist.engine.view import Reader, State
     from kist.engine.writer import Writer
 
-__all__ = ["ROOM", "Few", "NotFewError", "put_few"]
+__all__ = ["Few", "NotFewError", "put_few"]
 
 T = TypeVar("T")
-
-ROOM = BLOCK - RECORD.size
-"""Bytes that records may take at no cost: they fill a block whatever is in it."""
-
 
 _HEAD = RECORD.size
 

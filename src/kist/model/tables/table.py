@@ -260,7 +260,7 @@ class Table(Altering, Indexed, Queries, Changing, Secrets, Node):
             if end is None:
                 state = self._state(txn)
                 end = tables.changes.few.end_of(state)
-            if end is not None and end.takes(data, txn.room_in_block()):
+            if end is not None and end.takes(data, txn.cheap_room()):
                 step.leaves = end.append(txn, data)
                 return len(data)
             state = self._state(txn)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kist.codecs.rawrows import HEAD, are_kept, pack_rows
-from kist.engine.few import ROOM
+from kist.engine.transaction import ROOM
 from kist.format import keys
 from kist.model.casts import same_dtype
 from kist.model.tables.changes.write import MAX_LOOSE, room_of_piece
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["End", "end_of"]
 
 _SURELY_KEPT = room_of_piece(ROOM) - HEAD.size
-"""Bytes of rows that stand in the room of a commit as they are: what `are_kept` says of it."""
+"""Bytes of rows that stand in a commit as they are: what `are_kept` says of its room."""
 assert are_kept(_SURELY_KEPT, room_of_piece(ROOM))
 assert not are_kept(_SURELY_KEPT + 1, room_of_piece(ROOM))
 
@@ -57,7 +57,7 @@ class End:
     def takes(self, data: Any, room: int = ROOM) -> bool:
         """Tell whether these are rows of the table's dtype, and few enough.
 
-        `room` is how many bytes records may take at no cost, by default those of a whole commit.
+        `room` is how many bytes records may take at next to no cost, by default all of them.
         """
         if type(data) is not np.ndarray or data.ndim != 1:
             return False

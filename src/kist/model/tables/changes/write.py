@@ -146,7 +146,7 @@ def put_tail(
 
 
 def room_of_piece(room: int) -> int:
-    """Return how many bytes of rows cost nothing: the block of their commit has so much room."""
+    """Return how many bytes of rows are cheap as they are where a commit has so much room."""
     room -= _TAIL_BYTES
     return (MAX_INLINE if room > MAX_INLINE else room) - GROUP_RECORD_BYTES
 
@@ -170,7 +170,7 @@ def put_piece(
     rows : structured ndarray or Batch
         Packed leaves: the bytes of ``facts_of(schema).rows.dtype``. At least one row.
     room : int
-        Bytes of the record that cost nothing.
+        Bytes of the record that cost next to nothing.
     is_new : bool
         There is no group at `first` yet.
     """
@@ -265,7 +265,7 @@ class _Appending:
             dtype = self.facts.rows.dtype
             flat = records.flatten(rows, schema.packed, dtype, schema.kept.byte_index)
         n = len(rows)
-        room = room_of_piece(self.txn.room_in_block())
+        room = room_of_piece(self.txn.cheap_room())
         group = put_piece(self.txn, self.node, self.next_row, schema, flat, 0, n, room, is_new=True)
         self.groups.append(group)
         self.n_loose += 1

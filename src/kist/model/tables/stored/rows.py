@@ -55,7 +55,7 @@ class PackedRows:
         self._codec: RowsCodec | None = None
 
     def encode(self, rows: Rows, room: int = 0) -> bytes:
-        """Return rows of `dtype` as bytes; up to `room` of them cost nothing to store."""
+        """Return rows of `dtype` as bytes; up to `room` of them cost next to nothing to store."""
         if not isinstance(rows, Batch):
             return self._encode(rows, room)
         from kist.codecs.strings import content_of, pack_block
