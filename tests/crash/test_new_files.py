@@ -16,9 +16,9 @@ import pytest
 from crash_stores import OpenStore, probe, read_state, rows_of
 
 import kist
-from kist.engine import backup, creation
+from kist.engine import creation
 from kist.errors import StorageError
-from kist.storage import MemoryBackend
+from kist.storage import MemoryBackend, newfile
 from kist.testing.crash import Acknowledged, Possible, Report, judge_log
 from kist.testing.recording import Recorder, recording_files
 
@@ -47,7 +47,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
     files = recording_files(recorder)
     monkeypatch.setattr(creation, "FileBackend", files)
-    monkeypatch.setattr(backup, "FileBackend", files)
+    monkeypatch.setattr(newfile, "FileBackend", files)
 
     def logged(real: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
         def rename(old: Any, new: Any) -> None:
@@ -145,7 +145,7 @@ def test_a_backup_that_is_not_there_before_appears_whole(
 def test_a_backup_that_leaves_out_a_sync_is_noticed(
     path: Path, tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    files: Any = backup.FileBackend
+    files: Any = newfile.FileBackend
     monkeypatch.setattr(files, call, lambda self: None)
     backed_up(path, tmp_path / "copy.kist", recorder, False)
     assert judged(recorder, deep=0, most_failures=1).failures
@@ -158,11 +158,14 @@ def saved_twice(target: Path, recorder: Recorder, n: int) -> None:
     kist.save(target, [1, 2])
     recorder.log.clear()
     recorder.note(Acknowledged(state_of(target)))
-    kist.save(target, np.random.default_rng(n).random(n))
+    if n:
+        kist.save(target, np.random.default_rng(n).random(n))
+    else:  # more than a record of the log has room for
+        kist.savez(target, **{f"a{k}": np.arange(k, k + 120.0) for k in range(60)})
     recorder.note(Acknowledged(state_of(target)))
 
 
-@pytest.mark.parametrize("n", [10, 40_000, 300_000])
+@pytest.mark.parametrize("n", [0, 10, 40_000, 300_000])
 def test_a_saved_array_is_the_old_one_or_the_new_one(
     tmp_path: Path, recorder: Recorder, n: int
 ) -> None:
@@ -178,7 +181,7 @@ def test_a_saved_array_is_the_old_one_or_the_new_one(
 def test_a_saved_array_without_a_sync_is_noticed(
     tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    monkeypatch.setattr(backup.FileBackend, call, lambda self: None)
+    monkeypatch.setattr(newfile.FileBackend, call, lambda self: None)
     saved_twice(tmp_path / "x.kist", recorder, 40_000)
     assert judged(recorder, deep=0, most_failures=1).failures
 

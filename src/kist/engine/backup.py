@@ -3,8 +3,7 @@
 There are two ways. *In place*: everything but free space is copied to where it stood, and the
 log is folded into the tree: the fastest, with all kept versions in it. *Laid out anew*: the
 extents of one commit are copied one behind the other in the order of the map, which is the order
-of reading, and a new tree is written behind them: the smallest, without older versions. A store in
-memory that one transaction made needs neither: it is written as it stands.
+of reading, and a new tree is written behind them: the smallest, without older versions.
 
 The copy has the uuid of the store. It stands under another name until it is complete, synced
 and verified.
@@ -13,33 +12,29 @@ and verified.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kist.engine import history
 from kist.engine.overlay import Overlay
 from kist.engine.recovery import Chain
-from kist.engine.rootcommit import write_tree
+from kist.engine.rootcommit import slots_of_tree
 from kist.engine.space import Space, space_of
 from kist.engine.view import Reader, Snapshot, State, View
 from kist.errors import (
     CorruptDataError,
     SnapshotExpiredError,
-    StorageError,
     StoreExistsError,
-    call_by_name,
 )
 from kist.format import keys, layout
 from kist.format.frame import unpack_frame
 from kist.format.layout import DATA_OFFSET, FRAME
 from kist.format.superblock import Slot
 from kist.format.values import Pointer, pack_record, unpack_record
-from kist.storage import FileBackend
 from kist.storage.base import StorageBackend
-from kist.storage.names import give_name, refused, remove
+from kist.storage.newfile import new_file
 
 if TYPE_CHECKING:
     from kist.engine.engine import Engine
@@ -48,7 +43,6 @@ Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 _PIECE = 4 << 20  # read and written at once
 _ATTEMPTS = 100
-_PAGE = bytes(4096)
 
 
 def backup(
@@ -87,7 +81,9 @@ def backup(
     StorageError
         The target cannot be written. No copy is left.
     """
-    with _copy_for(engine, target, overwrite=overwrite, sync=sync) as copy:
+    target = os.path.abspath(target)
+    _check_target(engine, target, overwrite)
+    with new_file(target, overwrite=overwrite, sync=sync) as copy:
         with ExitStack() as held:
             if snapshot is None and not compact:
                 frozen, chain = _frozen(engine, held)
@@ -101,66 +97,6 @@ def backup(
         return copy.size()
 
 
-def write_whole(engine: Engine, target: str, *, sync: bool) -> None:
-    """Write a store in memory, as it stands, to a file of its own, in place of what is there.
-
-    Nothing is laid out anew nor read back: what stands in memory is a store after every commit,
-    and the file gets its name when all of it is written. So of what was there and this, one is
-    there after a crash; with `sync` it is this one.
-
-    Raises
-    ------
-    StorageError
-        The target cannot be written, and is as it was.
-    """
-    # Nobody else knows the file, so where it lies only the rename counts.
-    with _copy_for(engine, target, overwrite=True, sync=sync, shared=False) as copy:
-        size = engine.backend.size()
-        # The log is zeros but for its first record: a hole, which takes no room.
-        for start, data in _filled(engine.backend.read(0, DATA_OFFSET)):
-            copy.write(start, [data])
-        if size > DATA_OFFSET:
-            copy.write(DATA_OFFSET, [engine.backend.read(DATA_OFFSET, size - DATA_OFFSET)])
-        copy.resize(size)
-
-
-@contextmanager
-def _copy_for(
-    engine: Engine, target: str, *, overwrite: bool, sync: bool, shared: bool = True
-) -> Iterator[FileBackend]:
-    """Give a new file beside a target, which gets its name when the block is done, or is gone."""
-    target = os.path.abspath(target)
-    _check_target(engine, target, overwrite)
-    part = f"{target}.{secrets.token_hex(4)}.part"
-    try:
-        copy = FileBackend(part, writable=True, exclusive=True, shared=shared)
-        try:
-            yield copy
-            if sync:
-                copy.sync()  # before it gets its name: until then it is nobody's store
-            _move(part, target, overwrite)
-            if sync:
-                copy.sync_directory()
-        finally:
-            copy.close()
-    except BaseException as error:
-        remove(part)
-        call_by_name(error, part, target)
-        raise
-
-
-def _filled(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give (start, bytes) of the runs of pages that are not all zeros."""
-    size, start = len(_PAGE), None
-    for at in range(0, len(data) + 1, size):
-        page = data[at : at + size]
-        if page and page != _PAGE:
-            start = at if start is None else start
-        elif start is not None:
-            yield start, data[start:at]
-            start = None
-
-
 def _check_target(engine: Engine, target: str, overwrite: bool) -> None:
     if not os.path.lexists(target):
         return
@@ -169,9 +105,7 @@ def _check_target(engine: Engine, target: str, overwrite: bool) -> None:
         same = os.path.samefile(target, engine.path)
     if same:
         raise StoreExistsError(f"{target!r} is the store itself; a backup is another file")
-    if os.path.isdir(target):
-        raise StorageError(f"{target!r} is a folder; name a file in it")
-    if not overwrite:
+    if not overwrite and not os.path.isdir(target):
         raise StoreExistsError(f"{target!r} exists already; overwrite=True replaces it")
 
 
@@ -288,19 +222,9 @@ def _write_root(
     engine: Engine, copy: StorageBackend, state: State, space: Space, last: bytes
 ) -> tuple[Slot, Slot]:
     """Fold what stood in the log into the tree, as a checkpoint does; returns the slots."""
-    commit = state.commit + 1
-    reader = Reader(copy)
+    reader, ring = Reader(copy), engine.ring
     reader.sealing = engine.reader.sealing
-    root, spare = write_tree(reader, state, space, engine.uuid, commit)
-    end = space.end
-    if sum(spare) == end:
-        end, spare = spare[0], (0, 0)
-    ring = engine.ring
-    newer, older = (
-        Slot(number, commit, state.time_ns, place, end, state.next_node, root, last, spare)
-        for number, place in ((2, ring.start), (1, ring.start + ring.half))
-    )
-    return newer, older
+    return slots_of_tree(reader, state, space, engine.uuid, last, (ring.start, ring.half))
 
 
 def _finish(engine: Engine, copy: StorageBackend, slots: tuple[Slot, Slot]) -> None:
@@ -329,11 +253,3 @@ def _verify(engine: Engine, path: str) -> None:
             "rescues what is whole)",
             offset=first.offset,
         )
-
-
-def _move(part: str, target: str, overwrite: bool) -> None:
-    """Give the copy its name."""
-    try:
-        give_name(part, target, overwrite=overwrite)
-    except OSError as error:
-        raise refused(target, "the copy cannot be given this name", error) from error

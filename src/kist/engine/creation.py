@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kist.errors import KistError, NotAStoreError, SecretError, StoreExistsError
 from kist.format import layout, superblock
+from kist.format.keys import FIRST_NODE
 from kist.format.superblock import Slot, Super
 from kist.storage import FileBackend
 from kist.storage.base import StorageBackend
@@ -40,13 +41,7 @@ def create(
         sealing = make_sealing(encrypt, backend.name)
     if sealing is not None:
         super_ = super_._replace(features_read=layout.FEATURE_SEALED)
-    slots = [
-        Slot(number, 0, 0, position, layout.DATA_OFFSET, 2, None, bytes(16)).pack(super_.uuid)
-        for number, position in (
-            (2, layout.RING_OFFSET),
-            (1, layout.RING_OFFSET + layout.RING_HALF),
-        )
-    ]
+    slots = empty_slots(super_.uuid)
     if sealing is not None:
         slots = list(map(sealing.sign, slots))
     ring = bytes(2 * layout.RING_HALF)
@@ -57,6 +52,17 @@ def create(
     backend.write(layout.SUPER_COPY_OFFSET, [super_.pack()])
     backend.sync()
     backend.sync_directory()
+
+
+def empty_slots(uuid: bytes) -> list[bytes]:
+    """Both slots of a store with nothing in it, as they stand in its file."""
+    return [
+        Slot(number, 0, 0, position, layout.DATA_OFFSET, FIRST_NODE, None, bytes(16)).pack(uuid)
+        for number, position in (
+            (2, layout.RING_OFFSET),
+            (1, layout.RING_OFFSET + layout.RING_HALF),
+        )
+    ]
 
 
 def is_unfinished(backend: StorageBackend) -> bool:

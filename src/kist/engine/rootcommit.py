@@ -21,8 +21,9 @@ from kist.engine.tree import Tree
 from kist.engine.view import Reader, State
 from kist.format.checksum import Buffer
 from kist.format.frame import FrameHeader
-from kist.format.layout import FRAME, FRAME_TREE, MAX_KEY
+from kist.format.layout import FRAME, FRAME_TREE, MAX_KEY, RING_HALF, RING_OFFSET
 from kist.format.log import Freed
+from kist.format.superblock import Slot
 from kist.format.values import Pointer
 
 if TYPE_CHECKING:
@@ -170,6 +171,35 @@ def _write_tree(
     used = sum(p.extent[1] for p in written)
     space.changes.clear()
     return pointer, (run[0] + used, run[1] - used)
+
+
+def slots_of_tree(
+    reader: Reader,
+    state: State,
+    space: Space,
+    uuid: bytes,
+    last: bytes,
+    ring: tuple[int, int] = (RING_OFFSET, RING_HALF),
+) -> tuple[Slot, Slot]:
+    """Write the tree of the next commit of a new file, and return both slots, which show it.
+
+    Parameters
+    ----------
+    last : bytes
+        Sum of the record of the commit before; zeros where there is none.
+    ring : (int, int)
+        Where the log begins, which is empty, and the bytes of one half of it.
+    """
+    commit = state.commit + 1
+    root, spare = write_tree(reader, state, space, uuid, commit)
+    end = space.end
+    if sum(spare) == end:
+        end, spare = spare[0], (0, 0)
+    newer, older = (
+        Slot(number, commit, state.time_ns, place, end, state.next_node, root, last, spare)
+        for number, place in ((2, ring[0]), (1, sum(ring)))
+    )
+    return newer, older
 
 
 def write_nodes(

@@ -48,6 +48,7 @@ class Reader:
     def __init__(self, backend: StorageBackend) -> None:
         self.backend = backend
         self.uuid = bytes(16)  # of the store, where it has one
+        self.kin = b""  # what it has in common with other stores, see `kist.model.page_build`
         self.keyring: Keyring | None = None  # of the handle, where it was given secrets
         self.sealing: StoreSealing | None = None  # of the store, where all of it is sealed
         self.tree = Tree(self.read, self.bring_near if backend.remote else None)

@@ -20,11 +20,11 @@ from kist.model.sealing import attributes as sealed
 from kist.model.text import cell, format_bytes, guarded, said, visible
 
 if TYPE_CHECKING:
-    from kist.engine import Transaction, View
+    from kist.engine import Pointer, Transaction, View
     from kist.model.node import Node
     from kist.model.sealing.groups import SealedPlace
 
-__all__ = ["Attributes", "copy_attributes", "glance"]
+__all__ = ["Attributes", "copy_attributes", "glance", "put_packed"]
 
 _MISSING: Any = object()
 _MOST_SHOWN: Final = 50
@@ -308,7 +308,7 @@ class Attributes(MutableMapping[str, Any]):
             if place is not None:
                 sealed.put(txn, place, self._column, name, payload)
             else:
-                txn.put(self._key(name), _record(txn, payload, self._node._id, self._column))
+                put_packed(txn, self._node._id, name, payload, self._column)
         if place is not None:
             place.vouch(txn)
 
@@ -329,12 +329,15 @@ def _packed_in(view: View, value: bytes) -> bytes:
     return bytes(view.read(pointers[0])) if pointers else payload
 
 
-def _record(txn: Transaction, payload: bytes, node: int, column: int) -> bytes:
-    if len(payload) <= MAX_INLINE:
-        return pack_record(payload)
-    from kist.engine import Frame
+def put_packed(txn: Transaction, node: int, name: str, payload: bytes, column: int = 0) -> None:
+    """Put an attribute in clear, of which the value is packed."""
+    pointers: list[Pointer] = []
+    if len(payload) > MAX_INLINE:
+        from kist.engine import Frame
 
-    return pack_record(b"", txn.write([Frame(FRAME_BLOB, node, column, 0, payload)]))
+        pointers = txn.write([Frame(FRAME_BLOB, node, column, 0, payload)])
+        payload = b""
+    txn.put(keys.attribute(node, column, name), pack_record(payload, pointers))
 
 
 def glance(attributes: Attributes) -> dict[str, str]:

@@ -9,9 +9,22 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from kist.engine.backup import write_whole
-from kist.errors import DTypeError, NodeNotFoundError, StoreNotFoundError, call_by_name
+from kist.engine.fresh import FreshStore
+from kist.errors import (
+    DTypeError,
+    NodeExistsError,
+    NodeNotFoundError,
+    StoreNotFoundError,
+    call_by_name,
+)
+from kist.format.keys import ROOT
+from kist.format.node import NodeKind
+from kist.format.plain import pack_value
+from kist.model import directory
+from kist.model.arrays.create import create
+from kist.model.attributes import put_packed
 from kist.model.newstores import make_durable, unknown_store
+from kist.model.paths import join, split
 from kist.model.store import open as open_store
 from kist.storage.names import give_name, refused, remove, sync_folder
 
@@ -22,6 +35,8 @@ Durability = Literal["full", "none"]
 _MARK: Final = "SAVED"
 _SMALL: Final = 8 << 20
 """Up to so many bytes a file is made in memory and written in one go."""
+_KIN: Final = b"kist.save"
+"""Arrays that one process saves to many files are often alike."""
 
 
 class SavedArrays(Mapping[str, Any]):
@@ -200,11 +215,26 @@ def _save(
     arrays = {name: np.asanyarray(value) for name, value in named.items()}
     sync = durability == "full"
     if sum(array.nbytes for array in arrays.values()) <= _SMALL:
-        with open_store(":memory:") as store:
-            _put(store, arrays, how, codec)
-            write_whole(store._session.engine, path, sync=sync)
+        _write_whole(path, arrays, how, codec, sync)
     else:
         _write_beside(os.path.abspath(path), arrays, how, codec, sync)
+
+
+def _write_whole(
+    path: str, arrays: Mapping[str, np.ndarray[Any, Any]], how: str, codec: str, sync: bool
+) -> None:
+    """Make the store in memory, and write it."""
+    fresh = FreshStore(_KIN)
+    txn = fresh.transaction
+    put_packed(txn, ROOT, _MARK, pack_value(how))
+    for name, array in arrays.items():
+        names = split(name)[1]
+        if not names:
+            raise NodeExistsError("'/' is the root group")
+        group, base = directory.require_groups(txn, ROOT, names[:-1], "/")
+        node = directory.add(txn, group, names[-1], NodeKind.ARRAY, base, inside=False)
+        create(txn, node, join(base, names[-1]), array, codec=codec)
+    fresh.write_to(path, sync=sync)
 
 
 def _write_beside(
@@ -214,7 +244,10 @@ def _write_beside(
     part = f"{path}.{token_hex(4)}.part"
     try:
         with unknown_store(part, eager=sync) as store:  # the device works while we compress
-            _put(store, arrays, how, codec)
+            with store.transaction():
+                store.attrs[_MARK] = how
+                for name, array in arrays.items():
+                    store.create_array(name, array, codec=codec)
             if sync:
                 make_durable(store)
         try:
@@ -227,13 +260,6 @@ def _write_beside(
         remove(part)
         call_by_name(error, part, path)
         raise
-
-
-def _put(store: Any, arrays: Mapping[str, np.ndarray[Any, Any]], how: str, codec: str) -> None:
-    with store.transaction():
-        store.attrs[_MARK] = how
-        for name, array in arrays.items():
-            store.create_array(name, array, codec=codec)
 
 
 def _values(node: Any) -> Any:

@@ -10,7 +10,7 @@ Bottom up:
 - `base`    `StorageBackend`: size, read, write, resize, sync; counters; what a fork does
 - `file`    `FileBackend`: a file, by pread and pwritev
 - `windows` `WindowsBackend`: the same over calls of Windows
-- `names`   names given to files that are whole, and made durable
+- `names`   names given to files that are whole, and made durable; `newfile`: from part to name
 - `memory`  `MemoryBackend`: bytes of this process, also shared between engines
 - `transport`   one request for a range of a file far away; `objectstore` by obstore, `fsspecfile`
 - `attempts`   a range is asked for again, while that may help

@@ -357,7 +357,8 @@ class FileBackend(StorageBackend):
         if not self.lasts:
             return
         self.stats.directory_syncs += 1
-        folder = os.path.dirname(os.path.realpath(self.path))
+        path = self.path  # links on the way to the folder lead to it whoever asks
+        folder = os.path.dirname(os.path.realpath(path) if os.path.islink(path) else path)
         try:
             sync_folder(folder)
         except OSError as error:

@@ -23,7 +23,7 @@ from kist.model.arrays.grid import (
 )
 from kist.model.arrays.input import as_array_dtype, as_item, cast_array, is_sliceable
 from kist.model.arrays.state import ArrayState, new_array
-from kist.model.arrays.write import write, write_small
+from kist.model.arrays.write import write, write_one
 from kist.model.indexing import Box
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def create(
     path: str,
     data: Any,
     *,
-    shape: Any,
-    dtype: Any,
-    chunks: Any,
-    fill_value: Any,
-    codec: Any,
+    shape: Any = None,
+    dtype: Any = None,
+    chunks: Any = "auto",
+    fill_value: Any = 0,
+    codec: Any = "auto",
     encrypt: Encryption | None = None,
 ) -> ArrayState:
     """Put schema, bounds and values of an array whose node was made in this transaction.
@@ -193,7 +193,7 @@ def _of_objects(values: Array, what: str) -> Array:
 def fill_from(txn: Transaction, state: ArrayState, values: Any, what: str) -> None:
     """Write values into all of an array; what is not in memory slab by slab."""
     if isinstance(values, np.ndarray):
-        if not write_small(txn, state, values):
+        if not write_one(txn, state, values):
             box = Box((0,) * len(state.shape), state.shape, (1,) * len(state.shape))
             write(txn, state, box, values)
         return

@@ -23,7 +23,7 @@ from kist.format.array import SegmentRecord
 from kist.format.dtypes import is_string_dtype
 from kist.format.layout import FRAME_PAGE
 from kist.format.values import pack_record
-from kist.model.arrays.grid import block_grid
+from kist.model.arrays.grid import CHUNK_BYTES, block_grid
 from kist.model.arrays.read import (
     AxisPart,
     axis_part,
@@ -49,7 +49,7 @@ __all__ = [
     "slabs",
     "write",
     "write_jobs",
-    "write_small",
+    "write_one",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -68,7 +68,8 @@ MOST_SAMPLED: Final = 16_384
 """Values of a block that are looked at to choose a recipe."""
 
 MOST_ALIKE: Final = 1 << 19
-"""Arrays of so few bytes take what was chosen for one like them; more are worth choosing for."""
+"""Arrays of so few bytes take what was chosen for one like them; more are worth choosing for. Of
+stores that hold little else, all that are one chunk do."""
 
 _LAST_RECORDS: Final = 64
 """So many of the last records are looked at for the recipe of a page: an array that grows by
@@ -102,10 +103,10 @@ class Job(NamedTuple):
 class _Recipes:
     """What the next page is encoded with."""
 
-    def __init__(self, state: ArrayState) -> None:
+    def __init__(self, state: ArrayState, *, new: bool = False) -> None:
         self._state = state
         self._last: Chosen | None = None
-        self._looked = False
+        self._looked = new  # nothing is there
 
     @property
     def last(self) -> Chosen | None:
@@ -171,8 +172,8 @@ def bytes_anew(state: ArrayState, where: Box | Points) -> int:
     return n_chunks * math.prod(shape) * state.dtype.itemsize
 
 
-def write_small(txn: Transaction, state: ArrayState, values: Array) -> bool:
-    """Write all of a new array if its values fit into one record; return whether they did.
+def write_one(txn: Transaction, state: ArrayState, values: Array) -> bool:
+    """Write all of a new array if it is one segment; return whether it is.
 
     Parameters
     ----------
@@ -180,16 +181,18 @@ def write_small(txn: Transaction, state: ArrayState, values: Array) -> bool:
         Of the array's dtype and shape, any strides.
     """
     schema, shape = state.schema, state.shape
-    if schema.sealed:
+    if schema.sealed or not values.nbytes:
         return False
-    if values.nbytes > INLINE_BYTES or not values.nbytes or is_string_dtype(values.dtype):
+    if any(map(int.__gt__, shape, schema.chunks)) or (shape and shape[0] > slab_rows(state)):
         return False
-    if any(map(int.__gt__, shape, schema.chunks)):
-        return False
-    found = _encode(state, Job((0,) * len(shape), 0, shape, partial(_same, values), ()), None)
+    job = Job((0,) * len(shape), 0, shape, partial(_same, values), ())
+    if values.nbytes > INLINE_BYTES or is_string_dtype(values.dtype):
+        _write_batch(txn, state, [job], _Recipes(state, new=True))
+        return True
+    found = _encode(state, job, None)
     if found.data is not None:
         record = SegmentRecord(shape, shape, data=found.data)
-        key = keys.segment(state.node, (0,) * len(shape), 0)
+        key = keys.segment(state.node, job.index, 0)
         txn.put(key, pack_record(record.pack()), old=None)
     return True
 
@@ -460,6 +463,8 @@ def _encode(state: ArrayState, job: Job, last: Chosen | None) -> Made:
     aligned = grid.is_runs and schema.codec == "none"
     # Blocks that are cubes repeat themselves from plane to plane.
     block = None if grid.is_runs else min(grid.block_values, MOST_SAMPLED)
+    reader = state.view.reader
+    kin, most = (reader.kin, CHUNK_BYTES) if reader.kin else (reader.uuid, MOST_ALIKE)
     page = build(
         flat,
         last,
@@ -467,7 +472,7 @@ def _encode(state: ArrayState, job: Job, last: Chosen | None) -> Made:
         grid.block_values,
         aligned=aligned,
         block=block,
-        store=state.view.reader.uuid if flat.nbytes <= MOST_ALIKE else None,
+        store=kin if flat.nbytes <= most else None,
     )
     return Made(None, page)
 
