@@ -31,10 +31,14 @@ from bench.measure import measure
 
 FILES = {
     "kist": "b.kist", "hdf5": "b.h5", "pytables": "p.h5", "npz": "b.npz", "zarr": "b.zarr",
-    "sqlite": "b.sqlite", "netcdf": "b.nc",
+    "zarr2": "b2.zarr", "sqlite": "b.sqlite", "netcdf": "b.nc",
 }  # fmt: skip
 IMPORTS = {
-    "hdf5": "h5py", "pytables": "tables", "zarr": "zarr", "sqlite": "sqlite3", "netcdf": "netCDF4",
+    "hdf5": "h5py", "pytables": "tables", "zarr": "zarr", "zarr2": "zarr", "sqlite": "sqlite3",
+    "netcdf": "netCDF4",
+}  # fmt: skip
+OPTIONS: dict[str, dict[str, Any]] = {
+    "pytables": {"flavour": "pytables"}, "zarr2": {"zarr_format": 2},
 }  # fmt: skip
 STEPS = ("out", "out alone", "in", "in alone")
 ROWS = np.dtype([("a", "i8"), ("b", "f8")])
@@ -116,8 +120,8 @@ def npz_in(file: Path) -> None:
             found[name]
 
 
-def zarr_out(file: Path, n: int, flat: bool) -> None:
-    top = load("zarr").open_group(file, mode="w")
+def zarr_out(file: Path, n: int, flat: bool, version: int = 3) -> None:
+    top = load("zarr").open_group(file, mode="w", zarr_format=version)
     for k, path in paths(n, flat):
         data = values(k)
         top.create_array(path, shape=data.shape, dtype=data.dtype, chunks=data.shape)[:] = data
@@ -132,6 +136,13 @@ def zarr_in(file: Path) -> None:
                 waiting.append(node)
             else:
                 node[:]
+
+
+def zarr2_out(file: Path, n: int, flat: bool) -> None:
+    zarr_out(file, n, flat, version=2)
+
+
+zarr2_in = zarr_in
 
 
 def sqlite_out(file: Path, n: int, flat: bool) -> None:
@@ -188,9 +199,8 @@ def step_of(step: str, name: str, folder: Path, n: int, flat: bool) -> Callable[
     source = folder / ("rows.kist" if name == "sqlite" else "arrays.kist")
     file = folder / FILES[name]
     out = file.with_name("out-" + file.name)
-    options = {"flavour": "pytables"} if name == "pytables" else {}
     if step == "out":
-        return lambda: load("kist").convert(source, out, **options)
+        return lambda: load("kist").convert(source, out, **OPTIONS.get(name, {}))
     if step == "in":
         return lambda: load("kist").convert(file, folder / f"{name}-in.kist")
     if step == "out alone":

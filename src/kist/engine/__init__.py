@@ -9,7 +9,7 @@ Low to high:
 - `transaction`: one set of changes. `few`: two or three records, committed without one.
 - `rootcommit`: writing a new tree. `interrupts`: Ctrl-C held.
 - `writer`: commits and checkpoints. `history`: versions and tags. `upkeep`: use, check, compact.
-- `backup`: a copy of one commit in a file of its own. `fresh`: a new store of one commit, in one go.
+- `backup`: a copy of one commit in a file of its own. `fresh`: a new store, in one go.
 - `creation`: making and finding stores. `engine`: the open store.
 - `salvage`: the newest state of a broken file; `candidates`: which there may be; `survivors`: what
   is left of a tree; `scan`: frames without pointers.
