@@ -23,6 +23,7 @@ from kist.engine.view import Reader, State
 from kist.errors import TransactionClosedError
 from kist.format.keys import FIRST_NODE
 from kist.format.layout import (
+    BLOCK,
     COMMIT_CHANGES,
     DATA_OFFSET,
     MAX_RECORD,
@@ -117,7 +118,7 @@ class FreshStore:
     def _committed(self, txn: Transaction) -> tuple[bytes, list[bytes], int]:
         """Return the record of the commit, if it has one, the slots, and the end of the file."""
         space, now, freed = self._space, time.time_ns(), txn.freed(_COMMIT)
-        if txn.record_bytes(freed) <= MAX_RECORD:
+        if txn.journal_bytes <= MAX_RECORD - BLOCK:  # the rest is room for a few extents
             record = Record(
                 COMMIT_CHANGES,
                 _COMMIT,

@@ -499,10 +499,6 @@ class Transaction(View):
         end = self._owner.writer_space().end
         return [f for f in out if DATA_OFFSET <= f.offset <= end - f.length]
 
-    def record_bytes(self, freed: Sequence[Freed]) -> int:
-        """Bytes that a record of all this takes, or some more."""
-        return self.journal_bytes + 32 * (len(freed) + len(self.used) + len(self.verify)) + BLOCK
-
     def ops(self) -> list[Op]:
         """All changes of the map, in an order that gives it; of a journal that fits a record."""
         values, ranges = self._overlay.values, self._ranges

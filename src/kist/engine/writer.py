@@ -254,7 +254,7 @@ class Writer:
         """
         engine, space = self._engine, self.space
         freed = txn.freed(engine.chain.state.commit + 1)
-        size = txn.record_bytes(freed)
+        size = txn.journal_bytes + 32 * (len(freed) + len(txn.used) + len(txn.verify)) + 4096
         waiting = space.fresh_bytes
         if freed:
             waiting += sum([f.length for f in freed])
