@@ -1,4 +1,4 @@
-"""Rows of plain values that an appender packs: the same rows as by `append`, or looked at there."""
+"""Rows of plain values that are packed at once: as if they were looked at closely, or looked at."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kist.model.tables.input.quick import packer_of
 from kist.model.tables.stored.schema import facts_of
 
 DTYPES = ["?", "i1", "<i2", ">i4", "<i8", "u1", ">u8", "<f4", ">f8", "S3", "S1"]
+DTYPES += ["<U3", ">U1", "<M8[s]", ">M8[ms]", "<m8[us]"]
 VALUES = st.one_of(
     st.booleans(),
     st.integers(-(2**70), 2**70),
@@ -28,10 +29,38 @@ VALUES = st.one_of(
     st.integers(-(2**63), 2**63 - 1).map(np.int64),
     st.booleans().map(np.bool_),
     st.integers(0, 255).map(np.uint8),
+    st.sampled_from(["", "a", "a\0", "\0b", "\ud800", "\U0001f600"]),
+    st.text(max_size=3).map(np.str_),
+    st.builds(
+        np.datetime64, st.integers(-(2**63), 2**63 - 1), st.sampled_from(["s", "ms", "us", "D"])
+    ),
+    st.builds(np.timedelta64, st.integers(-(2**40), 2**40), st.sampled_from(["us", "s"])),
+    st.sampled_from([np.datetime64("NaT"), np.datetime64("NaT", "s"), np.timedelta64("NaT")]),
 )
+UNITS = st.sampled_from(["s", "ms", "us", "D"])
+NEARLY: dict[str, st.SearchStrategy[Any]] = {
+    "U": st.text("a\0\u00e9", max_size=4),
+    "S": st.binary(max_size=4) | st.sampled_from([b"\0", b"a\0"]),
+    "M": st.builds(np.datetime64, st.integers(-5, 2**40) | st.just("NaT"), UNITS),
+    "m": st.builds(np.timedelta64, st.integers(-5, 2**40) | st.just("NaT"), UNITS),
+    "f": st.floats() | st.integers(-3, 3),
+    "i": st.integers(-(2**33), 2**33),
+    "u": st.integers(-1, 300),
+    "b": st.booleans(),
+}
+"""Values that fit columns of a kind, or nearly."""
 
 
-@given(st.lists(st.tuples(st.sampled_from(DTYPES), VALUES), min_size=1, max_size=4), st.booleans())
+def field(code: str) -> st.SearchStrategy[tuple[str, Any]]:
+    """A column of a dtype and a value, which mostly fits."""
+    nearly = NEARLY[np.dtype(code).kind]
+    return st.tuples(st.just(code), st.integers(0, 9).flatmap(lambda n: nearly if n else VALUES))
+
+
+FIELDS = st.sampled_from(DTYPES).flatmap(field)
+
+
+@given(st.lists(FIELDS, min_size=1, max_size=3), st.booleans())
 def test_what_is_packed_is_what_append_would_store(
     fields: list[tuple[str, Any]], aligned: bool
 ) -> None:
@@ -43,7 +72,7 @@ def test_what_is_packed_is_what_append_would_store(
         assert packer is not None
         packed = packer.pack(row)
         if packed is not None:
-            table.append([row])  # does not raise
+            table.append(iter([row]))  # is looked at closely, and does not raise
             found = packer.rows([packed])
             for name in dtype.names or ():
                 stored = table[name][:].astype(found.dtype[name])
@@ -52,7 +81,18 @@ def test_what_is_packed_is_what_append_would_store(
 
 @pytest.mark.parametrize(
     ("code", "value"),
-    [("i8", 3), ("f8", 0.5), ("?", True), ("S3", b"abc"), ("f4", 0.1), ("u1", np.uint8(7))],
+    [
+        ("i8", 3),
+        ("f8", 0.5),
+        ("?", True),
+        ("S3", b"abc"),
+        ("f4", 0.1),
+        ("u1", np.uint8(7)),
+        ("U3", "abc"),
+        ("U3", np.str_("\u00e9")),
+        ("M8[s]", np.datetime64("2020-01-01", "s")),
+        (">m8[us]", np.timedelta64(5, "us")),
+    ],
 )
 def test_plain_values_of_the_columns_are_packed(code: str, value: Any) -> None:
     with kist.open(":memory:") as store:
@@ -62,7 +102,45 @@ def test_plain_values_of_the_columns_are_packed(code: str, value: Any) -> None:
         assert packer.pack((value,)) is None and packer.pack((value, "1")) is None
 
 
-@pytest.mark.parametrize("code", ["U3", "M8[s]", "c16", "f2", "(2,)i4", "T", "O"])
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("M8[ms]", np.datetime64(5, "s")),  # another number there
+        ("M8[s]", np.datetime64(5, "us")),
+        ("m8[us]", np.timedelta64(5, "s")),
+        ("M8[s]", np.datetime64("NaT")),  # of no unit
+        ("U3", "ab\0"),  # would lose its end
+        ("U3", "abcd"),
+        ("U3", "\ud800"),
+        ("S3", b"ab\0"),
+        ("S3", b"abcd"),
+        ("i1", 128),
+        ("f4", 1e300),
+    ],
+)
+def test_values_that_would_be_another_one_are_looked_at(code: str, value: Any) -> None:
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", dtype=[("a", code), ("b", "i4")])
+        packer = packer_of(facts_of(table._state().schema.given))
+        assert packer is not None and packer.pack((value, 1)) is None
+        assert packer.records([(value, 1)]) is None and packer.records({"a": value, "b": 1}) is None
+
+
+def test_a_dict_gives_all_fields_and_no_other() -> None:
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", dtype="i8,f8")
+        packer = packer_of(facts_of(table._state().schema.given))
+        assert packer is not None
+        found = packer.records({"f1": 0.5, "f0": 3})
+        assert found is not None and found.tolist() == [(3, 0.5)]
+        assert packer.records({"f1": 0.5}) is None
+        assert packer.records({"f1": 0.5, "f0": 3, "f2": 1}) is None
+        assert packer.records([]) is None and packer.records([(1, 0.5)] * 65) is None
+        few = packer.records([(1, 0.5), {"f0": 2, "f1": 1.5}])
+        assert few is not None and few.tolist() == [(1, 0.5), (2, 1.5)]
+
+
+@pytest.mark.parametrize("code", ["c16", "f2", "(2,)i4", "T", "O"])
 def test_other_columns_are_not_packed(code: str) -> None:
     with kist.open(":memory:") as store:
         dtype = kist.nullable("i4") if code == "O" else code
@@ -70,6 +148,55 @@ def test_other_columns_are_not_packed(code: str) -> None:
             dtype = np.dtypes.StringDType()
         table = store.create_table("t", dtype=[("a", dtype), ("b", "i4")])
         assert packer_of(facts_of(table._state().schema.given)) is None
+
+
+@given(
+    st.lists(FIELDS, min_size=1, max_size=3),
+    st.sampled_from(["tuple", "dict", "list", "reversed dict", "dict of more"]),
+    st.booleans(),
+)
+def test_one_row_is_appended_as_if_it_was_looked_at_closely(
+    fields: list[tuple[str, Any]], form: str, inside: bool
+) -> None:
+    dtype = np.dtype([(f"f{i}", d) for i, (d, _) in enumerate(fields)])
+    row = tuple(value for _, value in fields)
+    names = dtype.names or ()
+    given: dict[str, Any] = {
+        "tuple": row,
+        "dict": dict(zip(names, row, strict=True)),
+        "reversed dict": dict(zip(names[::-1], row[::-1], strict=True)),
+        "dict of more": {**dict(zip(names, row, strict=True)), "more": 1},
+        "list": [row] * 3,
+    }
+    with kist.open(":memory:") as store:
+        quick, close = (store.create_table(name, dtype=dtype) for name in ("quick", "close"))
+        for table in (quick, close):
+            table.append(np.zeros(1, dtype))  # from here on the handle knows where it ends
+        data = given[form]
+        closely = data if form == "dict of more" else iter([row] * (3 if form == "list" else 1))
+        failed = []
+        for table, rows in ((quick, data), (close, closely)):
+            try:
+                if inside:
+                    with store.transaction():
+                        table.append(rows)
+                else:
+                    table.append(rows)
+                failed.append("")
+            except kist.KistError as error:
+                failed.append(type(error).__name__)
+        assert failed[0] == failed[1]
+        assert quick[:].tobytes() == close[:].tobytes() and store.check().ok
+
+
+def test_a_row_of_another_table_is_matched_by_name() -> None:
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", dtype="i8,f8")
+        table.append(np.array([(1, 0.5)], "i8,f8"))
+        swapped = np.array([(2.5, 7)], [("f1", "f8"), ("f0", "i8")])
+        for row in (table[0], swapped[0], np.rec.array(swapped)[0]):
+            assert table.append(row) == 1
+        assert table[:].tolist() == [(1, 0.5), (1, 0.5), (7, 2.5), (7, 2.5)]
 
 
 def test_rows_of_all_kinds_stay_in_their_order() -> None:

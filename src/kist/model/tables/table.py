@@ -246,12 +246,9 @@ class Table(Altering, Indexed, Queries, Changing, Secrets, Node):
         """
         left = self._left
         end: End | None = left[1]
-        if (
-            end is not None
-            and end.takes(data)
-            and self._at_once(left, partial(end.append, rows=data))
-        ):
-            return len(data)
+        few = None if end is None else end.taken(data)
+        if end and few is not None and self._at_once(left, partial(end.append, rows=few)):
+            return len(few)
         step = self._write()
         with step as txn:
             if step.is_inside:
@@ -260,9 +257,10 @@ class Table(Altering, Indexed, Queries, Changing, Secrets, Node):
             if end is None:
                 state = self._state(txn)
                 end = tables.changes.few.end_of(state)
-            if end is not None and end.takes(data, txn.cheap_room()):
-                step.leaves = end.append(txn, data)
-                return len(data)
+            few = None if end is None else end.taken(data, txn.cheap_room())
+            if end is not None and few is not None:
+                step.leaves = end.append(txn, few)
+                return len(few)
             state = self._state(txn)
             what = f"append to {self._path!r}"
             tables.input.values.refuse_in_clear(data, state.schema, what)

@@ -21,6 +21,7 @@ from kist.engine.transaction import ROOM
 from kist.format import keys
 from kist.model.casts import same_dtype
 from kist.model.tables.changes.write import MAX_LOOSE, room_of_piece
+from kist.model.tables.input.quick import packer_of
 from kist.model.tables.stored.layout import Group, known, remember
 from kist.model.tables.stored.records import INLINE, TAIL_ROW, GroupRecord, Tail, new_stamp
 from kist.model.tables.stored.schema import PIECE_BYTES, PIECE_ROWS
@@ -41,39 +42,57 @@ assert not are_kept(_SURELY_KEPT + 1, room_of_piece(ROOM))
 class End:
     """Where a table ends, and how a few rows are put there."""
 
-    __slots__ = ("_dtype", "_layout", "_most", "_node", "_seen", "_tail", "_tail_key", "_version")
+    __slots__ = (
+        "_dtype",
+        "_layout",
+        "_most",
+        "_node",
+        "_packer",
+        "_seen",
+        "_tail",
+        "_tail_key",
+        "_version",
+    )
 
     def __init__(self, state: TableState) -> None:
         schema, facts = state.schema, state.facts
         self._node = state.node
         self._version = schema.version
         self._dtype = self._seen = schema.given.dtype
+        self._packer = packer_of(facts)
         # What `SchemaFacts.are_piece` says, once for all appends.
         self._most = min(facts.group_rows, PIECE_ROWS - 1, (PIECE_BYTES - 1) // facts.row_nbytes)
         self._tail = state.tail
         self._tail_key = keys.group(state.node, TAIL_ROW)
         self._layout = known(state.node, state.tail)
 
-    def takes(self, data: Any, room: int = ROOM) -> bool:
-        """Tell whether these are rows of the table's dtype, and few enough.
+    def taken(self, data: Any, room: int = ROOM) -> np.ndarray[Any, Any] | None:
+        """Return what was given as records if these are rows of the table's dtype, and few enough.
 
-        `room` is how many bytes records may take at next to no cost, by default all of them.
+        None where it takes more to find out. `room` is how many bytes records may take at next to
+        no cost, by default all of them.
         """
-        if type(data) is not np.ndarray or data.ndim != 1:
-            return False
-        if (dtype := data.dtype) is not self._seen:  # slices of one array have it in common
+        rows: np.ndarray[Any, Any] | None = None
+        if type(data) is np.ndarray:
+            rows = data
+        elif type(data) is np.void:
+            rows = data.reshape(1)
+        elif self._packer is not None:
+            rows = self._packer.records(data)
+        if rows is None or rows.ndim != 1:
+            return None
+        if (dtype := rows.dtype) is not self._seen:  # slices of one array have it in common
             if not same_dtype(dtype, self._dtype):
-                return False
+                return None
             self._seen = dtype
-        nbytes = data.nbytes
-        return (
-            0 < len(data) <= self._most
-            and (nbytes <= _SURELY_KEPT if room == ROOM else are_kept(nbytes, room_of_piece(room)))
-            and self._tail.n_loose < MAX_LOOSE
-        )
+        nbytes = rows.nbytes
+        fits = nbytes <= _SURELY_KEPT if room == ROOM else are_kept(nbytes, room_of_piece(room))
+        if fits and 0 < len(rows) <= self._most and self._tail.n_loose < MAX_LOOSE:
+            return rows
+        return None
 
     def append(self, txn: Transaction | Few, rows: np.ndarray[Any, Any]) -> End:
-        """Put rows that `takes` has agreed to, and return the end behind them."""
+        """Put rows that `taken` gave, and return the end behind them."""
         n, node = len(rows), self._node
         first, n_live, n_loose, _ = before = self._tail
         data = pack_rows(n, rows.tobytes())
@@ -94,7 +113,7 @@ class End:
             self._seen,
         )
         end._tail, end._tail_key, end._layout = tail, self._tail_key, layout
-        end._most = self._most
+        end._most, end._packer = self._most, self._packer
         return end
 
 
