@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,31 @@ def test_rows_lie_behind_the_splitters_that_are_not_above(
     words = [np.array([row[at] for row in every], np.uint64) for at in range(3)]
     expected = [sum(splitter <= row for splitter in splitters) for row in rows]
     assert ranges_of(words, len(splitters)).tolist() == expected
+
+
+@pytest.mark.parametrize("n_splitters", [1, 22, 255])
+@pytest.mark.parametrize("kind", ["even", "few", "skewed", "near", "high"])
+def test_ranges_of_many_rows_are_those_that_a_search_finds(kind: str, n_splitters: int) -> None:
+    rng = np.random.default_rng(n_splitters)
+    n = 20_000
+    words = {
+        "even": rng.integers(0, 2**64, n, np.uint64),
+        "few": rng.integers(0, 40, n, np.uint64),
+        "skewed": np.exp(rng.normal(20, 9, n)).clip(0, 2**62).astype(np.uint64),
+        "near": np.uint64(2**63) + rng.integers(0, 5_000, n, np.uint64),
+        "high": np.uint64(2**64 - 1) - rng.integers(0, 300, n, np.uint64),
+    }[kind]
+    # Of a few values many rows are equal to a splitter: the second word decides.
+    second = rng.integers(0, 2**40, n, np.uint64)
+    at = rng.choice(n, n_splitters, replace=False)
+    at = at[np.lexsort((second[at], words[at]))]
+    both = [np.concatenate([word[at], word]) for word in (words, second)]
+    pairs = list(zip(words.tolist(), second.tolist(), strict=True))
+    splitters = [pairs[one] for one in at.tolist()]
+    expected = [bisect_right(splitters, pair) for pair in pairs]
+    assert ranges_of(both, n_splitters).tolist() == expected
+    alone = np.searchsorted(np.sort(words[at]), words, "right")
+    assert np.array_equal(ranges_of(both[:1], n_splitters), alone)
 
 
 @pytest.mark.parametrize("n", [100_000, 65_536, 65_537])

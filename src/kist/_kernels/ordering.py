@@ -27,6 +27,8 @@ Words = NDArray[np.uint64]
 
 _SIGN: Final = np.uint64(1 << 63)
 _LAST: Final = np.uint64(2**64 - 1)
+_CELL_BITS: Final = 12
+_UNSURE: Final = 255
 _SHORT: Final = 32
 """Bytes of strings that are sorted by their bytes: four words, a pass each."""
 
@@ -247,14 +249,32 @@ def ranges_of(words: Sequence[Words], n_splitters: int) -> NDArray[np.uint8]:
     """
     first, *others = _packed(words, len(words[0])) or [words[0]]
     heads, rows = first[:n_splitters], first[n_splitters:]
-    numbers = np.searchsorted(heads, rows, side="right")
+    numbers, unsure = _told_by_cells(heads, rows)
+    some = rows[unsure]
+    above = heads.searchsorted(some, "right")
+    numbers[unsure] = above
     if others:  # these decide where the first word is that of a splitter
-        same = np.flatnonzero(np.searchsorted(heads, rows, side="left") != numbers)
+        same = unsure[heads.searchsorted(some, "left") != above]
         some = np.concatenate([np.arange(n_splitters), same + n_splitters])
         order = stable_order([word[some] for word in (first, *others)])
         is_row = order >= n_splitters
         numbers[same[order[is_row] - n_splitters]] = np.cumsum(~is_row)[is_row]
-    return numbers.astype(np.uint8)
+    return numbers
+
+
+def _told_by_cells(heads: Words, rows: Words) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return how many heads, which ascend, are not above each row, and which rows must be searched.
+
+    These stand in a cell with a head: of all others the highest bits tell, which takes less than
+    half the time of a search.
+    """
+    highest = max(int(rows.max(initial=0)), int(heads.max(initial=0)))
+    shift = np.uint64(max(0, highest.bit_length() - _CELL_BITS))
+    starts = np.arange((highest >> int(shift)) + 1, dtype=np.uint64) << shift
+    table = heads.searchsorted(starts, "right").astype(np.uint8)
+    table[(heads >> shift).view(np.int64)] = _UNSURE
+    numbers = table.take((rows >> shift).view(np.int64))
+    return numbers, np.flatnonzero(numbers == _UNSURE)
 
 
 def smallest(words: Sequence[Words], k: int) -> NDArray[np.int64]:

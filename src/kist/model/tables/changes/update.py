@@ -29,7 +29,9 @@ from kist.model.tables.query.find import (
     by_codes,
     check_sources,
     positions_of,
+    spans_of,
 )
+from kist.model.tables.query.rowset import is_small, read_spans_of
 from kist.model.tables.stored.computed import check_assignable, sealed_sources
 from kist.model.tables.stored.fields import Fields, field_at, parse_path
 from kist.model.tables.stored.read import Span, group_spans, read_leaves
@@ -191,9 +193,10 @@ def update_found(
 
     changes = Changes(txn, state)
 
-    def prepare(hit: Found, at: int) -> Prepared | KistError:
+    def prepare(hit: Found, at: int, blocks: Mapping[str, Array] | None) -> Prepared | KistError:
         try:
-            blocks = _read(state, inputs, hit) if inputs else {}
+            if blocks is None:
+                blocks = _read(state, inputs, hit) if inputs else {}
             parts = [part for source in sources for part in source.at(hit, at, blocks)]
             return changes.prepare(hit.group, hit.ordinals, leaves, [parts[i] for i in order])
         except KistError as error:
@@ -203,8 +206,9 @@ def update_found(
     rows = iter(found)
     for some in rows:
         tasks = []
+        known = _read_together(state, inputs, some)
         for hit in some:
-            tasks.append(partial(prepare, hit, n))
+            tasks.append(partial(prepare, hit, n, known.get(hit.place)))
             n += len(hit.ordinals)
         if any(source.n != 1 and source.n < n for source in sources):
             n += sum(len(hit.ordinals) for some in rows for hit in some)
@@ -237,3 +241,29 @@ def _read(state: TableState, names: Sequence[str], hit: Found) -> dict[str, Arra
     columns = [empty_values(n * leaf.n_values, leaf.dtype) for leaf in leaves]
     read_leaves(state, [Span(hit.group, hit.ordinals, 0)], leaves, columns)
     return dict(zip(names, columns, strict=True))
+
+
+def _read_together(
+    state: TableState, names: Sequence[str], some: Sequence[Found]
+) -> dict[int, dict[str, Array]]:
+    """Return columns of the rows of several hits, by the place of the group, where they are few.
+
+    Reading the pages of one column together takes two thirds of the time; nothing where it fails,
+    so that the rows in front of those that cannot be read are looked at first.
+    """
+    few = [hit for hit in some if is_small(hit)]
+    leaves = [state.facts.by_name[name] for name in names]
+    if len(few) < 2 or not leaves or any(leaf.n_values != 1 or leaf.is_loose for leaf in leaves):
+        return {}
+    spans, n = spans_of([few])
+    try:
+        columns, _ = read_spans_of(state, leaves, spans, n)
+    except KistError:  # who reads them one by one says it
+        return {}
+    return {
+        hit.place: {
+            name: column[span.at : span.at + span.n]
+            for name, column in zip(names, columns, strict=True)
+        }
+        for hit, span in zip(few, spans, strict=True)
+    }

@@ -51,8 +51,10 @@ __all__ = [
     "Picked",
     "RowSet",
     "Sorted",
+    "is_small",
     "joined",
     "read_at",
+    "read_spans_of",
     "resized",
     "span_batches",
 ]
@@ -403,7 +405,7 @@ class Ordered(RowSet):
 
         for some in self.found():
             self._bring_near(some, leaves)
-            for few, hits in groupby(some, _is_small):
+            for few, hits in groupby(some, is_small):
                 if not few or not leaves:
                     yield from run([partial(one, hit) for hit in hits])
                     continue
@@ -446,7 +448,7 @@ class Ordered(RowSet):
             bring_near(self.state, [Span(hit.group, hit.ordinals, 0) for hit in some], leaves)
 
 
-def _is_small(hit: Found) -> bool:
+def is_small(hit: Found) -> bool:
     """Tell whether few rows of a group are meant."""
     return len(hit.ordinals) * SMALL_SHARE <= hit.group.n_rows
 

@@ -34,7 +34,7 @@ from kist.model.tables.indexes.whole import order_by_index
 from kist.model.tables.query.find import GROUPS_AT_ONCE, Found, positions_of, spans_of
 from kist.model.tables.query.operands import Key, Operand, all_leaves
 from kist.model.tables.query.rowset import Ordered, Part, order_of, read_at, read_spans_of, taken
-from kist.model.tables.query.spill import Extent, Spill
+from kist.model.tables.query.spill import Extent, Spill, joined
 from kist.model.tables.query.texts import sorting_words_of
 from kist.model.tables.stored.read import Span
 
@@ -349,7 +349,7 @@ class Sorter:
     ) -> Iterator[list[Array]]:
         splitters, width = self._splitters(batches, n, keys)
         if len(splitters[-1]) == 0:
-            yield from self._ordered(_joined(list(batches())), start, stop)
+            yield from self._ordered(joined(list(batches())), start, stop)
             return
         with Spill(self._dtypes, self._why) as spill:
             ranges = self._distribute(batches(), splitters, spill, width)
@@ -366,10 +366,11 @@ class Sorter:
             size = sum(extent.n for extent in extents)
             low, high = max(start - at, 0), min(stop - at, size)
             if low < high:
-                again = self._reader(spill, extents)
                 if self._is_fixed and self._n_ranges(size, width) == 1:
-                    yield partial(self._ordered, _joined(list(again())), low, high)
+                    rows = self._shaped(spill.get_joined(extents), size)
+                    yield partial(self._ordered, rows, low, high)
                 else:  # it is too long, or may be: it is split again when its turn comes
+                    again = self._reader(spill, extents)
                     yield partial(self._sorted, again, size, low, high)
             at += size
             if at >= stop:
@@ -378,7 +379,7 @@ class Sorter:
     def _ordered(self, rows: list[Array], start: int, stop: int) -> Iterator[list[Array]]:
         """Sort rows in memory, which are in the order of their ranks."""
         order = stable_order(self._words(self._keys(rows))[:-1])[start:stop]
-        found = [column[order] for column in rows]
+        found = [_taken(column, order) for column in rows]
         return (
             [column[at : at + _PART_ROWS] for column in found]
             for at in range(0, len(order), _PART_ROWS)
@@ -387,13 +388,12 @@ class Sorter:
     def _reader(self, spill: Spill, extents: Sequence[Extent]) -> Batches:
         def batches() -> Iterator[list[Array]]:
             for extent in extents:
-                rows = spill.get(extent)
-                yield [
-                    column.reshape(extent.n, *shape)
-                    for column, shape in zip(rows, self._shapes, strict=True)
-                ]
+                yield self._shaped(spill.get(extent), extent.n)
 
         return batches
+
+    def _shaped(self, rows: Sequence[Array], n: int) -> list[Array]:
+        return [column.reshape(n, *shape) for column, shape in zip(rows, self._shapes, strict=True)]
 
     def _n_ranges(self, n: int, width: int) -> int:
         """Return how many ranges fit into memory one by one, two on several threads."""
@@ -418,7 +418,7 @@ class Sorter:
             first = int(random.integers(step))
             # Copies: views would hold all keys in memory.
             sample.append([column[first::step].copy() for column in self._keys(rows)])
-        keys = _joined(sample)
+        keys = joined(sample)
         wanted = self._n_ranges(n, width)
         if wanted == 1:
             return [column[:0] for column in keys], width
@@ -457,7 +457,7 @@ class Sorter:
         def flush() -> None:
             for extents, parts in zip(ranges, waiting, strict=True):
                 if parts:
-                    extents.append(spill.put(_joined(parts)))
+                    extents.append(spill.put_joined(parts))
                     parts.clear()
 
         for dealt in run_ahead((partial(self._dealt, splitters, rows) for rows in batches), 1):
@@ -482,11 +482,19 @@ class Sorter:
         numbers = ranges_of(self._words(keys), n_splitters)
         order = np.argsort(numbers, kind="stable")
         edges = [0, *np.cumsum(np.bincount(numbers, minlength=n_splitters + 1)).tolist()]
+        dealt = [_taken(column, order) for column in rows]
         return [
-            (number, [column[order[low:high]] for column in rows])
+            (number, [column[low:high] for column in dealt])
             for number, (low, high) in enumerate(pairwise(edges))
             if low < high
         ]
+
+
+def _taken(column: Any, order: Array) -> Any:
+    """Return values in another order."""
+    if type(column) is np.ndarray and column.ndim == 1 and column.dtype.kind in "biufcmM":
+        return column.take(order)  # in half the time of indexing
+    return column[order]
 
 
 def _numbered(batches: Iterator[list[Array]]) -> Iterator[list[Array]]:
@@ -496,13 +504,6 @@ def _numbered(batches: Iterator[list[Array]]) -> Iterator[list[Array]]:
         n = len(rows[0])
         yield [*rows, np.arange(at, at + n)]
         at += n
-
-
-def _joined(parts: Sequence[Sequence[Array]]) -> list[Array]:
-    if len(parts) == 1:
-        return list(parts[0])
-    # NumPy would turn big-endian values round.
-    return [np.concatenate(columns, dtype=columns[0].dtype) for columns in zip(*parts, strict=True)]
 
 
 def _row_nbytes(rows: Sequence[Array]) -> int:

@@ -9,6 +9,7 @@ from a sealed column is not asked, so it cannot be forgotten.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,12 +22,14 @@ from kist.codecs.strings import content_of, fill, open_block, pack_block
 from kist.errors import StorageError
 from kist.format.ragged import is_nullable_ragged, is_ragged
 
-__all__ = ["Extent", "Spill"]
+__all__ = ["Extent", "Spill", "joined"]
 
 Array = np.ndarray[Any, Any]
 
 _STRINGS: Final = 8_192
 """Strings of a block."""
+_MOST_PARTS: Final = 1_024
+"""More than that no system takes in one call (IOV_MAX)."""
 
 
 class Extent(NamedTuple):
@@ -118,6 +121,21 @@ class Spill:
         parts = tuple(self._put(column) for column in columns)
         return Extent(len(columns[0]), parts)
 
+    def put_joined(self, parts: Sequence[Sequence[Array]]) -> Extent:
+        """Write rows that stand in several parts as `put` would write them joined."""
+        if len(parts) == 1 or self._cover is not None or not self._is_plain(parts[0]):
+            return self.put(joined(parts))
+        columns = []
+        for several in zip(*parts, strict=True):
+            offset = self._size
+            self._write_all([_bytes_of(part) for part in several])
+            columns.append(((offset, self._size - offset),))
+        return Extent(sum(len(part[0]) for part in parts), tuple(columns))
+
+    def _is_plain(self, columns: Sequence[Array]) -> bool:
+        """Tell whether the bytes of columns are written as they stand in memory."""
+        return all(type(one) is np.ndarray and one.dtype.kind != "T" for one in columns)
+
     def _put(self, column: Array) -> tuple[tuple[int, int], ...]:
         if isinstance(column, Cells):
             lengths, items = column.gather()
@@ -125,7 +143,7 @@ class Spill:
                 lengths = np.where(column.missing.ravel(), -1, lengths)
             return self._write(memoryview(lengths.tobytes())), *self._put(items)
         if column.dtype.kind != "T":
-            return (self._write(memoryview(np.ascontiguousarray(column).tobytes())),)
+            return (self._write(_bytes_of(column)),)
         return tuple(
             self._write(memoryview(pack_block(content_of(column[at : at + _STRINGS]), 0)))
             for at in range(0, len(column), _STRINGS)
@@ -144,6 +162,22 @@ class Spill:
         self._size += size
         return offset, size
 
+    def _write_all(self, parts: Sequence[memoryview]) -> None:
+        """Write parts one behind the other by one call, without a copy of all of them."""
+        total = sum(map(len, parts))
+        written = 0
+        if hasattr(os, "writev") and len(parts) <= _MOST_PARTS:
+            try:
+                self._file.seek(self._size)
+                written = os.writev(self._file.fileno(), parts)
+            except OSError as error:
+                raise self._failed(error) from error
+        if written == total:
+            self._size += total
+            return
+        for part in parts:  # what was written already, once more
+            self._write(part)
+
     def get(self, extent: Extent) -> list[Array]:
         """Return rows that were written, flat."""
         try:
@@ -153,6 +187,25 @@ class Spill:
             ]
         except OSError as error:
             raise self._failed(error) from error
+
+    def get_joined(self, extents: Sequence[Extent]) -> list[Array]:
+        """Return the rows of several extents one behind the other, flat."""
+        if len(extents) == 1 or self._cover is not None or any(map(_is_loose, self._dtypes)):
+            return joined([self.get(extent) for extent in extents])
+        found = []
+        try:
+            for place, dtype in enumerate(self._dtypes):
+                places = [extent.parts[place][0] for extent in extents]
+                raw = np.empty(sum(size for _, size in places), np.uint8).data
+                at = 0
+                for offset, size in places:
+                    self._read_into(offset, raw[at : at + size])
+                    at += size
+                n = sum(extent.n for extent in extents)
+                found.append(np.ndarray(len(raw) // max(dtype.itemsize, 1) or n, dtype, raw))
+        except OSError as error:
+            raise self._failed(error) from error
+        return found
 
     def _get(self, dtype: np.dtype[Any], n: int, parts: tuple[tuple[int, int], ...]) -> Array:
         if is_ragged(dtype):
@@ -173,16 +226,19 @@ class Spill:
             fill(open_block(memoryview(self._read(offset, size)), len(some)), some)
         return out
 
-    def _read(self, offset: int, size: int) -> bytearray:
-        data = bytearray(size)
+    def _read(self, offset: int, size: int) -> Any:
+        # Not a bytearray, which is zeroed first; what covers it wants one.
+        data: Any = np.empty(size, np.uint8).data if self._cover is None else bytearray(size)
+        self._read_into(offset, memoryview(data))
+        return data if self._cover is None else self._cover.unseal(data)
+
+    def _read_into(self, offset: int, left: memoryview) -> None:
         self._file.seek(offset)
-        left = memoryview(data)
         while len(left):
             n = self._file.readinto(left)
             if not n:
                 raise OSError("the temporary file ends too early")
             left = left[n:]
-        return data if self._cover is None else self._cover.unseal(data)
 
     def _failed(self, error: OSError) -> StorageError:
         return StorageError(
@@ -190,3 +246,21 @@ class Spill:
             f"file in {tempfile.gettempdir()!r}, of {self._size:,} bytes so far: {error}; raise "
             "the option, or set TMPDIR to where there is room"
         )
+
+
+def joined(parts: Sequence[Sequence[Array]]) -> list[Array]:
+    """Return the columns of several parts of rows, one behind the other."""
+    if len(parts) == 1:
+        return list(parts[0])
+    # NumPy would turn big-endian values round.
+    return [np.concatenate(columns, dtype=columns[0].dtype) for columns in zip(*parts, strict=True)]
+
+
+def _bytes_of(column: Array) -> memoryview:
+    """Return the bytes of a column in the order of its items, copied if they do not stand so."""
+    column = np.ascontiguousarray(column)
+    return column.reshape(-1).view(np.uint8).data if column.nbytes else memoryview(b"")
+
+
+def _is_loose(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "T" or is_ragged(dtype)
