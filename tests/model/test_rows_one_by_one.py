@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kist
+from kist.model.tables.changes import few
 from kist.model.tables.input.quick import packer_of
 from kist.model.tables.stored.schema import facts_of
 
@@ -187,6 +188,93 @@ def test_one_row_is_appended_as_if_it_was_looked_at_closely(
                 failed.append(type(error).__name__)
         assert failed[0] == failed[1]
         assert quick[:].tobytes() == close[:].tobytes() and store.check().ok
+
+
+TEXTS = st.text("a\0\u00e9\U0001f600", max_size=5) | st.sampled_from(
+    ["x" * 255, "x" * 256, "\ud800"]
+)
+STRINGS = [np.dtypes.StringDType(), np.dtypes.StringDType(na_object=None)]
+STRINGS += [np.dtypes.StringDType(na_object=np.nan), np.dtypes.StringDType(na_object="none")]
+
+
+@st.composite
+def tables_with_text(draw: st.DrawFn) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+    """Columns, of which one or more are of text, and some rows that mostly fit."""
+    kinds = draw(st.lists(st.sampled_from([*STRINGS, "<i8", ">f8", "S3", "<U3"]), max_size=3))
+    at = draw(st.integers(0, len(kinds)))
+    kinds[at:at] = [draw(st.sampled_from(STRINGS))]
+    values = {
+        "T": TEXTS | (st.none() if draw(st.booleans()) else TEXTS),
+        "i": st.integers(-5, 5),
+        "f": st.floats(),
+        "S": st.binary(max_size=2),
+        "U": st.text("ab", max_size=3),
+    }
+    row = st.tuples(*(values[np.dtype(kind).kind] for kind in kinds))
+    return (
+        {f"c{i}": kind for i, kind in enumerate(kinds)},
+        draw(st.lists(row, min_size=1, max_size=4)),
+    )
+
+
+def key_of(values: Any) -> list[Any]:
+    return [repr(value) if value != value else value for value in values.tolist()]
+
+
+@given(tables_with_text(), st.sampled_from(["list", "dicts", "one by one"]), st.booleans())
+def test_rows_with_text_are_appended_as_if_they_were_looked_at_closely(
+    given_: tuple[dict[str, Any], list[tuple[Any, ...]]], form: str, reorder: bool
+) -> None:
+    columns, rows = given_
+    names = list(columns)
+    with kist.open(":memory:") as store:
+        quick, close = (store.create_table(name, dtype=columns) for name in ("quick", "close"))
+        if reorder:
+            for table in (quick, close):
+                table.reorder(names[::-1])
+            names, rows = names[::-1], [row[::-1] for row in rows]
+        for table in (quick, close):
+            table.append({name: [] for name in names})  # from here on it is known where it ends
+        dicts = [dict(zip(names, row, strict=True)) for row in rows]
+        steps: list[Any] = {"list": [rows], "dicts": [dicts], "one by one": rows}[form]
+        for step in steps:
+            failed = []
+            for table, data in (
+                (quick, step),
+                (close, iter(step if form != "one by one" else [step])),
+            ):
+                try:
+                    table.append(data)
+                    failed.append("")
+                except kist.KistError as error:
+                    failed.append(type(error).__name__)
+            assert failed[0] == failed[1]
+        assert len(quick) == len(close)
+        for name in names:
+            assert key_of(quick[name][:]) == key_of(close[name][:])
+        assert store.check().ok
+        store.compact()
+        assert key_of(quick[names[0]][:]) == key_of(close[names[0]][:])
+
+
+def test_rows_with_text_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    real = few.end_of
+    monkeypatch.setattr(few, "end_of", lambda state: looks.append(1) or real(state))
+    with kist.open(":memory:") as store:
+        table = store.create_table("t", dtype={"n": "i8", "s": STRINGS[1]})
+        table.append((0, "first"))
+        for i in range(1, 9):
+            table.append((i, f"row {i}") if i % 2 else {"s": None, "n": i})
+        table.append([(9, "a"), (10, "b")])
+        assert looks == [1]
+        assert table["n"][:].tolist() == list(range(11))
+        assert table["s"][:4].tolist() == ["first", "row 1", None, "row 3"]
+        for strange in ({"n": 1, "s": "a", "more": 2}, {"n": 1}, (1,), (1, "a", 2), (1, b"a")):
+            with pytest.raises((kist.DTypeError, kist.ShapeError)):
+                table.append(strange)
+        table.append((11, "x" * 5000))  # longer than a record is
+        assert table["s"][11] == "x" * 5000
 
 
 def test_a_row_of_another_table_is_matched_by_name() -> None:

@@ -75,7 +75,7 @@ SMALL: Final = 8192
 """Contents up to here go through LZ4 unless told otherwise, as the bodies of pieces do."""
 
 BLOCK_HEAD: Final = struct.Struct("<BI")
-_CODEC, _MISSING, _WIDTH, _COLUMNS, _KNOWN = 0x03, 0x04, 0x30, 0x40, 0x77
+_CODEC, MISSING, _WIDTH, _COLUMNS, _KNOWN = 0x03, 0x04, 0x30, 0x40, 0x77
 _STORED, _LZ4, _ZSTD = 0, 1, 2
 _CODES: Final = {LZ4: _LZ4, ZSTD: _ZSTD}
 _COMPRESSORS: Final = {code: compressor for compressor, code in _CODES.items()}
@@ -187,7 +187,7 @@ def pack_block(
         parts = [lengths.astype(f"<u{1 << log_width}").view(np.uint8), text]
         flags = log_width << 4
     if missing is not None:
-        flags |= _MISSING
+        flags |= MISSING
         parts.insert(0, np.packbits(missing, bitorder="little"))
     size = sum(map(len, parts))
     if size > MAX_CONTENT:
@@ -280,14 +280,14 @@ def open_columns(block: Block, n_values: int) -> StringBlock | StringColumns:
     flags, size = BLOCK_HEAD.unpack_from(block)
     code = flags & _CODEC
     width = 1 << ((flags & _WIDTH) >> 4)
-    strange = flags & ~_KNOWN or (flags & _COLUMNS and flags & (_MISSING | _WIDTH))
+    strange = flags & ~_KNOWN or (flags & _COLUMNS and flags & (MISSING | _WIDTH))
     if strange or code > _ZSTD or width > 4:
         raise CodecError(f"a block of strings with flags {flags:#04x}: use a newer kist")
     if flags & _COLUMNS:
         if not (n_values and n_values <= size <= MAX_CONTENT and size % n_values == 0):
             raise CodecError(f"a block of {n_values} strings of one length in {size} bytes")
         return StringColumns(_content(block, code, size).reshape(-1, n_values))
-    at_lengths = -(-n_values // 8) if flags & _MISSING else 0
+    at_lengths = -(-n_values // 8) if flags & MISSING else 0
     at_text = at_lengths + width * n_values
     if not at_text <= size <= MAX_CONTENT:
         raise CodecError(f"a block of {n_values} strings in {size} bytes")
@@ -306,7 +306,7 @@ def open_columns(block: Block, n_values: int) -> StringBlock | StringColumns:
     if total != size - at_text:
         raise CodecError(f"strings of other lengths than the {size - at_text} bytes of their block")
     missing = None
-    if flags & _MISSING:
+    if flags & MISSING:
         bits = np.unpackbits(content[:at_lengths], count=n_values, bitorder="little")
         missing = bits.view(np.bool_)
         if lengths[missing].any():

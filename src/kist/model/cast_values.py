@@ -288,6 +288,8 @@ class Cast:
             return source.astype(target)
         except (UnicodeError, TypeError, ValueError) as error:
             for row, value in enumerate(source.tolist()):
+                if not isinstance(value, str):
+                    continue  # missing
                 try:
                     value.encode()
                 except UnicodeError:
@@ -344,6 +346,8 @@ class Cast:
             )
         if source.dtype == dtype:
             return source
+        if not len(source):  # what an empty list holds is not known
+            return np.empty(0, dtype)
         have, want = source.dtype.kind, dtype.kind
         if have in _NUMBERS and want in _NUMBERS:
             return self._number(source)

@@ -247,8 +247,8 @@ class Table(Altering, Indexed, Queries, Changing, Secrets, Node):
         left = self._left
         end: End | None = left[1]
         few = None if end is None else end.taken(data)
-        if end and few is not None and self._at_once(left, partial(end.append, rows=few)):
-            return len(few)
+        if end and few is not None and self._at_once(left, partial(end.append, piece=few)):
+            return few[0]
         step = self._write()
         with step as txn:
             if step.is_inside:
@@ -260,7 +260,7 @@ class Table(Altering, Indexed, Queries, Changing, Secrets, Node):
             few = None if end is None else end.taken(data, txn.cheap_room())
             if end is not None and few is not None:
                 step.leaves = end.append(txn, few)
-                return len(few)
+                return few[0]
             state = self._state(txn)
             what = f"append to {self._path!r}"
             tables.input.values.refuse_in_clear(data, state.schema, what)

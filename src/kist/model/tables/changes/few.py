@@ -22,6 +22,7 @@ from kist.format import keys
 from kist.model.casts import same_dtype
 from kist.model.tables.changes.write import MAX_LOOSE, room_of_piece
 from kist.model.tables.input.quick import packer_of
+from kist.model.tables.input.quicktext import text_packer_of
 from kist.model.tables.stored.layout import Group, known, remember
 from kist.model.tables.stored.records import INLINE, TAIL_ROW, GroupRecord, Tail, new_stamp
 from kist.model.tables.stored.schema import PIECE_BYTES, PIECE_ROWS
@@ -39,6 +40,10 @@ assert are_kept(_SURELY_KEPT, room_of_piece(ROOM))
 assert not are_kept(_SURELY_KEPT + 1, room_of_piece(ROOM))
 
 
+Piece = tuple[int, bytes]
+"""Number of rows, and their bytes as a piece (docs/format.md, "Pieces")."""
+
+
 class End:
     """Where a table ends, and how a few rows are put there."""
 
@@ -51,6 +56,7 @@ class End:
         "_seen",
         "_tail",
         "_tail_key",
+        "_texts",
         "_version",
     )
 
@@ -60,18 +66,34 @@ class End:
         self._version = schema.version
         self._dtype = self._seen = schema.given.dtype
         self._packer = packer_of(facts)
+        self._texts = text_packer_of(facts) if facts.loose else None
         # What `SchemaFacts.are_piece` says, once for all appends.
         self._most = min(facts.group_rows, PIECE_ROWS - 1, (PIECE_BYTES - 1) // facts.row_nbytes)
         self._tail = state.tail
         self._tail_key = keys.group(state.node, TAIL_ROW)
         self._layout = known(state.node, state.tail)
 
-    def taken(self, data: Any, room: int = ROOM) -> np.ndarray[Any, Any] | None:
-        """Return what was given as records if these are rows of the table's dtype, and few enough.
+    def taken(self, data: Any, room: int = ROOM) -> Piece | None:
+        """Return what was given as a piece if these are rows of the table, and few enough.
 
         None where it takes more to find out. `room` is how many bytes records may take at next to
         no cost, by default all of them.
         """
+        if self._texts is not None:
+            piece = self._texts.piece(data)
+            fits = piece is not None and self._fits(piece[0], len(piece[1]) - HEAD.size, room)
+            return piece if fits else None
+        rows = self._records(data)
+        if rows is None or not self._fits(len(rows), rows.nbytes, room):
+            return None
+        return len(rows), pack_rows(len(rows), rows.tobytes())
+
+    def _fits(self, n: int, nbytes: int, room: int) -> bool:
+        small = nbytes <= _SURELY_KEPT if room == ROOM else are_kept(nbytes, room_of_piece(room))
+        return small and 0 < n <= self._most and self._tail.n_loose < MAX_LOOSE
+
+    def _records(self, data: Any) -> np.ndarray[Any, Any] | None:
+        """Return rows of the table's dtype, or None."""
         rows: np.ndarray[Any, Any] | None = None
         if type(data) is np.ndarray:
             rows = data
@@ -85,17 +107,13 @@ class End:
             if not same_dtype(dtype, self._dtype):
                 return None
             self._seen = dtype
-        nbytes = rows.nbytes
-        fits = nbytes <= _SURELY_KEPT if room == ROOM else are_kept(nbytes, room_of_piece(room))
-        if fits and 0 < len(rows) <= self._most and self._tail.n_loose < MAX_LOOSE:
-            return rows
-        return None
+        return rows
 
-    def append(self, txn: Transaction | Few, rows: np.ndarray[Any, Any]) -> End:
+    def append(self, txn: Transaction | Few, piece: Piece) -> End:
         """Put rows that `taken` gave, and return the end behind them."""
-        n, node = len(rows), self._node
+        n, data = piece
+        node = self._node
         first, n_live, n_loose, _ = before = self._tail
-        data = pack_rows(n, rows.tobytes())
         record = GroupRecord(INLINE, 0, self._version, n, n, data)
         tail = Tail(first + n, n_live + n, n_loose + 1, new_stamp())
         # Records without pointers begin with 0. Neither replaces one that owns extents.
@@ -113,7 +131,7 @@ class End:
             self._seen,
         )
         end._tail, end._tail_key, end._layout = tail, self._tail_key, layout
-        end._most, end._packer = self._most, self._packer
+        end._most, end._packer, end._texts = self._most, self._packer, self._texts
         return end
 
 
@@ -121,14 +139,13 @@ def end_of(state: TableState) -> End | None:
     """Return the end of a table as a transaction shows it.
 
     None where it takes more to append a row than to put it: for columns that are computed, sealed,
-    or of categories, strings or cells; for rows that stand otherwise in memory; for indexes.
+    or of categories or cells; for rows that stand otherwise in memory; for indexes.
     """
     schema, facts = state.schema, state.facts
     if (
         schema.given is not schema.kept
-        or not schema.kept.is_flat
         or facts.sealed
-        or facts.loose
+        or (text_packer_of(facts) is None if facts.loose else not schema.kept.is_flat)
         or facts.categorical
         or not facts.row_nbytes
         or state.view.get(keys.index_state(state.node)) is not None

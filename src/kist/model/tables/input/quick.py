@@ -10,7 +10,7 @@ import numpy as np
 
 from kist.model.tables.stored.schema import SchemaFacts
 
-__all__ = ["RowPacker", "packer_of"]
+__all__ = ["FEW", "RowPacker", "packer_for", "packer_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -24,7 +24,7 @@ _PYTHON: dict[str, type] = {
 }  # fmt: skip
 _TEXTS: Final = frozenset("SU")
 _TIMES: Final = frozenset("Mm")
-_FEW: Final = 64
+FEW: Final = 64
 """Longest list whose rows are tried one by one: of more than that a few may differ."""
 
 
@@ -59,7 +59,7 @@ class RowPacker:
         """
         kind = type(data)
         if kind is list:
-            if not 0 < len(data) <= _FEW:
+            if not 0 < len(data) <= FEW:
                 return None
             packed = []
             for row in data:
@@ -124,11 +124,15 @@ class RowPacker:
 @lru_cache(maxsize=64)
 def packer_of(facts: SchemaFacts) -> RowPacker | None:
     """Return what packs rows of a table; None where a column is more than a number or bytes."""
-    dtype = facts.schema.dtype
-    if facts.loose or facts.categorical or facts.nullable or not dtype.names:
+    if facts.loose or facts.categorical or facts.nullable:
         return None
+    return packer_for(facts.schema.dtype)
+
+
+def packer_for(dtype: np.dtype[Any]) -> RowPacker | None:
+    """Return what packs rows of a structured dtype, or None."""
     codes = []
-    for name in dtype.names:
+    for name in dtype.names or ():
         field = dtype[name]
         if field.kind in _TEXTS:
             code: str | None = f"{field.itemsize}s"
@@ -137,4 +141,4 @@ def packer_of(facts: SchemaFacts) -> RowPacker | None:
         if code is None or not field.itemsize:
             return None
         codes.append(code)
-    return RowPacker(dtype, codes)
+    return RowPacker(dtype, codes) if codes else None
