@@ -222,6 +222,13 @@ def test_data_that_are_sliceable_are_read_part_by_part(
     np.testing.assert_array_equal(store["x"][...], np.concatenate([x, x]))
 
 
+@pytest.mark.parametrize("shape", [(1 << 50, 0), (1 << 50, 3, 0), (0, 3), (0, 0)])
+def test_arrays_without_values_are_read_in_one_block_at_most(shape: tuple[int, ...]) -> None:
+    with kist.open(":memory:") as store:
+        array = store.create_array("a", shape=shape, dtype="f8")
+        assert [block.shape for block in array.blocks()] == [shape] * bool(shape[0])
+
+
 def test_writing_and_reading_in_blocks_needs_little_memory(path: Path) -> None:
     limit = 100 << 20
     with kist.open(path, "w", durability="none") as store:

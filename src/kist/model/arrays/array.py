@@ -250,8 +250,9 @@ class Array(ArrayOperators, SealedDataset):
             shape = state.shape
             if n_rows is None:
                 rows = state.schema.chunks[0]
-                row = math.prod(shape[1:]) * item_bytes(state.dtype) or 1
-                n_rows = max(1, BLOCK_BYTES // (row * rows)) * rows
+                row = math.prod(shape[1:]) * item_bytes(state.dtype)
+                # What takes no bytes is one block: its length may be any number.
+                n_rows = max(1, BLOCK_BYTES // (row * rows)) * rows if row else max(1, shape[0])
             for at in range(0, shape[0], n_rows):
                 yield read(state, parse(slice(at, at + n_rows), shape).where)
 
