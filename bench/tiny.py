@@ -10,6 +10,7 @@ counts.
     python -m bench.tiny                      # 10,000 of each, minutes
     python -m bench.tiny 100000 hdf5 npz      # so many, and these formats
     python -m bench.tiny 10000 hdf5 --flat    # all in one group
+    python -m bench.tiny --functions          # Python functions for each, by their number
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -208,6 +210,37 @@ def step_of(step: str, name: str, folder: Path, n: int, flat: bool) -> Callable[
     return lambda: globals()[f"{name}_in"](file)
 
 
+def functions(call: Callable[[], object]) -> int:
+    """Return how many Python functions this thread calls: a machine that is busy calls no more."""
+    n = 0
+
+    def count(frame: FrameType, event: str, arg: object) -> None:
+        nonlocal n
+        n += event == "call"
+
+    old = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        call()
+    finally:
+        sys.setprofile(old)
+    return n
+
+
+def per_dataset(name: str, step: str, n: int, flat: bool, place: str | None = None) -> float:
+    """Return the functions that a step out or in takes for each dataset, the first time apart."""
+    with tempfile.TemporaryDirectory(dir=place) as made:
+        for k in (n // 8, n):
+            folder = Path(made) / str(k)
+            folder.mkdir()
+            source = "rows.kist" if name == "sqlite" else "arrays.kist"
+            fill(folder / source, k, flat, rows=name == "sqlite")
+            if step == "in":
+                step_of("out alone", name, folder, k, flat)()
+            found = functions(step_of(step, name, folder, k, flat))
+    return found / n
+
+
 def child(step: str, name: str, folder: Path, n: int, flat: bool) -> None:
     """Do one step, and print its cost as JSON."""
     load("kist")
@@ -248,9 +281,15 @@ if __name__ == "__main__":
     parser.add_argument("names", nargs="*", help=", ".join(FILES))
     parser.add_argument("--flat", action="store_true", help="all in one group")
     parser.add_argument("--folder", help="where files are made")
+    parser.add_argument("--functions", action="store_true", help="for 200 and 1,600 datasets")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.step:
+    if asked.functions:
+        for one in asked.names or FILES:
+            for way in ("out", "in"):
+                counts = (per_dataset(one, way, n, asked.flat, asked.folder) for n in (200, 1600))
+                print(one, way, *(f"{found:.0f}" for found in counts), flush=True)
+    elif asked.step:
         child(asked.step, asked.names[0], Path(asked.folder), asked.n, asked.flat)
     else:
         main(asked.n, asked.names or list(FILES), asked.flat, asked.folder)

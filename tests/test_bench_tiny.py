@@ -37,6 +37,21 @@ def test_each_step_of_a_format_holds_what_was_made(
     tiny.look(out, 7, flat, rows)
 
 
+NEEDED = {"hdf5": "h5py", "pytables": "tables", "netcdf": "netCDF4"}  # zarr takes long
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("step", ["out", "in"])
+@pytest.mark.parametrize("name", ["npz", "sqlite", *NEEDED])
+def test_a_dataset_takes_no_more_steps_where_there_are_more(
+    tiny: Any, name: str, step: str, flat: bool
+) -> None:
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name])
+    few, many = (tiny.per_dataset(name, step, n, flat) for n in (40, 320))
+    assert many < 1.3 * few  # few stand in the log, which takes less than a tree
+
+
 def test_other_values_are_noticed(tiny: Any, tmp_path: Path) -> None:
     tiny.fill(tmp_path / "a.kist", 7, True, False)
     with kist.open(tmp_path / "a.kist", "r+") as store:
