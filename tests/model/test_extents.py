@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,13 @@ import numpy as np
 import pytest
 
 import kist
+from kist.engine.placing import Placing
 from kist.engine.transaction import Transaction
 from kist.errors import CorruptDataError, StorageError
+from kist.format import keys
+from kist.format.layout import FRAME_PAGE
+from kist.format.sealedstore import SealedExtent
+from kist.format.values import unpack_record
 from kist.model import extents
 from kist.model.parts import merge
 
@@ -135,7 +141,8 @@ def test_one_extent_larger_than_what_is_kept(tmp_path: Path) -> None:
 
 def test_memory_comes_back_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that failed holds no memory that the next copy of this thread needs."""
-    with kist.open(tmp_path / "a.kist", "w", durability="none") as store:
+    key = os.urandom(32)
+    with kist.open(tmp_path / "a.kist", "w", durability="none", encrypt=key) as store:
         rows = large(store)
         original, turns = Transaction.write, []
 
@@ -149,7 +156,7 @@ def test_memory_comes_back_after_an_error(tmp_path: Path, monkeypatch: pytest.Mo
         for _ in range(3):
             turns.clear()
             with pytest.raises(StorageError, match="no space"):
-                kist.split(store["t"], parts=1, out=tmp_path / "part")
+                kist.split(store["t"], parts=1, out=tmp_path / "part/{}", encrypt=key)
             assert not list(tmp_path.glob("part/*"))
         gc.collect()
         monkeypatch.setattr(Transaction, "write", original)
@@ -161,10 +168,56 @@ def test_memory_comes_back_after_an_error(tmp_path: Path, monkeypatch: pytest.Mo
             return asked[-1]
 
         monkeypatch.setattr(extents._rooms, "lend", counted)
-        (name,) = kist.split(store["t"], parts=1, out=tmp_path / "part")
+        (name,) = kist.split(store["t"], parts=1, out=tmp_path / "part/{}", encrypt=key)
         assert len(asked) > 4 and all(room is not None for room in asked)
-        with kist.open(name) as part:
+        with kist.open(name, secrets=key) as part:
             assert part["t"][:].tobytes() == rows.tobytes()
+
+
+@pytest.mark.parametrize("place", [0, 3, 5])
+def test_a_run_that_cannot_be_written_has_no_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """Of a copy that fails nothing is left, and the transaction around it goes on."""
+    with kist.open(tmp_path / "a.kist", "w", durability="none") as store:
+        rows = large(store)
+        original, turns = Placing.fill_places, itertools.count()
+
+        def failing(self: Placing, pointers: Any, frames: Any) -> Any:
+            if len(frames) and frames[0].type == FRAME_PAGE and next(turns) == place:
+                raise StorageError("no space left on device")
+            return original(self, pointers, frames)
+
+        with kist.open(tmp_path / "b.kist", "w", durability="none") as other:
+            with other.transaction():
+                other["x"] = noise(5)
+                monkeypatch.setattr(Placing, "fill_places", failing)
+                with pytest.raises(StorageError, match="no space"):
+                    other.copy(store["t"], "t")
+                monkeypatch.setattr(Placing, "fill_places", original)
+                assert list(other) == ["x"]
+                other.copy(store["t"], "u")
+            assert list(other) == ["u", "x"]
+            assert other["u"][:].tobytes() == rows.tobytes()
+            np.testing.assert_array_equal(other["x"][:], noise(5))
+            assert other.check().ok
+
+
+def test_a_pointer_without_a_sum_gets_one(tmp_path: Path) -> None:
+    """One that is marked as a sealed store marks its own has random bytes there."""
+    with kist.open(tmp_path / "a.kist", "w", durability="none") as store:
+        large(store)
+        other = kist.open(tmp_path / "b.kist", "w", durability="none")
+        with other, store["t"]._hold() as view, other._write() as txn:
+            records = view.scan(*keys.whole_node(store["t"]._id))
+            key, value = next(pair for pair in records if keys.kind_of(pair[0]) == b"P")
+            (pointer,), payload = unpack_record(value)
+            copies = extents.Extents(txn)
+            copies.add(view, key, payload, [SealedExtent(*pointer._replace(sum=bytes(16)))])
+            copies.flush()
+            (copied,), _ = unpack_record(txn.get(key) or b"")
+            assert copied.sum == pointer.sum
+            txn.delete(key)
 
 
 def test_small_extents_far_from_each_other_take_little_memory(
@@ -181,13 +234,13 @@ def test_small_extents_far_from_each_other_take_little_memory(
             few.append(noise(at, 500))
             many.append(noise(at, 1500))
         asked = []
-        lend = extents._rooms.lend
+        scratch = extents.scratch
 
-        def counted(n: int, reading: Any) -> Any:
+        def counted(slot: str, n: int, dtype: Any) -> Any:
             asked.append(n)
-            return lend(n, reading)
+            return scratch(slot, n, dtype)
 
-        monkeypatch.setattr(extents._rooms, "lend", counted)
+        monkeypatch.setattr(extents, "scratch", counted)
         with kist.open(tmp_path / "b.kist", "w", durability="none") as other:
             other.copy(few, "few")
             np.testing.assert_array_equal(other["few"][:], few[:])

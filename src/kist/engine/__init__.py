@@ -6,7 +6,8 @@ Low to high:
 - `space`: free and waiting bytes.
 - `view`: states, snapshots, verified reads. `recovery`: from bytes to the newest whole commit.
 - `glance`: is there a newer commit; `following`: keeping up with those who write it.
-- `transaction`: one set of changes. `few`: two or three records, committed without one.
+- `transaction`: one set of changes; `placing`: the space it takes and writes to, and `lane`: with
+  other threads. `few`: two or three records, committed without one.
 - `rootcommit`: writing a new tree. `interrupts`: Ctrl-C held.
 - `writer`: commits and checkpoints. `history`: versions and tags. `upkeep`: use, check, compact.
 - `backup`: a copy of one commit in a file of its own. `fresh`: a new store, in one go.
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from kist.engine import ahead, batches, oneblock, pages, textpages
     from kist.engine.engine import Durability, Engine
     from kist.engine.history import CommitInfo
-    from kist.engine.transaction import Frame, Transaction
+    from kist.engine.placing import Frame
+    from kist.engine.transaction import Transaction
     from kist.engine.upkeep import Pin, Problem, Usage
     from kist.engine.view import Snapshot, View
     from kist.format.values import Pointer
@@ -42,7 +44,7 @@ else:
         CommitInfo="history",
         Durability="engine",
         Engine="engine",
-        Frame="transaction",
+        Frame="placing",
         Pin="upkeep",
         Pointer="view",
         Problem="upkeep",

@@ -398,6 +398,7 @@ class Engine(Following):
         """Commit, and release the writer's lock; for `Transaction.commit`."""
         done = False
         with hold_interrupts():
+            transaction.settle()
             # Let its pin go, unless somebody reads it; and the log will look otherwise.
             self._newest = self._glance = None
             try:
@@ -417,6 +418,7 @@ class Engine(Following):
     def abandon(self, transaction: Transaction) -> None:
         """Forget a transaction, and release the writer's lock."""
         with hold_interrupts():
+            transaction.stop()  # nobody writes to what is given back
             given = False
             try:
                 if self._transaction is transaction:

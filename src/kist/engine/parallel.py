@@ -46,7 +46,7 @@ def run(tasks: Sequence[Callable[[], T]]) -> list[T]:
         finally:
             _inside.task, _inside.team = False, None
 
-    others = [_executor(threads).submit(work) for _ in range(team.n_busy - 1)]
+    others = [executor(threads).submit(work) for _ in range(team.n_busy - 1)]
     work()
     for other in others:
         other.result()
@@ -145,7 +145,7 @@ def run_ahead(tasks: Iterable[Callable[[], T]], ahead: int) -> Iterator[T]:
     what they need and write what they gave. With a single thread each runs when it is asked for.
     Who stops early waits for those that run.
     """
-    if options.n_threads < 2 or getattr(_inside, "task", False) or _is_ending():
+    if works_in_place():
         for task in tasks:
             yield task()
         return
@@ -154,7 +154,7 @@ def run_ahead(tasks: Iterable[Callable[[], T]], ahead: int) -> Iterator[T]:
     try:
         while True:
             for task in islice(some, ahead + 1 - len(waiting)):
-                waiting.append(_executor(options.n_threads).submit(_alone, task))
+                waiting.append(executor(options.n_threads).submit(alone, task))
             if not waiting:
                 return
             yield waiting.popleft().result()
@@ -169,9 +169,14 @@ def begin(task: Callable[[], T]) -> Callable[[], T]:
 
     Where `run` would work in place, the task is done when it is asked for.
     """
-    if options.n_threads < 2 or getattr(_inside, "task", False) or _is_ending():
+    if works_in_place():
         return task
-    return _executor(options.n_threads).submit(_alone, task).result
+    return executor(options.n_threads).submit(alone, task).result
+
+
+def works_in_place() -> bool:
+    """Tell whether this thread does all itself: it is the only one, or one of those that help."""
+    return options.n_threads < 2 or getattr(_inside, "task", False) or _is_ending()
 
 
 def _is_ending() -> bool:
@@ -179,7 +184,8 @@ def _is_ending() -> bool:
     return not threading.main_thread().is_alive()
 
 
-def _alone(task: Callable[[], T]) -> T:
+def alone(task: Callable[[], T]) -> T:
+    """Do a task, which begins no threads of its own."""
     _inside.task = True
     try:
         return task()
@@ -196,7 +202,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _executor(threads: int) -> ThreadPoolExecutor:
+def executor(threads: int) -> ThreadPoolExecutor:
+    """Return the threads of this process, which are kept."""
     from concurrent.futures import ThreadPoolExecutor  # 5 ms, with the logging that it loads
 
     global _pool, _pool_key

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from kist.engine.interrupts import hold_interrupts
+from kist.engine.placing import Frame
 from kist.engine.sealedstore import StoreSealing, fitting
-from kist.engine.transaction import Frame
 from kist.format import keys
 from kist.format.layout import FRAME_SEALED, MAX_KEY
 from kist.format.values import Pointer, pack_record, unpack_record

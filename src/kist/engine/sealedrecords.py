@@ -18,6 +18,7 @@ import numpy as np
 from kist._kernels.scratch import KEPT_BYTES, scratch
 from kist.crypto.derive import SALT_BYTES
 from kist.crypto.hidden import Hidden
+from kist.engine.placing import Frame
 from kist.engine.sealed import (
     DataKey,
     SealedBody,
@@ -26,7 +27,6 @@ from kist.engine.sealed import (
     unseal_body,
     unseal_small,
 )
-from kist.engine.transaction import Frame
 from kist.engine.view import Reader, View
 from kist.errors import CorruptDataError, TamperedDataError
 from kist.format.checksum import sum128

@@ -46,7 +46,7 @@ from kist.format.values import Pointer, extent_length, pointer_bytes
 
 if TYPE_CHECKING:
     from kist.engine.drafts import NewPage
-    from kist.engine.transaction import Frame, Transaction
+    from kist.engine.placing import Frame, Placing
     from kist.engine.tree import Node
     from kist.engine.view import Reader
 
@@ -352,7 +352,7 @@ def _sums_of(head: SealedHead, units: memoryview) -> bytes:
     return pack_sums([units[at : at + step] for at in range(0, len(units), step)])
 
 
-def write_sealed(txn: Transaction, sealing: StoreSealing, frames: Sequence[Frame]) -> list[Pointer]:
+def write_sealed(txn: Placing, sealing: StoreSealing, frames: Sequence[Frame]) -> list[Pointer]:
     """Write frames as sealed extents, as one run; for `Transaction.write`."""
     from kist.engine.interrupts import hold_interrupts
 
@@ -379,11 +379,12 @@ def write_sealed(txn: Transaction, sealing: StoreSealing, frames: Sequence[Frame
         padding = pointer.extent[1] - FRAME.size - len(head) - len(units)
         if padding:
             buffers.append(bytes(padding))
+    txn.settle()
     txn.write_run(start, buffers)
     return pointers
 
 
-def move_down(txn: Transaction, sealing: StoreSealing, old: Pointer) -> Pointer | None:
+def move_down(txn: Placing, sealing: StoreSealing, old: Pointer) -> Pointer | None:
     """Seal an extent anew in the lowest free place before it; for `Transaction.move_down`.
 
     Not byte for byte: a pointer names the commit that wrote its extent, and what is sealed is

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from kist.engine.interrupts import hold_interrupts
 from kist.engine.overlay import Overlay, Ranges
-from kist.engine.space import Space
-from kist.engine.view import Reader, State, View
-from kist.errors import CorruptDataError, TransactionClosedError
-from kist.format.checksum import Buffer, sum128, sum128_of
-from kist.format.frame import FrameHeader, unpack_frame
+from kist.engine.placing import Owner, Placing
+from kist.engine.view import Reader, State
+from kist.errors import TransactionClosedError
 from kist.format.keys import Range
 from kist.format.layout import (
     BLOCK,
     DATA_OFFSET,
-    FRAME,
     MAX_KEY,
     MAX_RECORD,
     MAX_VALUE,
@@ -26,10 +23,9 @@ from kist.format.layout import (
     OP_DELETE_RANGE,
     OP_PUT,
     RECORD,
-    UNSYNCED_RELAXED,
 )
-from kist.format.log import Freed, Op, Verify
-from kist.format.values import Pointer, extent_length, pointer_bytes
+from kist.format.log import Freed, Op
+from kist.format.values import Pointer, pointer_bytes
 
 ROOM = 2 * BLOCK - RECORD.size
 """Bytes that the records of a commit may take at next to no cost.
@@ -37,41 +33,6 @@ ROOM = 2 * BLOCK - RECORD.size
 In ``full`` a commit fills a block of the log whatever is in it. A second block makes the write 3 us
 longer and the next checkpoint come sooner, and encoding ten rows of 50 columns takes 350 us.
 """
-
-
-class Frame(NamedTuple):
-    """A frame to be written: body = head + parts; the pointer's sum covers the head.
-
-    A blob has everything in `head`; a column page has the sums of its sectors there.
-    """
-
-    type: bytes
-    node: int
-    column: int
-    row: int
-    head: Buffer
-    parts: Sequence[Buffer] = ()
-
-
-class Owner(Protocol):
-    """What a transaction needs of its engine."""
-
-    reader: Reader
-    uuid: bytes
-    retain: int
-
-    @property
-    def durability(self) -> str:
-        """Which of "full", "relaxed" and "none"."""
-
-    def writer_space(self) -> Space:
-        """Free and waiting space, for the holder of the writer's lock."""
-
-    def finish(self, transaction: Transaction, message: str) -> int:
-        """Commit, and release the writer's lock."""
-
-    def abandon(self, transaction: Transaction) -> None:
-        """Give space back, and release the writer's lock."""
 
 
 @dataclass(slots=True)
@@ -98,7 +59,7 @@ class _Absent:
 _ABSENT = _Absent()  # in the undo log: there was no such key
 
 
-class Transaction(View):
+class Transaction(Placing):
     """Changes on top of the newest commit. Holds the writer's lock until it ends.
 
     Extents that the map no longer names are freed by themselves: when a value is replaced or
@@ -108,8 +69,7 @@ class Transaction(View):
     is_transaction = True
 
     def __init__(self, owner: Owner, reader: Reader, state: State) -> None:
-        super().__init__(reader, state)
-        self._owner = owner
+        super().__init__(owner, reader, state)
         self._overlay = state.overlay.copy()
         self.closed = False
         self.next_node = state.next_node
@@ -119,12 +79,8 @@ class Transaction(View):
         self.journal: dict[bytes, int] = {}
         self._ranges: dict[bytes, Op] = {}
         self.journal_bytes = 0
-        self.used: list[tuple[int, int]] = []
-        self.verify: list[Verify] = []
-        self.unsynced = 0
         self._freeing: dict[bytes, None] = {}
         self._owned: dict[bytes, bytes] = {}
-        self._written: list[Pointer] = []
         self._lives: list[Freed] = []
         # (dictionary, key, what was there) of each change since the first savepoint; of many
         # at once: (dictionary, keys, what was there of them). A savepoint is a position in this
@@ -197,11 +153,23 @@ class Transaction(View):
         A key that is there after all would leave its extents without an owner, until `compact`.
         """
         self._check_open()
-        for key, value in pairs:
-            _check_lengths(len(key), len(key), len(value))
+        new = dict(pairs)
+        if not new:
+            return
+        lengths = list(map(len, new))
+        _check_lengths(min(lengths), max(lengths), max(map(len, new.values())))
+        owned = {pointer: key for key, value in new.items() for pointer in pointer_bytes(value)}
         with hold_interrupts():
-            for key, value in pairs:
-                self._put(key, value, None, pointer_bytes(value))
+            if self._undo is not None or self._freeing:
+                for key, value in new.items():
+                    self._put(key, value, None, pointer_bytes(value))
+                return
+            self._owned |= owned
+            self._overlay.put_many(new)
+            for key, value in new.items():
+                if _BULK in self.journal:
+                    break
+                self._note(key, len(key) + len(value))
 
     def _put(self, key: bytes, value: bytes, old: bytes | None, new: Sequence[bytes]) -> None:
         if old is not None:
@@ -361,122 +329,6 @@ class Transaction(View):
 
     # Extents
 
-    def write(self, frames: Sequence[Frame]) -> list[Pointer]:
-        """Write frames to free space, as one run, and return their pointers.
-
-        Raises
-        ------
-        StorageError
-            The device refused; the transaction can only be rolled back or go on without them.
-        """
-        self._check_open()
-        if not frames:
-            return []
-        if self.reader.sealing is not None:
-            from kist.engine.sealedstore import write_sealed
-
-            return write_sealed(self, self.reader.sealing, frames)
-        birth = self.state.commit + 1
-        lengths = [len(f.head) + sum(map(len, f.parts)) for f in frames]
-        sums = [sum128(f.head) for f in frames]
-        pointers: list[Pointer] = []
-        with hold_interrupts():  # what is taken but not noted would be lost
-            start = offset = self.allocate(sum(map(extent_length, lengths)))
-            for frame, length, found in zip(frames, lengths, sums, strict=True):
-                pointers.append(Pointer(offset, length, len(frame.head), birth, found))
-                offset += extent_length(length)
-            self._written += pointers
-        buffers: list[Buffer] = []
-        for frame, length, pointer in zip(frames, lengths, pointers, strict=True):
-            header = FrameHeader(
-                frame.type,
-                pointer.offset,
-                self._owner.uuid,
-                frame.node,
-                frame.column,
-                frame.row,
-                birth,
-                length,
-                len(frame.head),
-                pointer.sum,
-            )
-            buffers += [header.pack(), frame.head, *frame.parts]
-            padding = extent_length(length) - FRAME.size - length
-            if padding:
-                buffers.append(bytes(padding))
-        self.write_run(start, buffers)
-        return pointers
-
-    @property
-    def uuid(self) -> bytes:
-        """Identity of the store."""
-        return self._owner.uuid
-
-    def note_written(self, pointers: Sequence[Pointer]) -> None:
-        """Note extents that are written: those that no record names in the end are freed."""
-        self._written += pointers
-
-    def move_down(self, old: Pointer) -> Pointer | None:
-        """Copy an extent, byte for byte, to the lowest free place before it, if there is one.
-
-        Raises
-        ------
-        CorruptDataError
-            Its header or its head is damaged.
-        """
-        if self.reader.sealing is not None:
-            from kist.engine.sealedstore import move_down
-
-            return move_down(self, self.reader.sealing, old)
-        data = self.reader.backend.read(old.offset, FRAME.size + old.length)
-        header = unpack_frame(data)
-        body = memoryview(data)[FRAME.size :]
-        self.reader.verify(old, body[: old.head])
-        if header is None or len(body) != old.length:
-            raise CorruptDataError(
-                f"byte {old.offset}: the frame's header is damaged; 'kist check' lists all damage",
-                offset=old.offset,
-            )
-        birth = self.state.commit + 1
-        with hold_interrupts():
-            place = self.allocate_below(old)
-            if place is None:
-                return None
-            new = old._replace(offset=place, birth=birth)
-            self._written.append(new)
-        buffers: list[Buffer] = [header._replace(offset=place, birth=birth).pack(), body]
-        padding = old.extent[1] - FRAME.size - old.length
-        self.write_run(place, [*buffers, bytes(padding)])
-        return new
-
-    def write_run(self, start: int, buffers: Sequence[Buffer]) -> None:
-        """Write buffers one behind the other to space that was taken for this transaction."""
-        total = sum(map(len, buffers))
-        self.reader.backend.write(start, buffers)
-        self.unsynced += total
-        if self.unsynced <= UNSYNCED_RELAXED:  # beyond, the data are synced before the record
-            self.verify.append(Verify(start, total, sum128_of(buffers)))
-
-    def allocate(self, length: int) -> int:
-        """Offset of free space for this transaction."""
-        with hold_interrupts():
-            offset = self._owner.writer_space().allocate(length)
-            self._note_used(offset, length)
-        return offset
-
-    def allocate_below(self, old: Pointer) -> int | None:
-        """Lowest free place before an extent that is long enough for it."""
-        place = self._owner.writer_space().allocate_below(old.extent[1], old.offset)
-        if place is not None:
-            self._note_used(place, old.extent[1])
-        return place
-
-    def _note_used(self, offset: int, length: int) -> None:
-        if self.used and sum(self.used[-1]) == offset:
-            self.used[-1] = (self.used[-1][0], self.used[-1][1] + length)
-        else:
-            self.used.append((offset, length))
-
     def add_lives(self, lives: Sequence[Freed]) -> None:
         """Note extents whose life is not that of a record, as the pages of a side tree."""
         self._lives += lives
@@ -493,8 +345,9 @@ class Transaction(View):
             pointer = Pointer.unpack(packed)
             out.append(Freed(*pointer.extent, pointer.birth, commit))
         named = self._freeing.keys() | self._owned.keys()
-        for pointer in self._written:
-            if pointer.pack() not in named:  # written, and rolled back to a savepoint
+        written: Iterable[bytes] = [pointer.pack() for pointer in self._written]
+        for pointer, packed in zip(self._written, written, strict=True):
+            if packed not in named:  # written, and rolled back to a savepoint
                 out.append(Freed(*pointer.extent, commit, commit))
         end = self._owner.writer_space().end
         return [f for f in out if DATA_OFFSET <= f.offset <= end - f.length]

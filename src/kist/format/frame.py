@@ -25,23 +25,28 @@ class FrameHeader(NamedTuple):
 
     def pack(self) -> bytes:
         """The 128 bytes of the header."""
-        # In the order of the fields: by name it takes twice as long, for every page written.
-        data = FRAME.struct.pack(
-            self.type,
-            1,
-            self.flags,
-            self.offset,
-            self.uuid,
-            self.node,
-            self.column,
-            self.head,
-            self.row,
-            self.birth,
-            self.length,
-            self.body_sum,
-            b"",
-        )[:-8]
-        return data + sum64(data).to_bytes(8, "little")
+        return pack_header(*self)
+
+
+def pack_header(
+    type: bytes,
+    offset: int,
+    uuid: bytes,
+    node: int,
+    column: int,
+    row: int,
+    birth: int,
+    length: int,
+    head: int,
+    body_sum: bytes,
+    flags: int = 0,
+) -> bytes:
+    """Return the 128 bytes of a header; parameters as the fields of `FrameHeader`."""
+    # In the order of the fields: by name it takes twice as long, for every page written.
+    data = FRAME.struct.pack(
+        type, 1, flags, offset, uuid, node, column, head, row, birth, length, body_sum, b""
+    )[:-8]
+    return data + sum64(data).to_bytes(8, "little")
 
 
 def unpack_frame(data: bytes) -> FrameHeader | None:

@@ -323,6 +323,20 @@ def leaf_of(key: bytes) -> int:
     return int.from_bytes(key[9:13], "big")
 
 
+def place_of(key: bytes) -> tuple[int, bytes, int, int]:
+    """(node id, kind letter, leaf id, row id) of the key of a page.
+
+    Raises
+    ------
+    CorruptDataError
+        The key is too short.
+    """
+    try:
+        return _PAGE.unpack_from(key)
+    except struct.error:
+        raise CorruptDataError(f"the key {key.hex()} of a table is cut off") from None
+
+
 def patch_of(key: bytes) -> tuple[int, int]:
     """(row id of the group, sequence) in the key of a patch.
 

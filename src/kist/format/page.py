@@ -67,6 +67,13 @@ class PageHead:
         """Start of the first stored block, then where each ends: for work with many blocks."""
         return np.array((0, *self.ends), np.int64)
 
+    @property
+    def sector_ends(self) -> tuple[int, ...]:
+        """End of each sector, counted from the end of the head."""
+        ends, size = self.ends, self.sector_blocks
+        found = ends[size - 1 :: size]
+        return found if len(ends) % size == 0 else (*found, ends[-1])
+
     def sectors_of(self, first_block: int, last_block: int) -> range:
         """Sectors that hold the blocks first .. last."""
         return range(first_block // self.sector_blocks, last_block // self.sector_blocks + 1)
@@ -136,7 +143,8 @@ def unpack_page_head(data: bytes, body_length: int) -> PageHead:
                 raise CorruptDataError("page head: parameters of a stage are cut off")
             stages.append((number, data[at : at + length]))
             at += length
-        if not 0 <= len(data) - at - 8 * (n_blocks + n_sectors) < ALIGNMENT:
+        size = len(data)
+        if not 0 <= size - at - 8 * (n_blocks + n_sectors) < ALIGNMENT:
             raise CorruptDataError(f"page head: {n_blocks} blocks, {n_sectors} sectors do not fit")
         numbers = struct.unpack_from(f"<{n_blocks + n_sectors}Q", data, at)
     except struct.error as error:
@@ -148,7 +156,7 @@ def unpack_page_head(data: bytes, body_length: int) -> PageHead:
         or n_blocks != -(-n_values // block_values)
         or n_sectors != -(-n_blocks // sector_blocks)
         or list(ends) != sorted(ends)
-        or (ends[-1] if ends else 0) != body_length - len(data)
+        or (ends[-1] if ends else 0) != body_length - size
     ):
         raise CorruptDataError("page head: values, blocks and sectors do not add up")
-    return PageHead(tuple(stages), n_values, block_values, ends, sector_blocks, sums, len(data))
+    return PageHead(tuple(stages), n_values, block_values, ends, sector_blocks, sums, size)

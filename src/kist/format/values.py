@@ -116,6 +116,8 @@ def pack_record(payload: bytes, pointers: Sequence[Pointer] = ()) -> bytes:
     """Value of the map from its payload and the pointers it owns."""
     if not pointers:
         return b"\0" + payload
+    if len(pointers) == 1:
+        return b"\1" + pointers[0].pack() + payload
     if len(pointers) > MAX_POINTERS:
         raise ValueError(f"a record owns at most {MAX_POINTERS} extents, not {len(pointers)}")
     return bytes((len(pointers),)) + b"".join([p.pack() for p in pointers]) + payload
@@ -139,6 +141,9 @@ def unpack_record(value: bytes) -> tuple[tuple[Pointer, ...], bytes]:
         raise CorruptDataError(
             f"a record of {len(value)} bytes claims {count} pointers of {POINTER.size} bytes"
         )
+    if count == 1:  # as nearly all have that have any
+        only: Pointer = _named(Pointer, _POINTER.unpack_from(value, 1))
+        return (sealed_pointer(only) if only.offset & 63 else only,), value[end:]
     size = POINTER.size
     found = tuple([_named(Pointer, _POINTER.unpack_from(value, at)) for at in range(1, end, size)])
     if found[0].offset & 63:
@@ -167,6 +172,8 @@ def pointer_bytes(value: bytes) -> tuple[bytes, ...]:
     size = POINTER.size
     if 1 + count * size > len(value) and count:
         raise CorruptDataError(f"a record of {len(value)} bytes claims {count} pointers")
+    if count == 1:
+        return (value[1 : 1 + size],)
     return tuple(value[at : at + size] for at in range(1, 1 + count * size, size))
 
 

@@ -1,21 +1,27 @@
 """Extents on their way to another place: read in runs, verified, written in runs, never decoded.
 
-A thread reads and verifies a run while the one before it is written, which takes as long.
+Another thread reads, verifies and writes a run, which stays in the caches of its core meanwhile;
+this one puts the records of the run before, and collects those of the next. Where one of the stores
+is sealed as a whole, another thread reads and opens, and this one seals and writes.
 """
 
 from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from kist._kernels.scratch import scratch
 from kist.engine import Frame
+from kist.engine.interrupts import hold_interrupts
 from kist.engine.parallel import begin
 from kist.errors import CorruptDataError, KistError, SecretError
 from kist.format import keys
@@ -30,6 +36,7 @@ from kist.model import directory
 if TYPE_CHECKING:
     from kist.engine import Transaction, View
     from kist.engine.view import Reader
+    from kist.format.log import Verify
 
 __all__ = ["Extents", "frame_of", "refuse_clear"]
 
@@ -50,22 +57,28 @@ _MOST_EXTENTS: Final = 1024
 """So many are written however small they are: what lies between them takes memory too, and more of
 them are written with more than one call to the system anyway."""
 
+_AHEAD: Final = 2
+"""Runs that other threads copy: one for each, so that no thread waits while records are put."""
+
 _MAX_LENT: Final = 2
 _KEPT_BYTES: Final = 6 << 20
 """What has more, with an extent larger than a run, is read when it is to be written."""
+
+_BYTES: Final = np.dtype(np.uint8)
+
+_OFFSET: Final = attrgetter("offset")
 
 _READ_RUN: Final = 2 << 20
 _READ_GAP: Final = 16 << 10
 """Extents this near to each other are read with one call, what lies between them too."""
 
 
-class _Waiting(NamedTuple):
-    """A record whose extents are to be copied."""
+_Waiting = tuple["View", bytes, bytes, Sequence[Pointer]]
+"""A record whose extents are to be copied: where they stand, its key, payload and pointers."""
 
-    view: View
-    key: bytes
-    payload: bytes
-    pointers: Sequence[Pointer]
+
+_Run = tuple["View", list[Pointer]]
+"""Extents of a view that stand near to each other, in order."""
 
 
 class _Reading:
@@ -77,18 +90,18 @@ class _Reading:
         The records.
     size : int
         Bytes of their extents.
-    frames : callable
-        Waits until they are read and verified, and returns them.
+    written : callable
+        Waits until they are read, verified and written, and returns where they stand then.
     looked_at : list
         Whose frame is being made, once all are read.
     """
 
-    __slots__ = ("__weakref__", "frames", "looked_at", "size", "waiting")
+    __slots__ = ("__weakref__", "looked_at", "size", "waiting", "written")
 
     def __init__(self, waiting: list[_Waiting], size: int) -> None:
         self.waiting = waiting
         self.size = size
-        self.frames: Callable[[], list[Frame]]
+        self.written: Callable[[], Sequence[Pointer]]
         self.looked_at: list[tuple[View, bytes, Pointer]] = []
 
 
@@ -136,7 +149,7 @@ class Extents:
         self._told = told
         self._waiting: list[_Waiting] = []
         self._size = self._n_extents = 0
-        self._reading: _Reading | None = None
+        self._readings: deque[_Reading] = deque()
 
     def add(self, view: View, key: bytes, payload: bytes, pointers: Sequence[Pointer]) -> None:
         """Put a record of a new node, with copies of the extents that stand in a view.
@@ -156,8 +169,9 @@ class Extents:
         if not pointers:
             self._txn.put(key, pack_record(payload))
             return
-        self._waiting.append(_Waiting(view, key, payload, pointers))
-        self._size += sum(pointer.length for pointer in pointers)
+        self._waiting.append((view, key, payload, pointers))
+        for pointer in pointers:
+            self._size += pointer.length
         self._n_extents += len(pointers)
         if self._size >= RUN_BYTES or self._n_extents >= _MOST_EXTENTS:
             self._read_on()
@@ -165,7 +179,7 @@ class Extents:
     def flush(self) -> None:
         """Write what waits."""
         self._read_on()
-        self._write()
+        self._finish(0)
 
     def _read_on(self) -> None:
         """Begin to read what waits, and write what was read before."""
@@ -173,45 +187,72 @@ class Extents:
             return
         reading = _Reading(self._waiting, self._size)
         self._waiting, self._size, self._n_extents = [], 0, 0
-        runs = [
-            (view, run)
-            for view in {id(entry.view): entry.view for entry in reading.waiting}.values()
-            for run in _runs(view, reading.waiting)
-        ]
+        views = {id(entry[0]): entry[0] for entry in reading.waiting}.values()
+        runs = [(view, run) for view in views for run in _runs(view, reading.waiting)]
+        readers = [self._txn.reader, *(view.reader for view in views)]
+        is_plain = all(reader.sealing is None for reader in readers)
         for view, key, _, pointers in reading.waiting:
             for pointer in pointers:
-                if pointer.nbytes > RUN_BYTES:
+                if pointer.length > RUN_BYTES:
                     self._check_there(view, key, pointer)
+                if pointer.__class__ is not Pointer:
+                    is_plain = False
+        if is_plain:
+            self._write_on(reading, runs)
+            return
+        frames: Callable[[], list[Frame]]
         total = sum(_length(run) for _, run in runs)
         room = _rooms.lend(total, reading)
         if room is None:  # untouched until then: not one for each of many
-            self._write()
+            self._finish(0)
             room = np.empty(total, np.uint8).data
-            reading.frames = partial(_frames, reading.waiting, runs, room, reading.looked_at)
+            frames = partial(_frames, reading.waiting, runs, room, reading.looked_at)
         else:
-            task = partial(_frames, reading.waiting, runs, room, reading.looked_at)
-            reading.frames = begin(task)
+            frames = begin(partial(_frames, reading.waiting, runs, room, reading.looked_at))
             try:
-                self._write()
+                self._finish(0)
             except BaseException:
                 # Nothing is read any more when stores are closed; what it says comes second.
                 with suppress(KistError, OSError, MemoryError):
-                    reading.frames()
+                    frames()
                 raise
-        self._reading = reading
+        reading.written = lambda: self._txn.write(frames())
+        self._readings.append(reading)
 
-    def _write(self) -> None:
-        """Write what is being read, once it is."""
-        reading, self._reading = self._reading, None
-        if reading is None:
-            return
+    def _write_on(self, reading: _Reading, runs: Sequence[_Run]) -> None:
+        """Begin to copy a run to places that are taken now; put the records of one before."""
+        old = [pointer for entry in reading.waiting for pointer in entry[3]]
+        _, lengths, heads, _, sums = zip(*old, strict=True)
+        txn = self._txn
+        with hold_interrupts():  # once for all that hold them
+            new = txn.take_places(lengths, heads, sums)
+            done = txn.begin(partial(_copied, txn, reading.waiting, runs, new, reading.looked_at))
+
+        def written() -> Sequence[Pointer]:
+            txn.verify += done()
+            return new
+
+        reading.written = written
+        self._readings.append(reading)
         try:
-            frames = reading.frames()
+            self._finish(_AHEAD)
+        except BaseException:
+            txn.settle()  # nothing is read any more when stores are closed
+            raise
+
+    def _finish(self, n: int) -> None:
+        """Put the records of what was read first, until but `n` runs are being read."""
+        while len(self._readings) > n:
+            self._put(self._readings.popleft())
+
+    def _put(self, reading: _Reading) -> None:
+        """Put the records of what is being read, once it is written."""
+        try:
+            written = iter(reading.written())
         except CorruptDataError as error:
             if not reading.looked_at:
                 raise
             raise self._damaged(*reading.looked_at[0], error) from error
-        written = iter(self._txn.write(frames))
         self._txn.put_new(
             [
                 (key, pack_record(payload, [next(written) for _ in pointers]))
@@ -261,17 +302,21 @@ def refuse_clear(source: Reader, target: Reader) -> None:
 
 def _runs(view: View, waiting: list[_Waiting]) -> list[list[Pointer]]:
     """Return the extents of a view that wait, neighbours together."""
-    pointers = [p for entry in waiting if entry.view is view for p in entry.pointers]
+    pointers = [pointer for entry in waiting if entry[0] is view for pointer in entry[3]]
+    pointers.sort(key=_OFFSET)
+    check, header, is_plain = view.reader.check_range, FRAME.size, view.reader.sealing is None
     runs: list[list[Pointer]] = []
-    end = 0
-    for pointer in sorted(pointers, key=lambda p: p.offset):
-        view.reader.check_range(pointer)
-        stop = pointer.offset + FRAME.size + pointer.nbytes
-        near = runs and pointer.offset - end <= _READ_GAP
-        if near and stop - runs[-1][0].offset <= _READ_RUN:
-            runs[-1].append(pointer)
+    run: list[Pointer] = []
+    begin = end = 0
+    for pointer in pointers:
+        check(pointer)
+        offset = pointer.offset
+        stop = offset + header + (pointer.length if is_plain else pointer.nbytes)
+        if run and offset - end <= _READ_GAP and stop - begin <= _READ_RUN:
+            run.append(pointer)
         else:
-            runs.append([pointer])
+            run, begin = [pointer], offset
+            runs.append(run)
         end = stop
     return runs
 
@@ -280,9 +325,22 @@ def _length(run: list[Pointer]) -> int:
     return run[-1].offset + FRAME.size + run[-1].nbytes - run[0].offset
 
 
+def _copied(
+    txn: Transaction,
+    waiting: Sequence[_Waiting],
+    runs: Sequence[_Run],
+    pointers: Sequence[Pointer],
+    looked_at: list[tuple[View, bytes, Pointer]],
+) -> list[Verify]:
+    """Copy the extents of records to the places that were taken for them."""
+    total = sum(_length(run) for _, run in runs)
+    room = scratch("extents", total, _BYTES).data
+    return txn.fill_places(pointers, _frames(waiting, runs, room, looked_at))
+
+
 def _frames(
     waiting: Sequence[_Waiting],
-    runs: Sequence[tuple[View, list[Pointer]]],
+    runs: Sequence[_Run],
     room: memoryview,
     looked_at: list[tuple[View, bytes, Pointer]],
 ) -> list[Frame]:
@@ -303,18 +361,21 @@ def _frames(
 def _read(view: View, run: list[Pointer], room: memoryview) -> dict[tuple[int, int], memoryview]:
     """Return the bodies of neighbouring extents, read into `room`."""
     begin = run[0].offset
-    n = view.reader.backend.read_into(begin, room)
+    reader, header = view.reader, FRAME.size
+    n = reader.backend.read_into(begin, room)
+    is_plain, number = reader.sealing is None, id(view)
     bodies = {}
     for pointer in run:
-        at = pointer.offset + FRAME.size - begin
-        if at + pointer.nbytes > n:
+        at = pointer.offset + header - begin
+        end = at + (pointer.length if is_plain else pointer.nbytes)
+        if end > n:
             raise CorruptDataError(
                 f"byte {pointer.offset}: the file ends within a frame of {pointer.length} "
                 "bytes; 'kist check' lists all damage",
                 offset=pointer.offset,
             )
-        body = room[at : at + pointer.nbytes]
-        bodies[id(view), pointer.offset] = view.reader.body(pointer, body)
+        body = room[at:end]
+        bodies[number, pointer.offset] = body if is_plain else reader.body(pointer, body)
     return bodies
 
 
@@ -335,11 +396,15 @@ def frame_of(view: View, key: bytes, pointer: Pointer, body: memoryview) -> Fram
     CorruptDataError
         A checksum does not match.
     """
-    kind, node = keys.kind_of(key), keys.node_of(key)
-    column = keys.leaf_of(key) if kind in (b"P", b"A") else 0
-    row = keys.row_of(key) if kind in (b"P", b"G", b"U", b"I") and len(key) >= 17 else 0
+    kind = key[8:9]
+    if kind == b"P":
+        node, kind, column, row = keys.place_of(key)
+    else:
+        node, column = keys.node_of(key), keys.leaf_of(key) if kind == b"A" else 0
+        row = keys.row_of(key) if kind in (b"G", b"U", b"I") and len(key) >= 17 else 0
     frame_type = _FRAME_TYPES.get(kind, FRAME_BLOB)
-    head, rest = body[: pointer.head], body[pointer.head :]
+    n_head = pointer.head
+    head, rest = body[:n_head], body[n_head:]
     view.reader.verify(pointer, head)
     # An attribute in clear is all head, and may begin with anything.
     if (kind in (b"P", b"I", b"C", b"K") or (kind == b"A" and rest)) and (
@@ -352,16 +417,16 @@ def frame_of(view: View, key: bytes, pointer: Pointer, body: memoryview) -> Fram
     if not rest:
         return Frame(frame_type, node, column, row, head)
     if frame_type == FRAME_BUNDLE:
-        damage = bundle_damage(body, pointer.head)
+        damage = bundle_damage(body, n_head)
         if damage:
             raise CorruptDataError(f"byte {pointer.offset}: {damage}", offset=pointer.offset)
         return Frame(frame_type, node, column, row, head, (rest,))
     # A damaged sector must not get a place in a second dataset: verified here as for reading.
     page = unpack_page_head(bytes(head), pointer.length)
-    stop = 0
-    for sector, expected in enumerate(page.sums):
-        start, stop = stop, page.ends[min((sector + 1) * page.sector_blocks, len(page.ends)) - 1]
+    start = 0
+    for stop, expected in zip(page.sector_ends, page.sums, strict=True):
         if sum64(rest[start:stop]) != expected:
             at = pointer.offset + page.size + start
             raise CorruptDataError(f"byte {at}: the checksum of a sector does not match", offset=at)
+        start = stop
     return Frame(frame_type, node, column, row, head, (rest,))

@@ -89,6 +89,8 @@ class StorageBackend(ABC):
     lasts : bool
         Whether `sync` and `sync_directory` do anything. False while nobody knows a new file: its
         maker syncs it once, when it is whole, or never.
+    takes_threads : bool
+        Whether several threads may call `write` at once, of bytes that do not overlap.
     eager : bool
         Whether the device may begin with what was written before it is asked to `sync`. A hint:
         it changes how long the sync takes, and nothing that is promised.
@@ -101,6 +103,7 @@ class StorageBackend(ABC):
     remote: bool = False
     lasts: bool = True
     eager: bool = True
+    takes_threads: bool = False
 
     def __init__(self) -> None:
         self.stats = Stats()

@@ -83,6 +83,7 @@ class FileBackend(StorageBackend):
     opened again, for reading; writing raises `ReadOnlyError` there.
     """
 
+    takes_threads = True
     locks: FileLocks
     # `__del__` looks at them, also where Ctrl-C came before anything was set.
     _fd = -1

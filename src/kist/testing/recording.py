@@ -67,6 +67,7 @@ class _Logged(StorageBackend):
     """What is mixed into a backend to log its writes, resizes and syncs."""
 
     recorder: Recorder
+    takes_threads = False  # a log has one order
 
     def write(self, offset: int, buffers: Sequence[Readable]) -> None:
         data = b"".join(view_of(buffer).tobytes() for buffer in buffers)

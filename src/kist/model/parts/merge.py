@@ -130,7 +130,7 @@ def merge(
         files.check(target)
         if overwrite and any(_same_file(target, name) for name in roots.files):
             raise SelectionError(f"{target!r} is one of the sources")
-        found = _listed(roots, path)
+        found = _listed(roots, path, sized=progress is not None)
         for where, parts in found.items():
             _check_parts(roots, where, parts, cast)
         told = _told(found, progress)
@@ -237,8 +237,11 @@ def _prepared(secrets: Any) -> Any:
         secrets = None
 
 
-def _listed(roots: _Roots, path: str | None) -> dict[str, list[_Part]]:
-    """Return path in the new store -> parts of it; groups before what is in them."""
+def _listed(roots: _Roots, path: str | None, *, sized: bool) -> dict[str, list[_Part]]:
+    """Return path in the new store -> parts of it; groups before what is in them.
+
+    With `sized` each knows how many bytes it has, for which all records of its pages are read.
+    """
     found: dict[str, list[_Part]] = {}
     for number in range(len(roots.sources)):
         root = roots.root(number)
@@ -260,15 +263,16 @@ def _listed(roots: _Roots, path: str | None) -> dict[str, list[_Part]]:
                 if number == 0:
                     entries = [("/", base, root._id), *entries]
             for where, whole, node in entries:
-                found.setdefault(where, []).append(_part(store, view, number, whole, node))
+                found.setdefault(where, []).append(_part(store, view, number, whole, node, sized))
     if path is None and len(found) <= 1 and "/" in found:
         raise NodeNotFoundError("there is nothing to merge: the sources hold no datasets")
     return found
 
 
-def _part(store: Store, view: View, number: int, path: str, node: int) -> _Part:
+def _part(store: Store, view: View, number: int, path: str, node: int, sized: bool) -> _Part:
     handle: Any = make_handle(store, view, node, path)
-    nbytes = 0 if handle._kind in (NodeKind.GROUP, NodeKind.LINK) else int(handle.nbytes_stored)
+    sized = sized and handle._kind not in (NodeKind.GROUP, NodeKind.LINK)
+    nbytes = int(handle.nbytes_stored) if sized else 0
     origin = Origin.of(view, node)
     return _Part(number, path, handle._kind, view.state.shown, nbytes, origin)
 

@@ -183,13 +183,11 @@ class TableSink:
         self._wait([column.copy() for column in columns], n)
 
     def _add_groups(self, state: TableState, fit: Fit, groups: Sequence[Group]) -> None:
-        pages: dict[tuple[int, int], bytes] = {}
+        pages: dict[bytes, bytes] = {}
         for leaf in self._schema.stored if any(group.is_pages for group in groups) else ():
             old = fit.leaves[leaf.id].id
-            ends = (keys.page(state.node, old, g.first) for g in (groups[0], groups[-1]))
-            first, last = ends
-            for key, value in state.view.scan(first, last + b"\0"):
-                pages[leaf.id, keys.row_of(key)] = value
+            first, last = (keys.page(state.node, old, g.first) for g in (groups[0], groups[-1]))
+            pages.update(zip(*state.view.entries(first, last + b"\0"), strict=True))
         for group in groups:
             if not group.is_pages:
                 self._decode(state, fit, [group_spans(state, group)])
@@ -201,15 +199,15 @@ class TableSink:
                 self._go_on(self._step())
 
     def _copy_group(
-        self, state: TableState, fit: Fit, group: Group, pages: dict[tuple[int, int], bytes]
+        self, state: TableState, fit: Fit, group: Group, pages: dict[bytes, bytes]
     ) -> None:
         view, first = state.view, self._next_row
         decoded = []
         is_same = fit.is_same and not self._recoded and not self._turned
         patched = set() if is_same or not group.patches else state.patched_leaves(group)
         for leaf in self._schema.stored:
-            value = pages.get((leaf.id, group.first))
             old = fit.leaves[leaf.id]
+            value = pages.get(keys.page(state.node, old.id, group.first))
             if value is not None and old.id not in patched and leaf.id not in self._recoded:
                 key = keys.page(self._node, leaf.id, first)
                 if leaf.id in self._turned:
