@@ -1,8 +1,9 @@
 """Extents on their way to another place: read in runs, verified, written in runs, never decoded.
 
-Another thread reads, verifies and writes a run, which stays in the caches of its core meanwhile;
-this one puts the records of the run before, and collects those of the next. Where one of the stores
-is sealed as a whole, another thread reads and opens, and this one seals and writes.
+Two threads each read, verify and write a run, which stays in the caches of its core meanwhile; one
+of them is this one, when it has put the records of a run before and collected those of the next.
+Where one of the stores is sealed as a whole, another thread reads and opens, and this one seals and
+writes.
 """
 
 from __future__ import annotations
@@ -234,16 +235,16 @@ class Extents:
 
         reading.written = written
         self._readings.append(reading)
-        try:
-            self._finish(_AHEAD)
-        except BaseException:
-            txn.settle()  # nothing is read any more when stores are closed
-            raise
+        self._finish(_AHEAD)
 
     def _finish(self, n: int) -> None:
         """Put the records of what was read first, until but `n` runs are being read."""
-        while len(self._readings) > n:
-            self._put(self._readings.popleft())
+        try:
+            while len(self._readings) > n:
+                self._put(self._readings.popleft())
+        except BaseException:
+            self._txn.settle()  # nothing is read any more when stores are closed
+            raise
 
     def _put(self, reading: _Reading) -> None:
         """Put the records of what is being read, once it is written."""
