@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import kist
-from kist.engine import backup
-from kist.storage import StorageBackend, darwin, linux, positions, windows
+from kist.storage import StorageBackend, darwin, linux, newfile, positions, windows
 from kist.storage.windows import WindowsBackend
 from kist.testing.storage import StorageContract
 
@@ -151,7 +150,7 @@ def test_a_backup_is_made_by_the_backend_of_windows(
     with kist.open(tmp_path / "a.kist", "w") as store:
         store["x"] = range(5)
         calls = Simulated()
-        monkeypatch.setattr(backup, "FileBackend", partial(Simulating, calls=calls))
+        monkeypatch.setattr(newfile, "FileBackend", partial(Simulating, calls=calls))
         store.backup(tmp_path / "b.kist")
     with kist.open(tmp_path / "b.kist") as copy:
         assert copy["x"][:].tolist() == [0, 1, 2, 3, 4]
