@@ -13,7 +13,7 @@ from kist.engine import Engine, Frame
 from kist.errors import KistError
 from kist.format import keys, layout, superblock
 from kist.format.log import Freed, Record, Verify
-from kist.format.values import Pointer, pack_record, unpack_record
+from kist.format.values import KeptVersion, Pointer, pack_record, unpack_record
 from kist.storage import MemoryBackend, MemoryFile
 
 NODE = 5
@@ -73,6 +73,10 @@ def far(offset: int, length: int = 5, head: int = 5) -> bytes:
     return pack_record(b"", [Pointer(offset, length, head, 1, bytes(16))])
 
 
+def version_of(commit: int) -> bytes:
+    return KeptVersion(commit, commit, 0, layout.DATA_OFFSET, NODE + 1, None, True, "").pack()
+
+
 RECORD = keys.group(NODE, 1)
 FILES: dict[str, Callable[[], bytes]] = {
     "position of a slot": lambda: with_slot(position=HUGE),
@@ -105,6 +109,8 @@ FILES: dict[str, Callable[[], bytes]] = {
     "free space with a short key": lambda: with_puts((bytes(8) + b"F1", pack_record(b"1"))),
     "free space without a length": lambda: with_puts((keys.free(2**20), pack_record(b"1"))),
     "version cut off": lambda: with_puts((keys.version(3), pack_record(b"1"))),
+    "version of another commit": lambda: with_puts((keys.version(1), version_of(HUGE))),
+    "version to come": lambda: with_puts((keys.version(2**63), version_of(2**63))),
     "tag without a name": lambda: with_puts((bytes(8) + b"T\xff", pack_record(bytes(16)))),
     "tag cut off": lambda: with_puts((keys.tag("a"), pack_record(b""))),
     "extent far away": lambda: with_puts((RECORD, far(2**63))),
@@ -143,6 +149,8 @@ CALLS: list[Callable[[Engine], object]] = [
     write_some,
     Engine.checkpoint,
     lambda engine: engine.tag("b"),
+    Engine.versions,
+    lambda engine: engine.backup(engine.path + ".copy", overwrite=True),
     Engine.compact,
     Engine.close,
 ]

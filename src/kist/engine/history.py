@@ -28,13 +28,31 @@ class CommitInfo(NamedTuple):
 
 
 def versions(view: View) -> list[KeptVersion]:
-    """Versions kept by tags or retention, oldest first."""
-    return [KeptVersion.unpack(value) for _, value in view.scan(*keys.VERSIONS)]
+    """Versions kept by tags or retention, oldest first.
+
+    Raises
+    ------
+    CorruptDataError
+        A record says another commit than its key, or one that is yet to come.
+    """
+    return [_kept(view, key, value) for key, value in view.scan(*keys.VERSIONS)]
 
 
 def _version(view: View, commit: int) -> KeptVersion | None:
-    value = view.get(keys.version(commit))
-    return None if value is None else KeptVersion.unpack(value)
+    key = keys.version(commit)
+    value = view.get(key)
+    return None if value is None else _kept(view, key, value)
+
+
+def _kept(view: View, key: bytes, value: bytes) -> KeptVersion:
+    found = KeptVersion.unpack(value)
+    # A transaction notes what it keeps itself.
+    if keys.version(found.commit) != key or found.commit > view.state.commit + 1:
+        raise CorruptDataError(
+            f"the record of a kept version says commit {found.commit}, which it cannot be;"
+            " 'kist check' lists all damage"
+        )
+    return found
 
 
 def _commits_of(value: bytes) -> tuple[int, int]:
